@@ -1,0 +1,107 @@
+"""Aligned arrays over proposals and detections: row i of every field belongs to the same instance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from torch import Tensor
+
+from ism_ros.masks import boxes_from_masks
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Class-agnostic masks of one image.
+
+    masks: (N, H, W) bool on the segmentor's device. confidence: (N,) float32 in [0, 1]. boxes_xyxy: (N, 4) int64,
+    the first and last pixel column and row of each mask, both inclusive (as the reference computes them); made
+    from the masks when left out.
+    """
+
+    masks: Tensor
+    confidence: Tensor
+    boxes_xyxy: Tensor = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.boxes_xyxy is None:
+            object.__setattr__(self, "boxes_xyxy", boxes_from_masks(self.masks))
+
+    def __len__(self) -> int:
+        return int(self.masks.shape[0])
+
+    def __getitem__(self, index: Tensor) -> Proposals:
+        return Proposals(self.masks[index], self.confidence[index], self.boxes_xyxy[index])
+
+    @staticmethod
+    def empty(height: int, width: int, device: torch.device | str = "cpu") -> Proposals:
+        return Proposals(
+            torch.zeros((0, height, width), dtype=torch.bool, device=device),
+            torch.zeros((0,), device=device),
+        )
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Instances of known objects in one image, best first.
+
+    masks: (N, H, W) bool. boxes_xyxy: (N, 4) int64, inclusive pixels. object_index: (N,) int64 into `object_ids`.
+    template_index: (N,) int64, the best template of that object. score: (N,) final score; semantic_score,
+    appearance_score, geometric_score, visible_ratio: (N,), its parts. rotation: (N, 3, 3) object-to-camera;
+    translation_m: (N, 3); both NaN where there is no pose. object_ids: the library's ids at that moment;
+    category_ids: their BOP/COCO categories. stage_s: seconds spent in each stage, in order.
+    """
+
+    masks: Tensor
+    boxes_xyxy: Tensor
+    object_index: Tensor
+    template_index: Tensor
+    score: Tensor
+    semantic_score: Tensor
+    appearance_score: Tensor
+    geometric_score: Tensor
+    visible_ratio: Tensor
+    rotation: Tensor
+    translation_m: Tensor
+    object_ids: Sequence[str] = ()
+    category_ids: Sequence[int] = ()
+    stage_s: dict[str, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.masks.shape[0])
+
+    def __getitem__(self, index: Tensor) -> Detections:
+        """The rows at `index` (bool mask or integer tensor)."""
+        picked = {f.name: value[index] for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        return replace(self, **picked)
+
+    def to(self, device: torch.device | str) -> Detections:
+        """The same detections with every tensor on `device`."""
+        moved = {f.name: value.to(device) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        return replace(self, **moved)
+
+    def class_id(self, row: int) -> str:
+        return self.object_ids[int(self.object_index[row])]
+
+    def category_id(self, row: int) -> int:
+        return self.category_ids[int(self.object_index[row])]
+
+    @staticmethod
+    def empty(height: int, width: int, device: torch.device | str = "cpu") -> Detections:
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
+        return Detections(
+            masks=zeros(0, height, width, dtype=torch.bool),
+            boxes_xyxy=zeros(0, 4, dtype=torch.int64),
+            object_index=zeros(0, dtype=torch.int64),
+            template_index=zeros(0, dtype=torch.int64),
+            score=zeros(0),
+            semantic_score=zeros(0),
+            appearance_score=zeros(0),
+            geometric_score=zeros(0),
+            visible_ratio=zeros(0),
+            rotation=zeros(0, 3, 3),
+            translation_m=zeros(0, 3),
+        )

@@ -1,0 +1,139 @@
+"""Boxes, crops, filters, non-maximum suppression and RLE of instance masks: pure functions on tensors.
+
+Boxes are (x_first, y_first, x_last, y_last), the first and last column and row of the mask, both inclusive. Areas
+and overlaps of boxes are taken between these numbers as they are, which is what the reference does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+from torch import Tensor
+
+
+def boxes_from_masks(masks: Tensor) -> Tensor:
+    """Tight boxes of masks (N, H, W) bool -> (N, 4) int64; an empty mask has the box (0, 0, 0, 0)."""
+    count, height, width = masks.shape
+    if count == 0 or height == 0 or width == 0:
+        return torch.zeros((count, 4), dtype=torch.int64, device=masks.device)
+    columns = _any_along(masks, 1)
+    rows = _any_along(masks, 2)
+    filled = columns.any(dim=1)
+    x_first = columns.to(torch.uint8).argmax(dim=1)
+    y_first = rows.to(torch.uint8).argmax(dim=1)
+    x_last = width - 1 - columns.flip(1).to(torch.uint8).argmax(dim=1)
+    y_last = height - 1 - rows.flip(1).to(torch.uint8).argmax(dim=1)
+    return torch.stack([x_first, y_first, x_last, y_last], dim=1) * filled[:, None]
+
+
+def _any_along(masks: Tensor, dim: int) -> Tensor:
+    """masks.any(dim), by a maximum over bytes, which the CPU does several times faster than a boolean any."""
+    return masks.view(torch.uint8).amax(dim=dim).bool()
+
+
+def box_area(boxes_xyxy: Tensor) -> Tensor:
+    """(N, 4) -> (N,), square pixels."""
+    return (boxes_xyxy[..., 2] - boxes_xyxy[..., 0]) * (boxes_xyxy[..., 3] - boxes_xyxy[..., 1])
+
+
+def box_iou(first_xyxy: Tensor, second_xyxy: Tensor) -> Tensor:
+    """Intersection over union of boxes that broadcast, (..., 4) with (..., 4) -> (...) float32; 0 where both are empty."""
+    first, second = first_xyxy.float(), second_xyxy.float()
+    top_left = torch.maximum(first[..., :2], second[..., :2])
+    bottom_right = torch.minimum(first[..., 2:], second[..., 2:])
+    intersection = (bottom_right - top_left).clamp(min=0).prod(dim=-1)
+    union = box_area(first) + box_area(second) - intersection
+    return torch.where(union > 0, intersection / union.clamp(min=1e-9), torch.zeros_like(union))
+
+
+def crop_resize_pad(image: Tensor, masks: Tensor, boxes_xyxy: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Masked crops, the longer side of the box scaled to `size` (nearest), padded with zeros to a square.
+
+    image: (C, H, W), shared by all masks, or (N, C, H, W), one image a mask. masks: (N, H, W) bool. boxes_xyxy:
+    (N, 4) int64. Returns crops (N, C, size, size) of the image's dtype, zero outside the mask, and their masks
+    (N, size, size) bool. The last column and row of the box are left out, as in the reference; unlike there every
+    crop is exactly `size` x `size`, whatever the box.
+    """
+    x_source, x_inside = _source_pixels(boxes_xyxy[:, 0], boxes_xyxy[:, 2], boxes_xyxy, size)
+    y_source, y_inside = _source_pixels(boxes_xyxy[:, 1], boxes_xyxy[:, 3], boxes_xyxy, size)
+    rows, columns = y_source[:, :, None], x_source[:, None, :]
+    item = torch.arange(len(boxes_xyxy), device=masks.device)[:, None, None]
+    crop_masks = masks[item, rows, columns] & y_inside[:, :, None] & x_inside[:, None, :]
+    if image.ndim == 3:
+        crops = image[:, rows, columns].transpose(0, 1)
+    else:
+        crops = image[item, :, rows, columns].permute(0, 3, 1, 2)
+    return crops * crop_masks[:, None], crop_masks
+
+
+def _source_pixels(first: Tensor, last: Tensor, boxes_xyxy: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """For each of `size` crop pixels along one axis: the image pixel it shows (N, size), and whether it is inside the box.
+
+    The arithmetic is float32 because that decides which neighbour 'nearest' takes in the reference.
+    """
+    length = (last - first).clamp(min=1)
+    longer = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).amax(dim=1).clamp(min=1)
+    scale = (torch.tensor(float(size), device=first.device) / longer.float()).double()
+    scaled_length = torch.floor(length.double() * scale).long().clamp(1, size)
+    # rounding can leave the longer side one pixel short; the reference pads it, but cannot stack a square crop
+    square = boxes_xyxy[:, 2] - boxes_xyxy[:, 0] == boxes_xyxy[:, 3] - boxes_xyxy[:, 1]
+    scaled_length = torch.where(square, torch.full_like(scaled_length, size), scaled_length)
+    padding = (size - scaled_length) // 2
+    position = torch.arange(size, device=first.device)[None] - padding[:, None]
+    step = (1.0 / scale).float()[:, None]
+    offset = torch.floor(position.clamp(min=0).float() * step).long()
+    offset = torch.minimum(offset, length[:, None] - 1)
+    return first[:, None] + offset, (position >= 0) & (position < scaled_length[:, None])
+
+
+def large_enough(masks: Tensor, boxes_xyxy: Tensor, min_box_side: float = 0.05, min_mask_area: float = 3e-4) -> Tensor:
+    """Which proposals are not tiny, (N,) bool.
+
+    min_box_side: side of the smallest square box as a share of the image's side; min_mask_area: share of the
+    image's area.
+    """
+    image_area = masks.shape[1] * masks.shape[2]
+    box_share = box_area(boxes_xyxy).float() / image_area
+    mask_share = mask_areas(masks).float() / image_area
+    return (box_share > min_box_side**2) & (mask_share > min_mask_area)
+
+
+def mask_areas(masks: Tensor) -> Tensor:
+    """Pixels of each mask: (N, H, W) bool -> (N,) int64."""
+    return masks.flatten(1).sum(dim=1, dtype=torch.int32).long()
+
+
+def nms(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float, group: Tensor | None = None) -> Tensor:
+    """Greedy non-maximum suppression: kept indices (K,) int64, best score first.
+
+    boxes_xyxy: (N, 4). scores: (N,). group: (N,) int64, boxes suppress only boxes of their own group (the object),
+    None = one group. A box is dropped when it overlaps a kept better one by more than `iou_threshold`.
+    """
+    order = torch.argsort(scores, descending=True, stable=True)
+    sorted_boxes = boxes_xyxy[order]
+    overlapping = box_iou(sorted_boxes[:, None], sorted_boxes[None]) > iou_threshold
+    if group is not None:
+        sorted_group = group[order]
+        overlapping &= sorted_group[:, None] == sorted_group[None]
+    suppresses = overlapping.cpu().numpy()
+    alive = np.ones(len(order), dtype=bool)
+    for row in range(len(order)):
+        if alive[row]:
+            alive[row + 1 :] &= ~suppresses[row, row + 1 :]
+    return order[torch.from_numpy(alive).to(order.device)]
+
+
+def encode_rle(mask: np.ndarray) -> dict[str, Any]:
+    """Compressed COCO RLE of one mask (H, W) bool: {"size": [H, W], "counts": text}."""
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def decode_rle(rle: dict[str, Any]) -> np.ndarray:
+    """The mask (H, W) bool of a compressed COCO RLE."""
+    counts = rle["counts"]
+    encoded = counts.encode("ascii") if isinstance(counts, str) else counts
+    return np.asarray(coco_mask.decode({"size": rle["size"], "counts": encoded}), dtype=bool)

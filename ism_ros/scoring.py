@@ -1,0 +1,110 @@
+"""The scores of SAM-6D's Instance Segmentation Model (Lin et al., CVPR 2024, section 3.1): pure functions of tensors.
+
+N proposals, O objects, T templates an object, P patches a crop, K points a CAD model. All results are float32 on
+the device of the input.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ism_ros.masks import box_iou
+
+VISIBLE_SIMILARITY = 0.5
+"""A template patch counts as visible when some patch of the proposal is more similar to it than this."""
+
+
+def pairwise_similarity(query: Tensor, templates: Tensor) -> Tensor:
+    """Cosines of class tokens, clamped to [0, 1].
+
+    query: (N, D), templates: (O, T, D), of any length -> (N, O, T). A zero row (a template that is only padding)
+    has similarity 0.
+    """
+    query = torch.nn.functional.normalize(query, dim=-1)
+    templates = torch.nn.functional.normalize(templates, dim=-1)
+    objects, views, size = templates.shape
+    return (query @ templates.reshape(objects * views, size).T).reshape(-1, objects, views).clamp(0.0, 1.0)
+
+
+def semantic_score(pairwise: Tensor, top_k: int = 5) -> tuple[Tensor, Tensor, Tensor]:
+    """Which object each proposal looks most like.
+
+    pairwise: (N, O, T) -> semantic score (N,): the mean of the `top_k` best templates of the best object;
+    object_index (N,) int64; best_template (N,) int64: the arg-max template of that object. O must be above 0.
+    """
+    per_object = pairwise.topk(min(top_k, pairwise.shape[2]), dim=2).values.mean(dim=2)
+    score, object_index = per_object.max(dim=1)
+    of_best_object = pairwise[torch.arange(len(pairwise), device=pairwise.device), object_index]
+    return score, object_index, of_best_object.argmax(dim=1)
+
+
+def patch_scores(query_patches: Tensor, template_patches: Tensor, chunk: int = 128) -> tuple[Tensor, Tensor]:
+    """Appearance score and visible ratio, each proposal against its own best template.
+
+    query_patches, template_patches: (N, P, C) unit rows, all zero where the patch lies outside the mask.
+    Appearance (N,): the best cosine of each valid proposal patch, averaged over them. Visible ratio (N,): the share
+    of valid template patches whose best cosine is above VISIBLE_SIMILARITY. Both are 0 where nothing is valid.
+    `chunk` proposals are compared at once, which bounds the memory at chunk * P * P floats.
+    """
+    appearance, visible = [query_patches.new_zeros(0)], [query_patches.new_zeros(0)]
+    for query, template in zip(query_patches.split(chunk), template_patches.split(chunk), strict=True):
+        similarity = query @ template.transpose(1, 2)
+        query_valid = query.abs().sum(dim=2) > 0
+        template_valid = template.abs().sum(dim=2) > 0
+        best_of_query = similarity.amax(dim=2) * query_valid
+        appearance.append((best_of_query.sum(dim=1) / query_valid.sum(dim=1).clamp(min=1)).clamp(0.0, 1.0))
+        matched = (similarity.amax(dim=1) > VISIBLE_SIMILARITY) & template_valid
+        visible.append(matched.sum(dim=1) / template_valid.sum(dim=1).clamp(min=1))
+    return torch.cat(appearance), torch.cat(visible)
+
+
+def mean_position_m(masks: Tensor, depth_m: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of the back-projected depth inside each mask.
+
+    masks: (N, H, W) bool. depth_m: (H, W) metres, 0 = no reading. intrinsics: (3, 3). Returns the positions (N, 3)
+    in the camera frame, NaN where no pixel of the mask has depth, and the number of such pixels (N,) int64.
+    """
+    count, height, width = masks.shape
+    v, u = torch.nonzero(depth_m > 0, as_tuple=True)
+    z = depth_m[v, u]
+    # one weighted sum over the valid pixels is a matrix product: (N, pixels) @ (pixels, 4)
+    x = (u - intrinsics[0, 2]) / intrinsics[0, 0] * z
+    y = (v - intrinsics[1, 2]) / intrinsics[1, 1] * z
+    summands = torch.stack([x, y, z, torch.ones_like(z)], dim=1).double()
+    total = torch.zeros((count, 4), dtype=torch.float64, device=masks.device)
+    flat = masks.flatten(1)
+    pixel = v * width + u
+    for row in range(count):
+        total[row] = summands[flat[row, pixel]].sum(dim=0)
+    number = total[:, 3]
+    return (total[:, :3] / number[:, None]).float(), number.long()
+
+
+def project(points_m: Tensor, rotation: Tensor, translation_m: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pixels of posed points, truncated and clamped to the image.
+
+    points_m: (N, K, 3) object frame, metres. rotation: (N, 3, 3) and translation_m: (N, 3), object-to-camera.
+    intrinsics: (3, 3). size: (height, width). Returns uv (N, K, 2) int64, column then row.
+    """
+    camera = points_m @ rotation.transpose(1, 2) + translation_m[:, None]
+    homogeneous = camera @ intrinsics.T
+    uv = (homogeneous[..., :2] / homogeneous[..., 2:].clamp(min=1e-6)).nan_to_num(0.0, 0.0, 0.0)
+    limit = uv.new_tensor([size[1] - 1, size[0] - 1])
+    return torch.minimum(uv.trunc().clamp(min=0), limit).long()
+
+
+def geometric_score(uv: Tensor, boxes_xyxy: Tensor) -> Tensor:
+    """IoU of each proposal's box with the box of its projected CAD points.
+
+    uv: (N, K, 2) int64. boxes_xyxy: (N, 4) int64 -> (N,). One disjoint pair leaves the others as they are.
+    """
+    return box_iou(torch.cat([uv.amin(dim=1), uv.amax(dim=1)], dim=1), boxes_xyxy)
+
+
+def final_score(semantic: Tensor, appearance: Tensor, geometric: Tensor, visible_ratio: Tensor) -> Tensor:
+    """(semantic + appearance + geometric * visible) / (2 + visible), all (N,).
+
+    With a visible ratio of 0 (no depth, or templates without poses) it is (semantic + appearance) / 2.
+    """
+    return (semantic + appearance + geometric * visible_ratio) / (2.0 + visible_ratio)
