@@ -1,0 +1,267 @@
+"""Pictures of meshes, made on the CPU: no GL, no display."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ism_ros.frame import Camera
+from ism_ros.objects.raytrace import Hits, RayTracer, pixel_rays
+from ism_ros.objects.surfaces import Surface, surface_of, texture_lookup
+
+if TYPE_CHECKING:
+    import trimesh
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """Light as a mix of three sources; colours are multiplied by their sum, clipped to white.
+
+    ambient: from everywhere. headlight: from the camera, falling off with the angle of the surface. sun: parallel
+    light towards `sun_direction` (camera frame, any length), casting shadows where `shadows` is set.
+    """
+
+    ambient: float = 0.35
+    headlight: float = 0.65
+    sun: float = 0.0
+    sun_direction: tuple[float, float, float] = (0.3, 0.8, 0.5)
+    shadows: bool = True
+
+
+@dataclass(frozen=True)
+class View:
+    """What a camera sees.
+
+    rgb: (H, W, 3) uint8. depth_m: (H, W) float32 along the optical axis, 0 = background. instance: (H, W) int32,
+    the index of the mesh seen, -1 = background. xyz_m: (H, W, 3) float32, the point seen in the frame of its own
+    mesh, 0 = background.
+    """
+
+    rgb: NDArray[np.uint8]
+    depth_m: FloatArray
+    instance: NDArray[np.int32]
+    xyz_m: FloatArray
+
+
+class Tracer(Protocol):
+    """Finds what pixels see of a fixed set of triangles."""
+
+    def see(
+        self,
+        world_to_camera: NDArray[np.float64],
+        camera: Camera,
+        pixels: NDArray[np.int64],
+        shift_px: tuple[float, float] = (0.0, 0.0),
+    ) -> Hits: ...
+
+    def blocked(self, origins_m: FloatArray, direction: FloatArray) -> NDArray[np.bool_]: ...
+
+
+def create_tracer(triangles_m: FloatArray) -> Tracer:
+    """The ray tracer, or the slower rasteriser where embreex is not to be had (no wheel for aarch64)."""
+    try:
+        return RayTracer(triangles_m)
+    except ImportError:
+        from ism_ros.objects.raster import Rasteriser
+
+        return Rasteriser(triangles_m)
+
+
+def render(
+    meshes: Sequence[trimesh.Trimesh | Surface],
+    poses: Sequence[NDArray[np.float64]],
+    camera: Camera,
+    *,
+    lighting: Lighting | None = None,
+    background: tuple[int, int, int] | NDArray[np.uint8] = (0, 0, 0),
+    samples: int = 2,
+) -> View:
+    """The picture of `meshes`, each at its object-to-camera pose (4, 4), metres.
+
+    Pixel centres lie at whole numbers, as in OpenCV. `samples` x `samples` rays smooth the colours of pixels at
+    edges (1 = none); depth, instance and xyz are of the pixel's centre. `background` is a colour or an (H, W, 3)
+    picture. Give surfaces (`surface_of`) instead of meshes when the same mesh is rendered many times.
+    """
+    if len(meshes) != len(poses):
+        raise ValueError(f"{len(meshes)} meshes but {len(poses)} poses: give one pose for each mesh")
+    surfaces = [mesh if isinstance(mesh, Surface) else surface_of(mesh) for mesh in meshes]
+    backdrop = np.broadcast_to(np.asarray(background, dtype=np.uint8), (camera.height, camera.width, 3))
+    if not surfaces:
+        return _empty_view(backdrop)
+    placed = [
+        surface.triangles_m @ pose[:3, :3].T.astype(np.float32) + pose[:3, 3].astype(np.float32)
+        for surface, pose in zip(surfaces, poses, strict=True)
+    ]
+    tracer = create_tracer(np.concatenate(placed))
+    rotations = np.stack([pose[:3, :3] for pose in poses]).astype(np.float32)
+    return see(tracer, surfaces, rotations, np.eye(4), camera, lighting or Lighting(), backdrop, samples)
+
+
+def see(
+    tracer: Tracer,
+    surfaces: Sequence[Surface],
+    rotations: FloatArray,
+    world_to_camera: NDArray[np.float64],
+    camera: Camera,
+    lighting: Lighting,
+    backdrop: NDArray[np.uint8],
+    samples: int,
+) -> View:
+    """One view of a scene whose triangles `tracer` already holds, in the order of `surfaces`.
+
+    rotations: (N, 3, 3) float32, object to world of each surface.
+    """
+    first_face = np.concatenate([[0], np.cumsum([len(surface) for surface in surfaces])])
+    pixels = np.arange(camera.height * camera.width)
+    hits = tracer.see(world_to_camera, camera, pixels)
+    owner = np.searchsorted(first_face, hits.face, side="right") - 1
+    colours = backdrop.reshape(-1, 3).astype(np.float32)
+    xyz = np.zeros((len(pixels), 3), dtype=np.float32)
+    for index, surface in enumerate(surfaces):
+        rows = np.flatnonzero(owner == index)
+        corners = surface.triangles_m[hits.face[rows] - first_face[index]]
+        xyz[rows] = _interpolate(hits.barycentric[rows], corners)
+
+    def shade(seen: Hits, at: NDArray[np.int64], shift_px: tuple[float, float]) -> FloatArray:
+        return _shade(
+            tracer,
+            surfaces,
+            first_face,
+            rotations,
+            world_to_camera,
+            camera,
+            lighting,
+            seen,
+            at,
+            shift_px,
+            colours[at],
+        )
+
+    centre = shade(hits, pixels, (0.0, 0.0))
+    if samples > 1:
+        edges = _edge_pixels(centre, hits, owner, camera)
+        steps = (np.arange(samples) + 0.5) / samples - 0.5
+        total = np.zeros((len(edges), 3), dtype=np.float32)
+        for dv in steps:
+            for du in steps:
+                shift = (float(du), float(dv))
+                total += shade(tracer.see(world_to_camera, camera, edges, shift), edges, shift)
+        centre[edges] = total / samples**2
+
+    shape = (camera.height, camera.width)
+    return View(
+        rgb=np.clip(np.rint(centre), 0, 255).astype(np.uint8).reshape(*shape, 3),
+        depth_m=hits.depth_m.reshape(shape),
+        instance=owner.astype(np.int32).reshape(shape),
+        xyz_m=xyz.reshape(*shape, 3),
+    )
+
+
+def _shade(
+    tracer: Tracer,
+    surfaces: Sequence[Surface],
+    first_face: NDArray[np.int64],
+    rotations: FloatArray,
+    world_to_camera: NDArray[np.float64],
+    camera: Camera,
+    lighting: Lighting,
+    hits: Hits,
+    pixels: NDArray[np.int64],
+    shift_px: tuple[float, float],
+    backdrop: FloatArray,
+) -> FloatArray:
+    """RGB (N, 3) float32 in [0, 255] of the points that `pixels` see."""
+    out = backdrop.copy()
+    seen = np.flatnonzero(hits.face >= 0)
+    if not len(seen):
+        return out
+    face, weights = hits.face[seen], hits.barycentric[seen]
+    owner = np.searchsorted(first_face, face, side="right") - 1
+    albedo = np.empty((len(seen), 3), dtype=np.float32)
+    normals = np.empty((len(seen), 3), dtype=np.float32)
+    flat = np.empty((len(seen), 3), dtype=np.float32)
+    view_rotation = world_to_camera[:3, :3].astype(np.float32)
+    for index in np.unique(owner):
+        surface = surfaces[index]
+        rows = np.flatnonzero(owner == index)
+        local, w = face[rows] - first_face[index], weights[rows]
+        if surface.texture is not None and surface.uv is not None:
+            albedo[rows] = texture_lookup(surface.texture, _interpolate(w, surface.uv[local]))
+        else:
+            albedo[rows] = _interpolate(w, surface.colours[local])
+        to_camera = (view_rotation @ rotations[index]).T
+        normals[rows] = _interpolate(w, surface.normals[local]) @ to_camera
+        corners = surface.triangles_m[local]
+        flat[rows] = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) @ to_camera
+
+    rays = pixel_rays(camera, pixels[seen], shift_px)
+    # Files wind their triangles either way: every surface faces whoever looks at it.
+    away = np.einsum("ij,ij->i", flat, rays) > 0
+    flat[away] *= -1
+    normals[np.einsum("ij,ij->i", normals, flat) < 0] *= -1
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
+    towards_camera = -rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    light = lighting.ambient + lighting.headlight * np.maximum(
+        np.einsum("ij,ij->i", normals, towards_camera), 0
+    )
+    if lighting.sun > 0:
+        to_sun = -np.asarray(lighting.sun_direction, dtype=np.float32)
+        to_sun /= np.linalg.norm(to_sun)
+        incidence = np.maximum(normals @ to_sun, 0)
+        if lighting.shadows:
+            lit = np.flatnonzero(incidence > 0)
+            flat_unit = flat[lit] / np.maximum(np.linalg.norm(flat[lit], axis=1, keepdims=True), 1e-20)
+            points = rays[lit] * hits.depth_m[seen[lit], None]
+            # Start a little off the surface, or every point would shade itself.
+            points += flat_unit * (2e-4 * hits.depth_m[seen[lit], None])
+            world = (points - world_to_camera[:3, 3].astype(np.float32)) @ view_rotation
+            incidence[lit[tracer.blocked(world, to_sun @ view_rotation)]] = 0
+        light = light + lighting.sun * incidence
+    out[seen] = np.clip(albedo * light[:, None], 0, 255)
+    return out
+
+
+def _interpolate(weights: FloatArray, corners: FloatArray) -> FloatArray:
+    """Corner values (N, 3, C) at barycentric weights (N, 3)."""
+    return weights[:, :1] * corners[:, 0] + weights[:, 1:2] * corners[:, 1] + weights[:, 2:] * corners[:, 2]
+
+
+def _edge_pixels(
+    colours: FloatArray, hits: Hits, owner: NDArray[np.int64], camera: Camera
+) -> NDArray[np.int64]:
+    """Flat indices of the pixels that differ from a neighbour in mesh, depth or brightness."""
+    shape = (camera.height, camera.width)
+    brightness = colours.mean(axis=1).reshape(shape)
+    depth = hits.depth_m.reshape(shape)
+    mesh = owner.reshape(shape)
+    edge = np.zeros(shape, dtype=bool)
+    for here, there in (
+        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
+        ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
+    ):
+        differs = (
+            (mesh[here] != mesh[there])
+            | (np.abs(brightness[here] - brightness[there]) > 10)
+            | (np.abs(depth[here] - depth[there]) > 0.02 * np.maximum(depth[here], 1e-6))
+        )
+        # A picture behind the objects is as smooth as it was given.
+        differs &= (mesh[here] >= 0) | (mesh[there] >= 0)
+        edge[here] |= differs
+        edge[there] |= differs
+    return np.flatnonzero(edge)
+
+
+def _empty_view(backdrop: NDArray[np.uint8]) -> View:
+    shape = backdrop.shape[:2]
+    return View(
+        backdrop.copy(),
+        np.zeros(shape, np.float32),
+        np.full(shape, -1, np.int32),
+        np.zeros((*shape, 3), np.float32),
+    )

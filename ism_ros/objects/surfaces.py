@@ -1,0 +1,150 @@
+"""What a renderer needs of a mesh: triangles, corner normals and colours, as plain arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+if TYPE_CHECKING:
+    import trimesh
+
+FloatArray = NDArray[np.float32]
+
+DEFAULT_GREY = 160
+SMOOTH_BELOW_DEG = 40.0
+MAX_TEXTURE_PX = 2048
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The triangles of one mesh, ready to be rendered many times.
+
+    triangles_m: (F, 3, 3) float32 corners in the object frame. normals: (F, 3, 3) float32 unit normals of the
+    corners. colours: (F, 3, 3) float32 RGB of the corners in [0, 255], used where there is no texture.
+    uv: (F, 3, 2) float32, origin at the lower left of the texture, and texture: (h, w, 3) uint8; both or neither.
+    """
+
+    triangles_m: FloatArray
+    normals: FloatArray
+    colours: FloatArray
+    uv: FloatArray | None = None
+    texture: NDArray[np.uint8] | None = None
+
+    def __len__(self) -> int:
+        return int(self.triangles_m.shape[0])
+
+
+def surface_of(mesh: trimesh.Trimesh) -> Surface:
+    """The surface of `mesh` with its vertex colours, face colours or texture; grey where it has none."""
+    faces = np.asarray(mesh.faces, dtype=np.int64)
+    triangles = np.asarray(mesh.vertices, dtype=np.float32)[faces]
+    uv, texture = _texture(mesh, faces)
+    return Surface(
+        triangles,
+        _corner_normals(np.asarray(mesh.vertices), faces),
+        _corner_colours(mesh, faces),
+        uv,
+        texture,
+    )
+
+
+def texture_lookup(texture: NDArray[np.uint8], uv: FloatArray) -> FloatArray:
+    """RGB in [0, 255] at uv (N, 2), bilinear, the texture repeating beyond [0, 1]; returns (N, 3) float32."""
+    height, width = texture.shape[:2]
+    x = uv[:, 0] * width - 0.5
+    y = (1.0 - uv[:, 1]) * height - 0.5
+    left, top = np.floor(x), np.floor(y)
+    fx, fy = (x - left)[:, None], (y - top)[:, None]
+    x0, y0 = left.astype(np.int64) % width, top.astype(np.int64) % height
+    x1, y1 = (x0 + 1) % width, (y0 + 1) % height
+    upper = texture[y0, x0] * (1 - fx) + texture[y0, x1] * fx
+    lower = texture[y1, x0] * (1 - fx) + texture[y1, x1] * fx
+    return (upper * (1 - fy) + lower * fy).astype(np.float32)
+
+
+def _corner_normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> FloatArray:
+    """Normals smooth across edges that bend less than SMOOTH_BELOW_DEG and sharp across the others.
+
+    Around each vertex, the corners that smooth edges connect share the area-weighted mean of their faces' normals.
+    """
+    corners = vertices[faces]
+    area_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    face_normals = _unit(area_normals)
+
+    # Vertices split along texture seams are one point in space.
+    _, points = np.unique(vertices.astype(np.float32), axis=0, return_inverse=True)
+    faces = points.reshape(-1)[faces]
+
+    start = faces.reshape(-1)
+    end = np.roll(faces, -1, axis=1).reshape(-1)
+    start_corner = np.arange(faces.size)
+    end_corner = np.roll(start_corner.reshape(-1, 3), -1, axis=1).reshape(-1)
+    swap = start > end
+    low, high = np.where(swap, end, start), np.where(swap, start, end)
+    low_corner = np.where(swap, end_corner, start_corner)
+    high_corner = np.where(swap, start_corner, end_corner)
+
+    order = np.lexsort((high, low))
+    same = (low[order][1:] == low[order][:-1]) & (high[order][1:] == high[order][:-1])
+    first, second = order[:-1][same], order[1:][same]
+    cosine = np.einsum("ij,ij->i", face_normals[first // 3], face_normals[second // 3])
+    smooth = cosine > np.cos(np.radians(SMOOTH_BELOW_DEG))
+    first, second = first[smooth], second[smooth]
+
+    rows = np.concatenate([low_corner[first], high_corner[first]])
+    columns = np.concatenate([low_corner[second], high_corner[second]])
+    links = coo_matrix((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(faces.size, faces.size))
+    count, group = connected_components(links, directed=False)
+    per_corner = np.repeat(area_normals, 3, axis=0)
+    summed = np.stack(
+        [np.bincount(group, weights=per_corner[:, axis], minlength=count) for axis in range(3)], axis=1
+    )
+    return _unit(summed)[group].reshape(-1, 3, 3).astype(np.float32)
+
+
+def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-30)
+
+
+def _corner_colours(mesh: trimesh.Trimesh, faces: NDArray[np.int64]) -> FloatArray:
+    kind = mesh.visual.kind
+    if kind == "vertex":
+        return np.asarray(mesh.visual.vertex_colors, dtype=np.float32)[:, :3][faces]
+    if kind == "face":
+        return np.repeat(np.asarray(mesh.visual.face_colors, dtype=np.float32)[:, None, :3], 3, axis=1)
+    if kind == "texture" and _image(mesh.visual.material) is None:
+        colour = np.asarray(mesh.visual.material.main_color, dtype=np.float32)[:3]
+        return np.broadcast_to(colour, (len(faces), 3, 3)).astype(np.float32)
+    return np.full((len(faces), 3, 3), DEFAULT_GREY, dtype=np.float32)
+
+
+def _texture(
+    mesh: trimesh.Trimesh, faces: NDArray[np.int64]
+) -> tuple[FloatArray | None, NDArray[np.uint8] | None]:
+    if mesh.visual.kind != "texture" or mesh.visual.uv is None:
+        return None, None
+    image = _image(mesh.visual.material)
+    if image is None:
+        return None, None
+    # Smaller texels than the picture's pixels only add noise.
+    shrink = max(image.width, image.height) / MAX_TEXTURE_PX
+    if shrink > 1:
+        image = image.reduce(int(np.ceil(shrink)))
+    texture = np.asarray(image.convert("RGB"), dtype=np.uint8)
+    factor = getattr(mesh.visual.material, "baseColorFactor", None)
+    if factor is not None:
+        scale = np.asarray(factor, dtype=np.float32)[:3]
+        scale = scale / 255 if np.asarray(factor).dtype.kind in "ui" else scale
+        texture = np.clip(texture * scale, 0, 255).astype(np.uint8)
+    return np.asarray(mesh.visual.uv, dtype=np.float32)[:, :2][faces], texture
+
+
+def _image(material: Any) -> Any:
+    """The colour picture of a trimesh material (PIL), or None."""
+    picture = getattr(material, "baseColorTexture", None)
+    return picture if picture is not None else getattr(material, "image", None)
