@@ -1,0 +1,140 @@
+"""Every setting in one place: defaults < YAML < ISM_* environment < ROS parameters or command-line flags."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ism_ros.descriptors import DESCRIPTORS
+from ism_ros.segmentors import SEGMENTORS
+
+LIVE = {"live": True}
+"""Marks a setting that may change while the node runs; all others are fixed once models are loaded."""
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message is one line that names it, its value and what is allowed."""
+
+
+class Settings(BaseModel):
+    """Everything that can be set. Field names are the ROS parameter names and, in capitals after ISM_, the environment's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: str = Field("auto", description="Where models run: auto (a GPU when there is one), cpu, cuda:0, ...")
+    segmentor: str = Field("depth", description=f"Finds class-agnostic proposals: {', '.join(SEGMENTORS)}.")
+    descriptor: str = Field("classic", description=f"Describes crops and templates: {', '.join(DESCRIPTORS)}.")
+    checkpoints_dir: str = Field("", description="Folder of model checkpoints; empty = the user's data folder.")
+    cache_dir: str = Field("", description="Folder of rendered templates and descriptors; empty = the user's cache folder.")
+    objects_file: str = Field("", description="YAML list of the objects to find; empty = none at start.")
+
+    confidence_threshold: float = Field(
+        0.2, ge=0.0, le=1.0, description="Least semantic score of a proposal that is scored further.", json_schema_extra=LIVE
+    )
+    score_threshold: float = Field(
+        0.4, ge=0.0, le=1.0, description="Least final score of a detection that is published.", json_schema_extra=LIVE
+    )
+    stability_score_threshold: float = Field(
+        0.85, ge=0.0, le=1.0, description="Least stability of a mask (segmentors of the SAM family).", json_schema_extra=LIVE
+    )
+    nms_threshold: float = Field(
+        0.25, ge=0.0, le=1.0, description="Largest box IoU of two detections of one object.", json_schema_extra=LIVE
+    )
+    max_detections: int = Field(
+        100, ge=1, le=1000, description="Most detections a frame, best first.", json_schema_extra=LIVE
+    )
+
+    queue_size: int = Field(5, ge=1, le=100, description="Messages a topic kept while waiting for their partners.")
+    slop: float = Field(0.05, ge=0.0, le=10.0, description="Largest difference between stamps of one frame, seconds.")
+    rgb_transport: Literal["raw", "compressed"] = Field("raw", description="Type of the rgb topic.")
+    depth_transport: Literal["raw", "compressed_depth", "none"] = Field(
+        "raw", description="Type of the depth topic; none = run without depth."
+    )
+    reliability: Literal["auto", "reliable", "best_effort"] = Field(
+        "auto", description="QoS of the subscriptions; auto takes reliable where every publisher offers it."
+    )
+    max_rate: float = Field(
+        0.0, ge=0.0, le=1000.0, description="Most frames a second, Hz; 0 = as fast as it goes.", json_schema_extra=LIVE
+    )
+    autostart: bool = Field(True, description="Configure and activate the node at start, without a lifecycle manager.")
+
+    def resolved_cache_dir(self) -> Path:
+        """`cache_dir`, or the user's cache folder (XDG_CACHE_HOME/ism_ros) where it is empty."""
+        if self.cache_dir:
+            return Path(self.cache_dir).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ism_ros"
+
+    def resolved_device(self) -> str:
+        """`device` with auto decided; SettingsError where it cannot be used."""
+        import torch
+
+        if self.device == "auto":
+            return "cuda:0" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            first_line = str(error).strip().splitlines()[0]
+            raise SettingsError(f"device '{self.device}' cannot be used ({first_line}); set it to auto or cpu") from None
+        return self.device
+
+
+def is_live(name: str) -> bool:
+    """Whether a setting may change while the node runs."""
+    extra = Settings.model_fields[name].json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("live"))
+
+
+def load_settings(
+    yaml_path: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settings from all sources, later ones winning: defaults, `yaml_path`, ISM_* of `environment`, `overrides`.
+
+    environment: os.environ when left out. Raises SettingsError with one clear line.
+    """
+    values: dict[str, Any] = {}
+    if yaml_path is not None:
+        values.update(_read_yaml(yaml_path))
+    environment = os.environ if environment is None else environment
+    for name in Settings.model_fields:
+        text = environment.get(f"ISM_{name.upper()}")
+        if text is not None:
+            values[name] = text
+    values.update(overrides or {})
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(entry) for entry in error.errors())) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """Settings in a YAML file: plain, or in the ROS form `node_name: {ros__parameters: {...}}`."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"settings file {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {path} is not YAML: {str(error).splitlines()[0]}") from None
+    if content is None:
+        return {}
+    if isinstance(content, dict) and len(content) == 1:
+        inner = next(iter(content.values()))
+        if isinstance(inner, dict) and "ros__parameters" in inner:
+            content = inner["ros__parameters"] or {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"settings file {path} must be a mapping of names to values")
+    return content
+
+
+def _explain(error: Any) -> str:
+    """One pydantic error as a sentence: which setting, what it was given, what is allowed."""
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"setting '{name}' is unknown; known: {', '.join(Settings.model_fields)}"
+    return f"setting '{name}' cannot be {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

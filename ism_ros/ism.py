@@ -1,0 +1,179 @@
+"""The Instance Segmentation Model: from a frame to the instances of known objects in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ism_ros import scoring
+from ism_ros.config import Settings
+from ism_ros.descriptors import Descriptor, Descriptors, create_descriptor
+from ism_ros.detections import Detections, Proposals
+from ism_ros.frame import Frame
+from ism_ros.masks import crop_resize_pad, large_enough, nms
+from ism_ros.objects.library import ObjectLibrary
+from ism_ros.objects.objects_file import ObjectSpec, read_objects_file
+from ism_ros.objects.onboarding import onboard
+from ism_ros.segmentors import Segmentor, create_segmentor
+
+
+class InstanceSegmentationModel:
+    """Finds instances of the objects in `library`.
+
+    `library` and `settings` may be replaced at any moment, from any thread: a frame is segmented with those that
+    were there when it began.
+    """
+
+    def __init__(
+        self, segmentor: Segmentor, descriptor: Descriptor, library: ObjectLibrary, settings: Settings, device: str = "cpu"
+    ) -> None:
+        self.segmentor = segmentor
+        self.descriptor = descriptor
+        self.library = library
+        self.settings = settings
+        self.device = device
+
+    @torch.inference_mode()
+    def segment(self, frame: Frame, object_ids: Sequence[str] | None = None) -> Detections:
+        """Instances in `frame`, best first, with the seconds that each stage took.
+
+        object_ids: look only for these (KeyError where one is not known); None = all. Nothing found, or no object
+        to look for, is an empty result.
+        """
+        settings = self.settings
+        library = self.library if object_ids is None else self.library.subset(object_ids)
+        clock = StageClock(self.device)
+
+        proposals = self.segmentor.propose(frame) if len(library) else Proposals.empty(frame.height, frame.width, self.device)
+        proposals = proposals[large_enough(proposals.masks, proposals.boxes_xyxy)]
+        clock.lap("proposals")
+
+        described = self._describe(frame, proposals)
+        clock.lap("descriptors")
+
+        detections = self._score(frame, proposals, described, library, settings.confidence_threshold)
+        clock.lap("scores")
+
+        kept = nms(detections.boxes_xyxy, detections.score, settings.nms_threshold, detections.object_index)
+        kept = kept[detections.score[kept] >= settings.score_threshold][: settings.max_detections]
+        result = detections[kept]
+        clock.lap("selection")
+        result.stage_s.update(clock.seconds)
+        return result
+
+    def add(self, spec: ObjectSpec, progress: Callable[[int, int], None] | None = None) -> None:
+        """Onboard one object and find it from the next frame on. Raises what `onboard` raises."""
+        known = onboard(spec, self.descriptor, self.settings.resolved_cache_dir(), self.device, progress)
+        self.library = self.library.with_object(known)
+
+    def _describe(self, frame: Frame, proposals: Proposals) -> Descriptors:
+        image = torch.from_numpy(frame.rgb).to(self.device).permute(2, 0, 1).float() / 255.0
+        crops, crop_masks = crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, self.descriptor.crop_size)
+        return self.descriptor.describe(crops, crop_masks)
+
+    def _score(
+        self, frame: Frame, proposals: Proposals, described: Descriptors, library: ObjectLibrary, confidence_threshold: float
+    ) -> Detections:
+        if not len(proposals) or not len(library):
+            return Detections.empty(frame.height, frame.width, self.device)
+        pairwise = scoring.pairwise_similarity(described.class_tokens, library.class_tokens)
+        semantic, object_index, template_index = scoring.semantic_score(pairwise)
+        selected = torch.nonzero(semantic > confidence_threshold)[:, 0]
+        proposals, described = proposals[selected], described[selected]
+        semantic, object_index, template_index = semantic[selected], object_index[selected], template_index[selected]
+
+        template_patches = library.patch_tokens_of(object_index, template_index)
+        appearance, visible_ratio = scoring.patch_scores(described.patch_tokens, template_patches)
+        geometric, visible_ratio, rotation, translation_m = self._geometry(
+            frame, proposals, library, object_index, template_index, visible_ratio
+        )
+        return Detections(
+            masks=proposals.masks,
+            boxes_xyxy=proposals.boxes_xyxy,
+            object_index=object_index,
+            template_index=template_index,
+            score=scoring.final_score(semantic, appearance, geometric, visible_ratio),
+            semantic_score=semantic,
+            appearance_score=appearance,
+            geometric_score=geometric,
+            visible_ratio=visible_ratio,
+            rotation=rotation,
+            translation_m=translation_m,
+            object_ids=library.ids,
+            category_ids=library.category_ids,
+        )
+
+    def _geometry(
+        self,
+        frame: Frame,
+        proposals: Proposals,
+        library: ObjectLibrary,
+        object_index: Tensor,
+        template_index: Tensor,
+        visible_ratio: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Geometric score, visible ratio, rotation and translation; scores 0 and pose NaN where there is no geometry."""
+        rotation = library.rotations_of(object_index, template_index)
+        translation_m = rotation.new_full((len(proposals), 3), float("nan"))
+        geometric = torch.zeros_like(visible_ratio)
+        if frame.depth_m is not None and frame.has_depth:
+            intrinsics = torch.from_numpy(frame.camera.intrinsics).to(self.device, torch.float32)
+            depth_m = torch.from_numpy(frame.depth_m).to(self.device)
+            translation_m, _ = scoring.mean_position_m(proposals.masks, depth_m, intrinsics)
+        posed = torch.isfinite(rotation).all(dim=(1, 2)) & torch.isfinite(translation_m).all(dim=1)
+        for index in object_index[posed].unique().tolist():
+            points_m = library.objects[index].points_m
+            rows = torch.nonzero(posed & (object_index == index))[:, 0]
+            if points_m is None:
+                posed[rows] = False
+                continue
+            uv = scoring.project(
+                points_m.expand(len(rows), -1, -1), rotation[rows], translation_m[rows], intrinsics, (frame.height, frame.width)
+            )
+            geometric[rows] = scoring.geometric_score(uv, proposals.boxes_xyxy[rows])
+        return geometric, visible_ratio * posed, rotation, translation_m
+
+
+class StageClock:
+    """Seconds between laps; waits for a GPU to finish before it reads the clock."""
+
+    def __init__(self, device: str) -> None:
+        self.seconds: dict[str, float] = {}
+        self._on_gpu = device.startswith("cuda")
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Book the time since the last lap under `stage`."""
+        if self._on_gpu:
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds[stage] = now - self._since
+        self._since = now
+
+
+def load_model(settings: Settings, progress: Callable[[str], None] | None = None) -> InstanceSegmentationModel:
+    """The model that `settings` describe, with every object of its objects file onboarded.
+
+    progress: told in words what is being done. Raises ValueError (SettingsError, ObjectsFileError, CadError,
+    TemplateError) with one line that a user can act on.
+    """
+    tell = progress or (lambda text: None)
+    device = settings.resolved_device()
+    specs = read_objects_file(Path(settings.objects_file)) if settings.objects_file else ()
+    tell(f"loading segmentor '{settings.segmentor}' and descriptor '{settings.descriptor}' on {device}")
+    model = InstanceSegmentationModel(
+        create_segmentor(settings.segmentor, device),
+        create_descriptor(settings.descriptor, device),
+        ObjectLibrary(),
+        settings,
+        device,
+    )
+    for number, spec in enumerate(specs, start=1):
+        label = f"object {number} of {len(specs)}: {spec.id}"
+        tell(label)
+        model.add(spec, lambda done, total, label=label: tell(f"{label}, template {done} of {total}"))  # type: ignore[misc]
+    return model
