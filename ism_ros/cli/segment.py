@@ -1,0 +1,108 @@
+"""`ism segment`: one frame from files, detections to files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def segment(
+    rgb: Annotated[Path, typer.Option(help="Colour image, PNG or JPEG.")],
+    camera: Annotated[Path, typer.Option(help='camera.json: {"cam_K": [9 numbers], "depth_scale": 1.0}.')],
+    output: Annotated[Path, typer.Option(help="Folder for detection_ism.json, detection_ism.npz and vis_ism.png.")],
+    depth: Annotated[
+        Optional[Path],  # noqa: UP007, UP045 - typer reads it at run time on Python 3.10 too
+        typer.Option(help="Depth image, 16-bit PNG registered to rgb; metres = number * depth_scale / 1000."),
+    ] = None,
+    cad: Annotated[Optional[list[Path]], typer.Option(help="CAD model to look for; may be given again.")] = None,  # noqa: UP007, UP045
+    templates: Annotated[
+        Optional[list[Path]],  # noqa: UP007, UP045
+        typer.Option(help="Template folder of the CAD model given at the same position, instead of rendering it."),
+    ] = None,
+    units: Annotated[str, typer.Option(help="Units of the CAD models: mm, m, or auto (glTF metres, others mm as in BOP).")] = "auto",
+    objects: Annotated[Optional[Path], typer.Option(help="objects.yaml, instead of --cad.")] = None,  # noqa: UP007, UP045
+    config: Annotated[Optional[Path], typer.Option(help="YAML file of settings (config/ism.yaml lists them).")] = None,  # noqa: UP007, UP045
+    segmentor: Annotated[Optional[str], typer.Option(help="Proposals by: depth.")] = None,  # noqa: UP007, UP045
+    descriptor: Annotated[Optional[str], typer.Option(help="Descriptors by: classic.")] = None,  # noqa: UP007, UP045
+    score_threshold: Annotated[Optional[float], typer.Option(help="Least final score of a detection.")] = None,  # noqa: UP007, UP045
+    device: Annotated[Optional[str], typer.Option(help="auto, cpu or cuda:0.")] = None,  # noqa: UP007, UP045
+) -> None:
+    """Find every instance of CAD models in one RGB-D frame.
+
+    [bold]Example:[/bold] ism segment --rgb rgb.png --depth depth.png --camera camera.json --cad mug.ply --output out
+    """
+    from ism_ros.config import load_settings
+    from ism_ros.frame_files import read_frame
+    from ism_ros.ism import load_model
+    from ism_ros.overlay import draw_overlay
+    from ism_ros.results import write_results
+
+    console = Console(stderr=True)
+    given = {
+        "segmentor": segmentor,
+        "descriptor": descriptor,
+        "score_threshold": score_threshold,
+        "device": device,
+        "objects_file": None if objects is None else str(objects),
+    }
+    settings = load_settings(config, {name: value for name, value in given.items() if value is not None})
+    specs = _specs(cad or [], templates or [], units)
+    if not specs and not settings.objects_file:
+        raise ValueError("nothing to look for: give --cad FILE (again for more) or --objects objects.yaml")
+    frame = read_frame(rgb, depth, camera)
+    with console.status("loading") as status:
+        model = load_model(settings, status.update)
+        for spec in specs:
+            status.update(f"onboarding {spec.id}")
+            model.add(spec, lambda done, total, name=spec.id: status.update(f"onboarding {name}: view {done} of {total}"))
+        status.update("segmenting")
+        detections = model.segment(frame)
+    write_results(output, detections, draw_overlay(frame.rgb, detections))
+
+    table = Table(title=f"{len(detections)} detection{'' if len(detections) == 1 else 's'}")
+    for column in ("object", "score", "semantic", "appearance", "geometric", "visible", "box x, y, w, h"):
+        table.add_column(column, justify="left" if column == "object" else "right")
+    for row in range(len(detections)):
+        parts = ("score", "semantic_score", "appearance_score", "geometric_score", "visible_ratio")
+        x_first, y_first, x_last, y_last = detections.boxes_xyxy[row].tolist()
+        table.add_row(
+            detections.class_id(row),
+            *(f"{float(getattr(detections, part)[row]):.3f}" for part in parts),
+            f"{x_first}, {y_first}, {x_last - x_first}, {y_last - y_first}",
+        )
+    console.print(table)
+    timing = ", ".join(f"{stage} {seconds * 1000:.0f} ms" for stage, seconds in detections.stage_s.items())
+    console.print(f"{timing}; wrote {output / 'vis_ism.png'}, detection_ism.json, detection_ism.npz")
+
+
+def _specs(cad: list[Path], templates: list[Path], units: str) -> list:  # type: ignore[type-arg]
+    """What --cad and --templates name, the file's name being the id."""
+    from ism_ros.objects.objects_file import ObjectSpec
+
+    if units not in ("auto", "mm", "m"):
+        raise ValueError(f"--units {units} is unknown; choose mm, m or auto")
+    if len(templates) > max(len(cad), 1):
+        raise ValueError(f"--templates was given {len(templates)} times but --cad {len(cad)} times; give one of each an object")
+    specs = []
+    for position in range(max(len(cad), len(templates))):
+        file = cad[position] if position < len(cad) else None
+        folder = templates[position] if position < len(templates) else None
+        named = file if file is not None else folder
+        assert named is not None
+        metres = file is not None and file.suffix.lower() in (".glb", ".gltf")
+        specs.append(
+            ObjectSpec(
+                id=named.stem,
+                cad=file,
+                units=("m" if metres else "mm") if units == "auto" else units,
+                templates=folder,
+                category_id=position + 1,
+            )
+        )
+    if len({spec.id for spec in specs}) != len(specs):
+        raise ValueError("two CAD models have the same file name; use --objects objects.yaml to give them ids of their own")
+    return specs

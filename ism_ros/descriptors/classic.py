@@ -1,0 +1,219 @@
+"""A descriptor made by hand from colour and gradient statistics. It needs no weights.
+
+Chroma is taken relative to brightness, so that shading and exposure change little; histograms are compared by the
+Bhattacharyya coefficient, which is the cosine of their square roots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from ism_ros.descriptors import Descriptors
+
+CHROMA_BINS = 7
+LIGHTNESS_BINS = 3
+COLOUR_BINS = CHROMA_BINS * CHROMA_BINS * LIGHTNESS_BINS
+ORIENTATION_BINS = 8
+
+
+@dataclass(frozen=True)
+class BlockWeights:
+    """How much each part counts in the cosine of two class tokens (first five) or patch tokens (last three); each set sums to 1."""
+
+    colour: float = 0.50
+    rings: float = 0.15
+    layout: float = 0.10
+    texture: float = 0.10
+    shape: float = 0.15
+    patch_colour: float = 0.70
+    patch_texture: float = 0.15
+    patch_place: float = 0.15
+
+
+class ClassicDescriptor:
+    """Colour and gradient statistics of a crop, on an 8 x 8 grid of patches and as a whole."""
+
+    name = "classic"
+    fingerprint = "classic-1"
+    crop_size = 64
+    grid = 8
+
+    def __init__(self, device: str = "cpu", weights: BlockWeights | None = None, chunk: int = 64) -> None:
+        self._device = device
+        self._weights = weights or BlockWeights()
+        self._chunk = chunk
+
+    def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
+        """crops (N, 3, 64, 64) float32 in [0, 1], crop_masks (N, 64, 64) bool -> class and patch tokens."""
+        parts = [
+            self._describe_chunk(crop.to(self._device), mask.to(self._device))
+            for crop, mask in zip(crops.split(self._chunk), crop_masks.split(self._chunk), strict=True)
+        ]
+        return Descriptors(
+            torch.cat([part.class_tokens for part in parts]), torch.cat([part.patch_tokens for part in parts])
+        )
+
+    def _describe_chunk(self, crops: Tensor, masks: Tensor) -> Descriptors:
+        weights, grid = self._weights, self.grid
+        colour = colour_histograms(crops, masks, grid)
+        orientation = orientation_histograms(crops, masks, grid)
+        coverage = avg_pool2d(masks[:, None].float(), self.crop_size // grid)[:, 0].flatten(1)
+        inner = ring_weights(masks, grid)
+
+        whole_colour = colour.sum(dim=1)
+        inner_colour = (colour * inner[:, :, None]).sum(dim=1)
+        rings = torch.cat([inner_colour, whole_colour - inner_colour], dim=1).clamp(min=0)
+        class_tokens = torch.cat(
+            [
+                weighted(root(whole_colour), weights.colour),
+                weighted(root(rings), weights.rings),
+                weighted(mean_colours(crops, masks, 4).flatten(1), weights.layout),
+                weighted(texture(orientation.sum(dim=1), masks.flatten(1).sum(dim=1)), weights.texture),
+                weighted(coverage - 0.5, weights.shape),
+            ],
+            dim=1,
+        )
+
+        place = patch_places(grid, crops.device).expand(len(crops), -1, -1)
+        pixels = coverage * (self.crop_size // grid) ** 2
+        patch_tokens = torch.cat(
+            [
+                weighted(root(colour), weights.patch_colour),
+                weighted(texture(orientation, pixels), weights.patch_texture),
+                weighted(place, weights.patch_place),
+            ],
+            dim=2,
+        )
+        valid = coverage > 0.5
+        return Descriptors(unit(class_tokens), unit(patch_tokens) * valid[:, :, None])
+
+
+def weighted(block: Tensor, weight: float) -> Tensor:
+    """A block scaled so that it gives `weight` times its own cosine to the cosine of the concatenation."""
+    return unit(block) * weight**0.5
+
+
+def unit(rows: Tensor) -> Tensor:
+    """Rows of length 1; zero rows stay zero. (On the CPU many times faster than torch's own normalize.)"""
+    return rows * (rows * rows).sum(dim=-1, keepdim=True).clamp(min=1e-12).rsqrt()
+
+
+def root(histogram: Tensor) -> Tensor:
+    """Square root of colour histograms (..., COLOUR_BINS)."""
+    return histogram.clamp(min=0).sqrt()
+
+
+def blur_matrix(device: torch.device) -> Tensor:
+    """(COLOUR_BINS, COLOUR_BINS): spreads every bin over its neighbours, so that a slight change of tint costs little."""
+
+    def along(bins: int, shared: float) -> Tensor:
+        line = torch.arange(bins, device=device)
+        distance = (line[:, None] - line[None]).abs()
+        kernel = torch.where(distance == 0, 1.0 - 2 * shared, torch.where(distance == 1, shared, 0.0))
+        return kernel / kernel.sum(dim=1, keepdim=True)
+
+    return torch.kron(torch.kron(along(CHROMA_BINS, 0.22), along(CHROMA_BINS, 0.22)), along(LIGHTNESS_BINS, 0.2))
+
+
+def chroma(crops: Tensor) -> tuple[Tensor, Tensor]:
+    """Chroma relative to brightness, compressed towards 1, (N, 2, S, S) in (-1, 1), and lightness (N, S, S)."""
+    red, green, blue = crops.unbind(dim=1)
+    lightness = (red + green + blue) / 3.0
+    # the constant keeps the noise of dark pixels from looking like colour
+    brightness = lightness * 3.0 + 0.15
+    red_green = (red - green) * 1.4
+    yellow_blue = (red + green - 2.0 * blue) * 0.8
+    compressed = torch.hypot(red_green, yellow_blue) + 0.12 * brightness
+    return torch.stack([red_green / compressed, yellow_blue / compressed], dim=1), lightness
+
+
+def colour_histograms(crops: Tensor, masks: Tensor, grid: int) -> Tensor:
+    """Pixels a colour bin, blurred over neighbouring bins, in every patch: (N, grid * grid, COLOUR_BINS)."""
+    opponent, lightness = chroma(crops)
+    column = ((opponent + 1.0) * (CHROMA_BINS / 2)).long().clamp_(0, CHROMA_BINS - 1)
+    level = (lightness * LIGHTNESS_BINS).long().clamp_(0, LIGHTNESS_BINS - 1)
+    colour = (column[:, 0] * CHROMA_BINS + column[:, 1]) * LIGHTNESS_BINS + level
+    cell = patch_of_crop(len(crops), crops.shape[-1], grid, crops.device)
+    count = len(crops) * grid * grid * COLOUR_BINS
+    histogram = torch.bincount((cell * COLOUR_BINS + colour).flatten(), masks.flatten().float(), minlength=count)
+    return histogram.view(len(crops), grid * grid, COLOUR_BINS).float() @ blur_matrix(crops.device)
+
+
+def orientation_histograms(crops: Tensor, masks: Tensor, grid: int) -> Tensor:
+    """Gradient magnitude an orientation (180 degrees), in every patch: (N, grid * grid, ORIENTATION_BINS).
+
+    Only pixels whose neighbours lie inside the mask count, so that the outline is not taken for texture.
+    """
+    luminance = torch.log(crops.mean(dim=1) + 0.1)
+    count, size = len(crops), crops.shape[-1]
+    gradient_x, gradient_y = torch.zeros_like(luminance), torch.zeros_like(luminance)
+    gradient_x[:, :, 1:-1] = luminance[:, :, 2:] - luminance[:, :, :-2]
+    gradient_y[:, 1:-1] = luminance[:, 2:] - luminance[:, :-2]
+    interior = torch.zeros_like(masks)
+    interior[:, 1:-1, 1:-1] = masks[:, 2:, 1:-1] & masks[:, :-2, 1:-1] & masks[:, 1:-1, 2:] & masks[:, 1:-1, :-2]
+    magnitude = torch.hypot(gradient_x, gradient_y) * interior
+    angle = torch.atan2(gradient_y, gradient_x) * (ORIENTATION_BINS / torch.pi)
+    # opposite directions are one orientation
+    orientation = angle.floor().long() % ORIENTATION_BINS
+    cell = patch_of_crop(count, size, grid, crops.device)
+    histogram = torch.bincount(
+        (cell * ORIENTATION_BINS + orientation).flatten(),
+        magnitude.flatten(),
+        minlength=count * grid * grid * ORIENTATION_BINS,
+    )
+    return histogram.view(count, grid * grid, ORIENTATION_BINS)
+
+
+def texture(orientation: Tensor, pixels: Tensor) -> Tensor:
+    """How much texture there is and how directed: (..., ORIENTATION_BINS), (...) -> (..., 6).
+
+    The magnitudes of a Fourier series over orientation do not change when the picture is turned.
+    """
+    strength = orientation.sum(dim=-1, keepdim=True) / pixels[..., None].clamp(min=1)
+    share = orientation / orientation.sum(dim=-1, keepdim=True).clamp(min=1e-6)
+    harmonic = torch.arange(1, ORIENTATION_BINS // 2 + 1, device=share.device)
+    angle = torch.arange(ORIENTATION_BINS, device=share.device)[:, None] * harmonic * (2 * torch.pi / ORIENTATION_BINS)
+    spectrum = torch.hypot(share @ angle.cos(), share @ angle.sin())
+    amount = torch.tanh(strength * 4.0)
+    return torch.cat([amount, 1.0 - amount, spectrum * amount], dim=-1)
+
+
+def mean_colours(crops: Tensor, masks: Tensor, grid: int) -> Tensor:
+    """Mean chroma and lightness in each cell, the crop's own mean taken out: (N, grid * grid, 3)."""
+    opponent, lightness = chroma(crops)
+    features = torch.cat([opponent, lightness[:, None]], dim=1) * masks[:, None]
+    cell = crops.shape[-1] // grid
+    total, area = avg_pool2d(features, cell), avg_pool2d(masks[:, None].float(), cell)
+    mean = features.sum(dim=(2, 3), keepdim=True) / masks[:, None].sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    return (total - mean * area).flatten(2).transpose(1, 2)
+
+
+def ring_weights(masks: Tensor, grid: int) -> Tensor:
+    """1 for patches near the mask's centre, 0 for those at its rim, half of a disc's area each: (N, grid * grid)."""
+    share = avg_pool2d(masks[:, None].float(), masks.shape[-1] // grid)[:, 0]
+    centre = torch.arange(grid, device=masks.device).float() + 0.5
+    area = share.sum(dim=(1, 2)).clamp(min=1e-6)
+    x_centre = (share.sum(dim=1) * centre).sum(dim=1) / area
+    y_centre = (share.sum(dim=2) * centre).sum(dim=1) / area
+    distance = (centre - x_centre[:, None]).square()[:, None, :] + (centre - y_centre[:, None]).square()[:, :, None]
+    return torch.sigmoid((area[:, None, None] / torch.pi * 0.5 - distance) * 0.5).flatten(1)
+
+
+def patch_of_crop(count: int, size: int, grid: int, device: torch.device) -> Tensor:
+    """Number of the patch, counted through all crops, that each pixel belongs to: (count, size, size) int64."""
+    line = torch.arange(size, device=device) * grid // size
+    first = torch.arange(count, device=device)[:, None, None] * (grid * grid)
+    return first + line[:, None] * grid + line[None]
+
+
+def patch_places(grid: int, device: torch.device) -> Tensor:
+    """Where each patch is in the crop, as a smooth code: (1, grid * grid, 4)."""
+    angle = (torch.arange(grid, device=device).float() + 0.5) / grid * torch.pi / 2
+    code = torch.stack([angle.cos(), angle.sin()], dim=1)
+    rows = code[:, None].expand(grid, grid, 2)
+    columns = code[None].expand(grid, grid, 2)
+    return torch.cat([rows, columns], dim=2).reshape(1, grid * grid, 4)

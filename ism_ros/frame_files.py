@@ -1,0 +1,78 @@
+"""Frames from files, in the layout of BOP and SAM-6D: a colour image, a depth image, a camera.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ism_ros.frame import Camera, Frame
+
+
+class FrameFileError(ValueError):
+    """A file that is not what it should be; the message names it and says what is expected."""
+
+
+def read_frame(rgb_path: Path, depth_path: Path | None, camera_path: Path) -> Frame:
+    """One frame: depth in metres = stored number * depth_scale / 1000.
+
+    Raises FrameFileError for a file at fault and FrameError where the files do not fit together.
+    """
+    rgb = read_rgb(rgb_path)
+    intrinsics, depth_scale = read_camera(camera_path)
+    depth_m = None if depth_path is None else read_depth_m(depth_path, depth_scale)
+    return Frame(rgb, depth_m, Camera(intrinsics, rgb.shape[1], rgb.shape[0]))
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """A colour image (PNG, JPEG, ...) as (H, W, 3) uint8."""
+    image = cv2.imdecode(_bytes(path, "colour image"), cv2.IMREAD_COLOR)
+    if image is None:
+        raise FrameFileError(f"{path} is not an image that can be read (PNG or JPEG expected)")
+    return np.ascontiguousarray(image[:, :, ::-1])
+
+
+def read_depth_m(path: Path, depth_scale: float) -> NDArray[np.float32]:
+    """A depth image (one channel, 16-bit or float) as (H, W) float32 metres, every bit kept."""
+    image = cv2.imdecode(_bytes(path, "depth image"), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise FrameFileError(f"{path} is not an image that can be read (16-bit PNG expected)")
+    if image.ndim != 2 or image.dtype not in (np.uint16, np.float32):
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        raise FrameFileError(
+            f"{path} is not a depth image: it has {channels} channel(s) of {image.dtype}, expected one of uint16 or float32"
+        )
+    return (image.astype(np.float64) * (depth_scale / 1000.0)).astype(np.float32)
+
+
+def read_camera(path: Path) -> tuple[NDArray[np.float64], float]:
+    """The camera matrix (3, 3) in pixels and the depth scale of a camera.json."""
+    try:
+        content = json.loads(_bytes(path, "camera file").tobytes())
+    except ValueError:
+        raise FrameFileError(f'{path} is not JSON; expected {{"cam_K": [9 numbers], "depth_scale": 1.0}}') from None
+    if not isinstance(content, dict) or "cam_K" not in content:
+        raise FrameFileError(f'{path} has no "cam_K"; expected {{"cam_K": [9 numbers], "depth_scale": 1.0}}')
+    try:
+        intrinsics = np.array(content["cam_K"], dtype=np.float64)
+        depth_scale = float(content.get("depth_scale", 1.0))
+    except (TypeError, ValueError):
+        raise FrameFileError(f"{path}: cam_K must be 9 numbers and depth_scale one") from None
+    if intrinsics.size != 9:
+        raise FrameFileError(f"{path}: cam_K has {intrinsics.size} numbers, expected 9 (row by row)")
+    if not np.isfinite(depth_scale) or depth_scale <= 0:
+        raise FrameFileError(f"{path}: depth_scale is {depth_scale:g}, expected a number above 0 (1.0 for millimetres)")
+    return intrinsics.reshape(3, 3), depth_scale
+
+
+def _bytes(path: Path, what: str) -> NDArray[np.uint8]:
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise FrameFileError(f"{what} {path} cannot be read: {error.strerror or error}") from None
+    if content.size == 0:
+        raise FrameFileError(f"{what} {path} is empty")
+    return content
