@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ism_ros.descriptors import DESCRIPTORS
 from ism_ros.segmentors import SEGMENTORS
 
-LIVE = {"live": True}
+LIVE: dict[str, Any] = {"live": True}
 """Marks a setting that may change while the node runs; all others are fixed once models are loaded."""
 
 
@@ -22,7 +22,10 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseModel):
-    """Everything that can be set. Field names are the ROS parameter names and, in capitals after ISM_, the environment's."""
+    """Everything that can be set.
+
+    Field names are the names of the ROS parameters and, in capitals after ISM_, of the environment variables.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,17 +33,27 @@ class Settings(BaseModel):
     segmentor: str = Field("depth", description=f"Finds class-agnostic proposals: {', '.join(SEGMENTORS)}.")
     descriptor: str = Field("classic", description=f"Describes crops and templates: {', '.join(DESCRIPTORS)}.")
     checkpoints_dir: str = Field("", description="Folder of model checkpoints; empty = the user's data folder.")
-    cache_dir: str = Field("", description="Folder of rendered templates and descriptors; empty = the user's cache folder.")
+    cache_dir: str = Field(
+        "", description="Folder of rendered templates and descriptors; empty = the user's cache folder."
+    )
     objects_file: str = Field("", description="YAML list of the objects to find; empty = none at start.")
 
     confidence_threshold: float = Field(
-        0.2, ge=0.0, le=1.0, description="Least semantic score of a proposal that is scored further.", json_schema_extra=LIVE
+        0.2,
+        ge=0.0,
+        le=1.0,
+        description="Least semantic score of a proposal that is scored further.",
+        json_schema_extra=LIVE,
     )
     score_threshold: float = Field(
         0.4, ge=0.0, le=1.0, description="Least final score of a detection that is published.", json_schema_extra=LIVE
     )
     stability_score_threshold: float = Field(
-        0.85, ge=0.0, le=1.0, description="Least stability of a mask (segmentors of the SAM family).", json_schema_extra=LIVE
+        0.85,
+        ge=0.0,
+        le=1.0,
+        description="Least stability of a mask (segmentors of the SAM family).",
+        json_schema_extra=LIVE,
     )
     nms_threshold: float = Field(
         0.25, ge=0.0, le=1.0, description="Largest box IoU of two detections of one object.", json_schema_extra=LIVE
@@ -79,7 +92,9 @@ class Settings(BaseModel):
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             first_line = str(error).strip().splitlines()[0]
-            raise SettingsError(f"device '{self.device}' cannot be used ({first_line}); set it to auto or cpu") from None
+            raise SettingsError(
+                f"device '{self.device}' cannot be used ({first_line}); set it to auto or cpu"
+            ) from None
         return self.device
 
 

@@ -43,7 +43,8 @@ def read_depth_m(path: Path, depth_scale: float) -> NDArray[np.float32]:
     if image.ndim != 2 or image.dtype not in (np.uint16, np.float32):
         channels = 1 if image.ndim == 2 else image.shape[2]
         raise FrameFileError(
-            f"{path} is not a depth image: it has {channels} channel(s) of {image.dtype}, expected one of uint16 or float32"
+            f"{path} is not a depth image: it has {channels} channel(s) of {image.dtype}; "
+            "expected one of uint16 or float32"
         )
     return (image.astype(np.float64) * (depth_scale / 1000.0)).astype(np.float32)
 

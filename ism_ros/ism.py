@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,7 +30,12 @@ class InstanceSegmentationModel:
     """
 
     def __init__(
-        self, segmentor: Segmentor, descriptor: Descriptor, library: ObjectLibrary, settings: Settings, device: str = "cpu"
+        self,
+        segmentor: Segmentor,
+        descriptor: Descriptor,
+        library: ObjectLibrary,
+        settings: Settings,
+        device: str = "cpu",
     ) -> None:
         self.segmentor = segmentor
         self.descriptor = descriptor
@@ -48,7 +54,9 @@ class InstanceSegmentationModel:
         library = self.library if object_ids is None else self.library.subset(object_ids)
         clock = StageClock(self.device)
 
-        proposals = self.segmentor.propose(frame) if len(library) else Proposals.empty(frame.height, frame.width, self.device)
+        proposals = (
+            self.segmentor.propose(frame) if len(library) else Proposals.empty(frame.height, frame.width, self.device)
+        )
         proposals = proposals[large_enough(proposals.masks, proposals.boxes_xyxy)]
         clock.lap("proposals")
 
@@ -76,7 +84,12 @@ class InstanceSegmentationModel:
         return self.descriptor.describe(crops, crop_masks)
 
     def _score(
-        self, frame: Frame, proposals: Proposals, described: Descriptors, library: ObjectLibrary, confidence_threshold: float
+        self,
+        frame: Frame,
+        proposals: Proposals,
+        described: Descriptors,
+        library: ObjectLibrary,
+        confidence_threshold: float,
     ) -> Detections:
         if not len(proposals) or not len(library):
             return Detections.empty(frame.height, frame.width, self.device)
@@ -116,7 +129,7 @@ class InstanceSegmentationModel:
         template_index: Tensor,
         visible_ratio: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Geometric score, visible ratio, rotation and translation; scores 0 and pose NaN where there is no geometry."""
+        """Geometric score, visible ratio, rotation, translation; scores 0 and pose NaN where there is no geometry."""
         rotation = library.rotations_of(object_index, template_index)
         translation_m = rotation.new_full((len(proposals), 3), float("nan"))
         geometric = torch.zeros_like(visible_ratio)
@@ -132,7 +145,11 @@ class InstanceSegmentationModel:
                 posed[rows] = False
                 continue
             uv = scoring.project(
-                points_m.expand(len(rows), -1, -1), rotation[rows], translation_m[rows], intrinsics, (frame.height, frame.width)
+                points_m.expand(len(rows), -1, -1),
+                rotation[rows],
+                translation_m[rows],
+                intrinsics,
+                (frame.height, frame.width),
             )
             geometric[rows] = scoring.geometric_score(uv, proposals.boxes_xyxy[rows])
         return geometric, visible_ratio * posed, rotation, translation_m
@@ -175,5 +192,9 @@ def load_model(settings: Settings, progress: Callable[[str], None] | None = None
     for number, spec in enumerate(specs, start=1):
         label = f"object {number} of {len(specs)}: {spec.id}"
         tell(label)
-        model.add(spec, lambda done, total, label=label: tell(f"{label}, template {done} of {total}"))  # type: ignore[misc]
+        model.add(spec, partial(_tell_templates, tell, label))
     return model
+
+
+def _tell_templates(tell: Callable[[str], None], label: str, done: int, total: int) -> None:
+    tell(f"{label}, template {done} of {total}")

@@ -40,7 +40,7 @@ def box_area(boxes_xyxy: Tensor) -> Tensor:
 
 
 def box_iou(first_xyxy: Tensor, second_xyxy: Tensor) -> Tensor:
-    """Intersection over union of boxes that broadcast, (..., 4) with (..., 4) -> (...) float32; 0 where both are empty."""
+    """Intersection over union of boxes that broadcast, (..., 4) with (..., 4) -> (...) float32; 0 if both are empty."""
     first, second = first_xyxy.float(), second_xyxy.float()
     top_left = torch.maximum(first[..., :2], second[..., :2])
     bottom_right = torch.minimum(first[..., 2:], second[..., 2:])
@@ -70,9 +70,9 @@ def crop_resize_pad(image: Tensor, masks: Tensor, boxes_xyxy: Tensor, size: int)
 
 
 def _source_pixels(first: Tensor, last: Tensor, boxes_xyxy: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """For each of `size` crop pixels along one axis: the image pixel it shows (N, size), and whether it is inside the box.
+    """For each of `size` crop pixels along one axis: the image pixel that it shows and whether that is in the box.
 
-    The arithmetic is float32 because that decides which neighbour 'nearest' takes in the reference.
+    Both (N, size). The arithmetic is float32 because that decides which neighbour 'nearest' takes in the reference.
     """
     length = (last - first).clamp(min=1)
     longer = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).amax(dim=1).clamp(min=1)

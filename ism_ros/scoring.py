@@ -65,7 +65,7 @@ def mean_position_m(masks: Tensor, depth_m: Tensor, intrinsics: Tensor) -> tuple
     masks: (N, H, W) bool. depth_m: (H, W) metres, 0 = no reading. intrinsics: (3, 3). Returns the positions (N, 3)
     in the camera frame, NaN where no pixel of the mask has depth, and the number of such pixels (N,) int64.
     """
-    count, height, width = masks.shape
+    count, width = masks.shape[0], masks.shape[2]
     v, u = torch.nonzero(depth_m > 0, as_tuple=True)
     z = depth_m[v, u]
     # one weighted sum over the valid pixels is a matrix product: (N, pixels) @ (pixels, 4)
@@ -81,7 +81,9 @@ def mean_position_m(masks: Tensor, depth_m: Tensor, intrinsics: Tensor) -> tuple
     return (total[:, :3] / number[:, None]).float(), number.long()
 
 
-def project(points_m: Tensor, rotation: Tensor, translation_m: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> Tensor:
+def project(
+    points_m: Tensor, rotation: Tensor, translation_m: Tensor, intrinsics: Tensor, size: tuple[int, int]
+) -> Tensor:
     """Pixels of posed points, truncated and clamped to the image.
 
     points_m: (N, K, 3) object frame, metres. rotation: (N, 3, 3) and translation_m: (N, 3), object-to-camera.

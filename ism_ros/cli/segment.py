@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
+
+from ism_ros.objects.objects_file import ObjectSpec
 
 
 def segment(
@@ -15,21 +19,23 @@ def segment(
     camera: Annotated[Path, typer.Option(help='camera.json: {"cam_K": [9 numbers], "depth_scale": 1.0}.')],
     output: Annotated[Path, typer.Option(help="Folder for detection_ism.json, detection_ism.npz and vis_ism.png.")],
     depth: Annotated[
-        Optional[Path],  # noqa: UP007, UP045 - typer reads it at run time on Python 3.10 too
+        Path | None,
         typer.Option(help="Depth image, 16-bit PNG registered to rgb; metres = number * depth_scale / 1000."),
     ] = None,
-    cad: Annotated[Optional[list[Path]], typer.Option(help="CAD model to look for; may be given again.")] = None,  # noqa: UP007, UP045
+    cad: Annotated[list[Path] | None, typer.Option(help="CAD model to look for; may be given again.")] = None,
     templates: Annotated[
-        Optional[list[Path]],  # noqa: UP007, UP045
+        list[Path] | None,
         typer.Option(help="Template folder of the CAD model given at the same position, instead of rendering it."),
     ] = None,
-    units: Annotated[str, typer.Option(help="Units of the CAD models: mm, m, or auto (glTF metres, others mm as in BOP).")] = "auto",
-    objects: Annotated[Optional[Path], typer.Option(help="objects.yaml, instead of --cad.")] = None,  # noqa: UP007, UP045
-    config: Annotated[Optional[Path], typer.Option(help="YAML file of settings (config/ism.yaml lists them).")] = None,  # noqa: UP007, UP045
-    segmentor: Annotated[Optional[str], typer.Option(help="Proposals by: depth.")] = None,  # noqa: UP007, UP045
-    descriptor: Annotated[Optional[str], typer.Option(help="Descriptors by: classic.")] = None,  # noqa: UP007, UP045
-    score_threshold: Annotated[Optional[float], typer.Option(help="Least final score of a detection.")] = None,  # noqa: UP007, UP045
-    device: Annotated[Optional[str], typer.Option(help="auto, cpu or cuda:0.")] = None,  # noqa: UP007, UP045
+    units: Annotated[
+        str, typer.Option(help="Units of the CAD models: mm, m, or auto (glTF metres, others mm as in BOP).")
+    ] = "auto",
+    objects: Annotated[Path | None, typer.Option(help="objects.yaml, instead of --cad.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings (config/ism.yaml lists them).")] = None,
+    segmentor: Annotated[str | None, typer.Option(help="Proposals by: depth.")] = None,
+    descriptor: Annotated[str | None, typer.Option(help="Descriptors by: classic.")] = None,
+    score_threshold: Annotated[float | None, typer.Option(help="Least final score of a detection.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:0.")] = None,
 ) -> None:
     """Find every instance of CAD models in one RGB-D frame.
 
@@ -58,7 +64,7 @@ def segment(
         model = load_model(settings, status.update)
         for spec in specs:
             status.update(f"onboarding {spec.id}")
-            model.add(spec, lambda done, total, name=spec.id: status.update(f"onboarding {name}: view {done} of {total}"))
+            model.add(spec, partial(_show_views, status, spec.id))
         status.update("segmenting")
         detections = model.segment(frame)
     write_results(output, detections, draw_overlay(frame.rgb, detections))
@@ -79,14 +85,18 @@ def segment(
     console.print(f"{timing}; wrote {output / 'vis_ism.png'}, detection_ism.json, detection_ism.npz")
 
 
-def _specs(cad: list[Path], templates: list[Path], units: str) -> list:  # type: ignore[type-arg]
-    """What --cad and --templates name, the file's name being the id."""
-    from ism_ros.objects.objects_file import ObjectSpec
+def _show_views(status: Status, name: str, done: int, total: int) -> None:
+    status.update(f"onboarding {name}: view {done} of {total}")
 
+
+def _specs(cad: list[Path], templates: list[Path], units: str) -> list[ObjectSpec]:
+    """What --cad and --templates name, the file's name being the id."""
     if units not in ("auto", "mm", "m"):
         raise ValueError(f"--units {units} is unknown; choose mm, m or auto")
     if len(templates) > max(len(cad), 1):
-        raise ValueError(f"--templates was given {len(templates)} times but --cad {len(cad)} times; give one of each an object")
+        raise ValueError(
+            f"--templates was given {len(templates)} times but --cad {len(cad)} times; give one of each an object"
+        )
     specs = []
     for position in range(max(len(cad), len(templates))):
         file = cad[position] if position < len(cad) else None
@@ -104,5 +114,7 @@ def _specs(cad: list[Path], templates: list[Path], units: str) -> list:  # type:
             )
         )
     if len({spec.id for spec in specs}) != len(specs):
-        raise ValueError("two CAD models have the same file name; use --objects objects.yaml to give them ids of their own")
+        raise ValueError(
+            "two CAD models have the same file name; use --objects objects.yaml to give them ids of their own"
+        )
     return specs

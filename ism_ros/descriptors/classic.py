@@ -22,7 +22,10 @@ ORIENTATION_BINS = 8
 
 @dataclass(frozen=True)
 class BlockWeights:
-    """How much each part counts in the cosine of two class tokens (first five) or patch tokens (last three); each set sums to 1."""
+    """How much each part counts in the cosine of two class tokens (the first five) or patch tokens (the last three).
+
+    Each of the two sets sums to 1.
+    """
 
     colour: float = 0.50
     rings: float = 0.15
@@ -108,7 +111,7 @@ def root(histogram: Tensor) -> Tensor:
 
 
 def blur_matrix(device: torch.device) -> Tensor:
-    """(COLOUR_BINS, COLOUR_BINS): spreads every bin over its neighbours, so that a slight change of tint costs little."""
+    """(COLOUR_BINS, COLOUR_BINS): spreads bins over their neighbours, so that a slight change of tint costs little."""
 
     def along(bins: int, shared: float) -> Tensor:
         line = torch.arange(bins, device=device)

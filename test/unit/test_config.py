@@ -1,0 +1,79 @@
+"""Where settings come from, and what a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ism_ros.config import Settings, SettingsError, is_live, load_settings
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    path = tmp_path / "ism.yaml"
+    path.write_text("score_threshold: 0.1\nnms_threshold: 0.1\nmax_rate: 1.0\n")
+    environment = {"ISM_NMS_THRESHOLD": "0.2", "ISM_MAX_RATE": "2"}
+    settings = load_settings(path, {"max_rate": 3.0}, environment)
+    assert (settings.confidence_threshold, settings.score_threshold) == (0.2, 0.1)
+    assert (settings.nms_threshold, settings.max_rate) == (0.2, 3.0)
+
+
+def test_a_ros_parameter_file_is_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "ism.yaml"
+    path.write_text("/**:\n  ros__parameters:\n    queue_size: 9\n")
+    assert load_settings(path, environment={}).queue_size == 9
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"score_threshold": 1.5}, ("score_threshold", "1.5", "less than or equal to 1")),
+        ({"reliability": "sometimes"}, ("reliability", "sometimes", "best_effort")),
+        ({"queue_size": "many"}, ("queue_size", "many", "integer")),
+        ({"treshold": 1}, ("treshold", "unknown", "score_threshold")),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(overrides: dict[str, object], words: tuple[str, ...]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(overrides=overrides, environment={})
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "a: [", "3"])
+def test_a_settings_file_that_is_no_mapping_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "ism.yaml"
+    path.write_text(content)
+    with pytest.raises(SettingsError, match=r"ism\.yaml"):
+        load_settings(path, environment={})
+
+
+def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_settings(tmp_path / "none.yaml")
+
+
+def test_an_empty_settings_file_means_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "ism.yaml"
+    path.write_text("# nothing\n")
+    assert load_settings(path, environment={}) == Settings()
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_thresholds_are_live_and_models_are_not() -> None:
+    assert is_live("score_threshold")
+    assert not is_live("segmentor")
+
+
+def test_an_unusable_device_says_what_to_do() -> None:
+    with pytest.raises(SettingsError, match="auto or cpu"):
+        Settings(device="warp:7").resolved_device()
+
+
+def test_the_cache_folder_follows_the_users_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert Settings().resolved_cache_dir() == tmp_path / "ism_ros"
+    assert Settings(cache_dir="/elsewhere").resolved_cache_dir() == Path("/elsewhere")

@@ -1,0 +1,117 @@
+"""Our arithmetic against the numbers that the reference ISM computes on seeded random input."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ism_ros import masks, scoring
+
+GOLDEN = Path(os.environ.get("ISM_GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
+
+
+def load(name: str) -> dict[str, Tensor]:
+    with np.load(GOLDEN / name) as archive:
+        return {key: torch.from_numpy(np.asarray(archive[key])) for key in archive}
+
+
+@pytest.fixture(scope="module")
+def matching() -> dict[str, Tensor]:
+    return load("matching.npz")
+
+
+@pytest.fixture(scope="module")
+def geometry() -> dict[str, Tensor]:
+    return load("geometry.npz")
+
+
+def assert_close(ours: Tensor, reference: Tensor, tolerance: float) -> None:
+    torch.testing.assert_close(ours.double(), reference.double(), rtol=0.0, atol=tolerance)
+
+
+def chosen_patches(matching: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    template = matching["template_patches"][matching["object_index"], matching["best_template"]]
+    return matching["query_patches"][matching["selected"]], template
+
+
+def test_pairwise_similarity(matching: dict[str, Tensor]) -> None:
+    assert_close(scoring.pairwise_similarity(matching["query"], matching["templates"]), matching["pairwise"], 1e-5)
+
+
+def test_semantic_score_object_and_template(matching: dict[str, Tensor]) -> None:
+    score, object_index, best_template = scoring.semantic_score(matching["pairwise"])
+    selected = torch.nonzero(score > 0.2)[:, 0]
+    assert selected.tolist() == matching["selected"].tolist()
+    assert_close(score[selected], matching["semantic"], 1e-5)
+    assert object_index[selected].tolist() == matching["object_index"].tolist()
+    assert best_template[selected].tolist() == matching["best_template"].tolist()
+
+
+def test_appearance_score(matching: dict[str, Tensor]) -> None:
+    appearance, _ = scoring.patch_scores(*chosen_patches(matching))
+    assert_close(appearance, matching["appearance"], 1e-5)
+
+
+def test_visible_ratio(matching: dict[str, Tensor], geometry: dict[str, Tensor]) -> None:
+    _, visible_ratio = scoring.patch_scores(*chosen_patches(matching))
+    assert_close(visible_ratio, geometry["visible_ratio"], 1e-4)
+
+
+def test_patch_scores_do_not_depend_on_the_chunk(matching: dict[str, Tensor]) -> None:
+    whole, small = (scoring.patch_scores(*chosen_patches(matching), chunk=chunk) for chunk in (1000, 3))
+    assert_close(small[0], whole[0], 1e-6)
+    assert_close(small[1], whole[1], 1e-6)
+
+
+def test_translation_is_the_mean_of_back_projected_depth(geometry: dict[str, Tensor]) -> None:
+    depth_m = geometry["depth_mm"].float() * geometry["depth_scale"] / 1000.0
+    translation_m, _ = scoring.mean_position_m(geometry["masks"], depth_m, geometry["K"])
+    assert_close(translation_m, geometry["translation_m"], 1e-4)
+
+
+def test_projected_cad_points(geometry: dict[str, Tensor]) -> None:
+    uv = scoring.project(
+        geometry["points_m"][geometry["object_index"]],
+        geometry["template_rotations"][geometry["best_template"]],
+        geometry["translation_m"],
+        geometry["K"],
+        tuple(geometry["depth_mm"].shape),
+    )
+    assert (uv - geometry["projected_uv"]).abs().max() <= 1
+
+
+def test_geometric_score_is_per_proposal(geometry: dict[str, Tensor]) -> None:
+    iou = scoring.geometric_score(geometry["projected_uv"].long(), geometry["boxes_xyxy"])
+    assert_close(iou, geometry["iou"], 1e-4)
+
+
+def test_final_score(geometry: dict[str, Tensor]) -> None:
+    final = scoring.final_score(*(geometry[key] for key in ("semantic", "appearance", "iou", "visible_ratio")))
+    assert_close(final, geometry["final"], 1e-4)
+
+
+def test_boxes_from_masks(geometry: dict[str, Tensor]) -> None:
+    assert masks.boxes_from_masks(geometry["masks"]).tolist() == geometry["boxes_xyxy"].tolist()
+
+
+def test_crop_resize_pad() -> None:
+    golden = load("crop_resize_pad.npz")
+    crops, _ = masks.crop_resize_pad(golden["image"], golden["masks"], golden["boxes_xyxy"], int(golden["size"]))
+    assert_close(crops, golden["crops"], 1e-6)
+
+
+def test_small_detection_filter() -> None:
+    golden = load("postprocess.npz")
+    kept = torch.nonzero(masks.large_enough(golden["masks"], golden["boxes_xyxy"]))[:, 0]
+    assert kept.tolist() == golden["kept_after_small"].tolist()
+
+
+def test_nms_within_each_object() -> None:
+    golden = load("postprocess.npz")
+    kept = masks.nms(golden["boxes_xyxy"], golden["scores"], 0.25, golden["object_ids"])
+    assert sorted(kept.tolist()) == sorted(golden["kept_after_nms"].tolist())

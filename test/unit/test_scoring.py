@@ -1,0 +1,82 @@
+"""Where our scores differ from the reference on purpose, and what happens at the edges."""
+
+from __future__ import annotations
+
+import torch
+
+from ism_ros import scoring
+
+INTRINSICS = torch.tensor([[100.0, 0.0, 20.0], [0.0, 100.0, 15.0], [0.0, 0.0, 1.0]])
+
+
+def test_one_disjoint_pair_leaves_the_other_geometric_scores_alone() -> None:
+    uv = torch.tensor([[[0, 0], [10, 10]], [[50, 50], [60, 60]]])
+    boxes = torch.tensor([[0, 0, 10, 10], [0, 0, 10, 10]])
+    assert scoring.geometric_score(uv, boxes).tolist() == [1.0, 0.0]
+
+
+def test_no_proposals_give_no_scores() -> None:
+    pairwise = scoring.pairwise_similarity(torch.zeros(0, 8), torch.rand(3, 42, 8))
+    semantic, object_index, best_template = scoring.semantic_score(pairwise)
+    appearance, visible_ratio = scoring.patch_scores(torch.zeros(0, 4, 8), torch.zeros(0, 4, 8))
+    assert [len(part) for part in (semantic, object_index, best_template, appearance, visible_ratio)] == [0] * 5
+
+
+def test_padding_templates_never_raise_a_score() -> None:
+    templates = torch.nn.functional.normalize(torch.rand(1, 6, 8), dim=-1)
+    padded = torch.cat([templates, torch.zeros(1, 30, 8)], dim=1)
+    query = torch.rand(5, 8)
+    plain, _, _ = scoring.semantic_score(scoring.pairwise_similarity(query, templates))
+    with_padding, _, _ = scoring.semantic_score(scoring.pairwise_similarity(query, padded))
+    torch.testing.assert_close(plain, with_padding)
+
+
+def test_fewer_templates_than_top_k_are_all_averaged() -> None:
+    pairwise = torch.tensor([[[0.2, 0.4, 0.9]]])
+    score, _, best_template = scoring.semantic_score(pairwise, top_k=5)
+    assert torch.isclose(score[0], torch.tensor(0.5))
+    assert best_template.tolist() == [2]
+
+
+def test_similarity_does_not_depend_on_length() -> None:
+    query, templates = torch.rand(4, 8), torch.rand(2, 3, 8)
+    torch.testing.assert_close(
+        scoring.pairwise_similarity(query * 7.0, templates * 0.3), scoring.pairwise_similarity(query, templates)
+    )
+
+
+def test_a_crop_without_valid_patches_scores_zero() -> None:
+    appearance, visible_ratio = scoring.patch_scores(torch.zeros(1, 4, 8), torch.zeros(1, 4, 8))
+    assert appearance.tolist() == [0.0]
+    assert visible_ratio.tolist() == [0.0]
+
+
+def test_a_mask_without_depth_has_no_position() -> None:
+    masks = torch.ones(2, 30, 40, dtype=torch.bool)
+    masks[1, 10:] = False
+    depth_m = torch.zeros(30, 40)
+    depth_m[20:] = 1.0
+    position_m, pixels = scoring.mean_position_m(masks, depth_m, INTRINSICS)
+    assert pixels.tolist() == [400, 0]
+    assert torch.isfinite(position_m[0]).all()
+    assert torch.isnan(position_m[1]).all()
+
+
+def test_a_flat_patch_of_depth_is_at_its_centre() -> None:
+    masks = torch.zeros(1, 31, 41, dtype=torch.bool)
+    masks[0, 10:21, 15:26] = True
+    position_m, _ = scoring.mean_position_m(masks, torch.full((31, 41), 2.0), INTRINSICS)
+    torch.testing.assert_close(position_m[0], torch.tensor([0.0, 0.0, 2.0]))
+
+
+def test_points_behind_the_camera_stay_inside_the_image() -> None:
+    points = torch.tensor([[[0.0, 0.0, -5.0], [100.0, -100.0, 1.0]]])
+    uv = scoring.project(points, torch.eye(3)[None], torch.zeros(1, 3), INTRINSICS, (30, 40))
+    assert (uv >= 0).all()
+    assert (uv[..., 0] <= 39).all()
+    assert (uv[..., 1] <= 29).all()
+
+
+def test_final_score_without_geometry_is_the_mean_of_the_other_two() -> None:
+    zero = torch.zeros(1)
+    assert torch.isclose(scoring.final_score(torch.tensor([0.8]), torch.tensor([0.4]), zero, zero), torch.tensor(0.6))
