@@ -1,0 +1,138 @@
+"""Detections to ROS messages. Row i of the detections is id i + 1 in every message."""
+
+from __future__ import annotations
+
+import array
+import json
+import math
+
+import numpy as np
+from geometry_msgs.msg import Pose
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray, ObjectHypothesisWithPose, VisionInfo
+
+from ism_ros.config import Settings
+from ism_ros.detections import Detections
+from ism_ros.masks import encode_rle
+from ism_ros.msg import InstanceMask, InstanceMaskArray
+from ism_ros.objects.library import ObjectLibrary
+from ism_ros.results import label_image
+
+POSITION_SIGMA_M = 0.02
+"""The mean of the visible surface stands for the object's origin."""
+TILT_SIGMA_RAD = 0.3
+"""Half the angle between neighbouring templates."""
+ROLL_VARIANCE = math.pi**2 / 3
+"""Templates do not turn about the optical axis, so that this angle may be anything: a uniform circle's variance."""
+UNKNOWN_VARIANCE = -1.0
+"""First element of the covariance where there is no pose, as in sensor_msgs/Imu."""
+
+
+def detection_array(detections: Detections, header: Header) -> Detection2DArray:
+    """`~/detections`: one hypothesis a detection, with the coarse pose in the camera's optical frame."""
+    poses = _poses(detections)
+    message = Detection2DArray(header=header)
+    for row in range(len(detections)):
+        result = ObjectHypothesisWithPose()
+        result.hypothesis.class_id = detections.class_id(row)
+        result.hypothesis.score = float(detections.score[row])
+        pose = poses[row]
+        if pose is not None:
+            result.pose.pose = pose
+        result.pose.covariance = _covariance(known=pose is not None)
+        message.detections.append(
+            Detection2D(header=header, results=[result], bbox=_box(detections, row), id=str(row + 1))
+        )
+    return message
+
+
+def mask_image(detections: Detections, header: Header) -> Image:
+    """`~/mask_image`: mono16, 0 background, i where detections[i - 1] is, higher score on top."""
+    labels = label_image(detections)
+    return image_message(labels, "mono16", header)
+
+
+def mask_array(detections: Detections, header: Header, inference_s: float) -> InstanceMaskArray:
+    """`~/masks`: each instance whole, with all parts of its score. `detections` must be on the CPU."""
+    height, width = detections.masks.shape[1:]
+    masks = detections.masks.numpy()
+    poses = _poses(detections)
+    instances = [
+        InstanceMask(
+            id=row + 1,
+            class_id=detections.class_id(row),
+            score=float(detections.score[row]),
+            semantic_score=float(detections.semantic_score[row]),
+            appearance_score=float(detections.appearance_score[row]),
+            geometric_score=float(detections.geometric_score[row]),
+            visible_ratio=float(detections.visible_ratio[row]),
+            bbox=_box(detections, row),
+            height=height,
+            width=width,
+            rle_counts=encode_rle(masks[row])["counts"],
+            template_index=int(detections.template_index[row]),
+            pose=poses[row] or Pose(),
+        )
+        for row in range(len(detections))
+    ]
+    return InstanceMaskArray(header=header, instances=instances, inference_time=float(inference_s))
+
+
+def image_message(pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str, header: Header) -> Image:
+    """An image (H, W) or (H, W, C) as a message."""
+    message = Image(header=header, height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
+    message.is_bigendian = 0
+    message.step = int(pixels.nbytes // pixels.shape[0])
+    # an array.array is taken over as it is; bytes or a list would be checked element by element
+    message.data = array.array("B", np.ascontiguousarray(pixels).tobytes())
+    return message
+
+
+def vision_info(library: ObjectLibrary, settings: Settings, header: Header) -> VisionInfo:
+    """`~/vision_info`: how objects are found, which, where they came from, and the version of the library."""
+    objects = [{"id": known.id, "category_id": known.category_id, "source": known.source} for known in library.objects]
+    return VisionInfo(
+        header=header,
+        method=f"SAM-6D instance segmentation, segmentor {settings.segmentor}, descriptor {settings.descriptor}",
+        database_location=json.dumps({"objects_file": settings.objects_file, "objects": objects}),
+        database_version=library.version,
+    )
+
+
+def _box(detections: Detections, row: int) -> BoundingBox2D:
+    """Centre and size in pixels, pixel centres at whole numbers."""
+    x_first, y_first, x_last, y_last = (float(side) for side in detections.boxes_xyxy[row].tolist())
+    box = BoundingBox2D(size_x=x_last - x_first + 1, size_y=y_last - y_first + 1)
+    box.center.position.x = (x_first + x_last) / 2
+    box.center.position.y = (y_first + y_last) / 2
+    return box
+
+
+def _poses(detections: Detections) -> list[Pose | None]:
+    """Poses in the camera's optical frame, None where there is none."""
+    poses: list[Pose | None] = []
+    for rotation, translation_m in zip(
+        detections.rotation.double().cpu().numpy(), detections.translation_m.double().cpu().numpy(), strict=True
+    ):
+        if not (np.isfinite(rotation).all() and np.isfinite(translation_m).all()):
+            poses.append(None)
+            continue
+        pose = Pose()
+        quaternion = Rotation.from_matrix(rotation).as_quat()
+        pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w = (float(q) for q in quaternion)
+        pose.position.x, pose.position.y, pose.position.z = (float(x) for x in translation_m)
+        poses.append(pose)
+    return poses
+
+
+def _covariance(known: bool) -> NDArray[np.float64]:
+    """(36,) row by row, x y z and rotations about x y z."""
+    covariance = np.zeros((6, 6))
+    if known:
+        np.fill_diagonal(covariance, [POSITION_SIGMA_M**2] * 3 + [TILT_SIGMA_RAD**2] * 2 + [ROLL_VARIANCE])
+    else:
+        covariance[0, 0] = UNKNOWN_VARIANCE
+    return covariance.ravel()

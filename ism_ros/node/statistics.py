@@ -1,0 +1,112 @@
+"""What the node counts and times about its frames."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+WINDOW_FRAMES = 200
+RATE_WINDOW_S = 10.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one stage over the last frames."""
+
+    median_ms: float
+    percentile_95_ms: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All numbers at one moment. Counters run from the node's start, recent_* tell of the last seconds."""
+
+    processed: int = 0
+    rate_hz: float = 0.0
+    last_frame_age_s: float | None = None
+    latencies: Mapping[str, Latency] = field(default_factory=dict)
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    noticed: Mapping[str, int] = field(default_factory=dict)
+    failures: int = 0
+    recent_rejection: str = ""
+    recent_failure: str = ""
+    detections: int = 0
+
+
+class Statistics:
+    """Counts from any thread. `recent_s`: for how long a rejection or failure counts as recent."""
+
+    def __init__(self, recent_s: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lock = threading.Lock()
+        self._clock = clock
+        self._recent_s = recent_s
+        self._stage_s: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=WINDOW_FRAMES))
+        self._finished: deque[float] = deque(maxlen=4096)
+        self._processed = 0
+        self._detections = 0
+        self._rejected: Counter[str] = Counter()
+        self._noticed: Counter[str] = Counter()
+        self._failures = 0
+        self._last_rejection = (-float("inf"), "")
+        self._last_failure = (-float("inf"), "")
+
+    def frame_done(self, stage_s: Mapping[str, float], detections: int) -> None:
+        """One frame was processed and published."""
+        with self._lock:
+            self._processed += 1
+            self._detections = detections
+            self._finished.append(self._clock())
+            for stage, seconds in stage_s.items():
+                self._stage_s[stage].append(seconds)
+
+    def frame_rejected(self, reason: str, text: str) -> None:
+        """One frame could not be used."""
+        with self._lock:
+            self._rejected[reason] += 1
+            self._last_rejection = (self._clock(), text)
+
+    def noticed(self, reason: str) -> None:
+        """Something odd that stopped no frame."""
+        with self._lock:
+            self._noticed[reason] += 1
+
+    def inference_failed(self, text: str) -> None:
+        """The model raised."""
+        with self._lock:
+            self._failures += 1
+            self._last_failure = (self._clock(), text)
+
+    def snapshot(self) -> Snapshot:
+        with self._lock:
+            now = self._clock()
+            return Snapshot(
+                processed=self._processed,
+                rate_hz=_rate_hz(self._finished, now),
+                last_frame_age_s=now - self._finished[-1] if self._finished else None,
+                latencies={stage: _latency(seconds) for stage, seconds in self._stage_s.items()},
+                rejected=dict(self._rejected),
+                noticed=dict(self._noticed),
+                failures=self._failures,
+                recent_rejection=self._recent(self._last_rejection, now),
+                recent_failure=self._recent(self._last_failure, now),
+                detections=self._detections,
+            )
+
+    def _recent(self, event: tuple[float, str], now: float) -> str:
+        return event[1] if now - event[0] <= self._recent_s else ""
+
+
+def _rate_hz(finished: deque[float], now: float) -> float:
+    if not finished or now <= finished[0]:
+        return 0.0
+    return sum(now - done <= RATE_WINDOW_S for done in finished) / min(RATE_WINDOW_S, now - finished[0])
+
+
+def _latency(seconds: deque[float]) -> Latency:
+    median, percentile_95 = np.percentile(np.array(seconds) * 1000.0, [50, 95])
+    return Latency(float(median), float(percentile_95))

@@ -1,0 +1,82 @@
+"""The one thread that runs the model: jobs first, then the newest frame."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+from ism_ros.node.mailbox import Mailbox
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Worker(Generic[Item]):
+    """Takes the newest item out of a mailbox and hands it to `process`, one at a time, until `stop`.
+
+    process: must not raise for an ordinary failure; what it raises all the same goes to `on_error`.
+    min_period_s: asked before every item; the least time between two starts.
+    """
+
+    def __init__(
+        self,
+        mailbox: Mailbox[Item],
+        process: Callable[[Item], None],
+        on_error: Callable[[Exception], None],
+        min_period_s: Callable[[], float],
+    ) -> None:
+        self._mailbox = mailbox
+        self._process = process
+        self._on_error = on_error
+        self._min_period_s = min_period_s
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._due_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="ism_worker", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], Result]) -> Future[Result]:
+        """Runs `job` on the worker's thread before the next frame."""
+        future: Future[Result] = Future()
+        self._jobs.put((future, job))
+        self._mailbox.wake()
+        return future
+
+    def stop(self, timeout_s: float) -> bool:
+        """Ends after the item at hand; whether it ended within `timeout_s`. Jobs that wait are cancelled."""
+        self._stopping.set()
+        self._mailbox.wake()
+        self._thread.join(timeout_s)
+        while not self._jobs.empty():
+            self._jobs.get()[0].cancel()
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._run_jobs()
+            wait_s = self._due_s - time.monotonic()
+            if wait_s > 0:
+                self._mailbox.wait_for_wake(wait_s)
+                continue
+            item = self._mailbox.take()
+            if item is None or self._stopping.is_set():
+                continue
+            self._due_s = time.monotonic() + self._min_period_s()
+            try:
+                self._process(item)
+            except Exception as error:  # one frame must never end the stream
+                self._on_error(error)
+
+    def _run_jobs(self) -> None:
+        while not self._jobs.empty():
+            future, job = self._jobs.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(job())
+            except Exception as error:  # the one who submitted it is told
+                future.set_exception(error)

@@ -1,0 +1,100 @@
+"""Detections drawn over their image: fill, outline, name and score."""
+
+from __future__ import annotations
+
+import colorsys
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ism_ros.detections import Detections
+
+FILL_OPACITY = 0.4
+GOLDEN_RATIO = 0.618034
+
+
+def draw_overlay(rgb: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+    """The image with every instance filled, outlined and labelled; the better score on top.
+
+    rgb: (H, W, 3) uint8, left untouched. Returns (H, W, 3) uint8. An object keeps its colour from frame to frame.
+    """
+    canvas = np.ascontiguousarray(rgb).copy()
+    if len(detections) == 0:
+        return canvas
+    masks = detections.masks.cpu().numpy()
+    boxes = detections.boxes_xyxy.cpu().numpy()
+    scores = detections.score.cpu().numpy()
+    colours = [object_colour(index) for index in detections.object_index.tolist()]
+    line = max(1, round(min(canvas.shape[:2]) / 320))
+
+    worst_first = np.argsort(scores, kind="stable")
+    for row in worst_first:
+        _draw_instance(canvas, masks[row], boxes[row], colours[row], line)
+    taken: list[tuple[int, int, int, int]] = []
+    for row in worst_first[::-1]:
+        text = f"{detections.class_id(int(row))} {scores[row]:.2f}"
+        taken.append(_draw_label(canvas, text, boxes[row], colours[row], taken))
+    return canvas
+
+
+def object_colour(object_index: int) -> tuple[int, int, int]:
+    """A bright RGB colour, far from those of the neighbouring indices."""
+    hue = (0.04 + object_index * GOLDEN_RATIO) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _draw_instance(
+    canvas: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    box_xyxy: NDArray[np.int64],
+    colour: tuple[int, int, int],
+    line: int,
+) -> None:
+    x_first, y_first, x_last, y_last = (int(side) for side in box_xyxy)
+    window = slice(y_first, y_last + 1), slice(x_first, x_last + 1)
+    part, inside = canvas[window], mask[window].astype(np.uint8)
+    if part.size == 0 or not inside.any():
+        return
+    tinted = cv2.addWeighted(part, 1 - FILL_OPACITY, np.full_like(part, colour), FILL_OPACITY, 0)
+    cv2.copyTo(tinted, inside, part)
+    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(x_first, y_first))
+    # a dark rim keeps the outline visible on a ground of its own colour
+    cv2.drawContours(canvas, contours, -1, (0, 0, 0), line + 2, cv2.LINE_AA)
+    cv2.drawContours(canvas, contours, -1, colour, line, cv2.LINE_AA)
+
+
+def _draw_label(
+    canvas: NDArray[np.uint8],
+    text: str,
+    box_xyxy: NDArray[np.int64],
+    colour: tuple[int, int, int],
+    taken: list[tuple[int, int, int, int]],
+) -> tuple[int, int, int, int]:
+    """Writes `text` above the box, or at the nearest free height below; returns the rectangle it occupies."""
+    height, width = canvas.shape[:2]
+    scale = max(0.4, min(height, width) / 1000)
+    pad = max(2, round(4 * scale))
+    (text_width, text_height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    label_width, label_height = text_width + 2 * pad, text_height + base + 2 * pad
+    left = int(np.clip(box_xyxy[0], 0, max(0, width - label_width)))
+    highest = max(0, int(box_xyxy[1]) - label_height)
+    top = next(
+        (
+            y
+            for y in range(highest, height - label_height, label_height // 2)
+            if _free(left, y, label_width, label_height, taken)
+        ),
+        highest,
+    )
+    right, bottom = left + label_width, top + label_height
+    cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), colour, cv2.FILLED)
+    ink = (0, 0, 0) if np.dot(colour, (0.299, 0.587, 0.114)) > 110 else (255, 255, 255)
+    origin = (left + pad, top + pad + text_height)
+    cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, 1, cv2.LINE_AA)
+    return left, top, right, bottom
+
+
+def _free(left: int, top: int, width: int, height: int, taken: list[tuple[int, int, int, int]]) -> bool:
+    return all(left >= r or left + width <= l or top >= b or top + height <= t for l, t, r, b in taken)  # noqa: E741
