@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SensorModel:
-    """How bad the camera is; the defaults are about an Intel RealSense D435 at 640 x 480, registered to colour.
+    """How bad the camera is; the defaults are about an Intel RealSense D435, 640 x 480, registered to colour.
 
     Depth: the deviation of the noise is `disparity_noise_px` * z^2 / (fx * baseline_m), most of it as waves
     some pixels long; disparity is rounded to `disparity_step_px` and depth to millimetres; borders wander by
