@@ -26,7 +26,7 @@ import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -41,13 +41,15 @@ from rich.table import Table
 
 from ism_ros.config import Settings
 from ism_ros.frame import Frame
-from ism_ros.ism import InstanceSegmentationModel, load_model
 from ism_ros.masks import encode_rle
 from ism_ros.overlay import draw_overlay
 from ism_ros.segmentors import create_segmentor
 from ism_ros.sim.scenes import Thing, Truth, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad
 from ism_ros.sim.observations import cached, source_fingerprint
+
+if TYPE_CHECKING:
+    from ism_ros.ism import InstanceSegmentationModel
 
 LEAST_VISIBLE = 0.1
 UNSEEN_SCENES = 5000
@@ -93,6 +95,8 @@ def main() -> None:
     detections: list[dict[str, Any]] = []
 
     if not options.proposals_only:
+        from ism_ros.ism import load_model
+
         for objects in sets:
             with console.status("onboarding") as status:
                 objects.model = load_model(_settings(options, objects, out), progress=status.update)
