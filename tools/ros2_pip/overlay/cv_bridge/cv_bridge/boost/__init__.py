@@ -1,0 +1,1 @@
+"""The place where the real package has its compiled half."""
