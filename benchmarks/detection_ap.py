@@ -44,9 +44,9 @@ from ism_ros.frame import Frame
 from ism_ros.masks import encode_rle
 from ism_ros.overlay import draw_overlay
 from ism_ros.segmentors import create_segmentor
+from ism_ros.sim.observations import cached, source_fingerprint
 from ism_ros.sim.scenes import Thing, Truth, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad
-from ism_ros.sim.observations import cached, source_fingerprint
 
 if TYPE_CHECKING:
     from ism_ros.ism import InstanceSegmentationModel
