@@ -116,7 +116,7 @@ class IsmNode(LifecycleNodeMixin, Node):
 
     @transition
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self.stream = Stream(self, self.settings, self._stream_group, self._on_arrival, self._on_time_jump)
+        self.stream = Stream(self, self.settings, self._stream_group, self._on_arrival, self._on_notice)
         self.get_logger().info(f"active: looking for {len(self._objects())} objects")
         return TransitionCallbackReturn.SUCCESS
 
@@ -268,10 +268,10 @@ class IsmNode(LifecycleNodeMixin, Node):
         if text and (not template or int(template.split()[0]) % LOGGED_TEMPLATES == 0):
             self.get_logger().info(text)
 
-    def _on_time_jump(self) -> None:
-        self.statistics.noticed("time_jump")
-        if self._throttle.passes("time_jump"):
-            self.get_logger().warning("stamps jumped back (a bag that starts again?): the synchroniser was emptied")
+    def _on_notice(self, problem: Problem) -> None:
+        self.statistics.noticed(problem.reason)
+        if self._throttle.passes(problem.reason):
+            self.get_logger().warning(problem.text)
 
     def _on_diagnostics(self) -> None:
         stream = self.stream
@@ -299,9 +299,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         if stream.quiet_s < PATIENCE_S:
             return None
         problem = why_no_frame(stream.topics(), self.settings.slop, PATIENCE_S)
-        self.statistics.noticed(problem.reason)
-        if self._throttle.passes(problem.reason):
-            self.get_logger().warning(problem.text)
+        self._on_notice(problem)
         return problem
 
     def _on_follow_publishers(self) -> None:

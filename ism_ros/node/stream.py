@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ism_ros.config import Settings
 from ism_ros.node.conversion import Triple
-from ism_ros.node.watch import TopicState
+from ism_ros.node.watch import Problem, TopicState
 
 BACKWARD_JUMP_S = 1.0
 """A stamp so much older than the one before means that time was set back or a bag starts again."""
@@ -53,8 +53,7 @@ class Input:
 class Stream:
     """Open from construction to `close`. All its callbacks run in `group`, which must be mutually exclusive.
 
-    on_arrival: told every synchronised triple. on_time_jump: told when stamps went back and the synchroniser was
-    emptied.
+    on_arrival: told every synchronised triple. on_notice: told of messages that cannot be synchronised.
     """
 
     def __init__(
@@ -63,13 +62,13 @@ class Stream:
         settings: Settings,
         group: CallbackGroup,
         on_arrival: Callable[[Arrival], None],
-        on_time_jump: Callable[[], None],
+        on_notice: Callable[[Problem], None],
     ) -> None:
         self._node = node
         self._settings = settings
         self._group = group
         self._on_arrival = on_arrival
-        self._on_time_jump = on_time_jump
+        self._on_notice = on_notice
         self._opened_s = time.monotonic()
         self._last_triple_s: float | None = None
         self._synchronising_s = 0.0
@@ -142,8 +141,15 @@ class Stream:
         """A fresh, empty synchroniser over the inputs."""
         for source in self._inputs.values():
             source.filter = message_filters.SimpleFilter()
-        self._synchronizer = message_filters.ApproximateTimeSynchronizer(
-            [source.filter for source in self._inputs.values()], self._settings.queue_size, self._settings.slop
+        filters, size, slop_s = (
+            [s.filter for s in self._inputs.values()],
+            self._settings.queue_size,
+            self._settings.slop,
+        )
+        self._synchronizer = (
+            message_filters.ApproximateTimeSynchronizer(filters, size, slop_s)
+            if slop_s > 0  # the approximate one takes only what is closer than slop
+            else message_filters.TimeSynchronizer(filters, size)
         )
         self._synchronizer.registerCallback(self._complete)
 
@@ -152,13 +158,19 @@ class Stream:
             return
         began = time.perf_counter()
         source = self._inputs[name]
+        if message.header.stamp.sec < 0:
+            text = f"{source.subscription.topic_name} has a negative stamp and is ignored: check the driver's clock"
+            self._on_notice(Problem("bad_stamp", text))
+            return
         stamp_s = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
         source.messages += 1
         source.last_arrival_s = time.monotonic()
         if source.stamps_s and stamp_s < source.stamps_s[-1] - BACKWARD_JUMP_S:
             # the synchroniser keeps the newest stamps, so that after a step back it would match nothing any more
             self._forget_stamps()
-            self._on_time_jump()
+            self._on_notice(
+                Problem("time_jump", "stamps jumped back (a bag that starts again?): starting to match anew")
+            )
         source.stamps_s.append(stamp_s)
         source.filter.signalMessage(message)
         self._synchronising_s += time.perf_counter() - began
