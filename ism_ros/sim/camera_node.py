@@ -1,0 +1,198 @@
+"""A fake Intel RealSense as a ROS 2 node of its own: same topics, encodings and QoS, frames from sim/streams.
+
+Publishes /camera/camera/color/image_raw (rgb8), /camera/camera/aligned_depth_to_color/image_raw (16UC1,
+millimetres) and /camera/camera/color/camera_info, all three with one stamp. Parameters are declared, with their
+meaning, in `FakeCamera`.
+"""
+
+from __future__ import annotations
+
+import array
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image
+
+from ism_ros.config import load_settings
+from ism_ros.frame import Camera, Frame
+from ism_ros.sim import truth_files
+from ism_ros.sim.scenes import Truth
+from ism_ros.sim.streams import folder_views, scene_views
+
+FRAME_ID = "camera_color_optical_frame"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """The messages of one view, made once; only the stamp changes from publication to publication."""
+
+    rgb: Image
+    depth: Image
+    info: CameraInfo
+
+
+def shot_of(frame: Frame) -> Shot:
+    """The messages that a RealSense would send of `frame`."""
+    depth_m = frame.depth_m if frame.depth_m is not None else np.zeros(frame.rgb.shape[:2], np.float32)
+    millimetres = np.clip(np.rint(depth_m * 1000), 0, 65535).astype("<u2")
+    return Shot(
+        rgb=_image(frame.rgb, "rgb8", 3 * frame.width),
+        depth=_image(millimetres, "16UC1", 2 * frame.width),
+        info=_camera_info(frame.camera),
+    )
+
+
+def _image(pixels: np.ndarray, encoding: str, step: int) -> Image:
+    message = Image(
+        height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=step, is_bigendian=0
+    )
+    # An array is taken over as it is; any other sequence would be checked number by number.
+    message.data = array.array("B", pixels.tobytes())
+    message.header.frame_id = FRAME_ID
+    return message
+
+
+def _camera_info(camera: Camera) -> CameraInfo:
+    k = camera.intrinsics
+    info = CameraInfo(height=camera.height, width=camera.width, distortion_model="plumb_bob", d=[0.0] * 5)
+    info.k = k.ravel().tolist()
+    info.r = np.eye(3).ravel().tolist()
+    info.p = np.hstack([k, np.zeros((3, 1))]).ravel().tolist()
+    info.header.frame_id = FRAME_ID
+    return info
+
+
+class FakeCamera(Node):
+    """Publishes its views in turn at `rate`. Views are added by another thread while the first are already sent."""
+
+    def __init__(self) -> None:
+        super().__init__("camera", namespace="camera")
+        self.rate = self._number("rate", 10.0, 0.1, 60.0, "frames a second, Hz")
+        self.folder = self._text("folder", "", "folder of real frames to publish; empty = a simulated table")
+        self.scene = self._count("scene", 1, 0, 1 << 30, "number of the simulated table")
+        self.object_set = self._count("object_set", 0, 0, 1 << 30, "number of the set of known objects on it")
+        self.views = self._count("views", 8, 1, 1000, "views of the table before they repeat")
+        self.sweep_deg = self._number("sweep_deg", 16.0, 0.0, 360.0, "how far the camera swings, degrees")
+        self.cache = self._text(
+            "cache_dir", "", "folder that keeps simulated views; empty = the user's cache folder"
+        )
+        self.truth_dir = self._text("truth_dir", "", "folder to write the truth to; empty = do not")
+        reliability = self._text(
+            "reliability", "reliable", "QoS of the three topics: reliable or best_effort"
+        )
+        if reliability not in ("reliable", "best_effort"):
+            raise ValueError(f"reliability is '{reliability}': set it to reliable or best_effort")
+        qos = QoSProfile(
+            depth=5,
+            reliability=ReliabilityPolicy.RELIABLE
+            if reliability == "reliable"
+            else ReliabilityPolicy.BEST_EFFORT,
+        )
+        self._rgb = self.create_publisher(Image, "~/color/image_raw", qos)
+        self._depth = self.create_publisher(Image, "~/aligned_depth_to_color/image_raw", qos)
+        self._info = self.create_publisher(CameraInfo, "~/color/camera_info", qos)
+        self._shots: list[Shot] = []
+        self._turn = 0
+        self._stamps = None
+        if self.truth_dir:
+            truth_files.clear(Path(self.truth_dir))
+            self._stamps = (Path(self.truth_dir) / truth_files.STAMPS).open("w", buffering=1)
+        self.create_timer(1.0 / self.rate, self._publish)
+
+    def add(self, frame: Frame, truth: Truth | None) -> None:
+        """One more view, from any thread."""
+        view = len(self._shots)
+        if self.truth_dir and truth is not None:
+            truth_files.write_view(Path(self.truth_dir), view, truth)
+        self._shots.append(shot_of(frame))
+        if view == 0:
+            topic = self._rgb.topic_name
+            self.get_logger().info(
+                f"publishing {frame.width} x {frame.height} at {self.rate:g} Hz on {topic}"
+            )
+
+    def frames(self) -> Iterator[tuple[Frame, Truth | None]]:
+        """The views to publish. Raises OSError and ValueError with one clear line."""
+        if self.folder:
+            yield from ((frame, None) for frame in folder_views(Path(self.folder).expanduser()))
+        else:
+            cache = load_settings(overrides={"cache_dir": self.cache} if self.cache else None).resolved_cache_dir()
+            yield from scene_views(self.scene, self.object_set, self.views, self.sweep_deg, cache)
+
+    def _publish(self) -> None:
+        count = len(self._shots)
+        if not count:
+            return
+        view = self._turn % count
+        self._turn += 1
+        now = self.get_clock().now()
+        shot = self._shots[view]
+        stamp = Time(nanoseconds=now.nanoseconds).to_msg()
+        if self._stamps is not None:
+            self._stamps.write(f"{now.nanoseconds},{view}\n")
+        for publisher, message in ((self._info, shot.info), (self._depth, shot.depth), (self._rgb, shot.rgb)):
+            message.header.stamp = stamp
+            publisher.publish(message)
+
+    def _number(self, name: str, default: float, low: float, high: float, meaning: str) -> float:
+        limits = [FloatingPointRange(from_value=low, to_value=high)]
+        about = ParameterDescriptor(description=meaning, floating_point_range=limits, read_only=True)
+        return float(self.declare_parameter(name, default, about).value)
+
+    def _count(self, name: str, default: int, low: int, high: int, meaning: str) -> int:
+        limits = [IntegerRange(from_value=low, to_value=high, step=1)]
+        about = ParameterDescriptor(description=meaning, integer_range=limits, read_only=True)
+        return int(self.declare_parameter(name, default, about).value)
+
+    def _text(self, name: str, default: str, meaning: str) -> str:
+        about = ParameterDescriptor(description=meaning, read_only=True)
+        return str(self.declare_parameter(name, default, about).value)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs until Ctrl-C; 1 where the frames cannot be had, with one line that says why."""
+    rclpy.init(args=arguments)
+    camera: FakeCamera | None = None
+    failure: list[str] = []
+    try:
+        camera = FakeCamera()
+        loader = threading.Thread(target=_load, args=(camera, failure), daemon=True)
+        loader.start()
+        while rclpy.ok() and not failure:
+            rclpy.spin_once(camera, timeout_sec=0.5)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ValueError, rclpy.exceptions.ParameterException) as error:
+        failure.append(str(error))
+    finally:
+        if camera is not None:
+            camera.destroy_node()
+        rclpy.try_shutdown()
+    for text in failure:
+        print(f"fake_camera: {text}", file=sys.stderr)
+    return 1 if failure else 0
+
+
+def _load(camera: FakeCamera, failure: list[str]) -> None:
+    """Fetches the views one after another; what goes wrong is told to the main thread."""
+    try:
+        for frame, truth in camera.frames():
+            if not rclpy.ok():
+                return
+            camera.add(frame, truth)
+    except (OSError, ValueError) as error:
+        failure.append(str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
