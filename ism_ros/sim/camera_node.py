@@ -126,7 +126,9 @@ class FakeCamera(Node):
         if self.folder:
             yield from ((frame, None) for frame in folder_views(Path(self.folder).expanduser()))
         else:
-            cache = load_settings(overrides={"cache_dir": self.cache} if self.cache else None).resolved_cache_dir()
+            cache = load_settings(
+                overrides={"cache_dir": self.cache} if self.cache else None
+            ).resolved_cache_dir()
             yield from scene_views(self.scene, self.object_set, self.views, self.sweep_deg, cache)
 
     def _publish(self) -> None:

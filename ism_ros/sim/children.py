@@ -1,0 +1,117 @@
+"""Programs of this package run as processes of their own: started, watched, and always ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+
+class ChildError(RuntimeError):
+    """A child ended when it should not have; the message holds the end of its log."""
+
+
+class Child:
+    """One process, its output in a log file. Use as a context manager: leaving it ends the process."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._command = list(command)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Child:
+        with self.log.open("wb") as out:
+            # A session of its own: Ctrl-C in the terminal reaches it once, from here, and in order.
+            self._process = subprocess.Popen(
+                self._command,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        process = self._process
+        if process is None:
+            return
+        for number, patience_s in ((signal.SIGINT, 8), (signal.SIGTERM, 4), (signal.SIGKILL, 4)):
+            if process.poll() is not None:
+                return
+            process.send_signal(number)
+            try:
+                process.wait(patience_s)
+            except subprocess.TimeoutExpired:
+                continue
+
+    def check(self) -> None:
+        """Raises ChildError where the process has ended."""
+        code = None if self._process is None else self._process.poll()
+        if code is not None:
+            raise ChildError(f"{self.name} ended with code {code}; the end of {self.log}:\n{self.tail()}")
+
+    def tail(self, lines: int = 12) -> str:
+        """The last lines of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def last_line(self) -> str:
+        """The last line of the log, without the logger's prefix."""
+        lines = self.tail(1).strip()
+        return lines.rsplit("]: ", 1)[-1]
+
+
+def installed_program(name: str, module: str) -> list[str]:
+    """The command that starts `name` of this package: the installed executable, else the module itself."""
+    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+        path = Path(prefix) / "lib" / "ism_ros" / name
+        if prefix and path.is_file():
+            return [sys.executable, str(path)]
+    return [sys.executable, "-m", module]
+
+
+def keep_traffic_local() -> None:
+    """Sets what ROS needs in this process and its children: discovery on this machine, a domain of its own.
+
+    The Fast DDS profile of the package is used where none is named yet: without it images are lost.
+    """
+    if os.environ.get("ROS_DISTRO") == "humble":
+        os.environ["ROS_LOCALHOST_ONLY"] = "1"
+    else:
+        # Newer distributions warn about the older name, and have the range instead.
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        os.environ.pop("ROS_LOCALHOST_ONLY", None)
+    os.environ.setdefault("ROS_DOMAIN_ID", str(_free_domain()))
+    older = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
+    variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if older else "FASTDDS_DEFAULT_PROFILES_FILE"
+    profile = _shared_file("config/fastdds.xml")
+    if profile is not None:
+        os.environ.setdefault(variable, str(profile))
+
+
+def _shared_file(name: str) -> Path | None:
+    """A file of the package's share folder, or of the source tree it runs from."""
+    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    places = [prefix / "share" / "ism_ros" / name for prefix in prefixes]
+    places.append(Path(__file__).resolve().parents[2] / name)
+    return next((place for place in places if place.is_file()), None)
+
+
+def _free_domain() -> int:
+    """A domain whose discovery port nobody on this machine has open; up to 101, as Linux allows."""
+    first = 1 + os.getpid() % 100
+    for domain in [*range(first, 102), *range(1, first)]:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", 7400 + 250 * domain))
+            except OSError:
+                continue
+            return domain
+    return first
