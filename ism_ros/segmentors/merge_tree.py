@@ -1,0 +1,135 @@
+"""Agglomerative merging of touching patches: a forest of binary trees whose nodes are candidate regions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ism_ros.segmentors.superpixels import Boundaries
+
+
+@dataclass(frozen=True)
+class MergeTree:
+    """Nodes 0..L-1 are the leaves, then one row a merge, children before parents.
+
+    children: (M, 2) int64, the two nodes that merge L + row joined. height: (M,) float32, the boundary strength at
+    which it did. rounds: (R + 1,) int64, the merges of round r are the rows rounds[r]:rounds[r + 1], independent of
+    each other. leaves: L. shared: (M, C) float32, sums along the border that disappeared in the merge, of the columns
+    given to merge_by_boundary.
+    """
+
+    children: NDArray[np.int64]
+    height: NDArray[np.float32]
+    rounds: NDArray[np.int64]
+    leaves: int
+    shared: NDArray[np.float32]
+
+    def parents(self) -> NDArray[np.int64]:
+        """(L + M,) int64, the node each node was merged into, -1 for roots."""
+        parent = np.full(self.leaves + len(self.children), -1, dtype=np.int64)
+        merged = self.leaves + np.arange(len(self.children))
+        parent[self.children[:, 0]] = merged
+        parent[self.children[:, 1]] = merged
+        return parent
+
+    def sums(
+        self, leaf_values: NDArray[np.float32], added: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """(L + M, ...): for every node the sum of `leaf_values` (L, ...) over its leaves, and of `added` (M, ...) over
+        the merges that made it."""
+        made = np.zeros((len(self.children), *leaf_values.shape[1:]), np.float32) if added is None else added
+        total = np.concatenate([leaf_values, made])
+        for start, end in zip(self.rounds[:-1], self.rounds[1:], strict=True):
+            total[self.leaves + start : self.leaves + end] += total[self.children[start:end]].sum(axis=1)
+        return total
+
+    def members(self, nodes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(len(nodes), L): which leaves each node holds."""
+        count = self.sums(np.ones(self.leaves, np.float32)).astype(np.int64)
+        start = np.zeros(len(count), dtype=np.int64)
+        roots = np.nonzero(self.parents() < 0)[0]
+        start[roots] = np.cumsum(count[roots]) - count[roots]
+        for first, end in zip(self.rounds[-2::-1], self.rounds[:0:-1], strict=True):
+            left, right = self.children[first:end].T
+            parent = self.leaves + np.arange(first, end)
+            start[left] = start[parent]
+            start[right] = start[parent] + count[left]
+        order = np.argsort(start[: self.leaves])
+        held = np.zeros((len(nodes), self.leaves), dtype=bool)
+        for row, node in enumerate(nodes):
+            held[row, order[start[node] : start[node] + count[node]]] = True
+        return held
+
+
+def merge_by_boundary(
+    boundaries: Boundaries,
+    strength: NDArray[np.float32],
+    area: NDArray[np.float32],
+    colour: NDArray[np.float32],
+    colour_weight: NDArray[np.float32],
+    small_area: float,
+    tracked: NDArray[np.float32],
+) -> MergeTree:
+    """Merges the weakest boundary first, until none is left.
+
+    strength: (E,), mean along each border; joined borders take the mean weighted by length. area: (L,), colour:
+    (L, 3), means of the patches; colour_weight: (L,), what a unit of distance between mean colours adds to the strength.
+    small_area: regions below it merge earlier the smaller they are. tracked: (E, C), sums along each border to keep
+    account of in MergeTree.shared.
+
+    Every round merges all pairs that are each other's weakest border. For a mean over joined borders this gives the
+    same tree as one merge at a time (the linkage is reducible), in a few dozen array operations.
+    """
+    leaves = len(area)
+    size = np.concatenate([area, np.zeros(leaves, np.float32)]).astype(np.float32)
+    mass = np.zeros((2 * leaves, 4), dtype=np.float32)
+    mass[:leaves, :3] = colour * area[:, None]
+    mass[:leaves, 3] = colour_weight * area
+    first, second = boundaries.pairs.T
+    length = boundaries.length.astype(np.float64)
+    total = strength.astype(np.float64) * length
+    account = tracked.astype(np.float64)
+    children, heights, shared, rounds = [], [], [], [0]
+    made = leaves
+    while len(first):
+        mean = mass / np.maximum(size, 1e-6)[:, None]
+        difference = mean[first] - mean[second]
+        distance = np.sqrt((difference[:, :3] ** 2).sum(axis=1))
+        weight = total / length + 0.5 * (mean[first, 3] + mean[second, 3]) * distance
+        weight *= np.minimum(1.0, np.minimum(size[first], size[second]) / small_area) ** 0.5 + 1e-6
+        order = np.argsort(-weight, kind="stable")
+        weakest = np.full(made, -1, dtype=np.int64)
+        # the last write wins, which is the weakest border; writing both ends at once keeps one order for ties
+        weakest[np.stack([first[order], second[order]], axis=1).ravel()] = np.repeat(order, 2)
+        edge = np.arange(len(first))
+        merged = np.nonzero((weakest[first] == edge) & (weakest[second] == edge))[0]
+        a, b = first[merged], second[merged]
+        new = made + np.arange(len(merged))
+        size[new] = size[a] + size[b]
+        mass[new] = mass[a] + mass[b]
+        children.append(np.stack([a, b], axis=1))
+        heights.append(weight[merged])
+        shared.append(account[merged])
+        made += len(merged)
+        rounds.append(made - leaves)
+
+        renamed = np.arange(made)
+        renamed[a] = new
+        renamed[b] = new
+        first, second = renamed[first], renamed[second]
+        outside = first != second
+        first, second = np.minimum(first, second)[outside], np.maximum(first, second)[outside]
+        key, index = np.unique(first * made + second, return_inverse=True)
+        length = np.bincount(index, length[outside], len(key))
+        total = np.bincount(index, total[outside], len(key))
+        account = np.stack([np.bincount(index, column, len(key)) for column in account[outside].T], axis=1)
+        first, second = key // made, key % made
+    return MergeTree(
+        np.concatenate(children) if children else np.zeros((0, 2), np.int64),
+        np.concatenate(heights).astype(np.float32) if heights else np.zeros(0, np.float32),
+        np.array(rounds),
+        leaves,
+        np.concatenate(shared).astype(np.float32) if shared else tracked[:0],
+    )
