@@ -144,8 +144,13 @@ class InstanceSegmentationModel:
             if points_m is None:
                 posed[rows] = False
                 continue
+            points = points_m.expand(len(rows), -1, -1)
+            if not self.descriptor.turns_with_camera:
+                rotation[rows] = scoring.turn_in_plane(
+                    rotation[rows], proposals.masks[rows], points, translation_m[rows], intrinsics
+                )
             uv = scoring.project(
-                points_m.expand(len(rows), -1, -1),
+                points,
                 rotation[rows],
                 translation_m[rows],
                 intrinsics,

@@ -15,6 +15,10 @@ VISIBLE_SIMILARITY = 0.5
 """A template patch counts as visible when some patch of the proposal is more similar to it than this."""
 
 
+LONG_AXIS = 0.15
+"""A shape has a long axis when the variances along its axes differ by more than this share of their sum."""
+
+
 def pairwise_similarity(query: Tensor, templates: Tensor) -> Tensor:
     """Cosines of class tokens, clamped to [0, 1].
 
@@ -94,6 +98,50 @@ def project(
     uv = (homogeneous[..., :2] / homogeneous[..., 2:].clamp(min=1e-6)).nan_to_num(0.0, 0.0, 0.0)
     limit = uv.new_tensor([size[1] - 1, size[0] - 1])
     return torch.minimum(uv.trunc().clamp(min=0), limit).long()
+
+
+def turn_in_plane(
+    rotation: Tensor, masks: Tensor, points_m: Tensor, translation_m: Tensor, intrinsics: Tensor
+) -> Tensor:
+    """Rotations turned about the optical axis until the long axis of the projected points lies along the mask's.
+
+    rotation: (N, 3, 3) and translation_m: (N, 3), object-to-camera. masks: (N, H, W) bool. points_m: (N, K, 3).
+    Returns (N, 3, 3), unchanged where mask or object has no long axis. A turn of 180 degrees cannot be told this
+    way and is left as it was. For descriptors that do not see the turn themselves (the reference has no such step).
+    """
+    camera = points_m @ rotation.transpose(1, 2) + translation_m[:, None]
+    homogeneous = camera @ intrinsics.T
+    uv = homogeneous[..., :2] / homogeneous[..., 2:].clamp(min=1e-6)
+    object_axis, object_length = _long_axis(*_covariance(uv[..., 0], uv[..., 1]))
+    mask_axis, mask_length = _long_axis(*_mask_covariance(masks))
+    turn = torch.where((object_length > LONG_AXIS) & (mask_length > LONG_AXIS), mask_axis - object_axis, 0.0)
+    turn = torch.remainder(turn + torch.pi / 2, torch.pi) - torch.pi / 2
+    cos, sin, zero, one = turn.cos(), turn.sin(), torch.zeros_like(turn), torch.ones_like(turn)
+    about_z = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=1).view(-1, 3, 3)
+    return about_z @ rotation
+
+
+def _long_axis(xx: Tensor, xy: Tensor, yy: Tensor) -> tuple[Tensor, Tensor]:
+    """Angle of the larger axis of covariances and how much longer it is, 0 (round) to 1 (a line)."""
+    return 0.5 * torch.atan2(2 * xy, xx - yy), torch.hypot(xx - yy, 2 * xy) / (xx + yy).clamp(min=1e-9)
+
+
+def _covariance(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    dx, dy = x - x.mean(dim=1, keepdim=True), y - y.mean(dim=1, keepdim=True)
+    return (dx * dx).mean(dim=1), (dx * dy).mean(dim=1), (dy * dy).mean(dim=1)
+
+
+def _mask_covariance(masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Second moments of the pixels of each mask, at a stride that keeps the cost down."""
+    stride = max(1, min(masks.shape[1:]) // 160)
+    weight = masks[:, ::stride, ::stride].float()
+    area = weight.sum(dim=(1, 2)).clamp(min=1)
+    rows, columns = weight.sum(dim=2), weight.sum(dim=1)
+    y = torch.arange(weight.shape[1], device=masks.device).float()
+    x = torch.arange(weight.shape[2], device=masks.device).float()
+    dy, dx = y - (rows @ y / area)[:, None], x - (columns @ x / area)[:, None]
+    xy = ((weight @ dx[:, :, None])[:, :, 0] * dy).sum(dim=1)
+    return (columns * dx * dx).sum(dim=1) / area, xy / area, (rows * dy * dy).sum(dim=1) / area
 
 
 def geometric_score(uv: Tensor, boxes_xyxy: Tensor) -> Tensor:

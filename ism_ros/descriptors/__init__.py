@@ -39,6 +39,14 @@ class Descriptor(Protocol):
         """Side of the square crops in pixels."""
         ...
 
+    @property
+    def turns_with_camera(self) -> bool:
+        """Whether tokens change when the camera turns about its optical axis.
+
+        Where they do not, the best template says nothing about that turn, and it is taken from the masks instead.
+        """
+        ...
+
     def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         """crops: (N, 3, S, S) float32 RGB in [0, 1], zero outside the mask; crop_masks: (N, S, S) bool; S = crop_size.
 

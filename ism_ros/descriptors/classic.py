@@ -27,11 +27,11 @@ class BlockWeights:
     Each of the two sets sums to 1.
     """
 
-    colour: float = 0.50
-    rings: float = 0.15
-    layout: float = 0.10
+    colour: float = 0.30
+    rings: float = 0.10
+    layout: float = 0.25
     texture: float = 0.10
-    shape: float = 0.15
+    shape: float = 0.25
     patch_colour: float = 0.70
     patch_texture: float = 0.15
     patch_place: float = 0.15
@@ -43,7 +43,9 @@ class ClassicDescriptor:
     name = "classic"
     fingerprint = "classic-1"
     crop_size = 64
+    turns_with_camera = False
     grid = 8
+    min_coverage = 0.2
 
     def __init__(self, device: str = "cpu", weights: BlockWeights | None = None, chunk: int = 64) -> None:
         self._device = device
@@ -67,6 +69,7 @@ class ClassicDescriptor:
         coverage = avg_pool2d(masks[:, None].float(), self.crop_size // grid)[:, 0].flatten(1)
         inner = ring_weights(masks, grid)
 
+        outline, layout = upright_layout(crops, masks)
         whole_colour = colour.sum(dim=1)
         inner_colour = (colour * inner[:, :, None]).sum(dim=1)
         rings = torch.cat([inner_colour, whole_colour - inner_colour], dim=1).clamp(min=0)
@@ -74,9 +77,9 @@ class ClassicDescriptor:
             [
                 weighted(root(whole_colour), weights.colour),
                 weighted(root(rings), weights.rings),
-                weighted(mean_colours(crops, masks, 4).flatten(1), weights.layout),
+                weighted(layout, weights.layout),
                 weighted(texture(orientation.sum(dim=1), masks.flatten(1).sum(dim=1)), weights.texture),
-                weighted(coverage - 0.5, weights.shape),
+                weighted(outline, weights.shape),
             ],
             dim=1,
         )
@@ -91,7 +94,7 @@ class ClassicDescriptor:
             ],
             dim=2,
         )
-        valid = coverage > 0.5
+        valid = coverage > self.min_coverage
         return Descriptors(unit(class_tokens), unit(patch_tokens) * valid[:, :, None])
 
 
@@ -106,20 +109,21 @@ def unit(rows: Tensor) -> Tensor:
 
 
 def root(histogram: Tensor) -> Tensor:
-    """Square root of colour histograms (..., COLOUR_BINS)."""
+    """Square root of histograms, whose cosine is the Bhattacharyya coefficient."""
     return histogram.clamp(min=0).sqrt()
 
 
 def blur_matrix(device: torch.device) -> Tensor:
     """(COLOUR_BINS, COLOUR_BINS): spreads bins over their neighbours, so that a slight change of tint costs little."""
+    chroma_blur = neighbour_blur(CHROMA_BINS, 0.22, device)
+    return torch.kron(torch.kron(chroma_blur, chroma_blur), neighbour_blur(LIGHTNESS_BINS, 0.2, device))
 
-    def along(bins: int, shared: float) -> Tensor:
-        line = torch.arange(bins, device=device)
-        distance = (line[:, None] - line[None]).abs()
-        kernel = torch.where(distance == 0, 1.0 - 2 * shared, torch.where(distance == 1, shared, 0.0))
-        return kernel / kernel.sum(dim=1, keepdim=True)
 
-    return torch.kron(torch.kron(along(CHROMA_BINS, 0.22), along(CHROMA_BINS, 0.22)), along(LIGHTNESS_BINS, 0.2))
+def neighbour_blur(bins: int, shared: float, device: torch.device) -> Tensor:
+    """(bins, bins) symmetric: every bin gives the share `shared` to each of its neighbours and keeps the rest."""
+    line = torch.arange(bins, device=device)
+    distance = (line[:, None] - line[None]).abs()
+    return torch.where(distance == 0, 1.0 - 2 * shared, torch.where(distance == 1, shared, 0.0))
 
 
 def chroma(crops: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,14 +189,52 @@ def texture(orientation: Tensor, pixels: Tensor) -> Tensor:
     return torch.cat([amount, 1.0 - amount, spectrum * amount], dim=-1)
 
 
-def mean_colours(crops: Tensor, masks: Tensor, grid: int) -> Tensor:
-    """Mean chroma and lightness in each cell, the crop's own mean taken out: (N, grid * grid, 3)."""
+def upright_layout(crops: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Outline (N, 64) and coarse colour layout (N, 192) of the crops, turned so that the mask's long axis is level.
+
+    Which end comes first is told by the skew of the mask along that axis. Turning the camera about its optical
+    axis therefore changes neither.
+    """
+    count = len(crops)
+    cell = upright_cells(masks, 8)
     opponent, lightness = chroma(crops)
-    features = torch.cat([opponent, lightness[:, None]], dim=1) * masks[:, None]
-    cell = crops.shape[-1] // grid
-    total, area = avg_pool2d(features, cell), avg_pool2d(masks[:, None].float(), cell)
-    mean = features.sum(dim=(2, 3), keepdim=True) / masks[:, None].sum(dim=(2, 3), keepdim=True).clamp(min=1)
-    return (total - mean * area).flatten(2).transpose(1, 2)
+    inside = masks.flatten().float()
+    index = (cell + torch.arange(count, device=crops.device)[:, None, None] * 64).flatten()
+
+    def collect(values: Tensor) -> Tensor:
+        return torch.bincount(index, values, minlength=count * 64).view(count, 8, 8).float()
+
+    area = collect(inside)
+    channels = [opponent[:, 0], opponent[:, 1], lightness]
+    sums = torch.stack([collect(channel.flatten() * inside) for channel in channels], dim=1)
+    mean = sums.sum(dim=(2, 3), keepdim=True) / area.sum(dim=(1, 2))[:, None, None, None].clamp(min=1)
+    blur = neighbour_blur(8, 0.25, crops.device)
+    outline = blur @ area @ blur
+    layout = blur @ (sums - mean * area[:, None]) @ blur
+    return root(outline).flatten(1), layout.flatten(1)
+
+
+def upright_cells(masks: Tensor, cells: int) -> Tensor:
+    """Number of the cell of a grid laid along the mask's long axis that each pixel falls into, (N, S, S) int64."""
+    size = masks.shape[-1]
+    line = torch.arange(size, device=masks.device).float()
+    weight = masks.float()
+    area = weight.sum(dim=(1, 2)).clamp(min=1)
+    columns, rows = weight.sum(dim=1), weight.sum(dim=2)
+    dx = line - (columns @ line / area)[:, None]
+    dy = line - (rows @ line / area)[:, None]
+    xx, yy = (columns * dx * dx).sum(dim=1) / area, (rows * dy * dy).sum(dim=1) / area
+    xy = torch.einsum("nyx,nx,ny->n", weight, dx, dy) / area
+    angle = 0.5 * torch.atan2(2 * xy, xx - yy)
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    along = dx[:, None, :] * cos + dy[:, :, None] * sin
+    across = dy[:, :, None] * cos - dx[:, None, :] * sin
+    spread = (0.5 * (xx + yy) + torch.hypot(0.5 * (xx - yy), xy)).sqrt().clamp(min=0.5)
+    skew = (weight * along.pow(3)).sum(dim=(1, 2))
+    scale = (torch.where(skew < 0, -1.0, 1.0) / spread)[:, None, None] * (cells / 4.4)
+    u = (along * scale + cells / 2).long().clamp_(0, cells - 1)
+    v = (across * scale + cells / 2).long().clamp_(0, cells - 1)
+    return v * cells + u
 
 
 def ring_weights(masks: Tensor, grid: int) -> Tensor:

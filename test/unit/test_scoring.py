@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from ism_ros import scoring
@@ -80,3 +81,29 @@ def test_points_behind_the_camera_stay_inside_the_image() -> None:
 def test_final_score_without_geometry_is_the_mean_of_the_other_two() -> None:
     zero = torch.zeros(1)
     assert torch.isclose(scoring.final_score(torch.tensor([0.8]), torch.tensor([0.4]), zero, zero), torch.tensor(0.6))
+
+
+def bar(angle: float) -> torch.Tensor:
+    y, x = torch.meshgrid(torch.arange(120.0), torch.arange(160.0), indexing="ij")
+    along = (x - 80) * torch.cos(torch.tensor(angle)) + (y - 60) * torch.sin(torch.tensor(angle))
+    across = (y - 60) * torch.cos(torch.tensor(angle)) - (x - 80) * torch.sin(torch.tensor(angle))
+    return ((along.abs() < 40) & (across.abs() < 8))[None]
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.5, 1.2, -0.9])
+def test_a_long_object_is_turned_to_lie_along_its_mask(angle: float) -> None:
+    intrinsics = torch.tensor([[200.0, 0, 80], [0, 200.0, 60], [0, 0, 1]])
+    line = torch.linspace(-0.2, 0.2, 50)
+    points = torch.stack([line, line * 0, line * 0], dim=1)[None]
+    turned = scoring.turn_in_plane(torch.eye(3)[None], bar(angle), points, torch.tensor([[0.0, 0, 1]]), intrinsics)
+    direction = turned[0] @ torch.tensor([1.0, 0, 0])
+    assert abs(float(torch.atan2(direction[1], direction[0])) - angle) < 0.03
+
+
+def test_a_round_mask_turns_nothing() -> None:
+    y, x = torch.meshgrid(torch.arange(120.0), torch.arange(160.0), indexing="ij")
+    disc = ((x - 80) ** 2 + (y - 60) ** 2 < 900)[None]
+    points = torch.tensor([[[-0.1, 0.0, 0.0], [0.1, 0.0, 0.0]]])
+    intrinsics = torch.tensor([[200.0, 0, 80], [0, 200.0, 60], [0, 0, 1]])
+    turned = scoring.turn_in_plane(torch.eye(3)[None], disc, points, torch.tensor([[0.0, 0, 1]]), intrinsics)
+    assert torch.equal(turned[0], torch.eye(3))
