@@ -34,6 +34,24 @@ class MergeTree:
         parent[self.children[:, 1]] = merged
         return parent
 
+    def roots(self) -> NDArray[np.int64]:
+        """(L,): the number of the tree that each leaf is in, from 0 without gaps."""
+        parent = self.parents()
+        root = np.arange(len(parent))
+        for start, end in zip(self.rounds[-2::-1], self.rounds[:0:-1], strict=True):
+            for column in (0, 1):
+                root[self.children[start:end, column]] = root[self.leaves + start : self.leaves + end]
+        return np.unique(root[: self.leaves], return_inverse=True)[1].reshape(-1)
+
+    def extremes(self, leaf_boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(L + M, 4): the box around the `leaf_boxes` (L, 4) of every node."""
+        boxes = np.concatenate([leaf_boxes, np.zeros((len(self.children), 4), np.float32)])
+        for start, end in zip(self.rounds[:-1], self.rounds[1:], strict=True):
+            pair = boxes[self.children[start:end]]
+            boxes[self.leaves + start : self.leaves + end, :2] = pair[..., :2].min(axis=1)
+            boxes[self.leaves + start : self.leaves + end, 2:] = pair[..., 2:].max(axis=1)
+        return boxes
+
     def sums(
         self, leaf_values: NDArray[np.float32], added: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
@@ -68,25 +86,25 @@ def merge_by_boundary(
     strength: NDArray[np.float32],
     area: NDArray[np.float32],
     colour: NDArray[np.float32],
-    colour_weight: NDArray[np.float32],
+    colour_weight: float,
     small_area: float,
     tracked: NDArray[np.float32],
+    stop_at: float = np.inf,
 ) -> MergeTree:
     """Merges the weakest boundary first, until none is left.
 
     strength: (E,), mean along each border; joined borders take the mean weighted by length. area: (L,), colour:
-    (L, 3), means of the patches; colour_weight: (L,), what a unit of distance between mean colours adds to the strength.
+    (L, 3), means of the patches; colour_weight: what a unit of distance between mean colours adds to a strength.
     small_area: regions below it merge earlier the smaller they are. tracked: (E, C), sums along each border to keep
-    account of in MergeTree.shared.
+    account of in MergeTree.shared. stop_at: borders as strong as this stay.
 
     Every round merges all pairs that are each other's weakest border. For a mean over joined borders this gives the
     same tree as one merge at a time (the linkage is reducible), in a few dozen array operations.
     """
     leaves = len(area)
     size = np.concatenate([area, np.zeros(leaves, np.float32)]).astype(np.float32)
-    mass = np.zeros((2 * leaves, 4), dtype=np.float32)
-    mass[:leaves, :3] = colour * area[:, None]
-    mass[:leaves, 3] = colour_weight * area
+    mass = np.zeros((2 * leaves, 3), dtype=np.float32)
+    mass[:leaves] = colour * area[:, None]
     first, second = boundaries.pairs.T
     length = boundaries.length.astype(np.float64)
     total = strength.astype(np.float64) * length
@@ -96,15 +114,17 @@ def merge_by_boundary(
     while len(first):
         mean = mass / np.maximum(size, 1e-6)[:, None]
         difference = mean[first] - mean[second]
-        distance = np.sqrt((difference[:, :3] ** 2).sum(axis=1))
-        weight = total / length + 0.5 * (mean[first, 3] + mean[second, 3]) * distance
+        distance = np.sqrt((difference**2).sum(axis=1))
+        weight = total / length + colour_weight * distance
         weight *= np.minimum(1.0, np.minimum(size[first], size[second]) / small_area) ** 0.5 + 1e-6
         order = np.argsort(-weight, kind="stable")
         weakest = np.full(made, -1, dtype=np.int64)
         # the last write wins, which is the weakest border; writing both ends at once keeps one order for ties
         weakest[np.stack([first[order], second[order]], axis=1).ravel()] = np.repeat(order, 2)
         edge = np.arange(len(first))
-        merged = np.nonzero((weakest[first] == edge) & (weakest[second] == edge))[0]
+        merged = np.nonzero((weakest[first] == edge) & (weakest[second] == edge) & (weight < stop_at))[0]
+        if len(merged) == 0:
+            break
         a, b = first[merged], second[merged]
         new = made + np.arange(len(merged))
         size[new] = size[a] + size[b]
@@ -124,7 +144,10 @@ def merge_by_boundary(
         key, index = np.unique(first * made + second, return_inverse=True)
         length = np.bincount(index, length[outside], len(key))
         total = np.bincount(index, total[outside], len(key))
-        account = np.stack([np.bincount(index, column, len(key)) for column in account[outside].T], axis=1)
+        kept = account[outside]
+        account = np.zeros((len(key), kept.shape[1]))
+        for column in range(kept.shape[1]):
+            account[:, column] = np.bincount(index, kept[:, column], len(key))
         first, second = key // made, key % made
     return MergeTree(
         np.concatenate(children) if children else np.zeros((0, 2), np.int64),

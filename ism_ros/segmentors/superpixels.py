@@ -20,6 +20,21 @@ class Boundaries:
     length: NDArray[np.float32]
     cues: NDArray[np.float32]
 
+    def joined(self, group: NDArray[np.int64]) -> Boundaries:
+        """The borders that remain when all patches of a `group` (one number a patch) become one."""
+        count = int(group.max()) + 1
+        ends = np.sort(group[self.pairs], axis=1)
+        outside = ends[:, 0] != ends[:, 1]
+        key, index = np.unique(ends[outside, 0] * count + ends[outside, 1], return_inverse=True)
+        length = np.bincount(index, self.length[outside], len(key))
+        weighted = self.cues[outside] * self.length[outside, None]
+        sums = np.stack([np.bincount(index, column, len(key)) for column in weighted.T], axis=1)
+        return Boundaries(
+            np.stack([key // count, key % count], axis=1),
+            length.astype(np.float32),
+            (sums / length[:, None]).astype(np.float32),
+        )
+
 
 def watershed(edges: NDArray[np.float32], spacing: int) -> NDArray[np.int32]:
     """Patches of an edge map (H, W) float32 in 0..1: labels (H, W) int32 from 0, all used, each patch connected.
@@ -90,10 +105,3 @@ def touching(labels: NDArray[np.int32], cues: list[NDArray[np.float32]]) -> Boun
         length.astype(np.float32),
         np.stack(sums, axis=1).astype(np.float32) if sums else np.zeros((len(pair_keys), 0), np.float32),
     )
-
-
-def patch_means(labels: NDArray[np.int32], count: int, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean of `image` (H, W) over each patch, (count,) float32."""
-    flat = labels.ravel()
-    area = np.bincount(flat, minlength=count)
-    return (np.bincount(flat, image.ravel(), count) / np.maximum(area, 1)).astype(np.float32)

@@ -1,0 +1,166 @@
+"""Candidate regions: nodes of merge trees, and how much each looks like a whole object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ism_ros.segmentors.merge_tree import MergeTree, merge_by_boundary
+from ism_ros.segmentors.patches import COLOUR, CREASE, PLANE, STEP, Patches, joined
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """How strong a border is: weights of the mean cues along it, and of the distance between mean colours."""
+
+    colour: float
+    step: float
+    crease: float
+    plane: float
+    mean_colour: float
+
+
+OPINIONS = (
+    Opinion(colour=0.10, step=1.0, crease=0.8, plane=1.0, mean_colour=0.10),
+    Opinion(colour=0.40, step=0.6, crease=0.5, plane=0.6, mean_colour=0.50),
+    Opinion(colour=0.60, step=0.2, crease=0.1, plane=0.2, mean_colour=1.00),
+    Opinion(colour=0.20, step=1.0, crease=0.1, plane=1.0, mean_colour=0.30),
+)
+_CAUTIOUS = Opinion(colour=0.8, step=1.0, crease=0.8, plane=1.0, mean_colour=0.8)
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Sets of patches. members: (K, L) bool. score: (K,) float32 in 0..1."""
+
+    members: NDArray[np.bool_]
+    score: Array
+
+
+def border_cues(patches: Patches) -> Array:
+    """The cues along each border (E, 4), leaving a plane also taken from how different the two patches are."""
+    cues = patches.boundaries.cues.copy()
+    first, second = patches.boundaries.pairs.T
+    known = np.minimum(patches.known[first], patches.known[second])
+    leaving = np.abs(patches.on_plane[first] - patches.on_plane[second]) * known
+    cues[:, PLANE] = np.maximum(cues[:, PLANE], leaving)
+    return cues
+
+
+def merge(patches: Patches, opinion: Opinion, tracked: Array, small_area: float, stop_at: float = np.inf) -> MergeTree:
+    """The merge tree of `patches` in one opinion; see merge_by_boundary."""
+    weights = np.array([opinion.colour, opinion.step, opinion.crease, opinion.plane], np.float32)
+    return merge_by_boundary(
+        patches.boundaries,
+        border_cues(patches) @ weights,
+        patches.area,
+        patches.lab,
+        opinion.mean_colour,
+        small_area,
+        tracked,
+        stop_at,
+    )
+
+
+def join_alike(patches: Patches, stop_at: float = 0.12) -> Patches:
+    """`patches` with those made one that no cue separates: fewer, larger patches for the trees to start from."""
+    nothing = np.zeros((len(patches.boundaries.pairs), 0), np.float32)
+    return joined(patches, merge(patches, _CAUTIOUS, nothing, small_area=1.0, stop_at=stop_at).roots())
+
+
+def grow_regions(patches: Patches, at_most: int = 150) -> Regions:
+    """Candidates from the merge trees of all opinions, at most so many from each."""
+    total = float(patches.area.sum())
+    smallest, largest = max(80.0, 3e-4 * total), 0.4 * total
+    length = patches.boundaries.length
+    tracked = np.concatenate([length[:, None], border_cues(patches) * length[:, None]], axis=1)
+    members, scores = [], []
+    for opinion in OPINIONS:
+        tree = merge(patches, opinion, tracked, 0.002 * total)
+        features = describe(tree, patches, tracked)
+        score = rank(features)
+        area = tree.sums(patches.area)
+        parent = tree.parents()
+        has_parent = np.nonzero(parent >= 0)[0]
+        # of a node and a parent that is hardly larger the better one stays
+        alike = has_parent[area[has_parent] > 0.9 * area[parent[has_parent]]]
+        child_wins = score[alike] >= score[parent[alike]]
+        score[np.where(child_wins, parent[alike], alike)] = -1.0
+        score[(area < smallest) | (area > largest)] = -1.0
+        chosen = np.argsort(-score, kind="stable")[:at_most]
+        chosen = chosen[score[chosen] > 0]
+        members.append(tree.members(chosen))
+        scores.append(score[chosen])
+    return Regions(np.concatenate(members), np.concatenate(scores).astype(np.float32))
+
+
+FEATURES = (
+    "size", "compact", "fill", "frame",
+    "out_colour", "out_step", "out_crease", "out_plane",
+    "in_colour", "in_step", "in_crease", "in_plane",
+    "front", "known", "on_plane", "height", "persistence",
+)
+
+
+def describe(tree: MergeTree, patches: Patches, tracked: Array) -> Array:
+    """What is known of every node, (L + M, F), in the order of FEATURES; all about 0..1."""
+    count = len(patches)
+    first, second = patches.boundaries.pairs.T
+    border = np.stack([np.bincount(first, t, count) + np.bincount(second, t, count) for t in tracked.T], axis=1)
+    area = tree.sums(patches.area)
+    around = np.maximum(tree.sums(border.astype(np.float32), -2.0 * tree.shared), 0.0)
+    within = tree.sums(np.zeros((count, tracked.shape[1]), np.float32), tree.shared)
+    frame_length = tree.sums(patches.frame_length)
+    perimeter = np.maximum(around[:, 0], 1.0)
+    inner = np.maximum(within[:, 0], 1.0)
+    box = tree.extremes(patches.boxes)
+    box_area = (box[:, 2] - box[:, 0] + 1) * (box[:, 3] - box[:, 1] + 1)
+    height = np.concatenate([np.zeros(count, np.float32), tree.height])
+    parent = tree.parents()
+    above = np.where(parent >= 0, height[parent], 1.0)
+    share = area / patches.area.sum()
+    return np.stack(
+        [
+            -np.log10(np.maximum(share, 1e-5)) / 5.0,
+            np.minimum(1.0, 8.0 * np.pi * area / (perimeter + frame_length) ** 2),
+            area / box_area,
+            frame_length / (perimeter + frame_length),
+            *(around[:, 1:] / perimeter[:, None]).T,
+            *(within[:, 1:] / inner[:, None]).T,
+            tree.sums(patches.front) / perimeter,
+            tree.sums(patches.known * patches.area) / area,
+            tree.sums(patches.on_plane * patches.area) / area,
+            np.minimum(height, 2.0),
+            np.clip(above - height, -1.0, 1.0),
+        ],
+        axis=1,
+    ).astype(np.float32)
+
+
+def rank(features: Array) -> Array:
+    """How much a node looks like a whole object, (N,) in 0..1."""
+    f = dict(zip(FEATURES, features.T, strict=True))
+    outside = np.maximum.reduce([0.6 * f["out_colour"], f["out_step"], f["out_crease"], f["out_plane"]])
+    inside = np.maximum.reduce([0.6 * f["in_colour"], f["in_step"], f["in_crease"], f["in_plane"]])
+    return np.clip(0.7 * outside - 0.3 * inside + 0.2 * f["compact"] + 0.2 * f["front"] - 0.4 * f["size"] + 0.3, 0.0, 1.0)
+
+
+def distinct(patches: Patches, regions: Regions, at_most: int, overlap: float = 0.85) -> NDArray[np.int64]:
+    """The best regions, best first, none of which overlaps a better one by an IoU above `overlap`."""
+    held = regions.members.astype(np.float32)
+    area = held @ patches.area
+    shared = (held * patches.area) @ held.T
+    iou = shared / (area[:, None] + area[None] - shared)
+    alive = np.ones(len(area), dtype=bool)
+    kept: list[int] = []
+    for row in np.argsort(-regions.score, kind="stable"):
+        if alive[row]:
+            kept.append(int(row))
+            if len(kept) == at_most:
+                break
+            alive &= iou[row] < overlap
+    return np.array(kept, dtype=np.int64)
