@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+
 from ism_ros.node.diagnostics import judge
 from ism_ros.node.mailbox import Mailbox
 from ism_ros.node.statistics import Snapshot, Statistics
@@ -75,7 +76,8 @@ def make_worker(mailbox):
         return workers[-1]
 
     yield make
-    assert all([worker.stop(5.0) for worker in workers])
+    for worker in workers:
+        assert worker.stop(5.0)
 
 
 def test_while_one_item_is_processed_only_the_newest_of_the_others_is_kept(mailbox, make_worker):

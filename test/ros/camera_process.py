@@ -1,0 +1,208 @@
+"""An RGB-D camera in a process of its own: publishes one stored frame, whole or spoilt, as it is told on stdin.
+
+Each line on stdin is a JSON object, each answer on stdout one as well:
+
+{"wait_for_subscribers": 10.0}        -> {"matched": true}
+{"publish": 3, "rate_hz": 10.0, ...}  -> {"stamps": [[sec, nanosec], ...]}, the stamps of the rgb messages
+    "alter": name of a function below, applied to every set of messages
+    "without": topics that are left out
+    "offset_s": {"depth": 3600.0}: added to the stamps of a topic
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import json
+import struct
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+FRAME_ID = "camera_color_optical_frame"
+
+
+@dataclass
+class Messages:
+    """What is published at one moment."""
+
+    rgb: Image | CompressedImage
+    depth: Image | CompressedImage
+    camera_info: CameraInfo
+
+
+def image(pixels: np.ndarray, encoding: str) -> Image:
+    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
+    message.step = pixels.nbytes // pixels.shape[0]
+    message.data = array.array("B", np.ascontiguousarray(pixels).tobytes())
+    return message
+
+
+def camera_info(intrinsics: np.ndarray, width: int, height: int) -> CameraInfo:
+    return CameraInfo(width=width, height=height, k=[float(k) for k in intrinsics.ravel()])
+
+
+class Stored:
+    """The frame on disk: rgb (H, W, 3) uint8, depth_m (H, W) float32 metres, intrinsics (3, 3)."""
+
+    def __init__(self, path: str) -> None:
+        with np.load(path) as stored:
+            self.rgb, self.depth_m, self.intrinsics = stored["rgb"], stored["depth_m"], stored["intrinsics"]
+        self.depth_mm = np.round(self.depth_m * 1000).astype(np.uint16)
+
+    def messages(self) -> Messages:
+        height, width = self.rgb.shape[:2]
+        return Messages(
+            image(self.rgb, "rgb8"), image(self.depth_mm, "16UC1"), camera_info(self.intrinsics, width, height)
+        )
+
+
+def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
+    """Ways to spoil a frame, by name."""
+    height, width = stored.rgb.shape[:2]
+
+    def changed(topic: str, **fields: object) -> Callable[[], Messages]:
+        def make() -> Messages:
+            messages = stored.messages()
+            for name, value in fields.items():
+                setattr(getattr(messages, topic), name, value)
+            return messages
+
+        return make
+
+    def with_depth(depth: np.ndarray, encoding: str) -> Callable[[], Messages]:
+        def make() -> Messages:
+            messages = stored.messages()
+            messages.depth = image(depth, encoding)
+            return messages
+
+        return make
+
+    def with_holes_of_every_kind() -> Messages:
+        depth = stored.depth_m.copy()
+        depth[depth == 0] = np.nan
+        depth[:4], depth[4:8] = np.inf, -0.5
+        return with_depth(depth, "32FC1")()
+
+    def swapped() -> Messages:
+        messages = stored.messages()
+        messages.rgb, messages.depth = messages.depth, messages.rgb
+        return messages
+
+    def plane() -> Messages:
+        """A tilted, evenly grey table and nothing on it."""
+        inverse_depth = np.linspace(1 / 1.2, 1 / 0.7, height, dtype=np.float32)
+        messages = with_depth(np.tile(1 / inverse_depth[:, None], (1, width)), "32FC1")()
+        messages.rgb = image(np.full((height, width, 3), 128, np.uint8), "rgb8")
+        return messages
+
+    def bgr() -> Messages:
+        messages = stored.messages()
+        messages.rgb = image(stored.rgb[..., ::-1], "bgr8")
+        return messages
+
+    def one_pixel() -> Messages:
+        return Messages(
+            image(stored.rgb[:1, :1], "rgb8"),
+            image(stored.depth_mm[:1, :1], "16UC1"),
+            camera_info(stored.intrinsics, 1, 1),
+        )
+
+    def compressed() -> Messages:
+        messages = stored.messages()
+        jpeg = cv2.imencode(".jpg", stored.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
+        png = cv2.imencode(".png", stored.depth_mm)[1].tobytes()
+        messages.rgb = CompressedImage(format="rgb8; jpeg compressed bgr8", data=array.array("B", jpeg))
+        header = struct.pack("<iff", 0, 0.0, 0.0)
+        messages.depth = CompressedImage(format="16UC1; compressedDepth png", data=array.array("B", header + png))
+        return messages
+
+    half = stored.depth_mm[: height // 2, : width // 2]
+    return {
+        "nothing": stored.messages,
+        "rgb_unknown_encoding": changed("rgb", encoding="nonsense"),
+        "depth_unknown_encoding": changed("depth", encoding="64FC1"),
+        "rgb_truncated": changed("rgb", data=array.array("B", bytes(1000))),
+        "depth_truncated": changed("depth", data=array.array("B", bytes(1000))),
+        "rgb_step_too_small": changed("rgb", step=7),
+        "depth_half_size": with_depth(half, "16UC1"),
+        "zero_k": changed("camera_info", k=[0.0] * 9),
+        "camera_info_other_size": changed("camera_info", width=width * 2, height=height * 2),
+        "depth_all_zero": with_depth(np.zeros((height, width), np.uint16), "16UC1"),
+        "depth_float_with_holes": with_holes_of_every_kind,
+        "swapped": swapped,
+        "plane": plane,
+        "bgr": bgr,
+        "one_pixel": one_pixel,
+        "compressed": compressed,
+    }
+
+
+class Camera:
+    """Publishers of the three topics, sensor-like: newest only."""
+
+    def __init__(self, node: Node, stored: Stored, reliable: bool, compressed: bool) -> None:
+        self._node = node
+        self._alterations = alterations(stored)
+        reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        qos = QoSProfile(depth=5, reliability=reliability)
+        picture = CompressedImage if compressed else Image
+        types = {"rgb": picture, "depth": picture, "camera_info": CameraInfo}
+        self._publishers = {name: node.create_publisher(kind, name, qos) for name, kind in types.items()}
+
+    def matched(self) -> bool:
+        return all(publisher.get_subscription_count() > 0 for publisher in self._publishers.values())
+
+    def publish(self, command: dict) -> list[tuple[int, int]]:
+        stamps = []
+        make = self._alterations[command.get("alter", "nothing")]
+        for number in range(command["publish"]):
+            if number:
+                time.sleep(1.0 / command.get("rate_hz", 10.0))
+            messages = make()
+            now = self._node.get_clock().now()
+            for name, publisher in self._publishers.items():
+                message = getattr(messages, name)
+                offset_ns = int(command.get("offset_s", {}).get(name, 0.0) * 1e9)
+                message.header.stamp = Time(nanoseconds=now.nanoseconds + offset_ns).to_msg()
+                message.header.frame_id = FRAME_ID
+                if name not in command.get("without", ()):
+                    publisher.publish(message)
+            stamps.append((messages.rgb.header.stamp.sec, messages.rgb.header.stamp.nanosec))
+        return stamps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("frame")
+    parser.add_argument("--namespace", required=True)
+    parser.add_argument("--reliable", action="store_true")
+    parser.add_argument("--compressed", action="store_true")
+    arguments = parser.parse_args()
+    rclpy.init(args=[])
+    node = Node("camera", namespace=arguments.namespace)
+    camera = Camera(node, Stored(arguments.frame), arguments.reliable, arguments.compressed)
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        command = json.loads(line)
+        if "wait_for_subscribers" in command:
+            deadline = time.monotonic() + command["wait_for_subscribers"]
+            while not camera.matched() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            answer = {"matched": camera.matched()}
+        else:
+            answer = {"stamps": camera.publish(command)}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

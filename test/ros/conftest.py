@@ -1,0 +1,360 @@
+"""A node and a camera, each in a process of its own, and a listener in the test's process, over real DDS."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+PROFILE = REPOSITORY / "config" / "fastdds.xml"
+
+# before the first participant of this process is made: a domain of its own, on this machine only
+os.environ["ROS_DOMAIN_ID"] = str(10 + os.getpid() % 90)
+if os.environ.get("ROS_DISTRO") == "humble":
+    os.environ["ROS_LOCALHOST_ONLY"] = "1"
+else:
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+OLD_NAME = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
+os.environ["FASTRTPS_DEFAULT_PROFILES_FILE" if OLD_NAME else "FASTDDS_DEFAULT_PROFILES_FILE"] = str(PROFILE)
+
+import rclpy  # noqa: E402, I001
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from vision_msgs.msg import Detection2DArray, VisionInfo  # noqa: E402
+
+from ism_ros.msg import InstanceMaskArray  # noqa: E402
+from ism_ros.sim.scenes import make_scene, make_thing, observe  # noqa: E402
+from ism_ros.sim.shapes import export_cad, make_object  # noqa: E402
+
+TIMEOUT_S = 30.0
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+TOPICS: dict[str, tuple[type, Any]] = {
+    "detections": (Detection2DArray, 10),
+    "mask_image": (Image, 10),
+    "masks": (InstanceMaskArray, 10),
+    "overlay": (Image, 10),
+    "vision_info": (VisionInfo, LATCHED),
+}
+
+
+def stamp_of(message: Any) -> tuple[int, int]:
+    return message.header.stamp.sec, message.header.stamp.nanosec
+
+
+class NodeProcess:
+    """`ism_node` as a user starts it."""
+
+    def __init__(self, namespace: str, parameters: dict[str, Any], log: Path, environment: dict[str, str]) -> None:
+        assignments = [f"{name}:={json.dumps(value)}" for name, value in parameters.items()]
+        arguments = [argument for assignment in assignments for argument in ("-p", assignment)]
+        self.log = log
+        self._stderr = log.open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ism_ros.node.main", "--ros-args", "-r", f"__ns:=/{namespace}", *arguments],
+            stdout=self._stderr,
+            stderr=subprocess.STDOUT,
+            cwd=log.parent,
+            env={**os.environ, **environment},
+        )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def interrupt(self, number: int = signal.SIGINT) -> tuple[int, float]:
+        """Exit code and the seconds that ending took."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        return self.process.wait(TIMEOUT_S), time.monotonic() - began
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._stderr.close()
+
+
+class CameraProcess:
+    """camera_process.py, driven line by line."""
+
+    def __init__(self, namespace: str, frame: Path, *options: str) -> None:
+        script = Path(__file__).with_name("camera_process.py")
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), str(frame), "--namespace", namespace, *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=frame.parent,
+        )
+        self._answer()
+
+    def wait_for_subscribers(self) -> None:
+        assert self._ask({"wait_for_subscribers": TIMEOUT_S})["matched"], "nobody subscribed to the camera"
+
+    def publish(self, count: int = 1, **how: Any) -> list[tuple[int, int]]:
+        """Stamps (sec, nanosec) of the published rgb messages."""
+        return [tuple(stamp) for stamp in self._ask({"publish": count, **how})["stamps"]]
+
+    def start_publishing(self, count: int, rate_hz: float, **how: Any) -> Callable[[], list[tuple[int, int]]]:
+        """Publishes without waiting; the result waits for the end and gives the stamps."""
+        self._tell({"publish": count, "rate_hz": rate_hz, **how})
+        return lambda: [tuple(stamp) for stamp in self._answer()["stamps"]]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            pipe.close()
+
+    def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
+        self._tell(command)
+        return self._answer()
+
+    def _tell(self, command: dict[str, Any]) -> None:
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+
+    def _answer(self) -> dict[str, Any]:
+        assert select.select([self.process.stdout], [], [], 2 * TIMEOUT_S)[0], "the camera process does not answer"
+        return json.loads(self.process.stdout.readline())
+
+
+class Listener:
+    """Everything a node in `namespace` publishes, as it comes."""
+
+    def __init__(self, namespace: str, topics: Sequence[str] = tuple(TOPICS)) -> None:
+        self.node = Node("listener", namespace=namespace)
+        self.messages: dict[str, list[Any]] = defaultdict(list)
+        self._status_name = f"{namespace}/ism: segmentation"
+        self._statuses: list[DiagnosticStatus] = []
+        self._changed = threading.Condition()
+        self._subscriptions: dict[str, Any] = {}
+        for topic in topics:
+            self.subscribe(topic)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._take_diagnostics, 10)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._ending = threading.Event()
+        self._thread.start()
+
+    def subscribe(self, topic: str) -> None:
+        kind, qos = TOPICS[topic]
+        self._subscriptions[topic] = self.node.create_subscription(
+            kind, f"ism/{topic}", lambda message: self._take(topic, message), qos
+        )
+
+    def unsubscribe(self, topic: str) -> None:
+        self.node.destroy_subscription(self._subscriptions.pop(topic))
+
+    def wait_for(self, condition: Callable[[], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:
+        """The first true value of `condition`, asked again with every message."""
+        with self._changed:
+            assert self._changed.wait_for(condition, timeout_s), (
+                f"{what}: not within {timeout_s:g} s; {self.describe()}"
+            )
+            return condition()
+
+    def with_stamp(self, topic: str, stamp: tuple[int, int]) -> Any:
+        return next((message for message in self.messages[topic] if stamp_of(message) == stamp), None)
+
+    def next_status(self) -> DiagnosticStatus:
+        """The status after this moment (the next but one: the next may be on its way already)."""
+        seen = len(self._statuses)
+        return self.wait_for(lambda: len(self._statuses) > seen + 1 and self._statuses[-1], "a status")
+
+    @property
+    def status(self) -> DiagnosticStatus:
+        return self._statuses[-1]
+
+    def values(self) -> dict[str, str]:
+        """Keys and values of the newest status."""
+        return {pair.key: pair.value for pair in self._statuses[-1].values} if self._statuses else {}
+
+    def count(self, key: str) -> int:
+        return int(self.values().get(key, "0"))
+
+    def describe(self) -> str:
+        counts = {topic: len(messages) for topic, messages in self.messages.items()}
+        return (
+            f"received {counts}, last status {self._statuses[-1].message if self._statuses else None} {self.values()}"
+        )
+
+    def call(self, service_type: Any, name: str, request: Any, timeout_s: float = TIMEOUT_S) -> Any:
+        client = self.node.create_client(service_type, f"ism/{name}")
+        assert client.wait_for_service(TIMEOUT_S), f"service {name} is not there"
+        answered = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: answered.set())
+        assert answered.wait(timeout_s), f"service {name} did not answer within {timeout_s:g} s"
+        self.node.destroy_client(client)
+        return future.result()
+
+    def close(self) -> None:
+        self._ending.set()
+        self._thread.join(5.0)
+        self._executor.shutdown(1.0)
+        self.node.destroy_node()
+
+    def _spin(self) -> None:
+        while not self._ending.is_set():
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def _take(self, topic: str, message: Any) -> None:
+        with self._changed:
+            self.messages[topic].append(message)
+            self._changed.notify_all()
+
+    def _take_diagnostics(self, message: DiagnosticArray) -> None:
+        with self._changed:
+            self._statuses += [status for status in message.status if status.name == self._status_name]
+            self._changed.notify_all()
+
+
+class Cell:
+    """A camera, the node and a listener in one namespace."""
+
+    def __init__(self, node: NodeProcess, listener: Listener, start_camera: Callable[..., CameraProcess]) -> None:
+        self.node = node
+        self.listener = listener
+        self._start_camera = start_camera
+        self.camera: CameraProcess | None = None
+
+    def wait_until(self, state: str, timeout_s: float = 2 * TIMEOUT_S) -> None:
+        self.listener.wait_for(lambda: self.listener.values().get("state") == state, f"state {state}", timeout_s)
+
+    def connect(self, *options: str) -> CameraProcess:
+        """Starts a camera, in the place of the one before, and waits until the node listens to it."""
+        if self.camera is not None:
+            self.camera.close()
+        self.camera = self._start_camera(*options)
+        self.camera.wait_for_subscribers()
+        return self.camera
+
+    def result(self, topic: str = "detections", timeout_s: float = TIMEOUT_S, **how: Any) -> Any:
+        """The node's answer to a frame that is published, again and again until it comes."""
+        stamps: list[tuple[int, int]] = []
+        deadline_s = time.monotonic() + timeout_s
+
+        def answer() -> Any:
+            return next((m for s in stamps if (m := self.listener.with_stamp(topic, s)) is not None), None)
+
+        while time.monotonic() < deadline_s:
+            stamps += self.camera.publish(**how)
+            try:
+                return self.listener.wait_for(answer, f"{topic} of a published frame", 3.0)
+            except AssertionError:
+                continue
+        return self.listener.wait_for(answer, f"{topic} of a published frame", 0.0)
+
+    def publish_until(self, condition: Callable[[], Any], what: str, timeout_s: float = TIMEOUT_S, **how: Any) -> Any:
+        """Publishes frames until `condition` holds."""
+        deadline_s = time.monotonic() + timeout_s
+        while time.monotonic() < deadline_s:
+            self.camera.publish(**how)
+            try:
+                return self.listener.wait_for(condition, what, 1.5)
+            except AssertionError:
+                continue
+        return self.listener.wait_for(condition, what, 0.0)
+
+    def close(self) -> None:
+        if self.camera is not None:
+            self.camera.close()
+        self.node.close()
+        self.listener.close()
+
+
+@pytest.fixture(scope="session")
+def ros() -> Iterator[None]:
+    rclpy.init(args=[])
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with objects.yaml (duck and drill), frame.npz (a rendered scene with both) and the cache."""
+    folder = tmp_path_factory.mktemp("node")
+    meshes = [make_object("duck", 1), make_object("drill", 2)]
+    entries = [
+        {"id": kind, "cad": export_cad(mesh, folder).name, "units": "m"}
+        for kind, mesh in zip(("duck", "drill"), meshes, strict=True)
+    ]
+    (folder / "objects.yaml").write_text(yaml.safe_dump({"objects": entries}))
+    scene = make_scene(4, [make_thing(mesh) for mesh in meshes], objects=(3, 3), known_in_scene=(2, 2))
+    frame, truth = observe(scene)
+    known = [index for index, is_known in enumerate(truth.known) if is_known]
+    np.savez(
+        folder / "frame.npz",
+        rgb=frame.rgb,
+        depth_m=frame.depth_m,
+        intrinsics=frame.camera.intrinsics,
+        truth_masks=truth.masks[known],
+        truth_ids=[truth.names[index].split("_")[0] for index in known],
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def parameters(workplace: Path) -> dict[str, Any]:
+    """Parameters with which a node finds the objects of `workplace`."""
+    return {"objects_file": str(workplace / "objects.yaml"), "cache_dir": str(workplace / "cache"), "device": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def numbers() -> Iterator[int]:
+    return iter(range(1, 1000))
+
+
+@pytest.fixture(scope="session")
+def start_node(workplace: Path, numbers: Iterator[int]) -> Callable[..., NodeProcess]:
+    def start(namespace: str, parameters: dict[str, Any], **environment: str) -> NodeProcess:
+        return NodeProcess(namespace, parameters, workplace / f"node_{next(numbers)}.log", environment)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def start_cell(
+    ros: None, workplace: Path, numbers: Iterator[int], start_node: Callable[..., NodeProcess]
+) -> Callable[..., Cell]:
+    """Starts a node with the given parameters in a namespace of its own; close it with Cell.close."""
+
+    def start(parameters: dict[str, Any], topics: Sequence[str] = tuple(TOPICS)) -> Cell:
+        namespace = f"cell_{next(numbers)}"
+        listener = Listener(namespace, topics)
+        node = start_node(namespace, parameters)
+        return Cell(node, listener, lambda *options: CameraProcess(namespace, workplace / "frame.npz", *options))
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def shared_cell(start_cell: Callable[..., Cell], parameters: dict[str, Any]) -> Iterator[Cell]:
+    """One active node and a best-effort camera for all tests that leave them as they found them."""
+    cell = start_cell(parameters)
+    try:
+        # the first start renders the templates of two objects
+        cell.wait_until("active", timeout_s=180.0)
+        cell.connect()
+        yield cell
+    finally:
+        cell.close()
