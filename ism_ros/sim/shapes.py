@@ -661,7 +661,10 @@ def _make_banana(rng: np.random.Generator) -> trimesh.Trimesh:
     path = _arc(radius, -90 - span / 2, -90 + span / 2, (0, 0), 60)
     s = np.linspace(-1, 1, 60)
     width = thick * np.clip(1.15 * (1 - np.abs(s) ** 3.2), 0.28, 1)
-    skin = np.array((228.0, 196.0, 60.0)) + (rng.normal(0, 12, 3) if rng.random() < 0.6 else (-90, -20, -10))
+    ripeness = np.array(
+        [(228, 196, 60), (128, 160, 48), (186, 84, 60), (120, 86, 44), (238, 222, 140)], float
+    )
+    skin = np.clip(ripeness[rng.integers(len(ripeness))] + rng.normal(0, 14, 3), 20, 245)
     tip = np.array((92.0, 70.0, 40.0))
     freckles = rng.uniform(-1, 1, (int(rng.integers(4, 14)), 3)) * (radius * 0.6, thick, thick)
     freckles[:, 2] -= radius
