@@ -1,0 +1,68 @@
+"""The library of known objects never changes; a change makes a new one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ism_ros.objects.library import KnownObject, ObjectLibrary
+
+
+def known(name: str, templates: int = 4, *, rotations: bool = True) -> KnownObject:
+    return KnownObject(
+        id=name,
+        category_id=len(name),
+        class_tokens=torch.rand(templates, 8),
+        patch_tokens=torch.rand(templates, 6, 5),
+        rotations=torch.eye(3).expand(templates, 3, 3) if rotations else None,
+        points_m=torch.rand(10, 3),
+    )
+
+
+def test_adding_replacing_and_removing_make_new_libraries() -> None:
+    empty = ObjectLibrary()
+    one = empty.with_object(known("mug"))
+    two = one.with_object(known("duck"))
+    replaced = two.with_object(known("mug", templates=6))
+    without = replaced.without("duck")
+    assert [library.ids for library in (empty, one, two, replaced, without)] == [
+        (), ("mug",), ("mug", "duck"), ("mug", "duck"), ("mug",)
+    ]  # fmt: skip
+    assert [library.version for library in (empty, one, two, replaced, without)] == [0, 1, 2, 3, 4]
+    assert without.objects[0].template_count == 6
+
+
+def test_objects_with_fewer_templates_are_padded_with_zero_rows() -> None:
+    library = ObjectLibrary((known("mug", 3), known("duck", 5)))
+    assert library.class_tokens.shape == (2, 5, 8)
+    assert library.class_tokens[0, 3:].abs().sum() == 0
+
+
+def test_patch_tokens_of_the_chosen_templates_are_gathered() -> None:
+    library = ObjectLibrary((known("mug", 3), known("duck", 5)))
+    gathered = library.patch_tokens_of(torch.tensor([1, 0, 1]), torch.tensor([4, 2, 0]))
+    for row, (index, template) in enumerate([(1, 4), (0, 2), (1, 0)]):
+        assert torch.equal(gathered[row], library.objects[index].patch_tokens[template])
+
+
+def test_templates_without_poses_have_no_rotation() -> None:
+    library = ObjectLibrary((known("mug"), known("duck", rotations=False)))
+    rotations = library.rotations_of(torch.tensor([0, 1]), torch.tensor([0, 0]))
+    assert torch.equal(rotations[0], torch.eye(3))
+    assert torch.isnan(rotations[1]).all()
+
+
+def test_ids_must_differ() -> None:
+    with pytest.raises(ValueError, match="must differ"):
+        ObjectLibrary((known("mug"), known("mug")))
+
+
+@pytest.mark.parametrize("act", [lambda library: library.without("cup"), lambda library: library.subset(["cup"])])
+def test_an_unknown_id_is_told_with_those_there_are(act: object) -> None:
+    with pytest.raises(KeyError, match="mug"):
+        act(ObjectLibrary((known("mug"),)))  # type: ignore[operator]
+
+
+def test_a_subset_keeps_only_what_is_asked_for() -> None:
+    library = ObjectLibrary((known("mug"), known("duck"), known("gear")))
+    assert library.subset(["gear", "mug"]).ids == ("mug", "gear")
