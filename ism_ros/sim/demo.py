@@ -12,30 +12,23 @@ import argparse
 import json
 import signal
 import sys
-import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ism_ros.sim import truth_files
-from ism_ros.sim.children import Child, ChildError, installed_program, keep_traffic_local
+from ism_ros.sim.children import ChildError, keep_traffic_local
 from ism_ros.sim.comparison import ObjectSummary, compare, summarise
-from ism_ros.sim.scenes import known_objects
-from ism_ros.sim.shapes import export_cad
 
-TOPICS = {
-    "rgb": "/camera/camera/color/image_raw",
-    "depth": "/camera/camera/aligned_depth_to_color/image_raw",
-    "camera_info": "/camera/camera/color/camera_info",
-}
+if TYPE_CHECKING:
+    from ism_ros.sim.listener import Heard
+
 STAGE_PREFIX, STAGE_SUFFIX = "latency_ms.", ".median"
 
 
@@ -44,45 +37,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     console = Console()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    keep_traffic_local()
     try:
         return run(options, console)
     except ImportError as error:
-        console.print(
-            f"[red]ROS 2 is not there ({error}): run `make demo`, or source a distribution first.[/red]"
-        )
+        console.print(f"ROS 2 is not there ({error}): run `make demo`, or source a distribution first.")
     except (ChildError, TimeoutError) as error:
-        console.print(f"[red]The demo stopped:[/red] {error}", highlight=False, markup=True)
+        console.print(f"The demo stopped: {error}", markup=False, highlight=False)
     except KeyboardInterrupt:
         console.print("stopped")
     return 1
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """Starts everything, listens, compares, prints; everything started is ended."""
+    """Runs camera and node, listens, compares, writes and prints."""
+    from ism_ros.sim.session import Setting, running
+
     out = Path(options.output).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    keep_traffic_local()
-    import rclpy
-
-    from ism_ros.sim.listener import Listener
-
-    objects_file = write_objects(out / "cad", options.object_set)
     cache = Path(options.cache).resolve() if options.cache else out / "cache"
-    with ExitStack() as stack:
-        camera = stack.enter_context(
-            Child("the fake camera", _camera_command(options, out, cache), out / "camera.log")
-        )
-        node = stack.enter_context(Child("the node", _node_command(objects_file, cache), out / "node.log"))
-        rclpy.init(args=[])
-        stack.callback(rclpy.try_shutdown)
-        listener = Listener()
-        stack.callback(listener.destroy_node)
-        with _progress(console) as progress:
-            _wait_for_first(listener, (camera, node), progress, options.timeout)
-            _listen(listener, (camera, node), progress, options.seconds)
-        views, stamps = truth_files.read_views(out), truth_files.read_stamps(out)
+    with (
+        running(Setting(out, cache, options.scene, options.object_set, options.rate)) as session,
+        _progress(console) as progress,
+    ):
+        task = progress.add_task("starting", total=None)
+        session.wait_for_first(options.timeout, lambda doing: progress.update(task, description=doing))
+        progress.update(task, total=options.seconds)
+        listener = session.listener
+        for step in range(2 * round(options.seconds)):
+            session.listen(0.5)
+            told = f"listening: {listener.complete_frames} results"
+            progress.update(task, completed=0.5 * (step + 1), description=told)
+        diagnostics = dict(listener.report.values)
 
-    shown = _newest_with_overlay(listener, stamps)
+    views, stamps = truth_files.read_views(out), truth_files.read_stamps(out)
+    shown = _newest_with_overlay(listener.heard, stamps)
     if shown is None:
         raise TimeoutError(f"detections came, but no overlay with them; see {out / 'node.log'}")
     matches = {
@@ -91,28 +80,25 @@ def run(options: argparse.Namespace, console: Console) -> int:
         if frame.detections is not None and frame.labels is not None and stamps.get(stamp) in views
     }
     summary = summarise(matches, {stamp: views[stamps[stamp]] for stamp in matches}, shown)
-    _write_picture(out / "overlay.png", listener.heard[shown].overlay)
-    rate = _rate_hz(listener)
-    _write_detections(out / "detections.json", listener, shown, stamps[shown], summary, rate)
+    rate = _rate_hz(listener.heard)
+    picture = listener.heard[shown].overlay
+    cv2.imwrite(str(out / "overlay.png"), cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2BGR))
+    content = {
+        "stamp_ns": shown,
+        "truth_view": stamps[shown],
+        "detections": _rows(listener.heard[shown]),
+        "objects": [vars(row) for row in summary],
+        "rate_hz": round(rate, 2),
+        "diagnostics": diagnostics,
+    }
+    (out / "detections.json").write_text(json.dumps(_finite(content), indent=1))
     _print_objects(console, summary, len(matches))
-    _print_speed(console, listener.report.values, rate)
-    console.print(f"picture: [bold]{_short(out / 'overlay.png')}[/bold]   numbers: {_short(out / 'detections.json')}, "
-                  f"truth: {_short(out / 'truth.json')}")  # fmt: skip
+    print_speed(console, diagnostics)
+    skipped = diagnostics.get("frames_dropped", "?")
+    console.print(f"frame rate: {rate:.1f} results a second; {skipped} frames skipped for newer ones")
+    console.print(f"picture: {_short(out / 'overlay.png')}")
+    console.print(f"numbers: {_short(out / 'detections.json')}; truth: {_short(out / truth_files.TRUTH)}")
     return 0 if any(row.found for row in summary) else 1
-
-
-def write_objects(folder: Path, object_set: int) -> Path:
-    """The CAD files of the known objects and the objects.yaml that names them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in [*folder.glob("*.glb"), *folder.glob("*.ply")]:
-        old.unlink()
-    entries = [
-        {"id": mesh.metadata["name"], "cad": export_cad(mesh, folder).name, "units": "m"}
-        for mesh in known_objects(object_set)
-    ]
-    objects_file = folder / "objects.yaml"
-    objects_file.write_text(yaml.safe_dump({"objects": entries}, sort_keys=False))
-    return objects_file
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -135,133 +121,47 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _camera_command(options: argparse.Namespace, out: Path, cache: Path) -> list[str]:
-    parameters = {
-        "scene": options.scene,
-        "object_set": options.object_set,
-        "rate": float(options.rate),
-        "truth_dir": f"'{out}'",
-        "cache_dir": f"'{cache}'",
-    }
-    given = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
-    return [*installed_program("fake_camera", "ism_ros.sim.camera_node"), "--ros-args", *given]
-
-
-def _node_command(objects_file: Path, cache: Path) -> list[str]:
-    renamed = [word for name, topic in TOPICS.items() for word in ("-r", f"{name}:={topic}")]
-    given = ["-p", f"objects_file:='{objects_file}'", "-p", f"cache_dir:='{cache}'"]
-    return [*installed_program("ism_node", "ism_ros.node.main"), "--ros-args", *renamed, *given]
-
-
 def _progress(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True)
 
 
-def _wait_for_first(
-    listener: Any, children: tuple[Child, Child], progress: Progress, timeout_s: float
-) -> None:
-    """Until the node has answered a first frame. TimeoutError says what it was doing last."""
-    import rclpy
-
-    camera, node = children
-    task = progress.add_task("starting the camera and the node", total=None)
-    deadline = time.monotonic() + timeout_s
-    while not listener.complete_frames:
-        if time.monotonic() > deadline:
-            raise TimeoutError(
-                f"no result within {timeout_s:.0f} s; the node's last word: {listener.report.message or 'none'}; "
-                f"the end of {node.log}:\n{node.tail()}"
-            )
-        for child in children:
-            child.check()
-        rclpy.spin_once(listener, timeout_sec=0.2)
-        state = listener.report.values.get("state", "")
-        if state == "active" and "publishing" not in camera.tail():
-            doing = "the camera is rendering its first view"
-        elif state == "active":
-            doing = "active, waiting for the first result"
-        else:
-            doing = listener.report.values.get("progress") or "starting the camera and the node"
-        progress.update(task, description=doing)
-    progress.remove_task(task)
-
-
-def _listen(listener: Any, children: tuple[Child, Child], progress: Progress, seconds: float) -> None:
-    import rclpy
-
-    task = progress.add_task("listening", total=seconds)
-    start = time.monotonic()
-    while (elapsed := time.monotonic() - start) < seconds:
-        rclpy.spin_once(listener, timeout_sec=0.1)
-        for child in children:
-            child.check()
-        progress.update(task, completed=elapsed, description=f"listening: {listener.complete_frames} results")
-    # Parts of the last frame may still be on their way.
-    end = time.monotonic() + 2.0
-    while time.monotonic() < end and not all(frame.complete for frame in list(listener.heard.values())[1:]):
-        rclpy.spin_once(listener, timeout_sec=0.1)
-    progress.remove_task(task)
-
-
-def _newest_with_overlay(listener: Any, stamps: dict[int, int]) -> int | None:
+def _newest_with_overlay(heard: Mapping[int, Heard], stamps: Mapping[int, int]) -> int | None:
     """Stamp of the newest frame of which everything came."""
-    ready = [
-        s
-        for s, frame in listener.heard.items()
-        if frame.complete and frame.overlay is not None and s in stamps
-    ]
-    return max(ready, default=None)
+    ready = [stamp for stamp, frame in heard.items() if frame.complete and frame.overlay is not None]
+    return max((stamp for stamp in ready if stamp in stamps), default=None)
 
 
-def _rate_hz(listener: Any) -> float:
+def _rate_hz(heard: Mapping[int, Heard]) -> float:
     """Results a second, between the first and the last."""
-    times = sorted(frame.heard_s for frame in listener.heard.values() if frame.complete)
+    times = sorted(frame.heard_s for frame in heard.values() if frame.complete)
     return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 2 else 0.0
 
 
-def _write_picture(path: Path, rgb: Any) -> None:
-    cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-
-
-def _write_detections(
-    path: Path, listener: Any, shown: int, view: int, summary: list[ObjectSummary], rate_hz: float
-) -> None:
-    frame = listener.heard[shown]
+def _rows(frame: Heard) -> list[dict[str, Any]]:
+    if frame.detections is None or frame.labels is None:
+        return []
     rows = []
     for number, detection in enumerate(frame.detections.detections, start=1):
         hypothesis = detection.results[0]
-        centre, size = detection.bbox.center.position, detection.bbox
+        centre, size = detection.bbox.center.position, (detection.bbox.size_x, detection.bbox.size_y)
         position, turn = hypothesis.pose.pose.position, hypothesis.pose.pose.orientation
         rows.append(
             {
                 "id": detection.id,
                 "object": hypothesis.hypothesis.class_id,
                 "score": round(hypothesis.hypothesis.score, 4),
-                "bbox_xywh": [
-                    centre.x - size.size_x / 2,
-                    centre.y - size.size_y / 2,
-                    size.size_x,
-                    size.size_y,
-                ],
-                "pixels": int((frame.labels == number).sum()),
+                "bbox_xywh": [centre.x - size[0] / 2, centre.y - size[1] / 2, *size],
+                "pixels": int(np.count_nonzero(frame.labels == number)),
                 "position_m": [position.x, position.y, position.z],
                 "orientation_xyzw": [turn.x, turn.y, turn.z, turn.w],
             }
         )
-    content = {
-        "stamp_ns": shown,
-        "truth_view": view,
-        "detections": rows,
-        "objects": [vars(row) for row in summary],
-        "rate_hz": round(rate_hz, 2),
-        "diagnostics": listener.report.values,
-    }
-    # JSON has no NaN: a pose that is not known is null.
-    path.write_text(json.dumps(_finite(content), indent=1))
+    return rows
 
 
 def _finite(value: Any) -> Any:
+    """The same with null for NaN, which JSON has not: a pose that is not known."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -285,20 +185,18 @@ def _print_objects(console: Console, summary: list[ObjectSummary], frames: int) 
     console.print(table)
 
 
-def _print_speed(console: Console, values: dict[str, str], rate_hz: float) -> None:
-    table = Table(title="Speed")
+def print_speed(console: Console, diagnostics: Mapping[str, str]) -> None:
+    """The node's own stages, as /diagnostics has them."""
+    table = Table(title="Speed of the node")
     table.add_column("stage")
     for column in ("median, ms", "95 %, ms"):
         table.add_column(column, justify="right")
-    for key, median in values.items():
+    for key, median in diagnostics.items():
         if key.startswith(STAGE_PREFIX) and key.endswith(STAGE_SUFFIX):
             stage = key[len(STAGE_PREFIX) : -len(STAGE_SUFFIX)]
-            table.add_row(
-                stage.replace("_", " "), median, values.get(f"{STAGE_PREFIX}{stage}.percentile_95", "")
-            )
+            percentile = diagnostics.get(f"{STAGE_PREFIX}{stage}.percentile_95", "")
+            table.add_row(stage.replace("_", " "), median, percentile)
     console.print(table)
-    dropped = values.get("frames_dropped", "?")
-    console.print(f"frame rate: [bold]{rate_hz:.1f}[/bold] results a second, {dropped} older frames skipped")
 
 
 def _short(path: Path) -> str:

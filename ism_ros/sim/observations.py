@@ -12,6 +12,16 @@ from ism_ros.frame import Camera, Frame
 from ism_ros.sim.scenes import Truth
 
 Observation = tuple[Frame, Truth]
+_WITHOUT_SCENES = (
+    "camera_node",
+    "children",
+    "comparison",
+    "demo",
+    "listener",
+    "session",
+    "soak",
+    "truth_files",
+)
 
 
 def source_fingerprint() -> str:
@@ -21,7 +31,7 @@ def source_fingerprint() -> str:
     for path in sorted(
         [*here.glob("*.py"), *(here.parent / "objects").glob("r*.py"), here.parent / "frame.py"]
     ):
-        if path.stem not in ("camera_node", "demo"):
+        if path.stem not in _WITHOUT_SCENES:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
