@@ -1,8 +1,9 @@
-"""objects.yaml: which objects to find, and where their CAD models and templates are."""
+"""objects.yaml: which objects to look for, and where their CAD models are."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,97 +11,147 @@ from typing import Any
 import yaml
 
 UNITS = ("mm", "m")
-KEYS = ("id", "cad", "units", "templates", "category_id")
+_KEYS = ("id", "cad", "units", "templates", "category_id")
+_METRES_BY_STANDARD = (".glb", ".gltf")
 
 
 class ObjectsFileError(ValueError):
-    """An objects file that cannot be used; one line that names the file and the entry at fault."""
+    """An objects file that cannot be used; the message is one line that names the file and the entry."""
 
 
 @dataclass(frozen=True)
 class ObjectSpec:
-    """One entry of an objects file, paths absolute.
+    """One object to look for.
 
-    id: the class_id everywhere. cad: CAD file, or None. units: of the CAD file, "mm" or "m". templates: template
-    folder, or None. category_id: for BOP and COCO output.
+    id: its class_id everywhere. cad: CAD file or None. units: of the CAD file, mm or m. templates: folder of
+    templates to use instead of rendering the CAD file, or None. category_id: for BOP and COCO output.
     """
 
     id: str
-    cad: Path | None
-    units: str
-    templates: Path | None
-    category_id: int
+    cad: Path | None = None
+    units: str = "mm"
+    templates: Path | None = None
+    category_id: int = 1
+
+
+def declared_units(cad: Path) -> str | None:
+    """The units that the format of `cad` prescribes (glTF: metres), or None where a file may be in any."""
+    return "m" if cad.suffix.lower() in _METRES_BY_STANDARD else None
 
 
 def read_objects_file(path: Path) -> tuple[ObjectSpec, ...]:
-    """The objects listed in `path`, relative paths taken from the file's own folder.
+    """The objects that a YAML file lists; files in it are relative to it.
 
-    Raises ObjectsFileError with one line that says what is wrong and what to do.
+    Raises ObjectsFileError where the file is missing, is not YAML, lists nothing, or has an entry that cannot be used.
     """
+    entries = _read_entries(path)
+    specs: list[ObjectSpec] = []
+    for position, entry in enumerate(entries, start=1):
+        try:
+            spec = _spec(entry, position, path.parent)
+            _check_unique(spec, specs)
+        except ValueError as error:
+            name = entry.get("id") if isinstance(entry, dict) else None
+            label = f"object {position}" + (f" ('{name}')" if name is not None else "")
+            raise ObjectsFileError(f"{path}: {label}: {error}") from None
+        specs.append(spec)
+    return tuple(specs)
+
+
+def _read_entries(path: Path) -> list[Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ObjectsFileError(
-            f"objects file {path} does not exist; give objects_file the path of a YAML list"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ObjectsFileError(f"objects file {path} cannot be read: {error}") from None
+        raise ObjectsFileError(f"objects file {path} does not exist") from None
+    except OSError as error:
+        raise ObjectsFileError(f"objects file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ObjectsFileError(f"{path} is not YAML: it is not UTF-8 text") from None
     except yaml.YAMLError as error:
-        raise ObjectsFileError(f"objects file {path} is not YAML: {' '.join(str(error).split())}") from None
-    entries = content.get("objects") if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise ObjectsFileError(
-            f"objects file {path} lists no objects; write 'objects:' and below it '- id: mug' entries"
-        )
-    specs = tuple(_read_entry(path, position, entry) for position, entry in enumerate(entries, start=1))
-    _refuse_twice(path, "id", [spec.id for spec in specs])
-    _refuse_twice(path, "category_id", [str(spec.category_id) for spec in specs])
-    return specs
+        raise ObjectsFileError(f"{path} is not YAML: {_one_line(error)}") from None
+    if content is None:
+        raise ObjectsFileError(f"{path} is empty: list at least one object under 'objects:'")
+    if not isinstance(content, dict):
+        raise ObjectsFileError(f"{path}: it must start with 'objects:' and list the objects under it")
+    try:
+        _check_keys(content, ("objects",))
+    except ValueError as error:
+        raise ObjectsFileError(f"{path}: {error}") from None
+    entries = content.get("objects")
+    if not entries:
+        raise ObjectsFileError(f"{path} has no objects: list at least one under 'objects:'")
+    if not isinstance(entries, list):
+        raise ObjectsFileError(f"{path}: 'objects:' must be a list, one '- id: ...' for each object")
+    return entries
 
 
-def _read_entry(path: Path, position: int, entry: Any) -> ObjectSpec:
-    where = f"objects file {path}, object {position}"
+def _spec(entry: Any, position: int, folder: Path) -> ObjectSpec:
     if not isinstance(entry, dict):
-        raise ObjectsFileError(f"{where}: expected 'id: …' and 'cad: …', found {entry!r}")
-    for key in entry:
-        if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(KEYS)}"
-            raise ObjectsFileError(f"{where}: '{key}' is unknown; {hint}")
-    name = entry.get("id")
-    if name is None or str(name).strip() == "":
-        raise ObjectsFileError(f"{where} has no id; add 'id: a-name'")
-    where = f"{where} ('{name}')"
-    units = entry.get("units", "mm" if entry.get("cad") is None else None)
-    if units is None:
-        raise ObjectsFileError(f"{where} does not say the units of its CAD file; add 'units: mm' or 'units: m'")
-    if units not in UNITS:
-        raise ObjectsFileError(f"{where}: units '{units}' are unknown; write mm or m")
-    category_id = entry.get("category_id", position)
-    if not isinstance(category_id, int) or isinstance(category_id, bool) or category_id < 1:
-        raise ObjectsFileError(f"{where}: category_id must be a whole number from 1, not {category_id!r}")
-    cad, templates = _path(path, where, entry, "cad"), _path(path, where, entry, "templates")
+        raise ValueError("it must be a mapping such as {id: mug, cad: mug.ply, units: mm}")
+    _check_keys(entry, _KEYS)
+    object_id = entry.get("id")
+    if isinstance(object_id, bool) or not isinstance(object_id, (str, int)) or not str(object_id).strip():
+        raise ValueError("it needs an id, the name under which it is reported")
+    cad, templates = _path(entry, "cad", folder), _path(entry, "templates", folder)
     if cad is None and templates is None:
-        raise ObjectsFileError(f"{where} has neither cad nor templates; add 'cad: file.ply'")
+        raise ValueError("it needs a cad file, a templates folder, or both")
     if cad is not None and not cad.is_file():
-        raise ObjectsFileError(f"{where}: CAD file {cad} does not exist")
+        raise ValueError(f"CAD file {cad} {'is not a file' if cad.exists() else 'does not exist'}")
     if templates is not None and not templates.is_dir():
-        raise ObjectsFileError(f"{where}: template folder {templates} does not exist")
-    return ObjectSpec(str(name), cad, units, templates, category_id)
+        raise ValueError(f"template folder {templates} {'is not a folder' if templates.exists() else 'does not exist'}")
+    return ObjectSpec(str(object_id).strip(), cad, _units(entry, cad), templates, _category_id(entry, position))
 
 
-def _path(path: Path, where: str, entry: dict[str, Any], key: str) -> Path | None:
-    value = entry.get(key)
-    if value is None:
+def _path(entry: dict[str, Any], key: str, folder: Path) -> Path | None:
+    text = entry.get(key)
+    if text is None:
         return None
-    if not isinstance(value, str) or not value:
-        raise ObjectsFileError(f"{where}: {key} must be a path, not {value!r}")
-    return (path.parent / Path(value).expanduser()).resolve()
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"{key} must be a path, not {text!r}")
+    return folder / Path(text).expanduser()
 
 
-def _refuse_twice(path: Path, key: str, values: list[str]) -> None:
-    for value in values:
-        if values.count(value) > 1:
-            raise ObjectsFileError(
-                f"objects file {path}: {key} '{value}' is there {values.count(value)} times; make them differ"
+def _units(entry: dict[str, Any], cad: Path | None) -> str:
+    units = entry.get("units")
+    if units is None:
+        declared = declared_units(cad) if cad is not None else "mm"
+        if declared is None:
+            raise ValueError("its units are missing: add 'units: mm' or 'units: m', whichever the CAD file is in")
+        return declared
+    if units not in UNITS:
+        raise ValueError(f"units '{units}' are unknown; choose mm or m")
+    return str(units)
+
+
+def _category_id(entry: dict[str, Any], position: int) -> int:
+    category_id = entry.get("category_id")
+    if category_id is None:
+        return position
+    if isinstance(category_id, bool) or not isinstance(category_id, int) or category_id < 1:
+        raise ValueError(f"category_id must be a whole number above 0, not {category_id!r}")
+    return category_id
+
+
+def _check_unique(spec: ObjectSpec, before: Iterable[ObjectSpec]) -> None:
+    for position, other in enumerate(before, start=1):
+        if other.id == spec.id:
+            raise ValueError(f"its id is already that of object {position}; ids must differ")
+        if other.category_id == spec.category_id:
+            raise ValueError(
+                f"its category_id {spec.category_id} is already that of '{other.id}'; give each object its own "
+                "(left out, it is the position in the list)"
             )
+
+
+def _check_keys(mapping: dict[Any, Any], known: tuple[str, ...]) -> None:
+    for key in mapping:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+            raise ValueError(f"'{key}' is unknown; {hint}")
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"line {mark.line + 1}: {problem}" if mark is not None else str(problem)

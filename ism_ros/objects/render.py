@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,11 +12,20 @@ from numpy.typing import NDArray
 from ism_ros.frame import Camera
 from ism_ros.objects.raytrace import Hits, RayTracer, pixel_rays
 from ism_ros.objects.surfaces import Surface, surface_of, texture_lookup
+from ism_ros.objects.templates import TemplateSet
+from ism_ros.objects.viewpoints import object_to_camera_rotations
 
 if TYPE_CHECKING:
     import trimesh
 
 FloatArray = NDArray[np.float32]
+
+RENDERER_VERSION = 1
+"""Grows whenever templates come out differently: part of the key of templates cached on disk."""
+TEMPLATE_SIZE_PX = 420
+# As far as the reference puts its camera: perspective like that of an object on a table.
+_DISTANCE_IN_RADII = 4.0
+_FILLED_SHARE = 0.92
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,56 @@ def render(
     tracer = create_tracer(np.concatenate(placed))
     rotations = np.stack([pose[:3, :3] for pose in poses]).astype(np.float32)
     return see(tracer, surfaces, rotations, np.eye(4), camera, lighting or Lighting(), backdrop, samples)
+
+
+def render_templates(
+    mesh: trimesh.Trimesh,
+    *,
+    size_px: int = TEMPLATE_SIZE_PX,
+    progress: Callable[[int, int], None] | None = None,
+) -> TemplateSet:
+    """`mesh` (metres) seen from the 42 viewpoints on black, in pictures of size_px x size_px.
+
+    The cameras stand four radii of the object away from its middle and zoom until it fills the picture, so that a
+    pencil seen from its tip is as sharp as from its side. progress: told (views done, 42).
+    """
+    surface = surface_of(mesh)
+    corners = surface.triangles_m.reshape(-1, 3)
+    middle = (corners.min(axis=0) + corners.max(axis=0)) / 2.0
+    radius_m = float(np.linalg.norm(corners - middle, axis=1).max())
+    # Around its middle, so that no precision is lost for objects far from their origin.
+    vertices = np.unique(corners - middle, axis=0).astype(np.float64)
+    tracer = create_tracer(surface.triangles_m - middle)
+    backdrop = np.zeros((size_px, size_px, 3), dtype=np.uint8)
+    rotations = object_to_camera_rotations()
+    offset_m = _DISTANCE_IN_RADII * radius_m * np.array([0.0, 0.0, 1.0])
+    views, intrinsics = [], []
+    for index, rotation in enumerate(rotations):
+        pose = np.eye(4)
+        pose[:3, :3] = rotation
+        pose[:3, 3] = offset_m
+        camera = _filling_camera(vertices @ rotation.T + offset_m, size_px)
+        views.append(see(tracer, [surface], np.eye(3, dtype=np.float32)[None], pose, camera, Lighting(), backdrop, 2))
+        intrinsics.append(camera.intrinsics)
+        if progress is not None:
+            progress(index + 1, len(rotations))
+    return TemplateSet(
+        rgb=np.stack([view.rgb for view in views]),
+        masks=np.stack([view.instance >= 0 for view in views]),
+        xyz_m=np.stack([view.xyz_m for view in views]),
+        rotations=rotations,
+        translations_m=offset_m - rotations @ middle.astype(np.float64),
+        intrinsics=np.stack(intrinsics),
+    )
+
+
+def _filling_camera(points_m: NDArray[np.float64], size_px: int) -> Camera:
+    """The square camera in which `points_m` (N, 3), in its frame, fill the picture but for a margin."""
+    flat = points_m[:, :2] / points_m[:, 2:]
+    low, high = flat.min(axis=0), flat.max(axis=0)
+    focal = _FILLED_SHARE * size_px / max(float((high - low).max()), 1e-9)
+    centre = (size_px - 1) / 2 - focal * (low + high) / 2
+    return Camera(np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1]]), size_px, size_px)
 
 
 def see(
@@ -207,9 +266,7 @@ def _shade(
     normals[np.einsum("ij,ij->i", normals, flat) < 0] *= -1
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
     towards_camera = -rays / np.linalg.norm(rays, axis=1, keepdims=True)
-    light = lighting.ambient + lighting.headlight * np.maximum(
-        np.einsum("ij,ij->i", normals, towards_camera), 0
-    )
+    light = lighting.ambient + lighting.headlight * np.maximum(np.einsum("ij,ij->i", normals, towards_camera), 0)
     if lighting.sun > 0:
         to_sun = -np.asarray(lighting.sun_direction, dtype=np.float32)
         to_sun /= np.linalg.norm(to_sun)
@@ -232,9 +289,7 @@ def _interpolate(weights: FloatArray, corners: FloatArray) -> FloatArray:
     return weights[:, :1] * corners[:, 0] + weights[:, 1:2] * corners[:, 1] + weights[:, 2:] * corners[:, 2]
 
 
-def _edge_pixels(
-    colours: FloatArray, hits: Hits, owner: NDArray[np.int64], camera: Camera
-) -> NDArray[np.int64]:
+def _edge_pixels(colours: FloatArray, hits: Hits, owner: NDArray[np.int64], camera: Camera) -> NDArray[np.int64]:
     """Flat indices of the pixels that differ from a neighbour in mesh, depth or brightness."""
     shape = (camera.height, camera.width)
     brightness = colours.mean(axis=1).reshape(shape)

@@ -1,0 +1,132 @@
+"""CAD files in, triangle meshes in metres out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+METRES = {"mm": 0.001, "m": 1.0}
+SMALLEST_M, LARGEST_M = 0.001, 50.0
+"""Between these lie the diameters of objects that somebody wants to find; outside, the units must be wrong."""
+# Subdivided until a triangle of a baked texture is at most this part of the object.
+_BAKE_EDGE_SHARE = 0.01
+
+
+class CadError(ValueError):
+    """A CAD file that cannot be used; the message names it and says what to do."""
+
+
+def load_cad(path: Path | str, units: str) -> trimesh.Trimesh:
+    """The mesh in a CAD file of any format that trimesh reads, in metres.
+
+    Parts of a scene are placed and joined; vertex colours, face colours or textures are kept. units: mm or m, as
+    the file's numbers are. Raises CadError where the file is missing, cannot be read, has no triangles or, in these
+    units, the size of no object.
+    """
+    path = Path(path)
+    if units not in METRES:
+        raise CadError(f"units '{units}' are unknown; choose mm or m")
+    if not path.is_file():
+        raise CadError(f"CAD file {path} {'is not a file' if path.exists() else 'does not exist'}")
+    if path.suffix.lower().lstrip(".") not in trimesh.available_formats():
+        raise CadError(f"CAD file {path}: '{path.suffix}' is no format that can be read; use PLY, OBJ, STL or GLB")
+    try:
+        # Equal vertices are merged where that changes neither colours nor texture coordinates.
+        scene = trimesh.load_scene(path)
+        parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+    except Exception as error:  # parsers of a dozen formats fail in as many ways
+        raise CadError(f"CAD file {path} cannot be read ({type(error).__name__}: {error}): export it again") from None
+    if not parts:
+        raise CadError(f"CAD file {path} has no triangles: export it as a mesh, not as points, curves or solids")
+    mesh = _joined(parts)
+    mesh.apply_scale(METRES[units])
+    _check(mesh, path, units)
+    return mesh
+
+
+def sample_surface_m(mesh: trimesh.Trimesh, count: int = 2048, seed: int = 0) -> NDArray[np.float32]:
+    """Points spread evenly over the surface, (count, 3) float32 in the mesh's frame; same seed, same points."""
+    corners = np.asarray(mesh.triangles)
+    sides = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    reach = np.cumsum(np.linalg.norm(sides, axis=1))
+    random = np.random.default_rng(seed)
+    # Evenly spaced along the area (with a random start) rather than at random: no part goes without points.
+    at = (np.arange(count) + random.random(count)) / count * reach[-1]
+    face = corners[np.minimum(np.searchsorted(reach, at, side="right"), len(corners) - 1)]
+    first, second = random.random((2, count, 1))
+    # Uniform on a triangle: Osada et al., Shape Distributions, 2002.
+    root = np.sqrt(first)
+    points = (1 - root) * face[:, 0] + root * (1 - second) * face[:, 1] + root * second * face[:, 2]
+    return points.astype(np.float32)
+
+
+def _joined(parts: list[trimesh.Trimesh]) -> trimesh.Trimesh:
+    """One mesh of all parts with the colours that each has."""
+    if len(parts) == 1:
+        return parts[0]
+    kinds = {part.visual.kind for part in parts}
+    if kinds == {"texture"}:
+        return trimesh.util.concatenate(parts)
+    return trimesh.util.concatenate([_with_vertex_colours(part) for part in parts])
+
+
+def _with_vertex_colours(part: trimesh.Trimesh) -> trimesh.Trimesh:
+    """`part` with its colours at the vertices, cut finely enough first if they come from a picture."""
+    from ism_ros.objects.surfaces import surface_of, texture_lookup
+
+    surface = surface_of(part)
+    if surface.texture is not None and surface.uv is not None:
+        edge = float(part.scale) * _BAKE_EDGE_SHARE
+        corners = np.concatenate([surface.triangles_m, surface.uv], axis=2).reshape(-1, 5)
+        vertices, faces = _subdivided(corners, np.arange(len(corners)).reshape(-1, 3), edge)
+        colours = texture_lookup(surface.texture, vertices[:, 3:].astype(np.float32))
+        vertices = vertices[:, :3]
+    else:
+        vertices = surface.triangles_m.reshape(-1, 3)
+        faces = np.arange(len(vertices)).reshape(-1, 3)
+        colours = surface.colours.reshape(-1, 3)
+    return trimesh.Trimesh(vertices, faces, vertex_colors=np.rint(colours).astype(np.uint8), process=False)
+
+
+def _subdivided(
+    vertices: NDArray[np.floating[Any]], faces: NDArray[np.int64], edge: float
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
+    """Triangles halved until their edges (over the first three columns of vertices) are at most `edge` long."""
+    for _ in range(8):
+        corners = vertices[faces]
+        sides = np.linalg.norm((corners - np.roll(corners, -1, axis=1))[:, :, :3], axis=2)
+        long = sides.max(axis=1) > edge
+        if not long.any() or len(faces) > 500_000:
+            break
+        cut = corners[long]
+        a, b, c = cut[:, 0], cut[:, 1], cut[:, 2]
+        ab, bc, ca = (a + b) / 2, (b + c) / 2, (c + a) / 2
+        pieces = np.concatenate(
+            [np.stack(piece, axis=1) for piece in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))]
+        )
+        whole = corners[~long]
+        vertices = np.concatenate([whole, pieces]).reshape(-1, vertices.shape[1])
+        faces = np.arange(len(vertices)).reshape(-1, 3)
+    return vertices, faces
+
+
+def _check(mesh: trimesh.Trimesh, path: Path, units: str) -> None:
+    corners = np.asarray(mesh.triangles)
+    if not np.isfinite(corners).all():
+        raise CadError(f"CAD file {path} has coordinates that are no numbers: export it again")
+    if float(np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum()) == 0:
+        raise CadError(f"CAD file {path} has no surface: all its triangles are empty")
+    size_m = float(np.linalg.norm(np.ptp(corners.reshape(-1, 3), axis=0)))
+    if not SMALLEST_M <= size_m <= LARGEST_M:
+        other = "m" if units == "mm" else "mm"
+        raise CadError(
+            f"CAD file {path} is {_length(size_m)} across when read in {units}: units mm or m? Perhaps it is in {other}"
+        )
+
+
+def _length(metres: float) -> str:
+    return f"{metres * 1000:.3g} mm" if metres < 1 else f"{metres:.4g} m"

@@ -1,0 +1,53 @@
+"""Which files a CAD file consists of, found without parsing its geometry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from urllib.parse import unquote
+
+
+def referenced_files(path: Path) -> tuple[Path, ...]:
+    """Files next to a CAD file that its text names: materials and textures of OBJ, PLY and glTF.
+
+    Files that do not exist are left out; formats that hold everything themselves (STL, GLB) give none.
+    """
+    found: list[Path] = []
+    queue = [path]
+    while queue:
+        for name in _names_in(queue.pop()):
+            other = path.parent / name
+            if other.is_file() and other not in found:
+                found.append(other)
+                queue.append(other)
+    return tuple(sorted(found))
+
+
+def _names_in(path: Path) -> list[str]:
+    """File names that an OBJ, MTL, PLY header or glTF mentions."""
+    suffix = path.suffix.lower()
+    if suffix == ".gltf":
+        try:
+            tree = json.loads(path.read_text(encoding="utf-8"))
+            uris = [item.get("uri", "") for item in [*tree.get("buffers", []), *tree.get("images", [])]]
+        except (ValueError, AttributeError):
+            return []
+        return [unquote(uri) for uri in uris if uri and not uri.startswith("data:")]
+    keywords: tuple[bytes, ...]
+    if suffix == ".ply":
+        keywords, text = (b"comment texturefile",), path.read_bytes()[:65536].partition(b"end_header")[0]
+    elif suffix == ".obj":
+        keywords, text = (b"mtllib",), path.read_bytes()
+    elif suffix == ".mtl":
+        keywords, text = (b"map_", b"bump", b"disp", b"refl"), path.read_bytes()
+    else:
+        return []
+    names = []
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped.lower().startswith(keywords):
+            words = stripped.decode("utf-8", errors="replace").split()
+            skip = 2 if suffix == ".ply" else 1
+            # A name may hold spaces; options of a map stand before it.
+            names += [" ".join(words[skip:]), words[-1]]
+    return [name for name in names if name]
