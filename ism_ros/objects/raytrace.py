@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ class Hits:
     """What N pixels see first.
 
     face: (N,) int64, -1 where nothing. depth_m: (N,) float32 along the optical axis, 0 where nothing.
-    barycentric: (N, 3) float32 weights of the face's corners.
+    barycentric: (N, 3) float32 weights of the face's corners, meaningless where nothing.
     """
 
     face: NDArray[np.int64]
@@ -33,7 +34,16 @@ def pixel_rays(camera: Camera, pixels: NDArray[np.int64], shift_px: tuple[float,
     v, u = np.divmod(pixels, camera.width)
     x = (u + (shift_px[0] - camera.cx)) / camera.fx
     y = (v + (shift_px[1] - camera.cy)) / camera.fy
-    return np.stack([x, y, np.ones_like(x)], axis=1).astype(np.float32)
+    rays = np.ones((len(pixels), 3), dtype=np.float32)
+    rays[:, 0], rays[:, 1] = x, y
+    return rays
+
+
+def rotated(vectors: FloatArray, rotation: NDArray[np.floating[Any]]) -> FloatArray:
+    """`rotation` (3, 3) applied to each row of `vectors` (N, 3)."""
+    # A matrix product of this shape starts BLAS threads, which costs more than it brings, most of all on a busy CPU.
+    columns = rotation.astype(np.float32).T
+    return vectors[:, :1] * columns[0] + vectors[:, 1:2] * columns[1] + vectors[:, 2:] * columns[2]
 
 
 class RayTracer:
@@ -55,21 +65,19 @@ class RayTracer:
         """What each of `pixels` sees; see pixel_rays for the arguments."""
         rotation = world_to_camera[:3, :3]
         origin = -rotation.T @ world_to_camera[:3, 3]
-        directions = pixel_rays(camera, pixels, shift_px) @ rotation.astype(np.float32)
+        directions = rotated(pixel_rays(camera, pixels, shift_px), rotation.T)
         origins = np.broadcast_to(origin.astype(np.float32), directions.shape)
         found = self._scene.run(np.ascontiguousarray(origins), np.ascontiguousarray(directions), output=1)
         face = found["primID"].astype(np.int64)
         seen = face >= 0
-        u, v = found["u"] * seen, found["v"] * seen
+        barycentric = np.empty((len(face), 3), dtype=np.float32)
+        barycentric[:, 1], barycentric[:, 2] = found["u"], found["v"]
+        barycentric[:, 0] = 1 - found["u"] - found["v"]
         # Rays have z = 1 in the camera frame, so the distance along them is the depth.
-        return Hits(
-            face, np.where(seen, found["tfar"], 0).astype(np.float32), np.stack([1 - u - v, u, v], axis=1)
-        )
+        return Hits(face, np.where(seen, found["tfar"], np.float32(0)), barycentric)
 
     def blocked(self, origins_m: FloatArray, direction: FloatArray) -> NDArray[np.bool_]:
         """Whether anything lies from each origin (N, 3) onwards along `direction` (3,); (N,) bool."""
         directions = np.ascontiguousarray(np.broadcast_to(direction.astype(np.float32), origins_m.shape))
-        answer = self._scene.run(
-            np.ascontiguousarray(origins_m, dtype=np.float32), directions, query="OCCLUDED"
-        )
+        answer = self._scene.run(np.ascontiguousarray(origins_m, dtype=np.float32), directions, query="OCCLUDED")
         return np.asarray(answer == 0)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.frame import Camera
-from ism_ros.objects.raytrace import Hits, RayTracer, pixel_rays
+from ism_ros.objects.raytrace import Hits, RayTracer, pixel_rays, rotated
 from ism_ros.objects.surfaces import Surface, surface_of, texture_lookup
 from ism_ros.objects.templates import TemplateSet
 from ism_ros.objects.viewpoints import object_to_camera_rotations
@@ -104,10 +104,10 @@ def render(
     if not surfaces:
         return _empty_view(backdrop)
     placed = [
-        surface.triangles_m @ pose[:3, :3].T.astype(np.float32) + pose[:3, 3].astype(np.float32)
+        rotated(surface.triangles_m.reshape(-1, 3), pose[:3, :3]) + pose[:3, 3].astype(np.float32)
         for surface, pose in zip(surfaces, poses, strict=True)
     ]
-    tracer = create_tracer(np.concatenate(placed))
+    tracer = create_tracer(np.concatenate(placed).reshape(-1, 3, 3))
     rotations = np.stack([pose[:3, :3] for pose in poses]).astype(np.float32)
     return see(tracer, surfaces, rotations, np.eye(4), camera, lighting or Lighting(), backdrop, samples)
 
@@ -254,10 +254,9 @@ def _shade(
             albedo[rows] = texture_lookup(surface.texture, _interpolate(w, surface.uv[local]))
         else:
             albedo[rows] = _interpolate(w, surface.colours[local])
-        to_camera = (view_rotation @ rotations[index]).T
-        normals[rows] = _interpolate(w, surface.normals[local]) @ to_camera
-        corners = surface.triangles_m[local]
-        flat[rows] = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) @ to_camera
+        to_camera = view_rotation @ rotations[index]
+        normals[rows] = rotated(_interpolate(w, surface.normals[local]), to_camera)
+        flat[rows] = rotated(surface.face_normals[local], to_camera)
 
     rays = pixel_rays(camera, pixels[seen], shift_px)
     # Files wind their triangles either way: every surface faces whoever looks at it.
@@ -270,14 +269,13 @@ def _shade(
     if lighting.sun > 0:
         to_sun = -np.asarray(lighting.sun_direction, dtype=np.float32)
         to_sun /= np.linalg.norm(to_sun)
-        incidence = np.maximum(normals @ to_sun, 0)
+        incidence = np.maximum(np.einsum("ij,j->i", normals, to_sun), 0)
         if lighting.shadows:
             lit = np.flatnonzero(incidence > 0)
-            flat_unit = flat[lit] / np.maximum(np.linalg.norm(flat[lit], axis=1, keepdims=True), 1e-20)
             points = rays[lit] * hits.depth_m[seen[lit], None]
             # Start a little off the surface, or every point would shade itself.
-            points += flat_unit * (2e-4 * hits.depth_m[seen[lit], None])
-            world = (points - world_to_camera[:3, 3].astype(np.float32)) @ view_rotation
+            points += flat[lit] * (2e-4 * hits.depth_m[seen[lit], None])
+            world = rotated(points - world_to_camera[:3, 3].astype(np.float32), view_rotation.T)
             incidence[lit[tracer.blocked(world, to_sun @ view_rotation)]] = 0
         light = light + lighting.sun * incidence
     out[seen] = np.clip(albedo * light[:, None], 0, 255)
@@ -292,7 +290,7 @@ def _interpolate(weights: FloatArray, corners: FloatArray) -> FloatArray:
 def _edge_pixels(colours: FloatArray, hits: Hits, owner: NDArray[np.int64], camera: Camera) -> NDArray[np.int64]:
     """Flat indices of the pixels that differ from a neighbour in mesh, depth or brightness."""
     shape = (camera.height, camera.width)
-    brightness = colours.mean(axis=1).reshape(shape)
+    brightness = ((colours[:, 0] + colours[:, 1] + colours[:, 2]) / 3).reshape(shape)
     depth = hits.depth_m.reshape(shape)
     mesh = owner.reshape(shape)
     edge = np.zeros(shape, dtype=bool)

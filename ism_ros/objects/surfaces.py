@@ -24,12 +24,14 @@ MAX_TEXTURE_PX = 2048
 class Surface:
     """The triangles of one mesh, ready to be rendered many times.
 
-    triangles_m: (F, 3, 3) float32 corners in the object frame. normals: (F, 3, 3) float32 unit normals of the
-    corners. colours: (F, 3, 3) float32 RGB of the corners in [0, 255], used where there is no texture.
+    triangles_m: (F, 3, 3) float32 corners in the object frame. face_normals: (F, 3) and normals: (F, 3, 3),
+    float32 unit normals of faces and of their corners. colours: (F, 3, 3) float32 RGB of the corners in [0, 255],
+    used where there is no texture.
     uv: (F, 3, 2) float32, origin at the lower left of the texture, and texture: (h, w, 3) uint8; both or neither.
     """
 
     triangles_m: FloatArray
+    face_normals: FloatArray
     normals: FloatArray
     colours: FloatArray
     uv: FloatArray | None = None
@@ -44,9 +46,11 @@ def surface_of(mesh: trimesh.Trimesh) -> Surface:
     faces = np.asarray(mesh.faces, dtype=np.int64)
     triangles = np.asarray(mesh.vertices, dtype=np.float32)[faces]
     uv, texture = _texture(mesh, faces)
+    face_normals, normals = _normals(np.asarray(mesh.vertices), faces)
     return Surface(
         triangles,
-        _corner_normals(np.asarray(mesh.vertices), faces),
+        face_normals,
+        normals,
         _corner_colours(mesh, faces),
         uv,
         texture,
@@ -67,8 +71,10 @@ def texture_lookup(texture: NDArray[np.uint8], uv: FloatArray) -> FloatArray:
     return (upper * (1 - fy) + lower * fy).astype(np.float32)
 
 
-def _corner_normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> FloatArray:
-    """Normals smooth across edges that bend less than SMOOTH_BELOW_DEG and sharp across the others.
+def _normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+    """Unit normals of faces (F, 3) and of corners (F, 3, 3).
+
+    Those of corners are smooth across edges that bend less than SMOOTH_BELOW_DEG and sharp across the others.
 
     Around each vertex, the corners that smooth edges connect share the area-weighted mean of their faces' normals.
     """
@@ -101,10 +107,8 @@ def _corner_normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> 
     links = coo_matrix((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(faces.size, faces.size))
     count, group = connected_components(links, directed=False)
     per_corner = np.repeat(area_normals, 3, axis=0)
-    summed = np.stack(
-        [np.bincount(group, weights=per_corner[:, axis], minlength=count) for axis in range(3)], axis=1
-    )
-    return _unit(summed)[group].reshape(-1, 3, 3).astype(np.float32)
+    summed = np.stack([np.bincount(group, weights=per_corner[:, axis], minlength=count) for axis in range(3)], axis=1)
+    return face_normals.astype(np.float32), _unit(summed)[group].reshape(-1, 3, 3).astype(np.float32)
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -123,9 +127,7 @@ def _corner_colours(mesh: trimesh.Trimesh, faces: NDArray[np.int64]) -> FloatArr
     return np.full((len(faces), 3, 3), DEFAULT_GREY, dtype=np.float32)
 
 
-def _texture(
-    mesh: trimesh.Trimesh, faces: NDArray[np.int64]
-) -> tuple[FloatArray | None, NDArray[np.uint8] | None]:
+def _texture(mesh: trimesh.Trimesh, faces: NDArray[np.int64]) -> tuple[FloatArray | None, NDArray[np.uint8] | None]:
     if mesh.visual.kind != "texture" or mesh.visual.uv is None:
         return None, None
     image = _image(mesh.visual.material)
