@@ -1,0 +1,52 @@
+"""`ism …`: one file a subcommand, whose heavy imports wait until it runs, so that help comes at once."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from ism_ros import __version__
+from ism_ros.cli.render import render
+from ism_ros.cli.segment import segment
+
+app = typer.Typer(
+    name="ism",
+    help="Find novel objects in RGB-D frames, from their CAD models alone.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.command()(render)
+app.command()(segment)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ism_ros {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def ism(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Find novel objects in RGB-D frames, from their CAD models alone."""
+
+
+def main() -> None:
+    """The program `ism`: what a user gave wrong ends in one line and exit status 2."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(Text("ism:", style="bold red"), Text(str(error)))
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

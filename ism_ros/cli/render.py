@@ -1,0 +1,63 @@
+"""`ism render`: a CAD model to a folder of templates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ism_ros.objects.objects_file import UNITS, declared_units
+
+SMALLEST_PX, LARGEST_PX = 32, 2048
+
+
+def render(
+    cad: Annotated[Path, typer.Argument(metavar="CAD", help="CAD model: PLY, OBJ, STL, GLB, ...", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the templates.", show_default=False)],
+    units: Annotated[
+        str | None,
+        typer.Option(help="What the numbers in CAD are in: mm or m. glTF (.glb, .gltf) says it itself: m."),
+    ] = None,
+    size: Annotated[
+        int, typer.Option(min=SMALLEST_PX, max=LARGEST_PX, help="Side of the square pictures, pixels.")
+    ] = 420,
+) -> None:
+    """Render a CAD model from 42 sides: templates that this package and SAM-6D read.
+
+    [bold]Example:[/bold] ism render mug.ply templates/mug --units mm
+
+    OUT gets rgb_0.png, mask_0.png, xyz_0.npy and so on, poses.npy, templates.json, and templates.png, which shows
+    all views at once: look at it. A folder of older templates is replaced; any other folder is left alone.
+    """
+    from ism_ros.objects.cad import load_cad
+    from ism_ros.objects.render import RENDERER_VERSION, render_templates
+    from ism_ros.objects.templates import check_replaceable, write_templates
+
+    units = _units(cad, units)
+    check_replaceable(out)
+    console = Console(stderr=True)
+    mesh = load_cad(cad, units)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(f"rendering {cad.name}", total=None)
+        templates = render_templates(
+            mesh, size_px=size, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+        write_templates(out, templates, {"cad": cad.name, "cad_units": units, "renderer_version": RENDERER_VERSION})
+    size_mm = " x ".join(f"{side * 1000:.4g}" for side in mesh.extents)
+    console.print(f"{cad.name}: {size_mm} mm, {len(mesh.faces)} triangles", highlight=False)
+    console.print(f"{len(templates)} templates in {out}; see {out / 'templates.png'}", highlight=False, soft_wrap=True)
+
+
+def _units(cad: Path, units: str | None) -> str:
+    if not cad.exists():
+        raise ValueError(f"CAD file {cad} does not exist")
+    chosen = units if units is not None else declared_units(cad)
+    if chosen is None:
+        raise ValueError(f"the units of {cad} are not known: add --units mm or --units m, whichever the file is in")
+    if chosen not in UNITS:
+        raise ValueError(f"units '{chosen}' are unknown; choose mm or m")
+    return chosen
