@@ -290,11 +290,16 @@ def _print_detections(
     # (threshold, recall, category, area range, most detections); -1 where a category has no instance.
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     recall = evaluation.eval["recall"][:, :, 0, -1]
-    table = Table(title="Known objects")
-    for column in ("object", "instances", "AP50", "AP50:95", "recall@0.5", "found above threshold", "false"):
+    table = Table(title="Known objects; found and false: at the default threshold")
+    for column in ("object", "instances", "AP50", "AP50:95", "recall@0.5", "found", "false"):
         table.add_column(column, justify="right" if column != "object" else "left")
     report: dict[str, Any] = {"objects": {}}
-    shown = _counts_at_threshold(evaluation, names)
+    judged = _judged(evaluation)
+    threshold = Settings().score_threshold
+    shown = {
+        category: (int((right & (scores >= threshold)).sum()), int((~right & (scores >= threshold)).sum()))
+        for category, (scores, right) in judged.items()
+    }
     for column, (category, name) in enumerate(names.items()):
         count = sum(a["category_id"] == category and not a["iscrowd"] for a in annotations)
         if not count:
@@ -321,6 +326,7 @@ def _print_detections(
         f"[bold]mask AP50 {report['AP50']:.3f}, AP50:95 {report['AP']:.3f}[/bold] over {images} scenes"
     )
     report["found_above_threshold"], report["false_above_threshold"] = right, false
+    report["thresholds"] = _print_thresholds(console, judged, total)
     return report
 
 
@@ -332,10 +338,11 @@ def _mean(values: NDArray[np.float64]) -> float:
 def _coco_evaluation(
     names: dict[int, str], annotations: list[dict[str, Any]], detections: list[dict[str, Any]], images: int
 ) -> Any:
+    height, width = annotations[0]["segmentation"]["size"]
     truth = COCO()
     truth.dataset = {
         "info": {},
-        "images": [{"id": k} for k in range(images)],
+        "images": [{"id": k, "height": height, "width": width} for k in range(images)],
         "categories": [{"id": category, "name": name} for category, name in names.items()],
         "annotations": annotations,
     }
@@ -352,23 +359,44 @@ def _coco_evaluation(
     return evaluation
 
 
-def _counts_at_threshold(evaluation: Any, names: dict[int, str]) -> dict[int, tuple[int, int]]:
-    """Right and false detections at IoU 0.5 among those that the node would publish, by category."""
-    threshold = Settings().score_threshold
-    counts = dict.fromkeys(names, (0, 0))
+def _judged(evaluation: Any) -> dict[int, tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+    """Scores of all detections by category, and whether each is right at IoU 0.5; ignored ones are left out."""
     everything = evaluation.params.areaRng[0]
+    rows: dict[int, list[tuple[float, bool]]] = {category: [] for category in evaluation.params.catIds}
     for image in evaluation.evalImgs:
-        if image is None or image["aRng"] != everything:
-            continue
-        published = np.array(image["dtScores"]) >= threshold
-        judged = published & ~image["dtIgnore"][0]
-        matched = image["dtMatches"][0] > 0
-        right, false = counts[image["category_id"]]
-        counts[image["category_id"]] = (
-            right + int((judged & matched).sum()),
-            false + int((judged & ~matched).sum()),
+        if image is not None and image["aRng"] == everything:
+            scores, ignored = np.array(image["dtScores"]), image["dtIgnore"][0]
+            right = image["dtMatches"][0] > 0
+            rows[image["category_id"]] += list(zip(scores[~ignored], right[~ignored], strict=True))
+    return {
+        category: (
+            np.array([score for score, _ in found], float),
+            np.array([right for _, right in found], bool),
         )
-    return counts
+        for category, found in rows.items()
+    }
+
+
+def _print_thresholds(
+    console: Console, judged: dict[int, tuple[NDArray, NDArray]], total: int
+) -> list[dict[str, float]]:
+    """Precision and recall of what would be published at several thresholds of the final score."""
+    scores = np.concatenate([s for s, _ in judged.values()])
+    right = np.concatenate([r for _, r in judged.values()])
+    table = Table(title="Publishing threshold, IoU 0.5")
+    for column in ("score", "precision", "recall", "F1"):
+        table.add_column(column, justify="right")
+    rows = []
+    for threshold in sorted({Settings().score_threshold, *np.arange(0.3, 0.96, 0.05).round(2)}):
+        kept = scores >= threshold
+        precision = float(right[kept].mean()) if kept.any() else 0.0
+        recall = float(right[kept].sum() / max(total, 1))
+        f1 = 2 * precision * recall / max(precision + recall, 1e-9)
+        default = " (default)" if threshold == Settings().score_threshold else ""
+        table.add_row(f"{threshold:.2f}{default}", f"{precision:.3f}", f"{recall:.3f}", f"{f1:.3f}")
+        rows.append({"score": float(threshold), "precision": precision, "recall": recall, "f1": f1})
+    console.print(table)
+    return rows
 
 
 def _mask_picture(
