@@ -285,7 +285,11 @@ def _print_detections(
     detections: list[dict[str, Any]],
     images: int,
 ) -> dict[str, Any]:
-    names = {objects.category(thing.name): thing.name for objects in sets for thing in objects.things}
+    names = {
+        objects.category(thing.name): f"{thing.name} {objects.number}"
+        for objects in sets
+        for thing in objects.things
+    }
     evaluation = _coco_evaluation(names, annotations, detections, images)
     # (threshold, recall, category, area range, most detections); -1 where a category has no instance.
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
@@ -441,9 +445,7 @@ def _truth_picture(result: SceneResult) -> NDArray[np.uint8]:
             cv2.drawContours(picture, contours, -1, (170, 170, 170), 1, cv2.LINE_AA)
             continue
         v, u = (int(np.median(axis)) for axis in np.nonzero(mask))
-        cv2.putText(
-            picture, name.rsplit("_", 1)[0], (u - 20, v), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1
-        )
+        cv2.putText(picture, name, (u - 20, v), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1)
     return picture
 
 

@@ -26,7 +26,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from ism_ros.config import load_settings
 from ism_ros.frame import Camera, Frame
 from ism_ros.sim import truth_files
-from ism_ros.sim.scenes import Truth
+from ism_ros.sim.scenes import DEMO_OBJECT_SET, DEMO_SCENE, Truth
 from ism_ros.sim.streams import folder_views, scene_views
 
 FRAME_ID = "camera_color_optical_frame"
@@ -79,8 +79,10 @@ class FakeCamera(Node):
         super().__init__("camera", namespace="camera")
         self.rate = self._number("rate", 10.0, 0.1, 60.0, "frames a second, Hz")
         self.folder = self._text("folder", "", "folder of real frames to publish; empty = a simulated table")
-        self.scene = self._count("scene", 1, 0, 1 << 30, "number of the simulated table")
-        self.object_set = self._count("object_set", 0, 0, 1 << 30, "number of the set of known objects on it")
+        self.scene = self._count("scene", DEMO_SCENE, 0, 1 << 30, "number of the simulated table")
+        self.object_set = self._count(
+            "object_set", DEMO_OBJECT_SET, 0, 1 << 30, "number of the set of known objects on it"
+        )
         self.views = self._count("views", 8, 1, 1000, "views of the table before they repeat")
         self.sweep_deg = self._number("sweep_deg", 16.0, 0.0, 360.0, "how far the camera swings, degrees")
         self.cache = self._text(

@@ -25,6 +25,7 @@ from rich.table import Table
 from ism_ros.sim import truth_files
 from ism_ros.sim.children import ChildError, keep_traffic_local
 from ism_ros.sim.comparison import ObjectSummary, compare, summarise
+from ism_ros.sim.scenes import DEMO_OBJECT_SET, DEMO_SCENE
 
 if TYPE_CHECKING:
     from ism_ros.sim.listener import Heard
@@ -114,8 +115,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--timeout", type=float, default=420.0, help="longest wait for the first result, seconds"
     )
-    parser.add_argument("--scene", type=int, default=1, help="number of the simulated table")
-    parser.add_argument("--object-set", type=int, default=1, help="number of the set of five known objects")
+    parser.add_argument("--scene", type=int, default=DEMO_SCENE, help="number of the simulated table")
+    parser.add_argument(
+        "--object-set", type=int, default=DEMO_OBJECT_SET, help="number of the set of five known objects"
+    )
     parser.add_argument("--rate", type=float, default=10.0, help="the camera's frames a second")
     parser.add_argument("--cache", default="", help="folder kept from run to run (default: OUTPUT/cache)")
     return parser.parse_args(arguments)

@@ -22,6 +22,9 @@ Array = NDArray[np.float64]
 REALSENSE = Camera(np.array([[615.0, 0, 322.5], [0, 615.0, 238.5], [0, 0, 1]]), 640, 480)
 """The colour camera of a RealSense D435 at 640 x 480, about."""
 
+DEMO_SCENE, DEMO_OBJECT_SET = 20, 4
+"""The table that the demo and the fake camera show: nine things, all five known ones among them."""
+
 UNSEEN_SEED = 1_000_000
 """Objects with this seed and above are the ones scenes add by themselves: keep known objects below."""
 
@@ -85,10 +88,13 @@ def make_thing(mesh: trimesh.Trimesh) -> Thing:
 
 
 def known_objects(seed: int, count: int = 5) -> list[trimesh.Trimesh]:
-    """`count` objects of different kinds, set number `seed`."""
+    """`count` objects of different kinds, set number `seed`, each named by its kind alone."""
     rng = np.random.default_rng([7, seed])
     kinds = rng.choice(len(KINDS), count, replace=False)
-    return [make_object(KINDS[kind], int(rng.integers(UNSEEN_SEED))) for kind in kinds]
+    meshes = [make_object(KINDS[kind], int(rng.integers(UNSEEN_SEED))) for kind in kinds]
+    for kind, mesh in zip(kinds, meshes, strict=True):
+        mesh.metadata["name"] = KINDS[kind]
+    return meshes
 
 
 def make_scene(

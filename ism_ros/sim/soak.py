@@ -18,6 +18,7 @@ from rich.table import Table
 
 from ism_ros.sim.children import ChildError, keep_traffic_local
 from ism_ros.sim.demo import print_speed
+from ism_ros.sim.scenes import DEMO_OBJECT_SET, DEMO_SCENE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +51,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
 
     out = Path(options.output).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    setting = Setting(out, Path(options.cache).resolve(), scene=1, object_set=1, rate_hz=options.rate)
+    setting = Setting(
+        out, Path(options.cache).resolve(), scene=DEMO_SCENE, object_set=DEMO_OBJECT_SET, rate_hz=options.rate
+    )
     table = Table(title="Node over time")
     columns = ("minute", "results", "dropped", "rejected", "memory, MiB", "latency, ms")
     for column in columns:
