@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from ism_ros.objects.atlas import atlas_mesh
+from ism_ros.objects.surfaces import surface_of
+
 METRES = {"mm": 0.001, "m": 1.0}
 SMALLEST_M, LARGEST_M = 0.001, 50.0
 """Between these lie the diameters of objects that somebody wants to find; outside, the units must be wrong."""
-# Subdivided until a triangle of a baked texture is at most this part of the object.
-_BAKE_EDGE_SHARE = 0.01
 
 
 class CadError(ValueError):
@@ -68,50 +68,13 @@ def _joined(parts: list[trimesh.Trimesh]) -> trimesh.Trimesh:
     """One mesh of all parts with the colours that each has."""
     if len(parts) == 1:
         return parts[0]
-    kinds = {part.visual.kind for part in parts}
-    if kinds == {"texture"}:
-        return trimesh.util.concatenate(parts)
-    return trimesh.util.concatenate([_with_vertex_colours(part) for part in parts])
-
-
-def _with_vertex_colours(part: trimesh.Trimesh) -> trimesh.Trimesh:
-    """`part` with its colours at the vertices, cut finely enough first if they come from a picture."""
-    from ism_ros.objects.surfaces import surface_of, texture_lookup
-
-    surface = surface_of(part)
-    if surface.texture is not None and surface.uv is not None:
-        edge = float(part.scale) * _BAKE_EDGE_SHARE
-        corners = np.concatenate([surface.triangles_m, surface.uv], axis=2).reshape(-1, 5)
-        vertices, faces = _subdivided(corners, np.arange(len(corners)).reshape(-1, 3), edge)
-        colours = texture_lookup(surface.texture, vertices[:, 3:].astype(np.float32))
-        vertices = vertices[:, :3]
-    else:
-        vertices = surface.triangles_m.reshape(-1, 3)
-        faces = np.arange(len(vertices)).reshape(-1, 3)
-        colours = surface.colours.reshape(-1, 3)
-    return trimesh.Trimesh(vertices, faces, vertex_colors=np.rint(colours).astype(np.uint8), process=False)
-
-
-def _subdivided(
-    vertices: NDArray[np.floating[Any]], faces: NDArray[np.int64], edge: float
-) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
-    """Triangles halved until their edges (over the first three columns of vertices) are at most `edge` long."""
-    for _ in range(8):
-        corners = vertices[faces]
-        sides = np.linalg.norm((corners - np.roll(corners, -1, axis=1))[:, :, :3], axis=2)
-        long = sides.max(axis=1) > edge
-        if not long.any() or len(faces) > 500_000:
-            break
-        cut = corners[long]
-        a, b, c = cut[:, 0], cut[:, 1], cut[:, 2]
-        ab, bc, ca = (a + b) / 2, (b + c) / 2, (c + a) / 2
-        pieces = np.concatenate(
-            [np.stack(piece, axis=1) for piece in ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))]
-        )
-        whole = corners[~long]
-        vertices = np.concatenate([whole, pieces]).reshape(-1, vertices.shape[1])
-        faces = np.arange(len(vertices)).reshape(-1, 3)
-    return vertices, faces
+    surfaces = [surface_of(part) for part in parts]
+    if any(surface.texture is not None for surface in surfaces):
+        return atlas_mesh(surfaces)
+    corners = np.concatenate([surface.triangles_m for surface in surfaces]).reshape(-1, 3)
+    colours = np.concatenate([surface.colours for surface in surfaces]).reshape(-1, 3)
+    faces = np.arange(len(corners)).reshape(-1, 3)
+    return trimesh.Trimesh(corners, faces, vertex_colors=np.rint(colours).astype(np.uint8), process=False)
 
 
 def _check(mesh: trimesh.Trimesh, path: Path, units: str) -> None:

@@ -7,6 +7,8 @@ depth is 1 / sum(e) and e / sum(e) are the barycentric weights. Nothing has to b
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,8 @@ from ism_ros.frame import Camera
 from ism_ros.objects.raytrace import Hits
 
 FloatArray = NDArray[np.float32]
-DoubleArray = NDArray[np.float64]
+DoubleArray = NDArray[Any]
+"""float64"""
 
 # Candidate (triangle, pixel) pairs looked at at once: bounds the memory.
 _PAIRS = 500_000
@@ -99,9 +102,8 @@ def _edge_functions(corners: DoubleArray) -> DoubleArray:
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     rows = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
     determinant = np.einsum("ij,ij->i", a, rows[:, 0])
-    # The sign alone decides which side of an edge a ray is on, the same for both of its triangles.
-    flat = np.abs(determinant) < 1e-30
-    return rows * np.where(flat, 0, 1 / np.where(flat, 1, determinant))[:, None, None]
+    inverse = np.divide(1.0, determinant, out=np.zeros_like(determinant), where=np.abs(determinant) > 1e-30)
+    return np.asarray(rows * inverse[:, None, None])
 
 
 def _evaluate(edges: DoubleArray, face: NDArray[np.int64], x: DoubleArray, y: DoubleArray) -> DoubleArray:
@@ -165,7 +167,7 @@ def _extents(
     A triangle that reaches behind the camera may cover all of them.
     """
     z = corners[:, :, 2]
-    ahead = (z > 1e-6).all(axis=1)
+    ahead = np.asarray((z > 1e-6).all(axis=1))
     safe_z = np.where(ahead[:, None], z, 1.0)
     u = corners[:, :, 0] / safe_z * camera.fx + (camera.cx - shift_px[0])
     v = corners[:, :, 1] / safe_z * camera.fy + (camera.cy - shift_px[1])

@@ -45,13 +45,13 @@ def surface_of(mesh: trimesh.Trimesh) -> Surface:
     """The surface of `mesh` with its vertex colours, face colours or texture; grey where it has none."""
     faces = np.asarray(mesh.faces, dtype=np.int64)
     triangles = np.asarray(mesh.vertices, dtype=np.float32)[faces]
-    uv, texture = _texture(mesh, faces)
+    uv, texture = _texture(mesh.visual, faces)
     face_normals, normals = _normals(np.asarray(mesh.vertices), faces)
     return Surface(
         triangles,
         face_normals,
         normals,
-        _corner_colours(mesh, faces),
+        _corner_colours(mesh.visual, faces),
         uv,
         texture,
     )
@@ -111,39 +111,39 @@ def _normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> tuple[F
     return face_normals.astype(np.float32), _unit(summed)[group].reshape(-1, 3, 3).astype(np.float32)
 
 
-def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+def _unit(vectors: NDArray[Any]) -> NDArray[Any]:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-30)
 
 
-def _corner_colours(mesh: trimesh.Trimesh, faces: NDArray[np.int64]) -> FloatArray:
-    kind = mesh.visual.kind
+def _corner_colours(visual: Any, faces: NDArray[np.int64]) -> FloatArray:
+    kind = None if visual is None else visual.kind
     if kind == "vertex":
-        return np.asarray(mesh.visual.vertex_colors, dtype=np.float32)[:, :3][faces]
+        return np.asarray(visual.vertex_colors, dtype=np.float32)[:, :3][faces]
     if kind == "face":
-        return np.repeat(np.asarray(mesh.visual.face_colors, dtype=np.float32)[:, None, :3], 3, axis=1)
-    if kind == "texture" and _image(mesh.visual.material) is None:
-        colour = np.asarray(mesh.visual.material.main_color, dtype=np.float32)[:3]
+        return np.repeat(np.asarray(visual.face_colors, dtype=np.float32)[:, None, :3], 3, axis=1)
+    if kind == "texture" and _image(visual.material) is None:
+        colour = np.asarray(visual.material.main_color, dtype=np.float32)[:3]
         return np.broadcast_to(colour, (len(faces), 3, 3)).astype(np.float32)
     return np.full((len(faces), 3, 3), DEFAULT_GREY, dtype=np.float32)
 
 
-def _texture(mesh: trimesh.Trimesh, faces: NDArray[np.int64]) -> tuple[FloatArray | None, NDArray[np.uint8] | None]:
-    if mesh.visual.kind != "texture" or mesh.visual.uv is None:
+def _texture(visual: Any, faces: NDArray[np.int64]) -> tuple[FloatArray | None, NDArray[np.uint8] | None]:
+    if visual is None or visual.kind != "texture" or visual.uv is None:
         return None, None
-    image = _image(mesh.visual.material)
+    image = _image(visual.material)
     if image is None:
         return None, None
-    # Smaller texels than the picture's pixels only add noise.
-    shrink = max(image.width, image.height) / MAX_TEXTURE_PX
+    # Smaller texels than the picture's pixels only add noise. The shorter side, as an atlas is a column of pictures.
+    shrink = min(image.width, image.height) / MAX_TEXTURE_PX
     if shrink > 1:
         image = image.reduce(int(np.ceil(shrink)))
     texture = np.asarray(image.convert("RGB"), dtype=np.uint8)
-    factor = getattr(mesh.visual.material, "baseColorFactor", None)
+    factor = getattr(visual.material, "baseColorFactor", None)
     if factor is not None:
-        scale = np.asarray(factor, dtype=np.float32)[:3]
-        scale = scale / 255 if np.asarray(factor).dtype.kind in "ui" else scale
+        factor = np.asarray(factor)
+        scale = factor[:3].astype(np.float32) / (255 if factor.dtype.kind in "ui" else 1)
         texture = np.clip(texture * scale, 0, 255).astype(np.uint8)
-    return np.asarray(mesh.visual.uv, dtype=np.float32)[:, :2][faces], texture
+    return np.asarray(visual.uv, dtype=np.float32)[:, :2][faces], texture
 
 
 def _image(material: Any) -> Any:
