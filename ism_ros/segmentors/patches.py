@@ -113,7 +113,9 @@ def _in_front(labels: Labels, disparity: Image, count: int, reach: int = 3) -> A
         else:
             difference = disparity[rows, near] - disparity[rows, far]
         nearer = np.clip(difference / FRONT_LIMIT, -1.0, 1.0)
-        total += np.bincount(here[rows, columns], nearer, count) - np.bincount(there[rows, columns], nearer, count)
+        total += np.bincount(here[rows, columns], nearer, count) - np.bincount(
+            there[rows, columns], nearer, count
+        )
     return total.astype(np.float32)
 
 
@@ -124,7 +126,10 @@ def label_boxes(labels: Labels, count: int) -> Array:
     starts = np.searchsorted(labels.ravel()[order], np.arange(count))
     x, y = columns.ravel()[order], rows.ravel()[order]
     return np.stack(
-        [f.reduceat(values, starts) for f, values in ((np.minimum, x), (np.minimum, y), (np.maximum, x), (np.maximum, y))],
+        [
+            f.reduceat(values, starts)
+            for f, values in ((np.minimum, x), (np.minimum, y), (np.maximum, x), (np.maximum, y))
+        ],
         axis=1,
     ).astype(np.float32)
 

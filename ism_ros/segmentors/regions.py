@@ -51,7 +51,9 @@ def border_cues(patches: Patches) -> Array:
     return cues
 
 
-def merge(patches: Patches, opinion: Opinion, tracked: Array, small_area: float, stop_at: float = np.inf) -> MergeTree:
+def merge(
+    patches: Patches, opinion: Opinion, tracked: Array, small_area: float, stop_at: float = np.inf
+) -> MergeTree:
     """The merge tree of `patches` in one opinion; see merge_by_boundary."""
     weights = np.array([opinion.colour, opinion.step, opinion.crease, opinion.plane], np.float32)
     return merge_by_boundary(
@@ -99,10 +101,23 @@ def grow_regions(patches: Patches, at_most: int = 150) -> Regions:
 
 
 FEATURES = (
-    "size", "compact", "fill", "frame",
-    "out_colour", "out_step", "out_crease", "out_plane",
-    "in_colour", "in_step", "in_crease", "in_plane",
-    "front", "known", "on_plane", "height", "persistence",
+    "size",
+    "compact",
+    "fill",
+    "frame",
+    "out_colour",
+    "out_step",
+    "out_crease",
+    "out_plane",
+    "in_colour",
+    "in_step",
+    "in_crease",
+    "in_plane",
+    "front",
+    "known",
+    "on_plane",
+    "height",
+    "persistence",
 )
 
 
@@ -110,7 +125,9 @@ def describe(tree: MergeTree, patches: Patches, tracked: Array) -> Array:
     """What is known of every node, (L + M, F), in the order of FEATURES; all about 0..1."""
     count = len(patches)
     first, second = patches.boundaries.pairs.T
-    border = np.stack([np.bincount(first, t, count) + np.bincount(second, t, count) for t in tracked.T], axis=1)
+    border = np.stack(
+        [np.bincount(first, t, count) + np.bincount(second, t, count) for t in tracked.T], axis=1
+    )
     area = tree.sums(patches.area)
     around = np.maximum(tree.sums(border.astype(np.float32), -2.0 * tree.shared), 0.0)
     within = tree.sums(np.zeros((count, tracked.shape[1]), np.float32), tree.shared)
@@ -141,12 +158,37 @@ def describe(tree: MergeTree, patches: Patches, tracked: Array) -> Array:
     ).astype(np.float32)
 
 
+# A logistic regression of "is a whole object" on FEATURES, over tree nodes of rendered and real cluttered scenes:
+# objects are neither tiny nor huge, off the image border, off large planes, in front of what surrounds them, and end
+# where depth steps or the plane begins.
+_LINEAR = {
+    "size": 4.82,
+    "compact": -0.17,
+    "fill": 4.31,
+    "frame": -1.04,
+    "out_colour": 1.08,
+    "out_step": 2.67,
+    "out_crease": 0.20,
+    "out_plane": 2.16,
+    "in_colour": 1.30,
+    "in_step": -1.71,
+    "in_crease": 4.82,
+    "in_plane": 3.97,
+    "front": 2.26,
+    "known": 1.36,
+    "on_plane": -3.70,
+    "height": 0.14,
+    "persistence": 1.15,
+}
+_SQUARED = {"size": -23.71, "frame": -10.59, "in_crease": -7.49, "in_plane": -2.95}
+_OFFSET = -5.72
+
+
 def rank(features: Array) -> Array:
     """How much a node looks like a whole object, (N,) in 0..1."""
-    f = dict(zip(FEATURES, features.T, strict=True))
-    outside = np.maximum.reduce([0.6 * f["out_colour"], f["out_step"], f["out_crease"], f["out_plane"]])
-    inside = np.maximum.reduce([0.6 * f["in_colour"], f["in_step"], f["in_crease"], f["in_plane"]])
-    return np.clip(0.7 * outside - 0.3 * inside + 0.2 * f["compact"] + 0.2 * f["front"] - 0.4 * f["size"] + 0.3, 0.0, 1.0)
+    linear = np.array([_LINEAR[name] for name in FEATURES], np.float32)
+    squared = np.array([_SQUARED.get(name, 0.0) for name in FEATURES], np.float32)
+    return 1.0 / (1.0 + np.exp(-np.clip(features @ linear + features**2 @ squared + _OFFSET, -30.0, 30.0)))
 
 
 def distinct(patches: Patches, regions: Regions, at_most: int, overlap: float = 0.85) -> NDArray[np.int64]:
