@@ -40,7 +40,7 @@ PATIENCE_S = 5.0
 DIAGNOSTICS_PERIOD_S = 1.0
 FOLLOW_PUBLISHERS_PERIOD_S = 0.5
 LOG_PERIOD_S = 10.0
-STOP_TIMEOUT_S = 1.0
+STOP_TIMEOUT_S = 0.3
 LOGGED_TEMPLATES = 14
 """Every so many rendered templates the log says how far an object is."""
 
@@ -140,6 +140,11 @@ class IsmNode(LifecycleNodeMixin, Node):
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.release()
         return TransitionCallbackReturn.SUCCESS
+
+    def autostart(self) -> bool:
+        """Configures and activates without a lifecycle manager; False where the configuration is wrong."""
+        success = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == success and self.trigger_activate() == success
 
     def stop_loading(self) -> None:
         """Makes a load in progress give up at its next step."""

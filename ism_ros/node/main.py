@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
+import queue
 import signal
 import sys
 import threading
 from collections.abc import Sequence
-from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,125 +18,119 @@ if TYPE_CHECKING:
 
 EXECUTOR_THREADS = 8
 """One for each callback group that may have to wait: stream, segment, objects, listing, lifecycle, ..."""
-STOP_TIMEOUT_S = 0.5
+END_TIMEOUT_S = 1.2
 DESCRIPTION = """Finds instances of known objects in synchronised RGB-D images: rgb, depth and camera_info in;
 ~/detections, ~/mask_image, ~/masks and ~/overlay out. All settings are ROS parameters, listed in config/ism.yaml:
 --ros-args --params-file FILE, or --ros-args -p objects_file:=FILE."""
 
 
-class Stopped(SystemExit):
-    """SIGINT or SIGTERM came while the node was starting."""
-
-
-class StopRequest:
-    """SIGINT and SIGTERM: while starting they raise Stopped in the main thread, later they end `wait`."""
-
-    def __init__(self) -> None:
-        self.starting = True
-        self._event = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
-
-    def wait(self) -> None:
-        self.starting = False
-        self._event.wait()
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        repeated = self._event.is_set()
-        self._event.set()
-        if self.starting and not repeated:
-            raise Stopped(0)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM. Exit code 1 after a wrong configuration, which is said in one line."""
-    stop = StopRequest()
-    try:
-        return run(sys.argv if arguments is None else ["ism_node", *arguments], stop)
-    except Stopped:
-        return 0
-
-
-def run(arguments: Sequence[str], stop: StopRequest) -> int:
-    """The life of the process: start, wait, end."""
-    import rclpy
-    from rclpy.executors import MultiThreadedExecutor
-    from rclpy.signals import SignalHandlerOptions
-    from rclpy.utilities import remove_ros_args
-
-    argparse.ArgumentParser(prog="ism_node", description=DESCRIPTION).parse_args(remove_ros_args(arguments)[1:])
-    from ism_ros.node.ism_node import IsmNode
-
-    try:
-        rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
-        node = IsmNode()
-    except (ValueError, RuntimeError) as error:  # RuntimeError: what rcl says of malformed arguments and YAML files
-        say_fatal(error)
-        return 1
-
-    executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
-    executor.add_node(node)
-    ending = threading.Event()
-    spinning = threading.Thread(target=spin, args=(executor, node, ending), name="ism_executor", daemon=True)
-    spinning.start()
-    code = 0
-    try:
-        if node.settings.autostart and not autostart(node):
-            code = 1
-        else:
-            stop.wait()
-    finally:
-        stop.starting = False
-        ending.set()
-        ended = end(node, executor, spinning)
-    if not ended:
+    # the only queue that a signal handler may put into while the same thread waits for it
+    exit_codes: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: exit_codes.put(0))
+    # imports and loading take seconds and are not to be broken by a signal half-way: they have their own thread
+    life = Life(sys.argv if arguments is None else ["ism_node", *arguments], exit_codes)
+    code = exit_codes.get()
+    if not life.end(END_TIMEOUT_S):
         # a thread is deep in a computation that nothing can interrupt and nobody waits for
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
     return code
 
 
-def autostart(node: IsmNode) -> bool:
-    """Configures and activates; False where the configuration is wrong, which has been logged."""
-    from rclpy.lifecycle import TransitionCallbackReturn
+class Life:
+    """The node from start to end, on threads of its own. `exit_codes` gets one where it cannot start."""
 
-    return (
-        node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-        and node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    )
+    def __init__(self, arguments: Sequence[str], exit_codes: queue.SimpleQueue[int]) -> None:
+        self._arguments = list(arguments)
+        self._exit_codes = exit_codes
+        self._ending = threading.Event()
+        self._ended = threading.Event()
+        self._node: IsmNode | None = None
+        self._executor: Executor | None = None
+        self._threads = [threading.Thread(target=self._start, name="ism_start", daemon=True)]
+        self._threads[0].start()
 
+    def end(self, timeout_s: float) -> bool:
+        """Gives everything back; False where a thread would not end in time."""
+        self._ending.set()
+        if self._node is None:
+            return not self._threads[0].is_alive()
+        giving_back = threading.Thread(target=self._give_back, name="ism_end", daemon=True)
+        giving_back.start()
+        giving_back.join(timeout_s)
+        return self._ended.is_set()
 
-def spin(executor: Executor, node: IsmNode, ending: threading.Event) -> None:
-    """Executes callbacks until `ending`; one that raises is logged and does not end the node."""
-    while not ending.is_set():
+    def _start(self) -> None:
         try:
-            executor.spin_once()
-        except Exception as error:
-            if not ending.is_set():
-                node.get_logger().error(f"a callback failed: {error!r}")
+            code = self._make_node()
+        except SystemExit as error:  # argparse, after --help or an unknown argument
+            code = error.code if isinstance(error.code, int) else 1
+        if code is not None:
+            self._exit_codes.put(code)
 
+    def _make_node(self) -> int | None:
+        """The code to exit with, or None when the node is running."""
+        import rclpy
+        from rclpy.executors import MultiThreadedExecutor
+        from rclpy.signals import SignalHandlerOptions
+        from rclpy.utilities import remove_ros_args
 
-def end(node: IsmNode, executor: Executor, spinning: threading.Thread) -> bool:
-    """Gives everything back; False where a thread would not end in time."""
-    import rclpy
+        parser = argparse.ArgumentParser(prog="ism_node", description=DESCRIPTION)
+        parser.parse_args(remove_ros_args(self._arguments)[1:])
+        from ism_ros.node.ism_node import IsmNode
 
-    node.stop_loading()
-    released = node.release()
-    executor.shutdown(STOP_TIMEOUT_S)
-    spinning.join(STOP_TIMEOUT_S)
-    idle = not spinning.is_alive()
-    if released and idle:
-        node.destroy_node()
-    with contextlib.suppress(RuntimeError):
+        if self._ending.is_set():
+            return 0
+        try:
+            rclpy.init(args=self._arguments, signal_handler_options=SignalHandlerOptions.NO)
+            self._node = IsmNode()
+        except (ValueError, RuntimeError) as error:  # RuntimeError: what rcl says of malformed arguments and YAML
+            say(error)
+            return 1
+        self._executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
+        self._executor.add_node(self._node)
+        self._threads.append(threading.Thread(target=self._spin, name="ism_executor", daemon=True))
+        self._threads[-1].start()
+        if self._node.settings.autostart and not self._node.autostart():
+            return 1
+        return None
+
+    def _spin(self) -> None:
+        """Executes callbacks; one that raises is logged and does not end the node."""
+        assert self._node is not None
+        assert self._executor is not None
+        while not self._ending.is_set():
+            try:
+                self._executor.spin_once()
+            except Exception as error:
+                if not self._ending.is_set():
+                    self._node.get_logger().error(f"a callback failed: {error!r}")
+
+    def _give_back(self) -> None:
+        import rclpy
+
+        assert self._node is not None
+        self._node.stop_loading()
+        if self._executor is not None:
+            self._executor.shutdown(0)
+        for thread in self._threads:
+            thread.join()
+        idle = self._node.release()
+        # with the last node goes the DDS participant, which says goodbye to the others
+        self._node.destroy_node()
         rclpy.try_shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return released and idle
+        if idle:
+            self._ended.set()
 
 
-def say_fatal(error: Exception) -> None:
+def say(error: Exception) -> None:
     """One line on stderr."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    print(f"ism_node: {lines[0]}", file=sys.stderr)
+    print(f"ism_node: {lines[0]}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 
 from ism_ros.msg import ObjectInfo
-from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.objects.objects_file import UNITS, ObjectSpec, declared_units
 from ism_ros.srv import AddObject, ListObjects, RemoveObject
 
 if TYPE_CHECKING:
@@ -96,12 +96,13 @@ class ObjectServices:
             raise ValueError("the object needs an id")
         if not request.cad and not request.templates:
             raise ValueError(f"object '{request.id}' needs a CAD file, a template folder, or both")
-        units = request.units or "mm"
-        if units not in ("mm", "m"):
-            raise ValueError(f"object '{request.id}' has units '{units}'; they must be mm or m")
+        cad = Path(request.cad) if request.cad else None
+        units = request.units or (declared_units(cad) if cad is not None else None) or "mm"
+        if units not in UNITS:
+            raise ValueError(f"object '{request.id}' has units '{units}'; choose mm or m")
         return ObjectSpec(
             id=request.id,
-            cad=Path(request.cad) if request.cad else None,
+            cad=cad,
             units=units,
             templates=Path(request.templates) if request.templates else None,
             category_id=request.category_id or max(taken, default=0) + 1,

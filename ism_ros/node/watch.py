@@ -69,7 +69,7 @@ def why_no_frame(topics: Sequence[TopicState], slop_s: float, patience_s: float)
     if silent:
         return Problem(
             "nothing_arrives",
-            f"{prefix}{_names(silent)} has a publisher, but nothing arrives: the camera has stopped, or its "
+            f"{prefix}nothing arrives on {_names(silent)}, though it is published: the camera has stopped, or its "
             "images are lost in the transport; run camera and node with the Fast DDS profile config/fastdds.xml",
         )
     return Problem(

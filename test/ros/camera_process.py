@@ -202,6 +202,8 @@ def main() -> None:
         else:
             answer = {"stamps": camera.publish(command)}
         print(json.dumps(answer), flush=True)
+    node.destroy_node()
+    rclpy.shutdown()
 
 
 if __name__ == "__main__":

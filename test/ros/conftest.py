@@ -33,9 +33,14 @@ os.environ["FASTRTPS_DEFAULT_PROFILES_FILE" if OLD_NAME else "FASTDDS_DEFAULT_PR
 
 import rclpy  # noqa: E402, I001
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
+from rcl_interfaces.msg import SetParametersResult  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
-from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from vision_msgs.msg import Detection2DArray, VisionInfo  # noqa: E402
 
@@ -117,11 +122,19 @@ class CameraProcess:
         self._tell({"publish": count, "rate_hz": rate_hz, **how})
         return lambda: [tuple(stamp) for stamp in self._answer()["stamps"]]
 
-    def close(self) -> None:
+    def kill(self) -> None:
+        """Ends it without a word to anyone."""
         self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            pipe.close()
+
+    def close(self) -> None:
+        """Lets it say goodbye, so that the others do not take it for alive until its lease runs out."""
+        self.process.stdin.close()
+        try:
+            self.process.wait(TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
 
     def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
         self._tell(command)
@@ -197,6 +210,16 @@ class Listener:
             f"received {counts}, last status {self._statuses[-1].message if self._statuses else None} {self.values()}"
         )
 
+    def set_parameters(self, **values: Any) -> list[SetParametersResult]:
+        """`ros2 param set` for each."""
+        parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        return self.call(SetParameters, "set_parameters", SetParameters.Request(parameters=parameters)).results
+
+    def transition(self, label: str, timeout_s: float = 2 * TIMEOUT_S) -> bool:
+        """`ros2 lifecycle set`; whether it succeeded."""
+        request = ChangeState.Request(transition=Transition(label=label))
+        return self.call(ChangeState, "change_state", request, timeout_s).success
+
     def call(self, service_type: Any, name: str, request: Any, timeout_s: float = TIMEOUT_S) -> Any:
         client = self.node.create_client(service_type, f"ism/{name}")
         assert client.wait_for_service(TIMEOUT_S), f"service {name} is not there"
@@ -206,6 +229,11 @@ class Listener:
         assert answered.wait(timeout_s), f"service {name} did not answer within {timeout_s:g} s"
         self.node.destroy_client(client)
         return future.result()
+
+    def reliability_of_input(self, topic: str) -> list[ReliabilityPolicy]:
+        """What the node's subscriptions to `topic` ask for."""
+        subscriptions = self.node.get_subscriptions_info_by_topic(topic)
+        return [info.qos_profile.reliability for info in subscriptions if info.node_name == "ism"]
 
     def close(self) -> None:
         self._ending.set()

@@ -1,0 +1,373 @@
+"""Start, configuration errors, lifecycle, parameters, services and end of the node, as a user meets them."""
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import yaml
+from ism_ros.srv import AddObject, ListObjects, RemoveObject, Segment
+from rcl_interfaces.srv import DescribeParameters, GetParameters
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from ism_ros.config import Settings, is_live
+from ism_ros.node.messages import image_message
+
+END_S = 2.0
+RESTART_CPU_S = 5.0
+"""Processor time, which other work on the machine does not stretch; benchmarks/bench_node.py has the wall clock."""
+
+
+# start
+
+
+def entry(**changes):
+    return {"id": "duck", "cad": "duck_1.ply", "units": "m", **changes}
+
+
+@pytest.mark.parametrize(
+    ("objects", "said"),
+    [
+        (None, "missing.yaml"),
+        ("", "objects.yaml"),
+        ([entry(), entry()], "duck"),
+        ([entry(cad="lost.ply")], "lost.ply"),
+        ([entry(units="inch")], "inch"),
+    ],
+    ids=["file missing", "file empty", "duplicate ids", "CAD not found", "unknown units"],
+)
+def test_a_wrong_objects_file_ends_the_start_with_one_clear_line(start_node, workplace, tmp_path, objects, said):
+    (tmp_path / "duck_1.ply").write_bytes(next(workplace.glob("duck_1.*")).read_bytes())
+    path = tmp_path / ("missing.yaml" if objects is None else "objects.yaml")
+    if objects is not None:
+        path.write_text(yaml.safe_dump({"objects": objects}) if objects else "")
+    fails_with_one_line(start_node("failing", {"objects_file": str(path), "cache_dir": str(tmp_path)}), said)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [({"score_threshold": 7.0}, "score_threshold"), ({"segmentor": "magic"}, "magic"), ({"slop": "wide"}, "slop")],
+    ids=["out of range", "unknown name", "wrong type"],
+)
+def test_a_wrong_parameter_ends_the_start_with_one_clear_line(start_node, parameters, said):
+    fails_with_one_line(start_node("failing", parameters), said)
+
+
+def fails_with_one_line(node, said):
+    code = node.process.wait(60)
+    complaints = [line for line in node.output.splitlines() if "[INFO]" not in line]
+    node.close()
+    assert code != 0
+    assert len(complaints) == 1, complaints
+    assert said in complaints[0]
+
+
+def test_the_environment_sets_what_parameters_leave_open(start_cell, start_node, parameters, tmp_path):
+    path = str(tmp_path / "from_environment.yaml")
+    node = start_node("failing", {"cache_dir": str(tmp_path)}, ISM_OBJECTS_FILE=path)
+    fails_with_one_line(node, path)
+
+
+def test_an_unknown_parameter_is_warned_about_with_the_name_that_was_meant(start_node, tmp_path):
+    node = start_node("failing", {"objects_file": str(tmp_path / "no.yaml"), "score_treshold": 0.5})
+    node.process.wait(60)
+    assert "did you mean 'score_threshold'?" in node.output
+    node.close()
+
+
+def test_a_restart_takes_templates_and_descriptors_from_the_cache(shared_cell, start_cell, parameters):
+    cell = start_cell(parameters, topics=["detections"])
+    try:
+        cell.wait_until("active")
+        used = psutil.Process(cell.node.process.pid).cpu_times()
+        assert used.user + used.system < RESTART_CPU_S
+        assert not re.search(r"template \d+ of", cell.node.output)
+    finally:
+        cell.close()
+
+
+# end
+
+
+def caught_signals(process):
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"SigCgt:\s*(\w+)", status).group(1), 16)
+
+
+def wait_until(condition, what, timeout_s=30.0):
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, f"{what}: not within {timeout_s:g} s"
+        time.sleep(0.01)
+
+
+def ends_cleanly(node, number=signal.SIGINT):
+    before = node.output
+    code, seconds = node.interrupt(number)
+    said = node.output[len(before) :]
+    node.close()
+    assert code == 0
+    assert seconds < END_S
+    assert [line for line in said.splitlines() if "[INFO]" not in line] == []
+
+
+def test_ctrl_c_while_python_still_imports_ends_cleanly(start_node, parameters):
+    node = start_node("ending", parameters)
+    wait_until(lambda: caught_signals(node.process) >> (signal.SIGTERM - 1) & 1, "the signal handler")
+    ends_cleanly(node)
+
+
+def test_ctrl_c_while_objects_are_rendered_ends_cleanly(start_node, parameters, tmp_path):
+    node = start_node("ending", {**parameters, "cache_dir": str(tmp_path)})
+    wait_until(lambda: "object 1 of 2" in node.output, "rendering")
+    ends_cleanly(node)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_the_stream_ends_cleanly(start_cell, parameters, number):
+    cell = start_cell(parameters, topics=["detections"])
+    try:
+        cell.wait_until("active")
+        cell.connect()
+        cell.result()
+        cell.camera.start_publishing(200, rate_hz=30.0)
+        ends_cleanly(cell.node, number)
+    finally:
+        cell.close()
+
+
+# lifecycle
+
+
+@pytest.fixture(scope="module")
+def managed_cell(start_cell, parameters):
+    """A node without autostart, for a lifecycle manager."""
+    cell = start_cell({**parameters, "autostart": False})
+    try:
+        cell.wait_until("unconfigured")
+        yield cell
+    finally:
+        cell.close()
+
+
+def test_a_manager_can_take_the_node_through_its_whole_life_twice(managed_cell):
+    listener = managed_cell.listener
+    for _ in range(2):
+        assert listener.transition("configure")
+        managed_cell.wait_until("inactive")
+        assert listener.reliability_of_input("rgb") == []
+        assert listener.transition("activate")
+        managed_cell.connect()
+        assert managed_cell.result().detections
+        assert listener.transition("deactivate")
+        listener.wait_for(lambda: listener.reliability_of_input("rgb") == [], "no subscription")
+        assert listener.transition("cleanup")
+        managed_cell.wait_until("unconfigured")
+        assert listener.values()["objects"] == "0"
+
+
+def test_an_impossible_transition_is_refused_and_changes_nothing(managed_cell):
+    assert not managed_cell.listener.transition("activate")
+    managed_cell.wait_until("unconfigured")
+
+
+def test_a_failed_configuration_is_an_error_in_diagnostics_and_can_be_repeated(start_cell, parameters, tmp_path):
+    objects_file = tmp_path / "objects.yaml"
+    cell = start_cell({**parameters, "autostart": False, "objects_file": str(objects_file)}, topics=[])
+    try:
+        cell.wait_until("unconfigured")
+        assert not cell.listener.transition("configure")
+        cell.listener.wait_for(lambda: str(objects_file) in cell.listener.status.message, "the reason in /diagnostics")
+        original = yaml.safe_load(Path(parameters["objects_file"]).read_text())
+        folder = Path(parameters["objects_file"]).parent
+        entries = [{**e, "cad": str(folder / e["cad"])} for e in original["objects"]]
+        objects_file.write_text(yaml.safe_dump({"objects": entries}))
+        assert cell.listener.transition("configure")
+        cell.wait_until("inactive")
+    finally:
+        cell.close()
+
+
+# parameters
+
+
+def test_every_setting_is_a_parameter_with_type_description_and_read_only_where_it_is_fixed(shared_cell):
+    names = list(Settings.model_fields)
+    request = DescribeParameters.Request(names=names)
+    descriptors = shared_cell.listener.call(DescribeParameters, "describe_parameters", request).descriptors
+    assert [d.name for d in descriptors] == names
+    for descriptor in descriptors:
+        assert Settings.model_fields[descriptor.name].description in descriptor.description
+        assert descriptor.read_only == (not is_live(descriptor.name))
+    ranges = {d.name: d.floating_point_range for d in descriptors}
+    assert (ranges["score_threshold"][0].from_value, ranges["score_threshold"][0].to_value) == (0.0, 1.0)
+
+
+def test_a_live_parameter_changes_the_next_answer(shared_cell):
+    listener = shared_cell.listener
+    assert shared_cell.result().detections
+    try:
+        assert listener.set_parameters(score_threshold=1.0)[0].successful
+        assert shared_cell.result().detections == []
+        assert listener.set_parameters(score_threshold=0.0, max_detections=1)[1].successful
+        assert len(shared_cell.result().detections) == 1
+    finally:
+        defaults = Settings()
+        listener.set_parameters(score_threshold=defaults.score_threshold, max_detections=defaults.max_detections)
+    assert len(shared_cell.result().detections) > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("score_threshold", 2.0), ("score_threshold", "high"), ("max_detections", 0), ("segmentor", "sam")],
+)
+def test_a_bad_or_fixed_value_is_refused_with_a_reason_and_the_old_one_stays(shared_cell, name, value):
+    listener = shared_cell.listener
+    result = listener.set_parameters(**{name: value})[0]
+    assert not result.successful
+    assert result.reason
+    kept = listener.call(GetParameters, "get_parameters", GetParameters.Request(names=[name])).values[0]
+    default = Settings.model_fields[name].default
+    assert default in (kept.double_value, kept.integer_value, kept.string_value)
+
+
+def test_max_rate_limits_the_answers(shared_cell):
+    listener = shared_cell.listener
+    try:
+        listener.set_parameters(max_rate=1.0)
+        shared_cell.result()
+        first = len(listener.messages["detections"])
+        shared_cell.publish_until(lambda: len(listener.messages["detections"]) >= first + 3, "three answers", count=10)
+        stamps_s = [m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in listener.messages["detections"][first:]]
+        assert np.diff(stamps_s).min() > 0.8
+    finally:
+        listener.set_parameters(max_rate=0.0)
+
+
+# services
+
+
+@pytest.fixture(scope="module")
+def stored(workplace):
+    with np.load(workplace / "frame.npz") as frame:
+        return {name: frame[name] for name in frame.files}
+
+
+def request_of(stored, **fields):
+    header = Header(frame_id="uploaded")
+    request = Segment.Request(**fields)
+    request.rgb = image_message(stored["rgb"], "rgb8", header)
+    request.depth = image_message(np.round(stored["depth_m"] * 1000).astype(np.uint16), "16UC1", header)
+    height, width = stored["rgb"].shape[:2]
+    request.camera_info = CameraInfo(width=width, height=height, k=[float(k) for k in stored["intrinsics"].ravel()])
+    return request
+
+
+def test_segment_answers_an_uploaded_frame_with_all_three_results(shared_cell, stored):
+    response = shared_cell.listener.call(Segment, "segment", request_of(stored))
+    assert response.success, response.message
+    assert response.detections.header.frame_id == "uploaded"
+    ids = [int(d.id) for d in response.detections.detections]
+    assert ids == [m.id for m in response.masks.instances] != []
+    assert set(np.frombuffer(response.mask_image.data, "<u2").tolist()) <= {0, *ids}
+
+
+def test_segment_looks_only_for_the_objects_asked_for(shared_cell, stored):
+    response = shared_cell.listener.call(Segment, "segment", request_of(stored, object_ids=["duck"]))
+    assert {d.results[0].hypothesis.class_id for d in response.detections.detections} == {"duck"}
+
+
+def test_segment_without_a_frame_takes_the_newest_of_the_stream(shared_cell):
+    shared_cell.result()
+    publishing = shared_cell.camera.start_publishing(30, rate_hz=10.0)
+    response = shared_cell.listener.call(Segment, "segment", Segment.Request())
+    stamps = publishing()
+    assert response.success, response.message
+    stamp = response.detections.header.stamp
+    assert (stamp.sec, stamp.nanosec) in stamps or response.detections.detections
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda request: setattr(request.rgb, "encoding", "nonsense"), "nonsense"),
+        (lambda request: setattr(request, "object_ids", ["unicorn"]), "unicorn"),
+        (lambda request: setattr(request.camera_info, "width", 5), "camera_info"),
+        (lambda request: setattr(request, "timeout", 1e-3), "longer timeout"),
+    ],
+    ids=["encoding", "object id", "camera_info", "timeout"],
+)
+def test_segment_says_why_it_cannot(shared_cell, stored, spoil, said):
+    request = request_of(stored)
+    spoil(request)
+    response = shared_cell.listener.call(Segment, "segment", request)
+    assert not response.success
+    assert said in response.message
+
+
+def test_segment_works_while_the_stream_is_not_active(managed_cell, stored):
+    listener = managed_cell.listener
+    refused = listener.call(Segment, "segment", request_of(stored))
+    assert not refused.success
+    assert "configure" in refused.message
+    assert listener.transition("configure")
+    try:
+        assert listener.call(Segment, "segment", request_of(stored)).success
+        newest = listener.call(Segment, "segment", Segment.Request())
+        assert not newest.success
+        assert "not active" in newest.message
+    finally:
+        listener.transition("cleanup")
+
+
+def test_objects_can_be_listed_removed_and_added_while_the_stream_runs(shared_cell, workplace):
+    listener = shared_cell.listener
+
+    def listed():
+        return listener.call(ListObjects, "list_objects", ListObjects.Request())
+
+    before = listed()
+    assert {o.id: (o.units, o.num_templates > 0) for o in before.objects} == {"duck": ("m", True), "drill": ("m", True)}
+    assert Path(next(o.cad for o in before.objects if o.id == "duck")).exists()
+
+    assert listener.call(RemoveObject, "remove_object", RemoveObject.Request(id="duck")).success
+    try:
+        assert {d.results[0].hypothesis.class_id for d in shared_cell.result().detections} <= {"drill"}
+        assert [o.id for o in listed().objects] == ["drill"]
+    finally:
+        cad = str(next(workplace.glob("duck_1.*")))
+        answer = listener.call(AddObject, "add_object", AddObject.Request(id="duck", cad=cad, units="m"), 120.0)
+    assert answer.success, answer.message
+    assert "duck" in {d.results[0].hypothesis.class_id for d in shared_cell.result().detections}
+    after = listed()
+    assert after.version == before.version + 2
+    listener.wait_for(
+        lambda: listener.messages["vision_info"][-1].database_version == after.version, "the new version in vision_info"
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "said"),
+    [
+        ({"id": "", "cad": "duck.ply"}, "id"),
+        ({"id": "ghost"}, "CAD"),
+        ({"id": "ghost", "cad": "/nowhere/ghost.ply"}, "/nowhere/ghost.ply"),
+        ({"id": "ghost", "cad": "ghost.ply", "units": "inch"}, "inch"),
+        ({"id": "ghost", "templates": "/nowhere/templates"}, "/nowhere/templates"),
+    ],
+)
+def test_an_object_that_cannot_be_added_is_refused_with_the_reason(shared_cell, request_fields, said):
+    answer = shared_cell.listener.call(AddObject, "add_object", AddObject.Request(**request_fields))
+    assert not answer.success
+    assert said in answer.message
+    assert shared_cell.node.process.poll() is None
+
+
+def test_removing_an_object_that_is_not_there_is_refused_with_the_ones_that_are(shared_cell):
+    answer = shared_cell.listener.call(RemoveObject, "remove_object", RemoveObject.Request(id="unicorn"))
+    assert not answer.success
+    assert "duck" in answer.message
