@@ -12,6 +12,7 @@ import argparse
 import json
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ism_ros.sim.listener import Heard
 
 STAGE_PREFIX, STAGE_SUFFIX = "latency_ms.", ".median"
+LEAST_RESULTS = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         console.print(f"ROS 2 is not there ({error}): run `make demo`, or source a distribution first.")
     except (ChildError, TimeoutError) as error:
-        console.print(f"The demo stopped: {error}", markup=False, highlight=False)
+        console.print(f"The demo stopped: {error}", markup=False, highlight=False, soft_wrap=True)
     except KeyboardInterrupt:
         console.print("stopped")
     return 1
@@ -65,10 +67,14 @@ def run(options: argparse.Namespace, console: Console) -> int:
         session.wait_for_first(options.timeout, lambda doing: progress.update(task, description=doing))
         progress.update(task, total=options.seconds)
         listener = session.listener
-        for step in range(2 * round(options.seconds)):
+        start = time.monotonic()
+        # On a slow machine a few results more, so that there is something to average.
+        while (elapsed := time.monotonic() - start) < options.seconds or (
+            listener.complete_frames < LEAST_RESULTS and elapsed < 4 * options.seconds
+        ):
             session.listen(0.5)
             told = f"listening: {listener.complete_frames} results"
-            progress.update(task, completed=0.5 * (step + 1), description=told)
+            progress.update(task, completed=min(elapsed, options.seconds), description=told)
         diagnostics = dict(listener.report.values)
 
     views, stamps = truth_files.read_views(out), truth_files.read_stamps(out)
@@ -138,7 +144,7 @@ def _newest_with_overlay(heard: Mapping[int, Heard], stamps: Mapping[int, int]) 
 def _rate_hz(heard: Mapping[int, Heard]) -> float:
     """Results a second, between the first and the last."""
     times = sorted(frame.heard_s for frame in heard.values() if frame.complete)
-    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 2 else 0.0
+    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
 
 
 def _rows(frame: Heard) -> list[dict[str, Any]]:
@@ -173,9 +179,9 @@ def _finite(value: Any) -> Any:
 
 
 def _print_objects(console: Console, summary: list[ObjectSummary], frames: int) -> None:
-    table = Table(title="Objects in the picture, and over all frames")
+    table = Table(title=f"Score and IoU in the picture; mean IoU, found and false over {frames} frames")
     table.add_column("object")
-    for column in ("score", "IoU with truth", "mean IoU", f"found in of {frames} frames"):
+    for column in ("score", "IoU with truth", "mean IoU", "found", "false"):
         table.add_column(column, justify="right")
     for row in summary:
         table.add_row(
@@ -183,7 +189,8 @@ def _print_objects(console: Console, summary: list[ObjectSummary], frames: int) 
             "-" if row.score is None else f"{row.score:.3f}",
             "-" if row.iou is None else f"{row.iou:.3f}",
             "-" if row.mean_iou is None else f"{row.mean_iou:.3f}",
-            f"{row.found} of {row.visible}" if row.visible else f"{row.found}, not there",
+            f"{row.found} of {row.visible}",
+            str(row.false),
         )
     console.print(table)
 

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         console.print(f"ROS 2 is not there ({error}): run `make soak`, or source a distribution first.")
     except (ChildError, TimeoutError) as error:
-        console.print(f"The run stopped: {error}", markup=False, highlight=False)
+        console.print(f"The run stopped: {error}", markup=False, highlight=False, soft_wrap=True)
     except KeyboardInterrupt:
         console.print("stopped")
     return 1
