@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from ism_ros.detections import Proposals
 from ism_ros.frame import Frame
 from ism_ros.segmentors.depth_geometry import Geometry, measure_geometry
-from ism_ros.segmentors.patches import cut_patches, label_boxes
+from ism_ros.segmentors.patches import Patches, cut_patches, label_boxes
 from ism_ros.segmentors.regions import distinct, grow_regions, join_alike
 
 Image = NDArray[np.float32]
-Labels = NDArray[np.int32]
 
 
 class DepthSegmentor:
@@ -56,7 +55,7 @@ class DepthSegmentor:
         patches = join_alike(cut_patches(rgb, self._geometry(depth_m), self.spacing))
         regions = grow_regions(patches)
         kept = distinct(patches, regions, self.max_proposals)
-        return _paint(patches.labels, regions.members[kept], regions.score[kept], frame, self.device)
+        return _paint(patches, regions.members[kept], regions.score[kept], frame, self.device)
 
     def _geometry(self, depth_m: Image | None) -> Geometry | None:
         """Depth cues at half the working size, where the sensor's noise is; None without enough readings."""
@@ -79,23 +78,26 @@ def _working_images(frame: Frame, working_area: int) -> tuple[NDArray[np.uint8],
 
 
 def _paint(
-    labels: Labels, regions: NDArray[np.bool_], confidence: Image, frame: Frame, device: torch.device
+    patches: Patches, members: NDArray[np.bool_], confidence: Image, frame: Frame, device: torch.device
 ) -> Proposals:
     """Regions (K, L) as masks of the frame's size, with tight boxes."""
     height, width = frame.height, frame.width
-    if len(regions) == 0:
+    if len(members) == 0:
         return Proposals.empty(height, width, device)
+    labels, patch_boxes = patches.labels, patches.boxes
     if labels.shape != (height, width):
-        labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
-    patch_boxes = label_boxes(labels, regions.shape[1]).astype(np.int64)
-    masks = np.zeros((len(regions), height, width), dtype=bool)
-    boxes = np.zeros((len(regions), 4), dtype=np.int64)
-    for row, region in enumerate(regions):
-        inside = patch_boxes[region]
+        labels = np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST), np.int32)
+        patch_boxes = label_boxes(labels, len(patches))
+    corners = patch_boxes.astype(np.int64)
+    index = labels.astype(np.intp)
+    masks = np.zeros((len(members), height, width), dtype=bool)
+    boxes = np.zeros((len(members), 4), dtype=np.int64)
+    for row, member in enumerate(members):
+        inside = corners[member]
         x0, y0 = inside[:, :2].min(axis=0)
         x1, y1 = inside[:, 2:].max(axis=0)
         boxes[row] = x0, y0, x1, y1
-        masks[row, y0 : y1 + 1, x0 : x1 + 1] = region[labels[y0 : y1 + 1, x0 : x1 + 1]]
+        masks[row, y0 : y1 + 1, x0 : x1 + 1] = member.take(index[y0 : y1 + 1, x0 : x1 + 1], mode="clip")
     return Proposals(
         torch.from_numpy(masks).to(device),
         torch.from_numpy(confidence).to(device),

@@ -85,7 +85,7 @@ def _noise_level(roughness: Image, disparity: Image, valid: Mask, quantile: floa
     among the pixels of about the same disparity is noise (millimetre rounding, for one, grows with disparity).
     """
     levels = 6
-    sample, at = roughness[valid][::5], disparity[valid][::5]
+    sample, at = roughness[valid][::13], disparity[valid][::13]
     limits = np.quantile(at, np.linspace(0.0, 1.0, levels + 1))
     band = np.clip(np.searchsorted(limits, at, side="right") - 1, 0, levels - 1)
     level = [
@@ -124,11 +124,11 @@ _MIN_SHARE = 0.04
 
 
 def find_planes(
-    disparity: Image, noise: Image, valid: Mask, max_planes: int, hypotheses: int = 160
+    disparity: Image, noise: Image, valid: Mask, max_planes: int, hypotheses: int = 120
 ) -> NDArray[np.float32]:
     """Large planes in a smooth disparity image by RANSAC on a coarse grid of pixels, (P, 3), largest first."""
     height, width = disparity.shape
-    stride = max(1, int(np.sqrt(height * width / 3000.0)))
+    stride = max(1, int(np.sqrt(height * width / 2400.0)))
     v, u = np.mgrid[0:height:stride, 0:width:stride]
     kept = valid[v, u]
     u, v = u[kept].astype(np.float32), v[kept].astype(np.float32)

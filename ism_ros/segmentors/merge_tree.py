@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.segmentors.superpixels import Boundaries
-
 
 @dataclass(frozen=True)
 class MergeTree:
@@ -63,51 +61,48 @@ class MergeTree:
             total[self.leaves + start : self.leaves + end] += total[self.children[start:end]].sum(axis=1)
         return total
 
-    def members(self, nodes: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(len(nodes), L): which leaves each node holds."""
-        count = self.sums(np.ones(self.leaves, np.float32)).astype(np.int64)
-        start = np.zeros(len(count), dtype=np.int64)
+    def leaf_runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """An order of the leaves (L,) in which every node holds a run of neighbours, and of every node the start and
+        the length of its run, (L + M,) each."""
+        length = self.sums(np.ones(self.leaves, np.float32)).astype(np.int64)
+        start = np.zeros(len(length), dtype=np.int64)
         roots = np.nonzero(self.parents() < 0)[0]
-        start[roots] = np.cumsum(count[roots]) - count[roots]
+        start[roots] = np.cumsum(length[roots]) - length[roots]
         for first, end in zip(self.rounds[-2::-1], self.rounds[:0:-1], strict=True):
             left, right = self.children[first:end].T
             parent = self.leaves + np.arange(first, end)
             start[left] = start[parent]
-            start[right] = start[parent] + count[left]
-        order = np.argsort(start[: self.leaves])
-        held = np.zeros((len(nodes), self.leaves), dtype=bool)
-        for row, node in enumerate(nodes):
-            held[row, order[start[node] : start[node] + count[node]]] = True
-        return held
+            start[right] = start[parent] + length[left]
+        return np.argsort(start[: self.leaves]), start, length
 
 
 def merge_by_boundary(
-    boundaries: Boundaries,
+    pairs: NDArray[np.int64],
+    length: NDArray[np.float32],
     strength: NDArray[np.float32],
     area: NDArray[np.float32],
     colour: NDArray[np.float32],
-    colour_weight: float,
     small_area: float,
     tracked: NDArray[np.float32],
     stop_at: float = np.inf,
 ) -> MergeTree:
-    """Merges the weakest boundary first, until none is left.
+    """Merges the weakest border first, until none is left; patches that nothing connects end in trees of their own.
 
-    strength: (E,), mean along each border; joined borders take the mean weighted by length. area: (L,), colour:
-    (L, 3), means of the patches; colour_weight: what a unit of distance between mean colours adds to a strength.
-    small_area: regions below it merge earlier the smaller they are. tracked: (E, C), sums along each border to keep
-    account of in MergeTree.shared. stop_at: borders as strong as this stay.
+    pairs: (E, 2), the patches on the two sides of a border. length: (E,). strength: (E,), mean along the border;
+    joined borders take the mean weighted by length. area: (L,), colour: (L, C), means of the patches; the distance
+    between mean colours is added to the strength. small_area: regions below it merge earlier the smaller they are.
+    tracked: (E, T), sums along each border to keep account of in MergeTree.shared. stop_at: borders as strong stay.
 
     Every round merges all pairs that are each other's weakest border. For a mean over joined borders this gives the
     same tree as one merge at a time (the linkage is reducible), in a few dozen array operations.
     """
     leaves = len(area)
     size = np.concatenate([area, np.zeros(leaves, np.float32)]).astype(np.float32)
-    mass = np.zeros((2 * leaves, 3), dtype=np.float32)
+    mass = np.zeros((2 * leaves, colour.shape[1]), dtype=np.float32)
     mass[:leaves] = colour * area[:, None]
-    first, second = boundaries.pairs.T
-    length = boundaries.length.astype(np.float64)
-    total = strength.astype(np.float64) * length
+    first, second = pairs.T
+    long = length.astype(np.float64)
+    total = strength * long
     account = tracked.astype(np.float64)
     children, heights, shared, rounds = [], [], [], [0]
     made = leaves
@@ -115,7 +110,7 @@ def merge_by_boundary(
         mean = mass / np.maximum(size, 1e-6)[:, None]
         difference = mean[first] - mean[second]
         distance = np.sqrt((difference**2).sum(axis=1))
-        weight = total / length + colour_weight * distance
+        weight = total / long + distance
         weight *= np.minimum(1.0, np.minimum(size[first], size[second]) / small_area) ** 0.5 + 1e-6
         order = np.argsort(-weight, kind="stable")
         weakest = np.full(made, -1, dtype=np.int64)
@@ -142,7 +137,7 @@ def merge_by_boundary(
         outside = first != second
         first, second = np.minimum(first, second)[outside], np.maximum(first, second)[outside]
         key, index = np.unique(first * made + second, return_inverse=True)
-        length = np.bincount(index, length[outside], len(key))
+        long = np.bincount(index, long[outside], len(key))
         total = np.bincount(index, total[outside], len(key))
         kept = account[outside]
         account = np.zeros((len(key), kept.shape[1]))

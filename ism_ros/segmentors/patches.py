@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from ism_ros.segmentors.depth_geometry import Geometry
 from ism_ros.segmentors.superpixels import Boundaries, touching, watershed
@@ -120,18 +121,13 @@ def _in_front(labels: Labels, disparity: Image, count: int, reach: int = 3) -> A
 
 
 def label_boxes(labels: Labels, count: int) -> Array:
-    """First and last column and row of every label (all used), (count, 4) float32."""
-    rows, columns = np.indices(labels.shape, dtype=np.int32)
-    order = np.argsort(labels, axis=None, kind="stable")
-    starts = np.searchsorted(labels.ravel()[order], np.arange(count))
-    x, y = columns.ravel()[order], rows.ravel()[order]
-    return np.stack(
-        [
-            f.reduceat(values, starts)
-            for f, values in ((np.minimum, x), (np.minimum, y), (np.maximum, x), (np.maximum, y))
-        ],
-        axis=1,
-    ).astype(np.float32)
+    """First and last column and row of every label below `count`, (count, 4) float32; all 0 for labels not there."""
+    boxes = np.zeros((count, 4), np.float32)
+    for row, found in enumerate(find_objects(labels + 1, count)):
+        if found is not None:
+            y, x = found
+            boxes[row] = x.start, y.start, x.stop - 1, y.stop - 1
+    return boxes
 
 
 def joined(patches: Patches, group: NDArray[np.int64]) -> Patches:

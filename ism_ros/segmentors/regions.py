@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.segmentors.merge_tree import MergeTree, merge_by_boundary
-from ism_ros.segmentors.patches import COLOUR, CREASE, PLANE, STEP, Patches, joined
+from ism_ros.segmentors.patches import PLANE, Patches, joined
 
 Array = NDArray[np.float32]
 
@@ -22,6 +23,11 @@ class Opinion:
     crease: float
     plane: float
     mean_colour: float
+
+    @property
+    def border(self) -> tuple[float, float, float, float]:
+        """The weights in the order of Boundaries.cues."""
+        return self.colour, self.step, self.crease, self.plane
 
 
 OPINIONS = (
@@ -52,52 +58,52 @@ def border_cues(patches: Patches) -> Array:
 
 
 def merge(
-    patches: Patches, opinion: Opinion, tracked: Array, small_area: float, stop_at: float = np.inf
+    patches: Patches, opinions: Sequence[Opinion], tracked: Array, small_area: float, stop_at: float = np.inf
 ) -> MergeTree:
-    """The merge tree of `patches` in one opinion; see merge_by_boundary."""
-    weights = np.array([opinion.colour, opinion.step, opinion.crease, opinion.plane], np.float32)
+    """The merge trees of `patches` in several opinions, as one: its leaves are all patches once for every opinion."""
+    cues = border_cues(patches)
+    count = len(patches)
     return merge_by_boundary(
-        patches.boundaries,
-        border_cues(patches) @ weights,
-        patches.area,
-        patches.lab,
-        opinion.mean_colour,
+        np.concatenate([patches.boundaries.pairs + count * k for k in range(len(opinions))]),
+        np.tile(patches.boundaries.length, len(opinions)),
+        np.concatenate([cues @ np.array(opinion.border, np.float32) for opinion in opinions]),
+        np.tile(patches.area, len(opinions)),
+        np.concatenate([patches.lab * np.float32(opinion.mean_colour) for opinion in opinions]),
         small_area,
-        tracked,
+        np.tile(tracked, (len(opinions), 1)),
         stop_at,
     )
 
 
-def join_alike(patches: Patches, stop_at: float = 0.12) -> Patches:
+def join_alike(patches: Patches, stop_at: float = 0.4) -> Patches:
     """`patches` with those made one that no cue separates: fewer, larger patches for the trees to start from."""
     nothing = np.zeros((len(patches.boundaries.pairs), 0), np.float32)
-    return joined(patches, merge(patches, _CAUTIOUS, nothing, small_area=1.0, stop_at=stop_at).roots())
+    return joined(patches, merge(patches, [_CAUTIOUS], nothing, small_area=1.0, stop_at=stop_at).roots())
 
 
-def grow_regions(patches: Patches, at_most: int = 150) -> Regions:
-    """Candidates from the merge trees of all opinions, at most so many from each."""
+def grow_regions(patches: Patches, at_most: int = 500) -> Regions:
+    """The candidates that look most like objects from the merge trees of all opinions, best first."""
     total = float(patches.area.sum())
     smallest, largest = max(80.0, 3e-4 * total), 0.4 * total
     length = patches.boundaries.length
     tracked = np.concatenate([length[:, None], border_cues(patches) * length[:, None]], axis=1)
-    members, scores = [], []
-    for opinion in OPINIONS:
-        tree = merge(patches, opinion, tracked, 0.002 * total)
-        features = describe(tree, patches, tracked)
-        score = rank(features)
-        area = tree.sums(patches.area)
-        parent = tree.parents()
-        has_parent = np.nonzero(parent >= 0)[0]
-        # of a node and a parent that is hardly larger the better one stays
-        alike = has_parent[area[has_parent] > 0.9 * area[parent[has_parent]]]
-        child_wins = score[alike] >= score[parent[alike]]
-        score[np.where(child_wins, parent[alike], alike)] = -1.0
-        score[(area < smallest) | (area > largest)] = -1.0
-        chosen = np.argsort(-score, kind="stable")[:at_most]
-        chosen = chosen[score[chosen] > 0]
-        members.append(tree.members(chosen))
-        scores.append(score[chosen])
-    return Regions(np.concatenate(members), np.concatenate(scores).astype(np.float32))
+    tree = merge(patches, OPINIONS, tracked, 0.002 * total)
+    score = rank(describe(tree, patches, tracked))
+    area = tree.sums(np.tile(patches.area, len(OPINIONS)))
+    parent = tree.parents()
+    has_parent = np.nonzero(parent >= 0)[0]
+    # of a node and a parent that is hardly larger the better one stays
+    alike = has_parent[area[has_parent] > 0.9 * area[parent[has_parent]]]
+    child_wins = score[alike] >= score[parent[alike]]
+    score[np.where(child_wins, parent[alike], alike)] = -1.0
+    score[(area < smallest) | (area > largest)] = -1.0
+    chosen = np.argsort(-score, kind="stable")[:at_most]
+    chosen = chosen[score[chosen] > 0]
+    order, start, count = tree.leaf_runs()
+    members = np.zeros((len(chosen), len(patches)), dtype=bool)
+    for row, node in enumerate(chosen):
+        members[row, order[start[node] : start[node] + count[node]] % len(patches)] = True
+    return Regions(members, score[chosen].astype(np.float32))
 
 
 FEATURES = (
@@ -123,20 +129,33 @@ FEATURES = (
 
 def describe(tree: MergeTree, patches: Patches, tracked: Array) -> Array:
     """What is known of every node, (L + M, F), in the order of FEATURES; all about 0..1."""
-    count = len(patches)
     first, second = patches.boundaries.pairs.T
     border = np.stack(
-        [np.bincount(first, t, count) + np.bincount(second, t, count) for t in tracked.T], axis=1
+        [np.bincount(first, t, len(patches)) + np.bincount(second, t, len(patches)) for t in tracked.T],
+        axis=1,
     )
-    area = tree.sums(patches.area)
-    around = np.maximum(tree.sums(border.astype(np.float32), -2.0 * tree.shared), 0.0)
-    within = tree.sums(np.zeros((count, tracked.shape[1]), np.float32), tree.shared)
-    frame_length = tree.sums(patches.frame_length)
+    leaf = np.column_stack(
+        [
+            patches.area,
+            patches.frame_length,
+            patches.front,
+            patches.known * patches.area,
+            patches.on_plane * patches.area,
+            border,
+            np.zeros_like(border),
+        ]
+    ).astype(np.float32)
+    opinions = tree.leaves // len(patches)
+    added = np.zeros((len(tree.children), leaf.shape[1]), np.float32)
+    added[:, -2 * border.shape[1] :] = np.concatenate([-2.0 * tree.shared, tree.shared], axis=1)
+    sums = tree.sums(np.tile(leaf, (opinions, 1)), added)
+    area, frame_length, front, known, on_plane = sums[:, :5].T
+    around, within = np.split(np.maximum(sums[:, 5:], 0.0), 2, axis=1)
     perimeter = np.maximum(around[:, 0], 1.0)
     inner = np.maximum(within[:, 0], 1.0)
-    box = tree.extremes(patches.boxes)
+    box = tree.extremes(np.tile(patches.boxes, (opinions, 1)))
     box_area = (box[:, 2] - box[:, 0] + 1) * (box[:, 3] - box[:, 1] + 1)
-    height = np.concatenate([np.zeros(count, np.float32), tree.height])
+    height = np.concatenate([np.zeros(tree.leaves, np.float32), tree.height])
     parent = tree.parents()
     above = np.where(parent >= 0, height[parent], 1.0)
     share = area / patches.area.sum()
@@ -148,9 +167,9 @@ def describe(tree: MergeTree, patches: Patches, tracked: Array) -> Array:
             frame_length / (perimeter + frame_length),
             *(around[:, 1:] / perimeter[:, None]).T,
             *(within[:, 1:] / inner[:, None]).T,
-            tree.sums(patches.front) / perimeter,
-            tree.sums(patches.known * patches.area) / area,
-            tree.sums(patches.on_plane * patches.area) / area,
+            front / perimeter,
+            known / area,
+            on_plane / area,
             np.minimum(height, 2.0),
             np.clip(above - height, -1.0, 1.0),
         ],

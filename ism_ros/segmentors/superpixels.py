@@ -77,15 +77,15 @@ def _cell_minima(edges: NDArray[np.float32], spacing: int) -> NDArray[np.int64]:
 
 def _close_lines(markers: NDArray[np.int32]) -> NDArray[np.int32]:
     """Gives the one-pixel lines between patches (and OpenCV's image border) to a neighbouring patch."""
-    labels = markers.astype(np.float32)
-    labels[[0, -1]] = -1
-    labels[:, [0, -1]] = -1
+    labels = np.maximum(markers, 0).astype(np.float32)
+    labels[[0, -1]] = 0
+    labels[:, [0, -1]] = 0
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    while (labels <= 0).any():
+    while not labels.all():
         labels = np.where(labels > 0, labels, cv2.dilate(labels, cross))
-    used, compact = np.unique(labels.astype(np.int32), return_inverse=True)
-    del used
-    return compact.reshape(markers.shape).astype(np.int32)
+    number = labels.astype(np.int32)
+    used = np.bincount(number.ravel()) > 0
+    return (np.cumsum(used, dtype=np.int32) - 1)[number]
 
 
 def touching(labels: NDArray[np.int32], cues: list[NDArray[np.float32]]) -> Boundaries:
