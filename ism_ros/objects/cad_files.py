@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -33,21 +34,15 @@ def _names_in(path: Path) -> list[str]:
         except (ValueError, AttributeError):
             return []
         return [unquote(uri) for uri in uris if uri and not uri.startswith("data:")]
-    keywords: tuple[bytes, ...]
     if suffix == ".ply":
-        keywords, text = (b"comment texturefile",), path.read_bytes()[:65536].partition(b"end_header")[0]
+        keywords, text = rb"comment[ \t]+texturefile", path.read_bytes()[:65536].partition(b"end_header")[0]
     elif suffix == ".obj":
-        keywords, text = (b"mtllib",), path.read_bytes()
+        keywords, text = b"mtllib", path.read_bytes()
     elif suffix == ".mtl":
-        keywords, text = (b"map_", b"bump", b"disp", b"refl"), path.read_bytes()
+        keywords, text = rb"map_\w+|bump|disp|refl", path.read_bytes()
     else:
         return []
-    names = []
-    for line in text.splitlines():
-        stripped = line.strip()
-        if stripped.lower().startswith(keywords):
-            words = stripped.decode("utf-8", errors="replace").split()
-            skip = 2 if suffix == ".ply" else 1
-            # A name may hold spaces; options of a map stand before it.
-            names += [" ".join(words[skip:]), words[-1]]
-    return [name for name in names if name]
+    lines = re.findall(rb"^[ \t]*(?:" + keywords + rb")[ \t]+([^\r\n]+)", text, re.MULTILINE | re.IGNORECASE)
+    values = [line.decode("utf-8", errors="replace").strip() for line in lines]
+    # A name may hold spaces; options of a map stand before it.
+    return [name for value in values if value for name in (value, value.split()[-1])]

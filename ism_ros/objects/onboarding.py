@@ -120,7 +120,7 @@ def _templates(spec: ObjectSpec, cached: Path, progress: Progress | None) -> Tem
     from ism_ros.objects.cad import load_cad
 
     assert spec.cad is not None
-    templates = render_templates(load_cad(spec.cad, spec.units), progress=progress)
+    templates = render_templates(load_cad(spec.cad, spec.units), size_px=TEMPLATE_SIZE_PX, progress=progress)
     try:
         write_templates(cached, templates, {"cad": spec.cad.name, "cad_units": spec.units})
     except (OSError, TemplateError) as error:

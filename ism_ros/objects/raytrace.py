@@ -41,9 +41,12 @@ def pixel_rays(camera: Camera, pixels: NDArray[np.int64], shift_px: tuple[float,
 
 def rotated(vectors: FloatArray, rotation: NDArray[np.floating[Any]]) -> FloatArray:
     """`rotation` (3, 3) applied to each row of `vectors` (N, 3)."""
-    # A matrix product of this shape starts BLAS threads, which costs more than it brings, most of all on a busy CPU.
-    columns = rotation.astype(np.float32).T
-    return vectors[:, :1] * columns[0] + vectors[:, 1:2] * columns[1] + vectors[:, 2:] * columns[2]
+    # Column by column: a matrix product of this shape starts BLAS threads, and broadcasting over three is slow.
+    x, y, z = vectors[:, 0], vectors[:, 1], vectors[:, 2]
+    out = np.empty((len(vectors), 3), dtype=np.float32)
+    for axis, (a, b, c) in enumerate(rotation.astype(np.float32)):
+        out[:, axis] = a * x + b * y + c * z
+    return out
 
 
 class RayTracer:

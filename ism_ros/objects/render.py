@@ -72,6 +72,24 @@ class Tracer(Protocol):
     def blocked(self, origins_m: FloatArray, direction: FloatArray) -> NDArray[np.bool_]: ...
 
 
+@dataclass(frozen=True)
+class Scene:
+    """Surfaces that stay where they are while cameras move.
+
+    rotations: (N, 3, 3) float32, object to world of each surface. tracer: holds their triangles, in the world frame,
+    in the order of `surfaces`.
+    """
+
+    surfaces: Sequence[Surface]
+    rotations: FloatArray
+    tracer: Tracer
+
+    @property
+    def first_face(self) -> NDArray[np.int64]:
+        """(N + 1,), the number of each surface's first triangle among all."""
+        return np.cumsum([0, *map(len, self.surfaces)])
+
+
 def create_tracer(triangles_m: FloatArray) -> Tracer:
     """The ray tracer, or the slower rasteriser where embreex is not to be had (no wheel for aarch64)."""
     try:
@@ -107,9 +125,9 @@ def render(
         rotated(surface.triangles_m.reshape(-1, 3), pose[:3, :3]) + pose[:3, 3].astype(np.float32)
         for surface, pose in zip(surfaces, poses, strict=True)
     ]
-    tracer = create_tracer(np.concatenate(placed).reshape(-1, 3, 3))
     rotations = np.stack([pose[:3, :3] for pose in poses]).astype(np.float32)
-    return see(tracer, surfaces, rotations, np.eye(4), camera, lighting or Lighting(), backdrop, samples)
+    scene = Scene(surfaces, rotations, create_tracer(np.concatenate(placed).reshape(-1, 3, 3)))
+    return see(scene, np.eye(4), camera, lighting or Lighting(), backdrop, samples)
 
 
 def render_templates(
@@ -129,7 +147,7 @@ def render_templates(
     radius_m = float(np.linalg.norm(corners - middle, axis=1).max())
     # Around its middle, so that no precision is lost for objects far from their origin.
     vertices = np.unique(corners - middle, axis=0).astype(np.float64)
-    tracer = create_tracer(surface.triangles_m - middle)
+    scene = Scene([surface], np.eye(3, dtype=np.float32)[None], create_tracer(surface.triangles_m - middle))
     backdrop = np.zeros((size_px, size_px, 3), dtype=np.uint8)
     rotations = object_to_camera_rotations()
     offset_m = _DISTANCE_IN_RADII * radius_m * np.array([0.0, 0.0, 1.0])
@@ -139,7 +157,7 @@ def render_templates(
         pose[:3, :3] = rotation
         pose[:3, 3] = offset_m
         camera = _filling_camera(vertices @ rotation.T + offset_m, size_px)
-        views.append(see(tracer, [surface], np.eye(3, dtype=np.float32)[None], pose, camera, Lighting(), backdrop, 2))
+        views.append(see(scene, pose, camera, Lighting(), backdrop, samples=2))
         intrinsics.append(camera.intrinsics)
         if progress is not None:
             progress(index + 1, len(rotations))
@@ -163,44 +181,28 @@ def _filling_camera(points_m: NDArray[np.float64], size_px: int) -> Camera:
 
 
 def see(
-    tracer: Tracer,
-    surfaces: Sequence[Surface],
-    rotations: FloatArray,
+    scene: Scene,
     world_to_camera: NDArray[np.float64],
     camera: Camera,
     lighting: Lighting,
     backdrop: NDArray[np.uint8],
     samples: int,
 ) -> View:
-    """One view of a scene whose triangles `tracer` already holds, in the order of `surfaces`.
-
-    rotations: (N, 3, 3) float32, object to world of each surface.
-    """
-    first_face = np.concatenate([[0], np.cumsum([len(surface) for surface in surfaces])])
+    """One view of `scene` before `backdrop` (H, W, 3); see render for the other arguments."""
+    first_face = scene.first_face
     pixels = np.arange(camera.height * camera.width)
-    hits = tracer.see(world_to_camera, camera, pixels)
+    hits = scene.tracer.see(world_to_camera, camera, pixels)
     owner = np.searchsorted(first_face, hits.face, side="right") - 1
     colours = backdrop.reshape(-1, 3).astype(np.float32)
     xyz = np.zeros((len(pixels), 3), dtype=np.float32)
-    for index, surface in enumerate(surfaces):
+    for index, surface in enumerate(scene.surfaces):
         rows = np.flatnonzero(owner == index)
-        corners = surface.triangles_m[hits.face[rows] - first_face[index]]
+        corners = surface.triangles_m.take(hits.face[rows] - first_face[index], axis=0)
         xyz[rows] = _interpolate(hits.barycentric[rows], corners)
 
     def shade(seen: Hits, at: NDArray[np.int64], shift_px: tuple[float, float]) -> FloatArray:
-        return _shade(
-            tracer,
-            surfaces,
-            first_face,
-            rotations,
-            world_to_camera,
-            camera,
-            lighting,
-            seen,
-            at,
-            shift_px,
-            colours[at],
-        )
+        rays = pixel_rays(camera, at, shift_px)
+        return _shade(scene, world_to_camera, lighting, seen, rays, colours[at])
 
     centre = shade(hits, pixels, (0.0, 0.0))
     if samples > 1:
@@ -210,7 +212,7 @@ def see(
         for dv in steps:
             for du in steps:
                 shift = (float(du), float(dv))
-                total += shade(tracer.see(world_to_camera, camera, edges, shift), edges, shift)
+                total += shade(scene.tracer.see(world_to_camera, camera, edges, shift), edges, shift)
         centre[edges] = total / samples**2
 
     shape = (camera.height, camera.width)
@@ -223,60 +225,54 @@ def see(
 
 
 def _shade(
-    tracer: Tracer,
-    surfaces: Sequence[Surface],
-    first_face: NDArray[np.int64],
-    rotations: FloatArray,
+    scene: Scene,
     world_to_camera: NDArray[np.float64],
-    camera: Camera,
     lighting: Lighting,
     hits: Hits,
-    pixels: NDArray[np.int64],
-    shift_px: tuple[float, float],
+    rays: FloatArray,
     backdrop: FloatArray,
 ) -> FloatArray:
-    """RGB (N, 3) float32 in [0, 255] of the points that `pixels` see."""
+    """RGB (N, 3) float32 in [0, 255] of what `hits` are, seen along `rays` (N, 3), or else of `backdrop` (N, 3)."""
     out = backdrop.copy()
     seen = np.flatnonzero(hits.face >= 0)
     if not len(seen):
         return out
-    face, weights = hits.face[seen], hits.barycentric[seen]
+    face, weights, rays = hits.face[seen], hits.barycentric.take(seen, axis=0), rays.take(seen, axis=0)
+    first_face = scene.first_face
     owner = np.searchsorted(first_face, face, side="right") - 1
     albedo = np.empty((len(seen), 3), dtype=np.float32)
     normals = np.empty((len(seen), 3), dtype=np.float32)
     flat = np.empty((len(seen), 3), dtype=np.float32)
     view_rotation = world_to_camera[:3, :3].astype(np.float32)
     for index in np.unique(owner):
-        surface = surfaces[index]
+        surface = scene.surfaces[index]
         rows = np.flatnonzero(owner == index)
         local, w = face[rows] - first_face[index], weights[rows]
         if surface.texture is not None and surface.uv is not None:
-            albedo[rows] = texture_lookup(surface.texture, _interpolate(w, surface.uv[local]))
+            albedo[rows] = texture_lookup(surface.texture, _interpolate(w, surface.uv.take(local, axis=0)))
         else:
-            albedo[rows] = _interpolate(w, surface.colours[local])
-        to_camera = view_rotation @ rotations[index]
-        normals[rows] = rotated(_interpolate(w, surface.normals[local]), to_camera)
-        flat[rows] = rotated(surface.face_normals[local], to_camera)
+            albedo[rows] = _interpolate(w, surface.colours.take(local, axis=0))
+        to_camera = view_rotation @ scene.rotations[index]
+        normals[rows] = rotated(_interpolate(w, surface.normals.take(local, axis=0)), to_camera)
+        flat[rows] = rotated(surface.face_normals.take(local, axis=0), to_camera)
 
-    rays = pixel_rays(camera, pixels[seen], shift_px)
     # Files wind their triangles either way: every surface faces whoever looks at it.
-    away = np.einsum("ij,ij->i", flat, rays) > 0
-    flat[away] *= -1
-    normals[np.einsum("ij,ij->i", normals, flat) < 0] *= -1
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
-    towards_camera = -rays / np.linalg.norm(rays, axis=1, keepdims=True)
-    light = lighting.ambient + lighting.headlight * np.maximum(np.einsum("ij,ij->i", normals, towards_camera), 0)
+    flat *= np.where(_dot(flat, rays) > 0, np.float32(-1), np.float32(1))[:, None]
+    length = np.sqrt(_dot(normals, normals)) * np.where(_dot(normals, flat) < 0, np.float32(-1), np.float32(1))
+    normals /= np.where(np.abs(length) > 1e-20, length, np.float32(1))[:, None]
+    facing = -_dot(normals, rays) / np.sqrt(_dot(rays, rays))
+    light = lighting.ambient + lighting.headlight * np.maximum(facing, 0)
     if lighting.sun > 0:
         to_sun = -np.asarray(lighting.sun_direction, dtype=np.float32)
         to_sun /= np.linalg.norm(to_sun)
-        incidence = np.maximum(np.einsum("ij,j->i", normals, to_sun), 0)
+        incidence = np.maximum(_dot(normals, to_sun[None]), 0)
         if lighting.shadows:
             lit = np.flatnonzero(incidence > 0)
             points = rays[lit] * hits.depth_m[seen[lit], None]
             # Start a little off the surface, or every point would shade itself.
             points += flat[lit] * (2e-4 * hits.depth_m[seen[lit], None])
             world = rotated(points - world_to_camera[:3, 3].astype(np.float32), view_rotation.T)
-            incidence[lit[tracer.blocked(world, to_sun @ view_rotation)]] = 0
+            incidence[lit[scene.tracer.blocked(world, to_sun @ view_rotation)]] = 0
         light = light + lighting.sun * incidence
     out[seen] = np.clip(albedo * light[:, None], 0, 255)
     return out
@@ -284,7 +280,17 @@ def _shade(
 
 def _interpolate(weights: FloatArray, corners: FloatArray) -> FloatArray:
     """Corner values (N, 3, C) at barycentric weights (N, 3)."""
-    return weights[:, :1] * corners[:, 0] + weights[:, 1:2] * corners[:, 1] + weights[:, 2:] * corners[:, 2]
+    first, second, third = weights[:, 0], weights[:, 1], weights[:, 2]
+    out = np.empty((len(weights), corners.shape[2]), dtype=np.float32)
+    for channel in range(corners.shape[2]):
+        a, b, c = corners[:, 0, channel], corners[:, 1, channel], corners[:, 2, channel]
+        out[:, channel] = first * a + second * b + third * c
+    return out
+
+
+def _dot(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Of rows: (N, 3), (N, 3) -> (N,)."""
+    return first[:, 0] * second[:, 0] + first[:, 1] * second[:, 1] + first[:, 2] * second[:, 2]
 
 
 def _edge_pixels(colours: FloatArray, hits: Hits, owner: NDArray[np.int64], camera: Camera) -> NDArray[np.int64]:
