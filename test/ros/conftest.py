@@ -17,36 +17,28 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
 import yaml
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from ism_ros.msg import InstanceMaskArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from vision_msgs.msg import Detection2DArray, VisionInfo
 
-REPOSITORY = Path(__file__).parents[2]
-PROFILE = REPOSITORY / "config" / "fastdds.xml"
+from ism_ros.sim.children import keep_traffic_local
+from ism_ros.sim.scenes import make_scene, make_thing, observe
+from ism_ros.sim.shapes import export_cad, make_object
 
-# before the first participant of this process is made: a domain of its own, on this machine only
-os.environ["ROS_DOMAIN_ID"] = str(10 + os.getpid() % 90)
-if os.environ.get("ROS_DISTRO") == "humble":
-    os.environ["ROS_LOCALHOST_ONLY"] = "1"
-else:
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-OLD_NAME = os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
-os.environ["FASTRTPS_DEFAULT_PROFILES_FILE" if OLD_NAME else "FASTDDS_DEFAULT_PROFILES_FILE"] = str(PROFILE)
-
-import rclpy  # noqa: E402, I001
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
-from lifecycle_msgs.msg import Transition  # noqa: E402
-from lifecycle_msgs.srv import ChangeState  # noqa: E402
-from rcl_interfaces.msg import SetParametersResult  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
-from sensor_msgs.msg import Image  # noqa: E402
-from vision_msgs.msg import Detection2DArray, VisionInfo  # noqa: E402
-
-from ism_ros.msg import InstanceMaskArray  # noqa: E402
-from ism_ros.sim.scenes import make_scene, make_thing, observe  # noqa: E402
-from ism_ros.sim.shapes import export_cad, make_object  # noqa: E402
+# before the first participant of this process is made: a free domain of its own, on this machine only
+os.environ.pop("ROS_DOMAIN_ID", None)
+keep_traffic_local()
 
 TIMEOUT_S = 30.0
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

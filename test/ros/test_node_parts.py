@@ -1,10 +1,13 @@
 """The node's parts that need no DDS: mailbox, worker, statistics, reasons why no frame comes, throttle, diagnostics."""
 
 import threading
+from pathlib import Path
 
 import pytest
+import yaml
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from ism_ros.config import Settings
 from ism_ros.node.diagnostics import judge
 from ism_ros.node.mailbox import Mailbox
 from ism_ros.node.statistics import Snapshot, Statistics
@@ -249,3 +252,16 @@ def test_a_failing_model_and_a_failed_configuration_are_errors():
 
 def test_loading_is_not_a_fault():
     assert level_of(state="configuring", progress="object 1 of 5: mug") == DiagnosticStatus.OK
+
+
+# config/ism.yaml
+
+
+def test_the_parameter_file_has_every_parameter_at_its_default_under_a_comment():
+    path = Path(__file__).parents[2] / "config" / "ism.yaml"
+    parameters = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
+    assert parameters == Settings().model_dump()
+    lines = path.read_text().splitlines()
+    for name in parameters:
+        index = next(i for i, line in enumerate(lines) if line.strip().startswith(f"{name}:"))
+        assert lines[index - 1].strip().startswith("#")
