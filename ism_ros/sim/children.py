@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that wait for each other spin by default; where programs share few cores that costs tenfold."""
+
 
 class ChildError(RuntimeError):
     """A child ended when it should not have; the message holds the end of its log."""
@@ -30,6 +33,7 @@ class Child:
             # A session of its own: Ctrl-C in the terminal reaches it once, from here, and in order.
             self._process = subprocess.Popen(
                 self._command,
+                env={**PATIENT, **os.environ},
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
