@@ -58,6 +58,13 @@ class Settings(BaseModel):
     nms_threshold: float = Field(
         0.25, ge=0.0, le=1.0, description="Largest box IoU of two detections of one object.", json_schema_extra=LIVE
     )
+    overlap_threshold: float = Field(
+        0.5,
+        ge=0.0,
+        le=1.0,
+        description="Largest mask IoU of two detections of different objects; 1 = one region may be several objects.",
+        json_schema_extra=LIVE,
+    )
     max_detections: int = Field(
         100, ge=1, le=1000, description="Most detections a frame, best first.", json_schema_extra=LIVE
     )

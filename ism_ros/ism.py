@@ -15,7 +15,7 @@ from ism_ros.config import Settings
 from ism_ros.descriptors import Descriptor, Descriptors, create_descriptor
 from ism_ros.detections import Detections, Proposals
 from ism_ros.frame import Frame
-from ism_ros.masks import crop_resize_pad, large_enough, nms
+from ism_ros.masks import crop_resize_pad, large_enough, mask_nms, nms
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.objects_file import ObjectSpec, read_objects_file
 from ism_ros.objects.onboarding import onboard
@@ -67,8 +67,10 @@ class InstanceSegmentationModel:
         clock.lap("scores")
 
         kept = nms(detections.boxes_xyxy, detections.score, settings.nms_threshold, detections.object_index)
-        kept = kept[detections.score[kept] >= settings.score_threshold][: settings.max_detections]
-        result = detections[kept]
+        result = detections[kept[detections.score[kept] >= settings.score_threshold]]
+        if settings.overlap_threshold < 1.0:
+            result = result[mask_nms(result.masks, settings.overlap_threshold)]
+        result = result[torch.arange(min(len(result), settings.max_detections), device=self.device)]
         clock.lap("selection")
         result.stage_s.update(clock.seconds)
         return result

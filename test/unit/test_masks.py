@@ -16,6 +16,7 @@ from ism_ros.masks import (
     encode_rle,
     large_enough,
     mask_areas,
+    mask_nms,
     nms,
 )
 
@@ -119,3 +120,13 @@ def test_no_proposals_are_no_boxes_and_no_crops() -> None:
     assert crop_masks.shape == (0, 16, 16)
     assert large_enough(masks, boxes).shape == (0,)
     assert nms(boxes, torch.zeros(0), 0.5).tolist() == []
+
+
+def test_of_two_masks_of_one_region_the_first_is_kept() -> None:
+    masks = torch.zeros(3, 40, 50, dtype=torch.bool)
+    masks[0, 5:25, 5:25] = True
+    masks[1, 7:25, 5:25] = True
+    masks[2, 20:38, 20:45] = True
+    assert mask_nms(masks, 0.5).tolist() == [0, 2]
+    assert mask_nms(masks, 1.0).tolist() == [0, 1, 2]
+    assert mask_nms(masks[:0], 0.5).tolist() == []
