@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trimesh
@@ -35,8 +36,7 @@ def load_cad(path: Path | str, units: str) -> trimesh.Trimesh:
     if path.suffix.lower().lstrip(".") not in trimesh.available_formats():
         raise CadError(f"CAD file {path}: '{path.suffix}' is no format that can be read; use PLY, OBJ, STL or GLB")
     try:
-        # Equal vertices are merged where that changes neither colours nor texture coordinates.
-        scene = trimesh.load_scene(path)
+        scene: Any = trimesh.load(path, force="scene")
         parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
     except Exception as error:  # parsers of a dozen formats fail in as many ways
         raise CadError(f"CAD file {path} cannot be read ({type(error).__name__}: {error}): export it again") from None
