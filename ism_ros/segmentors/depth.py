@@ -73,7 +73,7 @@ def _working_images(frame: Frame, working_area: int) -> tuple[NDArray[np.uint8],
     size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     rgb = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
     if depth_m is not None:
-        depth_m = cv2.resize(depth_m, size, interpolation=cv2.INTER_NEAREST)
+        depth_m = np.asarray(cv2.resize(depth_m, size, interpolation=cv2.INTER_NEAREST), np.float32)
     return np.asarray(rgb, dtype=np.uint8), depth_m
 
 

@@ -46,12 +46,13 @@ def measure_geometry(depth_m: Image, disparity_noise: float, max_planes: int) ->
     disparity = np.zeros_like(depth_m)
     np.divide(1.0 / disparity_noise, depth_m, out=disparity, where=valid)
     disparity = fill_nearest(disparity, valid)
-    cleaned = cv2.medianBlur(disparity, 3)
-    smooth = cv2.bilateralFilter(cleaned, 9, 4.0, 3.0)
+    cleaned = np.asarray(cv2.medianBlur(disparity, 3), np.float32)
+    smooth = np.asarray(cv2.bilateralFilter(cleaned, 9, 4.0, 3.0), np.float32)
+    rounded = np.asarray(cv2.GaussianBlur(smooth, (0, 0), 1.2), np.float32)
 
     fine = _second_difference(cleaned, 1, concave_only=False)
-    coarse = _second_difference(cv2.GaussianBlur(smooth, (0, 0), 1.2), 4, concave_only=True)
-    noise = np.maximum(
+    coarse = _second_difference(rounded, 4, concave_only=True)
+    noise: Image = np.maximum(
         _noise_level(fine, cleaned, valid, quantile=0.45, usual=1.0),
         _noise_level(coarse, cleaned, valid, quantile=0.35, usual=0.6),
     )
@@ -113,8 +114,8 @@ def _second_difference(image: Image, reach: int, concave_only: bool) -> Image:
     return largest
 
 
-def _soft(strength: Image, zero_at: float, one_at: float) -> Image:
-    return np.clip((strength - zero_at) / (one_at - zero_at), 0.0, 1.0)
+def _soft(strength: NDArray[np.floating], zero_at: float, one_at: float) -> Image:
+    return np.asarray(np.clip((strength - zero_at) / (one_at - zero_at), 0.0, 1.0), np.float32)
 
 
 # --- planes ---

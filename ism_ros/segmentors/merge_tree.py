@@ -104,7 +104,10 @@ def merge_by_boundary(
     long = length.astype(np.float64)
     total = strength * long
     account = tracked.astype(np.float64)
-    children, heights, shared, rounds = [], [], [], [0]
+    rounds = [0]
+    children: list[NDArray[np.int64]] = []
+    heights: list[NDArray[np.float64]] = []
+    shared: list[NDArray[np.float64]] = []
     made = leaves
     while len(first):
         mean = mass / np.maximum(size, 1e-6)[:, None]
@@ -137,8 +140,8 @@ def merge_by_boundary(
         outside = first != second
         first, second = np.minimum(first, second)[outside], np.maximum(first, second)[outside]
         key, index = np.unique(first * made + second, return_inverse=True)
-        long = np.bincount(index, long[outside], len(key))
-        total = np.bincount(index, total[outside], len(key))
+        long = np.asarray(np.bincount(index, long[outside], len(key)), np.float64)
+        total = np.asarray(np.bincount(index, total[outside], len(key)), np.float64)
         kept = account[outside]
         account = np.zeros((len(key), kept.shape[1]))
         for column in range(kept.shape[1]):

@@ -58,7 +58,7 @@ def cut_patches(rgb: NDArray[np.uint8], geometry: Geometry | None, spacing: int)
     else:
         wide = np.ones((3, 3), np.uint8)
 
-        def enlarge(image: object, how: int = cv2.INTER_LINEAR) -> Image:
+        def enlarge(image: cv2.typing.MatLike, how: int = cv2.INTER_LINEAR) -> Image:
             return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.float32)
 
         flat = cv2.medianBlur(geometry.on_plane, 5)

@@ -207,7 +207,8 @@ def rank(features: Array) -> Array:
     """How much a node looks like a whole object, (N,) in 0..1."""
     linear = np.array([_LINEAR[name] for name in FEATURES], np.float32)
     squared = np.array([_SQUARED.get(name, 0.0) for name in FEATURES], np.float32)
-    return 1.0 / (1.0 + np.exp(-np.clip(features @ linear + features**2 @ squared + _OFFSET, -30.0, 30.0)))
+    logit = features @ linear + features**2 @ squared + np.float32(_OFFSET)
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -30.0, 30.0))), np.float32)
 
 
 def distinct(patches: Patches, regions: Regions, at_most: int, overlap: float = 0.85) -> NDArray[np.int64]:

@@ -42,19 +42,19 @@ def watershed(edges: NDArray[np.float32], spacing: int) -> NDArray[np.int32]:
     One seed per `spacing` x `spacing` cell, at the weakest edge in it.
     """
     height, width = edges.shape
-    seeds = _cell_minima(edges, spacing)
-    markers = np.zeros((height, width), dtype=np.int32)
+    seeds = _cell_minima(edges, spacing) + 1
+    # OpenCV never labels the outermost pixels: work in a frame of one more
+    markers = np.zeros((height + 2, width + 2), dtype=np.int32)
     markers[seeds[:, 0], seeds[:, 1]] = np.arange(1, len(seeds) + 1)
-    if min(height, width) < 3 or len(seeds) < 2:
-        return np.zeros((height, width), dtype=np.int32)
     # OpenCV floods by the difference between neighbouring pixels, not by height. With the edge strength added and
     # taken away in turn like on a chessboard, that difference is the sum of both strengths: a flood by height.
-    half = np.clip(edges * 127.0, 0.0, 127.0).astype(np.int16)
+    half = np.zeros(markers.shape, np.int16)
+    half[1:-1, 1:-1] = np.clip(edges * 127.0, 0.0, 127.0)
     half[1::2, ::2] *= -1
     half[::2, 1::2] *= -1
     relief = (half + 128).astype(np.uint8)
     cv2.watershed(cv2.merge([relief, relief, relief]), markers)
-    return _close_lines(markers)
+    return _close_lines(markers[1:-1, 1:-1])
 
 
 def _cell_minima(edges: NDArray[np.float32], spacing: int) -> NDArray[np.int64]:
@@ -76,10 +76,8 @@ def _cell_minima(edges: NDArray[np.float32], spacing: int) -> NDArray[np.int64]:
 
 
 def _close_lines(markers: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Gives the one-pixel lines between patches (and OpenCV's image border) to a neighbouring patch."""
+    """Gives the one-pixel lines (-1) between patches to a neighbouring patch and numbers the patches from 0."""
     labels = np.maximum(markers, 0).astype(np.float32)
-    labels[[0, -1]] = 0
-    labels[:, [0, -1]] = 0
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     while not labels.all():
         labels = np.where(labels > 0, labels, cv2.dilate(labels, cross))
@@ -91,7 +89,8 @@ def _close_lines(markers: NDArray[np.int32]) -> NDArray[np.int32]:
 def touching(labels: NDArray[np.int32], cues: list[NDArray[np.float32]]) -> Boundaries:
     """The pairs of patches that touch (4-neighbours) and the mean of each cue image (H, W) along their border."""
     count = int(labels.max()) + 1
-    keys, values = [], [[] for _ in cues]
+    keys: list[NDArray[np.int64]] = []
+    values: list[list[NDArray[np.float32]]] = [[] for _ in cues]
     for a, b in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
         rows, columns = np.nonzero(labels[a] != labels[b])
         first, second = labels[a][rows, columns], labels[b][rows, columns]
