@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ism_ros.masks import box_iou
+from ism_ros.masks import box_iou, boxes_from_masks
 
 VISIBLE_SIMILARITY = 0.5
 """A template patch counts as visible when some patch of the proposal is more similar to it than this."""
@@ -69,18 +69,19 @@ def mean_position_m(masks: Tensor, depth_m: Tensor, intrinsics: Tensor) -> tuple
     masks: (N, H, W) bool. depth_m: (H, W) metres, 0 = no reading. intrinsics: (3, 3). Returns the positions (N, 3)
     in the camera frame, NaN where no pixel of the mask has depth, and the number of such pixels (N,) int64.
     """
-    count, width = masks.shape[0], masks.shape[2]
-    v, u = torch.nonzero(depth_m > 0, as_tuple=True)
-    z = depth_m[v, u]
-    # one weighted sum over the valid pixels is a matrix product: (N, pixels) @ (pixels, 4)
-    x = (u - intrinsics[0, 2]) / intrinsics[0, 0] * z
-    y = (v - intrinsics[1, 2]) / intrinsics[1, 1] * z
-    summands = torch.stack([x, y, z, torch.ones_like(z)], dim=1).double()
-    total = torch.zeros((count, 4), dtype=torch.float64, device=masks.device)
-    flat = masks.flatten(1)
-    pixel = v * width + u
-    for row in range(count):
-        total[row] = summands[flat[row, pixel]].sum(dim=0)
+    height, width = depth_m.shape
+    x = (torch.arange(width, device=depth_m.device) - intrinsics[0, 2]) / intrinsics[0, 0] * depth_m
+    y = (torch.arange(height, device=depth_m.device)[:, None] - intrinsics[1, 2]) / intrinsics[1, 1] * depth_m
+    valid = depth_m > 0
+    summands = torch.stack([x, y, depth_m, torch.ones_like(depth_m)], dim=2) * valid[:, :, None]
+    if masks.is_cuda:
+        total = (masks.flatten(1).float() @ summands.flatten(0, 1)).double()
+    else:
+        # only the pixels of its box can be in a mask: many times fewer than one product over the image reads
+        total = torch.zeros((len(masks), 4), dtype=torch.float64)
+        for row, (left, top, right, bottom) in enumerate(boxes_from_masks(masks).tolist()):
+            inside = masks[row, top : bottom + 1, left : right + 1]
+            total[row] = summands[top : bottom + 1, left : right + 1][inside].sum(dim=0, dtype=torch.float64)
     number = total[:, 3]
     return (total[:, :3] / number[:, None]).float(), number.long()
 
