@@ -721,7 +721,7 @@ def take_lock(plan: Plan) -> object:
 
 
 def interrupt(*_: object) -> NoReturn:
-    """SIGTERM ends the run as Ctrl-C does, with the running step's processes."""
+    """End the run with the running step's processes."""
     raise KeyboardInterrupt
 
 
@@ -730,7 +730,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--quiet", action="store_true", help="say nothing when everything is up to date")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     begin = time.monotonic()
     try:
         plan = make_plan(dict(os.environ))
