@@ -55,7 +55,7 @@ class DepthSegmentor:
         patches = join_alike(cut_patches(rgb, self._geometry(depth_m), self.spacing))
         regions = grow_regions(patches)
         kept = distinct(patches, regions, self.max_proposals)
-        return _paint(patches, regions.members[kept], regions.score[kept], frame, self.device)
+        return paint(patches, regions.members[kept], regions.score[kept], frame, self.device)
 
     def _geometry(self, depth_m: Image | None) -> Geometry | None:
         """Depth cues at half the working size, where the sensor's noise is; None without enough readings."""
@@ -77,7 +77,7 @@ def _working_images(frame: Frame, working_area: int) -> tuple[NDArray[np.uint8],
     return np.asarray(rgb, dtype=np.uint8), depth_m
 
 
-def _paint(
+def paint(
     patches: Patches, members: NDArray[np.bool_], confidence: Image, frame: Frame, device: torch.device
 ) -> Proposals:
     """Regions (K, L) as masks of the frame's size, with tight boxes."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ism_ros.segmentors.superpixels import runs_of_pairs
+
 
 @dataclass(frozen=True)
 class MergeTree:
@@ -115,12 +117,12 @@ def merge_by_boundary(
         distance = np.sqrt((difference**2).sum(axis=1))
         weight = total / long + distance
         weight *= np.minimum(1.0, np.minimum(size[first], size[second]) / small_area) ** 0.5 + 1e-6
-        order = np.argsort(-weight, kind="stable")
-        weakest = np.full(made, -1, dtype=np.int64)
-        # the last write wins, which is the weakest border; writing both ends at once keeps one order for ties
-        weakest[np.stack([first[order], second[order]], axis=1).ravel()] = np.repeat(order, 2)
-        edge = np.arange(len(first))
-        merged = np.nonzero((weakest[first] == edge) & (weakest[second] == edge) & (weight < stop_at))[0]
+        # no two borders are equally strong, so that no patch is in two merges of a round
+        weight += 1e-12 * np.arange(len(weight))
+        weakest = np.full(made, np.inf)
+        np.minimum.at(weakest, first, weight)
+        np.minimum.at(weakest, second, weight)
+        merged = np.nonzero((weakest[first] == weight) & (weakest[second] == weight) & (weight < stop_at))[0]
         if len(merged) == 0:
             break
         a, b = first[merged], second[merged]
@@ -139,14 +141,12 @@ def merge_by_boundary(
         first, second = renamed[first], renamed[second]
         outside = first != second
         first, second = np.minimum(first, second)[outside], np.maximum(first, second)[outside]
-        key, index = np.unique(first * made + second, return_inverse=True)
-        long = np.asarray(np.bincount(index, long[outside], len(key)), np.float64)
-        total = np.asarray(np.bincount(index, total[outside], len(key)), np.float64)
-        kept = account[outside]
-        account = np.zeros((len(key), kept.shape[1]))
-        for column in range(kept.shape[1]):
-            account[:, column] = np.bincount(index, kept[:, column], len(key))
-        first, second = key // made, key % made
+        order, starts = runs_of_pairs(first, second)
+        first, second = first[order][starts], second[order][starts]
+        if len(starts):
+            long = np.add.reduceat(long[outside][order], starts)
+            total = np.add.reduceat(total[outside][order], starts)
+            account = np.add.reduceat(account[outside][order], starts, axis=0)
     return MergeTree(
         np.concatenate(children) if children else np.zeros((0, 2), np.int64),
         np.concatenate(heights).astype(np.float32) if heights else np.zeros(0, np.float32),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from ism_ros.segmentors.depth_geometry import Geometry
-from ism_ros.segmentors.superpixels import Boundaries, touching, watershed
+from ism_ros.segmentors.superpixels import Boundaries, Contacts, contacts, measure_borders, watershed
 
 Image = NDArray[np.float32]
 Array = NDArray[np.float32]
@@ -51,72 +51,89 @@ def cut_patches(rgb: NDArray[np.uint8], geometry: Geometry | None, spacing: int)
     """Patches of `rgb` (h, w, 3), about `spacing` pixels wide; `geometry` may be smaller than the image."""
     height, width = rgb.shape[:2]
     lab = np.asarray(cv2.cvtColor(cv2.GaussianBlur(rgb, (5, 5), 0), cv2.COLOR_RGB2LAB), np.uint8)
-    colour = _colour_edges(lab)
-    nothing = np.zeros((height, width), dtype=np.float32)
-    if geometry is None:
-        step = crease = plane = known = on_plane = disparity = nothing
-    else:
-        wide = np.ones((3, 3), np.uint8)
-
-        def enlarge(image: cv2.typing.MatLike, how: int = cv2.INTER_LINEAR) -> Image:
-            return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.float32)
-
-        flat = cv2.medianBlur(geometry.on_plane, 5)
-        # registered depth is off by a few pixels from colour at object borders: let the two meet
-        step = enlarge(cv2.dilate(geometry.step, wide))
-        crease = enlarge(geometry.crease)
-        plane = enlarge(cv2.morphologyEx(flat, cv2.MORPH_GRADIENT, wide) * geometry.valid)
-        known = enlarge(geometry.valid.astype(np.float32), cv2.INTER_NEAREST)
-        on_plane = enlarge(flat)
-        disparity = enlarge(geometry.disparity, cv2.INTER_NEAREST)
-    shape = np.maximum(np.maximum(step, 0.8 * crease), 0.8 * plane)
-    labels = watershed(0.5 * colour + 0.5 * shape, spacing)
+    cues = [_colour_edges(lab), *_depth_edges(geometry, (width, height))]
+    colour, step, crease, plane = cues
+    shape = cv2.max(
+        step, cv2.max(cv2.convertScaleAbs(crease, alpha=0.8), cv2.convertScaleAbs(plane, alpha=0.8))
+    )
+    labels = watershed(np.asarray(cv2.addWeighted(colour, 0.5, shape, 0.5, 0.0), np.uint8), spacing)
 
     count = int(labels.max()) + 1
-    area = np.bincount(labels.ravel(), minlength=count).astype(np.float32)
-
-    def means(image: Image) -> Array:
-        return (np.bincount(labels.ravel(), image.ravel(), count) / area).astype(np.float32)
-
-    mean_lab = np.stack([means(np.asarray(lab[..., channel], np.float32)) for channel in range(3)], axis=1)
+    means = _means(labels, count, lab, geometry)
+    met = contacts(labels)
     return Patches(
         labels,
-        area,
-        mean_lab * np.array([0.6, 1.5, 1.5], np.float32) / 60.0,
-        means(known),
-        means(on_plane),
-        _in_front(labels, disparity, count),
+        np.bincount(labels.ravel(), minlength=count).astype(np.float32),
+        means[:, :3] * np.array([0.6, 1.5, 1.5], np.float32) / np.float32(60.0),
+        means[:, 3],
+        means[:, 4],
+        np.zeros(count, np.float32)
+        if geometry is None
+        else _in_front(labels, met, geometry.disparity, count),
         np.bincount(
             np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]), minlength=count
         ).astype(np.float32),
         label_boxes(labels, count),
-        touching(labels, [colour, step, crease, plane]),
+        measure_borders(labels, met, cues),
     )
 
 
-def _colour_edges(lab: NDArray[np.uint8]) -> Image:
-    """Strength of colour edges, 0..1; lightness counts less than hue, for shadows."""
-    gradient = np.asarray(cv2.morphologyEx(lab, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)), np.float32)
-    strength = 0.6 * gradient[..., 0] + 1.5 * np.maximum(gradient[..., 1], gradient[..., 2])
-    return np.minimum(np.float32(1.0), strength / np.float32(60.0))
+def _colour_edges(lab: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Strength of colour edges, 0..255; lightness counts less than hue, for shadows."""
+    lightness, a, b = cv2.split(cv2.morphologyEx(lab, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
+    return np.asarray(
+        cv2.addWeighted(lightness, 0.6 * 255 / 60, cv2.max(a, b), 1.5 * 255 / 60, 0.0), np.uint8
+    )
 
 
-def _in_front(labels: Labels, disparity: Image, count: int, reach: int = 3) -> Array:
-    """How far each patch is in front of its surroundings: see Patches.front."""
-    total = np.zeros(count)
-    for axis in (0, 1):
-        here, there = (labels[:-1], labels[1:]) if axis == 0 else (labels[:, :-1], labels[:, 1:])
-        rows, columns = np.nonzero(here != there)
-        line, limit = (rows, labels.shape[0] - 1) if axis == 0 else (columns, labels.shape[1] - 1)
-        near, far = np.maximum(line - reach + 1, 0), np.minimum(line + reach, limit)
-        if axis == 0:
-            difference = disparity[near, columns] - disparity[far, columns]
-        else:
-            difference = disparity[rows, near] - disparity[rows, far]
-        nearer = np.clip(difference / FRONT_LIMIT, -1.0, 1.0)
-        total += np.bincount(here[rows, columns], nearer, count) - np.bincount(
-            there[rows, columns], nearer, count
-        )
+def _depth_edges(geometry: Geometry | None, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """Depth steps, concave creases and the ends of planes, 0..255, at `size` (width, height)."""
+    if geometry is None:
+        return [np.zeros(size[::-1], np.uint8)] * 3
+    wide = np.ones((3, 3), np.uint8)
+    flat = cv2.medianBlur(geometry.on_plane, 5)
+    small = (
+        # registered depth is off by a few pixels from colour at object borders: let the two meet
+        cv2.dilate(geometry.step, wide),
+        geometry.crease,
+        cv2.morphologyEx(flat, cv2.MORPH_GRADIENT, wide) * geometry.valid,
+    )
+    return [np.asarray(cv2.resize(cv2.convertScaleAbs(cue, alpha=255.0), size), np.uint8) for cue in small]
+
+
+def _means(labels: Labels, count: int, lab: NDArray[np.uint8], geometry: Geometry | None) -> Array:
+    """Of every patch the mean L, a, b, the share of pixels with depth and of lying on a plane, (count, 5)."""
+    if geometry is None:
+        places, images = labels, [*cv2.split(lab)]
+    else:
+        # every second pixel, where depth was measured
+        places = labels[::2, ::2]
+        images = [*cv2.split(lab[::2, ::2]), geometry.valid, cv2.medianBlur(geometry.on_plane, 5)]
+    flat = places.ravel()
+    area = np.bincount(flat, minlength=count)
+    means = np.zeros((count, 5), np.float32)
+    for column, image in enumerate(images):
+        means[:, column] = np.bincount(flat, np.asarray(image).ravel(), count) / np.maximum(area, 1)
+    for missed in np.flatnonzero(area == 0):
+        row, column = np.argwhere(labels == missed)[0]
+        means[missed, :3] = lab[row, column]
+    return means
+
+
+def _in_front(labels: Labels, met: Contacts, disparity: Image, count: int, reach: int = 3) -> Array:
+    """How far each patch is in front of its surroundings: see Patches.front. `disparity` may be smaller."""
+    (height, width), (rows, columns) = labels.shape, disparity.shape
+    y, x = np.divmod(met.here, width)
+    over = np.arange(len(x)) < met.horizontal
+    dx, dy = np.where(over, reach, 0), np.where(over, 0, reach)
+
+    def at(v: NDArray[np.int64], u: NDArray[np.int64]) -> Array:
+        v, u = np.clip(v, 0, height - 1) * rows // height, np.clip(u, 0, width - 1) * columns // width
+        return disparity.ravel()[v * columns + u]
+
+    nearer = np.clip((at(y - dy + (dy > 0), x - dx + (dx > 0)) - at(y + dy, x + dx)) / FRONT_LIMIT, -1.0, 1.0)
+    flat = labels.ravel()
+    total = np.bincount(flat[met.here], nearer, count) - np.bincount(flat[met.there], nearer, count)
     return total.astype(np.float32)
 
 

@@ -11,7 +11,7 @@ from ism_ros.segmentors import create_segmentor
 from ism_ros.segmentors.depth import DepthSegmentor
 from ism_ros.segmentors.depth_geometry import fill_nearest, find_planes
 from ism_ros.segmentors.merge_tree import merge_by_boundary
-from ism_ros.segmentors.superpixels import touching, watershed
+from ism_ros.segmentors.superpixels import contacts, measure_borders, watershed
 
 HEIGHT, WIDTH = 240, 320
 CAMERA = Camera(np.array([[300.0, 0, 160], [0, 300.0, 120], [0, 0, 1]]), WIDTH, HEIGHT)
@@ -216,8 +216,8 @@ def test_the_plane_of_a_noisy_table_is_found_beside_a_wall() -> None:
 
 
 def test_patches_end_at_edges_and_cover_the_image() -> None:
-    edges = np.zeros((60, 80), np.float32)
-    edges[:, 39:41] = 1.0
+    edges = np.zeros((60, 80), np.uint8)
+    edges[:, 39:41] = 255
     labels = watershed(edges, 10)
     assert set(np.unique(labels)) == set(range(labels.max() + 1))
     assert not set(np.unique(labels[:, :38])) & set(np.unique(labels[:, 43:]))
@@ -225,12 +225,12 @@ def test_patches_end_at_edges_and_cover_the_image() -> None:
 
 def test_borders_between_patches_are_measured() -> None:
     labels = np.array([[0, 0, 1], [0, 0, 1], [2, 2, 2]], np.int32)
-    cue = np.zeros((3, 3), np.float32)
-    cue[2] = 0.5
-    borders = touching(labels, [cue])
+    cue = np.zeros((3, 3), np.uint8)
+    cue[2] = 51
+    borders = measure_borders(labels, contacts(labels), [cue])
     assert borders.pairs.tolist() == [[0, 1], [0, 2], [1, 2]]
     assert borders.length.tolist() == [2, 2, 1]
-    assert borders.cues[:, 0].tolist() == [0.0, 0.5, 0.5]
+    assert borders.cues[:, 0].tolist() == pytest.approx([0.0, 0.2, 0.2])
 
 
 def test_the_weakest_border_goes_first_and_joined_borders_are_averaged_by_length() -> None:
