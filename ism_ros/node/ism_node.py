@@ -18,9 +18,9 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
 from ism_ros.config import Settings, SettingsError, load_settings
-from ism_ros.frame import FrameError
+from ism_ros.frame import Frame, FrameError
 from ism_ros.ism import InstanceSegmentationModel, load_model
-from ism_ros.node.conversion import DepthNotes, frame_from_triple
+from ism_ros.node.conversion import DepthNotes, Triple, frame_from_triple
 from ism_ros.node.diagnostics import diagnostic_array, judge, memory_values, values_of
 from ism_ros.node.mailbox import Mailbox
 from ism_ros.node.messages import vision_info
@@ -192,9 +192,7 @@ class IsmNode(LifecycleNodeMixin, Node):
             return
         taken_s = time.perf_counter()
         try:
-            frame, notes = frame_from_triple(arrival.triple)
-            if not frame.has_depth and self.settings.segmentor == "depth":
-                raise FrameError("no_depth", "depth has no reading at all: check the depth camera and its range")
+            frame, notes = self.frame_of(arrival.triple)
         except FrameError as error:
             self._reject(error)
             return
@@ -220,6 +218,13 @@ class IsmNode(LifecycleNodeMixin, Node):
             },
             len(detections),
         )
+
+    def frame_of(self, triple: Triple) -> tuple[Frame, DepthNotes]:
+        """The frame of one triple. Raises FrameError where it, or this segmentor, cannot use it."""
+        frame, notes = frame_from_triple(triple)
+        if not frame.has_depth and self.settings.segmentor == "depth":
+            raise FrameError("no_depth", "depth has no reading at all: check the depth camera and its range")
+        return frame, notes
 
     def _since_stamp(self, stamp_ns: int) -> dict[str, float]:
         """Stamp to now, left out where the camera's clock is evidently another one."""

@@ -12,7 +12,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 
 from ism_ros.detections import Detections
 from ism_ros.frame import FrameError
-from ism_ros.node.conversion import Triple, frame_from_triple
+from ism_ros.node.conversion import Triple
 from ism_ros.node.messages import detection_array, mask_array, mask_image
 from ism_ros.srv import Segment
 
@@ -65,7 +65,7 @@ class SegmentService:
         triple = self._triple(request, deadline_s)
 
         def job() -> tuple[Detections, float]:
-            frame, _ = frame_from_triple(triple)
+            frame, _ = self._node.frame_of(triple)
             began = time.perf_counter()
             detections = model.segment(frame, list(request.object_ids) or None)
             return detections.to("cpu"), time.perf_counter() - began

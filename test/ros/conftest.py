@@ -40,7 +40,7 @@ from ism_ros.sim.shapes import export_cad, make_object
 os.environ.pop("ROS_DOMAIN_ID", None)
 keep_traffic_local()
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TOPICS: dict[str, tuple[type, Any]] = {
     "detections": (Detection2DArray, 10),

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from ism_ros.srv import AddObject, ListObjects, RemoveObject, Segment
 from rcl_interfaces.srv import DescribeParameters, GetParameters
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from ism_ros.config import Settings, is_live
@@ -297,9 +297,10 @@ def test_segment_without_a_frame_takes_the_newest_of_the_stream(shared_cell):
         (lambda request: setattr(request.rgb, "encoding", "nonsense"), "nonsense"),
         (lambda request: setattr(request, "object_ids", ["unicorn"]), "unicorn"),
         (lambda request: setattr(request.camera_info, "width", 5), "camera_info"),
+        (lambda request: setattr(request, "depth", Image()), "depth has no reading"),
         (lambda request: setattr(request, "timeout", 1e-3), "longer timeout"),
     ],
-    ids=["encoding", "object id", "camera_info", "timeout"],
+    ids=["encoding", "object id", "camera_info", "no depth", "timeout"],
 )
 def test_segment_says_why_it_cannot(shared_cell, stored, spoil, said):
     request = request_of(stored)
