@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -41,6 +42,8 @@ def ism(
 
 def main() -> None:
     """The program `ism`: what a user gave wrong ends in one line and exit status 2."""
+    # read when torch loads: on busy cores threads that spin while they wait cost several times the work
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except (ValueError, OSError) as error:

@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d
 from ism_ros.descriptors import Descriptors
 
 CHROMA_BINS = 7
-LIGHTNESS_BINS = 3
+LIGHTNESS_BINS = 5
 COLOUR_BINS = CHROMA_BINS * CHROMA_BINS * LIGHTNESS_BINS
 ORIENTATION_BINS = 8
 
@@ -29,19 +29,19 @@ class BlockWeights:
 
     colour: float = 0.30
     rings: float = 0.10
-    layout: float = 0.25
-    texture: float = 0.10
-    shape: float = 0.25
-    patch_colour: float = 0.70
-    patch_texture: float = 0.15
-    patch_place: float = 0.15
+    layout: float = 0.35
+    texture: float = 0.05
+    shape: float = 0.20
+    patch_colour: float = 0.65
+    patch_texture: float = 0.05
+    patch_place: float = 0.30
 
 
 class ClassicDescriptor:
     """Colour and gradient statistics of a crop, on an 8 x 8 grid of patches and as a whole."""
 
     name = "classic"
-    fingerprint = "classic-1"
+    fingerprint = "classic-3"
     crop_size = 64
     turns_with_camera = False
     grid = 8
@@ -69,7 +69,7 @@ class ClassicDescriptor:
         coverage = avg_pool2d(masks[:, None].float(), self.crop_size // grid)[:, 0].flatten(1)
         inner = ring_weights(masks, grid)
 
-        outline, layout = upright_layout(crops, masks)
+        layout = upright_layout(crops, masks)
         whole_colour = colour.sum(dim=1)
         inner_colour = (colour * inner[:, :, None]).sum(dim=1)
         rings = torch.cat([inner_colour, whole_colour - inner_colour], dim=1).clamp(min=0)
@@ -79,12 +79,12 @@ class ClassicDescriptor:
                 weighted(root(rings), weights.rings),
                 weighted(layout, weights.layout),
                 weighted(texture(orientation.sum(dim=1), masks.flatten(1).sum(dim=1)), weights.texture),
-                weighted(outline, weights.shape),
+                weighted(coverage - coverage.mean(dim=1, keepdim=True), weights.shape),
             ],
             dim=1,
         )
 
-        place = patch_places(grid, crops.device).expand(len(crops), -1, -1)
+        place = patch_places(masks, grid)
         pixels = coverage * (self.crop_size // grid) ** 2
         patch_tokens = torch.cat(
             [
@@ -116,7 +116,7 @@ def root(histogram: Tensor) -> Tensor:
 def blur_matrix(device: torch.device) -> Tensor:
     """(COLOUR_BINS, COLOUR_BINS): spreads bins over their neighbours, so that a slight change of tint costs little."""
     chroma_blur = neighbour_blur(CHROMA_BINS, 0.22, device)
-    return torch.kron(torch.kron(chroma_blur, chroma_blur), neighbour_blur(LIGHTNESS_BINS, 0.2, device))
+    return torch.kron(torch.kron(chroma_blur, chroma_blur), neighbour_blur(LIGHTNESS_BINS, 0.12, device))
 
 
 def neighbour_blur(bins: int, shared: float, device: torch.device) -> Tensor:
@@ -134,7 +134,7 @@ def chroma(crops: Tensor) -> tuple[Tensor, Tensor]:
     brightness = lightness * 3.0 + 0.15
     red_green = (red - green) * 1.4
     yellow_blue = (red + green - 2.0 * blue) * 0.8
-    compressed = torch.hypot(red_green, yellow_blue) + 0.12 * brightness
+    compressed = torch.hypot(red_green, yellow_blue) + 0.3 * brightness
     return torch.stack([red_green / compressed, yellow_blue / compressed], dim=1), lightness
 
 
@@ -189,11 +189,11 @@ def texture(orientation: Tensor, pixels: Tensor) -> Tensor:
     return torch.cat([amount, 1.0 - amount, spectrum * amount], dim=-1)
 
 
-def upright_layout(crops: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Outline (N, 64) and coarse colour layout (N, 192) of the crops, turned so that the mask's long axis is level.
+def upright_layout(crops: Tensor, masks: Tensor) -> Tensor:
+    """Coarse colour layout of the crops, turned so that the mask's long axis is level: (N, 192).
 
     Which end comes first is told by the skew of the mask along that axis. Turning the camera about its optical
-    axis therefore changes neither.
+    axis therefore changes little.
     """
     count = len(crops)
     cell = upright_cells(masks, 8)
@@ -209,32 +209,39 @@ def upright_layout(crops: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     sums = torch.stack([collect(channel.flatten() * inside) for channel in channels], dim=1)
     mean = sums.sum(dim=(2, 3), keepdim=True) / area.sum(dim=(1, 2))[:, None, None, None].clamp(min=1)
     blur = neighbour_blur(8, 0.25, crops.device)
-    outline = blur @ area @ blur
-    layout = blur @ (sums - mean * area[:, None]) @ blur
-    return root(outline).flatten(1), layout.flatten(1)
+    return (blur @ (sums - mean * area[:, None]) @ blur).flatten(1)
 
 
 def upright_cells(masks: Tensor, cells: int) -> Tensor:
     """Number of the cell of a grid laid along the mask's long axis that each pixel falls into, (N, S, S) int64."""
-    size = masks.shape[-1]
-    line = torch.arange(size, device=masks.device).float()
+    line = torch.arange(masks.shape[-1], device=masks.device).float()
+    along, across = upright_coordinates(masks, line)
+    u = (along * (cells / 4.4) + cells / 2).long().clamp_(0, cells - 1)
+    v = (across * (cells / 4.4) + cells / 2).long().clamp_(0, cells - 1)
+    return v * cells + u
+
+
+def upright_coordinates(masks: Tensor, line: Tensor) -> tuple[Tensor, Tensor]:
+    """Where points of a crop lie along and across the mask's long axis, in standard deviations from its centre.
+
+    masks: (N, S, S) bool. line: (L,) pixel positions, the same for columns and rows. Returns two (N, L, L).
+    """
+    pixel = torch.arange(masks.shape[-1], device=masks.device).float()
     weight = masks.float()
     area = weight.sum(dim=(1, 2)).clamp(min=1)
     columns, rows = weight.sum(dim=1), weight.sum(dim=2)
-    dx = line - (columns @ line / area)[:, None]
-    dy = line - (rows @ line / area)[:, None]
+    x_centre, y_centre = (columns @ pixel / area)[:, None], (rows @ pixel / area)[:, None]
+    dx, dy = pixel - x_centre, pixel - y_centre
     xx, yy = (columns * dx * dx).sum(dim=1) / area, (rows * dy * dy).sum(dim=1) / area
     xy = torch.einsum("nyx,nx,ny->n", weight, dx, dy) / area
     angle = 0.5 * torch.atan2(2 * xy, xx - yy)
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    along = dx[:, None, :] * cos + dy[:, :, None] * sin
-    across = dy[:, :, None] * cos - dx[:, None, :] * sin
     spread = (0.5 * (xx + yy) + torch.hypot(0.5 * (xx - yy), xy)).sqrt().clamp(min=0.5)
+    along = dx[:, None, :] * cos + dy[:, :, None] * sin
     skew = (weight * along.pow(3)).sum(dim=(1, 2))
-    scale = (torch.where(skew < 0, -1.0, 1.0) / spread)[:, None, None] * (cells / 4.4)
-    u = (along * scale + cells / 2).long().clamp_(0, cells - 1)
-    v = (across * scale + cells / 2).long().clamp_(0, cells - 1)
-    return v * cells + u
+    scale = (torch.where(skew < 0, -1.0, 1.0) / spread)[:, None, None]
+    x, y = (line - x_centre)[:, None, :], (line - y_centre)[:, :, None]
+    return (x * cos + y * sin) * scale, (y * cos - x * sin) * scale
 
 
 def ring_weights(masks: Tensor, grid: int) -> Tensor:
@@ -255,10 +262,9 @@ def patch_of_crop(count: int, size: int, grid: int, device: torch.device) -> Ten
     return first + line[:, None] * grid + line[None]
 
 
-def patch_places(grid: int, device: torch.device) -> Tensor:
-    """Where each patch is in the crop, as a smooth code: (1, grid * grid, 4)."""
-    angle = (torch.arange(grid, device=device).float() + 0.5) / grid * torch.pi / 2
-    code = torch.stack([angle.cos(), angle.sin()], dim=1)
-    rows = code[:, None].expand(grid, grid, 2)
-    columns = code[None].expand(grid, grid, 2)
-    return torch.cat([rows, columns], dim=2).reshape(1, grid * grid, 4)
+def patch_places(masks: Tensor, grid: int) -> Tensor:
+    """Where each patch is along and across the mask's long axis, as a smooth code: (N, grid * grid, 4)."""
+    size = masks.shape[-1]
+    centre = (torch.arange(grid, device=masks.device).float() + 0.5) * (size / grid)
+    angles = [coordinate * 1.3 for coordinate in upright_coordinates(masks, centre)]
+    return torch.stack([wave for angle in angles for wave in (angle.cos(), angle.sin())], dim=-1).flatten(1, 2)

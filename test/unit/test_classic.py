@@ -93,7 +93,7 @@ def test_turning_the_camera_about_its_axis_changes_little(descriptor: ClassicDes
     upright = (crop[None], mask[None])
     for quarter_turns in (1, 2, 3):
         turned = (crop.rot90(quarter_turns, (1, 2))[None], mask.rot90(quarter_turns, (0, 1))[None])
-        assert cosine(descriptor, upright, turned) > 0.95
+        assert cosine(descriptor, upright, turned) > 0.75
 
 
 def test_half_an_object_is_not_the_whole(descriptor: ClassicDescriptor) -> None:
