@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,13 +74,17 @@ class Detections:
 
     def __getitem__(self, index: Tensor) -> Detections:
         """The rows at `index` (bool mask or integer tensor)."""
-        picked = {f.name: value[index] for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
-        return replace(self, **picked)
+        return self._each(lambda tensor: tensor[index])
 
     def to(self, device: torch.device | str) -> Detections:
         """The same detections with every tensor on `device`."""
-        moved = {f.name: value.to(device) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
-        return replace(self, **moved)
+        return self._each(lambda tensor: tensor.to(device))
+
+    def _each(self, act: Callable[[Tensor], Tensor]) -> Detections:
+        changed: dict[str, Any] = {
+            f.name: act(value) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **changed)
 
     def class_id(self, row: int) -> str:
         return self.object_ids[int(self.object_index[row])]

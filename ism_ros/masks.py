@@ -139,7 +139,7 @@ def mask_nms(masks: Tensor, iou_threshold: float) -> Tensor:
 
 
 def _greedy(suppresses: Tensor) -> Tensor:
-    """Rows left when each row left, from the first on, drops the later ones it suppresses: (N, N) bool -> (K,) int64."""
+    """Rows left when each of them, from the first on, drops the later ones it suppresses: (N, N) bool -> (K,) int64."""
     matrix = suppresses.cpu().numpy()
     alive = np.ones(len(matrix), dtype=bool)
     for row in range(len(matrix)):
