@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
@@ -69,9 +70,10 @@ def segment(
         detections = model.segment(frame)
     write_results(output, detections, draw_overlay(frame.rgb, detections))
 
-    table = Table(title=f"{len(detections)} detection{'' if len(detections) == 1 else 's'}")
-    for column in ("object", "score", "semantic", "appearance", "geometric", "visible", "box x, y, w, h"):
-        table.add_column(column, justify="left" if column == "object" else "right")
+    count = len(detections)
+    table = Table(title=f"{count} detection{'' if count == 1 else 's'}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("object", "score", "semantic", "appearance", "geometric", "visible", "x, y, w, h (px)"):
+        table.add_column(column, justify="left" if column == "object" else "right", no_wrap=True)
     for row in range(len(detections)):
         parts = ("score", "semantic_score", "appearance_score", "geometric_score", "visible_ratio")
         x_first, y_first, x_last, y_last = detections.boxes_xyxy[row].tolist()

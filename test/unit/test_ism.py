@@ -1,0 +1,138 @@
+"""The whole recipe on a simulated table: from CAD files and a frame to the right instances."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ism_ros.config import Settings
+from ism_ros.frame import Camera, Frame
+from ism_ros.ism import InstanceSegmentationModel, load_model
+from ism_ros.sim.scenes import known_objects, make_scene, make_thing, observe
+from ism_ros.sim.shapes import export_cad
+
+SCENE = 3
+
+
+@pytest.fixture(scope="module")
+def meshes() -> list:
+    return known_objects(0, count=3)
+
+
+@pytest.fixture(scope="module")
+def model(meshes: list, tmp_path_factory: pytest.TempPathFactory) -> InstanceSegmentationModel:
+    folder = tmp_path_factory.mktemp("objects")
+    entries = [
+        {"id": mesh.metadata["name"], "cad": export_cad(mesh, folder).name, "units": "m"} for mesh in meshes
+    ]  # fmt: skip
+    (folder / "objects.yaml").write_text(yaml.safe_dump({"objects": entries}))
+    told: list[str] = []
+    model = load_model(
+        Settings(objects_file=str(folder / "objects.yaml"), cache_dir=str(folder / "cache"), device="cpu"), told.append
+    )
+    assert any(entry["id"] in line for entry in entries for line in told)
+    return model
+
+
+@pytest.fixture(scope="module")
+def observed(meshes: list) -> tuple:
+    scene = make_scene(SCENE, [make_thing(mesh) for mesh in meshes], objects=(4, 4), known_in_scene=(3, 3))
+    return observe(scene)
+
+
+def test_known_objects_are_found_where_they_are(model: InstanceSegmentationModel, observed: tuple) -> None:
+    frame, truth = observed
+    detections = model.segment(frame)
+    right = 0
+    for row in np.flatnonzero(truth.known):
+        mask = torch.from_numpy(truth.masks[row])
+        right += any(
+            detections.class_id(i) == truth.names[row]
+            and (detections.masks[i] & mask).sum() / (detections.masks[i] | mask).sum() > 0.5
+            for i in range(len(detections))
+        )
+    assert right >= 2
+
+
+def test_detections_are_aligned_sorted_and_above_the_threshold(
+    model: InstanceSegmentationModel, observed: tuple
+) -> None:
+    frame, _ = observed
+    detections = model.segment(frame)
+    assert len(detections) > 0
+    assert detections.score.tolist() == sorted(detections.score.tolist(), reverse=True)
+    assert (detections.score >= model.settings.score_threshold).all()
+    assert detections.masks.shape[1:] == frame.rgb.shape[:2]
+    assert set(detections.stage_s) == {"proposals", "descriptors", "scores", "selection"}
+    assert torch.isfinite(detections.translation_m).all()
+    identity = detections.rotation @ detections.rotation.transpose(1, 2)
+    torch.testing.assert_close(identity, torch.eye(3).expand_as(identity), atol=1e-4, rtol=0)
+
+
+def test_only_the_objects_asked_for_are_found(model: InstanceSegmentationModel, observed: tuple) -> None:
+    frame, _ = observed
+    wanted = model.library.ids[0]
+    detections = model.segment(frame, [wanted])
+    assert {detections.class_id(row) for row in range(len(detections))} <= {wanted}
+    with pytest.raises(KeyError, match="not known"):
+        model.segment(frame, ["nothing"])
+
+
+def test_without_depth_the_score_is_the_mean_of_semantic_and_appearance(
+    model: InstanceSegmentationModel, observed: tuple
+) -> None:
+    frame, _ = observed
+    detections = model.segment(Frame(frame.rgb, None, frame.camera))
+    assert (detections.visible_ratio == 0).all()
+    torch.testing.assert_close(detections.score, (detections.semantic_score + detections.appearance_score) / 2)
+
+
+def test_an_empty_scene_is_an_empty_result(model: InstanceSegmentationModel) -> None:
+    camera = Camera(np.array([[600.0, 0, 160], [0, 600.0, 120], [0, 0, 1]]), 320, 240)
+    frame = Frame(np.full((240, 320, 3), 128, np.uint8), np.full((240, 320), 1.0, np.float32), camera)
+    assert len(model.segment(frame)) == 0
+
+
+def test_no_known_object_is_an_empty_result(model: InstanceSegmentationModel, observed: tuple) -> None:
+    from ism_ros.objects.library import ObjectLibrary
+
+    frame, _ = observed
+    nothing = InstanceSegmentationModel(model.segmentor, model.descriptor, ObjectLibrary(), model.settings)
+    assert len(nothing.segment(frame)) == 0
+
+
+def test_thresholds_may_change_while_it_runs(model: InstanceSegmentationModel, observed: tuple) -> None:
+    frame, _ = observed
+    strict = InstanceSegmentationModel(model.segmentor, model.descriptor, model.library, model.settings)
+    strict.settings = strict.settings.model_copy(update={"score_threshold": 1.0})
+    assert len(strict.segment(frame)) == 0
+
+
+def test_one_region_is_one_object(model: InstanceSegmentationModel, observed: tuple) -> None:
+    frame, _ = observed
+    loose = InstanceSegmentationModel(model.segmentor, model.descriptor, model.library, model.settings)
+    loose.settings = loose.settings.model_copy(update={"overlap_threshold": 0.5, "score_threshold": 0.0})
+    detections = loose.segment(frame)
+    flat = detections.masks.flatten(1).float()
+    overlap = flat @ flat.T
+    area = flat.sum(dim=1)
+    iou = overlap / (area[:, None] + area[None] - overlap)
+    assert (iou - torch.eye(len(iou))).max() < 0.6
+
+
+def test_a_frame_keeps_its_meaning_in_another_resolution(model: InstanceSegmentationModel, observed: tuple) -> None:
+    frame, _ = observed
+    assert frame.depth_m is not None
+    half_camera = Camera(np.diag([0.5, 0.5, 1.0]) @ frame.camera.intrinsics, frame.width // 2, frame.height // 2)
+    half = replace(frame, rgb=frame.rgb[::2, ::2], depth_m=frame.depth_m[::2, ::2], camera=half_camera)
+    assert len(model.segment(half)) > 0
+
+
+def test_unknown_models_are_told_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="depth"):
+        load_model(Settings(segmentor="sonar", cache_dir=str(tmp_path)))
