@@ -30,7 +30,7 @@ class Boundaries:
             return Boundaries(ends, length, cues)
         long = np.add.reduceat(length[order], starts)
         sums = np.add.reduceat((cues * length[:, None])[order], starts, axis=0)
-        return Boundaries(ends[order][starts], long, sums / long[:, None])
+        return Boundaries(ends[order][starts], long, np.asarray(sums / long[:, None], np.float32))
 
 
 def watershed(edges: NDArray[np.uint8], spacing: int) -> NDArray[np.int32]:
