@@ -32,7 +32,7 @@ from ism_ros.detections import Proposals
 from ism_ros.frame import Camera, Frame
 from ism_ros.segmentors import create_segmentor, depth
 
-STAGES = ("measure_geometry", "cut_patches", "join_alike", "grow_regions", "distinct", "paint")
+STAGES = ("measure_geometry", "cut_patches", "join_alike", "find_regions", "paint")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from ism_ros.detections import Proposals
 from ism_ros.frame import Frame
 from ism_ros.segmentors.depth_geometry import Geometry, measure_geometry
 from ism_ros.segmentors.patches import Patches, cut_patches, label_boxes
-from ism_ros.segmentors.regions import distinct, grow_regions, join_alike
+from ism_ros.segmentors.regions import Regions, find_regions, join_alike
 
 Image = NDArray[np.float32]
 
@@ -36,7 +36,7 @@ class DepthSegmentor:
     def __init__(
         self,
         device: str = "cpu",
-        max_proposals: int = 200,
+        max_proposals: int = 100,
         working_area: int = 640 * 480,
         spacing: int = 12,
         disparity_noise: float = 0.0025,
@@ -53,9 +53,7 @@ class DepthSegmentor:
         if min(rgb.shape[:2]) < 16:
             return Proposals.empty(frame.height, frame.width, self.device)
         patches = join_alike(cut_patches(rgb, self._geometry(depth_m), self.spacing))
-        regions = grow_regions(patches)
-        kept = distinct(patches, regions, self.max_proposals)
-        return paint(patches, regions.members[kept], regions.score[kept], frame, self.device)
+        return paint(patches, find_regions(patches, self.max_proposals), frame, self.device)
 
     def _geometry(self, depth_m: Image | None) -> Geometry | None:
         """Depth cues at half the working size, where the sensor's noise is; None without enough readings."""
@@ -77,12 +75,10 @@ def _working_images(frame: Frame, working_area: int) -> tuple[NDArray[np.uint8],
     return np.asarray(rgb, dtype=np.uint8), depth_m
 
 
-def paint(
-    patches: Patches, members: NDArray[np.bool_], confidence: Image, frame: Frame, device: torch.device
-) -> Proposals:
-    """Regions (K, L) as masks of the frame's size, with tight boxes."""
+def paint(patches: Patches, regions: Regions, frame: Frame, device: torch.device) -> Proposals:
+    """Regions as masks of the frame's size, with tight boxes."""
     height, width = frame.height, frame.width
-    if len(members) == 0:
+    if len(regions.members) == 0:
         return Proposals.empty(height, width, device)
     labels, patch_boxes = patches.labels, patches.boxes
     if labels.shape != (height, width):
@@ -90,9 +86,9 @@ def paint(
         patch_boxes = label_boxes(labels, len(patches))
     corners = patch_boxes.astype(np.int64)
     index = labels.astype(np.intp)
-    masks = np.zeros((len(members), height, width), dtype=bool)
-    boxes = np.zeros((len(members), 4), dtype=np.int64)
-    for row, member in enumerate(members):
+    masks = np.zeros((len(regions.members), height, width), dtype=bool)
+    boxes = np.zeros((len(regions.members), 4), dtype=np.int64)
+    for row, member in enumerate(regions.members):
         inside = corners[member]
         x0, y0 = inside[:, :2].min(axis=0)
         x1, y1 = inside[:, 2:].max(axis=0)
@@ -100,6 +96,6 @@ def paint(
         masks[row, y0 : y1 + 1, x0 : x1 + 1] = member.take(index[y0 : y1 + 1, x0 : x1 + 1], mode="clip")
     return Proposals(
         torch.from_numpy(masks).to(device),
-        torch.from_numpy(confidence).to(device),
+        torch.from_numpy(regions.score).to(device),
         torch.from_numpy(boxes).to(device),
     )

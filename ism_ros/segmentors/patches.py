@@ -108,7 +108,11 @@ def _means(labels: Labels, count: int, lab: NDArray[np.uint8], geometry: Geometr
     else:
         # every second pixel, where depth was measured
         places = labels[::2, ::2]
-        images = [*cv2.split(lab[::2, ::2]), geometry.valid.astype(np.uint8), cv2.medianBlur(geometry.on_plane, 5)]
+        images = [
+            *cv2.split(lab[::2, ::2]),
+            geometry.valid.astype(np.uint8),
+            cv2.medianBlur(geometry.on_plane, 5),
+        ]
     flat = places.ravel()
     area = np.bincount(flat, minlength=count)
     means = np.zeros((count, 5), np.float32)

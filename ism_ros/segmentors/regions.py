@@ -1,4 +1,4 @@
-"""Candidate regions: nodes of merge trees, and how much each looks like a whole object."""
+"""Candidate regions: nodes of merge trees in several opinions of what a border is, and unions of neighbours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.segmentors.merge_tree import MergeTree, merge_by_boundary
-from ism_ros.segmentors.patches import PLANE, Patches, joined
+from ism_ros.segmentors.objectness import (
+    Measures,
+    border_cues,
+    border_sums,
+    describe,
+    join,
+    measure_nodes,
+    rank,
+)
+from ism_ros.segmentors.patches import Patches, joined
 
 Array = NDArray[np.float32]
 
@@ -46,15 +55,8 @@ class Regions:
     members: NDArray[np.bool_]
     score: Array
 
-
-def border_cues(patches: Patches) -> Array:
-    """The cues along each border (E, 4), leaving a plane also taken from how different the two patches are."""
-    cues = patches.boundaries.cues.copy()
-    first, second = patches.boundaries.pairs.T
-    known = np.minimum(patches.known[first], patches.known[second])
-    leaving = np.abs(patches.on_plane[first] - patches.on_plane[second]) * known
-    cues[:, PLANE] = np.maximum(cues[:, PLANE], leaving)
-    return cues
+    def __getitem__(self, rows: NDArray[np.int64]) -> Regions:
+        return Regions(self.members[rows], self.score[rows])
 
 
 def merge(
@@ -81,148 +83,99 @@ def join_alike(patches: Patches, stop_at: float = 0.4) -> Patches:
     return joined(patches, merge(patches, [_CAUTIOUS], nothing, small_area=1.0, stop_at=stop_at).roots())
 
 
-def grow_regions(patches: Patches, at_most: int = 500) -> Regions:
-    """The candidates that look most like objects from the merge trees of all opinions, best first."""
+def find_regions(patches: Patches, at_most: int) -> Regions:
+    """The `at_most` regions that look most like whole objects, best first, without near duplicates."""
+    sums = border_sums(patches)
+    grown, measures = grow_regions(patches, sums)
+    first = distinct(patches, grown, at_most)[0]
+    unions = join_neighbours(patches, grown[first], measures[first], sums)
+    both = concatenated(grown[first], unions)
+    kept, score = distinct(patches, both, at_most)
+    return Regions(both.members[kept], score)
+
+
+def grow_regions(patches: Patches, sums: Array, at_most: int = 500) -> tuple[Regions, Measures]:
+    """The nodes of the merge trees of all opinions that look most like objects, best first. sums: border_sums."""
     total = float(patches.area.sum())
-    smallest, largest = max(80.0, 3e-4 * total), 0.4 * total
-    length = patches.boundaries.length
-    tracked = np.concatenate([length[:, None], border_cues(patches) * length[:, None]], axis=1)
-    tree = merge(patches, OPINIONS, tracked, 0.002 * total)
-    score = rank(describe(tree, patches, tracked))
-    area = tree.sums(np.tile(patches.area, len(OPINIONS)))
+    tree = merge(patches, OPINIONS, sums, 0.002 * total)
+    measures = measure_nodes(tree, patches, sums)
+    area = measures.area
+    score = rank(describe(measures, total))
     parent = tree.parents()
     has_parent = np.nonzero(parent >= 0)[0]
     # of a node and a parent that is hardly larger the better one stays
     alike = has_parent[area[has_parent] > 0.9 * area[parent[has_parent]]]
     child_wins = score[alike] >= score[parent[alike]]
     score[np.where(child_wins, parent[alike], alike)] = -1.0
-    score[(area < smallest) | (area > largest)] = -1.0
+    score[~_fair_size(area, total)] = -1.0
     chosen = np.argsort(-score, kind="stable")[:at_most]
     chosen = chosen[score[chosen] > 0]
     order, start, count = tree.leaf_runs()
     members = np.zeros((len(chosen), len(patches)), dtype=bool)
     for row, node in enumerate(chosen):
         members[row, order[start[node] : start[node] + count[node]] % len(patches)] = True
-    return Regions(members, score[chosen].astype(np.float32))
+    return Regions(members, score[chosen]), measures[chosen]
 
 
-FEATURES = (
-    "size",
-    "compact",
-    "fill",
-    "frame",
-    "out_colour",
-    "out_step",
-    "out_crease",
-    "out_plane",
-    "in_colour",
-    "in_step",
-    "in_crease",
-    "in_plane",
-    "front",
-    "known",
-    "on_plane",
-    "height",
-    "persistence",
-)
-
-
-def describe(tree: MergeTree, patches: Patches, tracked: Array) -> Array:
-    """What is known of every node, (L + M, F), in the order of FEATURES; all about 0..1."""
+def join_neighbours(
+    patches: Patches, regions: Regions, measures: Measures, sums: Array, at_most: int = 100, best: int = 100
+) -> Regions:
+    """The unions of two touching regions among the `best` that look most like objects: parts that no tree joined."""
+    members = regions.members[:best]
     first, second = patches.boundaries.pairs.T
-    border = np.stack(
-        [np.bincount(first, t, len(patches)) + np.bincount(second, t, len(patches)) for t in tracked.T],
-        axis=1,
+    left, right = members[:, first].astype(np.float32), members[:, second].astype(np.float32)
+    apart = ~((members.astype(np.float32) @ members.T) > 0)
+    along = (left * patches.boundaries.length) @ right.T
+    a, b = np.nonzero(np.triu(apart & (along + along.T > 0), 1))
+    shared = np.zeros((len(a), sums.shape[1]), np.float32)
+    for column, values in enumerate(sums.T):
+        between = (left * values) @ right.T
+        shared[:, column] = (between + between.T)[a, b]
+    joint = join(measures, a, b, shared)
+    total = float(patches.area.sum())
+    score = rank(describe(joint, total))
+    better = score > np.maximum(regions.score[a], regions.score[b])
+    score = np.where(better & _fair_size(joint.area, total), score, np.float32(0.0))
+    chosen = np.argsort(-score, kind="stable")[:at_most]
+    chosen = chosen[score[chosen] > 0]
+    return Regions(members[a[chosen]] | members[b[chosen]], score[chosen])
+
+
+def _fair_size(area: Array, image_area: float) -> NDArray[np.bool_]:
+    """Neither too small to be recognised nor the better part of the image."""
+    return (area >= max(80.0, 3e-4 * image_area)) & (area <= 0.4 * image_area)
+
+
+def concatenated(first: Regions, second: Regions) -> Regions:
+    """The rows of both."""
+    return Regions(
+        np.concatenate([first.members, second.members]), np.concatenate([first.score, second.score])
     )
-    leaf = np.column_stack(
-        [
-            patches.area,
-            patches.frame_length,
-            patches.front,
-            patches.known * patches.area,
-            patches.on_plane * patches.area,
-            border,
-            np.zeros_like(border),
-        ]
-    ).astype(np.float32)
-    opinions = tree.leaves // len(patches)
-    added = np.zeros((len(tree.children), leaf.shape[1]), np.float32)
-    added[:, -2 * border.shape[1] :] = np.concatenate([-2.0 * tree.shared, tree.shared], axis=1)
-    sums = tree.sums(np.tile(leaf, (opinions, 1)), added)
-    area, frame_length, front, known, on_plane = sums[:, :5].T
-    around, within = np.split(np.maximum(sums[:, 5:], 0.0), 2, axis=1)
-    perimeter = np.maximum(around[:, 0], 1.0)
-    inner = np.maximum(within[:, 0], 1.0)
-    box = tree.extremes(np.tile(patches.boxes, (opinions, 1)))
-    box_area = (box[:, 2] - box[:, 0] + 1) * (box[:, 3] - box[:, 1] + 1)
-    height = np.concatenate([np.zeros(tree.leaves, np.float32), tree.height])
-    parent = tree.parents()
-    above = np.where(parent >= 0, height[parent], 1.0)
-    share = area / patches.area.sum()
-    return np.stack(
-        [
-            -np.log10(np.maximum(share, 1e-5)) / 5.0,
-            np.minimum(1.0, 8.0 * np.pi * area / (perimeter + frame_length) ** 2),
-            area / box_area,
-            frame_length / (perimeter + frame_length),
-            *(around[:, 1:] / perimeter[:, None]).T,
-            *(within[:, 1:] / inner[:, None]).T,
-            front / perimeter,
-            known / area,
-            on_plane / area,
-            np.minimum(height, 2.0),
-            np.clip(above - height, -1.0, 1.0),
-        ],
-        axis=1,
-    ).astype(np.float32)
 
 
-# A logistic regression of "is a whole object" on FEATURES, over tree nodes of rendered and real cluttered scenes:
-# objects are neither tiny nor huge, off the image border, off large planes, in front of what surrounds them, and end
-# where depth steps or the plane begins.
-_LINEAR = {
-    "size": 4.82,
-    "compact": -0.17,
-    "fill": 4.31,
-    "frame": -1.04,
-    "out_colour": 1.08,
-    "out_step": 2.67,
-    "out_crease": 0.20,
-    "out_plane": 2.16,
-    "in_colour": 1.30,
-    "in_step": -1.71,
-    "in_crease": 4.82,
-    "in_plane": 3.97,
-    "front": 2.26,
-    "known": 1.36,
-    "on_plane": -3.70,
-    "height": 0.14,
-    "persistence": 1.15,
-}
-_SQUARED = {"size": -23.71, "frame": -10.59, "in_crease": -7.49, "in_plane": -2.95}
-_OFFSET = -5.72
+def distinct(
+    patches: Patches, regions: Regions, at_most: int, overlap: float = 0.85, reluctance: float = 0.8
+) -> tuple[NDArray[np.int64], Array]:
+    """The best regions, best first, none overlapping a better one by an IoU above `overlap`: indices and scores.
 
-
-def rank(features: Array) -> Array:
-    """How much a node looks like a whole object, (N,) in 0..1."""
-    linear = np.array([_LINEAR[name] for name in FEATURES], np.float32)
-    squared = np.array([_SQUARED.get(name, 0.0) for name in FEATURES], np.float32)
-    logit = features @ linear + features**2 @ squared + np.float32(_OFFSET)
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logit, -30.0, 30.0))), np.float32)
-
-
-def distinct(patches: Patches, regions: Regions, at_most: int, overlap: float = 0.85) -> NDArray[np.int64]:
-    """The best regions, best first, none of which overlaps a better one by an IoU above `overlap`."""
+    Scores are lowered by up to `reluctance` the more a region overlaps one chosen before, so that a region of
+    middling looks in a place of its own comes before the fifth variation of a good one.
+    """
     held = regions.members.astype(np.float32)
     area = held @ patches.area
     shared = (held * patches.area) @ held.T
     iou = shared / (area[:, None] + area[None] - shared)
-    alive = np.ones(len(area), dtype=bool)
+    score = regions.score.copy()
+    factor = np.where(iou < overlap, 1.0 - reluctance * iou, 0.0).astype(np.float32)
     kept: list[int] = []
-    for row in np.argsort(-regions.score, kind="stable"):
-        if alive[row]:
-            kept.append(int(row))
-            if len(kept) == at_most:
-                break
-            alive &= iou[row] < overlap
-    return np.array(kept, dtype=np.int64)
+    scores: list[float] = []
+    lowered = np.ones_like(score)
+    while len(kept) < min(at_most, len(score)):
+        row = int(np.argmax(score * lowered))
+        best = float(score[row] * lowered[row])
+        if best <= 0.0:
+            break
+        kept.append(row)
+        scores.append(best)
+        np.minimum(lowered, factor[row], out=lowered)
+    return np.array(kept, np.int64), np.array(scores, np.float32)
