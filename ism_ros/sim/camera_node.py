@@ -165,7 +165,7 @@ class FakeCamera(Node):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs until Ctrl-C; 1 where the frames cannot be had, with one line that says why."""
-    rclpy.init(args=arguments)
+    rclpy.init(args=None if arguments is None else list(arguments))
     camera: FakeCamera | None = None
     failure: list[str] = []
     try:
