@@ -25,7 +25,7 @@ _DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 class Geometry:
     """Cues at the depth working size (h, w).
 
-    disparity: float32 in noise units, holes filled with the nearest reading. valid: where there was a reading.
+    disparity: float32 in noise units, holes filled from behind. valid: where there was a reading.
     step, crease: float32 in 0..1, strength of depth discontinuities and of concave creases; 0 in holes.
     planes: (P, 3) float32, disparity = (u, v, 1) . plane in noise units, largest first. plane_index: (h, w) int8, the
     plane a pixel lies on, -1 for none. on_plane: float32 in 0..1, how well it lies on the nearest plane.
@@ -45,7 +45,7 @@ def measure_geometry(depth_m: Image, disparity_noise: float, max_planes: int) ->
     valid = depth_m > 0
     disparity = np.zeros_like(depth_m)
     np.divide(1.0 / disparity_noise, depth_m, out=disparity, where=valid)
-    disparity = fill_nearest(disparity, valid)
+    disparity = fill_from_behind(disparity, valid)
     cleaned = np.asarray(cv2.medianBlur(disparity, 3), np.float32)
     smooth = np.asarray(cv2.bilateralFilter(cleaned, 9, 4.0, 3.0), np.float32)
     rounded = np.asarray(cv2.GaussianBlur(smooth, (0, 0), 1.2), np.float32)
@@ -59,7 +59,7 @@ def measure_geometry(depth_m: Image, disparity_noise: float, max_planes: int) ->
     step = _soft(fine / noise, 3.0, 8.0)
     crease = _soft(coarse / noise, 1.5, 6.0)
     near_hole = cv2.dilate((~valid).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    step[~valid] = 0.0
+    step[_deep(~valid)] = 0.0
     crease[near_hole] = 0.0
 
     planes = find_planes(smooth, noise, valid, max_planes)
@@ -67,16 +67,28 @@ def measure_geometry(depth_m: Image, disparity_noise: float, max_planes: int) ->
     return Geometry(disparity, valid, step, crease, planes, plane_index, on_plane)
 
 
-def fill_nearest(values: Image, valid: Mask) -> Image:
-    """`values` with every invalid pixel taking the nearest valid one's."""
+def fill_from_behind(disparity: Image, valid: Mask) -> Image:
+    """`disparity` with every hole taking the farther one of the nearest readings to the left and right of it.
+
+    Stereo and structured light leave a hole beside every object, in the shadow that it throws on what is behind it:
+    filled like this, the step stays at the object. Rows without any reading take the nearest reading's value.
+    """
     if valid.all() or not valid.any():
-        return values
-    _, nearest = cv2.distanceTransformWithLabels(
-        (~valid).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    by_label = np.zeros(int(nearest.max()) + 1, dtype=np.float32)
-    by_label[nearest[valid]] = values[valid]
-    return by_label[nearest]
+        return disparity
+    height, width = disparity.shape
+    column = np.arange(width, dtype=np.int32)[None]
+    before = np.maximum.accumulate(np.where(valid, column, -1), axis=1)
+    after = np.minimum.accumulate(np.where(valid, column, width)[:, ::-1], axis=1)[:, ::-1]
+    row = np.arange(height)[:, None]
+    left = np.where(before >= 0, disparity[row, np.maximum(before, 0)], np.inf)
+    right = np.where(after < width, disparity[row, np.minimum(after, width - 1)], np.inf)
+    filled = np.minimum(left, right).astype(np.float32)
+    empty_rows = np.flatnonzero(~valid.any(axis=1))
+    if len(empty_rows):
+        with_readings = np.flatnonzero(valid.any(axis=1))
+        nearest = np.abs(empty_rows[:, None] - with_readings[None]).argmin(axis=1)
+        filled[empty_rows] = filled[with_readings[nearest]]
+    return np.where(valid, disparity, filled)
 
 
 def _noise_level(roughness: Image, disparity: Image, valid: Mask, quantile: float, usual: float) -> Image:
@@ -112,6 +124,11 @@ def _second_difference(image: Image, reach: int, concave_only: bool) -> Image:
     for edge in (largest[:reach], largest[-reach:], largest[:, :reach], largest[:, -reach:]):
         edge[:] = 0.0
     return largest
+
+
+def _deep(mask: Mask) -> Mask:
+    """The pixels of `mask` that do not touch others."""
+    return cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
 
 
 def _soft(strength: NDArray[np.floating], zero_at: float, one_at: float) -> Image:
