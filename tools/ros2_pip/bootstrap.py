@@ -39,6 +39,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -55,7 +56,7 @@ WHEEL_PYTHONS: dict[str, tuple[str, ...]] = {
 # pip choose a local CPU build (2.13.0+cpu) where one is offered.
 TORCH_WITHOUT_GPU = "torch==2.13.0"
 
-# Left in the virtual environments made here, so that a shell that sourced one is recognised as ours.
+# Left in the prefixes made here, so that what a shell has sourced of them is told from a ROS distribution.
 OWN_MARK = ".ism_ros_prefix"
 # Carried by every child process, so that the survivors of a killed run can be found.
 CHILD_MARK = "ISM_ROS_SETUP_CHILD"
@@ -125,49 +126,58 @@ def split_path(value: str | None) -> list[str]:
     return [entry for entry in (value or "").split(os.pathsep) if entry]
 
 
-def is_own_prefix(entry: str) -> bool:
-    """Whether a prefix or one of its parents was made by this script."""
+def is_own(entry: str) -> bool:
+    """Whether a path lies in a prefix made by this script, of this checkout or another."""
     path = Path(entry)
     return any((folder / OWN_MARK).exists() for folder in (path, *path.parents))
 
 
+def foreign_entries(value: str | None) -> list[str]:
+    """The entries of a PATH-like variable that this script has not made."""
+    return [entry for entry in split_path(value) if not is_own(entry)]
+
+
 def sourced_python(env: dict[str, str]) -> Path | None:
-    """The interpreter of an already sourced ROS distribution that is not ours, or None."""
-    prefixes = split_path(env.get("AMENT_PREFIX_PATH"))
-    if not env.get("ROS_DISTRO") or not prefixes or any(is_own_prefix(entry) for entry in prefixes):
+    """The interpreter of a sourced ROS distribution, or None; our own wheels are not one."""
+    if not env.get("ROS_DISTRO") or not foreign_entries(env.get("AMENT_PREFIX_PATH")):
         return None
+    env = without_own(env)
     for name in (env.get("PYTHON"), "python3", "/usr/bin/python3"):
-        found = shutil.which(name) if name else None
+        found = shutil.which(name, path=env.get("PATH")) if name else None
         if found and run_quiet([found, "-c", "import rclpy"], env) is not None:
             return Path(found)
     say("ROS_DISTRO is set but no Python here imports rclpy: going on with wheels from PyPI.")
     return None
 
 
-def python_version(python: str) -> str | None:
-    """`3.11` for an interpreter, or None when it does not run."""
-    code = "import sys; print('%d.%d' % sys.version_info[:2])"
-    return run_quiet([python, "-c", code], clean_environment())
+def probe_python(python: str) -> tuple[str, Path] | None:
+    """`3.11` and the path of an interpreter behind any launcher of it, or None when it does not run."""
+    found = shutil.which(python)
+    code = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.executable)"
+    answer = run_quiet([found, "-c", code], without_own(dict(os.environ))) if found else None
+    if not answer:
+        return None
+    version, executable = answer.split("\n")
+    return version, Path(executable)
 
 
 def wheel_python(distro: str, asked: str | None) -> Path:
     """An interpreter for the wheels of a distribution: the asked one, this one, PATH, then pyenv."""
     versions = WHEEL_PYTHONS[distro]
-    needs = f"The {distro} wheels need Python {' or '.join(sorted(versions, key=lambda v: v.split('.')))}"
+    needs = f"The {distro} wheels need Python {' or '.join(sorted(versions, key=lambda v: int(v[2:])))}"
     if asked and asked not in ("python", "python3"):
-        found = python_version(asked)
-        if found not in versions:
-            raise SetupError(f"{needs}; PYTHON={asked} is {found or 'not a Python that runs'}.")
-        return Path(shutil.which(asked) or asked)
+        version, executable = probe_python(asked) or ("not a Python that runs", None)
+        if executable is None or version not in versions:
+            raise SetupError(f"{needs}; PYTHON={asked} is {version}.")
+        return executable
     candidates = [sys.executable]
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
     for version in versions:
-        candidates += [f"python{version}"]
-        pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
-        candidates += [str(path) for path in sorted(pyenv.glob(f"{version}*/bin/python{version}"))]
+        candidates += [f"python{version}", *map(str, sorted(pyenv.glob(f"{version}*/bin/python{version}")))]
     for candidate in candidates:
-        found = shutil.which(candidate)
-        if found and not is_own_prefix(found) and python_version(found) in versions:
-            return Path(found)
+        version, executable = probe_python(candidate) or ("", None)
+        if executable is not None and version in versions and not is_own(str(executable)):
+            return executable
     raise SetupError(f"{needs}, and none is on PATH or in pyenv: install one or name it with PYTHON=/path/to/python.")
 
 
@@ -212,24 +222,37 @@ def tail(log: Path, lines: int = 25) -> str:
 # -------------------------------------------------------------------------------- running subprocesses
 
 
+PATH_VARIABLES = (
+    "AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH",
+)  # fmt: skip
+
+
+def without_own(env: dict[str, str]) -> dict[str, str]:
+    """An environment as if no .ros2/setup.bash had been sourced, and without what a surrounding make adds."""
+    env = dict(env)
+    for name in PATH_VARIABLES:
+        if name in env:
+            env[name] = os.pathsep.join(foreign_entries(env[name]))
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "VIRTUAL_ENV"):
+        env.pop(name, None)
+    return env
+
+
 def clean_environment() -> dict[str, str]:
-    """The environment without what a sourced ROS or a surrounding make would leak into a build."""
-    env = dict(os.environ)
+    """The environment without any ROS, which would leak into a build."""
+    env = without_own(dict(os.environ))
     for name in (
         "AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "PYTHONPATH", "PYTHONHOME",
-        "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "_ROS_WHEELS_BOOTSTRAP_COMPLETE", "PYENV_VERSION",
+        "_ROS_WHEELS_BOOTSTRAP_COMPLETE", "PYENV_VERSION",
     ):  # fmt: skip
         env.pop(name, None)
-    for name in ("PATH", "LD_LIBRARY_PATH"):
-        if name in env:
-            env[name] = os.pathsep.join(entry for entry in split_path(env[name]) if not is_own_prefix(entry))
     return env
 
 
 def build_environment(plan: Plan) -> dict[str, str]:
     """The environment in which pip and colcon run."""
     if plan.sourced:
-        env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+        env = without_own(dict(os.environ))
     else:
         env = clean_environment()
         env["AMENT_PREFIX_PATH"] = env["CMAKE_PREFIX_PATH"] = str(plan.venv)
@@ -369,7 +392,10 @@ def write_atomically(path: Path, text: str) -> None:
 
 def check_tools(plan: Plan) -> None:
     """Raise SetupError, naming the missing tool and the package that has it."""
-    for tool, package in (("g++", "g++"), ("make", "make")):
+    tools = [("g++", "g++"), ("make", "make")]
+    if plan.sourced:
+        tools.append(("cmake", "cmake"))  # otherwise it comes from PyPI
+    for tool, package in tools:
         if shutil.which(tool) is None:
             raise SetupError(f"{tool} is missing, and the message types must be compiled: apt install {package}.")
     if run_quiet([str(plan.python), "-c", "import venv, ensurepip"], clean_environment()) is None:
@@ -394,12 +420,14 @@ def make_venv(plan: Plan) -> None:
     if plan.sourced:
         command.append("--system-site-packages")
     run_logged(plan, "Virtual environment", command)
-    (plan.venv / OWN_MARK).write_text("made by tools/ros2_pip/bootstrap.py\n")
+
+
+def install_import_hook(plan: Plan) -> None:
+    """Let `import ism_ros` find the installed package from everywhere; see installed_first.py."""
     site = Path(site_packages(plan.venv)[0])
-    shutil.copy(HERE / "installed_first.py", site / "ism_ros_installed_first.py")
-    (site / "ism_ros_installed_first.pth").write_text(
-        "import ism_ros_installed_first; ism_ros_installed_first.activate()\n"
-    )
+    shutil.copy(str(HERE / "installed_first.py"), str(site / "ism_ros_installed_first.py"))
+    hook = "import ism_ros_installed_first; ism_ros_installed_first.activate()\n"
+    (site / "ism_ros_installed_first.pth").write_text(hook)
 
 
 def pip_install(plan: Plan, what: str, *arguments: str) -> None:
@@ -418,7 +446,7 @@ def ros_requirements(plan: Plan) -> list[Path]:
     folder = HERE / "requirements"
     if not plan.sourced:
         return [folder / f"ros_{plan.distro}.txt", folder / "colcon.txt", folder / "cmake.txt"]
-    return [] if shutil.which("colcon") else [folder / "colcon.txt"]
+    return [] if shutil.which("colcon", path=without_own(dict(os.environ)).get("PATH")) else [folder / "colcon.txt"]
 
 
 def install_ros(plan: Plan, lists: list[Path]) -> None:
@@ -463,12 +491,19 @@ def has_nvidia_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
-def torch_requirement() -> str | None:
-    """What to ask pip for, or None for what pyproject.toml says."""
+def has_torch(plan: Plan) -> bool:
+    """Whether the system's Python has PyTorch."""
+    return run_quiet([str(plan.python), "-c", "import torch"], without_own(dict(os.environ))) is not None
+
+
+def torch_requirement(plan: Plan) -> str | None:
+    """What to ask pip for, or None for what pyproject.toml says (which a PyTorch of the system may satisfy)."""
     asked = os.environ.get("TORCH_SPEC")
     if asked is not None:
         return asked.strip() or "none"
-    return None if has_nvidia_gpu() else TORCH_WITHOUT_GPU
+    if has_nvidia_gpu() or (plan.sourced and has_torch(plan)):
+        return None
+    return TORCH_WITHOUT_GPU
 
 
 def install_python_packages(plan: Plan, requirements: list[str], torch: str | None) -> None:
@@ -489,7 +524,8 @@ def system_constraints(plan: Plan) -> list[str]:
     """Keep a sourced distribution's NumPy: its compiled packages (cv_bridge) would not survive another major."""
     if not plan.sourced:
         return []
-    version = run_quiet([str(plan.python), "-c", "import numpy; print(numpy.__version__)"])
+    code = "import numpy; print(numpy.__version__)"
+    version = run_quiet([str(plan.python), "-c", code], without_own(dict(os.environ)))
     if not version:
         return []
     path = plan.prefix / "constraints.txt"
@@ -501,7 +537,7 @@ def missing_overlay_packages(plan: Plan) -> list[str]:
     """The overlay packages that the sourced distribution lacks; all of them without one."""
     if not plan.sourced:
         return list(OVERLAY_PACKAGES)
-    prefixes = [Path(entry) for entry in split_path(os.environ.get("AMENT_PREFIX_PATH"))]
+    prefixes = [Path(entry) for entry in foreign_entries(os.environ.get("AMENT_PREFIX_PATH"))]
     return [
         name for name in OVERLAY_PACKAGES
         if not any((prefix / "share" / name / "package.xml").exists() for prefix in prefixes)
@@ -611,8 +647,9 @@ def shell_quote(value: object) -> str:
 def underlay_lines(plan: Plan) -> list[str]:
     """Lines that bring up ROS itself: the sourced distribution, or the wheels in the virtual environment."""
     if plan.sourced:
-        bases = [*split_path(os.environ.get("COLCON_PREFIX_PATH")), *split_path(os.environ.get("AMENT_PREFIX_PATH"))]
-        files = [f"{base}/local_setup.bash" for base in reversed(bases) if not is_own_prefix(base)]
+        variables = ("COLCON_PREFIX_PATH", "AMENT_PREFIX_PATH")
+        bases = [base for name in variables for base in foreign_entries(os.environ.get(name))]
+        files = [f"{base}/local_setup.bash" for base in reversed(bases)]
         existing = [file for file in dict.fromkeys(files) if Path(file).exists()]
         return ['if [ -z "${AMENT_PREFIX_PATH:-}" ]; then', *(f"  . {shell_quote(file)}" for file in existing), "fi"]
     libraries = [plan.venv / "lib", *sorted(plan.venv.glob("lib/python3*/site-packages/ros_*.libs"))]
@@ -684,20 +721,21 @@ def set_up(plan: Plan) -> bool:
     stages.recover()
 
     version = run_quiet([str(plan.python), "-c", "import sys; print(sys.version, sys.prefix)"])
-    origin = [version, str(plan.prefix), file_hashes(HERE / "installed_first.py")]
-    venv = stages.do("venv", origin, plan.venv_python, lambda: make_venv(plan))
+    venv = stages.do("venv", [version, str(plan.prefix)], plan.venv_python, lambda: make_venv(plan))
+    hook = [venv, file_hashes(HERE / "installed_first.py")]
+    stages.do("hook", hook, plan.venv_python, lambda: install_import_hook(plan))
 
     lists = ros_requirements(plan)
     ros = stages.do("ros", [venv, file_hashes(*lists)], plan.venv_python, lambda: install_ros(plan, lists))
 
-    needs, torch = python_requirements(plan), torch_requirement()
+    needs, torch = python_requirements(plan), torch_requirement(plan)
     stages.do("python", [ros, needs, torch], plan.venv_python, lambda: install_python_packages(plan, needs, torch))
 
     # What is compiled depends on ROS alone: another Python package is no reason to build again.
     messages = ros
     for name in missing_overlay_packages(plan):
         inputs = [ros, file_hashes(HERE / "overlay" / name)]
-        key = stages.do(name, inputs, plan.overlay / name, lambda name=name: build_overlay(plan, name))
+        key = stages.do(name, inputs, plan.overlay / name, partial(build_overlay, plan, name))
         messages = key if name == "vision_msgs" else messages
 
     interfaces = file_hashes(REPO / "CMakeLists.txt", REPO / "package.xml", REPO / "msg", REPO / "srv")
@@ -711,6 +749,7 @@ def set_up(plan: Plan) -> bool:
 def take_lock(plan: Plan) -> object:
     """Hold .ros2/<distro>/lock until this process ends; wait for another run to finish."""
     plan.prefix.mkdir(parents=True, exist_ok=True)
+    (plan.prefix / OWN_MARK).touch()
     lock = (plan.prefix / "lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -35,4 +35,4 @@ class InstalledFirst:
 def activate() -> None:
     """Put the finder in front of the normal search, once."""
     if not any(finder is InstalledFirst for finder in sys.meta_path):
-        sys.meta_path.insert(0, InstalledFirst)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, InstalledFirst)
