@@ -9,7 +9,7 @@ import torch
 from ism_ros.frame import Camera, Frame
 from ism_ros.segmentors import create_segmentor
 from ism_ros.segmentors.depth import DepthSegmentor
-from ism_ros.segmentors.depth_geometry import fill_nearest, find_planes
+from ism_ros.segmentors.depth_geometry import fill_from_behind, find_planes
 from ism_ros.segmentors.merge_tree import merge_by_boundary
 from ism_ros.segmentors.superpixels import contacts, measure_borders, watershed
 
@@ -201,9 +201,9 @@ def test_masks_are_put_on_the_device_asked_for() -> None:
     assert {t.device.type for t in (proposals.masks, proposals.confidence, proposals.boxes_xyxy)} == {"meta"}
 
 
-def test_holes_are_filled_with_the_nearest_reading() -> None:
-    values = np.array([[5.0, 0, 0, 0, 9.0]], np.float32)
-    assert fill_nearest(values, values > 0)[0].tolist()[::2] in ([5.0, 5.0, 9.0], [5.0, 9.0, 9.0])
+def test_holes_are_filled_from_behind() -> None:
+    disparity = np.array([[2.0, 0, 0, 0, 1.0]], np.float32)
+    assert fill_from_behind(disparity, disparity > 0)[0].tolist() == [2.0, 1.0, 1.0, 1.0, 1.0]
 
 
 def test_the_plane_of_a_noisy_table_is_found_beside_a_wall() -> None:
