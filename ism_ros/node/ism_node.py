@@ -59,7 +59,8 @@ def transition(callback: Transition) -> Transition:
         try:
             return callback(node, state)
         except Exception as error:
-            node.get_logger().error(f"{callback.__name__} failed: {error!r}")
+            if not node.is_stopping:
+                node.get_logger().error(f"{callback.__name__} failed: {error!r}")
             return TransitionCallbackReturn.ERROR
 
     return guarded
@@ -146,6 +147,10 @@ class IsmNode(LifecycleNodeMixin, Node):
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
 
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
     def stop_loading(self) -> None:
         """Makes a load in progress give up at its next step."""
         self._stopping.set()
@@ -168,16 +173,16 @@ class IsmNode(LifecycleNodeMixin, Node):
         self.mailbox.clear()
         self._segment_service.forget()
 
-    def release(self) -> bool:
-        """Gives back everything that configure and activate took; False while the model is still busy with a frame."""
+    def release(self) -> None:
+        """Gives back everything that configure and activate took; a frame in the making is dropped."""
         self._close_stream()
-        idle = self.worker is None or self.worker.stop(STOP_TIMEOUT_S)
-        self.worker = None
+        if self.worker is not None:
+            self.worker.stop(STOP_TIMEOUT_S)
+            self.worker = None
         if self.outputs is not None:
             self.outputs.close()
             self.outputs = None
         self.model = None
-        return idle
 
     # the way of a frame
 

@@ -8,8 +8,9 @@ import queue
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from rclpy.executors import Executor
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 
 EXECUTOR_THREADS = 8
 """One for each callback group that may have to wait: stream, segment, objects, listing, lifecycle, ..."""
-END_TIMEOUT_S = 1.2
+END_TIMEOUT_S = 1.0
 DESCRIPTION = """Finds instances of known objects in synchronised RGB-D images: rgb, depth and camera_info in;
 ~/detections, ~/mask_image, ~/masks and ~/overlay out. All settings are ROS parameters, listed in config/ism.yaml:
 --ros-args --params-file FILE, or --ros-args -p objects_file:=FILE."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the node until SIGINT or SIGTERM. Exit code 1 after a wrong configuration, which is said in one line."""
     # the only queue that a signal handler may put into while the same thread waits for it
     exit_codes: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -35,12 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # imports and loading take seconds and are not to be broken by a signal half-way: they have their own thread
     life = Life(sys.argv if arguments is None else ["ism_node", *arguments], exit_codes)
     code = exit_codes.get()
-    if not life.end(END_TIMEOUT_S):
-        # a thread is deep in a computation that nothing can interrupt and nobody waits for
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    life.end(END_TIMEOUT_S)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # not sys.exit: a thread may be deep in a computation that nothing can interrupt and nobody waits for, and
+    # taking down PyTorch alone can take seconds
+    os._exit(code)
 
 
 class Life:
@@ -50,27 +51,28 @@ class Life:
         self._arguments = list(arguments)
         self._exit_codes = exit_codes
         self._ending = threading.Event()
-        self._ended = threading.Event()
         self._node: IsmNode | None = None
         self._executor: Executor | None = None
-        self._threads = [threading.Thread(target=self._start, name="ism_start", daemon=True)]
-        self._threads[0].start()
+        threading.Thread(target=self._start, name="ism_start", daemon=True).start()
 
-    def end(self, timeout_s: float) -> bool:
-        """Gives everything back; False where a thread would not end in time."""
+    def end(self, timeout_s: float) -> None:
+        """Gives back what others would miss, within `timeout_s`: results in the making are dropped."""
         self._ending.set()
-        if self._node is None:
-            return not self._threads[0].is_alive()
-        giving_back = threading.Thread(target=self._give_back, name="ism_end", daemon=True)
-        giving_back.start()
-        giving_back.join(timeout_s)
-        return self._ended.is_set()
+        if self._node is not None:
+            giving_back = threading.Thread(target=self._give_back, name="ism_end", daemon=True)
+            giving_back.start()
+            giving_back.join(timeout_s)
 
     def _start(self) -> None:
         try:
             code = self._make_node()
         except SystemExit as error:  # argparse, after --help or an unknown argument
             code = error.code if isinstance(error.code, int) else 1
+        except Exception:
+            if self._ending.is_set():  # the node was taken away while it was loading
+                return
+            traceback.print_exc()
+            code = 1
         if code is not None:
             self._exit_codes.put(code)
 
@@ -81,13 +83,13 @@ class Life:
         from rclpy.signals import SignalHandlerOptions
         from rclpy.utilities import remove_ros_args
 
-        parser = argparse.ArgumentParser(prog="ism_node", description=DESCRIPTION)
-        parser.parse_args(remove_ros_args(self._arguments)[1:])
-        from ism_ros.node.ism_node import IsmNode
-
-        if self._ending.is_set():
-            return 0
         try:
+            parser = argparse.ArgumentParser(prog="ism_node", description=DESCRIPTION)
+            parser.parse_args(remove_ros_args(self._arguments)[1:])
+            from ism_ros.node.ism_node import IsmNode
+
+            if self._ending.is_set():
+                return 0
             rclpy.init(args=self._arguments, signal_handler_options=SignalHandlerOptions.NO)
             self._node = IsmNode()
         except (ValueError, RuntimeError) as error:  # RuntimeError: what rcl says of malformed arguments and YAML
@@ -95,8 +97,7 @@ class Life:
             return 1
         self._executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
         self._executor.add_node(self._node)
-        self._threads.append(threading.Thread(target=self._spin, name="ism_executor", daemon=True))
-        self._threads[-1].start()
+        threading.Thread(target=self._spin, name="ism_executor", daemon=True).start()
         if self._node.settings.autostart and not self._node.autostart():
             return 1
         return None
@@ -119,14 +120,10 @@ class Life:
         self._node.stop_loading()
         if self._executor is not None:
             self._executor.shutdown(0)
-        for thread in self._threads:
-            thread.join()
-        idle = self._node.release()
+        self._node.release()
         # with the last node goes the DDS participant, which says goodbye to the others
         self._node.destroy_node()
         rclpy.try_shutdown()
-        if idle:
-            self._ended.set()
 
 
 def say(error: Exception) -> None:
@@ -136,4 +133,4 @@ def say(error: Exception) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

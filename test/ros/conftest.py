@@ -58,13 +58,20 @@ def stamp_of(message: Any) -> tuple[int, int]:
 class NodeProcess:
     """`ism_node` as a user starts it."""
 
-    def __init__(self, namespace: str, parameters: dict[str, Any], log: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        parameters: dict[str, Any],
+        log: Path,
+        environment: dict[str, str],
+        more: Sequence[str] = (),
+    ) -> None:
         assignments = [f"{name}:={json.dumps(value)}" for name, value in parameters.items()]
         arguments = [argument for assignment in assignments for argument in ("-p", assignment)]
         self.log = log
         self._stderr = log.open("w")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ism_ros.node.main", "--ros-args", "-r", f"__ns:=/{namespace}", *arguments],
+            [sys.executable, "-m", "ism_ros.node.main", "--ros-args", "-r", f"__ns:=/{namespace}", *arguments, *more],
             stdout=self._stderr,
             stderr=subprocess.STDOUT,
             cwd=log.parent,
@@ -346,8 +353,8 @@ def numbers() -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def start_node(workplace: Path, numbers: Iterator[int]) -> Callable[..., NodeProcess]:
-    def start(namespace: str, parameters: dict[str, Any], **environment: str) -> NodeProcess:
-        return NodeProcess(namespace, parameters, workplace / f"node_{next(numbers)}.log", environment)
+    def start(namespace: str, parameters: dict[str, Any], more: Sequence[str] = (), **environment: str) -> NodeProcess:
+        return NodeProcess(namespace, parameters, workplace / f"node_{next(numbers)}.log", environment, more)
 
     return start
 
