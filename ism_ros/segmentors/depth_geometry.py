@@ -58,9 +58,9 @@ def measure_geometry(depth_m: Image, disparity_noise: float, max_planes: int) ->
     )
     step = _soft(fine / noise, 3.0, 8.0)
     crease = _soft(coarse / noise, 1.5, 6.0)
-    near_hole = cv2.dilate((~valid).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    step[_deep(~valid)] = 0.0
-    crease[near_hole] = 0.0
+    hidden = _deep(~valid)
+    step[hidden] = 0.0
+    crease[hidden] = 0.0
 
     planes = find_planes(smooth, noise, valid, max_planes)
     plane_index, on_plane = assign_planes(smooth, noise, valid, planes)

@@ -151,28 +151,28 @@ def describe(measures: Measures, image_area: float) -> Array:
 # objects are neither tiny nor huge, off the image border, off large planes, in front of what surrounds them, and end
 # where depth steps or the plane begins.
 _LINEAR = {
-    "size": 10.21,
-    "compact": 0.04,
-    "fill": 3.57,
-    "frame": 1.01,
-    "out_colour": 0.70,
-    "out_step": 3.21,
-    "out_crease": -0.02,
-    "out_plane": 2.55,
-    "out_any": 0.11,
-    "out_open": 3.15,
-    "in_colour": -0.14,
-    "in_step": -2.04,
-    "in_crease": 1.16,
-    "in_plane": 2.38,
-    "in_any": 1.80,
-    "in_open": 0.31,
-    "front": 2.06,
-    "known": 0.87,
-    "on_plane": -3.06,
+    "size": 9.48,
+    "compact": -0.34,
+    "fill": 3.81,
+    "frame": 0.82,
+    "out_colour": 0.64,
+    "out_step": 2.56,
+    "out_crease": 1.00,
+    "out_plane": 1.92,
+    "out_any": 0.74,
+    "out_open": 6.43,
+    "in_colour": 0.67,
+    "in_step": -1.12,
+    "in_crease": -0.20,
+    "in_plane": 4.28,
+    "in_any": 1.07,
+    "in_open": 1.13,
+    "front": 2.12,
+    "known": 1.40,
+    "on_plane": -2.70,
 }
-_SQUARED = {"size": -31.77, "frame": -21.79, "out_open": -7.82, "in_crease": -3.23, "in_plane": -5.20}
-_OFFSET = -6.15
+_SQUARED = {"size": -29.08, "frame": -21.25, "out_open": -27.38, "in_crease": -0.32, "in_plane": -11.04}
+_OFFSET = -7.55
 
 
 def rank(features: Array) -> Array:

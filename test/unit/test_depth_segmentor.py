@@ -114,6 +114,14 @@ def test_an_object_without_any_reading_is_found_by_colour(segmentor: DepthSegmen
     assert best_iou(segmentor.propose(frame_of(rgb, depth)).masks, cup) > 0.75
 
 
+def test_the_shadow_hole_beside_an_object_is_not_part_of_it(segmentor: DepthSegmentor) -> None:
+    rgb, depth = table()
+    box = np.s_[80:160, 130:190]
+    put(rgb, depth, box, 0.12)
+    depth[80:160, 105:130] = 0
+    assert best_iou(segmentor.propose(frame_of(rgb, depth)).masks, box) > 0.75
+
+
 def test_every_object_in_a_crowd_has_its_own_proposal(segmentor: DepthSegmentor) -> None:
     rgb, depth = table()
     rng = np.random.default_rng(5)
@@ -201,9 +209,10 @@ def test_masks_are_put_on_the_device_asked_for() -> None:
     assert {t.device.type for t in (proposals.masks, proposals.confidence, proposals.boxes_xyxy)} == {"meta"}
 
 
-def test_holes_are_filled_from_behind() -> None:
-    disparity = np.array([[2.0, 0, 0, 0, 1.0]], np.float32)
-    assert fill_from_behind(disparity, disparity > 0)[0].tolist() == [2.0, 1.0, 1.0, 1.0, 1.0]
+def test_a_hole_beside_an_object_is_filled_with_what_is_behind_it() -> None:
+    disparity = np.array([[5.0, 0, 0, 9.0, 9.0, 0], [0, 0, 0, 0, 0, 0]], np.float32)
+    filled = fill_from_behind(disparity, disparity > 0)
+    assert filled.tolist() == [[5.0, 5.0, 5.0, 9.0, 9.0, 9.0]] * 2
 
 
 def test_the_plane_of_a_noisy_table_is_found_beside_a_wall() -> None:
