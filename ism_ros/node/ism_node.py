@@ -12,6 +12,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -93,8 +94,11 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._segment_service = SegmentService(self)
         self._object_services = ObjectServices(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._on_diagnostics, MutuallyExclusiveCallbackGroup())
-        self.create_timer(FOLLOW_PUBLISHERS_PERIOD_S, self._on_follow_publishers, self._stream_group)
+        # with use_sim_time the node's clock may stand still; the camera must be watched all the same
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        alone = MutuallyExclusiveCallbackGroup()
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._on_diagnostics, alone, clock=steady)
+        self.create_timer(FOLLOW_PUBLISHERS_PERIOD_S, self._on_follow_publishers, self._stream_group, clock=steady)
 
     # lifecycle
 
@@ -292,7 +296,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         stream = self.stream
         problem = None if stream is None else self._problem(stream)
         snapshot = self.statistics.snapshot()
-        state = self._state_machine.current_state[1]
+        state = self._state_machine.current_state[1]  # rclpy has no public getter
         level, text = judge(
             state, self._progress, len(self._objects()), problem, stream is not None and stream.had_frames, snapshot
         )
