@@ -87,6 +87,7 @@ def merge_by_boundary(
     small_area: float,
     tracked: NDArray[np.float32],
     stop_at: float = np.inf,
+    max_rounds: int = 1_000_000,
 ) -> MergeTree:
     """Merges the weakest border first, until none is left; patches that nothing connects end in trees of their own.
 
@@ -94,6 +95,7 @@ def merge_by_boundary(
     joined borders take the mean weighted by length. area: (L,), colour: (L, C), means of the patches; the distance
     between mean colours is added to the strength. small_area: regions below it merge earlier the smaller they are.
     tracked: (E, T), sums along each border to keep account of in MergeTree.shared. stop_at: borders as strong stay.
+    max_rounds: stop after so many rounds, what would still merge then stays apart.
 
     Every round merges all pairs that are each other's weakest border. For a mean over joined borders this gives the
     same tree as one merge at a time (the linkage is reducible), in a few dozen array operations.
@@ -111,7 +113,7 @@ def merge_by_boundary(
     heights: list[NDArray[np.float64]] = []
     shared: list[NDArray[np.float64]] = []
     made = leaves
-    while len(first):
+    while len(first) and len(rounds) <= max_rounds:
         mean = mass / np.maximum(size, 1e-6)[:, None]
         difference = mean[first] - mean[second]
         distance = np.sqrt((difference**2).sum(axis=1))

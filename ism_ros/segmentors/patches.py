@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ class Patches:
     labels: (h, w) int32. area: (L,) pixels. lab: (L, 3), mean colour, 1 = about one strong edge. known: (L,), share of
     pixels with depth. on_plane: (L,), how much lies on a large plane, 0..1. front: (L,), how far the patch is in front
     of what surrounds it, summed along its border, in pixels times -1..1; adding patches up cancels the borders between
-    them. frame_length: (L,) pixels along the image border. boxes: (L, 4), first and last column and row.
+    them. frame_length: (L,) pixels along the image border.
     """
 
     labels: Labels
@@ -40,11 +41,15 @@ class Patches:
     on_plane: Array
     front: Array
     frame_length: Array
-    boxes: Array
     boundaries: Boundaries
 
     def __len__(self) -> int:
         return len(self.area)
+
+    @cached_property
+    def boxes(self) -> Array:
+        """(L, 4): first and last column and row of each patch."""
+        return label_boxes(self.labels, len(self))
 
 
 def cut_patches(rgb: NDArray[np.uint8], geometry: Geometry | None, spacing: int) -> Patches:
@@ -73,7 +78,6 @@ def cut_patches(rgb: NDArray[np.uint8], geometry: Geometry | None, spacing: int)
         np.bincount(
             np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]), minlength=count
         ).astype(np.float32),
-        label_boxes(labels, count),
         measure_borders(labels, met, cues),
     )
 
@@ -118,9 +122,9 @@ def _means(labels: Labels, count: int, lab: NDArray[np.uint8], geometry: Geometr
     means = np.zeros((count, 5), np.float32)
     for column, image in enumerate(images):
         means[:, column] = np.bincount(flat, np.asarray(image).ravel(), count) / np.maximum(area, 1)
-    for missed in np.flatnonzero(area == 0):
-        row, column = np.argwhere(labels == missed)[0]
-        means[missed, :3] = lab[row, column]
+    # patches so small that no second pixel is theirs
+    rest = np.flatnonzero((area == 0)[labels.ravel()])
+    means[labels.ravel()[rest], :3] = lab.reshape(-1, 3)[rest]
     return means
 
 
@@ -163,10 +167,6 @@ def joined(patches: Patches, group: NDArray[np.int64]) -> Patches:
     def averaged(values: Array) -> Array:
         return summed(values * patches.area) / area
 
-    boxes = np.empty((count, 4), np.float32)
-    for column, extreme in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
-        boxes[:, column] = np.inf if column < 2 else -np.inf
-        extreme.at(boxes[:, column], group, patches.boxes[:, column])
     return Patches(
         group[patches.labels].astype(np.int32),
         area,
@@ -175,6 +175,5 @@ def joined(patches: Patches, group: NDArray[np.int64]) -> Patches:
         averaged(patches.on_plane),
         summed(patches.front),
         summed(patches.frame_length),
-        boxes,
         patches.boundaries.joined(group),
     )

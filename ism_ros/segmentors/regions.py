@@ -45,6 +45,8 @@ OPINIONS = (
     Opinion(colour=0.60, step=0.2, crease=0.1, plane=0.2, mean_colour=1.00),
     Opinion(colour=0.20, step=1.0, crease=0.1, plane=1.0, mean_colour=0.30),
 )
+# A bare table's patches score below 0.001, the least conspicuous objects above 0.1.
+_LEAST_SCORE = 0.02
 _CAUTIOUS = Opinion(colour=0.8, step=1.0, crease=0.8, plane=1.0, mean_colour=0.8)
 
 
@@ -60,7 +62,12 @@ class Regions:
 
 
 def merge(
-    patches: Patches, opinions: Sequence[Opinion], tracked: Array, small_area: float, stop_at: float = np.inf
+    patches: Patches,
+    opinions: Sequence[Opinion],
+    tracked: Array,
+    small_area: float,
+    stop_at: float = np.inf,
+    max_rounds: int = 1_000_000,
 ) -> MergeTree:
     """The merge trees of `patches` in several opinions, as one: its leaves are all patches once for every opinion."""
     cues = border_cues(patches)
@@ -74,13 +81,16 @@ def merge(
         small_area,
         np.tile(tracked, (len(opinions), 1)),
         stop_at,
+        max_rounds,
     )
 
 
 def join_alike(patches: Patches, stop_at: float = 0.4) -> Patches:
     """`patches` with those made one that no cue separates: fewer, larger patches for the trees to start from."""
     nothing = np.zeros((len(patches.boundaries.pairs), 0), np.float32)
-    return joined(patches, merge(patches, [_CAUTIOUS], nothing, small_area=1.0, stop_at=stop_at).roots())
+    return joined(
+        patches, merge(patches, [_CAUTIOUS], nothing, small_area=1.0, stop_at=stop_at, max_rounds=18).roots()
+    )
 
 
 def find_regions(patches: Patches, at_most: int) -> Regions:
@@ -109,7 +119,7 @@ def grow_regions(patches: Patches, sums: Array, at_most: int = 500) -> tuple[Reg
     score[np.where(child_wins, parent[alike], alike)] = -1.0
     score[~_fair_size(area, total)] = -1.0
     chosen = np.argsort(-score, kind="stable")[:at_most]
-    chosen = chosen[score[chosen] > 0]
+    chosen = chosen[score[chosen] > _LEAST_SCORE]
     order, start, count = tree.leaf_runs()
     members = np.zeros((len(chosen), len(patches)), dtype=bool)
     for row, node in enumerate(chosen):
@@ -137,7 +147,7 @@ def join_neighbours(
     better = score > np.maximum(regions.score[a], regions.score[b])
     score = np.where(better & _fair_size(joint.area, total), score, np.float32(0.0))
     chosen = np.argsort(-score, kind="stable")[:at_most]
-    chosen = chosen[score[chosen] > 0]
+    chosen = chosen[score[chosen] > _LEAST_SCORE]
     return Regions(members[a[chosen]] | members[b[chosen]], score[chosen])
 
 
