@@ -21,6 +21,7 @@ from typing import Any
 
 # Before torch starts its threads: those that wait spin otherwise, which costs tenfold where cores are shared.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import cv2
 import numpy as np

@@ -33,6 +33,9 @@ class Proposals:
         return int(self.masks.shape[0])
 
     def __getitem__(self, index: Tensor) -> Proposals:
+        """The rows at `index` (bool mask or integer tensor); masks are large, so nothing is copied for all of them."""
+        if index.dtype == torch.bool and bool(index.all()):
+            return self
         return Proposals(self.masks[index], self.confidence[index], self.boxes_xyxy[index])
 
     @staticmethod

@@ -60,10 +60,11 @@ class InstanceSegmentationModel:
         proposals = proposals[large_enough(proposals.masks, proposals.boxes_xyxy)]
         clock.lap("proposals")
 
-        described = self._describe(frame, proposals)
+        crops, crop_masks = self._crops(frame, proposals)
+        described = self.descriptor.describe(crops, crop_masks)
         clock.lap("descriptors")
 
-        detections = self._score(frame, proposals, described, library, settings.confidence_threshold)
+        detections = self._score(frame, proposals, crop_masks, described, library, settings.confidence_threshold)
         clock.lap("scores")
 
         kept = nms(detections.boxes_xyxy, detections.score, settings.nms_threshold, detections.object_index)
@@ -80,15 +81,15 @@ class InstanceSegmentationModel:
         known = onboard(spec, self.descriptor, self.settings.resolved_cache_dir(), self.device, progress)
         self.library = self.library.with_object(known)
 
-    def _describe(self, frame: Frame, proposals: Proposals) -> Descriptors:
+    def _crops(self, frame: Frame, proposals: Proposals) -> tuple[Tensor, Tensor]:
         image = torch.from_numpy(frame.rgb).to(self.device).permute(2, 0, 1).float() / 255.0
-        crops, crop_masks = crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, self.descriptor.crop_size)
-        return self.descriptor.describe(crops, crop_masks)
+        return crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, self.descriptor.crop_size)
 
     def _score(
         self,
         frame: Frame,
         proposals: Proposals,
+        crop_masks: Tensor,
         described: Descriptors,
         library: ObjectLibrary,
         confidence_threshold: float,
@@ -97,14 +98,14 @@ class InstanceSegmentationModel:
             return Detections.empty(frame.height, frame.width, self.device)
         pairwise = scoring.pairwise_similarity(described.class_tokens, library.class_tokens)
         semantic, object_index, template_index = scoring.semantic_score(pairwise)
-        selected = torch.nonzero(semantic > confidence_threshold)[:, 0]
-        proposals, described = proposals[selected], described[selected]
+        selected = semantic > confidence_threshold
+        proposals, crop_masks, described = proposals[selected], crop_masks[selected], described[selected]
         semantic, object_index, template_index = semantic[selected], object_index[selected], template_index[selected]
 
         template_patches = library.patch_tokens_of(object_index, template_index)
         appearance, visible_ratio = scoring.patch_scores(described.patch_tokens, template_patches)
         geometric, visible_ratio, rotation, translation_m = self._geometry(
-            frame, proposals, library, object_index, template_index, visible_ratio
+            frame, proposals, crop_masks, library, object_index, template_index, visible_ratio
         )
         return Detections(
             masks=proposals.masks,
@@ -126,6 +127,7 @@ class InstanceSegmentationModel:
         self,
         frame: Frame,
         proposals: Proposals,
+        crop_masks: Tensor,
         library: ObjectLibrary,
         object_index: Tensor,
         template_index: Tensor,
@@ -138,21 +140,20 @@ class InstanceSegmentationModel:
         if frame.depth_m is not None and frame.has_depth:
             intrinsics = torch.from_numpy(frame.camera.intrinsics).to(self.device, torch.float32)
             depth_m = torch.from_numpy(frame.depth_m).to(self.device)
-            translation_m, _ = scoring.mean_position_m(proposals.masks, depth_m, intrinsics)
+            translation_m, _ = scoring.mean_position_m(proposals.masks, depth_m, intrinsics, proposals.boxes_xyxy)
         posed = torch.isfinite(rotation).all(dim=(1, 2)) & torch.isfinite(translation_m).all(dim=1)
         for index in object_index[posed].unique().tolist():
-            points_m = library.objects[index].points_m
+            known = library.objects[index]
             rows = torch.nonzero(posed & (object_index == index))[:, 0]
-            if points_m is None:
+            if known.corners_m is None:
                 posed[rows] = False
                 continue
-            points = points_m.expand(len(rows), -1, -1)
             if not self.descriptor.turns_with_camera:
                 rotation[rows] = scoring.turn_in_plane(
-                    rotation[rows], proposals.masks[rows], points, translation_m[rows], intrinsics
+                    rotation[rows], crop_masks[rows], known.corners_m, translation_m[rows], intrinsics
                 )
             uv = scoring.project(
-                points,
+                known.corners_m.expand(len(rows), -1, -1),
                 rotation[rows],
                 translation_m[rows],
                 intrinsics,

@@ -59,13 +59,17 @@ def crop_resize_pad(image: Tensor, masks: Tensor, boxes_xyxy: Tensor, size: int)
     """
     x_source, x_inside = _source_pixels(boxes_xyxy[:, 0], boxes_xyxy[:, 2], boxes_xyxy, size)
     y_source, y_inside = _source_pixels(boxes_xyxy[:, 1], boxes_xyxy[:, 3], boxes_xyxy, size)
-    rows, columns = y_source[:, :, None], x_source[:, None, :]
-    item = torch.arange(len(boxes_xyxy), device=masks.device)[:, None, None]
-    crop_masks = masks[item, rows, columns] & y_inside[:, :, None] & x_inside[:, None, :]
+    count, height, width = masks.shape
+    pixel = (y_source * width)[:, :, None] + x_source[:, None, :]
+    first = torch.arange(count, device=masks.device)[:, None, None] * (height * width)
+    crop_masks = masks.flatten().index_select(0, (pixel + first).flatten()).view(pixel.shape)
+    crop_masks &= y_inside[:, :, None] & x_inside[:, None, :]
+    # pixel by pixel, all channels at once, is several times faster than channel by channel
     if image.ndim == 3:
-        crops = image[:, rows, columns].transpose(0, 1)
+        rows = image.flatten(1).T.index_select(0, pixel.flatten())
     else:
-        crops = image[item, :, rows, columns].permute(0, 3, 1, 2)
+        rows = image.transpose(0, 1).flatten(1).T.index_select(0, (pixel + first).flatten())
+    crops = rows.view(*pixel.shape, image.shape[-3]).permute(0, 3, 1, 2).contiguous()
     return crops * crop_masks[:, None], crop_masks
 
 

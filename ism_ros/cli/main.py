@@ -42,8 +42,9 @@ def ism(
 
 def main() -> None:
     """The program `ism`: what a user gave wrong ends in one line and exit status 2."""
-    # read when torch loads: on busy cores threads that spin while they wait cost several times the work
+    # read when torch and numpy load: on busy cores threads that spin while they wait cost several times the work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app()
     except (ValueError, OSError) as error:

@@ -41,7 +41,7 @@ class ClassicDescriptor:
     """Colour and gradient statistics of a crop, on an 8 x 8 grid of patches and as a whole."""
 
     name = "classic"
-    fingerprint = "classic-3"
+    fingerprint = "classic-5"
     crop_size = 64
     turns_with_camera = False
     grid = 8
@@ -64,12 +64,13 @@ class ClassicDescriptor:
 
     def _describe_chunk(self, crops: Tensor, masks: Tensor) -> Descriptors:
         weights, grid = self._weights, self.grid
-        colour = colour_histograms(crops, masks, grid)
+        opponent, lightness = chroma(crops)
+        colour = colour_histograms(opponent, lightness, masks, grid)
         orientation = orientation_histograms(crops, masks, grid)
         coverage = avg_pool2d(masks[:, None].float(), self.crop_size // grid)[:, 0].flatten(1)
         inner = ring_weights(masks, grid)
 
-        layout = upright_layout(crops, masks)
+        layout = upright_layout(opponent, lightness, masks)
         whole_colour = colour.sum(dim=1)
         inner_colour = (colour * inner[:, :, None]).sum(dim=1)
         rings = torch.cat([inner_colour, whole_colour - inner_colour], dim=1).clamp(min=0)
@@ -109,14 +110,18 @@ def unit(rows: Tensor) -> Tensor:
 
 
 def root(histogram: Tensor) -> Tensor:
-    """Square root of histograms, whose cosine is the Bhattacharyya coefficient."""
-    return histogram.clamp(min=0).sqrt()
+    """Square root of histograms, whose cosine is the Bhattacharyya coefficient. (torch's is slow for zeros.)"""
+    return histogram * histogram.clamp(min=1e-12).rsqrt()
 
 
-def blur_matrix(device: torch.device) -> Tensor:
-    """(COLOUR_BINS, COLOUR_BINS): spreads bins over their neighbours, so that a slight change of tint costs little."""
-    chroma_blur = neighbour_blur(CHROMA_BINS, 0.22, device)
-    return torch.kron(torch.kron(chroma_blur, chroma_blur), neighbour_blur(LIGHTNESS_BINS, 0.12, device))
+def blur_bins(histogram: Tensor) -> Tensor:
+    """Spreads bins over their neighbours, so that a slight change of tint costs little.
+
+    (..., LIGHTNESS_BINS, CHROMA_BINS * CHROMA_BINS), chroma and lightness apart because that is many times cheaper.
+    """
+    chroma_blur = neighbour_blur(CHROMA_BINS, 0.13, histogram.device)
+    lightness_blur = neighbour_blur(LIGHTNESS_BINS, 0.07, histogram.device)
+    return lightness_blur @ (histogram @ torch.kron(chroma_blur, chroma_blur))
 
 
 def neighbour_blur(bins: int, shared: float, device: torch.device) -> Tensor:
@@ -138,16 +143,21 @@ def chroma(crops: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([red_green / compressed, yellow_blue / compressed], dim=1), lightness
 
 
-def colour_histograms(crops: Tensor, masks: Tensor, grid: int) -> Tensor:
-    """Pixels a colour bin, blurred over neighbouring bins, in every patch: (N, grid * grid, COLOUR_BINS)."""
-    opponent, lightness = chroma(crops)
-    column = ((opponent + 1.0) * (CHROMA_BINS / 2)).long().clamp_(0, CHROMA_BINS - 1)
-    level = (lightness * LIGHTNESS_BINS).long().clamp_(0, LIGHTNESS_BINS - 1)
-    colour = (column[:, 0] * CHROMA_BINS + column[:, 1]) * LIGHTNESS_BINS + level
-    cell = patch_of_crop(len(crops), crops.shape[-1], grid, crops.device)
-    count = len(crops) * grid * grid * COLOUR_BINS
-    histogram = torch.bincount((cell * COLOUR_BINS + colour).flatten(), masks.flatten().float(), minlength=count)
-    return histogram.view(len(crops), grid * grid, COLOUR_BINS).float() @ blur_matrix(crops.device)
+def colour_histograms(opponent: Tensor, lightness: Tensor, masks: Tensor, grid: int) -> Tensor:
+    """Pixels a colour bin, blurred over neighbouring bins, in every patch: (N, grid * grid, COLOUR_BINS).
+
+    opponent, lightness: of `chroma`. masks: (N, S, S) bool.
+    """
+    count = len(masks)
+    column = ((opponent + 1.0) * (CHROMA_BINS / 2)).int().clamp_(0, CHROMA_BINS - 1)
+    level = (lightness * LIGHTNESS_BINS).int().clamp_(0, LIGHTNESS_BINS - 1)
+    cell = patch_of_crop(count, masks.shape[-1], grid, masks.device)
+    bin_ = ((cell * LIGHTNESS_BINS + level) * CHROMA_BINS + column[:, 0]) * CHROMA_BINS + column[:, 1]
+    # what lies outside the mask goes into one bin more
+    last = count * grid * grid * COLOUR_BINS
+    histogram = torch.bincount(torch.where(masks, bin_, last).flatten(), minlength=last + 1)[:last]
+    histogram = histogram.float().view(count, grid * grid, LIGHTNESS_BINS, CHROMA_BINS * CHROMA_BINS)
+    return blur_bins(histogram).flatten(2)
 
 
 def orientation_histograms(crops: Tensor, masks: Tensor, grid: int) -> Tensor:
@@ -189,17 +199,17 @@ def texture(orientation: Tensor, pixels: Tensor) -> Tensor:
     return torch.cat([amount, 1.0 - amount, spectrum * amount], dim=-1)
 
 
-def upright_layout(crops: Tensor, masks: Tensor) -> Tensor:
-    """Coarse colour layout of the crops, turned so that the mask's long axis is level: (N, 192).
+def upright_layout(opponent: Tensor, lightness: Tensor, masks: Tensor) -> Tensor:
+    """Coarse colour layout of crops, turned so that the mask's long axis is level: (N, 192).
 
+    opponent, lightness: of `chroma`. masks: (N, S, S) bool.
     Which end comes first is told by the skew of the mask along that axis. Turning the camera about its optical
     axis therefore changes little.
     """
-    count = len(crops)
+    count = len(masks)
     cell = upright_cells(masks, 8)
-    opponent, lightness = chroma(crops)
     inside = masks.flatten().float()
-    index = (cell + torch.arange(count, device=crops.device)[:, None, None] * 64).flatten()
+    index = (cell + torch.arange(count, device=masks.device)[:, None, None] * 64).flatten()
 
     def collect(values: Tensor) -> Tensor:
         return torch.bincount(index, values, minlength=count * 64).view(count, 8, 8).float()
@@ -208,7 +218,7 @@ def upright_layout(crops: Tensor, masks: Tensor) -> Tensor:
     channels = [opponent[:, 0], opponent[:, 1], lightness]
     sums = torch.stack([collect(channel.flatten() * inside) for channel in channels], dim=1)
     mean = sums.sum(dim=(2, 3), keepdim=True) / area.sum(dim=(1, 2))[:, None, None, None].clamp(min=1)
-    blur = neighbour_blur(8, 0.25, crops.device)
+    blur = neighbour_blur(8, 0.15, masks.device)
     return (blur @ (sums - mean * area[:, None]) @ blur).flatten(1)
 
 
@@ -256,15 +266,16 @@ def ring_weights(masks: Tensor, grid: int) -> Tensor:
 
 
 def patch_of_crop(count: int, size: int, grid: int, device: torch.device) -> Tensor:
-    """Number of the patch, counted through all crops, that each pixel belongs to: (count, size, size) int64."""
-    line = torch.arange(size, device=device) * grid // size
-    first = torch.arange(count, device=device)[:, None, None] * (grid * grid)
+    """Number of the patch, counted through all crops, that each pixel belongs to: (count, size, size) int32."""
+    line = torch.arange(size, dtype=torch.int32, device=device) * grid // size
+    first = torch.arange(count, dtype=torch.int32, device=device)[:, None, None] * (grid * grid)
     return first + line[:, None] * grid + line[None]
 
 
 def patch_places(masks: Tensor, grid: int) -> Tensor:
-    """Where each patch is along and across the mask's long axis, as a smooth code: (N, grid * grid, 4)."""
+    """Where each patch is along and across the mask's long axis, as a smooth code: (N, grid * grid, 8)."""
     size = masks.shape[-1]
     centre = (torch.arange(grid, device=masks.device).float() + 0.5) * (size / grid)
-    angles = [coordinate * 1.3 for coordinate in upright_coordinates(masks, centre)]
+    coordinates = upright_coordinates(masks, centre)
+    angles = [coordinate * frequency for coordinate in coordinates for frequency in (1.3, 2.6)]
     return torch.stack([wave for angle in angles for wave in (angle.cos(), angle.sin())], dim=-1).flatten(1, 2)

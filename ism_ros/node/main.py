@@ -29,8 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the node until SIGINT or SIGTERM. Exit code 1 after a wrong configuration, which is said in one line."""
     # the only queue that a signal handler may put into while the same thread waits for it
     exit_codes: queue.SimpleQueue[int] = queue.SimpleQueue()
-    # read when torch loads: threads that wait for each other must not spin on cores that the camera driver needs
+    # read when torch and numpy load: threads that wait must not spin on cores that the camera driver needs
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: exit_codes.put(0))
     # imports and loading take seconds and are not to be broken by a signal half-way: they have their own thread

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
+from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
 
@@ -30,6 +32,17 @@ class KnownObject:
     @property
     def template_count(self) -> int:
         return int(self.class_tokens.shape[0])
+
+    @cached_property
+    def corners_m(self) -> Tensor | None:
+        """(C, 3), those of `points_m` on their convex hull: seen from anywhere, they span the box of all points."""
+        if self.points_m is None:
+            return None
+        try:
+            hull = ConvexHull(self.points_m.cpu().numpy())
+        except QhullError:  # flat, or too few
+            return self.points_m
+        return self.points_m[torch.from_numpy(hull.vertices).long().to(self.points_m.device)]
 
     @property
     def has_geometry(self) -> bool:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.segmentors.superpixels import runs_of_pairs
-
 
 @dataclass(frozen=True)
 class MergeTree:
@@ -78,6 +76,52 @@ class MergeTree:
         return np.argsort(start[: self.leaves]), start, length
 
 
+@dataclass(frozen=True)
+class _Borders:
+    """Borders between nodes, one row a pair: the two nodes, first < second; length; strength summed along it; a number
+    that no other border ever has."""
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    long: NDArray[np.float64]
+    total: NDArray[np.float64]
+    number: NDArray[np.int64]
+
+    def __getitem__(self, rows: NDArray[np.bool_]) -> _Borders:
+        return _Borders(self.first[rows], self.second[rows], self.long[rows], self.total[rows], self.number[rows])
+
+    def followed_by(self, other: _Borders) -> _Borders:
+        """The rows of both."""
+        return _Borders(
+            np.concatenate([self.first, other.first]),
+            np.concatenate([self.second, other.second]),
+            np.concatenate([self.long, other.long]),
+            np.concatenate([self.total, other.total]),
+            np.concatenate([self.number, other.number]),
+        )
+
+    def renamed(self, heir: NDArray[np.int64], next_number: int) -> tuple[_Borders, NDArray[np.int64]]:
+        """These borders between the heirs of their nodes, those of one pair joined; and the new number of each."""
+        one, other = heir[self.first], heir[self.second]
+        first, second = np.minimum(one, other), np.maximum(one, other)
+        key = first * len(heir) + second
+        order = np.argsort(key, kind="stable")
+        new = np.diff(key[order], prepend=-1) != 0
+        starts = np.flatnonzero(new)
+        number = np.empty(len(key), np.int64)
+        number[order] = np.cumsum(new) + (next_number - 1)
+        if len(starts) == 0:
+            return self, number
+        joined = _Borders(
+            first[order][starts],
+            second[order][starts],
+            np.add.reduceat(self.long[order], starts),
+            np.add.reduceat(self.total[order], starts),
+            np.arange(next_number, next_number + len(starts)),
+        )
+        return joined, number
+
+
 def merge_by_boundary(
     pairs: NDArray[np.int64],
     length: NDArray[np.float32],
@@ -100,59 +144,86 @@ def merge_by_boundary(
     Every round merges all pairs that are each other's weakest border. For a mean over joined borders this gives the
     same tree as one merge at a time (the linkage is reducible), in a few dozen array operations.
     """
-    leaves = len(area)
+    leaves, edges = len(area), len(pairs)
     size = np.concatenate([area, np.zeros(leaves, np.float32)]).astype(np.float32)
     mass = np.zeros((2 * leaves, colour.shape[1]), dtype=np.float32)
     mass[:leaves] = colour * area[:, None]
-    first, second = pairs.T
+    heir = np.arange(2 * leaves)
+
+    def weigh(border: _Borders) -> NDArray[np.float64]:
+        mean_first = mass[border.first] / size[border.first, None]
+        difference = mean_first - mass[border.second] / size[border.second, None]
+        weight = border.total / border.long + np.sqrt((difference**2).sum(axis=1))
+        smaller = np.minimum(size[border.first], size[border.second])
+        weight *= np.sqrt(np.minimum(1.0, smaller / small_area)) + 1e-6
+        # no two borders are equally strong, so that no patch is in two merges of a round
+        return np.asarray(weight + 1e-12 * border.number)
+
     long = length.astype(np.float64)
-    total = strength * long
-    account = tracked.astype(np.float64)
+    border = _Borders(pairs[:, 0], pairs[:, 1], long, strength * long, np.arange(edges))
+    weight = weigh(border)
     rounds = [0]
     children: list[NDArray[np.int64]] = []
     heights: list[NDArray[np.float64]] = []
-    shared: list[NDArray[np.float64]] = []
-    made = leaves
-    while len(first) and len(rounds) <= max_rounds:
-        mean = mass / np.maximum(size, 1e-6)[:, None]
-        difference = mean[first] - mean[second]
-        distance = np.sqrt((difference**2).sum(axis=1))
-        weight = total / long + distance
-        weight *= np.minimum(1.0, np.minimum(size[first], size[second]) / small_area) ** 0.5 + 1e-6
-        # no two borders are equally strong, so that no patch is in two merges of a round
-        weight += 1e-12 * np.arange(len(weight))
+    gone: list[NDArray[np.int64]] = []
+    became: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    made, numbered = leaves, edges
+    while len(weight) and len(rounds) <= max_rounds:
         weakest = np.full(made, np.inf)
-        np.minimum.at(weakest, first, weight)
-        np.minimum.at(weakest, second, weight)
-        merged = np.nonzero((weakest[first] == weight) & (weakest[second] == weight) & (weight < stop_at))[0]
+        np.minimum.at(weakest, border.first, weight)
+        np.minimum.at(weakest, border.second, weight)
+        mutual = (weakest[border.first] == weight) & (weakest[border.second] == weight) & (weight < stop_at)
+        merged = np.flatnonzero(mutual)
         if len(merged) == 0:
             break
-        a, b = first[merged], second[merged]
+        a, b = border.first[merged], border.second[merged]
         new = made + np.arange(len(merged))
         size[new] = size[a] + size[b]
         mass[new] = mass[a] + mass[b]
+        heir[a] = heir[b] = new
         children.append(np.stack([a, b], axis=1))
         heights.append(weight[merged])
-        shared.append(account[merged])
+        gone.append(border.number[merged])
         made += len(merged)
         rounds.append(made - leaves)
 
-        renamed = np.arange(made)
-        renamed[a] = new
-        renamed[b] = new
-        first, second = renamed[first], renamed[second]
-        outside = first != second
-        first, second = np.minimum(first, second)[outside], np.maximum(first, second)[outside]
-        order, starts = runs_of_pairs(first, second)
-        first, second = first[order][starts], second[order][starts]
-        if len(starts):
-            long = np.add.reduceat(long[outside][order], starts)
-            total = np.add.reduceat(total[outside][order], starts)
-            account = np.add.reduceat(account[outside][order], starts, axis=0)
+        # only the borders of what has just merged change
+        stale = (heir[border.first] != border.first) | (heir[border.second] != border.second)
+        changed, run = border[stale & ~mutual].renamed(heir, numbered)
+        became.append((border.number[stale & ~mutual], run))
+        numbered += len(changed.first)
+        weight = np.concatenate([weight[~stale], weigh(changed)])
+        border = border[~stale].followed_by(changed)
     return MergeTree(
         np.concatenate(children) if children else np.zeros((0, 2), np.int64),
         np.concatenate(heights).astype(np.float32) if heights else np.zeros(0, np.float32),
         np.array(rounds),
         leaves,
-        np.concatenate(shared).astype(np.float32) if shared else tracked[:0],
+        _sums_at_merges(tracked, gone, became, numbered),
     )
+
+
+def _sums_at_merges(
+    tracked: NDArray[np.float32],
+    gone: list[NDArray[np.int64]],
+    became: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    numbered: int,
+) -> NDArray[np.float32]:
+    """(M, T): `tracked` (E, T), the values of the first borders, summed over those that each merge made disappear.
+
+    gone: numbers of the borders that disappeared, in the order of the merges. became: numbers before and after, of
+    the borders that were joined. numbered: how many numbers were given.
+    """
+    if not gone:
+        return tracked[:0]
+    last = np.arange(numbered)
+    for before, after in became:
+        last[before] = after
+    while not np.array_equal(last, further := last[last]):
+        last = further
+    disappeared = np.concatenate(gone)
+    merge = np.full(numbered, len(disappeared))
+    merge[disappeared] = np.arange(len(disappeared))
+    at = merge[last[: len(tracked)]]
+    sums = [np.bincount(at, column, len(disappeared) + 1)[:-1] for column in tracked.T]
+    return np.stack(sums, axis=1).astype(np.float32) if sums else np.zeros((len(disappeared), 0), np.float32)

@@ -117,7 +117,7 @@ def grow_regions(patches: Patches, sums: Array, at_most: int = 500) -> tuple[Reg
     alike = has_parent[area[has_parent] > 0.9 * area[parent[has_parent]]]
     child_wins = score[alike] >= score[parent[alike]]
     score[np.where(child_wins, parent[alike], alike)] = -1.0
-    score[~_fair_size(area, total)] = -1.0
+    score[~_fair_size(measures, total)] = -1.0
     chosen = np.argsort(-score, kind="stable")[:at_most]
     chosen = chosen[score[chosen] > _LEAST_SCORE]
     order, start, count = tree.leaf_runs()
@@ -145,15 +145,18 @@ def join_neighbours(
     total = float(patches.area.sum())
     score = rank(describe(joint, total))
     better = score > np.maximum(regions.score[a], regions.score[b])
-    score = np.where(better & _fair_size(joint.area, total), score, np.float32(0.0))
+    score = np.where(better & _fair_size(joint, total), score, np.float32(0.0))
     chosen = np.argsort(-score, kind="stable")[:at_most]
     chosen = chosen[score[chosen] > _LEAST_SCORE]
     return Regions(members[a[chosen]] | members[b[chosen]], score[chosen])
 
 
-def _fair_size(area: Array, image_area: float) -> NDArray[np.bool_]:
-    """Neither too small to be recognised nor the better part of the image."""
-    return (area >= max(80.0, 3e-4 * image_area)) & (area <= 0.4 * image_area)
+def _fair_size(measures: Measures, image_area: float) -> NDArray[np.bool_]:
+    """Neither too small to be recognised (masks.large_enough drops those anyway) nor the better part of the image."""
+    area, boxes = measures.area, measures.boxes
+    box_area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    large = (area >= max(80.0, 3e-4 * image_area)) & (box_area > 0.0025 * image_area)
+    return np.asarray(large & (area <= 0.4 * image_area))
 
 
 def concatenated(first: Regions, second: Regions) -> Regions:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 """Threads that wait for each other spin by default; where programs share few cores that costs tenfold."""
 
 
@@ -92,7 +95,7 @@ def keep_traffic_local() -> None:
         # Newer distributions warn about the older name, and have the range instead.
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
         os.environ.pop("ROS_LOCALHOST_ONLY", None)
-    os.environ.setdefault("ROS_DOMAIN_ID", str(_free_domain()))
+    os.environ.setdefault("ROS_DOMAIN_ID", str(_claim_domain()))
     older = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
     variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if older else "FASTDDS_DEFAULT_PROFILES_FILE"
     profile = _shared_file("config/fastdds.xml")
@@ -108,14 +111,34 @@ def _shared_file(name: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _free_domain() -> int:
-    """A domain whose discovery port nobody on this machine has open; up to 101, as Linux allows."""
-    first = 1 + os.getpid() % 100
-    for domain in [*range(first, 102), *range(1, first)]:
+def _claim_domain() -> int:
+    """A domain, up to 101 as Linux allows, for this process and its children alone.
+
+    One whose discovery port is open is somebody else's; a lock, held until this process ends, keeps two that start at
+    once apart while neither has opened a port yet.
+    """
+    domains = [*range(1, 102)]
+    random.SystemRandom().shuffle(domains)
+    for domain in domains:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 probe.bind(("", 7400 + 250 * domain))
             except OSError:
                 continue
+        if _lock_until_exit(Path(tempfile.gettempdir()) / f"ism_ros_domain_{domain}.lock"):
             return domain
-    return first
+    return domains[0]
+
+
+def _lock_until_exit(path: Path) -> bool:
+    """Whether the lock on `path` was free; it is then held by this process for as long as it runs."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:  # somebody else's file
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return False
+    return True

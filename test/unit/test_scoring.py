@@ -94,16 +94,30 @@ def bar(angle: float) -> torch.Tensor:
 def test_a_long_object_is_turned_to_lie_along_its_mask(angle: float) -> None:
     intrinsics = torch.tensor([[200.0, 0, 80], [0, 200.0, 60], [0, 0, 1]])
     line = torch.linspace(-0.2, 0.2, 50)
-    points = torch.stack([line, line * 0, line * 0], dim=1)[None]
+    points = torch.stack([line, line * 0, line * 0], dim=1)
     turned = scoring.turn_in_plane(torch.eye(3)[None], bar(angle), points, torch.tensor([[0.0, 0, 1]]), intrinsics)
     direction = turned[0] @ torch.tensor([1.0, 0, 0])
-    assert abs(float(torch.atan2(direction[1], direction[0])) - angle) < 0.03
+    half_a_step = torch.pi / scoring.OUTLINE_DIRECTIONS
+    assert abs(float(torch.atan2(direction[1], direction[0])) - angle) < half_a_step + 0.01
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_which_end_is_which_is_seen_in_the_outline(turns: int) -> None:
+    y, x = torch.meshgrid(torch.arange(-60.0, 60.0), torch.arange(-60.0, 60.0), indexing="ij")
+    wedge = (x > -30) & (x < 50) & (y.abs() < (50 - x) / 4)
+    mask = wedge.rot90(-turns)[None]
+    points = torch.tensor([[-0.03, -0.02, 0.0], [-0.03, 0.02, 0.0], [0.05, 0.0, 0.0]])
+    intrinsics = torch.tensor([[1000.0, 0, 60], [0, 1000.0, 60], [0, 0, 1]])
+    turned = scoring.turn_in_plane(torch.eye(3)[None], mask, points, torch.tensor([[0.0, 0, 1]]), intrinsics)
+    direction = turned[0] @ torch.tensor([1.0, 0, 0])
+    expected = torch.tensor([torch.pi / 2 * turns])
+    assert float(direction[0] * expected.cos() + direction[1] * expected.sin()) > 0.99
 
 
 def test_a_round_mask_turns_nothing() -> None:
     y, x = torch.meshgrid(torch.arange(120.0), torch.arange(160.0), indexing="ij")
     disc = ((x - 80) ** 2 + (y - 60) ** 2 < 900)[None]
-    points = torch.tensor([[[-0.1, 0.0, 0.0], [0.1, 0.0, 0.0]]])
+    points = torch.tensor([[-0.1, 0.0, 0.0], [0.1, 0.0, 0.0]])
     intrinsics = torch.tensor([[200.0, 0, 80], [0, 200.0, 60], [0, 0, 1]])
     turned = scoring.turn_in_plane(torch.eye(3)[None], disc, points, torch.tensor([[0.0, 0, 1]]), intrinsics)
     assert torch.equal(turned[0], torch.eye(3))
