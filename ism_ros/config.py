@@ -30,6 +30,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: str = Field("auto", description="Where models run: auto (a GPU when there is one), cpu, cuda:0, ...")
+    cpu_threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Threads of PyTorch on the CPU; 0 = one for the hand-made models, else one a core.",
+    )
     segmentor: str = Field("depth", description=f"Finds class-agnostic proposals: {', '.join(SEGMENTORS)}.")
     descriptor: str = Field("classic", description=f"Describes crops and templates: {', '.join(DESCRIPTORS)}.")
     checkpoints_dir: str = Field("", description="Folder of model checkpoints; empty = the user's data folder.")
@@ -88,6 +94,13 @@ class Settings(BaseModel):
         if self.cache_dir:
             return Path(self.cache_dir).expanduser()
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ism_ros"
+
+    def resolved_cpu_threads(self) -> int:
+        """`cpu_threads` with 0 decided: the tensors of the hand-made models are too small to be worth sharing out."""
+        if self.cpu_threads:
+            return self.cpu_threads
+        hand_made = self.segmentor == "depth" and self.descriptor == "classic"
+        return 1 if hand_made else len(os.sched_getaffinity(0))
 
     def resolved_device(self) -> str:
         """`device` with auto decided; SettingsError where it cannot be used."""

@@ -21,6 +21,9 @@ from ism_ros.objects.objects_file import ObjectSpec, read_objects_file
 from ism_ros.objects.onboarding import onboard
 from ism_ros.segmentors import Segmentor, create_segmentor
 
+OUTLINE_CORNERS = 200
+"""Of a round object's many corners about so many are enough to know its outline."""
+
 
 class InstanceSegmentationModel:
     """Finds instances of the objects in `library`.
@@ -149,8 +152,9 @@ class InstanceSegmentationModel:
                 posed[rows] = False
                 continue
             if not self.descriptor.turns_with_camera:
+                some_m = known.corners_m[:: 1 + len(known.corners_m) // OUTLINE_CORNERS]
                 rotation[rows] = scoring.turn_in_plane(
-                    rotation[rows], crop_masks[rows], known.corners_m, translation_m[rows], intrinsics
+                    rotation[rows], crop_masks[rows], some_m, translation_m[rows], intrinsics
                 )
             uv = scoring.project(
                 known.corners_m.expand(len(rows), -1, -1),
@@ -183,11 +187,14 @@ class StageClock:
 def load_model(settings: Settings, progress: Callable[[str], None] | None = None) -> InstanceSegmentationModel:
     """The model that `settings` describe, with every object of its objects file onboarded.
 
+    Sets how many threads PyTorch uses, in this thread and in those that start later, to settings.cpu_threads.
+
     progress: told in words what is being done. Raises ValueError (SettingsError, ObjectsFileError, CadError,
     TemplateError) with one line that a user can act on.
     """
     tell = progress or (lambda text: None)
     device = settings.resolved_device()
+    torch.set_num_threads(settings.resolved_cpu_threads())
     specs = read_objects_file(Path(settings.objects_file)) if settings.objects_file else ()
     tell(f"loading segmentor '{settings.segmentor}' and descriptor '{settings.descriptor}' on {device}")
     model = InstanceSegmentationModel(

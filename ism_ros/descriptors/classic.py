@@ -27,9 +27,9 @@ class BlockWeights:
     Each of the two sets sums to 1.
     """
 
-    colour: float = 0.30
+    colour: float = 0.25
     rings: float = 0.10
-    layout: float = 0.35
+    layout: float = 0.40
     texture: float = 0.05
     shape: float = 0.20
     patch_colour: float = 0.65
@@ -41,7 +41,7 @@ class ClassicDescriptor:
     """Colour and gradient statistics of a crop, on an 8 x 8 grid of patches and as a whole."""
 
     name = "classic"
-    fingerprint = "classic-5"
+    fingerprint = "classic-8"
     crop_size = 64
     turns_with_camera = False
     grid = 8
@@ -66,11 +66,13 @@ class ClassicDescriptor:
         weights, grid = self._weights, self.grid
         opponent, lightness = chroma(crops)
         colour = colour_histograms(opponent, lightness, masks, grid)
-        orientation = orientation_histograms(crops, masks, grid)
+        # every second pixel is enough for texture and layout
+        coarse = masks[:, ::2, ::2]
+        orientation = orientation_histograms(crops[:, :, ::2, ::2], coarse, grid)
+        layout = upright_layout(opponent[:, :, ::2, ::2], lightness[:, ::2, ::2], coarse)
         coverage = avg_pool2d(masks[:, None].float(), self.crop_size // grid)[:, 0].flatten(1)
         inner = ring_weights(masks, grid)
 
-        layout = upright_layout(opponent, lightness, masks)
         whole_colour = colour.sum(dim=1)
         inner_colour = (colour * inner[:, :, None]).sum(dim=1)
         rings = torch.cat([inner_colour, whole_colour - inner_colour], dim=1).clamp(min=0)
@@ -79,14 +81,14 @@ class ClassicDescriptor:
                 weighted(root(whole_colour), weights.colour),
                 weighted(root(rings), weights.rings),
                 weighted(layout, weights.layout),
-                weighted(texture(orientation.sum(dim=1), masks.flatten(1).sum(dim=1)), weights.texture),
+                weighted(texture(orientation.sum(dim=1), coarse.flatten(1).sum(dim=1)), weights.texture),
                 weighted(coverage - coverage.mean(dim=1, keepdim=True), weights.shape),
             ],
             dim=1,
         )
 
         place = patch_places(masks, grid)
-        pixels = coverage * (self.crop_size // grid) ** 2
+        pixels = coverage * (self.crop_size // (2 * grid)) ** 2
         patch_tokens = torch.cat(
             [
                 weighted(root(colour), weights.patch_colour),

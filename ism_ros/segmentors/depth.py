@@ -36,7 +36,7 @@ class DepthSegmentor:
     def __init__(
         self,
         device: str = "cpu",
-        max_proposals: int = 100,
+        max_proposals: int = 80,
         working_area: int = 640 * 480,
         spacing: int = 12,
         disparity_noise: float = 0.0025,

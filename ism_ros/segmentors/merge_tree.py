@@ -78,45 +78,45 @@ class MergeTree:
 
 @dataclass(frozen=True)
 class _Borders:
-    """Borders between nodes, one row a pair: the two nodes, first < second; length; strength summed along it; a number
-    that no other border ever has."""
+    """Borders between nodes, one column a pair.
 
-    first: NDArray[np.int64]
-    second: NDArray[np.int64]
-    long: NDArray[np.float64]
-    total: NDArray[np.float64]
+    ends: (2, E) int64, the two nodes. sums: (2, E), their length and the strength summed along it. number: (E,), one
+    that no other border ever has.
+    """
+
+    ends: NDArray[np.int64]
+    sums: NDArray[np.float64]
     number: NDArray[np.int64]
 
-    def __getitem__(self, rows: NDArray[np.bool_]) -> _Borders:
-        return _Borders(self.first[rows], self.second[rows], self.long[rows], self.total[rows], self.number[rows])
+    def __getitem__(self, columns: NDArray[np.int64]) -> _Borders:
+        return _Borders(
+            self.ends.take(columns, axis=1), self.sums.take(columns, axis=1), self.number.take(columns)
+        )
 
     def followed_by(self, other: _Borders) -> _Borders:
-        """The rows of both."""
+        """The columns of both."""
         return _Borders(
-            np.concatenate([self.first, other.first]),
-            np.concatenate([self.second, other.second]),
-            np.concatenate([self.long, other.long]),
-            np.concatenate([self.total, other.total]),
+            np.concatenate([self.ends, other.ends], axis=1),
+            np.concatenate([self.sums, other.sums], axis=1),
             np.concatenate([self.number, other.number]),
         )
 
     def renamed(self, heir: NDArray[np.int64], next_number: int) -> tuple[_Borders, NDArray[np.int64]]:
         """These borders between the heirs of their nodes, those of one pair joined; and the new number of each."""
-        one, other = heir[self.first], heir[self.second]
-        first, second = np.minimum(one, other), np.maximum(one, other)
-        key = first * len(heir) + second
-        order = np.argsort(key, kind="stable")
-        new = np.diff(key[order], prepend=-1) != 0
+        if len(self.number) == 0:
+            return self, self.number
+        ends = heir[self.ends]
+        key = ends.min(axis=0) * len(heir) + ends.max(axis=0)
+        order = key.argsort(kind="stable")
+        key = key[order]
+        new = np.ones(len(key), bool)
+        np.not_equal(key[1:], key[:-1], out=new[1:])
         starts = np.flatnonzero(new)
         number = np.empty(len(key), np.int64)
-        number[order] = np.cumsum(new) + (next_number - 1)
-        if len(starts) == 0:
-            return self, number
+        number[order] = new.cumsum() + (next_number - 1)
         joined = _Borders(
-            first[order][starts],
-            second[order][starts],
-            np.add.reduceat(self.long[order], starts),
-            np.add.reduceat(self.total[order], starts),
+            ends.take(order[starts], axis=1),
+            np.add.reduceat(self.sums.take(order, axis=1), starts, axis=1),
             np.arange(next_number, next_number + len(starts)),
         )
         return joined, number
@@ -151,16 +151,15 @@ def merge_by_boundary(
     heir = np.arange(2 * leaves)
 
     def weigh(border: _Borders) -> NDArray[np.float64]:
-        mean_first = mass[border.first] / size[border.first, None]
-        difference = mean_first - mass[border.second] / size[border.second, None]
-        weight = border.total / border.long + np.sqrt((difference**2).sum(axis=1))
-        smaller = np.minimum(size[border.first], size[border.second])
-        weight *= np.sqrt(np.minimum(1.0, smaller / small_area)) + 1e-6
+        sizes = size[border.ends]
+        means = mass[border.ends] / sizes[..., None]
+        difference = means[0] - means[1]
+        weight = border.sums[1] / border.sums[0] + np.sqrt(np.einsum("ec,ec->e", difference, difference))
+        weight *= np.sqrt(np.minimum(1.0, sizes.min(axis=0) / small_area)) + 1e-6
         # no two borders are equally strong, so that no patch is in two merges of a round
         return np.asarray(weight + 1e-12 * border.number)
 
-    long = length.astype(np.float64)
-    border = _Borders(pairs[:, 0], pairs[:, 1], long, strength * long, np.arange(edges))
+    border = _Borders(pairs.T.copy(), np.stack([length, strength * length]).astype(np.float64), np.arange(edges))
     weight = weigh(border)
     rounds = [0]
     children: list[NDArray[np.int64]] = []
@@ -170,30 +169,32 @@ def merge_by_boundary(
     made, numbered = leaves, edges
     while len(weight) and len(rounds) <= max_rounds:
         weakest = np.full(made, np.inf)
-        np.minimum.at(weakest, border.first, weight)
-        np.minimum.at(weakest, border.second, weight)
-        mutual = (weakest[border.first] == weight) & (weakest[border.second] == weight) & (weight < stop_at)
+        for end in border.ends:
+            np.minimum.at(weakest, end, weight)
+        mutual = (weakest[border.ends] == weight).all(axis=0) & (weight < stop_at)
         merged = np.flatnonzero(mutual)
         if len(merged) == 0:
             break
-        a, b = border.first[merged], border.second[merged]
+        pair = border.ends.take(merged, axis=1)
         new = made + np.arange(len(merged))
-        size[new] = size[a] + size[b]
-        mass[new] = mass[a] + mass[b]
-        heir[a] = heir[b] = new
-        children.append(np.stack([a, b], axis=1))
+        size[new] = size[pair].sum(axis=0)
+        mass[new] = mass[pair].sum(axis=0)
+        heir[pair] = new
+        children.append(pair.T)
         heights.append(weight[merged])
         gone.append(border.number[merged])
         made += len(merged)
         rounds.append(made - leaves)
 
         # only the borders of what has just merged change
-        stale = (heir[border.first] != border.first) | (heir[border.second] != border.second)
-        changed, run = border[stale & ~mutual].renamed(heir, numbered)
-        became.append((border.number[stale & ~mutual], run))
-        numbered += len(changed.first)
-        weight = np.concatenate([weight[~stale], weigh(changed)])
-        border = border[~stale].followed_by(changed)
+        stale = (heir[border.ends] != border.ends).any(axis=0)
+        kept = np.flatnonzero(~stale)
+        old = border[np.flatnonzero(stale & ~mutual)]
+        changed, renumbered = old.renamed(heir, numbered)
+        became.append((old.number, renumbered))
+        numbered += len(changed.number)
+        weight = np.concatenate([weight[kept], weigh(changed)])
+        border = border[kept].followed_by(changed)
     return MergeTree(
         np.concatenate(children) if children else np.zeros((0, 2), np.int64),
         np.concatenate(heights).astype(np.float32) if heights else np.zeros(0, np.float32),

@@ -41,7 +41,6 @@ class Opinion:
 
 OPINIONS = (
     Opinion(colour=0.10, step=1.0, crease=0.8, plane=1.0, mean_colour=0.10),
-    Opinion(colour=0.40, step=0.6, crease=0.5, plane=0.6, mean_colour=0.50),
     Opinion(colour=0.60, step=0.2, crease=0.1, plane=0.2, mean_colour=1.00),
     Opinion(colour=0.20, step=1.0, crease=0.1, plane=1.0, mean_colour=0.30),
 )

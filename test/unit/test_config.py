@@ -68,6 +68,11 @@ def test_thresholds_are_live_and_models_are_not() -> None:
     assert not is_live("segmentor")
 
 
+def test_threads_are_those_given_else_one_for_the_hand_made_models() -> None:
+    assert Settings(cpu_threads=3).resolved_cpu_threads() == 3
+    assert Settings().resolved_cpu_threads() == 1
+
+
 def test_an_unusable_device_says_what_to_do() -> None:
     with pytest.raises(SettingsError, match="auto or cpu"):
         Settings(device="warp:7").resolved_device()
