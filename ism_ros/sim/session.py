@@ -26,13 +26,19 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Setting:
-    """What is shown to the node. out: folder of logs, truth and CAD files. cache: folder kept from run to run."""
+    """What is shown to the node. out: folder of logs, truth and CAD files. cache: folder kept from run to run.
+
+    folder: of real frames to show instead of a simulated scene. objects_file: what to look for instead of the simulated
+    objects.
+    """
 
     out: Path
     cache: Path
     scene: int
     object_set: int
     rate_hz: float
+    folder: Path | None = None
+    objects_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Session:
 @contextmanager
 def running(setting: Setting) -> Iterator[Session]:
     """Starts both programs and a listener; all of it has ended when the block is left."""
-    objects_file = write_objects(setting.out / "cad", setting.object_set)
+    objects_file = setting.objects_file or write_objects(setting.out / "cad", setting.object_set)
     with ExitStack() as stack:
         camera = Child("the fake camera", _camera_command(setting), setting.out / "camera.log")
         node = Child("the node", _node_command(objects_file, setting.cache), setting.out / "node.log")
@@ -110,6 +116,7 @@ def _camera_command(setting: Setting) -> list[str]:
         "rate": float(setting.rate_hz),
         "truth_dir": f"'{setting.out}'",
         "cache_dir": f"'{setting.cache}'",
+        **({} if setting.folder is None else {"folder": f"'{setting.folder}'"}),
     }
     given = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
     return [*installed_program("fake_camera", "ism_ros.sim.camera_node"), "--ros-args", *given]
