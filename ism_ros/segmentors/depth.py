@@ -4,7 +4,7 @@ The image is cut into small patches that respect every colour and depth edge. To
 weakest border first, under several opinions about what makes a border strong: depth steps, concave creases and leaving
 a support plane (geometry), or colour. Objects come out as nodes of these trees: a printed box is one region for
 geometry, a flat card on a table is one for colour. What is left after a support plane is taken away, cut where depth
-jumps, gives more regions. The best few hundred, without near duplicates, are the proposals.
+jumps, gives more regions. The best of them, without near duplicates, are the proposals.
 """
 
 from __future__ import annotations
