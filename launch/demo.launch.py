@@ -19,8 +19,8 @@ from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 ARGUMENTS = {
     "rviz": ("true", "true: show the results in rviz2"),
     "output": ("out/demo", "Folder for the CAD files of the objects on the table"),
-    "scene": ("1", "Number of the simulated table"),
-    "object_set": ("1", "Number of the set of known objects on it"),
+    "scene": ("33", "Number of the simulated table"),
+    "object_set": ("4", "Number of the set of known objects on it"),
     "rate": ("10.0", "Frames a second that the camera sends (Hz)"),
     "device": ("", "auto, cpu or cuda:0, where models run; empty: as in params_file"),
     "namespace": ("", "Namespace of the node"),

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ism_ros.sim.scenes import DEMO_OBJECT_SET, DEMO_SCENE
+
 REPO = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((REPO / "launch").glob("*.launch.py"))
 
@@ -124,3 +126,9 @@ def test_rviz_configuration_shows_the_nodes_topics() -> None:
     displays = yaml.safe_load((REPO / "config" / "ism.rviz").read_text())["Visualization Manager"]["Displays"]
     topics = {display["Topic"]["Value"] for display in displays if "Topic" in display}
     assert {"/ism/overlay", "/ism/mask_image"} <= topics
+
+
+def test_the_demo_launch_file_shows_the_table_of_make_demo() -> None:
+    text = (REPO / "launch" / "demo.launch.py").read_text()
+    assert f'"scene": ("{DEMO_SCENE}",' in text
+    assert f'"object_set": ("{DEMO_OBJECT_SET}",' in text
