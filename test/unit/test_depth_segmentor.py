@@ -11,7 +11,9 @@ from ism_ros.segmentors import create_segmentor
 from ism_ros.segmentors.depth import DepthSegmentor
 from ism_ros.segmentors.depth_geometry import fill_from_behind, find_planes
 from ism_ros.segmentors.merge_tree import merge_by_boundary
-from ism_ros.segmentors.superpixels import contacts, measure_borders, watershed
+from ism_ros.segmentors.patches import Patches
+from ism_ros.segmentors.regions import Regions, in_free_places
+from ism_ros.segmentors.superpixels import Boundaries, contacts, measure_borders, watershed
 
 HEIGHT, WIDTH = 240, 320
 CAMERA = Camera(np.array([[300.0, 0, 160], [0, 300.0, 120], [0, 0, 1]]), WIDTH, HEIGHT)
@@ -255,3 +257,16 @@ def test_the_weakest_border_goes_first_and_joined_borders_are_averaged_by_length
     assert tree.height[2] == pytest.approx((0.8 * 10 + 0.4 * 30) / 40, rel=1e-4)
     assert tree.shared[2, 0] == 40
     assert tree.sums(area)[-1] == 400
+
+
+def test_a_plain_region_in_a_free_place_is_found_after_the_parts_of_a_conspicuous_one() -> None:
+    # patches: three of a box, one pen, and the table
+    area = np.array([10.0, 10.0, 10.0, 5.0, 400.0], np.float32)
+    nothing = np.zeros(5, np.float32)
+    borders = Boundaries(np.zeros((0, 2), np.int64), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
+    patches = Patches(
+        np.zeros((1, 5), np.int32), area, np.zeros((5, 3), np.float32), nothing, nothing, nothing, nothing, borders
+    )
+    box, part, pen, table = [1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]
+    regions = Regions(np.array([box, part, pen, table], bool), np.array([0.9, 0.8, 0.1, 0.5], np.float32))
+    assert in_free_places(patches, regions, np.array([0]), at_most=3).tolist() == [2]
