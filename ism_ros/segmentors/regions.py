@@ -104,9 +104,8 @@ def find_regions(patches: Patches, at_most: int) -> Regions:
     both = concatenated(grown[first], unions)
     kept, score = distinct(patches, both, at_most - at_most // _SHARE_FOR_FREE_PLACES)
     apart = in_free_places(patches, both, kept, at_most - len(kept))
-    return Regions(
-        np.concatenate([both.members[kept], both.members[apart]]), np.concatenate([score, both.score[apart]])
-    )
+    chosen = concatenated(Regions(both.members[kept], score), both[apart])
+    return chosen[np.argsort(-chosen.score, kind="stable")]
 
 
 def grow_regions(patches: Patches, sums: Array, at_most: int = 500) -> tuple[Regions, Measures]:
