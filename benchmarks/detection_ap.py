@@ -24,15 +24,14 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# Before torch starts its threads: those that wait spin otherwise, which costs tenfold where cores are shared.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from ism_ros.threads import use_patient_threads
+
+use_patient_threads()
 
 import cv2
 import numpy as np

@@ -11,13 +11,12 @@ into the output folder.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-# Before torch and numpy start their threads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from ism_ros.threads import use_patient_threads
+
+use_patient_threads()
 
 import cv2
 import numpy as np
@@ -30,6 +29,7 @@ from ism_ros.config import Settings
 from ism_ros.frame_files import read_frame
 from ism_ros.ism import load_model
 from ism_ros.sim.children import keep_traffic_local
+from ism_ros.sim.comparison import iou_of
 from ism_ros.sim.session import Setting, running
 
 LEAST_IOU = 0.7
@@ -72,7 +72,8 @@ def engine_alone(folder: Path, objects_file: Path, cache: Path, reference: Mask)
     """Score and IoU of each detection."""
     model = load_model(Settings(objects_file=str(objects_file), cache_dir=str(cache)))
     found = model.segment(read_frame(folder / "rgb.png", folder / "depth.png", folder / "camera.json"))
-    return [(float(score), iou(mask, reference)) for score, mask in zip(found.score, found.masks.numpy(), strict=True)]
+    masks = found.masks.numpy()
+    return [(float(score), iou_of(mask, reference)) for score, mask in zip(found.score, masks, strict=True)]
 
 
 def over_dds(folder: Path, objects_file: Path, out: Path, reference: Mask) -> Ranked:
@@ -87,14 +88,10 @@ def over_dds(folder: Path, objects_file: Path, out: Path, reference: Mask) -> Ra
     for frame in heard:
         if frame.detections is not None and frame.labels is not None:
             return [
-                (float(found.results[0].hypothesis.score), iou(frame.labels == int(found.id), reference))
+                (float(found.results[0].hypothesis.score), iou_of(frame.labels == int(found.id), reference))
                 for found in frame.detections.detections
             ]
     return []
-
-
-def iou(first: Mask, second: Mask) -> float:
-    return float((first & second).sum() / max(1, (first | second).sum()))
 
 
 if __name__ == "__main__":

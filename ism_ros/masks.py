@@ -13,6 +13,11 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
+MIN_BOX_SIDE = 0.05
+"""Side of the smallest square box that counts as a proposal, as a share of the image's side."""
+MIN_MASK_AREA = 3e-4
+"""Area of the smallest mask that counts as a proposal, as a share of the image's."""
+
 
 def boxes_from_masks(masks: Tensor) -> Tensor:
     """Tight boxes of masks (N, H, W) bool -> (N, 4) int64; an empty mask has the box (0, 0, 0, 0)."""
@@ -93,12 +98,10 @@ def _source_pixels(first: Tensor, last: Tensor, boxes_xyxy: Tensor, size: int) -
     return first[:, None] + offset, (position >= 0) & (position < scaled_length[:, None])
 
 
-def large_enough(masks: Tensor, boxes_xyxy: Tensor, min_box_side: float = 0.05, min_mask_area: float = 3e-4) -> Tensor:
-    """Which proposals are not tiny, (N,) bool.
-
-    min_box_side: side of the smallest square box as a share of the image's side; min_mask_area: share of the
-    image's area.
-    """
+def large_enough(
+    masks: Tensor, boxes_xyxy: Tensor, min_box_side: float = MIN_BOX_SIDE, min_mask_area: float = MIN_MASK_AREA
+) -> Tensor:
+    """Which proposals are not tiny, (N,) bool: shares as of MIN_BOX_SIDE and MIN_MASK_AREA."""
     image_area = masks.shape[1] * masks.shape[2]
     box_share = box_area(boxes_xyxy).float() / image_area
     mask_share = mask_areas(masks).float() / image_area

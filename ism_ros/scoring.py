@@ -81,7 +81,7 @@ def mean_position_m(
     x = (torch.arange(width, device=depth_m.device) - intrinsics[0, 2]) / intrinsics[0, 0] * depth_m
     y = (torch.arange(height, device=depth_m.device)[:, None] - intrinsics[1, 2]) / intrinsics[1, 1] * depth_m
     valid = depth_m > 0
-    positions = torch.stack([x, y, depth_m], dim=2) * valid[:, :, None]
+    positions = torch.stack([x, y, depth_m], dim=2)
     if masks.is_cuda:
         number = masks.flatten(1).float() @ valid.flatten().float()
         total = masks.flatten(1).float() @ positions.flatten(0, 1)

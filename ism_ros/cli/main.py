@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from rich.text import Text
 from ism_ros import __version__
 from ism_ros.cli.render import render
 from ism_ros.cli.segment import segment
+from ism_ros.threads import use_patient_threads
 
 app = typer.Typer(
     name="ism",
@@ -42,9 +42,7 @@ def ism(
 
 def main() -> None:
     """The program `ism`: what a user gave wrong ends in one line and exit status 2."""
-    # read when torch and numpy load: on busy cores threads that spin while they wait cost several times the work
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    use_patient_threads()
     try:
         app()
     except (ValueError, OSError) as error:

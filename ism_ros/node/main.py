@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from ism_ros.threads import use_patient_threads
+
 if TYPE_CHECKING:
     from rclpy.executors import Executor
 
@@ -29,9 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the node until SIGINT or SIGTERM. Exit code 1 after a wrong configuration, which is said in one line."""
     # the only queue that a signal handler may put into while the same thread waits for it
     exit_codes: queue.SimpleQueue[int] = queue.SimpleQueue()
-    # read when torch and numpy load: threads that wait must not spin on cores that the camera driver needs
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    use_patient_threads()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: exit_codes.put(0))
     # imports and loading take seconds and are not to be broken by a signal half-way: they have their own thread

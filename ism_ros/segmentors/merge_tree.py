@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ism_ros.segmentors.superpixels import runs_of_pairs
+
 
 @dataclass(frozen=True)
 class MergeTree:
@@ -106,19 +108,14 @@ class _Borders:
         if len(self.number) == 0:
             return self, self.number
         ends = heir[self.ends]
-        key = ends.min(axis=0) * len(heir) + ends.max(axis=0)
-        order = key.argsort(kind="stable")
-        key = key[order]
-        new = np.ones(len(key), bool)
-        np.not_equal(key[1:], key[:-1], out=new[1:])
-        starts = np.flatnonzero(new)
-        number = np.empty(len(key), np.int64)
-        number[order] = new.cumsum() + (next_number - 1)
+        order, starts = runs_of_pairs(ends.min(axis=0), ends.max(axis=0))
         joined = _Borders(
             ends.take(order[starts], axis=1),
             np.add.reduceat(self.sums.take(order, axis=1), starts, axis=1),
             np.arange(next_number, next_number + len(starts)),
         )
+        number = np.empty(len(order), np.int64)
+        number[order] = joined.number.repeat(np.diff(starts, append=len(order)))
         return joined, number
 
 

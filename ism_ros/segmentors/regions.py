@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ism_ros.masks import MIN_BOX_SIDE, MIN_MASK_AREA
 from ism_ros.segmentors.merge_tree import MergeTree, merge_by_boundary
 from ism_ros.segmentors.objectness import (
     Measures,
@@ -159,7 +160,7 @@ def _fair_size(measures: Measures, image_area: float) -> NDArray[np.bool_]:
     """Neither too small to be recognised (masks.large_enough drops those anyway) nor the better part of the image."""
     area, boxes = measures.area, measures.boxes
     box_area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    large = (area >= max(80.0, 3e-4 * image_area)) & (box_area > 0.0025 * image_area)
+    large = (area >= max(80.0, MIN_MASK_AREA * image_area)) & (box_area > MIN_BOX_SIDE**2 * image_area)
     return np.asarray(large & (area <= 0.4 * image_area))
 
 
@@ -211,10 +212,10 @@ def in_free_places(
     score = np.where(is_small, regions.score, np.float32(0.0))
     covered = regions.members[chosen[is_small[chosen]]].any(axis=0)
     found: list[int] = []
-    while len(found) < at_most:
+    while len(found) < min(at_most, len(score)):
         candidates = np.where(held @ (patches.area * ~covered) >= free * area, score, np.float32(0.0))
-        best = int(candidates.argmax()) if len(candidates) else 0
-        if len(candidates) == 0 or candidates[best] <= 0.0:
+        best = int(candidates.argmax())
+        if candidates[best] <= 0.0:
             break
         found.append(best)
         covered |= regions.members[best]

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-PATIENT = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
-"""Threads that wait for each other spin by default; where programs share few cores that costs tenfold."""
+from ism_ros.threads import PATIENT_THREADS
 
 
 class ChildError(RuntimeError):
@@ -36,7 +35,7 @@ class Child:
             # A session of its own: Ctrl-C in the terminal reaches it once, from here, and in order.
             self._process = subprocess.Popen(
                 self._command,
-                env={**PATIENT, **os.environ},
+                env={**PATIENT_THREADS, **os.environ},
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
