@@ -1,0 +1,181 @@
+"""Checkpoint files into models: nothing but tensors is read, and every key is accounted for."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+StateDict = dict[str, Tensor]
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; one line that says which, what was expected and what was found."""
+
+
+def read_state_dict(file: Path) -> StateDict:
+    """The tensors of a .pth, .pt or .safetensors file, on the CPU.
+
+    Pickled code is never run. A file that holds {"model": tensors} gives its tensors. Raises CheckpointError.
+    """
+    if not file.is_file():
+        raise CheckpointError(f"checkpoint {file} does not exist")
+    if file.suffix == ".safetensors":
+        return _read_safetensors(file)
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"checkpoint {file} holds more than tensors (a pickled program) and is not loaded; "
+            "take the official file of the weights alone"
+        ) from None
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint {file} is damaged or half downloaded ({_first_line(error)}); "
+            "delete it and get it again (ism weights verify)"
+        ) from None
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        content = content["model"]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"checkpoint {file} is not a table of tensors; is it the official file?")
+    return dict(content)
+
+
+def _read_safetensors(file: Path) -> StateDict:
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"checkpoint {file} is damaged or half downloaded ({_first_line(error)}); delete it and get it again"
+        ) from None
+
+
+def require(state: StateDict, keys: Iterable[str], what: str, path: Path) -> None:
+    """Raises CheckpointError where `state` lacks one of `keys`, by which a checkpoint of `what` is known."""
+    missing = [key for key in keys if key not in state]
+    if missing:
+        found = ", ".join(list(state)[:3]) or "nothing"
+        raise CheckpointError(
+            f"checkpoint {path} is not {what}: expected the key '{missing[0]}', found {len(state)} keys "
+            f"such as {found}"
+        )
+
+
+def count_blocks(state: StateDict, prefix: str) -> int:
+    """How many numbered blocks there are: keys `prefix` + number + '.'"""
+    pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
+    return 1 + max((int(match[1]) for key in state if (match := pattern.match(key))), default=-1)
+
+
+def renamed(state: StateDict, rules: Sequence[tuple[str, str]]) -> StateDict:
+    """`state` with every key rewritten by the rules (regular expression, replacement), each applied in order.
+
+    Keys that no rule fits stay as they are: what is wrong with them shows when they are loaded.
+    """
+    compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
+    result: StateDict = {}
+    for key, value in state.items():
+        name = key
+        for pattern, replacement in compiled:
+            name = pattern.sub(replacement, name)
+        result[name] = value
+    return result
+
+
+def split_qkv(state: StateDict, fused: str, parts: tuple[str, str, str]) -> StateDict:
+    """`state` with projections of queries, keys and values apart, as the library keeps them.
+
+    fused: the last name of the module in which they are stacked, parts: the three names in its place.
+    """
+    result: StateDict = {}
+    for key, value in state.items():
+        head, dot, tail = key.rpartition(f"{fused}.")
+        if dot and (head == "" or head.endswith(".")):
+            for part, piece in zip(parts, value.chunk(3), strict=True):
+                result[f"{head}{part}.{tail}"] = piece
+        else:
+            result[key] = value
+    return result
+
+
+def model_type(folder: Path) -> str:
+    """Which architecture a folder with a config.json says it is of."""
+    try:
+        return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"checkpoint folder {folder} has no usable config.json ({_first_line(error)}); "
+            "it needs config.json and model.safetensors"
+        ) from None
+
+
+def load_folder(kind: Any, path: Path, what: str) -> Any:
+    """The model of class `kind` (of the transformers library) in a folder with config.json and model.safetensors."""
+    found = model_type(path)
+    expected = kind.config_class.model_type
+    if found != expected:
+        raise CheckpointError(
+            f"checkpoint folder {path} is not {what}: expected model_type '{expected}', found '{found}'"
+        )
+    try:
+        model, report = kind.from_pretrained(
+            path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint folder {path} cannot be read: {_first_line(error)}") from None
+    shapes = [(key, wanted, shape) for key, shape, wanted in report["mismatched_keys"]]
+    if report["missing_keys"] or report["unexpected_keys"] or shapes:
+        raise CheckpointError(
+            f"checkpoint folder {path} does not fit {what}: "
+            + _differences(sorted(report["missing_keys"]), sorted(report["unexpected_keys"]), shapes)
+        )
+    return model.eval().requires_grad_(False)
+
+
+def build(make: Callable[[], Model], state: StateDict, path: Path, what: str) -> Model:
+    """The model that `make` builds, with the tensors of `state`: each of its own, of the right shape, none left over.
+
+    what: the model in words, for the CheckpointError that says what was expected and what was found.
+    """
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights():
+        model = make()
+    expected = model.state_dict()
+    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    differing = [key for key in expected.keys() & state.keys() if expected[key].shape != state[key].shape]
+    if missing or unexpected or differing:
+        shapes = [(key, tuple(expected[key].shape), tuple(state[key].shape)) for key in sorted(differing)]
+        raise CheckpointError(
+            f"checkpoint {path} does not fit {what}: " + _differences(missing, unexpected, shapes)
+        )
+    model.load_state_dict(state, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def _differences(missing: Sequence[str], unexpected: Sequence[str], differing: Sequence[tuple[str, Any, Any]]) -> str:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} keys are missing ({missing[0]}, ...)")
+    if unexpected:
+        parts.append(f"{len(unexpected)} keys are not known ({unexpected[0]}, ...)")
+    if differing:
+        key, wanted, found = differing[0]
+        parts.append(f"{len(differing)} shapes differ ({key}: expected {wanted}, found {found})")
+    return "; ".join(parts)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
