@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import re
@@ -59,6 +60,25 @@ def _read_safetensors(file: Path) -> StateDict:
         raise CheckpointError(
             f"checkpoint {file} is damaged or half downloaded ({_first_line(error)}); delete it and get it again"
         ) from None
+
+
+def fingerprint(path: Path) -> str:
+    """Names what a checkpoint file, or the weights in a folder, hold, whatever the file is called.
+
+    A .pth is a zip archive that has a checksum of every tensor in its index: nothing more is read. Other files are
+    read whole.
+    """
+    file = path / "model.safetensors" if path.is_dir() else path
+    digest = hashlib.blake2b(digest_size=16)
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            for entry in archive.infolist():
+                digest.update(f"{entry.filename.partition('/')[2]} {entry.file_size} {entry.CRC}\n".encode())
+        return digest.hexdigest()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def require(state: StateDict, keys: Iterable[str], what: str, path: Path) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
+
+TemplateNormalization = Literal["imagenet", "none"]
+"""How neural descriptors see the colours of templates: see descriptors/vit.py."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,13 @@ class Descriptors:
 
     def __getitem__(self, index: Tensor) -> Descriptors:
         return Descriptors(self.class_tokens[index], self.patch_tokens[index])
+
+
+def concatenated(parts: Sequence[Descriptors]) -> Descriptors:
+    """The rows of all `parts`, of which there is at least one."""
+    return Descriptors(
+        torch.cat([part.class_tokens for part in parts]), torch.cat([part.patch_tokens for part in parts])
+    )
 
 
 class Descriptor(Protocol):
@@ -54,14 +67,33 @@ class Descriptor(Protocol):
         """
         ...
 
+    def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
+        """The same for crops of templates, where the reference prepares them differently."""
+        ...
 
-def create_descriptor(name: str, device: str = "cpu") -> Descriptor:
-    """The descriptor called `name`; ValueError lists the names there are."""
+
+def create_descriptor(
+    name: str,
+    device: str = "cpu",
+    model: str = "",
+    checkpoints_dir: Path | None = None,
+    template_normalization: TemplateNormalization = "imagenet",
+) -> Descriptor:
+    """The descriptor called `name`; ValueError lists the names there are, or says which checkpoint is missing.
+
+    model: size of a neural descriptor, or the path of its checkpoint; empty = its usual size. checkpoints_dir: where
+    checkpoints are looked for.
+    """
     if name == "classic":
         from ism_ros.descriptors.classic import ClassicDescriptor
 
         return ClassicDescriptor(device=device)
+    if name == "dinov2":
+        from ism_ros.descriptors.dinov2 import dinov2_descriptor
+
+        path = find_checkpoint(checkpoints_dir or Path(), name, model or "vitl14")
+        return dinov2_descriptor(path, device, template_normalization)
     raise ValueError(f"descriptor '{name}' is unknown; choose one of: {', '.join(DESCRIPTORS)}")
 
 
-DESCRIPTORS = ("classic",)
+DESCRIPTORS = ("classic", "dinov2")

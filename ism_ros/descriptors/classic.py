@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ism_ros.descriptors import Descriptors
+from ism_ros.descriptors import Descriptors, concatenated
 
 CHROMA_BINS = 7
 LIGHTNESS_BINS = 5
@@ -54,13 +54,16 @@ class ClassicDescriptor:
 
     def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         """crops (N, 3, 64, 64) float32 in [0, 1], crop_masks (N, 64, 64) bool -> class and patch tokens."""
-        parts = [
-            self._describe_chunk(crop.to(self._device), mask.to(self._device))
-            for crop, mask in zip(crops.split(self._chunk), crop_masks.split(self._chunk), strict=True)
-        ]
-        return Descriptors(
-            torch.cat([part.class_tokens for part in parts]), torch.cat([part.patch_tokens for part in parts])
+        return concatenated(
+            [
+                self._describe_chunk(crop.to(self._device), mask.to(self._device))
+                for crop, mask in zip(crops.split(self._chunk), crop_masks.split(self._chunk), strict=True)
+            ]
         )
+
+    def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
+        """The same: templates are looked at as proposals are."""
+        return self.describe(crops, crop_masks)
 
     def _describe_chunk(self, crops: Tensor, masks: Tensor) -> Descriptors:
         weights, grid = self._weights, self.grid

@@ -135,7 +135,7 @@ def _describe(templates: TemplateSet, descriptor: Descriptor, device: str) -> Ar
     # The reference takes templates whole, where it drops the last row and column of a proposal.
     boxes_xyxy = boxes_from_masks(masks) + torch.tensor([0, 0, 1, 1], device=masks.device)
     crops, crop_masks = crop_resize_pad(images, masks, boxes_xyxy, descriptor.crop_size)
-    described = descriptor.describe(crops, crop_masks)
+    described = descriptor.describe_templates(crops, crop_masks)
     arrays = {
         "class_tokens": described.class_tokens.float().cpu().numpy(),
         "patch_tokens": described.patch_tokens.float().cpu().numpy(),

@@ -1,0 +1,26 @@
+"""DINOv2, the descriptor of SAM-6D, with and without registers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ism_ros.checkpoints.dinov2 import load_dinov2
+from ism_ros.checkpoints.reading import fingerprint
+from ism_ros.descriptors import TemplateNormalization
+from ism_ros.descriptors.vit import VitDescriptor
+
+CROP_SIZE = 224
+
+
+def dinov2_descriptor(
+    checkpoint: Path,
+    device: str = "cpu",
+    template_normalization: TemplateNormalization = "imagenet",
+    heads: int | None = None,
+) -> VitDescriptor:
+    """The descriptor of an official checkpoint file or a safetensors folder. Raises CheckpointError.
+
+    heads: attention heads where they are not those of the published sizes.
+    """
+    model = load_dinov2(checkpoint, CROP_SIZE, heads)
+    return VitDescriptor("dinov2", model, f"dinov2-{fingerprint(checkpoint)}", device, None, template_normalization)

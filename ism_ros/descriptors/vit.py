@@ -1,0 +1,104 @@
+"""Descriptors by a vision transformer: class token and patch tokens of a crop from one pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, normalize
+
+from ism_ros.chunks import Chunks
+from ism_ros.descriptors import Descriptors, TemplateNormalization, concatenated
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+VALID_PATCH = 0.5
+"""A patch counts when more than this share of it lies inside the mask."""
+CHUNK_CPU, CHUNK_GPU = 16, 128
+
+
+class VitDescriptor:
+    """Tokens of `model`, prepared as SAM-6D does.
+
+    Proposals are normalised by ImageNet's colours and then masked: their background is 0. Templates are normalised
+    with their black background ("imagenet", as in SAM-6D's BOP runs) or not at all ("none", as in its
+    run_inference_custom.py).
+
+    model: called with pixel values (N, 3, S, S), gives last_hidden_state (N, 1 + registers + P, D), normalised by its
+    last layer. fingerprint: names the model and its weights.
+    """
+
+    turns_with_camera = True
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        fingerprint: str,
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+        template_normalization: TemplateNormalization = "imagenet",
+        crop_size: int = 224,
+        chunk: int | None = None,
+    ) -> None:
+        self.name = name
+        self.crop_size = crop_size
+        self._device = torch.device(device)
+        self._dtype = dtype or default_dtype(self._device)
+        self._model: Any = model.to(self._device, self._dtype)
+        self._fingerprint = fingerprint
+        self._template_normalization = template_normalization
+        self._patch_size = int(model.config.patch_size)  # type: ignore[union-attr,arg-type]
+        self._registers = int(getattr(model.config, "num_register_tokens", 0))
+        self._chunks = Chunks(chunk or (CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU), "crops")
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self._fingerprint}-{self._template_normalization}-{self._dtype}"
+
+    def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
+        """crops (N, 3, S, S) float32 in [0, 1], crop_masks (N, S, S) bool -> tokens, float32, on the device."""
+        return self._in_chunks(crops, crop_masks, lambda crop, mask: imagenet(crop) * mask[:, None])
+
+    def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
+        """The same for templates, which are normalised as `template_normalization` says."""
+        if self._template_normalization == "none":
+            return self._in_chunks(crops, crop_masks, lambda crop, mask: crop)
+        return self._in_chunks(crops, crop_masks, lambda crop, mask: imagenet(crop))
+
+    def _in_chunks(self, crops: Tensor, crop_masks: Tensor, prepare: Any) -> Descriptors:
+        def work(rows: slice) -> Descriptors:
+            crop, mask = crops[rows].to(self._device), crop_masks[rows].to(self._device)
+            return self._tokens(prepare(crop, mask), mask)
+
+        if len(crops) == 0:
+            return self._nothing()
+        return concatenated(self._chunks.run(len(crops), work))
+
+    @torch.inference_mode()
+    def _tokens(self, pixels: Tensor, masks: Tensor) -> Descriptors:
+        tokens = self._model(pixels.to(self._dtype)).last_hidden_state.float()
+        patches = tokens[:, 1 + self._registers :]
+        valid = avg_pool2d(masks[:, None].float(), self._patch_size).flatten(1) > VALID_PATCH
+        return Descriptors(normalize(tokens[:, 0], dim=-1), normalize(patches * valid[:, :, None], dim=-1))
+
+    def _nothing(self) -> Descriptors:
+        width = int(self._model.config.hidden_size)
+        patches = (self.crop_size // self._patch_size) ** 2
+        return Descriptors(
+            torch.zeros((0, width), device=self._device), torch.zeros((0, patches, width), device=self._device)
+        )
+
+
+def imagenet(crops: Tensor) -> Tensor:
+    """Colours (N, 3, S, S) in [0, 1], normalised by the mean and standard deviation of ImageNet's."""
+    mean, std = (crops.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (crops - mean) / std
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 or float16 where the device computes in it, else float32."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
