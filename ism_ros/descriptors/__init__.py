@@ -10,6 +10,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from ism_ros.weights import find_checkpoint
+
 TemplateNormalization = Literal["imagenet", "none"]
 """How neural descriptors see the colours of templates: see descriptors/vit.py."""
 

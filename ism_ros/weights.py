@@ -1,0 +1,205 @@
+"""The official checkpoint files: what they are called, where they come from, and where they are on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+_META_URL = "https://dl.fbaipublicfiles.com"
+_FASTSAM_URL = "https://github.com/ultralytics/assets/releases/download/v8.3.0"
+_DINOV3_FORM_URL = "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/"
+
+
+class WeightsError(ValueError):
+    """A checkpoint that is not there or cannot be had; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One official checkpoint file.
+
+    url: the file itself, or the page to ask for it where `manual`. size_bytes and sha256 are None where they are not
+    publicly known; sha256_prefix is then what its file name tells of it, if anything. hub_name: the folder of the same
+    model in the format of the transformers library, "" where there is none. exports: names of files of the same model
+    that a user makes of it; they are taken before it.
+    """
+
+    name: str
+    file_name: str
+    url: str
+    licence: str
+    size_bytes: int | None = None
+    sha256: str | None = None
+    sha256_prefix: str = ""
+    hub_name: str = ""
+    exports: tuple[str, ...] = ()
+    manual: bool = False
+
+    @property
+    def family(self) -> str:
+        """The name of the segmentor or descriptor that loads it."""
+        return self.name.split("/")[0]
+
+    @property
+    def model(self) -> str:
+        """Which one of its family."""
+        return self.name.split("/")[1]
+
+
+def _sam(model: str, size: str, file_name: str, size_bytes: int, sha256: str) -> Checkpoint:
+    url = f"{_META_URL}/segment_anything/{file_name}"
+    return Checkpoint(f"sam/{model}", file_name, url, "Apache-2.0", size_bytes, sha256, hub_name=f"sam-vit-{size}")
+
+
+def _sam2(model: str, size_bytes: int, sha256: str) -> Checkpoint:
+    file_name = f"sam2.1_hiera_{model}.pt"
+    url = f"{_META_URL}/segment_anything_2/092824/{file_name}"
+    hub_name = f"sam2.1-hiera-{model.replace('_', '-')}"
+    return Checkpoint(f"sam2/{model}", file_name, url, "Apache-2.0", size_bytes, sha256, hub_name=hub_name)
+
+
+def _fastsam(model: str, size_bytes: int | None, sha256: str | None) -> Checkpoint:
+    stem = f"FastSAM-{model}"
+    url = f"{_FASTSAM_URL}/{stem}.pt"
+    return Checkpoint(f"fastsam/{model}", f"{stem}.pt", url, "AGPL-3.0", size_bytes, sha256, exports=(f"{stem}.onnx",))
+
+
+def _dinov2(model: str, size: str, size_bytes: int | None, sha256: str | None) -> Checkpoint:
+    backbone, _, registers = model.partition("_")
+    file_name = f"dinov2_{backbone}_{'reg4_' if registers else ''}pretrain.pth"
+    url = f"{_META_URL}/dinov2/dinov2_{backbone}/{file_name}"
+    hub_name = f"dinov2-{'with-registers-' if registers else ''}{size}"
+    return Checkpoint(f"dinov2/{model}", file_name, url, "Apache-2.0", size_bytes, sha256, hub_name=hub_name)
+
+
+def _dinov3(model: str, sha256_prefix: str, size_bytes: int | None = None, sha256: str | None = None) -> Checkpoint:
+    return Checkpoint(
+        name=f"dinov3/{model}",
+        file_name=f"dinov3_{model}_pretrain_lvd1689m-{sha256_prefix}.pth",
+        url=_DINOV3_FORM_URL,
+        licence="DINOv3 License",
+        size_bytes=size_bytes,
+        sha256=sha256,
+        sha256_prefix=sha256_prefix,
+        hub_name=f"dinov3-{model}-pretrain-lvd1689m",
+        manual=True,
+    )
+
+
+# fmt: off
+_ALL = (
+    _sam("vit_b", "base", "sam_vit_b_01ec64.pth", 375_042_383,
+         "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),
+    _sam("vit_l", "large", "sam_vit_l_0b3195.pth", 1_249_524_607,
+         "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),
+    _sam("vit_h", "huge", "sam_vit_h_4b8939.pth", 2_564_550_879,
+         "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"),
+    _sam2("tiny", 156_008_466, "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69"),
+    _sam2("small", 184_416_285, "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"),
+    _sam2("base_plus", 323_606_802, "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"),
+    _sam2("large", 898_083_611, "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"),
+    _fastsam("s", None, None),
+    _fastsam("x", None, None),
+    _dinov2("vits14", "small", 88_283_115, "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9"),
+    _dinov2("vitb14", "base", 346_378_731, "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73"),
+    _dinov2("vitl14", "large", 1_217_586_395, "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428"),
+    _dinov2("vitg14", "giant", None, None),
+    _dinov2("vits14_reg", "small", None, None),
+    _dinov2("vitb14_reg", "base", None, None),
+    _dinov2("vitl14_reg", "large", None, None),
+    _dinov2("vitg14_reg", "giant", None, None),
+    _dinov3("vits16", "08c60483"),
+    _dinov3("vits16plus", "4057cbaa"),
+    _dinov3("vitb16", "73cec8be"),
+    _dinov3("vitl16", "8aa4cbdd"),
+    _dinov3("vith16plus", "7c1da9a5"),
+    _dinov3("vit7b16", "a955f4ea"),
+)
+# fmt: on
+
+CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType({checkpoint.name: checkpoint for checkpoint in _ALL})
+"""Every official checkpoint by its name, such as sam/vit_h."""
+
+
+def checkpoint_named(name: str) -> Checkpoint:
+    """The checkpoint called `name`; WeightsError lists what there is of its family."""
+    if name in CHECKPOINTS:
+        return CHECKPOINTS[name]
+    family = name.split("/")[0]
+    known = [other for other in CHECKPOINTS if other.split("/")[0] == family] or list(CHECKPOINTS)
+    raise WeightsError(f"checkpoint '{name}' is unknown; choose one of: {', '.join(known)}")
+
+
+def find_checkpoint(checkpoints_dir: Path, family: str, model: str) -> Path:
+    """Where the checkpoint of one model is.
+
+    family and model: as in the name, sam and vit_h; instead of a model's name also the path of a file, or of a folder
+    with config.json and model.safetensors.
+
+    Looked for in `checkpoints_dir` and in its folders, one level deep: exports first, then the official file, then a
+    folder in the format of the transformers library. Raises WeightsError with one line that says how to get it.
+    """
+    checkpoint = CHECKPOINTS.get(f"{family}/{model}")
+    if checkpoint is None:
+        return _given_path(family, model)
+    found = installed_path(checkpoint, checkpoints_dir)
+    if found is None:
+        raise WeightsError(_not_there(checkpoint, checkpoints_dir))
+    return found
+
+
+def installed_path(checkpoint: Checkpoint, checkpoints_dir: Path) -> Path | None:
+    """Where `checkpoint` is, by the rules of find_checkpoint; None where it is not."""
+    folders = (checkpoints_dir, *_subfolders(checkpoints_dir))
+    for name in (*checkpoint.exports, checkpoint.file_name):
+        for folder in folders:
+            if (folder / name).is_file():
+                return folder / name
+    for folder in folders:
+        if checkpoint.hub_name and folder.name == checkpoint.hub_name and is_transformers_folder(folder):
+            return folder
+        if checkpoint.hub_name and is_transformers_folder(folder / checkpoint.hub_name):
+            return folder / checkpoint.hub_name
+    return None
+
+
+def is_transformers_folder(folder: Path) -> bool:
+    """Whether `folder` holds a whole model as the transformers library saves it."""
+    weights = ("model.safetensors", "model.safetensors.index.json")
+    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in weights)
+
+
+def how_to_get(checkpoint: Checkpoint, checkpoints_dir: Path) -> str:
+    """How a user gets `checkpoint` without this program, as the end of a sentence."""
+    if checkpoint.manual:
+        return f"accept its licence at {checkpoint.url}, and put {checkpoint.file_name} into {checkpoints_dir}"
+    return f"fetch {checkpoint.url} by hand and put it into {checkpoints_dir}"
+
+
+def _given_path(family: str, model: str) -> Path:
+    path = Path(model).expanduser()
+    if path.is_file() or is_transformers_folder(path):
+        return path
+    if path.is_dir():
+        raise WeightsError(f"folder {path} is no checkpoint: it needs config.json and model.safetensors")
+    if os.sep in model or path.suffix:
+        raise WeightsError(f"checkpoint {path} does not exist")
+    known = [checkpoint.model for checkpoint in CHECKPOINTS.values() if checkpoint.family == family]
+    choice = f"choose one of {', '.join(known)}, or" if known else "give"
+    raise WeightsError(f"{family} model '{model}' is unknown; {choice} the path of a checkpoint file or folder")
+
+
+def _not_there(checkpoint: Checkpoint, checkpoints_dir: Path) -> str:
+    looked_for = " or ".join((checkpoint.file_name, *checkpoint.exports))
+    if checkpoint.hub_name:
+        looked_for += f" or a folder {checkpoint.hub_name} with config.json and model.safetensors"
+    by_hand = how_to_get(checkpoint, checkpoints_dir)
+    advice = by_hand if checkpoint.manual else f"run `ism weights download {checkpoint.name}`, or {by_hand}"
+    return f"checkpoint {checkpoint.name} is not in {checkpoints_dir} (looked for {looked_for}): {advice}"
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
