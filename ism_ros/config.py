@@ -95,6 +95,12 @@ class Settings(BaseModel):
             return Path(self.cache_dir).expanduser()
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ism_ros"
 
+    def resolved_checkpoints_dir(self) -> Path:
+        """`checkpoints_dir`, or the user's data folder (XDG_DATA_HOME/ism_ros/checkpoints) where it is empty."""
+        if self.checkpoints_dir:
+            return Path(self.checkpoints_dir).expanduser()
+        return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ism_ros" / "checkpoints"
+
     def resolved_cpu_threads(self) -> int:
         """`cpu_threads` with 0 decided: the tensors of the hand-made models are too small to be worth sharing out."""
         if self.cpu_threads:
