@@ -61,13 +61,13 @@ def _sam2(model: str, size_bytes: int, sha256: str) -> Checkpoint:
     return Checkpoint(f"sam2/{model}", file_name, url, "Apache-2.0", size_bytes, sha256, hub_name=hub_name)
 
 
-def _fastsam(model: str, size_bytes: int | None, sha256: str | None) -> Checkpoint:
+def _fastsam(model: str, size_bytes: int, sha256: str) -> Checkpoint:
     stem = f"FastSAM-{model}"
     url = f"{_FASTSAM_URL}/{stem}.pt"
     return Checkpoint(f"fastsam/{model}", f"{stem}.pt", url, "AGPL-3.0", size_bytes, sha256, exports=(f"{stem}.onnx",))
 
 
-def _dinov2(model: str, size: str, size_bytes: int | None, sha256: str | None) -> Checkpoint:
+def _dinov2(model: str, size: str, size_bytes: int, sha256: str) -> Checkpoint:
     backbone, _, registers = model.partition("_")
     file_name = f"dinov2_{backbone}_{'reg4_' if registers else ''}pretrain.pth"
     url = f"{_META_URL}/dinov2/dinov2_{backbone}/{file_name}"
@@ -101,21 +101,22 @@ _ALL = (
     _sam2("small", 184_416_285, "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"),
     _sam2("base_plus", 323_606_802, "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"),
     _sam2("large", 898_083_611, "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"),
-    _fastsam("s", None, None),
-    _fastsam("x", None, None),
+    _fastsam("s", 23_851_578, "c9f78716a81c7aff0d608ccc73e1b82ab3aaad86005049f6a92106a0be6d0844"),
+    _fastsam("x", 144_972_346, "752cadc2828edb1cd4bc4f9eb587100631af06ea2108f4c9ed56df4755701e76"),
     _dinov2("vits14", "small", 88_283_115, "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9"),
     _dinov2("vitb14", "base", 346_378_731, "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73"),
     _dinov2("vitl14", "large", 1_217_586_395, "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428"),
-    _dinov2("vitg14", "giant", None, None),
-    _dinov2("vits14_reg", "small", None, None),
-    _dinov2("vitb14_reg", "base", None, None),
-    _dinov2("vitl14_reg", "large", None, None),
-    _dinov2("vitg14_reg", "giant", None, None),
-    _dinov3("vits16", "08c60483"),
-    _dinov3("vits16plus", "4057cbaa"),
-    _dinov3("vitb16", "73cec8be"),
-    _dinov3("vitl16", "8aa4cbdd"),
-    _dinov3("vith16plus", "7c1da9a5"),
+    _dinov2("vitg14", "giant", 4_546_108_579, "baf8467e50af277596bbbafa06887c177ee899ab46033649c383577d7e9309d3"),
+    _dinov2("vits14_reg", "small", 88_291_785, "f433177089a681826f849f194ece3bb48f4d63fb38d32fc837e3dc7a4e5641fb"),
+    _dinov2("vitb14_reg", "base", 346_393_545, "73182a088cf94833c94b1666d1c99e02fe87e2007bff57b564fb6206e25dba71"),
+    _dinov2("vitl14_reg", "large", 1_217_607_321, "36e4deffbaef061a2576705b0c36f93621e2ae20bf6274694821b0b492551b51"),
+    _dinov2("vitg14_reg", "giant", 4_546_140_349, "746ecb8c6301c645c5c855be91687d274587d6e48fdaec4a729753160b34a283"),
+    _dinov3("vits16", "08c60483", None, "08c60483bc63c04f533611e34bf70b120eedb7240f469bc16e9e20bf344b941d"),
+    _dinov3("vits16plus", "4057cbaa", None, "4057cbaaad8c16657adb09d6815f28d4164eeba30532fde23f0d17313124caea"),
+    _dinov3("vitb16", "73cec8be", 342_860_279, "73cec8be7427c8655ceced13ce62f6e20a1fa90d1b4d4a550df17a1144081a7c"),
+    _dinov3("vitl16", "8aa4cbdd", 1_213_050_671, "8aa4cbddda325040fc78db2c272754af6ebe8ff2c55f6ec4f1964d8890f66035"),
+    _dinov3("vith16plus", "7c1da9a5", 3_363_232_567,
+            "7c1da9a54b3bdb333f5ebc42e404b7f19b1b5bed504877623c9dc87397f41488"),
     _dinov3("vit7b16", "a955f4ea"),
 )
 # fmt: on
