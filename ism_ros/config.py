@@ -10,8 +10,35 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ism_ros.descriptors import DESCRIPTORS
+from ism_ros.descriptors import DESCRIPTORS, TemplateNormalization
 from ism_ros.segmentors import SEGMENTORS
+from ism_ros.segmentors.automatic_masks import MaskOptions
+
+PROFILES: dict[str, dict[str, Any]] = {
+    "fast": {
+        "segmentor": "fastsam",
+        "segmentor_model": "s",
+        "descriptor": "dinov2",
+        "descriptor_model": "vits14",
+        "score_threshold": 0.2,
+    },
+    "balanced": {
+        "segmentor": "sam2",
+        "segmentor_model": "small",
+        "descriptor": "dinov2",
+        "descriptor_model": "vitb14",
+        "score_threshold": 0.2,
+    },
+    "accurate": {
+        "segmentor": "sam",
+        "segmentor_model": "vit_h",
+        "descriptor": "dinov2",
+        "descriptor_model": "vitl14",
+        "score_threshold": 0.2,
+        "overlap_threshold": 1.0,
+    },
+}
+"""What each profile sets. `accurate` is SAM-6D as published; 0.2 is from where its pose estimation takes detections."""
 
 LIVE: dict[str, Any] = {"live": True}
 """Marks a setting that may change while the node runs; all others are fixed once models are loaded."""
@@ -36,8 +63,32 @@ class Settings(BaseModel):
         le=1024,
         description="Threads of PyTorch on the CPU; 0 = one for the hand-made models, else one a core.",
     )
+    profile: Literal["", "fast", "balanced", "accurate"] = Field(
+        "", description="Sets what is left at its default below for speed or for accuracy; empty = the embedded pair."
+    )
     segmentor: str = Field("depth", description=f"Finds class-agnostic proposals: {', '.join(SEGMENTORS)}.")
+    segmentor_model: str = Field(
+        "", description="Which one of its models (ism weights list), or the path of a checkpoint; empty = the usual."
+    )
     descriptor: str = Field("classic", description=f"Describes crops and templates: {', '.join(DESCRIPTORS)}.")
+    descriptor_model: str = Field(
+        "", description="Which one of its models (ism weights list), or the path of a checkpoint; empty = the usual."
+    )
+    template_normalization: TemplateNormalization = Field(
+        "imagenet",
+        description="Colours of templates for neural descriptors: imagenet (as SAM-6D's BOP runs) or none (as its "
+        "run_inference_custom.py).",
+    )
+    segmentor_width: int = Field(
+        640, ge=0, le=8192, description="Width that images are scaled to for SAM and SAM 2, pixels; 0 = as they are."
+    )
+    points_per_side: int = Field(32, ge=1, le=256, description="Side of the grid of point prompts of SAM and SAM 2.")
+    predicted_iou_threshold: float = Field(
+        0.88, ge=0.0, le=1.0, description="Least IoU that SAM and SAM 2 predict of their own masks; 0 = any."
+    )
+    crop_layers: int = Field(
+        0, ge=0, le=4, description="Layers of crops that SAM and SAM 2 look at besides the whole image."
+    )
     checkpoints_dir: str = Field("", description="Folder of model checkpoints; empty = the user's data folder.")
     cache_dir: str = Field(
         "", description="Folder of rendered templates and descriptors; empty = the user's cache folder."
@@ -101,6 +152,16 @@ class Settings(BaseModel):
             return Path(self.checkpoints_dir).expanduser()
         return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ism_ros" / "checkpoints"
 
+    def mask_options(self) -> MaskOptions:
+        """What segmentors of the SAM family are asked for."""
+        return MaskOptions(
+            width=self.segmentor_width,
+            points_per_side=self.points_per_side,
+            predicted_iou=self.predicted_iou_threshold,
+            stability=self.stability_score_threshold,
+            crop_layers=self.crop_layers,
+        )
+
     def resolved_cpu_threads(self) -> int:
         """`cpu_threads` with 0 decided: the tensors of the hand-made models are too small to be worth sharing out."""
         if self.cpu_threads:
@@ -148,6 +209,19 @@ def load_settings(
         if text is not None:
             values[name] = text
     values.update(overrides or {})
+    return checked_settings(with_profile(values))
+
+
+def with_profile(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with what their profile sets, where they leave it out or at its default."""
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    profile = PROFILES.get(str(values.get("profile", "")), {})
+    left = {name: value for name, value in profile.items() if values.get(name, defaults[name]) == defaults[name]}
+    return {**values, **left}
+
+
+def checked_settings(values: Mapping[str, Any]) -> Settings:
+    """The settings with these values, all others at their defaults; SettingsError with one clear line."""
     try:
         return Settings(**values)
     except ValidationError as error:

@@ -58,7 +58,9 @@ class InstanceSegmentationModel:
         clock = StageClock(self.device)
 
         proposals = (
-            self.segmentor.propose(frame) if len(library) else Proposals.empty(frame.height, frame.width, self.device)
+            self.segmentor.propose(frame, settings.stability_score_threshold)
+            if len(library)
+            else Proposals.empty(frame.height, frame.width, self.device)
         )
         proposals = proposals[large_enough(proposals.masks, proposals.boxes_xyxy)]
         clock.lap("proposals")
@@ -195,11 +197,16 @@ def load_model(settings: Settings, progress: Callable[[str], None] | None = None
     tell = progress or (lambda text: None)
     device = settings.resolved_device()
     torch.set_num_threads(settings.resolved_cpu_threads())
+    checkpoints_dir = settings.resolved_checkpoints_dir()
     specs = read_objects_file(Path(settings.objects_file)) if settings.objects_file else ()
     tell(f"loading segmentor '{settings.segmentor}' and descriptor '{settings.descriptor}' on {device}")
     model = InstanceSegmentationModel(
-        create_segmentor(settings.segmentor, device),
-        create_descriptor(settings.descriptor, device),
+        create_segmentor(
+            settings.segmentor, device, settings.segmentor_model, checkpoints_dir, settings.mask_options()
+        ),
+        create_descriptor(
+            settings.descriptor, device, settings.descriptor_model, checkpoints_dir, settings.template_normalization
+        ),
         ObjectLibrary(),
         settings,
         device,

@@ -110,10 +110,14 @@ def large_enough(
 
 def mask_areas(masks: Tensor) -> Tensor:
     """Pixels of each mask: (N, H, W) bool -> (N,) int64."""
+    flat = masks.flatten(1)
     if masks.is_cuda:
-        return masks.flatten(1).sum(dim=1, dtype=torch.int64)
-    # many times faster than a sum of booleans, which torch widens one by one
-    return torch.tensor([np.count_nonzero(mask) for mask in masks.numpy()], dtype=torch.int64)
+        return flat.sum(dim=1, dtype=torch.int64)
+    # PyTorch widens booleans one by one. Eight of them read as one integer can be added together a hundred times
+    # faster, as long as none of the eight bytes overflows: so at most 128 integers at a time.
+    flat = torch.nn.functional.pad(flat, (0, -flat.shape[1] % 1024)).contiguous()
+    packed = flat.view(torch.int64).view(len(flat), flat.shape[1] // 1024, 128)
+    return packed.sum(dim=2).view(torch.uint8).sum(dim=1, dtype=torch.int64)
 
 
 def nms(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float, group: Tensor | None = None) -> Tensor:
@@ -146,13 +150,18 @@ def mask_nms(masks: Tensor, iou_threshold: float) -> Tensor:
 
 
 def _greedy(suppresses: Tensor) -> Tensor:
-    """Rows left when each of them, from the first on, drops the later ones it suppresses: (N, N) bool -> (K,) int64."""
-    matrix = suppresses.cpu().numpy()
-    alive = np.ones(len(matrix), dtype=bool)
-    for row in range(len(matrix)):
-        if alive[row]:
-            alive[row + 1 :] &= ~matrix[row, row + 1 :]
-    return torch.from_numpy(np.flatnonzero(alive)).to(suppresses.device)
+    """Rows left when each of them, from the first on, drops the later ones it suppresses: (N, N) bool -> (K,) int64.
+
+    All rows are decided at once, again and again until nothing changes: after k rounds what hangs on a chain of k
+    suppressions is right, and chains are short.
+    """
+    later = suppresses.triu(1).float()
+    alive = later.new_ones(len(later))
+    while True:
+        decided = ((alive @ later) == 0).float()
+        if torch.equal(decided, alive):
+            return torch.nonzero(alive)[:, 0]
+        alive = decided
 
 
 def encode_rle(mask: np.ndarray) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 TOPICS = ("rgb", "depth", "camera_info")
 # Arguments that stand for a parameter of the same name. Empty: as in params_file.
-PARAMETERS = ("device", "objects_file", "segmentor", "descriptor", "rgb_transport", "depth_transport")
+PARAMETERS = ("device", "objects_file", "profile", "segmentor", "descriptor", "rgb_transport", "depth_transport")
 SWITCHES = ("autostart", "use_sim_time")
 
 
@@ -43,6 +43,9 @@ def declare_arguments() -> list[LaunchDescriptionEntity]:
         ),
         DeclareLaunchArgument(
             "device", default_value="", description="auto, cpu or cuda:0, where models run; empty: as in params_file"
+        ),
+        DeclareLaunchArgument(
+            "profile", default_value="", description="fast, balanced or accurate models; empty: as in params_file"
         ),
         DeclareLaunchArgument(
             "segmentor", default_value="", description="What proposes masks; empty: as in params_file"

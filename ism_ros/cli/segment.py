@@ -33,8 +33,16 @@ def segment(
     ] = "auto",
     objects: Annotated[Path | None, typer.Option(help="objects.yaml, instead of --cad.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings (config/ism.yaml lists them).")] = None,
-    segmentor: Annotated[str | None, typer.Option(help="Proposals by: depth.")] = None,
-    descriptor: Annotated[str | None, typer.Option(help="Descriptors by: classic.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="fast, balanced or accurate (SAM-6D's models); left out: the embedded pair.")
+    ] = None,
+    segmentor: Annotated[str | None, typer.Option(help="Proposals by: depth, sam, sam2, fastsam.")] = None,
+    segmentor_model: Annotated[str | None, typer.Option(help="Which of its models, or a checkpoint's path.")] = None,
+    descriptor: Annotated[str | None, typer.Option(help="Descriptors by: classic, dinov2, dinov3.")] = None,
+    descriptor_model: Annotated[str | None, typer.Option(help="Which of its models, or a checkpoint's path.")] = None,
+    stability_score_threshold: Annotated[
+        float | None, typer.Option(help="Least stability of a mask of sam and sam2.")
+    ] = None,
     score_threshold: Annotated[float | None, typer.Option(help="Least final score of a detection.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:0.")] = None,
 ) -> None:
@@ -50,8 +58,12 @@ def segment(
 
     console = Console(stderr=True)
     given = {
+        "profile": profile,
         "segmentor": segmentor,
+        "segmentor_model": segmentor_model,
         "descriptor": descriptor,
+        "descriptor_model": descriptor_model,
+        "stability_score_threshold": stability_score_threshold,
         "score_threshold": score_threshold,
         "device": device,
         "objects_file": None if objects is None else str(objects),

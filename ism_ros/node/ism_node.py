@@ -18,7 +18,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
-from ism_ros.config import Settings, SettingsError, load_settings
+from ism_ros.config import Settings, SettingsError, checked_settings
 from ism_ros.frame import Frame, FrameError
 from ism_ros.ism import InstanceSegmentationModel, load_model
 from ism_ros.node.conversion import DepthNotes, Triple, frame_from_triple
@@ -330,7 +330,7 @@ class IsmNode(LifecycleNodeMixin, Node):
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         changes: dict[str, Any] = {p.name: p.value for p in parameters if p.name in Settings.model_fields}
         try:
-            settings = load_settings(None, {**self.settings.model_dump(), **changes}, environment={})
+            settings = checked_settings({**self.settings.model_dump(), **changes})
         except SettingsError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self.settings = settings

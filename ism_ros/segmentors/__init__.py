@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from ism_ros.detections import Proposals
 from ism_ros.frame import Frame
+from ism_ros.weights import find_checkpoint
+
+if TYPE_CHECKING:
+    from ism_ros.segmentors.automatic_masks import MaskOptions
+
+SEGMENTORS = ("depth", "sam")
 
 
 class Segmentor(Protocol):
@@ -14,21 +21,34 @@ class Segmentor(Protocol):
     @property
     def name(self) -> str: ...
 
-    def propose(self, frame: Frame) -> Proposals:
+    def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
         """Proposals of `frame`, at most about 1,000, masks at the frame's size on this segmentor's device.
 
+        stability_score_threshold: least stability of a mask, where the segmentor knows such a thing; None = its own.
         A frame in which nothing is found gives an empty result.
         """
         ...
 
 
-def create_segmentor(name: str, device: str = "cpu") -> Segmentor:
-    """The segmentor called `name`; ValueError lists the names there are."""
+def create_segmentor(
+    name: str,
+    device: str = "cpu",
+    model: str = "",
+    checkpoints_dir: Path | None = None,
+    options: MaskOptions | None = None,
+) -> Segmentor:
+    """The segmentor called `name`; ValueError lists the names there are, or says which checkpoint is missing.
+
+    model: size of a neural segmentor, or the path of its checkpoint; empty = its usual size. checkpoints_dir: where
+    checkpoints are looked for. options: of segmentors of the SAM family.
+    """
     if name == "depth":
         from ism_ros.segmentors.depth import DepthSegmentor
 
         return DepthSegmentor(device=device)
+    if name == "sam":
+        from ism_ros.segmentors.sam import SamSegmentor
+
+        return SamSegmentor(find_checkpoint(checkpoints_dir or Path(), name, model or "vit_h"), device, options)
     raise ValueError(f"segmentor '{name}' is unknown; choose one of: {', '.join(SEGMENTORS)}")
 
-
-SEGMENTORS = ("depth",)

@@ -47,7 +47,7 @@ class DepthSegmentor:
         self.spacing = spacing
         self.disparity_noise = disparity_noise
 
-    def propose(self, frame: Frame) -> Proposals:
+    def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
         """Proposals of `frame`, best first, masks on `device`. Works from colour alone where there is no depth."""
         rgb, depth_m = _working_images(frame, self.working_area)
         if min(rgb.shape[:2]) < 16:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from pathlib import Path
 
@@ -11,6 +13,10 @@ import torch
 from torch import Tensor
 
 from ism_ros import masks, scoring
+from ism_ros.checkpoints.dinov2 import load_dinov2
+from ism_ros.checkpoints.sam import load_sam
+from ism_ros.segmentors.automatic_masks import AutomaticMasks, MaskOptions
+from ism_ros.segmentors.sam import PromptableSam
 
 GOLDEN = Path(os.environ.get("ISM_GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
 
@@ -115,3 +121,49 @@ def test_nms_within_each_object() -> None:
     golden = load("postprocess.npz")
     kept = masks.nms(golden["boxes_xyxy"], golden["scores"], 0.25, golden["object_ids"])
     assert sorted(kept.tolist()) == sorted(golden["kept_after_nms"].tolist())
+
+
+def relative_error(ours: Tensor, reference: Tensor) -> float:
+    return float((ours - reference).abs().max() / reference.abs().max())
+
+
+def test_dinov2_tokens() -> None:
+    golden = load("dinov2_tiny.npz")
+    model = load_dinov2(GOLDEN / "dinov2_tiny_pretrain.pth", heads=4)
+    with torch.inference_mode():
+        tokens = model(golden["images"].float()).last_hidden_state
+    assert relative_error(tokens[:, 0], golden["cls"]) < 1e-4
+    assert relative_error(tokens[:, 1:], golden["patches"]) < 1e-4
+
+
+def test_sam_embedding_masks_and_predicted_iou() -> None:
+    golden = load("sam_tiny.npz")
+    model = PromptableSam(load_sam(GOLDEN / "sam_tiny.pth", decoder_heads=4))
+    with torch.inference_mode():
+        embedding, size = model.embed(golden["image"].numpy())
+        # the points of these numbers are in the encoder's square, of which this image is as wide
+        logits, predicted_iou = model.predict((embedding, size), golden["points_xy"][:, 0])
+    assert relative_error(embedding, golden["embedding"]) < 1e-4
+    assert relative_error(logits, golden["low_res_masks"]) < 1e-4
+    assert relative_error(predicted_iou, golden["iou_predictions"]) < 1e-4
+
+
+@pytest.mark.parametrize("margin", [MaskOptions.stability_margin, math.inf], ids=["default", "all at full size"])
+def test_sam_automatic_masks(margin: float) -> None:
+    golden = load("sam_tiny.npz")
+    given = json.loads((GOLDEN / "sam_tiny.json").read_text())
+    options = MaskOptions(
+        width=0,
+        points_per_side=given["points_per_side"],
+        predicted_iou=given["pred_iou_thresh"],
+        stability=given["stability_score_thresh"],
+        box_nms=given["box_nms_thresh"],
+        stability_margin=margin,
+    )
+    model = PromptableSam(load_sam(GOLDEN / "sam_tiny.pth", decoder_heads=4))
+    ours = AutomaticMasks(model, points_per_batch=given["points_per_batch"]).propose(golden["image"].numpy(), options)
+    assert len(ours) == len(golden["amg_masks"])
+    for mask, box in zip(golden["amg_masks"], golden["amg_boxes_xyxy"], strict=True):
+        iou = (ours.masks & mask).flatten(1).sum(dim=1) / (ours.masks | mask).flatten(1).sum(dim=1)
+        assert iou.max() > 0.99
+        assert ours.boxes_xyxy[iou.argmax()].tolist() == box.tolist()

@@ -1,0 +1,279 @@
+"""Masks of everything in an image by prompting a model with a grid of points, as segment-anything defines it.
+
+Kirillov et al., Segment Anything, 2023, appendix B: a mask stays where the model thinks it is good (predicted IoU),
+where moving the threshold changes little (stability), and where no better one has the same box. All of it happens on
+the device, and on the model's small logits: only what stays is scaled up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ism_ros.chunks import Chunks
+from ism_ros.detections import Proposals
+from ism_ros.masks import boxes_from_masks, mask_areas, nms
+
+Size = tuple[int, int]
+
+STABILITY_OFFSET = 1.0
+"""How far the threshold of the logits is moved up and down to see whether a mask is stable."""
+EDGE_PX = 20
+"""A box so close to the border of a crop is of something that is cut off there."""
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """What is asked of automatic masks; the defaults are those of SAM-6D.
+
+    width: images are scaled to it first, pixels; 0 = as they are. points_per_side: of the grid. predicted_iou,
+    stability: least values, 0 = any. box_nms: largest box IoU of two masks of one crop. crop_layers: 1 also looks at
+    2 x 2 crops, 2 at 4 x 4 more. crop_overlap: of neighbouring crops, as a share of the image's shorter side. crop_nms:
+    largest box IoU of masks of different crops. crop_points_scale: the grid is so many times coarser in each layer.
+    stability_margin: candidates whose stability on the small logits is so close to the least value are decided at
+    full size; infinity decides all of them so, as the reference does.
+    """
+
+    width: int = 640
+    points_per_side: int = 32
+    predicted_iou: float = 0.88
+    stability: float = 0.85
+    box_nms: float = 0.7
+    crop_layers: int = 0
+    crop_overlap: float = 512 / 1500
+    crop_nms: float = 0.7
+    crop_points_scale: int = 1
+    stability_margin: float = 0.005
+
+
+class Promptable(Protocol):
+    """A model that gives masks for points in an image."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def embed(self, image_rgb: NDArray[np.uint8]) -> Any:
+        """What `predict` needs to know of an image (H, W, 3)."""
+        ...
+
+    def predict(self, embedding: Any, points_xy: Tensor) -> tuple[Tensor, Tensor]:
+        """Masks for points (N, 2) float32 in pixels of the image: small logits (N, M, h, w), predicted IoU (N, M)."""
+        ...
+
+    def upscale(self, logits: Tensor, size: Size) -> Tensor:
+        """Small logits (N, h, w) at the size (height, width) of the image."""
+        ...
+
+    def extent(self, size: Size) -> tuple[float, float]:
+        """How many rows and columns of the small logits show an image of `size`; the rest is padding."""
+        ...
+
+
+class Candidates(NamedTuple):
+    """Masks of one crop. logits: (N, h, w). predicted_iou: (N,). boxes_xyxy: (N, 4) int64 in the crop."""
+
+    logits: Tensor
+    predicted_iou: Tensor
+    boxes_xyxy: Tensor
+
+    def at(self, rows: Tensor) -> Candidates:
+        return Candidates(self.logits.index_select(0, rows), self.predicted_iou[rows], self.boxes_xyxy[rows])
+
+
+class Crop(NamedTuple):
+    """A part of the image: first and past-the-last column and row, and in which layer it is."""
+
+    x_first: int
+    y_first: int
+    x_end: int
+    y_end: int
+    layer: int
+
+    @property
+    def size(self) -> Size:
+        return self.y_end - self.y_first, self.x_end - self.x_first
+
+
+class AutomaticMasks:
+    """Asks `model` for masks everywhere. Chunks that do not fit into memory are halved for good."""
+
+    def __init__(self, model: Promptable, points_per_batch: int = 64, masks_per_batch: int = 32) -> None:
+        self._model = model
+        self._points = Chunks(points_per_batch, "point prompts")
+        self._masks = Chunks(masks_per_batch, "masks")
+
+    @torch.inference_mode()
+    def propose(self, image_rgb: NDArray[np.uint8], options: MaskOptions) -> Proposals:
+        """Proposals of an image (H, W, 3), best predicted IoU first, masks at its size; none is an empty result."""
+        height, width = image_rgb.shape[:2]
+        image = scaled_to_width(image_rgb, options.width) if options.width else image_rgb
+        size = image.shape[0], image.shape[1]
+        crops = list(cut(size, options.crop_layers, options.crop_overlap))
+        parts = [self._in_crop(image, crop, options) for crop in crops]
+        if not sum(len(part.logits) for part in parts):
+            return Proposals.empty(height, width, self._model.device)
+        confidence = torch.cat([part.predicted_iou for part in parts])
+        masks = torch.cat([self._masks_of(part, crop, size) for part, crop in zip(parts, crops, strict=True)])
+        if len(crops) > 1:
+            smallness = [1.0 / (crop.size[0] * crop.size[1]) for crop in crops]
+            score = torch.cat([c.new_full((len(c),), s) for (_, c, _), s in zip(parts, smallness, strict=True)])
+            kept = nms(boxes_from_masks(masks), score, options.crop_nms)
+            masks, confidence = masks[kept], confidence[kept]
+        best = confidence.argsort(descending=True, stable=True)
+        return Proposals(self._at_size(masks[best], (height, width)), confidence[best].clamp(0.0, 1.0))
+
+    def _in_crop(self, image: NDArray[np.uint8], crop: Crop, options: MaskOptions) -> Candidates:
+        """What stays of the masks for all points in one crop."""
+        size = crop.size
+        embedding = self._model.embed(image[crop.y_first : crop.y_end, crop.x_first : crop.x_end])
+        per_side = options.points_per_side // options.crop_points_scale**crop.layer
+        points = point_grid(max(1, per_side), size).to(self._model.device)
+        parts = self._points.run(
+            len(points), lambda rows: self.select(*self._model.predict(embedding, points[rows]), size, options)
+        )
+        boxes = torch.cat([part.boxes_xyxy for part in parts])
+        whole = torch.nonzero(~cut_off(boxes, crop, (image.shape[0], image.shape[1])))[:, 0]
+        predicted_iou = torch.cat([part.predicted_iou for part in parts])
+        best = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+        best[whole[nms(boxes[whole], predicted_iou[whole], options.box_nms)]] = True
+        # logits are large: only those of the best are put together
+        rows = best.split([len(part.logits) for part in parts])
+        kept = [part.at(torch.nonzero(row)[:, 0]) for part, row in zip(parts, rows, strict=True)]
+        return Candidates(*(torch.cat(column) for column in zip(*kept, strict=True)))
+
+    def select(self, logits: Tensor, predicted_iou: Tensor, size: Size, options: MaskOptions) -> Candidates:
+        """The good and stable ones of masks (N, M, h, w) with predicted IoU (N, M), of an image or crop of `size`."""
+        logits, predicted_iou = logits.flatten(0, 1), predicted_iou.flatten()
+        extent = self._model.extent(size)
+        good = (predicted_iou > options.predicted_iou) | (options.predicted_iou <= 0)
+        stable = stability(shown(logits, extent))
+        near = (stable - options.stability).abs() <= options.stability_margin
+        likely = torch.nonzero(good & ((stable >= options.stability) | near | (options.stability <= 0)))[:, 0]
+        logits = logits.index_select(0, likely)
+        boxes = boxes_of_logits(shown(logits, extent), extent, size)
+        found = Candidates(logits, predicted_iou[likely], boxes)
+        near = near[likely]
+        return self._decided_at_full_size(found, near, size, options.stability) if near.any() else found
+
+    def _decided_at_full_size(self, found: Candidates, near: Tensor, size: Size, least: float) -> Candidates:
+        """`found` without those of the rows `near` that are not stable at full size; boxes of these rows are exact."""
+        rows = torch.nonzero(near)[:, 0]
+
+        def measure(part: slice) -> tuple[Tensor, Tensor]:
+            large = self._model.upscale(found.logits[rows[part]], size)
+            return stability(large), boxes_from_masks(large > 0)
+
+        stable, boxes = (torch.cat(column) for column in zip(*self._masks.run(len(rows), measure), strict=True))
+        found.boxes_xyxy[rows] = boxes
+        kept = torch.ones_like(near)
+        kept[rows] = stable >= least
+        return found.at(torch.nonzero(kept)[:, 0])
+
+    def _masks_of(self, found: Candidates, crop: Crop, size: Size) -> Tensor:
+        """The masks of one crop in the whole image, (N, H, W) bool."""
+        masks = torch.zeros((len(found.logits), *size), dtype=torch.bool, device=found.logits.device)
+
+        def paint(rows: slice) -> None:
+            inside = masks[rows, crop.y_first : crop.y_end, crop.x_first : crop.x_end]
+            torch.gt(self._model.upscale(found.logits[rows], crop.size), 0.0, out=inside)
+
+        self._masks.run(len(masks), paint)
+        return masks
+
+    def _at_size(self, masks: Tensor, size: Size) -> Tensor:
+        """Masks scaled to `size`, the border where half of a pixel is covered."""
+        if masks.shape[1:] == size:
+            return masks
+        scaled = torch.empty((len(masks), *size), dtype=torch.bool, device=masks.device)
+
+        def scale(rows: slice) -> None:
+            large = interpolate(masks[rows, None].float(), size=size, mode="bilinear", align_corners=False)
+            torch.gt(large[:, 0], 0.5, out=scaled[rows])
+
+        self._masks.run(len(masks), scale)
+        return scaled
+
+
+def scaled_to_width(image_rgb: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """The image (H, W, 3) at another width and the height that goes with it."""
+    height = max(1, int(width * image_rgb.shape[0] / image_rgb.shape[1]))
+    if image_rgb.shape[:2] == (height, width):
+        return image_rgb
+    return np.asarray(cv2.resize(image_rgb, (width, height)), dtype=np.uint8)
+
+
+def point_grid(per_side: int, size: Size) -> Tensor:
+    """Points (per_side ** 2, 2) in the middle of as many equal cells of an image, x then y, pixels."""
+    line = (torch.arange(per_side, dtype=torch.float64) + 0.5) / per_side
+    y, x = torch.meshgrid(line * size[0], line * size[1], indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], dim=1).float()
+
+
+def cut(size: Size, layers: int, overlap_share: float) -> Iterator[Crop]:
+    """The whole image and, in layer i, 2^i x 2^i crops that overlap."""
+    height, width = size
+    yield Crop(0, 0, width, height, 0)
+    for layer in range(1, layers + 1):
+        a_side = 2**layer
+        overlap = int(overlap_share * min(height, width) * (2 / a_side))
+        crop_height, crop_width = (-(-(overlap * (a_side - 1) + length) // a_side) for length in size)
+        for x in range(0, a_side * (crop_width - overlap), crop_width - overlap):
+            for y in range(0, a_side * (crop_height - overlap), crop_height - overlap):
+                yield Crop(x, y, min(x + crop_width, width), min(y + crop_height, height), layer)
+
+
+def shown(logits: Tensor, extent: tuple[float, float]) -> Tensor:
+    """The rows and columns of small logits (N, h, w) that show the image."""
+    return logits[:, : ceil(extent[0]), : ceil(extent[1])]
+
+
+def stability(logits: Tensor) -> Tensor:
+    """IoU of each mask with a stricter threshold and with a looser one, (N, h, w) -> (N,) float32."""
+    strict, loose = mask_areas(logits > STABILITY_OFFSET), mask_areas(logits > -STABILITY_OFFSET)
+    return strict / loose.clamp(min=1)
+
+
+def boxes_of_logits(logits: Tensor, extent: tuple[float, float], size: Size) -> Tensor:
+    """Boxes (N, 4) int64 that masks will have at `size`, from small logits (N, h, w) that show it up to `extent`.
+
+    Where a mask ends between two small pixels is taken from where a line between their logits is 0.
+    """
+    columns, rows = logits.amax(dim=1), logits.amax(dim=2)
+    x_first, x_last = _ends(columns, extent[1], size[1])
+    y_first, y_last = _ends(rows, extent[0], size[0])
+    filled = rows.amax(dim=1) > 0
+    return torch.stack([x_first, y_first, x_last, y_last], dim=1) * filled[:, None]
+
+
+def _ends(profile: Tensor, extent: float, length: int) -> tuple[Tensor, Tensor]:
+    """The first and the last of `length` pixels that is above 0, from values (N, w) at the middles of w cells."""
+    first = length - 1 - _last(profile.flip(1), profile.shape[1] - extent, extent, length)
+    return first, _last(profile, 0.0, extent, length)
+
+
+def _last(profile: Tensor, skipped: float, extent: float, length: int) -> Tensor:
+    """The last pixel above 0; `skipped` cells before the first one that shows the image."""
+    count = profile.shape[1]
+    last = count - 1 - (profile > 0).flip(1).to(torch.uint8).argmax(dim=1)
+    here = profile.gather(1, last[:, None])[:, 0]
+    there = profile.gather(1, (last + 1).clamp(max=count - 1)[:, None])[:, 0]
+    beyond = torch.where(last + 1 < count, here / (here - there).clamp(min=1e-6), torch.full_like(here, float(count)))
+    pixel = ((last + beyond + 0.5 - skipped) * (length / extent) - 0.5).floor()
+    return pixel.clamp(0, length - 1).long()
+
+
+def cut_off(boxes_xyxy: Tensor, crop: Crop, size: Size) -> Tensor:
+    """Which boxes (N, 4) in a crop end at its border where that is not the border of the image (of `size`), (N,)."""
+    origin = boxes_xyxy.new_tensor([crop.x_first, crop.y_first] * 2)
+    near_crop = ((boxes_xyxy + origin) - boxes_xyxy.new_tensor(crop[:4])).abs() <= EDGE_PX
+    near_image = ((boxes_xyxy + origin) - boxes_xyxy.new_tensor([0, 0, size[1], size[0]])).abs() <= EDGE_PX
+    return (near_crop & ~near_image).any(dim=1)

@@ -1,0 +1,103 @@
+"""SAM: automatic masks of the original Segment Anything Model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from ism_ros.checkpoints.sam import DECODER_HEADS, load_sam
+from ism_ros.detections import Proposals
+from ism_ros.frame import Frame
+from ism_ros.segmentors.automatic_masks import AutomaticMasks, MaskOptions, Size
+
+MEAN_RGB = (123.675, 116.28, 103.53)
+STD_RGB = (58.395, 57.12, 57.375)
+
+
+class SamSegmentor:
+    """Automatic masks of a SAM checkpoint, an official file or a safetensors folder."""
+
+    name = "sam"
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        device: str = "cpu",
+        options: MaskOptions | None = None,
+        decoder_heads: int = DECODER_HEADS,
+    ) -> None:
+        self._options = options or MaskOptions()
+        self._masks = AutomaticMasks(PromptableSam(load_sam(checkpoint, decoder_heads), device))
+
+    def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
+        """Proposals of `frame`, best predicted IoU first; its depth is not looked at."""
+        options = self._options
+        if stability_score_threshold is not None:
+            options = replace(options, stability=stability_score_threshold)
+        return self._masks.propose(frame.rgb, options)
+
+
+class PromptableSam:
+    """SAM with its image encoder in half precision on a GPU; points and masks stay float32, which they need."""
+
+    def __init__(self, model: Any, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        self._model = model.to(self.device)
+        self._side = int(model.config.vision_config.image_size)
+        if self.device.type == "cuda":
+            self._model.vision_encoder.to(torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
+        self._encoder_dtype = self._model.vision_encoder.pos_embed.dtype
+
+    def embed(self, image_rgb: NDArray[np.uint8]) -> tuple[Tensor, Size]:
+        """The image embedding (1, C, h, w) and the image's height and width."""
+        size = image_rgb.shape[0], image_rgb.shape[1]
+        pixels = prepared(image_rgb, self._scaled(size), self._side, self.device)
+        embedding = self._model.vision_encoder(pixels.to(self._encoder_dtype)).last_hidden_state
+        return embedding.float(), size
+
+    def predict(self, embedding: tuple[Tensor, Size], points_xy: Tensor) -> tuple[Tensor, Tensor]:
+        """Small logits (N, 3, h, w) and predicted IoU (N, 3) for single points."""
+        image, size = embedding
+        height, width = self._scaled(size)
+        scale = points_xy.new_tensor([width / size[1], height / size[0]])
+        answer = self._model(
+            image_embeddings=image,
+            input_points=(points_xy * scale)[None, :, None],
+            input_labels=torch.ones((1, len(points_xy), 1), dtype=torch.int64, device=self.device),
+            multimask_output=True,
+        )
+        return answer.pred_masks[0], answer.iou_scores[0]
+
+    def upscale(self, logits: Tensor, size: Size) -> Tensor:
+        """First to the encoder's square, then what shows the image to the image's size, as the authors do."""
+        height, width = self._scaled(size)
+        square = interpolate(logits[:, None], size=(self._side, self._side), mode="bilinear", align_corners=False)
+        return interpolate(square[:, :, :height, :width], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+    def extent(self, size: Size) -> tuple[float, float]:
+        height, width = self._scaled(size)
+        small = self._side // 4
+        return height * small / self._side, width * small / self._side
+
+    def _scaled(self, size: Size) -> Size:
+        """Height and width with the longer one as long as the encoder's square."""
+        scale = self._side / max(size)
+        return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
+
+
+def prepared(image_rgb: NDArray[np.uint8], scaled: Size, side: int, device: torch.device) -> Tensor:
+    """The encoder's input (1, 3, side, side): scaled, normalised, padded at the right and at the bottom."""
+    image = Image.fromarray(image_rgb)
+    if image.size != (scaled[1], scaled[0]):
+        image = image.resize((scaled[1], scaled[0]), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1).float()
+    mean, std = (pixels.new_tensor(values)[:, None, None] for values in (MEAN_RGB, STD_RGB))
+    return pad((pixels - mean) / std, (0, side - scaled[1], 0, side - scaled[0]))[None]

@@ -1,0 +1,102 @@
+"""SAM from its official checkpoint layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ism_ros.checkpoints.reading import CheckpointError, read_state_dict
+from ism_ros.checkpoints.sam import config_of, from_official, load_sam
+from ism_ros.frame import Camera, Frame
+from ism_ros.segmentors import create_segmentor
+from ism_ros.segmentors.automatic_masks import MaskOptions
+from ism_ros.segmentors.sam import PromptableSam, SamSegmentor
+from ism_ros.weights import WeightsError
+
+OFFICIAL = Path(__file__).parents[1] / "golden" / "sam_tiny.pth"
+
+
+def changed(tmp_path: Path, change) -> Path:
+    state = read_state_dict(OFFICIAL)
+    change(state)
+    path = tmp_path / "sam.pth"
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture
+def frame() -> Frame:
+    rgb = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    camera = Camera(np.array([[60.0, 0, 32], [0, 60.0, 24], [0, 0, 1]]), 64, 48)
+    return Frame(rgb=rgb, depth_m=None, camera=camera)
+
+
+def test_the_architecture_is_read_from_the_tensors() -> None:
+    config = config_of(from_official(read_state_dict(OFFICIAL), OFFICIAL), decoder_heads=4)
+    vision, decoder = config.vision_config, config.mask_decoder_config
+    assert (vision.hidden_size, vision.num_hidden_layers, vision.num_attention_heads) == (64, 2, 2)
+    assert (vision.image_size, vision.window_size, list(vision.global_attn_indexes)) == (256, 14, [1])
+    assert (decoder.mlp_dim, decoder.num_hidden_layers, decoder.iou_head_depth) == (64, 2, 3)
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    path = changed(tmp_path, lambda state: state.pop("mask_decoder.iou_prediction_head.layers.1.bias"))
+    with pytest.raises(CheckpointError, match=r"1 keys are missing \(mask_decoder.iou_prediction_head"):
+        load_sam(path, decoder_heads=4)
+
+
+def test_a_key_that_nothing_uses_is_named(tmp_path: Path) -> None:
+    path = changed(tmp_path, lambda state: state.update({"video.memory": torch.zeros(1)}))
+    with pytest.raises(CheckpointError, match=r"1 keys are not known \(video.memory"):
+        load_sam(path, decoder_heads=4)
+
+
+def test_a_tensor_of_another_shape_is_named(tmp_path: Path) -> None:
+    path = changed(tmp_path, lambda state: state.update({"mask_decoder.mask_tokens.weight": torch.zeros(3, 32)}))
+    with pytest.raises(CheckpointError, match=r"mask_tokens.weight: expected \(4, 32\), found \(3, 32\)"):
+        load_sam(path, decoder_heads=4)
+
+
+def test_a_checkpoint_of_another_model_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="is not an official SAM: expected the key"):
+        load_sam(OFFICIAL.with_name("dinov2_tiny_pretrain.pth"))
+
+
+def test_a_folder_of_the_library_gives_the_same_masks(tmp_path: Path, frame: Frame) -> None:
+    official = load_sam(OFFICIAL, decoder_heads=4)
+    official.save_pretrained(tmp_path)
+    points = torch.tensor([[10.0, 12.0], [40.0, 30.0]])
+    with torch.inference_mode():
+        answers = [
+            model.predict(model.embed(frame.rgb), points)
+            for model in (PromptableSam(official), PromptableSam(load_sam(tmp_path)))
+        ]
+    torch.testing.assert_close(answers[0], answers[1])
+
+
+def test_a_frame_with_no_mask_gives_an_empty_result(frame: Frame) -> None:
+    segmentor = SamSegmentor(OFFICIAL, options=MaskOptions(points_per_side=4, predicted_iou=1.0), decoder_heads=4)
+    proposals = segmentor.propose(frame)
+    assert proposals.masks.shape == (0, 48, 64)
+
+
+def test_masks_come_at_the_size_of_the_frame(frame: Frame) -> None:
+    options = MaskOptions(width=128, points_per_side=4, predicted_iou=0.0, stability=0.0)
+    proposals = SamSegmentor(OFFICIAL, options=options, decoder_heads=4).propose(frame)
+    assert len(proposals) > 0
+    assert proposals.masks.shape[1:] == (48, 64)
+
+
+def test_the_stability_asked_for_counts(frame: Frame) -> None:
+    options = MaskOptions(width=0, points_per_side=4, predicted_iou=0.0, stability=0.0)
+    segmentor = SamSegmentor(OFFICIAL, options=options, decoder_heads=4)
+    assert len(segmentor.propose(frame)) > 0
+    assert len(segmentor.propose(frame, stability_score_threshold=1.0)) == 0
+
+
+def test_a_missing_checkpoint_is_told_with_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="ism weights download sam/vit_b"):
+        create_segmentor("sam", model="vit_b", checkpoints_dir=tmp_path)
