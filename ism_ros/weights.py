@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,9 +22,10 @@ class Checkpoint:
     """One official checkpoint file.
 
     url: the file itself, or the page to ask for it where `manual`. size_bytes and sha256 are None where they are not
-    publicly known; sha256_prefix is then what its file name tells of it, if anything. hub_name: the folder of the same
-    model in the format of the transformers library, "" where there is none. exports: names of files of the same model
-    that a user makes of it; they are taken before it.
+    publicly known; sha256_prefix is what the file's name tells of it, if anything. earlier: (size_bytes, sha256) of an
+    older release under the same name. hub_name: the folder of the same model in the format of the transformers
+    library, "" where there is none. exports: names of files of the same model that a user makes of it; they are taken
+    before it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Checkpoint:
     size_bytes: int | None = None
     sha256: str | None = None
     sha256_prefix: str = ""
+    earlier: tuple[tuple[int, str], ...] = ()
     hub_name: str = ""
     exports: tuple[str, ...] = ()
     manual: bool = False
@@ -48,6 +50,12 @@ class Checkpoint:
         """Which one of its family."""
         return self.name.split("/")[1]
 
+    @property
+    def releases(self) -> tuple[tuple[int | None, str], ...]:
+        """(size_bytes, sha256) of every release whose SHA-256 is known."""
+        newest: tuple[tuple[int | None, str], ...] = () if self.sha256 is None else ((self.size_bytes, self.sha256),)
+        return newest + self.earlier
+
 
 def _sam(model: str, size: str, file_name: str, size_bytes: int, sha256: str) -> Checkpoint:
     url = f"{_META_URL}/segment_anything/{file_name}"
@@ -61,10 +69,17 @@ def _sam2(model: str, size_bytes: int, sha256: str) -> Checkpoint:
     return Checkpoint(f"sam2/{model}", file_name, url, "Apache-2.0", size_bytes, sha256, hub_name=hub_name)
 
 
-def _fastsam(model: str, size_bytes: int, sha256: str) -> Checkpoint:
-    stem = f"FastSAM-{model}"
-    url = f"{_FASTSAM_URL}/{stem}.pt"
-    return Checkpoint(f"fastsam/{model}", f"{stem}.pt", url, "AGPL-3.0", size_bytes, sha256, exports=(f"{stem}.onnx",))
+def _fastsam(model: str, size_bytes: int, sha256: str, *earlier: tuple[int, str]) -> Checkpoint:
+    return Checkpoint(
+        name=f"fastsam/{model}",
+        file_name=f"FastSAM-{model}.pt",
+        url=f"{_FASTSAM_URL}/FastSAM-{model}.pt",
+        licence="AGPL-3.0",
+        size_bytes=size_bytes,
+        sha256=sha256,
+        earlier=earlier,
+        exports=(f"FastSAM-{model}.onnx",),
+    )
 
 
 def _dinov2(model: str, size: str, size_bytes: int, sha256: str) -> Checkpoint:
@@ -102,7 +117,8 @@ _ALL = (
     _sam2("base_plus", 323_606_802, "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"),
     _sam2("large", 898_083_611, "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"),
     _fastsam("s", 23_851_578, "c9f78716a81c7aff0d608ccc73e1b82ab3aaad86005049f6a92106a0be6d0844"),
-    _fastsam("x", 144_972_346, "752cadc2828edb1cd4bc4f9eb587100631af06ea2108f4c9ed56df4755701e76"),
+    _fastsam("x", 144_972_346, "752cadc2828edb1cd4bc4f9eb587100631af06ea2108f4c9ed56df4755701e76",
+             (144_943_063, "c0be4e7ddbe4c15333d15a859c676d053c486d0a746a3be6a7a9790d52a9b6d7")),
     _dinov2("vits14", "small", 88_283_115, "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9"),
     _dinov2("vitb14", "base", 346_378_731, "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73"),
     _dinov2("vitl14", "large", 1_217_586_395, "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428"),
@@ -154,17 +170,17 @@ def find_checkpoint(checkpoints_dir: Path, family: str, model: str) -> Path:
 
 def installed_path(checkpoint: Checkpoint, checkpoints_dir: Path) -> Path | None:
     """Where `checkpoint` is, by the rules of find_checkpoint; None where it is not."""
+    return next(places_of(checkpoint, checkpoints_dir), None)
+
+
+def places_of(checkpoint: Checkpoint, checkpoints_dir: Path) -> Iterator[Path]:
+    """Every place where `checkpoint` is, the one that is taken first."""
     folders = (checkpoints_dir, *_subfolders(checkpoints_dir))
     for name in (*checkpoint.exports, checkpoint.file_name):
-        for folder in folders:
-            if (folder / name).is_file():
-                return folder / name
-    for folder in folders:
-        if checkpoint.hub_name and folder.name == checkpoint.hub_name and is_transformers_folder(folder):
-            return folder
-        if checkpoint.hub_name and is_transformers_folder(folder / checkpoint.hub_name):
-            return folder / checkpoint.hub_name
-    return None
+        yield from (folder / name for folder in folders if (folder / name).is_file())
+    if checkpoint.hub_name:
+        candidates = [folder / checkpoint.hub_name for folder in folders]
+        yield from (folder for folder in candidates if is_transformers_folder(folder))
 
 
 def is_transformers_folder(folder: Path) -> bool:
