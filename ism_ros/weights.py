@@ -140,6 +140,15 @@ _ALL = (
 CHECKPOINTS: Mapping[str, Checkpoint] = MappingProxyType({checkpoint.name: checkpoint for checkpoint in _ALL})
 """Every official checkpoint by its name, such as sam/vit_h."""
 
+PROFILES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "fast": ("sam2/tiny", "dinov2/vits14"),
+        "balanced": ("sam2/base_plus", "dinov2/vitb14"),
+        "accurate": ("sam/vit_h", "dinov2/vitl14"),
+    }
+)
+"""What the profiles of settings need: the checkpoint of a segmentor and that of a descriptor."""
+
 
 def checkpoint_named(name: str) -> Checkpoint:
     """The checkpoint called `name`; WeightsError lists what there is of its family."""

@@ -12,6 +12,7 @@ from rich.text import Text
 from ism_ros import __version__
 from ism_ros.cli.render import render
 from ism_ros.cli.segment import segment
+from ism_ros.cli.weights import weights
 from ism_ros.threads import use_patient_threads
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(render)
 app.command()(segment)
+app.add_typer(weights, name="weights")
 
 
 def _print_version(wanted: bool) -> None:
