@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import MaxRetryError
 
+from ism_ros.weights import partial_path
+
 Progress = Callable[[str, int, "int | None"], None]
 """Told what is being done (fetching, checking), bytes done, and bytes in all where known."""
 
@@ -66,11 +68,6 @@ def download(
         if isinstance(error, DownloadError):
             raise
         raise DownloadError(_explain(error, target, size_bytes)) from None
-
-
-def partial_path(target: Path) -> Path:
-    """Where the bytes of an unfinished download of `target` are."""
-    return target.with_name(f"{target.name}.part")
 
 
 def sha256_of(path: Path, progress: Progress = lambda doing, done, total: None) -> str:

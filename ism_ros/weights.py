@@ -192,6 +192,11 @@ def places_of(checkpoint: Checkpoint, checkpoints_dir: Path) -> Iterator[Path]:
         yield from (folder for folder in candidates if is_transformers_folder(folder))
 
 
+def partial_path(target: Path) -> Path:
+    """Where the bytes of an unfinished download of `target` are."""
+    return target.with_name(f"{target.name}.part")
+
+
 def is_transformers_folder(folder: Path) -> bool:
     """Whether `folder` holds a whole model as the transformers library saves it."""
     weights = ("model.safetensors", "model.safetensors.index.json")

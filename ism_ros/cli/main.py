@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ism_ros import __version__
+from ism_ros.cli.doctor import doctor
 from ism_ros.cli.render import render
 from ism_ros.cli.segment import segment
 from ism_ros.cli.weights import weights
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command()(render)
 app.command()(segment)
 app.add_typer(weights, name="weights")
+app.command()(doctor)
 
 
 def _print_version(wanted: bool) -> None:

@@ -21,6 +21,7 @@ from ism_ros.weights import (
     checkpoint_named,
     how_to_get,
     installed_path,
+    partial_path,
 )
 
 weights = typer.Typer(
@@ -256,8 +257,6 @@ def _here(checkpoint: Checkpoint, checkpoints_dir: Path) -> str:
             if place.parent != Path()
             else "[green]yes[/green]"
         )
-    from ism_ros.download import partial_path
-
     part = partial_path(checkpoints_dir / checkpoint.file_name)
     if part.is_file():
         share = f"{part.stat().st_size / checkpoint.size_bytes:.0%}" if checkpoint.size_bytes else "begun"

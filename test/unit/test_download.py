@@ -18,7 +18,8 @@ from random import Random
 
 import pytest
 
-from ism_ros.download import BLOCK_BYTES, DownloadError, download, partial_path
+from ism_ros.download import BLOCK_BYTES, DownloadError, download
+from ism_ros.weights import partial_path
 
 CONTENT = Random(7).randbytes(40 * BLOCK_BYTES + 12_345)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

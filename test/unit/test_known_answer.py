@@ -1,0 +1,160 @@
+"""The scene with a known answer, and `ism doctor`, which tries models on it."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ism_ros.cli.main import main
+from ism_ros.config import Settings
+from ism_ros.known_answer import SCENE, STORED, Found, KnownAnswerError, answer, run_apart, what_is_wrong
+from ism_ros.objects.objects_file import read_objects_file
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all tests: the objects are rendered once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the scene that may be changed."""
+    copy = tmp_path / "scene"
+    shutil.copytree(SCENE, copy)
+    monkeypatch.setattr("ism_ros.known_answer.SCENE", copy)
+    return copy
+
+
+def test_the_scene_shows_its_objects_and_is_small() -> None:
+    labels = cv2.imread(str(SCENE / "truth.png"), cv2.IMREAD_UNCHANGED)
+    specs = read_objects_file(SCENE / "objects.yaml")
+    assert [spec.id for spec in specs] == list(STORED["depth", "classic"])
+    for number in range(1, len(specs) + 1):
+        assert (labels == number).sum() > 1000
+    assert sum(file.stat().st_size for file in SCENE.iterdir()) < 200_000
+
+
+def test_the_embedded_default_gives_the_stored_answer(cache: Path) -> None:
+    told: list[str] = []
+    result = run_apart({"cache_dir": str(cache)}, told.append)
+    assert result.passed, result.wrong
+    assert result.stored
+    assert {one.object_id: pytest.approx((one.score, one.iou), abs=0.005) for one in result.found} == STORED[
+        "depth", "classic"
+    ]
+    assert told[-1] == "segmenting the scene"
+
+
+def test_thresholds_that_are_set_do_not_change_the_answer(cache: Path) -> None:
+    strict = Settings(cache_dir=str(cache), score_threshold=0.99, confidence_threshold=0.99)
+    assert answer(strict).passed
+
+
+def test_objects_found_elsewhere_are_wrong(cache: Path, scene: Path) -> None:
+    labels = cv2.imread(str(scene / "truth.png"), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(scene / "truth.png"), labels[::-1])
+    result = answer(Settings(cache_dir=str(cache)))
+    assert not result.passed
+    assert "the best carton is somewhere else (IoU 0.00)" in result.wrong
+
+
+def test_objects_not_found_are_wrong(cache: Path, scene: Path) -> None:
+    rgb = cv2.imread(str(scene / "rgb.jpg"))
+    cv2.imwrite(str(scene / "rgb.jpg"), np.zeros_like(rgb))
+    assert "is not found" in answer(Settings(cache_dir=str(cache))).wrong
+
+
+@pytest.mark.parametrize(
+    ("found", "stored", "said"),
+    [
+        (Found("cup", 0.8, 0.9), None, ""),
+        (Found("cup", 0.8, 0.9), {"cup": (0.81, 0.89)}, ""),
+        (Found("cup", 0.7, 0.9), {"cup": (0.81, 0.89)}, "cup has score 0.700 and IoU 0.90 instead of 0.81 and 0.89"),
+        (Found("cup", 0.8, 0.6), {"cup": (0.81, 0.89)}, "cup has score 0.800 and IoU 0.60 instead of 0.81 and 0.89"),
+        (Found("cup", 0.8, 0.4), None, "the best cup is somewhere else (IoU 0.40)"),
+        (Found("cup", math.inf, 0.9), None, "the score of cup is inf"),
+        (Found("cup", math.nan, math.nan), None, "cup is not found"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(
+    found: Found, stored: dict[str, tuple[float, float]] | None, said: str
+) -> None:
+    assert what_is_wrong([found], stored) == said
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"segmentor": "oracle"}, "segmentor 'oracle' is unknown; choose one of"),
+        ({"descriptor": "dinov2", "checkpoints_dir": "/no/such/folder"}, "checkpoint dinov2/vitl14 is not in"),
+        ({"device": "cuda:77"}, "device 'cuda:77' cannot be used"),
+    ],
+)
+def test_models_that_cannot_be_made_are_told_in_one_line(settings: dict[str, str], said: str) -> None:
+    with pytest.raises(KnownAnswerError, match=said) as error:
+        run_apart(settings)
+    assert "\n" not in str(error.value)
+
+
+def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cv2").mkdir()
+    (tmp_path / "cv2" / "__init__.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{':'.join(sys.path)}")
+    with pytest.raises(KnownAnswerError, match="killed, probably because memory ran out"):
+        run_apart({})
+
+
+@pytest.fixture
+def ism(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path, tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs `ism` in a wide terminal; (status, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("ISM_CACHE_DIR", str(cache))
+    monkeypatch.setenv("ISM_CHECKPOINTS_DIR", str(tmp_path / "checkpoints"))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ism", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return (int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def line_of(subject: str, output: str) -> str:
+    return next(line for line in output.splitlines() if f" {subject} " in line)
+
+
+def test_doctor_passes_the_embedded_default(
+    ism: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
+    status, stdout, _ = ism("doctor")
+    assert status == 0, stdout
+    assert line_of("known answer", stdout).startswith("passed")
+    assert line_of("PyTorch", stdout).startswith("passed")
+    assert line_of("ROS 2", stdout).startswith("warning")
+    assert "Nothing failed" in stdout
+
+
+def test_doctor_ends_with_1_where_a_checkpoint_is_missing(ism: Callable[..., tuple[int, str, str]]) -> None:
+    status, stdout, _ = ism("doctor", "--descriptor", "dinov2")
+    assert status == 1
+    assert line_of("known answer", stdout).startswith("failed")
+    assert "ism weights download dinov2/vitl14" in stdout
+
+
+def test_a_settings_file_that_is_not_there_is_told_in_one_line(ism: Callable[..., tuple[int, str, str]]) -> None:
+    status, _, stderr = ism("doctor", "--config", "/no/such.yaml")
+    assert status == 2
+    assert stderr.startswith("ism: settings file /no/such.yaml cannot be read")
