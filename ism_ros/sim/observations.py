@@ -13,6 +13,7 @@ from ism_ros.sim.scenes import Truth
 
 Observation = tuple[Frame, Truth]
 _WITHOUT_SCENES = (
+    "bop_dataset",
     "camera_node",
     "children",
     "comparison",
