@@ -1,0 +1,241 @@
+"""A BOP dataset on disk: which objects it has, which images are to be judged, and each of them as a frame.
+
+The layout is that of the BOP benchmark (scenewise): models*/obj_ID.ply in millimetres with models_info.json,
+SPLIT/SCENE/{rgb,gray,depth,mask,mask_visib}/IMAGE.*, scene_camera.json, scene_gt.json, scene_gt_info.json, and
+test_targets_bop19.json or test_targets_bop24.json. Datasets with several sensors name the sensor after each of the
+names of a scene (rgb_SENSOR, scene_camera_SENSOR.json).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ism_ros.bop.files import BopFileError, numbered, picked, read_json
+from ism_ros.frame import Camera, Frame
+from ism_ros.frame_files import read_depth_m, read_rgb
+from ism_ros.objects.objects_file import ObjectSpec
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+MODEL_FOLDERS = ("models", "models_cad", "models_eval", "models_reconst")
+"""Where models are looked for, in this order."""
+TARGET_VERSIONS = ("bop19", "bop24")
+
+
+class ImageKey(NamedTuple):
+    """One image of a dataset."""
+
+    scene_id: int
+    image_id: int
+
+
+@dataclass(frozen=True)
+class BopDataset:
+    """One split of a dataset, checked: the files of every image and model to be used are there.
+
+    models: PLY file of each object, by its number. images: those to be judged, scene by scene. targets: the file
+    that names them, or None where these are all images of the split. sensor: "" where there is only one.
+    """
+
+    folder: Path
+    split: str
+    models: dict[int, Path]
+    images: tuple[ImageKey, ...]
+    targets: Path | None = None
+    sensor: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of the dataset's folder."""
+        return self.folder.resolve().name
+
+    def object_specs(self) -> tuple[ObjectSpec, ...]:
+        """The models as objects to be onboarded: obj_000005 is object 5."""
+        return tuple(
+            ObjectSpec(id=object_name(number), cad=path, units="mm", category_id=number)
+            for number, path in self.models.items()
+        )
+
+    def scene(self, scene_id: int) -> BopScene:
+        """One scene of this split. Raises BopFileError."""
+        return open_scene(self.folder / self.split / f"{scene_id:06d}", self.sensor)
+
+    def scene_ids(self) -> tuple[int, ...]:
+        """Scenes with images to be judged, in their order."""
+        return tuple(dict.fromkeys(image.scene_id for image in self.images))
+
+
+@dataclass(frozen=True)
+class BopScene:
+    """One folder of images. cameras: (3, 3) intrinsics in pixels and millimetres a step of depth, by image."""
+
+    folder: Path
+    sensor: str
+    cameras: dict[int, tuple[NDArray[np.float64], float]]
+
+    def json(self, name: str) -> Path:
+        """scene_gt and the like, of this sensor."""
+        return self.folder / f"{name}{_suffix(self.sensor)}.json"
+
+    def mask(self, kind: str, image_id: int, index: int) -> Path:
+        """kind: mask or mask_visib; index: position in scene_gt."""
+        return self.folder / f"{kind}{_suffix(self.sensor)}" / f"{image_id:06d}_{index:06d}.png"
+
+    def colour_file(self, image_id: int) -> Path:
+        """The colour or else the grey image. Raises BopFileError where there is neither."""
+        names = [f"rgb{_suffix(self.sensor)}", f"gray{_suffix(self.sensor)}", *([self.sensor] if self.sensor else [])]
+        found = self._image(names, image_id)
+        if found is None:
+            folders = " or ".join(str(self.folder / name) for name in names)
+            raise BopFileError(f"image {image_id:06d} is neither in {folders} (PNG, JPEG or TIFF expected)")
+        return found
+
+    def depth_file(self, image_id: int) -> Path | None:
+        """The depth image, or None where the sensor has none."""
+        return self._image([f"depth{_suffix(self.sensor)}"], image_id)
+
+    def frame(self, image_id: int) -> Frame:
+        """One image with its depth in metres and its camera. Raises BopFileError, FrameFileError or FrameError."""
+        if image_id not in self.cameras:
+            raise BopFileError(f"{self.json('scene_camera')} has no entry for image {image_id}")
+        intrinsics, depth_scale = self.cameras[image_id]
+        rgb = read_rgb(self.colour_file(image_id))
+        depth_file = self.depth_file(image_id)
+        depth_m = None if depth_file is None else read_depth_m(depth_file, depth_scale)
+        return Frame(rgb, depth_m, Camera(intrinsics, rgb.shape[1], rgb.shape[0]))
+
+    def _image(self, folders: list[str], image_id: int) -> Path | None:
+        paths = (self.folder / name / f"{image_id:06d}{suffix}" for name in folders for suffix in IMAGE_SUFFIXES)
+        return next((path for path in paths if path.is_file()), None)
+
+
+def object_name(number: int) -> str:
+    """The id of object `number` everywhere in this package."""
+    return f"obj_{number:06d}"
+
+
+def open_dataset(
+    folder: Path,
+    split: str = "test",
+    targets: Path | None = None,
+    sensor: str = "",
+    models: str = "",
+    limit: int | None = None,
+) -> BopDataset:
+    """The dataset in `folder`.
+
+    split: name of its folder; "test" is also found as the only test_SENSOR there is. targets: list of the images to
+    be judged; by default the split's targets of bop19 or else bop24, or else every image. models: folder of the
+    models, by default the first of MODEL_FOLDERS. limit: only the first so many images. Raises BopFileError with the
+    file or folder at fault.
+    """
+    if not folder.is_dir():
+        raise BopFileError(f"dataset {folder} is not a folder")
+    split = _split(folder, split)
+    found = _models(folder, models)
+    chosen = targets or next(
+        (path for path in (_targets_of(folder, split, version) for version in TARGET_VERSIONS) if path.is_file()), None
+    )
+    keys = _all_images(folder / split, sensor) if chosen is None else _read_targets(chosen, found)
+    dataset = BopDataset(folder, split, found, keys[:limit], chosen, sensor)
+    _check_images(dataset)
+    return dataset
+
+
+def open_scene(folder: Path, sensor: str = "") -> BopScene:
+    """The scene in `folder`. Raises BopFileError."""
+    path = folder / f"scene_camera{_suffix(sensor)}.json"
+    if not path.is_file():
+        others = sorted(other.stem.removeprefix("scene_camera_") for other in folder.glob("scene_camera_*.json"))
+        hint = f"; choose one of its sensors: --sensor {', '.join(others)}" if others else ""
+        raise BopFileError(f"{path} does not exist{hint}")
+    cameras = {}
+    for image_id, entry in numbered(path, read_json(path, dict, "the camera of each image")).items():
+        where = f"image {image_id}"
+        found = picked(path, where, {"depth_scale": 1.0, **entry}, {"cam_K": _intrinsics, "depth_scale": float})
+        if not found["depth_scale"] > 0:
+            raise BopFileError(f"{path}: {where}: depth_scale is {found['depth_scale']:g}, expected a number above 0")
+        cameras[image_id] = (found["cam_K"], found["depth_scale"])
+    return BopScene(folder, sensor, cameras)
+
+
+def _suffix(sensor: str) -> str:
+    return f"_{sensor}" if sensor else ""
+
+
+def _intrinsics(value: Any) -> NDArray[np.float64]:
+    return np.array(value, dtype=np.float64).reshape(3, 3)
+
+
+def _split(folder: Path, split: str) -> str:
+    if (folder / split).is_dir():
+        return split
+    similar = sorted(path.name for path in folder.glob(f"{split}_*") if path.is_dir())
+    if len(similar) == 1:
+        return similar[0]
+    splits = similar or sorted({path.parent.parent.name for path in folder.glob("*/*/scene_camera*.json")})
+    hint = f"choose --split {', '.join(splits)}" if splits else "is this the folder of one BOP dataset?"
+    raise BopFileError(f"dataset {folder} has no folder '{split}'; {hint}")
+
+
+def _models(folder: Path, name: str) -> dict[int, Path]:
+    names = (name,) if name else MODEL_FOLDERS
+    home = next((folder / candidate for candidate in names if (folder / candidate).is_dir()), None)
+    if home is None:
+        raise BopFileError(f"dataset {folder} has no folder {' or '.join(names)}: unpack its models there")
+    info = home / "models_info.json"
+    numbers = sorted(numbered(info, read_json(info, dict, "the size of each object's model, by its number")))
+    if not numbers:
+        raise BopFileError(f"{info} lists no object")
+    models = {number: home / f"{object_name(number)}.ply" for number in numbers}
+    for number, path in models.items():
+        if not path.is_file():
+            raise BopFileError(f"model {path} does not exist, but {info} lists object {number}")
+    return models
+
+
+def _targets_of(folder: Path, split: str, version: str) -> Path:
+    return folder / f"{split.partition('_')[0]}_targets_{version}.json"
+
+
+def _read_targets(path: Path, models: dict[int, Path]) -> tuple[ImageKey, ...]:
+    """The images that a targets file names, scenes in its order, images in theirs."""
+    keys: dict[ImageKey, None] = {}
+    for position, entry in enumerate(read_json(path, list, "a list of {scene_id, im_id}")):
+        where = f"entry {position}"
+        found = picked(path, where, entry, {"scene_id": int, "im_id": int})
+        if "obj_id" in entry and entry["obj_id"] not in models:
+            raise BopFileError(f"{path}: {where} is object {entry['obj_id']}, of which there is no model")
+        keys[ImageKey(found["scene_id"], found["im_id"])] = None
+    if not keys:
+        raise BopFileError(f"{path} names no image")
+    return _by_scene(list(keys))
+
+
+def _all_images(split: Path, sensor: str) -> tuple[ImageKey, ...]:
+    scenes = sorted(int(path.name) for path in split.iterdir() if path.is_dir() and path.name.isdigit())
+    keys = [ImageKey(number, image) for number in scenes for image in open_scene(split / f"{number:06d}", sensor).cameras]
+    if not keys:
+        raise BopFileError(f"{split} has no scene with images")
+    return _by_scene(keys)
+
+
+def _by_scene(keys: list[ImageKey]) -> tuple[ImageKey, ...]:
+    """Scenes in the order of their first appearance, the images of each by number."""
+    position = {scene: k for k, scene in enumerate(dict.fromkeys(key.scene_id for key in keys))}
+    return tuple(sorted(keys, key=lambda key: (position[key.scene_id], key.image_id)))
+
+
+def _check_images(dataset: BopDataset) -> None:
+    """Before hours of work: every image has its files."""
+    for scene_id in dataset.scene_ids():
+        scene = dataset.scene(scene_id)
+        for image in dataset.images:
+            if image.scene_id == scene_id:
+                scene.colour_file(image.image_id)
+                if image.image_id not in scene.cameras:
+                    raise BopFileError(f"{scene.json('scene_camera')} has no entry for image {image.image_id}")

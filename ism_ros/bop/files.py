@@ -1,0 +1,71 @@
+"""JSON and mask files of BOP datasets, with one line that names the file where one is not what it should be."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+class BopFileError(ValueError):
+    """A file or folder of a dataset that cannot be used; the message names it and says what is expected."""
+
+
+def read_json(path: Path, kind: type, expected: str) -> Any:
+    """The content of `path`, a list or a dict by `kind`. `expected` says in words what the file should hold."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BopFileError(f"{path} cannot be read ({error.strerror or error}); expected {expected}") from None
+    except ValueError as error:
+        raise BopFileError(f"{path} is not JSON ({str(error).splitlines()[0]}); expected {expected}") from None
+    if not isinstance(content, kind):
+        raise BopFileError(f"{path} is a JSON {type(content).__name__}; expected {expected}")
+    return content
+
+
+def write_json(path: Path, content: Any, indent: int | None = None) -> None:
+    """Writes `path` whole or not at all."""
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(json.dumps(content, indent=indent), encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def numbered(path: Path, content: dict[str, Any]) -> dict[int, Any]:
+    """`content` with its keys as numbers, as the files of a scene and models_info.json have them."""
+    try:
+        return {int(key): value for key, value in content.items()}
+    except ValueError:
+        odd = next(key for key in content if not key.lstrip("-").isdigit())
+        raise BopFileError(f"{path}: key '{odd}' is no number; expected numbers of images or objects") from None
+
+
+def picked(path: Path, where: str, entry: Any, fields: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """The `fields` of `entry`, each through its function. `where` says which entry of `path` this is."""
+    found = {}
+    for name, convert in fields.items():
+        if not isinstance(entry, dict) or name not in entry:
+            raise BopFileError(f"{path}: {where} has no '{name}'")
+        try:
+            found[name] = convert(entry[name])
+        except (TypeError, ValueError):
+            raise BopFileError(f"{path}: {where}: '{name}' cannot be {str(entry[name])[:40]!r}") from None
+    return found
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """A mask image as (H, W) bool, True where it is not 0."""
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise BopFileError(f"mask {path} cannot be read: {error.strerror or error}") from None
+    image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    if image is None:
+        raise BopFileError(f"{path} is not an image that can be read (a PNG with one channel expected)")
+    return np.asarray((image if image.ndim == 2 else image.max(axis=2)) > 0)

@@ -1,0 +1,213 @@
+"""What is really in the images of a dataset, by the rules of BOP's 2D tasks.
+
+An instance is its visible mask. Its box is amodal: that of the whole silhouette within the image. Instances less
+than 10 % visible are ignored: finding them is neither right nor wrong. Instances with no visible pixel do not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from ism_ros.bop.dataset import BopDataset, BopScene, ImageKey
+from ism_ros.bop.files import BopFileError, numbered, picked, read_json, read_mask
+from ism_ros.masks import encode_rle
+
+LEAST_VISIBLE = 0.1
+"""Instances whose visible share is below this are ignored."""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class TrueInstance:
+    """One instance of an object in one image.
+
+    mask: compressed COCO RLE of its visible part. box_xywh: x, y of the first pixel, then width and height in
+    pixels, of the whole silhouette. visible_share: of the silhouette, 0 to 1, NaN where the dataset does not say.
+    """
+
+    image: ImageKey
+    object_id: int
+    mask: dict[str, Any]
+    area: int
+    box_xywh: Box
+    ignored: bool
+    visible_share: float
+
+    @property
+    def visible_box_xywh(self) -> Box:
+        """The box of the visible part."""
+        return tuple(float(side) for side in coco_mask.toBbox(self.mask))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """All instances in the images of a dataset, in the dataset's order. sizes: (height, width) of each image."""
+
+    images: tuple[ImageKey, ...]
+    sizes: dict[ImageKey, tuple[int, int]]
+    instances: tuple[TrueInstance, ...]
+
+
+def has_ground_truth(dataset: BopDataset) -> bool:
+    """Whether the dataset says what is in its images; for some test splits only the benchmark's server knows."""
+    return all(dataset.scene(scene_id).json("scene_gt").is_file() for scene_id in dataset.scene_ids())
+
+
+def read_ground_truth(dataset: BopDataset, progress: Callable[[int, int], None] | None = None) -> GroundTruth:
+    """The truth of all images of `dataset`; progress is told (images read, images).
+
+    Taken from a scene's scene_gt_coco.json where that has all its images, as the BOP toolkit does, or else from
+    scene_gt.json, scene_gt_info.json, mask/ and mask_visib/. Raises BopFileError with the file at fault.
+    """
+    sizes: dict[ImageKey, tuple[int, int]] = {}
+    instances: list[TrueInstance] = []
+    for scene_id in dataset.scene_ids():
+        scene = dataset.scene(scene_id)
+        wanted = [image for image in dataset.images if image.scene_id == scene_id]
+        from_coco = _from_coco(scene, wanted)
+        if from_coco is not None:
+            sizes.update(from_coco[0])
+            instances += from_coco[1]
+        else:
+            poses, infos = _per_image(scene, "scene_gt"), _per_image(scene, "scene_gt_info")
+            for image in wanted:
+                size, found = _from_masks(scene, image, poses, infos)
+                sizes[image] = size
+                instances += found
+                _tell(progress, len(sizes), dataset)
+        _tell(progress, len(sizes), dataset)
+    return GroundTruth(dataset.images, sizes, tuple(instances))
+
+
+def _tell(progress: Callable[[int, int], None] | None, done: int, dataset: BopDataset) -> None:
+    if progress is not None:
+        progress(done, len(dataset.images))
+
+
+def _per_image(scene: BopScene, name: str) -> dict[int, Any]:
+    path = scene.json(name)
+    return numbered(path, read_json(path, dict, "a list of instances for each image"))
+
+
+def _from_masks(
+    scene: BopScene, image: ImageKey, poses: dict[int, Any], infos: dict[int, Any]
+) -> tuple[tuple[int, int], list[TrueInstance]]:
+    """Size and instances of one image."""
+    for content, name in ((poses, "scene_gt"), (infos, "scene_gt_info")):
+        if not isinstance(content.get(image.image_id), list):
+            raise BopFileError(f"{scene.json(name)} has no list of instances for image {image.image_id}")
+    entries, details = poses[image.image_id], infos[image.image_id]
+    if len(entries) != len(details):
+        raise BopFileError(
+            f"{scene.json('scene_gt_info')}: image {image.image_id} has {len(details)} instances, "
+            f"but {scene.json('scene_gt')} has {len(entries)}"
+        )
+    size: tuple[int, int] | None = None
+    found = []
+    for index, (entry, detail) in enumerate(zip(entries, details, strict=True)):
+        where = f"image {image.image_id}, instance {index}"
+        object_id = picked(scene.json("scene_gt"), where, entry, {"obj_id": int})["obj_id"]
+        share = picked(scene.json("scene_gt_info"), where, detail, {"visib_fract": float})["visib_fract"]
+        visible_path, whole_path = (scene.mask(kind, image.image_id, index) for kind in ("mask_visib", "mask"))
+        visible = read_mask(visible_path)
+        size = size or (visible.shape[0], visible.shape[1])
+        if not visible.any():
+            continue
+        whole = read_mask(whole_path)
+        for mask, path in ((visible, visible_path), (whole, whole_path)):
+            _check_size(mask, path, size)
+        if not whole.any():
+            continue
+        found.append(
+            TrueInstance(
+                image, object_id, encode_rle(visible), int(visible.sum()), _box(whole), share < LEAST_VISIBLE, share
+            )
+        )
+    return size or _size_of_image(scene, image), found
+
+
+def _check_size(mask: NDArray[np.bool_], path: Path, size: tuple[int, int]) -> None:
+    if mask.shape != size:
+        raise BopFileError(
+            f"mask {path} is {mask.shape[1]} x {mask.shape[0]} pixels; others of its image are {size[1]} x {size[0]}"
+        )
+
+
+def _size_of_image(scene: BopScene, image: ImageKey) -> tuple[int, int]:
+    frame = scene.frame(image.image_id)
+    return frame.height, frame.width
+
+
+def _box(mask: NDArray[np.bool_]) -> Box:
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    return (
+        float(columns[0]),
+        float(rows[0]),
+        float(columns[-1] - columns[0] + 1),
+        float(rows[-1] - rows[0] + 1),
+    )
+
+
+def _from_coco(
+    scene: BopScene, wanted: list[ImageKey]
+) -> tuple[dict[ImageKey, tuple[int, int]], list[TrueInstance]] | None:
+    """Sizes and instances of the `wanted` images from scene_gt_coco.json; None where that lacks any of them."""
+    path = scene.json("scene_gt_coco")
+    if not path.is_file():
+        return None
+    content = picked(
+        path, "the file", read_json(path, dict, "images and annotations"), {"images": list, "annotations": list}
+    )
+    keys = {image.image_id: image for image in wanted}
+    sizes = {}
+    for position, entry in enumerate(content["images"]):
+        found = picked(path, f"image entry {position}", entry, {"id": int, "width": int, "height": int})
+        if found["id"] in keys:
+            sizes[keys[found["id"]]] = (found["height"], found["width"])
+    if len(sizes) < len(wanted):
+        return None
+    instances = []
+    for position, entry in enumerate(content["annotations"]):
+        fields = {"image_id": int, "category_id": int, "area": int, "bbox": _four_numbers, "segmentation": dict}
+        found = picked(path, f"annotation {position}", entry, fields)
+        if found["image_id"] not in keys:
+            continue
+        image = keys[found["image_id"]]
+        instances.append(
+            TrueInstance(
+                image,
+                found["category_id"],
+                _compressed(path, position, found["segmentation"], sizes[image]),
+                found["area"],
+                found["bbox"],
+                bool(entry.get("ignore", False)),
+                float("nan"),
+            )
+        )
+    return sizes, instances
+
+
+def _four_numbers(value: Any) -> Box:
+    x, y, width, height = (float(side) for side in value)
+    return x, y, width, height
+
+
+def _compressed(path: Path, position: int, rle: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """An RLE, whose counts may be a list, in the compressed form."""
+    try:
+        if tuple(rle["size"]) != size:
+            raise ValueError(f"size {rle['size']}, image {list(size)}")
+        if not isinstance(rle["counts"], list):
+            return {"size": list(size), "counts": rle["counts"]}
+        made = coco_mask.frPyObjects(rle, *size)
+        return {"size": list(size), "counts": made["counts"].decode("ascii")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise BopFileError(f"{path}: annotation {position} is no RLE of its image ({error})") from None
