@@ -30,11 +30,11 @@ def draw_overlay(rgb: NDArray[np.uint8], detections: Detections) -> NDArray[np.u
 
     worst_first = np.argsort(scores, kind="stable")
     for row in worst_first:
-        _draw_instance(canvas, masks[row], boxes[row], colours[row], line)
+        draw_instance(canvas, masks[row], boxes[row], colours[row], line)
     taken: list[tuple[int, int, int, int]] = []
     for row in worst_first[::-1]:
         text = f"{detections.class_id(int(row))} {scores[row]:.2f}"
-        taken.append(_draw_label(canvas, text, boxes[row], colours[row], taken))
+        taken.append(draw_label(canvas, text, boxes[row], colours[row], taken))
     return canvas
 
 
@@ -45,13 +45,14 @@ def object_colour(object_index: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _draw_instance(
+def draw_instance(
     canvas: NDArray[np.uint8],
     mask: NDArray[np.bool_],
     box_xyxy: NDArray[np.int64],
     colour: tuple[int, int, int],
     line: int,
 ) -> None:
+    """Fills and outlines one mask (H, W) bool in `canvas` (H, W, 3) uint8. box_xyxy: its inclusive box."""
     x_first, y_first, x_last, y_last = (int(side) for side in box_xyxy)
     window = slice(y_first, y_last + 1), slice(x_first, x_last + 1)
     part, inside = canvas[window], mask[window].astype(np.uint8)
@@ -65,7 +66,7 @@ def _draw_instance(
     cv2.drawContours(canvas, contours, -1, colour, line, cv2.LINE_AA)
 
 
-def _draw_label(
+def draw_label(
     canvas: NDArray[np.uint8],
     text: str,
     box_xyxy: NDArray[np.int64],

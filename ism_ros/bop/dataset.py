@@ -218,7 +218,9 @@ def _read_targets(path: Path, models: dict[int, Path]) -> tuple[ImageKey, ...]:
 
 def _all_images(split: Path, sensor: str) -> tuple[ImageKey, ...]:
     scenes = sorted(int(path.name) for path in split.iterdir() if path.is_dir() and path.name.isdigit())
-    keys = [ImageKey(number, image) for number in scenes for image in open_scene(split / f"{number:06d}", sensor).cameras]
+    keys = [
+        ImageKey(number, image) for number in scenes for image in open_scene(split / f"{number:06d}", sensor).cameras
+    ]
     if not keys:
         raise BopFileError(f"{split} has no scene with images")
     return _by_scene(keys)

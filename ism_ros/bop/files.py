@@ -12,6 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+Fields = dict[str, Callable[[Any], Any]]
+"""Names of fields, and the functions that check their values: TypeError or ValueError where one cannot be used."""
+
 
 class BopFileError(ValueError):
     """A file or folder of a dataset that cannot be used; the message names it and says what is expected."""
@@ -46,7 +49,7 @@ def numbered(path: Path, content: dict[str, Any]) -> dict[int, Any]:
         raise BopFileError(f"{path}: key '{odd}' is no number; expected numbers of images or objects") from None
 
 
-def picked(path: Path, where: str, entry: Any, fields: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:
+def picked(path: Path, where: str, entry: Any, fields: Fields) -> dict[str, Any]:
     """The `fields` of `entry`, each through its function. `where` says which entry of `path` this is."""
     found = {}
     for name, convert in fields.items():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from ism_ros.bop.dataset import BopDataset, BopScene, ImageKey
-from ism_ros.bop.files import BopFileError, numbered, picked, read_json, read_mask
+from ism_ros.bop.files import BopFileError, Fields, numbered, picked, read_json, read_mask
 from ism_ros.masks import encode_rle
 
 LEAST_VISIBLE = 0.1
@@ -176,7 +176,7 @@ def _from_coco(
         return None
     instances = []
     for position, entry in enumerate(content["annotations"]):
-        fields = {"image_id": int, "category_id": int, "area": int, "bbox": _four_numbers, "segmentation": dict}
+        fields: Fields = {"image_id": int, "category_id": int, "area": int, "bbox": _four_numbers, "segmentation": dict}
         found = picked(path, f"annotation {position}", entry, fields)
         if found["image_id"] not in keys:
             continue

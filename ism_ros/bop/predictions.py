@@ -15,7 +15,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from ism_ros.bop.dataset import BopDataset, ImageKey
-from ism_ros.bop.files import picked, read_json, write_json
+from ism_ros.bop.files import Fields, picked, read_json, write_json
 from ism_ros.detections import Detections
 from ism_ros.masks import encode_rle
 
@@ -54,7 +54,7 @@ def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
 
 def read_predictions(path: Path) -> list[Prediction]:
     """The predictions in a file, with what judging them needs. Raises BopFileError with the entry at fault."""
-    fields = {
+    fields: Fields = {
         "scene_id": int,
         "image_id": int,
         "category_id": int,
@@ -79,4 +79,3 @@ def _rle(value: Any) -> dict[str, Any]:
     if not isinstance(counts, str):
         raise ValueError(counts)
     return {"size": [int(height), int(width)], "counts": counts}
-

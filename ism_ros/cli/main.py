@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ism_ros import __version__
 from ism_ros.cli.doctor import doctor
+from ism_ros.cli.eval import evaluate
 from ism_ros.cli.render import render
 from ism_ros.cli.segment import segment
 from ism_ros.cli.weights import weights
@@ -27,6 +28,7 @@ app.command()(render)
 app.command()(segment)
 app.add_typer(weights, name="weights")
 app.command()(doctor)
+app.command(name="eval")(evaluate)
 
 
 def _print_version(wanted: bool) -> None:

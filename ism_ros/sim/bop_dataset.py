@@ -122,7 +122,7 @@ def silhouette(surface: Surface, object_to_camera: NDArray[np.float64], camera: 
     hits = create_tracer(triangles).see(np.eye(4), shifted, np.arange(width * height))
     covered = (hits.face >= 0).reshape(height, width)
     mask = np.zeros((camera.height, camera.width), bool)
-    low, high = np.maximum(first, 0), np.minimum(first + (width, height), size)
+    low, high = np.maximum(first, 0), np.minimum(first + np.array((width, height)), size)
     if (low < high).all():
         inside = slice(low[1] - first[1], high[1] - first[1]), slice(low[0] - first[0], high[0] - first[0])
         mask[low[1] : high[1], low[0] : high[0]] = covered[inside]
@@ -151,9 +151,10 @@ def _write_ply(path: Path, mesh: trimesh.Trimesh) -> None:
     """A PLY with normals and vertex colours, or with a texture beside it, named as BOP datasets do."""
     content = trimesh.exchange.ply.export_ply(mesh, vertex_normal=True)
     comment = b""
-    if isinstance(mesh.visual, trimesh.visual.TextureVisuals):
+    material = getattr(mesh.visual, "material", None)
+    if material is not None:
         texture = path.with_suffix(".png")
-        mesh.visual.material.baseColorTexture.save(texture)
+        material.baseColorTexture.save(texture)
         comment = b"comment TextureFile " + texture.name.encode() + b"\n"
     path.write_bytes(content.replace(_TRIMESH_COMMENT, comment, 1))
 
