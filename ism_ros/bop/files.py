@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Fields = dict[str, Callable[[Any], Any]]
-"""Names of fields, and the functions that check their values: TypeError or ValueError where one cannot be used."""
+"""Names of fields, and the functions that check their values: KeyError, TypeError or ValueError where one is bad."""
 
 
 class BopFileError(ValueError):
@@ -57,7 +57,7 @@ def picked(path: Path, where: str, entry: Any, fields: Fields) -> dict[str, Any]
             raise BopFileError(f"{path}: {where} has no '{name}'")
         try:
             found[name] = convert(entry[name])
-        except (TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             raise BopFileError(f"{path}: {where}: '{name}' cannot be {str(entry[name])[:40]!r}") from None
     return found
 

@@ -16,8 +16,8 @@ from ism_ros.bop.worst_cases import Case, image_of
 from ism_ros.masks import decode_rle
 from ism_ros.overlay import draw_instance, draw_label, object_colour
 
-WIDTH_PX, HEIGHT_PX = 420, 315
-"""Size of one picture."""
+WIDTH_PX, HEIGHT_PX = 320, 240
+"""Size of one picture; names in it can be read when it is shown as it is."""
 ROOM = 2.6
 """Side of the piece shown, in sides of what it is about."""
 LEAST_SHARE = 0.4

@@ -36,7 +36,7 @@ main { max-width: 1120px; margin: 0 auto; padding: 32px 24px 64px; }
 h1 { font-size: 26px; line-height: 1.25; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 18px; margin: 44px 0 4px; }
 p { margin: 4px 0 14px; color: var(--soft); max-width: 75ch; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); gap: 12px; margin: 22px 0; }
+.tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: 12px; margin: 22px 0; }
 .tile { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
 .tile b { display: block; font-size: 26px; line-height: 1.3; font-variant-numeric: tabular-nums; font-weight: 600; }
 .tile span { color: var(--soft); font-size: 13px; }
@@ -68,7 +68,9 @@ svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
 details { margin-top: 44px; color: var(--soft); }
 summary { cursor: pointer; color: var(--ink); font-weight: 600; font-size: 18px; }
 details td { white-space: normal; text-align: left; overflow-wrap: anywhere; }
-@media (max-width: 500px) { .two, .cases { grid-template-columns: 1fr; } main { padding: 20px 14px 48px; } }
+@media (max-width: 500px) {
+  .tiles { grid-template-columns: 1fr 1fr; } .two, .cases { grid-template-columns: 1fr; }
+  main { padding: 20px 14px 48px; } }
 </style>
 </head>
 <body><main>

@@ -69,7 +69,7 @@ def _missed(row: int, iou: float, truth: GroundTruth, predictions: Sequence[Pred
     best = [k for k in np.argsort(-overlaps)[:1] if overlaps[k] > LEAST_OVERLAP]
     same = [k for k in np.argsort(-overlaps) if predictions[rows[k]]["category_id"] == instance.object_id]
     shown = dict.fromkeys([*best, *[k for k in same[:1] if overlaps[k] > LEAST_OVERLAP]])
-    visible = "" if np.isnan(instance.visible_share) else f"{instance.visible_share:.0%} visible, "
+    visible = "" if np.isnan(instance.visible_share) else f"{100 * instance.visible_share:.0f} % visible, "
     taken = [k for k in best if predictions[rows[k]]["category_id"] != instance.object_id]
     instead = f"; taken for {object_name(predictions[rows[taken[0]]]['category_id'])}" if taken else ""
     return Case(
