@@ -129,14 +129,16 @@ def open_dataset(
     """The dataset in `folder`.
 
     split: name of its folder; "test" is also found as the only test_SENSOR there is. targets: list of the images to
-    be judged; by default the split's targets of bop19 or else bop24, or else every image. models: folder of the
-    models, by default the first of MODEL_FOLDERS. limit: only the first so many images. Raises BopFileError with the
-    file or folder at fault.
+    be judged, also relative to the dataset; by default the split's of bop19 or else bop24, or else every image.
+    models: folder of the models, by default the first of MODEL_FOLDERS. limit: only the first so many images.
+    Raises BopFileError with the file or folder at fault.
     """
     if not folder.is_dir():
         raise BopFileError(f"dataset {folder} is not a folder")
     split = _split(folder, split)
     found = _models(folder, models)
+    if targets is not None and not targets.is_file() and (folder / targets).is_file():
+        targets = folder / targets
     chosen = targets or next(
         (path for path in (_targets_of(folder, split, version) for version in TARGET_VERSIONS) if path.is_file()), None
     )

@@ -98,7 +98,7 @@ def evaluate(
             soft_wrap=True,
         )
         return
-    summary = _judge(opened, truth, results, published, output, settings)
+    summary = _judge(console, opened, truth, results, published, output, settings)
     _write_report(console, opened, truth, results, summary, settings, output, worst)
     _print_summary(Console(), summary)
     console.print(f"wrote {output / 'report.html'}, scores.json, {predictions.name}", highlight=False, soft_wrap=True)
@@ -169,6 +169,7 @@ def _onboarded(console: Console, dataset: BopDataset, settings: Settings) -> Ins
 
 
 def _judge(
+    console: Console,
     dataset: BopDataset,
     truth: GroundTruth,
     results: list[ImageResult],
@@ -179,7 +180,8 @@ def _judge(
     from ism_ros.bop.files import write_json
     from ism_ros.bop.summary import summarize
 
-    summary = summarize(dataset, truth, results, published)
+    with console.status("judging"):
+        summary = summarize(dataset, truth, results, published)
     about = {
         "dataset": dataset.name,
         "split": dataset.split,

@@ -38,6 +38,11 @@ def test_targets_of_bop24_are_read_where_there_are_none_of_bop19(tiny: Path) -> 
     assert open_dataset(tiny).images == (ImageKey(1, 7),)
 
 
+def test_a_list_of_targets_may_be_named_as_it_is_called_in_the_dataset(tiny: Path) -> None:
+    (tiny / "few.json").write_text(json.dumps([{"scene_id": 2, "im_id": 3}]))
+    assert open_dataset(tiny, targets=Path("few.json")).images == (ImageKey(2, 3),)
+
+
 def test_without_targets_all_images_count(tiny: Path) -> None:
     (tiny / "test_targets_bop19.json").unlink()
     dataset = open_dataset(tiny)
