@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -131,28 +132,44 @@ def split_qkv(state: StateDict, fused: str, parts: tuple[str, str, str]) -> Stat
 
 def model_type(folder: Path) -> str:
     """Which architecture a folder with a config.json says it is of."""
+    return str(_read_config(folder).get("model_type"))
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
-    except (OSError, ValueError, AttributeError) as error:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f"checkpoint folder {folder} has no usable config.json ({_first_line(error)}); "
             "it needs config.json and model.safetensors"
         ) from None
+    return content
 
 
-def load_folder(kind: Any, path: Path, what: str) -> Any:
-    """The model of class `kind` (of the transformers library) in a folder with config.json and model.safetensors."""
-    found = model_type(path)
+def load_folder(kind: Any, path: Path, what: str, larger: str = "") -> Any:
+    """The model of class `kind` (of the transformers library) in a folder with config.json and model.safetensors.
+
+    larger: model type of an architecture that `kind` is a part of; its folders are taken too, with what the library
+    knows to be the rest of it left out.
+    """
+    content = _read_config(path)
+    found = str(content.get("model_type"))
     expected = kind.config_class.model_type
-    if found != expected:
+    if found not in {expected, larger}:
         raise CheckpointError(
             f"checkpoint folder {path} is not {what}: expected model_type '{expected}', found '{found}'"
         )
+    options: dict[str, Any] = {}
     try:
+        if found == larger:
+            parts = kind.config_class.sub_configs
+            options["config"] = kind.config_class(**{part: content[part] for part in parts if part in content})
         model, report = kind.from_pretrained(
-            path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise CheckpointError(f"checkpoint folder {path} cannot be read: {_first_line(error)}") from None
     shapes = [(key, wanted, shape) for key, shape, wanted in report["mismatched_keys"]]
     if report["missing_keys"] or report["unexpected_keys"] or shapes:
