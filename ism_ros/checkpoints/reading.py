@@ -69,16 +69,17 @@ def fingerprint(path: Path) -> str:
     A .pth is a zip archive that has a checksum of every tensor in its index: nothing more is read. Other files are
     read whole.
     """
-    file = path / "model.safetensors" if path.is_dir() else path
     digest = hashlib.blake2b(digest_size=16)
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 digest.update(f"{entry.filename.partition('/')[2]} {entry.file_size} {entry.CRC}\n".encode())
         return digest.hexdigest()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            digest.update(block)
+    # large models come in several files
+    for file in sorted(path.glob("*.safetensors")) if path.is_dir() else [path]:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -183,6 +184,8 @@ def load_folder(kind: Any, path: Path, what: str, larger: str = "") -> Any:
 def build(make: Callable[[], Model], state: StateDict, path: Path, what: str) -> Model:
     """The model that `make` builds, with the tensors of `state`: each of its own, of the right shape, none left over.
 
+    In float32, whatever the checkpoint is stored in.
+
     what: the model in words, for the CheckpointError that says what was expected and what was found.
     """
     from transformers.initialization import no_init_weights
@@ -197,7 +200,7 @@ def build(make: Callable[[], Model], state: StateDict, path: Path, what: str) ->
         raise CheckpointError(
             f"checkpoint {path} does not fit {what}: " + _differences(missing, unexpected, shapes)
         )
-    model.load_state_dict(state, assign=True)
+    model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
     return model.eval().requires_grad_(False)
 
 
