@@ -38,8 +38,15 @@ TRAINING_PART = ("local_cls_norm.weight", "local_cls_norm.bias")
 """Keys of what only training uses: the norm of the class tokens of small crops (vit7b16)."""
 
 _PERIODS = "rope_embed.periods"
-_NEEDED = ("cls_token", _PERIODS, "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "norm.weight")
-_BIAS_MASK = ".attn.qkv.bias_mask"
+_NEEDED = (
+    "cls_token",
+    "storage_tokens",
+    "mask_token",
+    _PERIODS,
+    "patch_embed.proj.weight",
+    "blocks.0.attn.qkv.weight",
+    "norm.weight",
+)
 
 _RULES = (
     (r"^(cls_token|mask_token)$", r"embeddings.\1"),
@@ -82,31 +89,26 @@ def load_dinov3(path: Path, image_size: int = 224) -> DINOv3ViTModel:
 
 def from_official(state: StateDict, path: Path) -> StateDict:
     """The tensors of an official checkpoint under the library's names, but for the periods of its positions."""
-    require(state, _NEEDED, "an official DINOv3", path)
-    left_out = {_PERIODS, *TRAINING_PART, *(key for key in state if key.endswith(_BIAS_MASK))}
+    biases = [key for key in state if key.endswith(".attn.qkv.bias")]
+    masks = [f"{key}_mask" for key in biases]
+    require(state, [*_NEEDED, *masks], "an official DINOv3", path)
+    for key in masks:
+        _check_bias_mask(key, state[key], path)
+    left_out = {_PERIODS, *TRAINING_PART, *masks}
     rest = {key: value for key, value in state.items() if key not in left_out}
     result = renamed(split_qkv(rest, "qkv", ("q_proj", "k_proj", "v_proj")), _RULES)
-    for block in _blocks_without_key_bias(state, path):
-        result.pop(f"model.layer.{block}.attention.k_proj.bias", None)
-    if "mask_token" in state:
-        result["embeddings.mask_token"] = state["mask_token"][None]
-    result.setdefault("embeddings.register_tokens", state["cls_token"].new_empty((1, 0, state["cls_token"].shape[-1])))
-    return result
+    result["embeddings.mask_token"] = state["mask_token"][None]
+    return {key: value for key, value in result.items() if not key.endswith(".attention.k_proj.bias")}
 
 
-def _blocks_without_key_bias(state: StateDict, path: Path) -> list[str]:
-    """Their numbers: the authors store a bias of the keys, and a mask that takes it away."""
-    blocks = []
-    for key, mask in state.items():
-        if key.endswith(_BIAS_MASK):
-            queries, keys, values = mask.float().chunk(3)
-            if not (torch.all(queries == 1) and torch.all(keys == 0) and torch.all(values == 1)):
-                raise CheckpointError(
-                    f"checkpoint {path} does not fit DINOv3: expected '{key}' to be 1 for queries and values and 0 for "
-                    "keys, found other numbers"
-                )
-            blocks.append(key.removeprefix("blocks.").removesuffix(_BIAS_MASK))
-    return blocks
+def _check_bias_mask(key: str, mask: Tensor, path: Path) -> None:
+    """The authors store a bias of the keys, which the library has not, and a mask that takes it away."""
+    queries, keys, values = mask.float().chunk(3)
+    if not (torch.all(queries == 1) and torch.all(keys == 0) and torch.all(values == 1)):
+        raise CheckpointError(
+            f"checkpoint {path} does not fit DINOv3: expected '{key}' to be 1 for queries and values and 0 for "
+            "keys, found other numbers"
+        )
 
 
 def config_of(state: StateDict, periods: Tensor, image_size: int = 224) -> DINOv3ViTConfig:
@@ -129,7 +131,7 @@ def config_of(state: StateDict, periods: Tensor, image_size: int = 224) -> DINOv
         hidden_act="silu" if gated else "gelu",
         image_size=image_size,
         query_bias=f"{first}.attention.q_proj.bias" in state,
-        key_bias=f"{first}.attention.k_proj.bias" in state,
+        key_bias=False,
         value_bias=f"{first}.attention.v_proj.bias" in state,
         proj_bias=f"{first}.attention.o_proj.bias" in state,
         mlp_bias=f"{first}.mlp.up_proj.bias" in state,

@@ -137,7 +137,7 @@ def from_official(state: StateDict, path: Path) -> StateDict:
     rest = {key: value for key, value in state.items() if key not in {_GAUSSIAN, *_POINTS, *left_out}}
     return {
         **renamed(_named_layers(rest), _RULES),
-        **dict.fromkeys(_POSITIONS, state[_GAUSSIAN]),
+        **{name: state[_GAUSSIAN].clone() for name in _POSITIONS},
         "prompt_encoder.point_embed.weight": torch.cat([state[key] for key in _POINTS]),
     }
 

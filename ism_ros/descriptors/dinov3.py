@@ -1,0 +1,33 @@
+"""DINOv3, with patches of 16 pixels and positions that are rotations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ism_ros.checkpoints.dinov3 import load_dinov3
+from ism_ros.checkpoints.reading import fingerprint
+from ism_ros.descriptors import TemplateNormalization
+from ism_ros.descriptors.vit import VitDescriptor
+
+CROP_SIZE = 224
+
+
+def dinov3_descriptor(
+    checkpoint: Path,
+    device: str = "cpu",
+    template_normalization: TemplateNormalization = "imagenet",
+    dtype: torch.dtype | None = None,
+) -> VitDescriptor:
+    """The descriptor of an official checkpoint file or a safetensors folder. Raises CheckpointError.
+
+    dtype: what the device computes in; None = half precision on a GPU that has it, else float32.
+    """
+    model = load_dinov3(checkpoint, CROP_SIZE)
+    frequencies = model.rope_embeddings.inv_freq
+    name = f"dinov3-{fingerprint(checkpoint)}"
+    descriptor = VitDescriptor("dinov3", model, name, device, dtype, template_normalization, CROP_SIZE)
+    # angles in half precision would be off by up to a degree
+    model.rope_embeddings.inv_freq = frequencies.to(device)
+    return descriptor
