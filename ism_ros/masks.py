@@ -17,6 +17,8 @@ MIN_BOX_SIDE = 0.05
 """Side of the smallest square box that counts as a proposal, as a share of the image's side."""
 MIN_MASK_AREA = 3e-4
 """Area of the smallest mask that counts as a proposal, as a share of the image's."""
+NMS_BLOCK = 1024
+"""So many boxes at a time are held against the kept ones in non-maximum suppression."""
 
 
 def boxes_from_masks(masks: Tensor) -> Tensor:
@@ -120,19 +122,37 @@ def mask_areas(masks: Tensor) -> Tensor:
     return packed.sum(dim=2).view(torch.uint8).sum(dim=1, dtype=torch.int64)
 
 
-def nms(boxes_xyxy: Tensor, scores: Tensor, iou_threshold: float, group: Tensor | None = None) -> Tensor:
+def nms(
+    boxes_xyxy: Tensor,
+    scores: Tensor,
+    iou_threshold: float,
+    group: Tensor | None = None,
+    max_kept: int | None = None,
+) -> Tensor:
     """Greedy non-maximum suppression: kept indices (K,) int64, best score first.
 
     boxes_xyxy: (N, 4). scores: (N,). group: (N,) int64, boxes suppress only boxes of their own group (the object),
-    None = one group. A box is dropped when it overlaps a kept better one by more than `iou_threshold`.
+    None = one group. A box is dropped when it overlaps a kept better one by more than `iou_threshold`. max_kept: the
+    best so many of those kept, None = all. Memory grows with N x NMS_BLOCK, not with N x N.
     """
     order = torch.argsort(scores, descending=True, stable=True)
-    sorted_boxes = boxes_xyxy[order]
-    overlapping = box_iou(sorted_boxes[:, None], sorted_boxes[None]) > iou_threshold
+    kept = order[:0]
+    for block in order.split(NMS_BLOCK):
+        free = block[~_overlapping(kept, block, boxes_xyxy, iou_threshold, group).any(dim=0)]
+        kept = torch.cat([kept, free[_greedy(_overlapping(free, free, boxes_xyxy, iou_threshold, group))]])
+        if max_kept is not None and len(kept) >= max_kept:
+            return kept[:max_kept]
+    return kept
+
+
+def _overlapping(
+    first: Tensor, second: Tensor, boxes_xyxy: Tensor, iou_threshold: float, group: Tensor | None
+) -> Tensor:
+    """Which boxes of one group overlap too much: indices (A,) and (B,) -> (A, B) bool."""
+    overlapping = box_iou(boxes_xyxy[first][:, None], boxes_xyxy[second][None]) > iou_threshold
     if group is not None:
-        sorted_group = group[order]
-        overlapping &= sorted_group[:, None] == sorted_group[None]
-    return order[_greedy(overlapping)]
+        overlapping &= group[first][:, None] == group[second][None]
+    return overlapping
 
 
 def mask_nms(masks: Tensor, iou_threshold: float) -> Tensor:

@@ -1,0 +1,110 @@
+"""From the raw outputs of a YOLOv8-seg network with one class to boxes and masks, all masks at once.
+
+Such a network gives, for every place of a grid, a box, a confidence and coefficients; and, for the whole image, as
+many prototype images at a quarter of its input's size. A mask is the sum of the prototypes, each times its
+coefficient, through a sigmoid, inside the box.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ism_ros.masks import nms
+from ism_ros.segmentors.letterbox import Letterbox
+
+BOX_NUMBERS = 4
+MASK_THRESHOLD = 0.5
+CHUNK_BYTES = 64 * 2**20
+"""Size of the largest float32 tensor that is made on the way to the masks."""
+
+
+@dataclass(frozen=True)
+class RawOutputs:
+    """What the network says about one image, in pixels of its input.
+
+    head: (4 + 1 + C, A) float32, of each of A places the box (x centre, y centre, width, height), the confidence in
+    [0, 1] and C coefficients. prototypes: (C, h, w) float32.
+    """
+
+    head: Tensor
+    prototypes: Tensor
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Boxes that remain, best first, in pixels of the network's input: boxes_xyxy (N, 4), confidence (N,),
+    coefficients (N, C), all float32."""
+
+    boxes_xyxy: Tensor
+    confidence: Tensor
+    coefficients: Tensor
+
+    def __len__(self) -> int:
+        return len(self.confidence)
+
+
+def find_candidates(
+    head: Tensor, confidence_threshold: float, nms_threshold: float, max_candidates: int
+) -> Candidates:
+    """The best boxes of RawOutputs.head (4 + 1 + C, A) above `confidence_threshold`, without near duplicates."""
+    rows = head[:, head[BOX_NUMBERS] > confidence_threshold].T
+    centre, half = rows[:, :2], rows[:, 2:BOX_NUMBERS] / 2
+    boxes = torch.cat([centre - half, centre + half], dim=1)
+    kept = nms(boxes, rows[:, BOX_NUMBERS], nms_threshold, max_kept=max_candidates)
+    return Candidates(boxes[kept], rows[kept, BOX_NUMBERS], rows[kept, BOX_NUMBERS + 1 :])
+
+
+def assemble_masks(candidates: Candidates, prototypes: Tensor, letterbox: Letterbox) -> Tensor:
+    """Masks of the candidates at the frame's size, (N, H, W) bool on the prototypes' device.
+
+    prototypes: (C, h, w) float32. As in the reference, a mask is cut to its box at the prototypes' size, so that its
+    outline can leave the box by less than one prototype pixel; then it is enlarged to the network's input (bilinear) and
+    compared with 0.5, and that is stretched to the frame. Unlike there, the input's padding is taken away before, and
+    a mask is compared with 0.5 again after it is stretched.
+    """
+    frame_size = letterbox.frame_size
+    masks = torch.empty((len(candidates), *frame_size), dtype=torch.bool, device=prototypes.device)
+    if len(candidates) == 0:
+        return masks
+    row_inside, column_inside = _inside_boxes(candidates.boxes_xyxy, prototypes.shape[1:], letterbox.input_size)
+    flat = prototypes.flatten(1)
+    step = masks_per_chunk(letterbox)
+    for first in range(0, len(candidates), step):
+        chunk = slice(first, first + step)
+        small = (candidates.coefficients[chunk] @ flat).sigmoid_().view(-1, *prototypes.shape[1:])
+        small *= row_inside[chunk, :, None]
+        small *= column_inside[chunk, None, :]
+        masks[chunk] = _at_frame_size(small, letterbox)
+    return masks
+
+
+def masks_per_chunk(letterbox: Letterbox) -> int:
+    """How many masks are enlarged at once, so that CHUNK_BYTES holds."""
+    sizes = (letterbox.frame_size, letterbox.input_size)
+    return max(1, CHUNK_BYTES // (4 * max(height * width for height, width in sizes)))
+
+
+def _inside_boxes(boxes_xyxy: Tensor, small_size: torch.Size, input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Which rows (N, h) and columns (N, w) of the prototypes lie in each box given in pixels of the input."""
+    (height, width), (input_height, input_width) = small_size, input_size
+    column = torch.arange(width, device=boxes_xyxy.device)
+    row = torch.arange(height, device=boxes_xyxy.device)
+    left, right = (boxes_xyxy[:, side, None] * (width / input_width) for side in (0, 2))
+    top, bottom = (boxes_xyxy[:, side, None] * (height / input_height) for side in (1, 3))
+    return (row >= top) & (row < bottom), (column >= left) & (column < right)
+
+
+def _at_frame_size(small: Tensor, letterbox: Letterbox) -> Tensor:
+    """Probabilities (N, h, w) at the prototypes' size -> masks (N, H, W) bool at the frame's, without the padding."""
+    height, width = letterbox.content_size
+    large = F.interpolate(small[None], letterbox.input_size, mode="bilinear", align_corners=False)[0]
+    content = large[:, letterbox.top : letterbox.top + height, letterbox.left : letterbox.left + width]
+    masks = content > MASK_THRESHOLD
+    if letterbox.content_size == letterbox.frame_size:
+        return masks
+    stretched = F.interpolate(masks[None].float(), letterbox.frame_size, mode="bilinear", align_corners=False)[0]
+    return stretched > MASK_THRESHOLD

@@ -1,0 +1,212 @@
+"""YOLOv8-seg networks with one class, from an ONNX file or from a PyTorch checkpoint of ultralytics.
+
+Both give the same raw outputs for the same weights; what is made of these is in yolo_masks.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ism_ros.segmentors.letterbox import STRIDE
+from ism_ros.segmentors.yolo_masks import BOX_NUMBERS, RawOutputs
+
+logger = logging.getLogger(__name__)
+
+EXPECTED = (
+    "a YOLOv8-seg network with one class, such as FastSAM-s or FastSAM-x, has the outputs (1, 4 + 1 + C, places) and "
+    "(1, C, height / 4, width / 4)"
+)
+SMALLEST_IMAGE = np.zeros((STRIDE, STRIDE, 3), dtype=np.uint8)
+
+
+class CheckpointError(ValueError):
+    """A model file that cannot be used; the message is one line that says what was expected, found and to do."""
+
+
+class YoloNetwork(Protocol):
+    """A network that sees one image at a time."""
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels of the only input that the network takes; None = any multiple of STRIDE."""
+        ...
+
+    def __call__(self, image: NDArray[np.uint8]) -> RawOutputs:
+        """image: (height, width, 3) uint8, channels in the order the network wants -> outputs on its device."""
+        ...
+
+
+def load_network(file: Path, device: torch.device) -> YoloNetwork:
+    """The network in `file`, .onnx or .pt, on `device`.
+
+    Raises FileNotFoundError, CheckpointError.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"there is no FastSAM checkpoint {file}: put FastSAM-s or FastSAM-x there, as .onnx or as .pt"
+        )
+    if file.suffix == ".onnx":
+        return OnnxNetwork(file, device)
+    if file.suffix == ".pt":
+        return UltralyticsNetwork(file, device)
+    raise CheckpointError(f"{file} is neither .onnx nor .pt, the two kinds of FastSAM checkpoint that can be read")
+
+
+class OnnxNetwork:
+    """A network run by onnxruntime: on the GPU where `device` is one and onnxruntime can use it, else on the CPU.
+
+    On the CPU it uses as many threads as PyTorch does when the network is loaded. Raises CheckpointError.
+    """
+
+    def __init__(self, file: Path, device: torch.device) -> None:
+        self._file = file
+        self._device = device
+        self._session = _onnx_session(file, device)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] not in (3, None) or _is_batch(inputs[0]):
+            raise CheckpointError(
+                f"{file} has the input {_layout(inputs)}; a FastSAM network takes one image (1, 3, height, width)"
+            )
+        check_outputs(file, [output.shape for output in outputs])
+        self._input_name: str = inputs[0].name
+        self._dtype = np.float16 if inputs[0].type == "tensor(float16)" else np.float32
+        height, width = inputs[0].shape[2:]
+        self._input_size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+        if self._input_size is None:
+            self(SMALLEST_IMAGE)  # the sizes of its outputs are only known when it runs
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        return self._input_size
+
+    def __call__(self, image: NDArray[np.uint8]) -> RawOutputs:
+        pixels = np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=self._dtype)
+        pixels /= 255
+        outputs = self._session.run(None, {self._input_name: pixels})
+        return raw_outputs(self._file, [torch.from_numpy(output).to(self._device) for output in outputs])
+
+
+class UltralyticsNetwork:
+    """A network from a PyTorch checkpoint, which only the package ultralytics can read.
+
+    ultralytics is under AGPL-3.0, is not installed with this project and is imported here alone. Such a checkpoint is
+    a pickled Python object: reading it runs code that is in the file, so weights_only is not possible, and only files
+    that the user names are read. Raises CheckpointError.
+    """
+
+    input_size: tuple[int, int] | None = None
+
+    def __init__(self, file: Path, device: torch.device) -> None:
+        self._file = file
+        self._device = device
+        self._model = _ultralytics_model(file).to(device)
+        self(SMALLEST_IMAGE)
+
+    @torch.no_grad()
+    def __call__(self, image: NDArray[np.uint8]) -> RawOutputs:
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self._device)
+        outputs = self._model(pixels.permute(2, 0, 1)[None].float() / 255)
+        return raw_outputs(self._file, network_outputs(outputs))
+
+
+def raw_outputs(file: Path, outputs: list[Tensor]) -> RawOutputs:
+    """Head and prototypes of one image without the batch axis, float32; CheckpointError where they are not such."""
+    check_outputs(file, [list(output.shape) for output in outputs])
+    head, prototypes = outputs
+    return RawOutputs(head[0].float(), prototypes[0].float())
+
+
+def check_outputs(file: Path, shapes: list[list[Any]]) -> None:
+    """Raises CheckpointError unless `shapes` are those of a YOLOv8-seg network with one class.
+
+    A size that is only known when the network runs is a text or None, as onnxruntime gives it, and fits anything.
+    """
+    if [len(shape) for shape in shapes] == [3, 4]:
+        rows, channels = shapes[0][1], shapes[1][1]
+        if not isinstance(rows, int) or not isinstance(channels, int) or rows == BOX_NUMBERS + 1 + channels:
+            return
+        classes = rows - BOX_NUMBERS - channels
+        found = f" ({classes} classes)" if classes > 1 else ""
+    else:
+        found = ""
+    raise CheckpointError(f"{file} has the outputs {_shapes(shapes)}{found}; {EXPECTED}: export it without NMS")
+
+
+def network_outputs(outputs: Any) -> list[Tensor]:
+    """Head and prototypes of what an ultralytics segmentation model returns, which differs between its versions.
+
+    ((head, prototypes), details) since 8.4, (head, (details, coefficients, prototypes)) before, (head, prototypes)
+    where it is made for export.
+    """
+    first, second = outputs
+    if isinstance(first, (tuple, list)):
+        return [first[0], first[1]]
+    return [first, second[-1] if isinstance(second, (tuple, list)) else second]
+
+
+def _onnx_session(file: Path, device: torch.device) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise CheckpointError(
+            f"{file} needs the package onnxruntime: pip install onnxruntime (or onnxruntime-gpu)"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    # threads that spin while they wait take the processor from the camera driver
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
+    try:
+        session = onnxruntime.InferenceSession(str(file), options, providers=providers)
+    except Exception as error:  # onnxruntime's errors have no common base but this
+        raise CheckpointError(f"{file} cannot be read as an ONNX model: {_first_line(error)}") from error
+    if device.type == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
+        logger.warning("onnxruntime cannot use the GPU: %s runs on the CPU; install onnxruntime-gpu", file.name)
+    return session
+
+
+def _ultralytics_model(file: Path) -> torch.nn.Module:
+    # without this, ultralytics may install packages by itself
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    try:
+        from ultralytics import YOLO
+        from ultralytics import __version__ as version
+    except Exception as error:  # a torchvision that does not match torch raises RuntimeError
+        raise CheckpointError(
+            f"{file} needs the package ultralytics, which is under AGPL-3.0 (or its enterprise licence), and here: "
+            f"{_first_line(error)}. Accept that licence and pip install ultralytics, or use a FastSAM .onnx file"
+        ) from error
+    logger.warning("%s is a pickled Python object: reading it runs code that is in it", file)
+    try:
+        model: torch.nn.Module = YOLO(str(file), task="segment").model.float().eval()
+    except Exception as error:  # whatever a foreign pickle raises
+        raise CheckpointError(f"{file} cannot be read by ultralytics {version}: {_first_line(error)}") from error
+    return model.requires_grad_(False)
+
+
+def _is_batch(network_input: Any) -> bool:
+    return isinstance(network_input.shape[0], int) and network_input.shape[0] != 1
+
+
+def _layout(values: list[Any]) -> str:
+    return _shapes([value.shape for value in values])
+
+
+def _shapes(shapes: list[list[Any]]) -> str:
+    return " and ".join("(" + ", ".join(map(str, shape)) + ")" for shape in shapes) or "none"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
