@@ -49,6 +49,13 @@ class Letterbox:
         edge = torch.tensor([width, height, width, height], device=boxes_xyxy.device)
         return torch.minimum(((boxes_xyxy - corner) / self.scale).clamp(min=0), edge)
 
+    def positions_in(self, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Where the frame's rows (H,) and columns (W,) are in an image of the whole input scaled to `size` (height,
+        width): float64, 0 = the centre of its first row or column."""
+        rows = _positions(self.frame_size[0], self.content_size[0], self.top, size[0] / self.input_size[0], device)
+        columns = _positions(self.frame_size[1], self.content_size[1], self.left, size[1] / self.input_size[1], device)
+        return rows, columns
+
 
 def letterbox_into(frame_size: tuple[int, int], input_size: tuple[int, int]) -> Letterbox:
     """A frame of `frame_size`, as large as fits, in an input of exactly `input_size`, both (height, width)."""
@@ -76,3 +83,8 @@ def _centred(
     top = (input_size[0] - content_size[0]) // 2
     left = (input_size[1] - content_size[1]) // 2
     return Letterbox(frame_size, content_size, input_size, top, left, scale)
+
+
+def _positions(frame_length: int, content_length: int, offset: int, scale: float, device: torch.device) -> Tensor:
+    centre = torch.arange(frame_length, dtype=torch.float64, device=device) + 0.5
+    return (centre * (content_length / frame_length) + offset) * scale - 0.5

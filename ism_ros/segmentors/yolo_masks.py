@@ -10,16 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ism_ros.masks import nms
+from ism_ros.segmentors.enlarge import enlarge_to_masks
 from ism_ros.segmentors.letterbox import Letterbox
 
 BOX_NUMBERS = 4
 MASK_THRESHOLD = 0.5
-CHUNK_BYTES = 64 * 2**20
-"""Size of the largest float32 tensor that is made on the way to the masks."""
 
 
 @dataclass(frozen=True)
@@ -62,33 +60,20 @@ def assemble_masks(candidates: Candidates, prototypes: Tensor, letterbox: Letter
     """Masks of the candidates at the frame's size, (N, H, W) bool on the prototypes' device.
 
     prototypes: (C, h, w) float32. As in the reference, a mask is cut to its box at the prototypes' size, so that its
-    outline can leave the box by less than one prototype pixel; then it is enlarged to the network's input (bilinear) and
-    compared with 0.5, and that is stretched to the frame. Unlike there, the input's padding is taken away before, and
-    a mask is compared with 0.5 again after it is stretched.
+    outline can leave the box by less than one prototype pixel, and then enlarged (bilinear) and compared with 0.5.
+    Where the network sees the frame at its own size, the masks are the reference's. Elsewhere they are enlarged to
+    the frame at once and without the input's padding; the reference compares with 0.5 at the input's size, and then
+    stretches the mask, padding and all, to the frame.
     """
-    frame_size = letterbox.frame_size
-    masks = torch.empty((len(candidates), *frame_size), dtype=torch.bool, device=prototypes.device)
-    if len(candidates) == 0:
-        return masks
-    row_inside, column_inside = _inside_boxes(candidates.boxes_xyxy, prototypes.shape[1:], letterbox.input_size)
-    flat = prototypes.flatten(1)
-    step = masks_per_chunk(letterbox)
-    for first in range(0, len(candidates), step):
-        chunk = slice(first, first + step)
-        small = (candidates.coefficients[chunk] @ flat).sigmoid_().view(-1, *prototypes.shape[1:])
-        small *= row_inside[chunk, :, None]
-        small *= column_inside[chunk, None, :]
-        masks[chunk] = _at_frame_size(small, letterbox)
-    return masks
+    small = (candidates.coefficients @ prototypes.flatten(1)).sigmoid_().view(-1, *prototypes.shape[1:])
+    height, width = prototypes.shape[1:]
+    rows, columns = _inside_boxes(candidates.boxes_xyxy, (height, width), letterbox.input_size)
+    small *= rows[:, :, None]
+    small *= columns[:, None, :]
+    return enlarge_to_masks(small, *letterbox.positions_in((height, width), small.device), MASK_THRESHOLD)
 
 
-def masks_per_chunk(letterbox: Letterbox) -> int:
-    """How many masks are enlarged at once, so that CHUNK_BYTES holds."""
-    sizes = (letterbox.frame_size, letterbox.input_size)
-    return max(1, CHUNK_BYTES // (4 * max(height * width for height, width in sizes)))
-
-
-def _inside_boxes(boxes_xyxy: Tensor, small_size: torch.Size, input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _inside_boxes(boxes_xyxy: Tensor, small_size: tuple[int, int], input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Which rows (N, h) and columns (N, w) of the prototypes lie in each box given in pixels of the input."""
     (height, width), (input_height, input_width) = small_size, input_size
     column = torch.arange(width, device=boxes_xyxy.device)
@@ -96,15 +81,3 @@ def _inside_boxes(boxes_xyxy: Tensor, small_size: torch.Size, input_size: tuple[
     left, right = (boxes_xyxy[:, side, None] * (width / input_width) for side in (0, 2))
     top, bottom = (boxes_xyxy[:, side, None] * (height / input_height) for side in (1, 3))
     return (row >= top) & (row < bottom), (column >= left) & (column < right)
-
-
-def _at_frame_size(small: Tensor, letterbox: Letterbox) -> Tensor:
-    """Probabilities (N, h, w) at the prototypes' size -> masks (N, H, W) bool at the frame's, without the padding."""
-    height, width = letterbox.content_size
-    large = F.interpolate(small[None], letterbox.input_size, mode="bilinear", align_corners=False)[0]
-    content = large[:, letterbox.top : letterbox.top + height, letterbox.left : letterbox.left + width]
-    masks = content > MASK_THRESHOLD
-    if letterbox.content_size == letterbox.frame_size:
-        return masks
-    stretched = F.interpolate(masks[None].float(), letterbox.frame_size, mode="bilinear", align_corners=False)[0]
-    return stretched > MASK_THRESHOLD
