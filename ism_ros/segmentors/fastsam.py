@@ -33,7 +33,7 @@ class FastSamSegmentor:
     SAM-6D hands RGB images to ultralytics, which expects BGR and turns them round, so that there the network sees
     'bgr'; it was trained on 'rgb'.
 
-    Raises FileNotFoundError and CheckpointError (ValueError), one line that a user can act on.
+    Raises CheckpointError, or ValueError for a setting, one line that a user can act on.
     """
 
     name = "fastsam"

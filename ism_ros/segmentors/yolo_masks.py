@@ -73,9 +73,9 @@ def assemble_masks(candidates: Candidates, prototypes: Tensor, letterbox: Letter
     return enlarge_to_masks(small, *letterbox.positions_in((height, width), small.device), MASK_THRESHOLD)
 
 
-def _inside_boxes(boxes_xyxy: Tensor, small_size: tuple[int, int], input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Which rows (N, h) and columns (N, w) of the prototypes lie in each box given in pixels of the input."""
-    (height, width), (input_height, input_width) = small_size, input_size
+def _inside_boxes(boxes_xyxy: Tensor, size: tuple[int, int], input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Which rows (N, h) and columns (N, w) of the prototypes, of `size`, lie in each box in pixels of the input."""
+    (height, width), (input_height, input_width) = size, input_size
     column = torch.arange(width, device=boxes_xyxy.device)
     row = torch.arange(height, device=boxes_xyxy.device)
     left, right = (boxes_xyxy[:, side, None] * (width / input_width) for side in (0, 2))

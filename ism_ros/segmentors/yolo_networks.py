@@ -15,20 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ism_ros.checkpoints.reading import CheckpointError
 from ism_ros.segmentors.letterbox import STRIDE
 from ism_ros.segmentors.yolo_masks import BOX_NUMBERS, RawOutputs
 
 logger = logging.getLogger(__name__)
 
 EXPECTED = (
-    "a YOLOv8-seg network with one class, such as FastSAM-s or FastSAM-x, has the outputs (1, 4 + 1 + C, places) and "
-    "(1, C, height / 4, width / 4)"
+    "FastSAM-s and FastSAM-x, YOLOv8-seg networks with one class and exported without NMS, have "
+    "(1, 4 + 1 + C, places) and (1, C, height / 4, width / 4)"
 )
 SMALLEST_IMAGE = np.zeros((STRIDE, STRIDE, 3), dtype=np.uint8)
-
-
-class CheckpointError(ValueError):
-    """A model file that cannot be used; the message is one line that says what was expected, found and to do."""
 
 
 class YoloNetwork(Protocol):
@@ -45,19 +42,14 @@ class YoloNetwork(Protocol):
 
 
 def load_network(file: Path, device: torch.device) -> YoloNetwork:
-    """The network in `file`, .onnx or .pt, on `device`.
-
-    Raises FileNotFoundError, CheckpointError.
-    """
+    """The network in `file`, .onnx or .pt, on `device`. Raises CheckpointError."""
     if not file.is_file():
-        raise FileNotFoundError(
-            f"there is no FastSAM checkpoint {file}: put FastSAM-s or FastSAM-x there, as .onnx or as .pt"
-        )
+        raise CheckpointError(f"checkpoint {file} does not exist; put a FastSAM .onnx or .pt file there")
     if file.suffix == ".onnx":
         return OnnxNetwork(file, device)
     if file.suffix == ".pt":
         return UltralyticsNetwork(file, device)
-    raise CheckpointError(f"{file} is neither .onnx nor .pt, the two kinds of FastSAM checkpoint that can be read")
+    raise CheckpointError(f"checkpoint {file} is neither .onnx nor .pt: give one of these two kinds of FastSAM checkpoint")
 
 
 class OnnxNetwork:
@@ -70,12 +62,13 @@ class OnnxNetwork:
         self._file = file
         self._device = device
         self._session = _onnx_session(file, device)
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] not in (3, None) or _is_batch(inputs[0]):
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or not _fits(inputs[0].shape, (1, 3, None, None)):
             raise CheckpointError(
-                f"{file} has the input {_layout(inputs)}; a FastSAM network takes one image (1, 3, height, width)"
+                f"checkpoint {file} takes {_shapes([value.shape for value in inputs])}; "
+                "FastSAM takes one image (1, 3, height, width)"
             )
-        check_outputs(file, [output.shape for output in outputs])
+        check_outputs(file, [output.shape for output in self._session.get_outputs()])
         self._input_name: str = inputs[0].name
         self._dtype = np.float16 if inputs[0].type == "tensor(float16)" else np.float32
         height, width = inputs[0].shape[2:]
@@ -129,15 +122,14 @@ def check_outputs(file: Path, shapes: list[list[Any]]) -> None:
 
     A size that is only known when the network runs is a text or None, as onnxruntime gives it, and fits anything.
     """
+    found = _shapes(shapes)
     if [len(shape) for shape in shapes] == [3, 4]:
         rows, channels = shapes[0][1], shapes[1][1]
         if not isinstance(rows, int) or not isinstance(channels, int) or rows == BOX_NUMBERS + 1 + channels:
             return
-        classes = rows - BOX_NUMBERS - channels
-        found = f" ({classes} classes)" if classes > 1 else ""
-    else:
-        found = ""
-    raise CheckpointError(f"{file} has the outputs {_shapes(shapes)}{found}; {EXPECTED}: export it without NMS")
+        if rows > BOX_NUMBERS + 1 + channels:
+            found += f", {rows - BOX_NUMBERS - channels} classes"
+    raise CheckpointError(f"checkpoint {file} gives {found}; {EXPECTED}")
 
 
 def network_outputs(outputs: Any) -> list[Tensor]:
@@ -157,7 +149,7 @@ def _onnx_session(file: Path, device: torch.device) -> Any:
         import onnxruntime
     except ImportError as error:
         raise CheckpointError(
-            f"{file} needs the package onnxruntime: pip install onnxruntime (or onnxruntime-gpu)"
+            f"checkpoint {file} needs the package onnxruntime: pip install onnxruntime (or onnxruntime-gpu)"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -171,7 +163,7 @@ def _onnx_session(file: Path, device: torch.device) -> Any:
     try:
         session = onnxruntime.InferenceSession(str(file), options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common base but this
-        raise CheckpointError(f"{file} cannot be read as an ONNX model: {_first_line(error)}") from error
+        raise CheckpointError(f"checkpoint {file} cannot be read as an ONNX model: {_first_line(error)}") from error
     if device.type == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         logger.warning("onnxruntime cannot use the GPU: %s runs on the CPU; install onnxruntime-gpu", file.name)
     return session
@@ -185,23 +177,24 @@ def _ultralytics_model(file: Path) -> torch.nn.Module:
         from ultralytics import __version__ as version
     except Exception as error:  # a torchvision that does not match torch raises RuntimeError
         raise CheckpointError(
-            f"{file} needs the package ultralytics, which is under AGPL-3.0 (or its enterprise licence), and here: "
-            f"{_first_line(error)}. Accept that licence and pip install ultralytics, or use a FastSAM .onnx file"
+            f"checkpoint {file} needs the package ultralytics ({_first_line(error)}): accept its licence, AGPL-3.0, and "
+            "pip install ultralytics, or give a FastSAM .onnx file, which needs onnxruntime alone"
         ) from error
     logger.warning("%s is a pickled Python object: reading it runs code that is in it", file)
     try:
         model: torch.nn.Module = YOLO(str(file), task="segment").model.float().eval()
     except Exception as error:  # whatever a foreign pickle raises
-        raise CheckpointError(f"{file} cannot be read by ultralytics {version}: {_first_line(error)}") from error
+        raise CheckpointError(
+            f"checkpoint {file} cannot be read by ultralytics {version}: {_first_line(error)}"
+        ) from error
     return model.requires_grad_(False)
 
 
-def _is_batch(network_input: Any) -> bool:
-    return isinstance(network_input.shape[0], int) and network_input.shape[0] != 1
-
-
-def _layout(values: list[Any]) -> str:
-    return _shapes([value.shape for value in values])
+def _fits(shape: list[Any], expected: tuple[int | None, ...]) -> bool:
+    """Whether the sizes that are known are the expected ones."""
+    return len(shape) == len(expected) and all(
+        size is None or not isinstance(found, int) or found == size for found, size in zip(shape, expected, strict=True)
+    )
 
 
 def _shapes(shapes: list[list[Any]]) -> str:
