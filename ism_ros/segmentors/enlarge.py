@@ -22,7 +22,7 @@ def enlarge_to_masks(values: Tensor, row_at: Tensor, column_at: Tensor, threshol
     it is there. The same as torch.nn.functional.interpolate(mode="bilinear") followed by a comparison, which take
     several times as long.
     """
-    values = F.pad(values[None], (1, 1, 1, 1), mode="replicate")[0]
+    values = F.pad(values[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
     row, row_share, rows_of = _cells(row_at, values.shape[1])
     column, column_share, columns_of = _cells(column_at, values.shape[2])
     above = values > threshold
@@ -47,7 +47,8 @@ def enlarge_to_masks(values: Tensor, row_at: Tensor, column_at: Tensor, threshol
 def _repeat_columns(cells: Tensor, column: Tensor) -> Tensor:
     """cells[:, :, column], which the CPU does twice as fast by whole rows of the transposed image."""
     count, height, width = cells.shape
-    return cells.view(-1, width).T.contiguous().index_select(0, column).T.contiguous().view(count, height, -1)
+    rows = cells.view(count * height, width).T.contiguous().index_select(0, column).T.contiguous()
+    return rows.view(count, height, len(column))
 
 
 def _cells(at: Tensor, size: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:

@@ -49,7 +49,7 @@ def load_network(file: Path, device: torch.device) -> YoloNetwork:
         return OnnxNetwork(file, device)
     if file.suffix == ".pt":
         return UltralyticsNetwork(file, device)
-    raise CheckpointError(f"checkpoint {file} is neither .onnx nor .pt: give one of these two kinds of FastSAM checkpoint")
+    raise CheckpointError(f"checkpoint {file} is neither .onnx nor .pt; give a FastSAM file of either kind")
 
 
 class OnnxNetwork:
@@ -177,8 +177,8 @@ def _ultralytics_model(file: Path) -> torch.nn.Module:
         from ultralytics import __version__ as version
     except Exception as error:  # a torchvision that does not match torch raises RuntimeError
         raise CheckpointError(
-            f"checkpoint {file} needs the package ultralytics ({_first_line(error)}): accept its licence, AGPL-3.0, and "
-            "pip install ultralytics, or give a FastSAM .onnx file, which needs onnxruntime alone"
+            f"checkpoint {file} needs the package ultralytics ({_first_line(error)}): accept its licence, AGPL-3.0, "
+            "and pip install ultralytics, or give a FastSAM .onnx file, which needs onnxruntime alone"
         ) from error
     logger.warning("%s is a pickled Python object: reading it runs code that is in it", file)
     try:

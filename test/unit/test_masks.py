@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from ism_ros import masks as masks_module
 from ism_ros.masks import (
     box_iou,
     boxes_from_masks,
@@ -130,3 +132,14 @@ def test_of_two_masks_of_one_region_the_first_is_kept() -> None:
     assert mask_nms(masks, 0.5).tolist() == [0, 2]
     assert mask_nms(masks, 1.0).tolist() == [0, 1, 2]
     assert mask_nms(masks[:0], 0.5).tolist() == []
+
+
+@given(boxes_and_scores(), st.floats(0, 1), st.integers(1, 6), st.integers(1, 8))
+def test_nms_in_blocks_keeps_what_it_keeps_at_once(
+    case: tuple[torch.Tensor, torch.Tensor, torch.Tensor], threshold: float, block: int, most: int
+) -> None:
+    at_once = nms(*case[:2], threshold, case[2])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(masks_module, "NMS_BLOCK", block)
+        assert nms(*case[:2], threshold, case[2]).tolist() == at_once.tolist()
+        assert nms(*case[:2], threshold, case[2], max_kept=most).tolist() == at_once[:most].tolist()

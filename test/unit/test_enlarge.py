@@ -1,0 +1,51 @@
+"""Enlarging to masks gives what bilinear interpolation and a comparison give."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ism_ros.segmentors import enlarge
+from ism_ros.segmentors.enlarge import enlarge_to_masks
+
+side = st.integers(1, 40)
+
+
+def positions(length: int, size: int) -> Tensor:
+    """Where `length` pixels are among `size` that cover the same extent."""
+    return (torch.arange(length, dtype=torch.float64) + 0.5) * size / length - 0.5
+
+
+def images(count: int, height: int, width: int, seed: int) -> Tensor:
+    return torch.rand((count, height, width), generator=torch.Generator().manual_seed(seed))
+
+
+@given(st.integers(0, 3), side, side, side, side, st.integers(0, 9))
+def test_masks_are_where_the_interpolated_image_is_above_the_threshold(
+    count: int, height: int, width: int, mask_height: int, mask_width: int, seed: int
+) -> None:
+    values = images(count, height, width, seed)
+    masks = enlarge_to_masks(values, positions(mask_height, height), positions(mask_width, width), 0.5)
+    assert masks.shape == (count, mask_height, mask_width)
+    if count:
+        expected = F.interpolate(values[None], (mask_height, mask_width), mode="bilinear", align_corners=False)[0]
+        certain = (expected - 0.5).abs() > 1e-4
+        assert torch.equal(masks[certain], expected[certain] > 0.5)
+
+
+def test_a_part_of_the_image_can_be_enlarged() -> None:
+    values = images(2, 20, 30, 0)
+    whole = enlarge_to_masks(values, positions(80, 20), positions(120, 30), 0.5)
+    part = enlarge_to_masks(values, positions(80, 20)[10:50], positions(120, 30)[7:9], 0.5)
+    assert torch.equal(part, whole[:, 10:50, 7:9])
+
+
+def test_many_outlines_are_worked_on_in_several_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = images(3, 20, 30, 0)
+    at_once = enlarge_to_masks(values, positions(80, 20), positions(120, 30), 0.5)
+    monkeypatch.setattr(enlarge, "PIXELS_AT_ONCE", 100)
+    assert torch.equal(enlarge_to_masks(values, positions(80, 20), positions(120, 30), 0.5), at_once)

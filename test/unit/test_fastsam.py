@@ -1,0 +1,415 @@
+"""FastSAM: the numbers of the public implementation, and the whole segmentor on small ONNX networks made here."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from ism_ros.checkpoints.reading import CheckpointError
+from ism_ros.frame import Camera, Frame
+from ism_ros.masks import decode_rle
+from ism_ros.segmentors.fastsam import FastSamSegmentor
+from ism_ros.segmentors.letterbox import Letterbox, letterbox_around, letterbox_into
+from ism_ros.segmentors.yolo_masks import Candidates, assemble_masks, find_candidates
+from ism_ros.segmentors.yolo_networks import network_outputs
+
+REFERENCE = Path(__file__).parents[1] / "data" / "fastsam" / "yolov8_seg.npz"
+CASES = {"same_size": ((80, 128), 128), "smaller_input": ((120, 192), 96)}
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+Colour = tuple[int, int, int]
+
+
+# -- numbers of the public implementation ------------------------------------------------------------------------
+
+
+class Case:
+    """One image of test/data/fastsam/README.md and what the public implementation says about it."""
+
+    def __init__(self, name: str) -> None:
+        stored = np.load(REFERENCE)
+        self.letterbox = letterbox_around(*CASES[name])
+        self.head = torch.from_numpy(stored[f"{name}_head"].astype(np.float32))
+        self.prototypes = torch.from_numpy(stored[f"{name}_prototypes"].astype(np.float32))
+        self.boxes = torch.from_numpy(stored[f"{name}_boxes_xyxy"])
+        self.confidence = torch.from_numpy(stored[f"{name}_confidence"])
+        size = stored[f"{name}_mask_size"].tolist()
+        rles = stored[f"{name}_masks_rle"].tolist()
+        self.masks = torch.from_numpy(np.stack([decode_rle({"size": size, "counts": counts}) for counts in rles]))
+
+    def candidates(self) -> Candidates:
+        return find_candidates(self.head, 0.25, 0.9, 50 if self.letterbox.scale == 1 else 100)
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def case(request: pytest.FixtureRequest) -> Case:
+    return Case(request.param)
+
+
+def mask_iou(first: Tensor, second: Tensor) -> Tensor:
+    return (first & second).flatten(1).sum(1) / (first | second).flatten(1).sum(1)
+
+
+def test_boxes_are_those_of_the_public_implementation_in_its_order(case: Case) -> None:
+    found = case.candidates()
+    assert torch.equal(found.confidence, case.confidence)
+    torch.testing.assert_close(case.letterbox.boxes_in_frame(found.boxes_xyxy), case.boxes, rtol=0, atol=1e-3)
+
+
+def test_near_duplicates_are_among_the_stored_numbers() -> None:
+    case = Case("smaller_input")
+    assert len(case.candidates()) < int((case.head[4] > 0.25).sum())
+
+
+def test_masks_at_the_input_s_size_are_those_of_the_public_implementation(case: Case) -> None:
+    size = case.letterbox.input_size
+    masks = assemble_masks(case.candidates(), case.prototypes, Letterbox(size, size, size, 0, 0, 1.0))
+    assert len(masks) == len(case.masks)
+    assert float(mask_iou(masks, case.masks).min()) > 0.999
+
+
+def test_masks_of_a_frame_that_needs_no_scaling_are_those_of_the_public_implementation_without_padding() -> None:
+    case = Case("same_size")
+    masks = assemble_masks(case.candidates(), case.prototypes, case.letterbox)
+    assert float(mask_iou(masks, case.masks[:, 8:88]).min()) > 0.999
+
+
+def test_masks_of_a_scaled_frame_have_the_same_outlines() -> None:
+    case = Case("smaller_input")
+    masks = assemble_masks(case.candidates(), case.prototypes, case.letterbox)
+    content = case.masks[:, 2:62].float()[None]
+    stretched = torch.nn.functional.interpolate(content, (120, 192), mode="bilinear")[0] > 0.5
+    # a prototype pixel is eight pixels of this frame
+    assert float(mask_iou(masks, stretched).min()) > 0.96
+    assert float(mask_iou(masks, stretched).median()) > 0.98
+
+
+def test_the_network_s_input_is_that_of_the_public_implementation() -> None:
+    y, x = np.mgrid[:120, :192]
+    rgb = np.stack([(3 * x + y) % 256, (x * y // 40) % 256, (128 + 2 * y - x) % 256], axis=2).astype(np.uint8)
+    expected = np.load(REFERENCE)["smaller_input_network_input"]
+    ours = letterbox_around((120, 192), 96).put(np.ascontiguousarray(rgb[..., ::-1]))
+    assert ours.shape == expected.shape
+    assert np.abs(ours.astype(int) - expected).max() <= 1
+
+
+# -- where a frame lies in the network's input -------------------------------------------------------------------
+
+
+def test_a_frame_of_the_network_s_width_is_not_scaled() -> None:
+    letterbox = letterbox_around((480, 640), 640)
+    assert (letterbox.input_size, letterbox.content_size, letterbox.scale) == ((480, 640), (480, 640), 1.0)
+
+
+@pytest.mark.parametrize("size", [(720, 1280), (1080, 1920), (480, 848), (640, 480), (50, 1000), (1, 1)])
+def test_boxes_come_back_from_the_input_to_where_they_were(size: tuple[int, int]) -> None:
+    letterbox = letterbox_around(size, 640)
+    assert all(side % 32 == 0 for side in letterbox.input_size)
+    left, top = letterbox.left, letterbox.top
+    box = torch.tensor([[left, top, left + size[1] * letterbox.scale, top + size[0] * letterbox.scale]])
+    whole = torch.tensor([[0.0, 0.0, size[1], size[0]]])
+    torch.testing.assert_close(letterbox.boxes_in_frame(box), whole, rtol=1e-4, atol=1e-3)
+
+
+def test_a_fixed_input_is_filled_with_grey_around_the_frame() -> None:
+    letterbox = letterbox_into((48, 64), (64, 64))
+    padded = letterbox.put(np.zeros((48, 64, 3), np.uint8))
+    assert padded.shape == (64, 64, 3)
+    assert (padded[8:56] == 0).all()
+    assert (padded[:8] == 114).all()
+    assert (padded[56:] == 114).all()
+
+
+# -- the whole segmentor -----------------------------------------------------------------------------------------
+
+
+def place(box: tuple[float, float, float, float], confidence: float, coefficients: dict[int, float]) -> list[float]:
+    """A column of the head: box (x_first, y_first, x_last, y_last) in pixels of the input."""
+    left, top, right, bottom = box
+    row = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top, confidence, *[0.0] * 32]
+    for channel, coefficient in coefficients.items():
+        row[5 + channel] = coefficient
+    return row
+
+
+FIRST, LAST = {0: 40.0, 3: -20.0}, {2: 40.0, 3: -20.0}
+"""Coefficients of a mask that is where the first or the last channel that the network sees is above one half."""
+
+TWO_PLACES = [place((0, 0, 96, 64), 0.9, FIRST), place((40, 20, 96, 64), 0.6, LAST)]
+
+
+def small_network(
+    file: Path,
+    head: list[list[float]] = TWO_PLACES,
+    size: tuple[Any, Any] = ("height", "width"),
+    batch: int = 1,
+    dtype: int = TensorProto.FLOAT,
+    prototype_rows: int = 32,
+) -> Path:
+    """An ONNX network laid out as FastSAM: the boxes it finds are given, its prototypes are the image's channels.
+
+    Prototype 0, 1 and 2 are the mean of each 4 x 4 pixels in one channel, 3 is one everywhere, the others are zero.
+    """
+    kind = helper.tensor_dtype_to_np_dtype(dtype)
+    weights = np.zeros((prototype_rows, 3, 1, 1), kind)
+    weights[[0, 1, 2], [0, 1, 2]] = 1
+    bias = np.zeros(prototype_rows, kind)
+    bias[3] = 1
+    columns = np.array(head, kind).T[None]
+    nodes = [
+        helper.make_node("AveragePool", ["images"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Conv", ["pooled", "weights", "bias"], ["output1"]),
+        helper.make_node("Identity", ["columns"], ["output0"]),
+    ]
+    quarter = [side // 4 if isinstance(side, int) else f"{side}_4" for side in size]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("images", dtype, [batch, 3, *size])],
+        [
+            helper.make_tensor_value_info("output0", dtype, list(columns.shape)),
+            helper.make_tensor_value_info("output1", dtype, [batch, prototype_rows, *quarter]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in
+         (("weights", weights), ("bias", bias), ("columns", columns))],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, str(file))
+    return file
+
+
+def frame_of(rgb: NDArray[np.uint8]) -> Frame:
+    height, width = rgb.shape[:2]
+    return Frame(rgb, None, Camera(np.array([[100.0, 0, width / 2], [0, 100, height / 2], [0, 0, 1]]), width, height))
+
+
+def picture(*things: tuple[tuple[slice, slice], Colour], size: tuple[int, int] = (64, 96)) -> Frame:
+    """A black frame with coloured rectangles."""
+    rgb = np.zeros((*size, 3), np.uint8)
+    for where, colour in things:
+        rgb[where] = colour
+    return frame_of(rgb)
+
+
+RED_PLACE, BLUE_PLACE = (slice(8, 24), slice(16, 40)), (slice(32, 56), slice(48, 88))
+RED_AND_BLUE = picture((RED_PLACE, RED), (BLUE_PLACE, BLUE))
+
+
+def rectangle(place: tuple[slice, slice], size: tuple[int, int] = (64, 96)) -> Tensor:
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[place] = True
+    return mask
+
+
+def segmentor_of(file: Path, **settings: Any) -> FastSamSegmentor:
+    return FastSamSegmentor(file, input_side=96, **settings)
+
+
+def test_things_become_masks_most_confident_first(tmp_path: Path) -> None:
+    proposals = segmentor_of(small_network(tmp_path / "f.onnx"), channel_order="rgb").propose(RED_AND_BLUE)
+    torch.testing.assert_close(proposals.confidence, torch.tensor([0.9, 0.6]))
+    assert proposals.masks.dtype == torch.bool
+    expected = torch.stack([rectangle(RED_PLACE), rectangle(BLUE_PLACE)])
+    # the outline goes through the middle between two prototype pixels, so its corners are rounded
+    assert float(mask_iou(proposals.masks, expected).min()) > 0.98
+
+
+def test_the_network_sees_blue_first_as_in_sam_6d(tmp_path: Path) -> None:
+    proposals = segmentor_of(small_network(tmp_path / "f.onnx")).propose(RED_AND_BLUE)
+    assert float(mask_iou(proposals.masks[:1], rectangle(BLUE_PLACE)[None])) > 0.98
+
+
+def test_a_mask_ends_at_its_box(tmp_path: Path) -> None:
+    head = [place((48, 32, 64, 48), 0.9, FIRST)]
+    proposals = segmentor_of(small_network(tmp_path / "f.onnx", head)).propose(RED_AND_BLUE)
+    assert float(mask_iou(proposals.masks, rectangle((slice(32, 48), slice(48, 64)))[None])) > 0.95
+    assert proposals.boxes_xyxy.tolist() == [[48, 32, 64, 48]]
+
+
+def test_a_large_frame_is_scaled_for_the_network_and_its_masks_back(tmp_path: Path) -> None:
+    place_, size = (slice(128, 224), slice(192, 352)), (256, 384)
+    segmentor = segmentor_of(small_network(tmp_path / "f.onnx"))
+    proposals = segmentor.propose(picture((place_, BLUE), size=size))
+    assert proposals.masks.shape == (1, *size)
+    assert float(mask_iou(proposals.masks, rectangle(place_, size)[None])) > 0.98
+    assert proposals.boxes_xyxy.tolist() == [[0, 0, 384, 256]]
+
+
+def test_a_network_with_a_fixed_input_gets_the_frame_in_it(tmp_path: Path) -> None:
+    head = [place((0, 0, 96, 96), 0.9, FIRST)]
+    segmentor = segmentor_of(small_network(tmp_path / "f.onnx", head, size=(96, 96)))
+    proposals = segmentor.propose(RED_AND_BLUE)
+    assert float(mask_iou(proposals.masks, rectangle(BLUE_PLACE)[None])) > 0.98
+    assert proposals.boxes_xyxy.tolist() == [[0, 0, 96, 64]]
+
+
+def test_a_network_in_half_precision_gives_the_same(tmp_path: Path) -> None:
+    whole = segmentor_of(small_network(tmp_path / "f.onnx")).propose(RED_AND_BLUE)
+    half = segmentor_of(small_network(tmp_path / "h.onnx", dtype=TensorProto.FLOAT16)).propose(RED_AND_BLUE)
+    assert torch.equal(half.masks, whole.masks)
+    assert half.confidence.dtype == torch.float32
+
+
+def test_a_frame_with_nothing_confident_gives_an_empty_result(tmp_path: Path) -> None:
+    head = [place((0, 0, 96, 64), 0.2, FIRST)]
+    proposals = segmentor_of(small_network(tmp_path / "f.onnx", head)).propose(RED_AND_BLUE)
+    assert proposals.masks.shape == (0, 64, 96)
+    assert proposals.boxes_xyxy.shape == (0, 4)
+    assert proposals.confidence.shape == (0,)
+
+
+def test_a_proposal_without_a_pixel_is_none(tmp_path: Path) -> None:
+    segmentor = segmentor_of(small_network(tmp_path / "f.onnx"), channel_order="rgb")
+    proposals = segmentor.propose(picture((BLUE_PLACE, BLUE)))
+    torch.testing.assert_close(proposals.confidence, torch.tensor([0.6]))
+
+
+def test_settings_choose_how_many_and_how_alike(tmp_path: Path) -> None:
+    rows = [place((x, 0, x + 40, 64), 0.9 - x / 100, {3: 1.0}) for x in range(0, 48, 2)]
+    file = small_network(tmp_path / "f.onnx", rows)
+    assert len(segmentor_of(file, confidence_threshold=0.0).propose(RED_AND_BLUE)) == 12
+    assert len(segmentor_of(file, confidence_threshold=0.0, nms_threshold=0.95).propose(RED_AND_BLUE)) == 24
+    assert len(segmentor_of(file, confidence_threshold=0.85).propose(RED_AND_BLUE)) == 2
+    assert len(segmentor_of(file, max_proposals=3).propose(RED_AND_BLUE)) == 3
+
+
+def test_the_network_uses_as_many_threads_as_pytorch(tmp_path: Path) -> None:
+    network: Any = segmentor_of(small_network(tmp_path / "f.onnx"))._network
+    assert network._session.get_session_options().intra_op_num_threads == torch.get_num_threads()
+
+
+def test_a_gpu_that_onnxruntime_cannot_use_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    import onnxruntime
+
+    from ism_ros.segmentors.yolo_networks import OnnxNetwork
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("onnxruntime can use a GPU here")
+    with caplog.at_level(logging.WARNING):
+        file = small_network(tmp_path / "f.onnx", size=(64, 96))
+        assert OnnxNetwork(file, torch.device("cuda")).input_size == (64, 96)
+    assert [record.getMessage() for record in caplog.records] == [
+        "onnxruntime cannot use the GPU: f.onnx runs on the CPU; install onnxruntime-gpu"
+    ]
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------
+
+
+def network_of_80_classes(folder: Path) -> Path:
+    rows = [[0.0] * (4 + 80 + 32)]
+    return small_network(folder / "coco.onnx", rows, size=(64, 96))
+
+
+def network_whose_sizes_show_when_it_runs(folder: Path) -> Path:
+    return small_network(folder / "coco.onnx", [[0.0] * (4 + 80 + 32)])
+
+
+def network_of_two_images(folder: Path) -> Path:
+    return small_network(folder / "two.onnx", size=(64, 96), batch=2)
+
+
+def network_of_another_kind(folder: Path) -> Path:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 64, 96])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 64, 96])
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "other", [value], [out])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, str(folder / "other.onnx"))
+    return folder / "other.onnx"
+
+
+def no_network(folder: Path) -> Path:
+    (folder / "page.onnx").write_text("<html>not found</html>", encoding="utf-8")
+    return folder / "page.onnx"
+
+
+def nothing(folder: Path) -> Path:
+    return folder / "FastSAM-s.onnx"
+
+
+def another_format(folder: Path) -> Path:
+    (folder / "FastSAM-s.engine").touch()
+    return folder / "FastSAM-s.engine"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (network_of_80_classes, r"gives \(1, 116, 1\) and \(1, 32, 16, 24\), 80 classes; FastSAM-s and FastSAM-x"),
+        (network_whose_sizes_show_when_it_runs, "80 classes"),
+        (network_of_two_images, r"takes \(2, 3, 64, 96\); FastSAM takes one image"),
+        (network_of_another_kind, r"gives \(1, 3, 64, 96\); FastSAM-s and FastSAM-x"),
+        (no_network, "cannot be read as an ONNX model"),
+        (nothing, r"FastSAM-s\.onnx does not exist; put"),
+        (another_format, r"is neither \.onnx nor \.pt"),
+    ],
+)
+def test_a_file_that_is_no_fastsam_is_refused(make: Callable[[Path], Path], said: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=said) as refused:
+        FastSamSegmentor(make(tmp_path))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("package", "file", "said"),
+    [
+        ("onnxruntime", "FastSAM-s.onnx", "needs the package onnxruntime: pip install onnxruntime"),
+        ("ultralytics", "FastSAM-s.pt", r"needs the package ultralytics .*AGPL-3\.0.* or give a FastSAM \.onnx file"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_licence(
+    package: str, file: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / file).touch()
+    with pytest.raises(CheckpointError, match=said):
+        FastSamSegmentor(tmp_path / file)
+
+
+@pytest.mark.parametrize("side", [0, -32, 650])
+def test_an_input_side_that_the_network_cannot_halve_is_refused(side: int, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"input_side is {side}; it must be a multiple of 32"):
+        FastSamSegmentor(small_network(tmp_path / "f.onnx"), input_side=side)
+
+
+# -- PyTorch checkpoints -----------------------------------------------------------------------------------------
+
+
+def test_outputs_of_every_version_of_ultralytics_are_understood() -> None:
+    head, prototypes, coefficients = torch.zeros(1, 37, 5), torch.zeros(1, 32, 8, 8), torch.zeros(1, 32, 5)
+    grids = [torch.zeros(1, 65, 4, 4)]
+    for outputs in (
+        (head, prototypes),
+        (head, (grids, coefficients, prototypes)),
+        ((head, prototypes), {"boxes": grids, "proto": prototypes}),
+    ):
+        found = network_outputs(outputs)
+        assert found[0] is head
+        assert found[1] is prototypes
+
+
+def test_a_pytorch_checkpoint_gives_what_its_network_says(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tasks = pytest.importorskip("ultralytics.nn.tasks", reason="ultralytics (AGPL-3.0) is optional")
+    torch.manual_seed(0)
+    model = tasks.SegmentationModel("yolov8n-seg.yaml", ch=3, nc=1, verbose=False).eval()
+    torch.nn.init.constant_(model.model[-1].cv3[2][-1].bias, 2.0)
+    torch.save({"model": model, "train_args": {}, "epoch": -1}, tmp_path / "FastSAM-s.pt")
+    segmentor = segmentor_of(tmp_path / "FastSAM-s.pt")
+    assert "runs code that is in it" in caplog.text
+    proposals = segmentor.propose(RED_AND_BLUE)
+    seen = torch.from_numpy(RED_AND_BLUE.rgb[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        head, _ = network_outputs(model(seen))
+    assert len(proposals) > 0
+    torch.testing.assert_close(proposals.confidence[0], head[0, 4].max())
