@@ -118,6 +118,7 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     result = work()
     seconds = []
     for _ in range(REPEATS):
+        result = None  # or its memory would count twice
         began = time.perf_counter()
         result = work()
         seconds.append(time.perf_counter() - began)

@@ -19,8 +19,8 @@ def enlarge_to_masks(values: Tensor, row_at: Tensor, column_at: Tensor, threshol
 
     values: (N, h, w) float32. row_at: (H,), column_at: (W,) float64, ascending: where in `values` each row and column
     of the masks is, 0 = the centre of the first row or column. Beyond the first and last centre an image goes on as
-    it is there. The same as torch.nn.functional.interpolate(mode="bilinear") followed by a comparison, which take
-    several times as long.
+    it is there. The same as torch.nn.functional.interpolate(mode="bilinear") followed by a comparison, in a half to a
+    quarter of the time where images are enlarged four to eight times.
     """
     values = F.pad(values[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
     row, row_share, rows_of = _cells(row_at, values.shape[1])
