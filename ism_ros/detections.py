@@ -18,12 +18,13 @@ class Proposals:
 
     masks: (N, H, W) bool on the segmentor's device. confidence: (N,) float32 in [0, 1]. boxes_xyxy: (N, 4) int64,
     the first and last pixel column and row of each mask, both inclusive (as the reference computes them); made
-    from the masks when left out.
+    from the masks when left out. boxes_are_tight: whether they are, or are what the segmentor itself gives as boxes.
     """
 
     masks: Tensor
     confidence: Tensor
     boxes_xyxy: Tensor = field(default=None)  # type: ignore[assignment]
+    boxes_are_tight: bool = True
 
     def __post_init__(self) -> None:
         if self.boxes_xyxy is None:
@@ -36,7 +37,7 @@ class Proposals:
         """The rows at `index` (bool mask or integer tensor); masks are large, so nothing is copied for all of them."""
         if index.dtype == torch.bool and bool(index.all()):
             return self
-        return Proposals(self.masks[index], self.confidence[index], self.boxes_xyxy[index])
+        return Proposals(self.masks[index], self.confidence[index], self.boxes_xyxy[index], self.boxes_are_tight)
 
     @staticmethod
     def empty(height: int, width: int, device: torch.device | str = "cpu") -> Proposals:

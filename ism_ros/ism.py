@@ -145,7 +145,8 @@ class InstanceSegmentationModel:
         if frame.depth_m is not None and frame.has_depth:
             intrinsics = torch.from_numpy(frame.camera.intrinsics).to(self.device, torch.float32)
             depth_m = torch.from_numpy(frame.depth_m).to(self.device)
-            translation_m, _ = scoring.mean_position_m(proposals.masks, depth_m, intrinsics, proposals.boxes_xyxy)
+            boxes = proposals.boxes_xyxy if proposals.boxes_are_tight else None
+            translation_m, _ = scoring.mean_position_m(proposals.masks, depth_m, intrinsics, boxes)
         posed = torch.isfinite(rotation).all(dim=(1, 2)) & torch.isfinite(translation_m).all(dim=1)
         for index in object_index[posed].unique().tolist():
             known = library.objects[index]

@@ -117,7 +117,9 @@ def mask_areas(masks: Tensor) -> Tensor:
         return flat.sum(dim=1, dtype=torch.int64)
     # PyTorch widens booleans one by one. Eight of them read as one integer can be added together a hundred times
     # faster, as long as none of the eight bytes overflows: so at most 128 integers at a time.
-    flat = torch.nn.functional.pad(flat, (0, -flat.shape[1] % 1024)).contiguous()
+    if missing := -flat.shape[1] % 1024:
+        flat = torch.nn.functional.pad(flat, (0, missing))
+    flat = flat.contiguous()
     packed = flat.view(torch.int64).view(len(flat), flat.shape[1] // 1024, 128)
     return packed.sum(dim=2).view(torch.uint8).sum(dim=1, dtype=torch.int64)
 

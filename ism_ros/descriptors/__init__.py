@@ -95,7 +95,12 @@ def create_descriptor(
 
         path = find_checkpoint(checkpoints_dir or Path(), name, model or "vitl14")
         return dinov2_descriptor(path, device, template_normalization)
+    if name == "dinov3":
+        from ism_ros.descriptors.dinov3 import dinov3_descriptor
+
+        path = find_checkpoint(checkpoints_dir or Path(), name, model or "vitl16")
+        return dinov3_descriptor(path, device, template_normalization)
     raise ValueError(f"descriptor '{name}' is unknown; choose one of: {', '.join(DESCRIPTORS)}")
 
 
-DESCRIPTORS = ("classic", "dinov2")
+DESCRIPTORS = ("classic", "dinov2", "dinov3")

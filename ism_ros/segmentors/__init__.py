@@ -12,7 +12,7 @@ from ism_ros.weights import find_checkpoint
 if TYPE_CHECKING:
     from ism_ros.segmentors.automatic_masks import MaskOptions
 
-SEGMENTORS = ("depth", "sam")
+SEGMENTORS = ("depth", "sam", "sam2", "fastsam")
 
 
 class Segmentor(Protocol):
@@ -50,5 +50,13 @@ def create_segmentor(
         from ism_ros.segmentors.sam import SamSegmentor
 
         return SamSegmentor(find_checkpoint(checkpoints_dir or Path(), name, model or "vit_h"), device, options)
+    if name == "sam2":
+        from ism_ros.segmentors.sam2 import Sam2Segmentor
+
+        return Sam2Segmentor(find_checkpoint(checkpoints_dir or Path(), name, model or "base_plus"), device, options)
+    if name == "fastsam":
+        from ism_ros.segmentors.fastsam import FastSamSegmentor
+
+        return FastSamSegmentor(find_checkpoint(checkpoints_dir or Path(), name, model or "x"), device)
     raise ValueError(f"segmentor '{name}' is unknown; choose one of: {', '.join(SEGMENTORS)}")
 

@@ -58,7 +58,7 @@ class FastSamSegmentor:
         self.channel_order = channel_order
         self._network = load_network(Path(checkpoint), self.device)
 
-    def propose(self, frame: Frame) -> Proposals:
+    def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
         """Proposals of `frame`, most confident first, masks on `device`.
 
         boxes_xyxy are those of the network, cut down to whole pixels, as the reference takes them: looser than the
@@ -75,7 +75,7 @@ class FastSamSegmentor:
         masks = assemble_masks(found, outputs.prototypes, letterbox)
         boxes = letterbox.boxes_in_frame(found.boxes_xyxy).long()
         filled = _filled(masks)
-        return Proposals(masks, found.confidence, boxes)[filled]
+        return Proposals(masks, found.confidence, boxes, boxes_are_tight=False)[filled]
 
     def _letterbox(self, frame_size: tuple[int, int]) -> Letterbox:
         if self._network.input_size is not None:

@@ -82,3 +82,20 @@ def test_the_cache_folder_follows_the_users_environment(monkeypatch: pytest.Monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert Settings().resolved_cache_dir() == tmp_path / "ism_ros"
     assert Settings(cache_dir="/elsewhere").resolved_cache_dir() == Path("/elsewhere")
+
+
+def test_a_profile_sets_what_is_left_at_its_default() -> None:
+    settings = load_settings(None, {"profile": "accurate", "descriptor_model": "vitb14"}, environment={})
+    assert (settings.segmentor, settings.segmentor_model) == ("sam", "vit_h")
+    assert (settings.descriptor, settings.descriptor_model) == ("dinov2", "vitb14")
+    assert (settings.score_threshold, settings.overlap_threshold) == (0.2, 1.0)
+
+
+def test_without_a_profile_the_embedded_pair_is_used() -> None:
+    settings = load_settings(None, {}, environment={})
+    assert (settings.profile, settings.segmentor, settings.descriptor) == ("", "depth", "classic")
+
+
+def test_an_unknown_profile_is_refused_with_those_there_are() -> None:
+    with pytest.raises(SettingsError, match=r"'profile' cannot be 'quick'.*'fast', 'balanced' or 'accurate'"):
+        load_settings(None, {"profile": "quick"}, environment={})

@@ -48,6 +48,9 @@ class MeanColour:
         normalize = torch.nn.functional.normalize
         return Descriptors(normalize(tokens, dim=1), normalize(quarters, dim=2))
 
+    def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
+        return self.describe(crops, crop_masks)
+
 
 @dataclass
 class Views:

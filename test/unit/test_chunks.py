@@ -1,0 +1,41 @@
+"""Chunks that fit into memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ism_ros.chunks import Chunks, is_out_of_memory
+
+
+def test_all_rows_are_worked_on_once_and_in_order() -> None:
+    assert Chunks(3, "rows").run(8, lambda rows: (rows.start, rows.stop)) == [(0, 3), (3, 6), (6, 8)]
+
+
+def test_nothing_to_do_gives_nothing() -> None:
+    assert Chunks(3, "rows").run(0, lambda rows: rows) == []
+
+
+def test_a_chunk_that_fits_nowhere_raises() -> None:
+    def work(rows: slice) -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        Chunks(4, "rows").run(4, work)
+
+
+def test_a_smaller_chunk_stays_for_the_next_run() -> None:
+    def work(rows: slice) -> int:
+        if rows.stop - rows.start > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return rows.stop - rows.start
+
+    chunks = Chunks(8, "rows")
+    assert chunks.run(5, work) == [2, 2, 1]
+    assert chunks.size == 2
+
+
+def test_the_allocator_of_the_cpu_is_understood() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)

@@ -1,0 +1,208 @@
+"""DINOv2 from its official checkpoint layout, and the descriptor made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, silu
+
+from ism_ros.checkpoints.dinov2 import load_dinov2, resized_positions
+from ism_ros.checkpoints.reading import CheckpointError, StateDict, fingerprint, read_state_dict
+from ism_ros.descriptors import create_descriptor
+from ism_ros.descriptors.dinov2 import dinov2_descriptor
+from ism_ros.descriptors.vit import VitDescriptor, imagenet
+from ism_ros.weights import WeightsError
+
+OFFICIAL = Path(__file__).parents[1] / "golden" / "dinov2_tiny_pretrain.pth"
+
+
+def official_layout(width: int, blocks: int, registers: int = 0, swiglu: bool = False) -> StateDict:
+    """Random tensors under the names of the official checkpoints."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator) * 0.1
+
+    state = {
+        "cls_token": random(1, 1, width),
+        "mask_token": random(1, width),
+        "pos_embed": random(1, 1 + 37 * 37, width),
+        "patch_embed.proj.weight": random(width, 3, 14, 14),
+        "patch_embed.proj.bias": random(width),
+        "norm.weight": random(width),
+        "norm.bias": random(width),
+    }
+    if registers:
+        state["register_tokens"] = random(1, registers, width)
+    hidden = (int(width * 4 * 2 / 3) + 7) // 8 * 8
+    mlp = {"w12": (2 * hidden, width), "w3": (width, hidden)} if swiglu else {
+        "fc1": (4 * width, width), "fc2": (width, 4 * width)
+    }  # fmt: skip
+    layers = {"attn.qkv": (3 * width, width), "attn.proj": (width, width), **{f"mlp.{n}": s for n, s in mlp.items()}}
+    for block in range(blocks):
+        for norm in ("norm1", "norm2"):
+            state |= {f"blocks.{block}.{norm}.{part}": random(width) for part in ("weight", "bias")}
+        for scale in ("ls1", "ls2"):
+            state[f"blocks.{block}.{scale}.gamma"] = random(width)
+        for name, shape in layers.items():
+            state[f"blocks.{block}.{name}.weight"] = random(*shape)
+            state[f"blocks.{block}.{name}.bias"] = random(shape[0])
+    return state
+
+
+def saved(tmp_path: Path, state: StateDict) -> Path:
+    path = tmp_path / "dinov2.pth"
+    torch.save(state, path)
+    return path
+
+
+def crops(count: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    masks = torch.zeros(count, 224, 224, dtype=torch.bool)
+    masks[:, 28:196, 42:140] = True
+    return torch.rand(count, 3, 224, 224, generator=generator) * masks[:, None], masks
+
+
+@pytest.mark.parametrize(("registers", "swiglu"), [(0, False), (4, False), (0, True), (4, True)])
+def test_every_kind_of_official_checkpoint_loads(tmp_path: Path, registers: int, swiglu: bool) -> None:
+    model = load_dinov2(saved(tmp_path, official_layout(64, 2, registers, swiglu)))
+    with torch.inference_mode():
+        tokens = model(torch.rand(1, 3, 224, 224)).last_hidden_state
+    assert tokens.shape == (1, 1 + registers + 256, 64)
+
+
+def test_the_gate_of_a_swiglu_layer_is_its_first_half(tmp_path: Path) -> None:
+    state = official_layout(64, 1, swiglu=True)
+    layer = load_dinov2(saved(tmp_path, state)).encoder.layer[0].mlp
+    x = torch.rand(3, 64)
+    w12, w3 = ((state[f"blocks.0.mlp.{name}.weight"], state[f"blocks.0.mlp.{name}.bias"]) for name in ("w12", "w3"))
+    first, second = linear(x, *w12).chunk(2, dim=-1)
+    expected = linear(silu(first) * second, *w3)
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_registers_are_not_patches(tmp_path: Path) -> None:
+    descriptor = dinov2_descriptor(saved(tmp_path, official_layout(64, 1, registers=4)))
+    assert descriptor.describe(*crops(2)).patch_tokens.shape == (2, 256, 64)
+
+
+def test_positions_with_registers_are_resized_to_the_grid_itself() -> None:
+    ramp = torch.arange(37.0).repeat_interleave(37)[None, :, None]
+    positions = torch.cat([torch.zeros(1, 1, 1), ramp], dim=1)
+    with_registers, without = (resized_positions(positions, 16, flag)[0, 1:, 0].view(16, 16) for flag in (True, False))
+    assert with_registers.mean() == pytest.approx(18.0, abs=1e-3)
+    assert (with_registers - without).abs().max() > 0.01
+
+
+def test_a_folder_of_the_library_gives_the_same_tokens(tmp_path: Path) -> None:
+    official = load_dinov2(saved(tmp_path, official_layout(64, 2, registers=4)), image_size=518)
+    official.save_pretrained(tmp_path / "folder")
+    pixels = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        expected = load_dinov2(tmp_path / "dinov2.pth")(pixels).last_hidden_state
+        found = load_dinov2(tmp_path / "folder")(pixels).last_hidden_state
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_checkpoint_of_another_model_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="is not an official DINOv2: expected the key 'pos_embed', found"):
+        load_dinov2(OFFICIAL.with_name("sam_tiny.pth"))
+
+
+def test_a_key_missing_or_left_over_is_named(tmp_path: Path) -> None:
+    state = official_layout(64, 1)
+    state["head.weight"] = state.pop("blocks.0.ls1.gamma")
+    with pytest.raises(CheckpointError, match=r"missing .*layer_scale1.*; 1 keys are not known .head.weight"):
+        load_dinov2(saved(tmp_path, state))
+
+
+def test_tokens_are_unit_rows_and_zero_outside_the_mask() -> None:
+    described = dinov2_descriptor(OFFICIAL, heads=4).describe(*crops(3))
+    torch.testing.assert_close(described.class_tokens.norm(dim=1), torch.ones(3))
+    length = described.patch_tokens.norm(dim=2).view(3, 16, 16)
+    expected = torch.zeros(3, 16, 16)
+    expected[:, 2:14, 3:10] = 1
+    torch.testing.assert_close(length, expected)
+
+
+def test_proposals_are_normalised_before_and_templates_after_masking() -> None:
+    descriptor = dinov2_descriptor(OFFICIAL, heads=4)
+    crop, mask = crops(1)
+    proposal, template = descriptor.describe(crop, mask), descriptor.describe_templates(crop, mask)
+    # a proposal's background is the mean colour: an image that has it there already is the same proposal
+    filled = torch.where(mask[:, None], crop, torch.tensor([0.485, 0.456, 0.406])[None, :, None, None])
+    torch.testing.assert_close(descriptor.describe_templates(filled, mask).class_tokens, proposal.class_tokens)
+    assert (proposal.class_tokens - template.class_tokens).abs().max() > 1e-3
+
+
+def test_templates_can_be_left_as_they_are() -> None:
+    raw = dinov2_descriptor(OFFICIAL, template_normalization="none", heads=4)
+    normalised = dinov2_descriptor(OFFICIAL, heads=4)
+    crop, mask = crops(1)
+    std, mean = torch.tensor([0.229, 0.224, 0.225]), torch.tensor([0.485, 0.456, 0.406])
+    undone = crop * std[None, :, None, None] + mean[None, :, None, None]
+    torch.testing.assert_close(imagenet(undone), crop, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        raw.describe_templates(crop, mask).class_tokens,
+        normalised.describe_templates(undone, mask).class_tokens,
+        atol=1e-5,
+        rtol=0,
+    )
+    assert raw.fingerprint != normalised.fingerprint
+
+
+def test_the_size_of_chunks_changes_nothing() -> None:
+    model = load_dinov2(OFFICIAL, heads=4)
+    whole, pieces = (VitDescriptor("dinov2", model, "", chunk=chunk).describe(*crops(5)) for chunk in (5, 2))
+    torch.testing.assert_close(whole.patch_tokens, pieces.patch_tokens)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_agrees_with_float32(dtype: torch.dtype) -> None:
+    exact = dinov2_descriptor(OFFICIAL, heads=4).describe(*crops(2))
+    half = VitDescriptor("dinov2", load_dinov2(OFFICIAL, heads=4), "", dtype=dtype).describe(*crops(2))
+    for tokens in ("class_tokens", "patch_tokens"):
+        ours, reference = getattr(half, tokens), getattr(exact, tokens)
+        cosine = (ours * reference).sum(dim=-1)[reference.norm(dim=-1) > 0]
+        assert cosine.min() > 0.998
+
+
+def test_no_crops_give_no_tokens() -> None:
+    described = dinov2_descriptor(OFFICIAL, heads=4).describe(*crops(0))
+    assert described.class_tokens.shape == (0, 48)
+    assert described.patch_tokens.shape == (0, 256, 48)
+
+
+def test_the_fingerprint_is_of_the_tensors_not_of_the_file_name(tmp_path: Path) -> None:
+    state = read_state_dict(OFFICIAL)
+    for name in ("first.pth", "second.pth"):
+        torch.save(state, tmp_path / name)
+    changed = {**state, "norm.bias": state["norm.bias"] + 1e-3}
+    torch.save(changed, tmp_path / "changed.pth")
+    first, second, other = (fingerprint(tmp_path / name) for name in ("first.pth", "second.pth", "changed.pth"))
+    assert first == second != other
+
+
+def test_a_pickled_program_is_not_run(tmp_path: Path) -> None:
+    class Program:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (tmp_path / "was_run",))
+
+    torch.save({"cls_token": Program()}, tmp_path / "evil.pth")
+    with pytest.raises(CheckpointError, match="holds more than tensors"):
+        load_dinov2(tmp_path / "evil.pth")
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_half_a_file_is_told_as_damaged(tmp_path: Path) -> None:
+    (tmp_path / "half.pth").write_bytes(OFFICIAL.read_bytes()[:300_000])
+    with pytest.raises(CheckpointError, match="damaged or half downloaded"):
+        load_dinov2(tmp_path / "half.pth")
+
+
+def test_an_unknown_model_is_told_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="dinov2 model 'vits15' is unknown; choose one of vits14"):
+        create_descriptor("dinov2", model="vits15", checkpoints_dir=tmp_path)
