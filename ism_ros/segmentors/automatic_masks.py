@@ -154,29 +154,29 @@ class AutomaticMasks:
         """The good and stable ones of masks (N, M, h, w) with predicted IoU (N, M), of an image or crop of `size`."""
         logits, predicted_iou = logits.flatten(0, 1), predicted_iou.flatten()
         extent = self._model.extent(size)
-        good = (predicted_iou > options.predicted_iou) | (options.predicted_iou <= 0)
         stable = stability(shown(logits, extent))
-        near = (stable - options.stability).abs() <= options.stability_margin
-        likely = torch.nonzero(good & ((stable >= options.stability) | near | (options.stability <= 0)))[:, 0]
-        logits = logits.index_select(0, likely)
-        boxes = boxes_of_logits(shown(logits, extent), extent, size)
-        found = Candidates(logits, predicted_iou[likely], boxes)
-        near = near[likely]
-        return self._decided_at_full_size(found, near, size, options.stability) if near.any() else found
+        good = (predicted_iou > options.predicted_iou) | (options.predicted_iou <= 0)
+        near = torch.nonzero(good & ((stable - options.stability).abs() <= options.stability_margin))[:, 0]
+        stable[near], boxes_of_near = self._measured_at_full_size(logits, near, size)
+        kept = torch.nonzero(good & ((stable >= options.stability) | (options.stability <= 0)))[:, 0]
+        # logits are large: only now are those that stay copied
+        logits = logits.index_select(0, kept)
+        boxes = near.new_full((len(stable), 4), -1)
+        boxes[near] = boxes_of_near
+        boxes = torch.where(boxes[kept] < 0, boxes_of_logits(shown(logits, extent), extent, size), boxes[kept])
+        return Candidates(logits, predicted_iou[kept], boxes)
 
-    def _decided_at_full_size(self, found: Candidates, near: Tensor, size: Size, least: float) -> Candidates:
-        """`found` without those of the rows `near` that are not stable at full size; boxes of these rows are exact."""
-        rows = torch.nonzero(near)[:, 0]
+    def _measured_at_full_size(self, logits: Tensor, rows: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+        """Stability (K,) and boxes (K, 4) of the masks at `rows` of the small logits (N, h, w), at the size `size`."""
 
         def measure(part: slice) -> tuple[Tensor, Tensor]:
-            large = self._model.upscale(found.logits[rows[part]], size)
+            large = self._model.upscale(logits[rows[part]], size)
             return stability(large), boxes_from_masks(large > 0)
 
-        stable, boxes = (torch.cat(column) for column in zip(*self._masks.run(len(rows), measure), strict=True))
-        found.boxes_xyxy[rows] = boxes
-        kept = torch.ones_like(near)
-        kept[rows] = stable >= least
-        return found.at(torch.nonzero(kept)[:, 0])
+        empty = logits.new_zeros(0), torch.zeros((0, 4), dtype=torch.int64, device=logits.device)
+        parts = [empty, *self._masks.run(len(rows), measure)]
+        stable, boxes = (torch.cat(column) for column in zip(*parts, strict=True))
+        return stable, boxes
 
     def _masks_of(self, found: Candidates, crop: Crop, size: Size) -> Tensor:
         """The masks of one crop in the whole image, (N, H, W) bool."""
@@ -238,7 +238,9 @@ def shown(logits: Tensor, extent: tuple[float, float]) -> Tensor:
 
 def stability(logits: Tensor) -> Tensor:
     """IoU of each mask with a stricter threshold and with a looser one, (N, h, w) -> (N,) float32."""
-    strict, loose = mask_areas(logits > STABILITY_OFFSET), mask_areas(logits > -STABILITY_OFFSET)
+    # as many at once as stay in the processor's cache between the two comparisons
+    areas = [(mask_areas(part > STABILITY_OFFSET), mask_areas(part > -STABILITY_OFFSET)) for part in logits.split(64)]
+    strict, loose = (torch.cat(column) for column in zip(*areas, strict=True))
     return strict / loose.clamp(min=1)
 
 

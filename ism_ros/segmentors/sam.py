@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,14 @@ class PromptableSam:
     def embed(self, image_rgb: NDArray[np.uint8]) -> tuple[Tensor, Size]:
         """The image embedding (1, C, h, w) and the image's height and width."""
         size = image_rgb.shape[0], image_rgb.shape[1]
-        pixels = prepared(image_rgb, self._scaled(size), self._side, self.device)
+        pixels = prepared(image_rgb, scaled_to_side(size, self._side), self._side, self.device)
         embedding = self._model.vision_encoder(pixels.to(self._encoder_dtype)).last_hidden_state
         return embedding.float(), size
 
     def predict(self, embedding: tuple[Tensor, Size], points_xy: Tensor) -> tuple[Tensor, Tensor]:
         """Small logits (N, 3, h, w) and predicted IoU (N, 3) for single points."""
         image, size = embedding
-        height, width = self._scaled(size)
+        height, width = scaled_to_side(size, self._side)
         scale = points_xy.new_tensor([width / size[1], height / size[0]])
         answer = self._model(
             image_embeddings=image,
@@ -77,20 +78,29 @@ class PromptableSam:
         return answer.pred_masks[0], answer.iou_scores[0]
 
     def upscale(self, logits: Tensor, size: Size) -> Tensor:
-        """First to the encoder's square, then what shows the image to the image's size, as the authors do."""
-        height, width = self._scaled(size)
-        square = interpolate(logits[:, None], size=(self._side, self._side), mode="bilinear", align_corners=False)
-        return interpolate(square[:, :, :height, :width], size=size, mode="bilinear", align_corners=False)[:, 0]
+        return upscaled(logits, self._side, size)
 
     def extent(self, size: Size) -> tuple[float, float]:
-        height, width = self._scaled(size)
+        height, width = scaled_to_side(size, self._side)
         small = self._side // 4
         return height * small / self._side, width * small / self._side
 
-    def _scaled(self, size: Size) -> Size:
-        """Height and width with the longer one as long as the encoder's square."""
-        scale = self._side / max(size)
-        return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
+
+def scaled_to_side(size: Size, side: int) -> Size:
+    """Height and width with the longer one `side` pixels."""
+    scale = side / max(size)
+    return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
+
+
+def upscaled(logits: Tensor, side: int, size: Size) -> Tensor:
+    """Small logits (N, h, h) at the image's `size`: first to the encoder's square of `side` pixels, then what shows
+    the image to that size, as the authors do."""
+    height, width = scaled_to_side(size, side)
+    factor = side / logits.shape[-1]
+    # a row and a column more than show the image, so that the last ones have their neighbours
+    needed = logits[:, None, : ceil(height / factor) + 1, : ceil(width / factor) + 1]
+    square = interpolate(needed, scale_factor=factor, mode="bilinear", align_corners=False)
+    return interpolate(square[:, :, :height, :width], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def prepared(image_rgb: NDArray[np.uint8], scaled: Size, side: int, device: torch.device) -> Tensor:
