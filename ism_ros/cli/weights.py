@@ -24,6 +24,9 @@ from ism_ros.weights import (
     partial_path,
 )
 
+WIDTH_FOR_FILES = 110
+"""Columns of a terminal in which the names of the files fit into the table as well."""
+
 weights = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -62,10 +65,9 @@ def list_(
     checkpoints_dir = _checkpoints_dir(folder)
     console = Console()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("name", "file", "size", "licence", "SHA-256", "here"):
-        table.add_column(
-            column, justify="right" if column == "size" else "left", no_wrap=column != "file", overflow="fold"
-        )
+    with_files = console.width >= WIDTH_FOR_FILES
+    for column in ("name", *(("file",) if with_files else ()), "size", "licence", "SHA-256", "here"):
+        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=True)
     family = ""
     for checkpoint in CHECKPOINTS.values():
         if family not in ("", checkpoint.family):
@@ -73,7 +75,7 @@ def list_(
         family = checkpoint.family
         table.add_row(
             checkpoint.name,
-            checkpoint.file_name,
+            *((checkpoint.file_name,) if with_files else ()),
             _size(checkpoint.size_bytes),
             checkpoint.licence,
             _short_hash(checkpoint),
