@@ -141,6 +141,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--first-set", type=int, default=0, help="number of the first set of known objects")
     parser.add_argument("--segmentor", default="depth")
     parser.add_argument("--descriptor", default="classic")
+    parser.add_argument("--scoring", default="sam6d", help="sam6d or noctis")
     parser.add_argument("--proposals-only", action="store_true", help="measure the segmentor alone")
     parser.add_argument("--worst", type=int, default=6, help="how many of the worst scenes to draw")
     parser.add_argument("--output", default="out/benchmark", help="folder of pictures, scenes and results")
@@ -162,6 +163,7 @@ def _settings(options: argparse.Namespace, objects: ObjectSet, out: Path) -> Set
     return Settings(
         segmentor=options.segmentor,
         descriptor=options.descriptor,
+        scoring=options.scoring,
         objects_file=str(objects.objects_file),
         cache_dir=str(out / "cache"),
         score_threshold=0.0,

@@ -91,6 +91,11 @@ class Settings(BaseModel):
     )
     objects_file: str = Field("", description="YAML list of the objects to find; empty = none at start.")
 
+    scoring: Literal["sam6d", "noctis"] = Field(
+        "sam6d",
+        description="How proposals and objects are compared: sam6d, or noctis (all templates, patch by patch; slower).",
+        json_schema_extra=LIVE,
+    )
     confidence_threshold: float = Field(
         0.2,
         ge=0.0,

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ism_ros import scoring
+from ism_ros import scoring, scoring_noctis
 from ism_ros.config import Settings
 from ism_ros.descriptors import Descriptor, Descriptors, create_descriptor
 from ism_ros.detections import Detections, Proposals
@@ -69,7 +69,7 @@ class InstanceSegmentationModel:
         described = self.descriptor.describe(crops, crop_masks)
         clock.lap("descriptors")
 
-        detections = self._score(frame, proposals, crop_masks, described, library, settings.confidence_threshold)
+        detections = self._score(frame, proposals, crop_masks, described, library, settings)
         clock.lap("scores")
 
         kept = nms(detections.boxes_xyxy, detections.score, settings.nms_threshold, detections.object_index)
@@ -97,29 +97,30 @@ class InstanceSegmentationModel:
         crop_masks: Tensor,
         described: Descriptors,
         library: ObjectLibrary,
-        confidence_threshold: float,
+        settings: Settings,
     ) -> Detections:
         if not len(proposals) or not len(library):
             return Detections.empty(frame.height, frame.width, self.device)
         pairwise = scoring.pairwise_similarity(described.class_tokens, library.class_tokens)
-        semantic, object_index, template_index = scoring.semantic_score(pairwise)
-        selected = semantic > confidence_threshold
-        proposals, crop_masks, described = proposals[selected], crop_masks[selected], described[selected]
-        semantic, object_index, template_index = semantic[selected], object_index[selected], template_index[selected]
-
-        template_patches = library.patch_tokens_of(object_index, template_index)
-        appearance, visible_ratio = scoring.patch_scores(described.patch_tokens, template_patches)
+        match = _match_noctis if settings.scoring == "noctis" else _match_sam6d
+        found = match(pairwise, described.patch_tokens, library, settings.confidence_threshold)
+        proposals = proposals[found.rows]
         geometric, visible_ratio, rotation, translation_m = self._geometry(
-            frame, proposals, crop_masks, library, object_index, template_index, visible_ratio
-        )
+            frame, proposals, crop_masks[found.rows], library, found.object_index, found.template_index,
+            found.visible_ratio,
+        )  # fmt: skip
+        if settings.scoring == "noctis":
+            score = scoring_noctis.final_score(found.semantic, found.appearance, proposals.confidence)
+        else:
+            score = scoring.final_score(found.semantic, found.appearance, geometric, visible_ratio)
         return Detections(
             masks=proposals.masks,
             boxes_xyxy=proposals.boxes_xyxy,
-            object_index=object_index,
-            template_index=template_index,
-            score=scoring.final_score(semantic, appearance, geometric, visible_ratio),
-            semantic_score=semantic,
-            appearance_score=appearance,
+            object_index=found.object_index,
+            template_index=found.template_index,
+            score=score,
+            semantic_score=found.semantic,
+            appearance_score=found.appearance,
             geometric_score=geometric,
             visible_ratio=visible_ratio,
             rotation=rotation,
@@ -168,6 +169,40 @@ class InstanceSegmentationModel:
             )
             geometric[rows] = scoring.geometric_score(uv, proposals.boxes_xyxy[rows])
         return geometric, visible_ratio * posed, rotation, translation_m
+
+
+def _match_sam6d(
+    pairwise: Tensor, patch_tokens: Tensor, library: ObjectLibrary, confidence_threshold: float
+) -> scoring.Matches:
+    """The object by class tokens alone; patch tokens beside its best template."""
+    semantic, object_index, template_index = scoring.semantic_score(pairwise)
+    rows = semantic > confidence_threshold
+    object_index, template_index = object_index[rows], template_index[rows]
+    template_patches = library.patch_tokens_of(object_index, template_index)
+    appearance, visible_ratio = scoring.patch_scores(patch_tokens[rows], template_patches)
+    return scoring.Matches(rows, object_index, template_index, semantic[rows], appearance, visible_ratio)
+
+
+def _match_noctis(
+    pairwise: Tensor, patch_tokens: Tensor, library: ObjectLibrary, confidence_threshold: float
+) -> scoring.Matches:
+    """The object by class and patch tokens, of all that are similar enough; the template by patch tokens."""
+    semantic = scoring_noctis.semantic_scores(pairwise)
+    candidates = semantic > confidence_threshold
+    counts = [known.template_count for known in library.objects]
+    appearance, template_index = scoring_noctis.candidate_appearance(
+        patch_tokens, candidates, counts, library.patch_tokens_of
+    )
+    score = scoring_noctis.match_score(semantic, appearance).where(candidates, -1.0)
+    rows = candidates.any(dim=1)
+    best = score[rows].argmax(dim=1, keepdim=True)
+    object_index = best[:, 0]
+    template_index, semantic, appearance = (
+        of_object[rows].gather(1, best)[:, 0] for of_object in (template_index, semantic, appearance)
+    )
+    template_patches = library.patch_tokens_of(object_index, template_index)
+    _, visible_ratio = scoring.patch_scores(patch_tokens[rows], template_patches)
+    return scoring.Matches(rows, object_index, template_index, semantic, appearance, visible_ratio)
 
 
 class StageClock:

@@ -68,8 +68,8 @@ class KnownAnswerError(RuntimeError):
 def answer(settings: Settings, progress: Callable[[str], None] = lambda text: None) -> Answer:
     """Onboard the scene's objects with the models of `settings`, and find them.
 
-    Thresholds are the defaults, whatever `settings` has: they belong to the known answer. Raises what load_model and
-    the models raise.
+    Thresholds and scoring are the defaults, whatever `settings` has: they belong to the known answer. Raises what
+    load_model and the models raise.
     """
     import cv2
 
@@ -81,7 +81,8 @@ def answer(settings: Settings, progress: Callable[[str], None] = lambda text: No
     labels = cv2.imread(str(SCENE / "truth.png"), cv2.IMREAD_UNCHANGED)
     if labels is None:
         raise KnownAnswerError(f"{SCENE / 'truth.png'} is missing or damaged: install the package again")
-    thresholds = {name: Settings.model_fields[name].default for name in Settings.model_fields if "threshold" in name}
+    names = [name for name in Settings.model_fields if "threshold" in name or name == "scoring"]
+    thresholds = {name: Settings.model_fields[name].default for name in names}
     settings = settings.model_copy(update={**thresholds, "objects_file": str(SCENE / "objects.yaml")})
     if (settings.segmentor, settings.descriptor) not in STORED:
         settings = settings.model_copy(update={"score_threshold": 0.0})

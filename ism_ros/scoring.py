@@ -6,6 +6,8 @@ the device of the input.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import torch
@@ -22,6 +24,22 @@ OUTLINE_DIRECTIONS = 72
 
 TURN_PRICE = 0.02
 """What half a turn must at least gain in the mean squared difference of outlines: round things are not turned."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The M of N proposals that are scored further, each with its object.
+
+    rows: (N,) bool, which proposals. object_index, template_index: (M,) int64, the object and its best template.
+    semantic, appearance, visible_ratio: (M,) float32 in [0, 1].
+    """
+
+    rows: Tensor
+    object_index: Tensor
+    template_index: Tensor
+    semantic: Tensor
+    appearance: Tensor
+    visible_ratio: Tensor
 
 
 def pairwise_similarity(query: Tensor, templates: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ def evaluate(
     config: Annotated[Path | None, typer.Option(help="YAML file of settings (config/ism.yaml lists them).")] = None,
     segmentor: Annotated[str | None, typer.Option(help="Finds proposals, as the setting.")] = None,
     descriptor: Annotated[str | None, typer.Option(help="Describes them, as the setting.")] = None,
+    scoring: Annotated[str | None, typer.Option(help="Compared by: sam6d, or noctis (slower).")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:0.")] = None,
     score_threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Least score of a detection. Above 0 it costs average precision.")
@@ -71,7 +72,7 @@ def evaluate(
     from ism_ros.config import load_settings
 
     console = Console(stderr=True)
-    given = {"segmentor": segmentor, "descriptor": descriptor, "device": device}
+    given = {"segmentor": segmentor, "descriptor": descriptor, "scoring": scoring, "device": device}
     chosen = {name: value for name, value in given.items() if value is not None}
     published = load_settings(config, chosen).score_threshold
     fixed = {"score_threshold": score_threshold, "max_detections": MAX_DETECTIONS, "objects_file": ""}
@@ -88,6 +89,8 @@ def evaluate(
 
     results = _find_all(console, opened, settings, output, restart)
     method = f"ism-{settings.segmentor}-{settings.descriptor}"
+    if settings.scoring != "sam6d":
+        method += f"-{settings.scoring}"
     predictions = output / file_name(method, opened)
     write_predictions(predictions, (entry for result in results for entry in result.predictions))
     if truth is None:
@@ -224,7 +227,8 @@ def _write_report(
                 drawn[kind].append((case, case_pictures(rgb, case, truth, predictions, summary.threshold)))
                 bar.advance(task)
     about = (
-        f"{settings.segmentor} proposals, {settings.descriptor} descriptors, on {settings.resolved_device()}. "
+        f"{settings.segmentor} proposals, {settings.descriptor} descriptors, {settings.scoring} scores, on "
+        f"{settings.resolved_device()}. "
         f"{len(dataset.models)} objects searched for in each of {summary.images} images; {summary.detections} "
         f"detections, {summary.images_without} images without one. ism_ros {__version__}."
     )

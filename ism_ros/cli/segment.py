@@ -40,6 +40,7 @@ def segment(
     segmentor_model: Annotated[str | None, typer.Option(help="Which of its models, or a checkpoint's path.")] = None,
     descriptor: Annotated[str | None, typer.Option(help="Descriptors by: classic, dinov2, dinov3.")] = None,
     descriptor_model: Annotated[str | None, typer.Option(help="Which of its models, or a checkpoint's path.")] = None,
+    scoring: Annotated[str | None, typer.Option(help="Compared by: sam6d, or noctis (slower).")] = None,
     stability_score_threshold: Annotated[
         float | None, typer.Option(help="Least stability of a mask of sam and sam2.")
     ] = None,
@@ -63,6 +64,7 @@ def segment(
         "segmentor_model": segmentor_model,
         "descriptor": descriptor,
         "descriptor_model": descriptor_model,
+        "scoring": scoring,
         "stability_score_threshold": stability_score_threshold,
         "score_threshold": score_threshold,
         "device": device,
