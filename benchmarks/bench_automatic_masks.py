@@ -140,7 +140,7 @@ def _segment_anything(
 
 
 def _in_a_process_of_its_own() -> str:
-    command = [sys.executable, __file__, "--network", "vit_b", "--objects", "230", "--child"]
+    command = [sys.executable, __file__, "--network", "vit_b", "--objects", "300", "--child"]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     out = Path("out/bench_automatic_masks_memory.json")
     out.parent.mkdir(exist_ok=True)

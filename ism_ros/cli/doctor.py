@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from ism_ros.cli import options
 
 if TYPE_CHECKING:
     from ism_ros.config import Settings
@@ -19,10 +20,13 @@ STYLES = {"passed": "green", "warning": "yellow", "failed": "bold red"}
 
 
 def doctor(
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings (config/ism.yaml lists them).")] = None,
-    segmentor: Annotated[str | None, typer.Option(help="Try this segmentor, instead of the one that is set.")] = None,
-    descriptor: Annotated[str | None, typer.Option(help="Try this descriptor, instead of the one that is set.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:0.")] = None,
+    config: options.Config = None,
+    profile: options.Profile = None,
+    segmentor: options.Segmentor = None,
+    segmentor_model: options.SegmentorModel = None,
+    descriptor: options.Descriptor = None,
+    descriptor_model: options.DescriptorModel = None,
+    device: options.Device = None,
 ) -> None:
     """Check ROS, PyTorch, the GPU, folders and checkpoints, and try the models on a scene with a known answer.
 
@@ -43,7 +47,14 @@ def doctor(
             findings = [Finding("ism_ros", "failed", f"cannot be loaded ({error})", advice)]
             findings += examine("depth", "classic")
         else:
-            given = {"segmentor": segmentor, "descriptor": descriptor, "device": device}
+            given = {
+                "profile": profile,
+                "segmentor": segmentor,
+                "segmentor_model": segmentor_model,
+                "descriptor": descriptor,
+                "descriptor_model": descriptor_model,
+                "device": device,
+            }
             settings = load_settings(config, {name: value for name, value in given.items() if value is not None})
             folders = settings.resolved_cache_dir(), settings.resolved_checkpoints_dir()
             findings = examine(settings.segmentor, settings.descriptor, *folders)

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ism_ros.cli import options
+
 if TYPE_CHECKING:
     from ism_ros.bop.dataset import BopDataset
     from ism_ros.bop.ground_truth import GroundTruth
@@ -43,11 +45,14 @@ def evaluate(
         str, typer.Option(help="Folder of the CAD models in the dataset; else models or models_cad.")
     ] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings (config/ism.yaml lists them).")] = None,
-    segmentor: Annotated[str | None, typer.Option(help="Finds proposals, as the setting.")] = None,
-    descriptor: Annotated[str | None, typer.Option(help="Describes them, as the setting.")] = None,
+    config: options.Config = None,
+    profile: options.Profile = None,
+    segmentor: options.Segmentor = None,
+    segmentor_model: options.SegmentorModel = None,
+    descriptor: options.Descriptor = None,
+    descriptor_model: options.DescriptorModel = None,
     scoring: Annotated[str | None, typer.Option(help="Compared by: sam6d, or noctis (slower).")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:0.")] = None,
+    device: options.Device = None,
     score_threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Least score of a detection. Above 0 it costs average precision.")
     ] = 0.0,
@@ -72,7 +77,15 @@ def evaluate(
     from ism_ros.config import load_settings
 
     console = Console(stderr=True)
-    given = {"segmentor": segmentor, "descriptor": descriptor, "scoring": scoring, "device": device}
+    given = {
+        "profile": profile,
+        "segmentor": segmentor,
+        "segmentor_model": segmentor_model,
+        "descriptor": descriptor,
+        "descriptor_model": descriptor_model,
+        "scoring": scoring,
+        "device": device,
+    }
     chosen = {name: value for name, value in given.items() if value is not None}
     published = load_settings(config, chosen).score_threshold
     fixed = {"score_threshold": score_threshold, "max_detections": MAX_DETECTIONS, "objects_file": ""}

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
+from ism_ros.cli import options
 from ism_ros.objects.objects_file import ObjectSpec
 
 
@@ -32,20 +33,18 @@ def segment(
         str, typer.Option(help="Units of the CAD models: mm, m, or auto (glTF metres, others mm as in BOP).")
     ] = "auto",
     objects: Annotated[Path | None, typer.Option(help="objects.yaml, instead of --cad.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings (config/ism.yaml lists them).")] = None,
-    profile: Annotated[
-        str | None, typer.Option(help="fast, balanced or accurate (SAM-6D's models); left out: the embedded pair.")
-    ] = None,
-    segmentor: Annotated[str | None, typer.Option(help="Proposals by: depth, sam, sam2, fastsam.")] = None,
-    segmentor_model: Annotated[str | None, typer.Option(help="Which of its models, or a checkpoint's path.")] = None,
-    descriptor: Annotated[str | None, typer.Option(help="Descriptors by: classic, dinov2, dinov3.")] = None,
-    descriptor_model: Annotated[str | None, typer.Option(help="Which of its models, or a checkpoint's path.")] = None,
+    config: options.Config = None,
+    profile: options.Profile = None,
+    segmentor: options.Segmentor = None,
+    segmentor_model: options.SegmentorModel = None,
+    descriptor: options.Descriptor = None,
+    descriptor_model: options.DescriptorModel = None,
     scoring: Annotated[str | None, typer.Option(help="Compared by: sam6d, or noctis (slower).")] = None,
     stability_score_threshold: Annotated[
         float | None, typer.Option(help="Least stability of a mask of sam and sam2.")
     ] = None,
     score_threshold: Annotated[float | None, typer.Option(help="Least final score of a detection.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:0.")] = None,
+    device: options.Device = None,
 ) -> None:
     """Find every instance of CAD models in one RGB-D frame.
 

@@ -1,0 +1,18 @@
+"""Options that several subcommands have: which models, on which device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Config = Annotated[Path | None, typer.Option(help="YAML file of settings (config/ism.yaml lists them).")]
+Profile = Annotated[
+    str | None, typer.Option(help="fast, balanced or accurate (SAM-6D's models); left out: the embedded pair.")
+]
+Segmentor = Annotated[str | None, typer.Option(help="Proposals by: depth, sam, sam2, fastsam.")]
+SegmentorModel = Annotated[str | None, typer.Option(help="Which of its models, or the path of a checkpoint.")]
+Descriptor = Annotated[str | None, typer.Option(help="Descriptors by: classic, dinov2, dinov3.")]
+DescriptorModel = Annotated[str | None, typer.Option(help="Which of its models, or the path of a checkpoint.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda:0.")]
