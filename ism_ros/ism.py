@@ -102,7 +102,7 @@ class InstanceSegmentationModel:
         if not len(proposals) or not len(library):
             return Detections.empty(frame.height, frame.width, self.device)
         pairwise = scoring.pairwise_similarity(described.class_tokens, library.class_tokens)
-        match = _match_noctis if settings.scoring == "noctis" else _match_sam6d
+        match = match_noctis if settings.scoring == "noctis" else match_sam6d
         found = match(pairwise, described.patch_tokens, library, settings.confidence_threshold)
         proposals = proposals[found.rows]
         geometric, visible_ratio, rotation, translation_m = self._geometry(
@@ -171,10 +171,13 @@ class InstanceSegmentationModel:
         return geometric, visible_ratio * posed, rotation, translation_m
 
 
-def _match_sam6d(
+def match_sam6d(
     pairwise: Tensor, patch_tokens: Tensor, library: ObjectLibrary, confidence_threshold: float
 ) -> scoring.Matches:
-    """The object by class tokens alone; patch tokens beside its best template."""
+    """The object by class tokens alone; patch tokens beside its best template.
+
+    pairwise: (N, O, T), of `library`'s class tokens. patch_tokens: (N, P, C).
+    """
     semantic, object_index, template_index = scoring.semantic_score(pairwise)
     rows = semantic > confidence_threshold
     object_index, template_index = object_index[rows], template_index[rows]
@@ -183,10 +186,13 @@ def _match_sam6d(
     return scoring.Matches(rows, object_index, template_index, semantic[rows], appearance, visible_ratio)
 
 
-def _match_noctis(
+def match_noctis(
     pairwise: Tensor, patch_tokens: Tensor, library: ObjectLibrary, confidence_threshold: float
 ) -> scoring.Matches:
-    """The object by class and patch tokens, of all that are similar enough; the template by patch tokens."""
+    """The object by class and patch tokens, of all that are similar enough; the template by patch tokens.
+
+    pairwise: (N, O, T), of `library`'s class tokens. patch_tokens: (N, P, C).
+    """
     semantic = scoring_noctis.semantic_scores(pairwise)
     candidates = semantic > confidence_threshold
     counts = [known.template_count for known in library.objects]

@@ -217,6 +217,15 @@ def test_other_settings_do_not_go_on_with_old_results(ism: Callable[..., Done], 
     assert done.returncode == 0, done.stderr
 
 
+def test_scores_of_noctis_have_a_name_of_their_own(ism: Callable[..., Done], tables: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = ism(tables, "--output", out, "--scoring", "noctis", "--limit", 2, "--worst", 0)
+    assert done.returncode == 0, done.stderr
+    assert read_predictions(out / PREDICTIONS.replace("classic", "classic-noctis"))
+    assert content(out / "scores.json")["settings"]["scoring"] == "noctis"
+    assert content(out / "scores.json")["segm"]["AP50"] > 0.3
+
+
 def test_a_split_without_truth_gives_predictions_for_the_server(
     ism: Callable[..., Done], tables: Path, tmp_path: Path
 ) -> None:

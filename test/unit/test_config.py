@@ -29,6 +29,7 @@ def test_a_ros_parameter_file_is_read_too(tmp_path: Path) -> None:
     [
         ({"score_threshold": 1.5}, ("score_threshold", "1.5", "less than or equal to 1")),
         ({"reliability": "sometimes"}, ("reliability", "sometimes", "best_effort")),
+        ({"scoring": "cnos"}, ("scoring", "cnos", "sam6d", "noctis")),
         ({"queue_size": "many"}, ("queue_size", "many", "integer")),
         ({"treshold": 1}, ("treshold", "unknown", "score_threshold")),
     ],
@@ -65,6 +66,7 @@ def test_every_setting_says_what_it_is_for() -> None:
 
 def test_thresholds_are_live_and_models_are_not() -> None:
     assert is_live("score_threshold")
+    assert is_live("scoring")
     assert not is_live("segmentor")
 
 

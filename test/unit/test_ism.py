@@ -11,9 +11,10 @@ import torch
 import yaml
 
 from ism_ros.config import Settings
+from ism_ros.detections import Detections
 from ism_ros.frame import Camera, Frame
 from ism_ros.ism import InstanceSegmentationModel, load_model
-from ism_ros.sim.scenes import known_objects, make_scene, make_thing, observe
+from ism_ros.sim.scenes import Truth, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad
 
 SCENE = 3
@@ -45,9 +46,8 @@ def observed(meshes: list) -> tuple:
     return observe(scene)
 
 
-def test_known_objects_are_found_where_they_are(model: InstanceSegmentationModel, observed: tuple) -> None:
-    frame, truth = observed
-    detections = model.segment(frame)
+def found_where_they_are(detections: Detections, truth: Truth) -> int:
+    """How many known instances have a detection of their name whose mask is theirs."""
     right = 0
     for row in np.flatnonzero(truth.known):
         mask = torch.from_numpy(truth.masks[row])
@@ -56,7 +56,66 @@ def test_known_objects_are_found_where_they_are(model: InstanceSegmentationModel
             and (detections.masks[i] & mask).sum() / (detections.masks[i] | mask).sum() > 0.5
             for i in range(len(detections))
         )
-    assert right >= 2
+    return right
+
+
+def test_known_objects_are_found_where_they_are(model: InstanceSegmentationModel, observed: tuple) -> None:
+    frame, truth = observed
+    assert found_where_they_are(model.segment(frame), truth) >= 2
+
+
+@pytest.fixture(scope="module")
+def noctis(model: InstanceSegmentationModel) -> InstanceSegmentationModel:
+    settings = model.settings.model_copy(update={"scoring": "noctis", "score_threshold": 0.3})
+    return InstanceSegmentationModel(model.segmentor, model.descriptor, model.library, settings)
+
+
+def test_known_objects_are_found_with_noctis_too(noctis: InstanceSegmentationModel, observed: tuple) -> None:
+    frame, truth = observed
+    assert found_where_they_are(noctis.segment(frame), truth) >= 2
+
+
+def test_noctis_gives_a_pair_the_same_scores_whatever_else_is_known(
+    noctis: InstanceSegmentationModel, observed: tuple
+) -> None:
+    frame, _ = observed
+    together = noctis.segment(frame)
+    first = together.class_id(0)
+    alone = noctis.segment(frame, [first])
+    same = (alone.masks == together.masks[0]).flatten(1).all(dim=1)
+    assert same.sum() == 1
+    for part in ("score", "semantic_score", "appearance_score"):
+        torch.testing.assert_close(getattr(alone, part)[same][0], getattr(together, part)[0])
+
+
+def test_noctis_scores_have_the_segmentors_confidence_as_a_factor(
+    noctis: InstanceSegmentationModel, observed: tuple
+) -> None:
+    frame, _ = observed
+    detections, proposals = noctis.segment(frame), noctis.segmentor.propose(frame)
+    assert len(detections) > 0
+    for row in range(len(detections)):
+        confidence = proposals.confidence[(proposals.masks == detections.masks[row]).flatten(1).all(dim=1)]
+        match = detections.semantic_score[row] / 2 + detections.appearance_score[row]
+        torch.testing.assert_close(detections.score[row], (match * confidence[0]).clamp(max=1.0))
+    assert torch.isfinite(detections.translation_m).all()
+    assert (detections.geometric_score > 0).any()
+
+
+def test_noctis_needs_no_depth(noctis: InstanceSegmentationModel, observed: tuple) -> None:
+    frame, _ = observed
+    settings = noctis.settings.model_copy(update={"score_threshold": 0.0})
+    loose = InstanceSegmentationModel(noctis.segmentor, noctis.descriptor, noctis.library, settings)
+    detections = loose.segment(Frame(frame.rgb, None, frame.camera))
+    assert len(detections) > 0
+    assert (detections.geometric_score == 0).all()
+
+
+def test_noctis_without_a_candidate_is_an_empty_result(noctis: InstanceSegmentationModel, observed: tuple) -> None:
+    frame, _ = observed
+    settings = noctis.settings.model_copy(update={"confidence_threshold": 1.0})
+    picky = InstanceSegmentationModel(noctis.segmentor, noctis.descriptor, noctis.library, settings)
+    assert len(picky.segment(frame)) == 0
 
 
 def test_detections_are_aligned_sorted_and_above_the_threshold(

@@ -53,8 +53,8 @@ def test_the_embedded_default_gives_the_stored_answer(cache: Path) -> None:
     assert told[-1] == "segmenting the scene"
 
 
-def test_thresholds_that_are_set_do_not_change_the_answer(cache: Path) -> None:
-    strict = Settings(cache_dir=str(cache), score_threshold=0.99, confidence_threshold=0.99)
+def test_thresholds_and_scoring_that_are_set_do_not_change_the_answer(cache: Path) -> None:
+    strict = Settings(cache_dir=str(cache), score_threshold=0.99, confidence_threshold=0.99, scoring="noctis")
     assert answer(strict).passed
 
 

@@ -1,0 +1,57 @@
+"""`ism segment` as a user runs it, on the scene that comes with the package."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ism_ros.cli.main import main
+from ism_ros.known_answer import SCENE
+from ism_ros.objects.objects_file import read_objects_file
+
+
+@pytest.fixture
+def segment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
+    monkeypatch.setenv("ISM_CACHE_DIR", str(tmp_path / "cache"))
+    files = {"rgb": "rgb.jpg", "depth": "depth.png", "camera": "camera.json", "objects": "objects.yaml"}
+    scene = [word for name, file in files.items() for word in (f"--{name}", str(SCENE / file))]
+
+    def run(*arguments: object) -> int:
+        command = ["ism", "segment", *scene, "--output", str(tmp_path / "out"), *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    return run
+
+
+def test_objects_are_found_with_the_scores_of_noctis(segment: Callable[..., int], tmp_path: Path) -> None:
+    assert segment("--scoring", "noctis", "--score-threshold", 0.3) == 0
+    labels = cv2.imread(str(SCENE / "truth.png"), cv2.IMREAD_UNCHANGED)
+    detections = json.loads((tmp_path / "out" / "detection_ism.json").read_text())
+    for number, spec in enumerate(read_objects_file(SCENE / "objects.yaml"), start=1):
+        best = max((d for d in detections if d["category_id"] == spec.category_id), key=lambda d: d["score"])
+        rows, columns = np.nonzero(labels == number)
+        x, y, width, height = best["bbox"]
+        np.testing.assert_allclose(
+            [x, y, x + width, y + height],
+            [columns.min(), rows.min(), columns.max(), rows.max()],
+            atol=12,
+            err_msg=spec.id,
+        )
+
+
+def test_a_scoring_method_that_does_not_exist_is_told_in_one_line(
+    segment: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment("--scoring", "cnos") == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    assert all(word in said for word in ("scoring", "cnos", "sam6d", "noctis"))
