@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ism_ros.descriptors import DESCRIPTORS, TemplateNormalization
+from ism_ros.objects.patch_tokens import PatchPlace, PatchPrecision
 from ism_ros.segmentors import SEGMENTORS
 from ism_ros.segmentors.automatic_masks import MaskOptions
 from ism_ros.weights import PROFILES as CHECKPOINTS_OF_PROFILES
@@ -88,6 +89,14 @@ class Settings(BaseModel):
     checkpoints_dir: str = Field("", description="Folder of model checkpoints; empty = the user's data folder.")
     cache_dir: str = Field(
         "", description="Folder of rendered templates and descriptors; empty = the user's cache folder."
+    )
+    patch_tokens: PatchPlace = Field(
+        "auto",
+        description="Where patch tokens of templates are kept: device, host (memory), disk (read when needed), or "
+        "auto, the first of these where they take at most half of the free memory.",
+    )
+    patch_precision: PatchPrecision = Field(
+        "float32", description="Of the patch tokens of templates: float32, or float16, which takes half the memory."
     )
     objects_file: str = Field("", description="YAML list of the objects to find; empty = none at start.")
 

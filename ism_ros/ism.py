@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,13 +17,16 @@ from ism_ros.descriptors import Descriptor, Descriptors, create_descriptor
 from ism_ros.detections import Detections, Proposals
 from ism_ros.frame import Frame
 from ism_ros.masks import crop_resize_pad, large_enough, mask_nms, nms
-from ism_ros.objects.library import ObjectLibrary
+from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.objects_file import ObjectSpec, read_objects_file
 from ism_ros.objects.onboarding import onboard
+from ism_ros.objects.patch_tokens import PatchStorage
 from ism_ros.segmentors import Segmentor, create_segmentor
 
 OUTLINE_CORNERS = 200
 """Of a round object's many corners about so many are enough to know its outline."""
+
+logger = logging.getLogger(__name__)
 
 
 class InstanceSegmentationModel:
@@ -83,8 +87,21 @@ class InstanceSegmentationModel:
 
     def add(self, spec: ObjectSpec, progress: Callable[[int, int], None] | None = None) -> None:
         """Onboard one object and find it from the next frame on. Raises what `onboard` raises."""
-        known = onboard(spec, self.descriptor, self.settings.resolved_cache_dir(), self.device, progress)
-        self.library = self.library.with_object(known)
+        known = self._onboard(spec, progress)
+        library = self.library.with_object(known)
+        library.prepare()
+        self.library = library
+
+    def _onboard(self, spec: ObjectSpec, progress: Callable[[int, int], None] | None) -> KnownObject:
+        held = self.library.patch_bytes()
+        storage = PatchStorage(
+            self.settings.patch_tokens,
+            self.settings.patch_precision,
+            held_on_device=held.get(str(torch.device(self.device)), 0),
+            held_on_host=held.get("cpu", 0),
+        )
+        cache_dir = self.settings.resolved_cache_dir()
+        return onboard(spec, self.descriptor, cache_dir, self.device, progress, storage)
 
     def _crops(self, frame: Frame, proposals: Proposals) -> tuple[Tensor, Tensor]:
         image = torch.from_numpy(frame.rgb).to(self.device).permute(2, 0, 1).float() / 255.0
@@ -101,7 +118,7 @@ class InstanceSegmentationModel:
     ) -> Detections:
         if not len(proposals) or not len(library):
             return Detections.empty(frame.height, frame.width, self.device)
-        pairwise = scoring.pairwise_similarity(described.class_tokens, library.class_tokens)
+        pairwise = scoring.pairwise_similarity(described.class_tokens, library.class_tokens, unit_rows=True)
         match = match_noctis if settings.scoring == "noctis" else match_sam6d
         found = match(pairwise, described.patch_tokens, library, settings.confidence_threshold)
         proposals = proposals[found.rows]
@@ -181,8 +198,9 @@ def match_sam6d(
     semantic, object_index, template_index = scoring.semantic_score(pairwise)
     rows = semantic > confidence_threshold
     object_index, template_index = object_index[rows], template_index[rows]
-    template_patches = library.patch_tokens_of(object_index, template_index)
-    appearance, visible_ratio = scoring.patch_scores(patch_tokens[rows], template_patches)
+    appearance, visible_ratio = scoring.patch_scores_by_template(
+        patch_tokens, torch.nonzero(rows)[:, 0], library.chosen_patch_tokens(object_index, template_index)
+    )
     return scoring.Matches(rows, object_index, template_index, semantic[rows], appearance, visible_ratio)
 
 
@@ -256,7 +274,11 @@ def load_model(settings: Settings, progress: Callable[[str], None] | None = None
     for number, spec in enumerate(specs, start=1):
         label = f"object {number} of {len(specs)}: {spec.id}"
         tell(label)
-        model.add(spec, partial(_tell_templates, tell, label))
+        known = model._onboard(spec, partial(_tell_templates, tell, label))
+        model.library = model.library.with_object(known)
+    model.library.prepare()
+    places = ", ".join(f"{size / 1e6:.0f} MB on {place}" for place, size in model.library.patch_bytes().items())
+    logger.info("patch tokens of %d objects: %s", len(model.library), places or "none")
     return model
 
 

@@ -6,6 +6,7 @@ the device of the input.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -42,16 +43,18 @@ class Matches:
     visible_ratio: Tensor
 
 
-def pairwise_similarity(query: Tensor, templates: Tensor) -> Tensor:
+def pairwise_similarity(query: Tensor, templates: Tensor, *, unit_rows: bool = False) -> Tensor:
     """Cosines of class tokens, clamped to [0, 1].
 
     query: (N, D), templates: (O, T, D), of any length -> (N, O, T). A zero row (a template that is only padding)
-    has similarity 0.
+    has similarity 0. unit_rows: the rows of `templates` have length 1 or 0 already, which for a thousand objects
+    saves as much time as the comparison takes.
     """
     query = torch.nn.functional.normalize(query, dim=-1)
-    templates = torch.nn.functional.normalize(templates, dim=-1)
+    if not unit_rows:
+        templates = torch.nn.functional.normalize(templates, dim=-1)
     objects, views, size = templates.shape
-    return (query @ templates.reshape(objects * views, size).T).reshape(-1, objects, views).clamp(0.0, 1.0)
+    return (query @ templates.reshape(objects * views, size).T).reshape(-1, objects, views).clamp_(0.0, 1.0)
 
 
 def semantic_score(pairwise: Tensor, top_k: int = 5) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,6 +87,53 @@ def patch_scores(query_patches: Tensor, template_patches: Tensor, chunk: int = 1
         matched = (similarity.amax(dim=1) > VISIBLE_SIMILARITY) & template_valid
         visible.append(matched.sum(dim=1) / template_valid.sum(dim=1).clamp(min=1))
     return torch.cat(appearance), torch.cat(visible)
+
+
+def patch_scores_by_template(
+    query_patches: Tensor, selected: Tensor, templates: Iterable[tuple[Tensor, Tensor]], chunk: int = 128
+) -> tuple[Tensor, Tensor]:
+    """The same scores, template by template and without copies of all patch tokens.
+
+    query_patches: (N, P, C). selected: (M,) int64, the rows of it to be scored. templates: pairs of patch tokens (P, C)
+    and those of 0..M-1, int64, that are held against them; each of 0..M-1 once. Returns appearance and visible ratio,
+    (M,) each.
+
+    On the CPU only valid patches are multiplied: those outside the masks are most of the pairs.
+    """
+    appearance, visible = query_patches.new_zeros((2, len(selected)))
+    if query_patches.is_cuda:
+        for rows, batch in _batches(templates, chunk):
+            appearance[rows], visible[rows] = patch_scores(query_patches[selected[rows]], batch, chunk)
+        return appearance, visible
+    valid = torch.linalg.vector_norm(query_patches, dim=2) > 0
+    for template, rows in templates:
+        template_valid = torch.linalg.vector_norm(template, dim=1) > 0
+        kept = template[template_valid].T
+        # an invalid patch of the template is a row of zeros, to which every patch has similarity 0
+        least = -1.0 if kept.shape[1] == len(template) else 0.0
+        for row, query_row in zip(rows.tolist(), selected[rows].tolist(), strict=True):
+            query = query_patches[query_row][valid[query_row]]
+            if not query.numel() or not kept.numel():
+                continue
+            similarity = query @ kept
+            appearance[row] = similarity.amax(dim=1).clamp_(min=least).mean().clamp_(0.0, 1.0)
+            visible[row] = (similarity.amax(dim=0) > VISIBLE_SIMILARITY).float().mean()
+    return appearance, visible
+
+
+def _batches(templates: Iterable[tuple[Tensor, Tensor]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows (n,) and the template of each (n, P, C), about `size` of them at a time."""
+    rows: list[Tensor] = []
+    batch: list[Tensor] = []
+    for template, of_template in templates:
+        for some in of_template.split(size):
+            if batch and sum(map(len, rows)) + len(some) > size:
+                yield torch.cat(rows), torch.cat(batch)
+                rows, batch = [], []
+            rows.append(some)
+            batch.append(template.expand(len(some), -1, -1))
+    if batch:
+        yield torch.cat(rows), torch.cat(batch)
 
 
 def mean_position_m(

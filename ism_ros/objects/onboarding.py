@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import tempfile
-import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -14,22 +11,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ism_ros.chunks import is_out_of_memory
 from ism_ros.descriptors import Descriptor
 from ism_ros.masks import boxes_from_masks, crop_resize_pad
 from ism_ros.objects.cad_files import referenced_files
+from ism_ros.objects.descriptor_cache import (
+    Arrays,
+    CachedDescriptors,
+    read_descriptors,
+    reason,
+    warn_damaged,
+    write_descriptors,
+)
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, PatchPrecision, PatchStorage
 from ism_ros.objects.render import RENDERER_VERSION, TEMPLATE_SIZE_PX, render_templates
 from ism_ros.objects.templates import TemplateError, TemplateSet, read_templates, write_templates
 
 POINT_COUNT = 2048
-_CACHE_VERSION = 1
-_ARRAYS = ("class_tokens", "patch_tokens", "rotations", "points_m")
+_CACHE_VERSION = 2
+IN_MEMORY_IF_IT_FITS = PatchStorage()
 
 Progress = Callable[[int, int], None]
-Arrays = dict[str, NDArray[np.float32]]
 
 logger = logging.getLogger(__name__)
+
+
+class PatchStorageError(ValueError):
+    """Patch tokens that do not fit where they were wanted; the message is one line that says what to set."""
 
 
 def onboard(
@@ -38,38 +48,59 @@ def onboard(
     cache_dir: Path,
     device: str = "cpu",
     progress: Progress | None = None,
+    storage: PatchStorage = IN_MEMORY_IF_IT_FITS,
 ) -> KnownObject:
-    """The object that `spec` describes, on `device`.
+    """The object that `spec` describes, on `device`, its patch tokens where `storage` says.
 
     Templates are read from spec.templates or else rendered from spec.cad. Both they and their descriptors are kept in
     `cache_dir` under keys made of all that they depend on: the bytes of the files (with the materials and textures
-    that a CAD file names), units, renderer and descriptor. A cache that is damaged is made anew; one that cannot be
-    written is done without. progress: told (views rendered, views) while rendering.
+    that a CAD file names), units, renderer, descriptor and precision of the patch tokens. A cache that is damaged is
+    made anew; one that cannot be written is done without, and patch tokens meant for the disk are in memory then.
+    progress: told (views rendered, views) while rendering.
 
-    Raises CadError or TemplateError.
+    Raises CadError, TemplateError, or PatchStorageError.
     """
     if spec.cad is None and spec.templates is None:
         raise TemplateError(f"object '{spec.id}' needs a CAD file, a template folder, or both")
-    templates_key = _key_of_templates(spec)
-    file = (
-        cache_dir
-        / "descriptors"
-        / f"{_key(['descriptors', _CACHE_VERSION, templates_key, descriptor.fingerprint])}.npz"
-    )
-    arrays = _read_arrays(file)
-    if arrays is None:
-        templates = _templates(spec, cache_dir / "templates" / templates_key, progress)
-        arrays = _describe(templates, descriptor, device)
+    key = _key_of_templates(spec)
+    parts = ["descriptors", _CACHE_VERSION, key, descriptor.fingerprint, storage.precision]
+    stem = cache_dir / "descriptors" / _key(parts)
+
+    def make() -> tuple[Arrays, NDArray[np.generic], PatchFile | None]:
+        templates = _templates(spec, cache_dir / "templates" / key, progress)
+        arrays, patch_tokens = _describe(templates, descriptor, device, storage.precision)
         points_m = _points_m(spec, templates)
         if points_m is not None:
             arrays["points_m"] = points_m
-        if templates.rotations is None:
+        return arrays, patch_tokens, write_descriptors(stem, arrays, patch_tokens)
+
+    def remake() -> PatchFile:
+        if _key_of_templates(spec) != key:
+            raise OSError(f"the files of object '{spec.id}' have changed since it was added; add it again")
+        file = make()[2]
+        if file is None:
+            raise OSError(f"patch tokens of object '{spec.id}' cannot be written to {stem.parent}")
+        return file
+
+    cached = read_descriptors(stem)
+    kept: torch.Tensor | PatchFile | None = None
+    if cached is not None:
+        arrays, kept = cached.arrays, _kept(cached, stem, storage, device)
+    if kept is None:
+        arrays, patch_tokens, file = make()
+        if "rotations" not in arrays:
             logger.warning(
                 "object '%s': its %d templates have no poses.npy, so it is found without geometric score and pose",
                 spec.id,
-                len(templates),
+                len(patch_tokens),
             )
-        _write_arrays(file, arrays)
+        kept = torch.from_numpy(patch_tokens)
+        if file is not None and storage.place_for(file.nbytes, device) == "disk":
+            kept = file
+    if isinstance(kept, PatchFile):
+        kept.remake = remake
+    elif storage.place_for(kept.nbytes, device) == "device":
+        kept = _on_device(kept, spec.id, device)
 
     def tensor(name: str) -> torch.Tensor | None:
         return torch.from_numpy(arrays[name]).to(device) if name in arrays else None
@@ -78,11 +109,34 @@ def onboard(
         id=spec.id,
         category_id=spec.category_id,
         class_tokens=torch.from_numpy(arrays["class_tokens"]).to(device),
-        patch_tokens=torch.from_numpy(arrays["patch_tokens"]).to(device),
+        patch_tokens=kept,
         rotations=tensor("rotations"),
         points_m=tensor("points_m"),
         source=str(spec.templates or spec.cad),
     )
+
+
+def _kept(cached: CachedDescriptors, stem: Path, storage: PatchStorage, device: str) -> torch.Tensor | PatchFile | None:
+    """Patch tokens from the cache, in memory or left in their file; None where they are damaged."""
+    if storage.place_for(cached.patches.nbytes, device) == "disk":
+        return cached.patches
+    try:
+        return cached.patches.read_all()
+    except (OSError, DamagedFileError) as error:
+        warn_damaged(stem, error)
+        return None
+
+
+def _on_device(patch_tokens: torch.Tensor, object_id: str, device: str) -> torch.Tensor:
+    try:
+        return patch_tokens.to(device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise PatchStorageError(
+            f"patch tokens of object '{object_id}' ({patch_tokens.nbytes / 1e6:.0f} MB) do not fit into the memory of "
+            f"{device}; set patch_tokens to auto, host or disk"
+        ) from None
 
 
 def cad_key(cad: Path, units: str) -> str:
@@ -124,25 +178,25 @@ def _templates(spec: ObjectSpec, cached: Path, progress: Progress | None) -> Tem
     try:
         write_templates(cached, templates, {"cad": spec.cad.name, "cad_units": spec.units})
     except (OSError, TemplateError) as error:
-        logger.warning("cannot keep rendered templates in %s (%s); going on without", cached.parent, _reason(error))
+        logger.warning("cannot keep rendered templates in %s (%s); going on without", cached.parent, reason(error))
     return templates
 
 
 @torch.no_grad()
-def _describe(templates: TemplateSet, descriptor: Descriptor, device: str) -> Arrays:
+def _describe(
+    templates: TemplateSet, descriptor: Descriptor, device: str, precision: PatchPrecision
+) -> tuple[Arrays, NDArray[np.generic]]:
+    """Class tokens and rotations by name, and the patch tokens."""
     masks = torch.from_numpy(templates.masks).to(device)
     images = torch.from_numpy(templates.rgb).to(device).permute(0, 3, 1, 2).float() / 255.0
     # The reference takes templates whole, where it drops the last row and column of a proposal.
     boxes_xyxy = boxes_from_masks(masks) + torch.tensor([0, 0, 1, 1], device=masks.device)
     crops, crop_masks = crop_resize_pad(images, masks, boxes_xyxy, descriptor.crop_size)
     described = descriptor.describe_templates(crops, crop_masks)
-    arrays = {
-        "class_tokens": described.class_tokens.float().cpu().numpy(),
-        "patch_tokens": described.patch_tokens.float().cpu().numpy(),
-    }
+    arrays = {"class_tokens": described.class_tokens.float().cpu().numpy()}
     if templates.rotations is not None:
         arrays["rotations"] = templates.rotations.astype(np.float32)
-    return arrays
+    return arrays, np.ascontiguousarray(described.patch_tokens.float().cpu().numpy().astype(precision))
 
 
 def _points_m(spec: ObjectSpec, templates: TemplateSet) -> NDArray[np.float32] | None:
@@ -157,37 +211,6 @@ def _points_m(spec: ObjectSpec, templates: TemplateSet) -> NDArray[np.float32] |
     return seen[np.random.default_rng(0).integers(len(seen), size=POINT_COUNT)]
 
 
-def _read_arrays(file: Path) -> Arrays | None:
-    """What _write_arrays wrote, or None where there is nothing usable. Zip checksums tell damage."""
-    if not file.exists():
-        return None
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files if name in _ARRAYS}
-        if len(arrays["class_tokens"]) != len(arrays["patch_tokens"]):
-            raise ValueError("arrays of different lengths")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        logger.warning("cached descriptors %s are damaged and made anew (%s)", file, _reason(error))
-        return None
-    return arrays
-
-
-def _write_arrays(file: Path, arrays: Arrays) -> None:
-    """Writes whole or not at all; a cache that cannot be written is only worth a warning."""
-    made: Path | None = None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{file.stem}.", dir=file.parent)
-        made = Path(name)
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
-        os.replace(made, file)
-    except OSError as error:
-        if made is not None:
-            made.unlink(missing_ok=True)
-        logger.warning("cannot keep descriptors in %s (%s); going on without", file.parent, _reason(error))
-
-
 def _contents(files: Iterable[Path]) -> list[str]:
     """A checksum of each file's bytes."""
     return [hashlib.blake2b(file.read_bytes(), digest_size=20).hexdigest() for file in files]
@@ -195,7 +218,3 @@ def _contents(files: Iterable[Path]) -> list[str]:
 
 def _key(parts: Iterable[object]) -> str:
     return hashlib.blake2b("\n".join(map(str, parts)).encode(), digest_size=16).hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

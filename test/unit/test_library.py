@@ -66,3 +66,31 @@ def test_an_unknown_id_is_told_with_those_there_are(act: object) -> None:
 def test_a_subset_keeps_only_what_is_asked_for() -> None:
     library = ObjectLibrary((known("mug"), known("duck"), known("gear")))
     assert library.subset(["gear", "mug"]).ids == ("mug", "gear")
+
+
+def test_a_subset_compares_with_the_same_numbers_and_copies_no_patch_tokens() -> None:
+    library = ObjectLibrary((known("mug", 3), known("duck", 5), known("gear", rotations=False)))
+    subset = library.subset(["gear", "mug"])
+    assert torch.equal(subset.class_tokens, library.class_tokens[[0, 2]])
+    assert [one is other for one, other in zip(subset.objects, library.objects[::2], strict=True)] == [True, True]
+    chosen = torch.tensor([1, 0]), torch.tensor([2, 1])
+    whole = torch.tensor([2, 0]), torch.tensor([2, 1])
+    torch.testing.assert_close(subset.rotations_of(*chosen), library.rotations_of(*whole), equal_nan=True)
+    assert torch.equal(subset.patch_tokens_of(*chosen), library.patch_tokens_of(*whole))
+
+
+def test_a_subset_of_a_subset_and_a_change_of_one() -> None:
+    library = ObjectLibrary((known("mug"), known("duck"), known("gear")))
+    inner = library.subset(["gear", "duck"]).subset(["gear"])
+    assert torch.equal(inner.class_tokens[0], library.class_tokens[2])
+    grown = inner.with_object(known("cup"))
+    assert grown.class_tokens.shape == (2, 4, 8)
+
+
+def test_all_of_a_library_is_the_library_itself() -> None:
+    library = ObjectLibrary((known("mug"), known("duck")))
+    assert library.subset(["duck", "mug", "duck"]) is library
+
+
+def test_class_tokens_are_made_unit_rows_once() -> None:
+    torch.testing.assert_close(ObjectLibrary((known("mug"),)).class_tokens.norm(dim=2), torch.ones(1, 4))

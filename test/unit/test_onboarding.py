@@ -21,11 +21,15 @@ from torch import Tensor
 from ism_ros.descriptors import Descriptors
 from ism_ros.objects import onboarding
 from ism_ros.objects.cad import CadError
+from ism_ros.objects.descriptor_cache import read_descriptors, write_descriptors
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.onboarding import POINT_COUNT, onboard
+from ism_ros.objects.patch_tokens import PatchFile, PatchStorage
 from ism_ros.objects.templates import TemplateError, read_templates
 from ism_ros.objects.viewpoints import object_to_camera_rotations
+
+ON_DISK = PatchStorage("disk")
 
 
 @dataclass
@@ -212,13 +216,14 @@ def test_a_changed_texture_is_rendered_again(tmp_path: Path, cache: Path) -> Non
     assert blue.class_tokens[:, 2].min() > 0.9
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "flipped"])
 def test_damaged_descriptors_are_made_anew_with_one_line_in_the_log(
-    cad: Path, cache: Path, caplog: pytest.LogCaptureFixture, damage: str
+    cad: Path, cache: Path, caplog: pytest.LogCaptureFixture, damage: str, suffix: str
 ) -> None:
     spec = ObjectSpec("box", cad, "mm")
     healthy = onboard(spec, MeanColour(), cache)
-    (file,) = (cache / "descriptors").iterdir()
+    (file,) = (cache / "descriptors").glob(f"*{suffix}")
     content = bytearray(file.read_bytes())
     if damage == "flipped":
         content[len(content) // 2] ^= 0xFF
@@ -233,6 +238,98 @@ def test_damaged_descriptors_are_made_anew_with_one_line_in_the_log(
     again = MeanColour()
     onboard(spec, again, cache)
     assert again.seen == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
+def test_patch_tokens_left_on_disk_are_made_anew_when_a_frame_meets_the_damage(
+    cad: Path, cache: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    spec, descriptor = ObjectSpec("box", cad, "mm"), MeanColour()
+    healthy = onboard(spec, descriptor, cache)
+    known = onboard(spec, descriptor, cache, storage=ON_DISK)
+    (file,) = (cache / "descriptors").glob("*.npy")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.unlink() if damage == "gone" else file.write_bytes(content[: -1 if damage == "cut" else None])
+    with caplog.at_level(logging.WARNING):
+        tokens = known.patch_tokens_of(torch.arange(42))
+    assert torch.equal(tokens, healthy.patch_tokens_of(torch.arange(42)))
+    assert descriptor.seen == [42]
+    assert len(caplog.messages) == 1
+    assert "are damaged and made anew" in caplog.messages[0]
+
+
+def test_patch_tokens_are_not_made_anew_from_an_object_that_has_changed(cad: Path, cache: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "box.ply"
+    shutil.copy(cad, changed)
+    known = onboard(ObjectSpec("box", changed, "mm"), MeanColour(), cache, storage=ON_DISK)
+    trimesh.creation.box((60, 40, 31)).export(changed)
+    (file,) = (cache / "descriptors").glob("*.npy")
+    file.write_bytes(b"")
+    with pytest.raises(OSError, match="object 'box' have changed since it was added; add it again"):
+        known.patch_tokens_of(torch.tensor([0]))
+
+
+def test_patch_tokens_on_disk_are_those_in_memory(cad: Path, cache: Path) -> None:
+    in_memory, on_disk = (
+        onboard(ObjectSpec("box", cad, "mm"), MeanColour(), cache, storage=PatchStorage(place))
+        for place in ("host", "disk")
+    )
+    assert isinstance(on_disk.patch_tokens, PatchFile)
+    assert isinstance(in_memory.patch_tokens, Tensor)
+    some = torch.tensor([41, 3, 3, 0])
+    assert torch.equal(on_disk.patch_tokens_of(some), in_memory.patch_tokens[some])
+
+
+def test_patch_tokens_of_another_precision_are_described_again(cad: Path, cache: Path) -> None:
+    descriptor = MeanColour()
+    half = onboard(ObjectSpec("box", cad, "mm"), descriptor, cache, storage=PatchStorage("host", "float16"))
+    assert descriptor.seen == [42]
+    assert half.patch_tokens.dtype == torch.float16
+    assert half.patch_tokens_of(torch.tensor([0])).dtype == torch.float32
+
+
+def test_patch_tokens_for_the_disk_stay_in_memory_where_it_cannot_be_written(cad: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "cache"
+    blocked.write_text("a file where the folder should be")
+    known = onboard(ObjectSpec("box", cad, "mm"), MeanColour(), blocked, storage=ON_DISK)
+    assert isinstance(known.patch_tokens, Tensor)
+
+
+@pytest.mark.parametrize("files_in_place", [0, 1])
+def test_a_process_killed_while_it_writes_leaves_no_cache_that_is_taken_for_whole(
+    cad: Path, warm: Path, tmp_path: Path, files_in_place: int
+) -> None:
+    code = f"""
+import os, signal
+from pathlib import Path
+import numpy as np
+from ism_ros.objects import descriptor_cache
+
+replace, done = os.replace, []
+
+def killed(source, target):
+    if len(done) == {files_in_place}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    done.append(target)
+    replace(source, target)
+
+os.replace = killed
+descriptor_cache.write_descriptors(
+    Path({str(tmp_path)!r}) / "key", {{"class_tokens": np.ones((2, 3), np.float32)}}, np.ones((2, 4, 3), np.float32)
+)
+"""
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert done.returncode == -9
+    assert len(list(tmp_path.glob("key*"))) == files_in_place
+    assert read_descriptors(tmp_path / "key") is None
+    arrays, tokens = {"class_tokens": np.zeros((2, 3), np.float32)}, np.zeros((2, 4, 3), np.float32)
+    assert write_descriptors(tmp_path / "key", arrays, tokens) is not None
+    again = read_descriptors(tmp_path / "key")
+    assert again is not None
+    assert torch.equal(again.patches.read_all(), torch.zeros(2, 4, 3))
 
 
 def test_damaged_templates_are_rendered_anew_with_one_line_in_the_log(

@@ -1,0 +1,101 @@
+"""Descriptors of one object on disk: a small .npz beside an .npy of patch tokens, single templates of which are read.
+
+The .npz is written last and names the checksums of the .npy: without it, or with one that does not fit, there is no
+cache. Each file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, checksums_of
+
+Arrays = dict[str, NDArray[np.float32]]
+
+_ARRAYS = ("class_tokens", "rotations", "points_m")
+_CHECKSUMS = "patch_checksums"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CachedDescriptors:
+    """arrays: class_tokens (T, D), and rotations (T, 3, 3) and points_m (K, 3) where there are any."""
+
+    arrays: Arrays
+    patches: PatchFile
+
+
+def read_descriptors(stem: Path) -> CachedDescriptors | None:
+    """What write_descriptors wrote, or None where there is nothing usable; a warning says that it is damaged.
+
+    Zip checksums tell damage to the small arrays. Of the patch tokens only the size is checked here: PatchFile holds
+    every template against its checksum when it is read.
+    """
+    small = _small(stem)
+    if not small.exists():
+        return None
+    try:
+        with np.load(small, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files if name in _ARRAYS}
+            checksums = tuple(content[_CHECKSUMS].tolist())
+        if len(arrays["class_tokens"]) != len(checksums):
+            raise ValueError("arrays of different lengths")
+        return CachedDescriptors(arrays, PatchFile(_large(stem), checksums))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        warn_damaged(stem, error)
+        return None
+
+
+def warn_damaged(stem: Path, error: Exception) -> None:
+    """Says in the log that the cache is damaged and will be made anew."""
+    logger.warning("cached descriptors %s are damaged and made anew (%s)", stem, reason(error))
+
+
+def write_descriptors(stem: Path, arrays: Arrays, patch_tokens: NDArray[np.generic]) -> PatchFile | None:
+    """Writes whole or not at all; a cache that cannot be written is only worth a warning, and gives None."""
+    checksums = checksums_of(patch_tokens)
+    unfinished: list[Path] = []
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        large = _unfinished(stem, lambda stream: np.save(stream, patch_tokens), unfinished)  # type: ignore[arg-type]
+        with_checksums = {**arrays, _CHECKSUMS: np.array(checksums, np.uint32)}
+        small = _unfinished(stem, lambda stream: np.savez(stream, **with_checksums), unfinished)  # type: ignore[arg-type]
+        os.replace(large, _large(stem))
+        os.replace(small, _small(stem))
+        return PatchFile(_large(stem), checksums)
+    except (OSError, DamagedFileError) as error:
+        for file in unfinished:
+            file.unlink(missing_ok=True)
+        logger.warning("cannot keep descriptors in %s (%s); going on without", stem.parent, reason(error))
+        return None
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an exception says."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _unfinished(stem: Path, write: Callable[[object], None], made: list[Path]) -> Path:
+    handle, name = tempfile.mkstemp(prefix=f".{stem.name}.", dir=stem.parent)
+    made.append(Path(name))
+    with os.fdopen(handle, "wb") as stream:
+        write(stream)
+    return made[-1]
+
+
+def _small(stem: Path) -> Path:
+    return stem.with_name(f"{stem.name}.npz")
+
+
+def _large(stem: Path) -> Path:
+    return stem.with_name(f"{stem.name}.patches.npy")
