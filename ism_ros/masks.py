@@ -6,10 +6,13 @@ and overlaps of boxes are taken between these numbers as they are, which is what
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
@@ -66,6 +69,62 @@ def crop_resize_pad(image: Tensor, masks: Tensor, boxes_xyxy: Tensor, size: int)
     """
     x_source, x_inside = _source_pixels(boxes_xyxy[:, 0], boxes_xyxy[:, 2], boxes_xyxy, size)
     y_source, y_inside = _source_pixels(boxes_xyxy[:, 1], boxes_xyxy[:, 3], boxes_xyxy, size)
+    if masks.device.type == "cpu":
+        return _crop_one_by_one(image, masks, (x_source, x_inside), (y_source, y_inside))
+    return _crop_all_at_once(image, masks, (x_source, x_inside), (y_source, y_inside))
+
+
+def _crop_one_by_one(
+    image: Tensor, masks: Tensor, columns: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """On the CPU: every box is masked as it is in the image, and only then enlarged or reduced.
+
+    All boxes share the same working memory: new memory costs more than what is done in it.
+    """
+    count, size = columns[0].shape
+    channels, height, width = image.shape[-3:]
+    crops = torch.empty((count, channels, size, size), dtype=image.dtype)
+    crop_masks = torch.empty((count, size, size), dtype=torch.bool)
+    images, sources, targets, target_masks = image.numpy(), masks.numpy(), crops.numpy(), crop_masks.numpy()
+    masked = np.empty(channels * height * width, targets.dtype)
+    picked = np.empty(size * size, targets.dtype)
+    picked_mask = np.empty(size * size, bool)
+    for index, (x, y) in enumerate(zip(_inside(*columns), _inside(*rows), strict=True)):
+        (x_source, x_target), (y_source, y_target) = x, y
+        left, top, right, bottom = x_source[0], y_source[0], x_source[-1] + 1, y_source[-1] + 1
+        picture = (images if images.ndim == 3 else images[index])[:, top:bottom, left:right]
+        mask = np.ascontiguousarray(sources[index, top:bottom, left:right])
+        inside = masked[: picture.size].reshape(picture.shape)
+        np.multiply(picture, mask.astype(picture.dtype), out=inside)
+        pixels = (y_source - top)[:, None] * (right - left) + (x_source - left)
+        for target, source, memory in (
+            (targets[index], inside, picked),
+            (target_masks[index][None], mask[None], picked_mask),
+        ):
+            target[:, : y_target.start] = 0
+            target[:, y_target.stop :] = 0
+            target[:, :, : x_target.start] = 0
+            target[:, :, x_target.stop :] = 0
+            for plane, plane_target in zip(source, target, strict=True):
+                found = memory[: pixels.size].reshape(pixels.shape)
+                np.take(plane.reshape(-1), pixels, out=found, mode="clip")
+                plane_target[y_target, x_target] = found
+    return crops, crop_masks
+
+
+def _inside(source: Tensor, inside: Tensor) -> Iterator[tuple[NDArray[np.int64], slice]]:
+    """Of each crop (a row of source and inside, (N, size)): the image pixels along one axis, and where they go."""
+    first = inside.view(torch.uint8).argmax(dim=1).tolist()
+    number = inside.sum(dim=1).tolist()
+    for row, start, length in zip(source.numpy(), first, number, strict=True):
+        yield row[start : start + length], slice(start, start + length)
+
+
+def _crop_all_at_once(
+    image: Tensor, masks: Tensor, columns: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """On a GPU: one gather for all crops."""
+    (x_source, x_inside), (y_source, y_inside) = columns, rows
     count, height, width = masks.shape
     pixel = (y_source * width)[:, :, None] + x_source[:, None, :]
     first = torch.arange(count, device=masks.device)[:, None, None] * (height * width)
@@ -73,10 +132,10 @@ def crop_resize_pad(image: Tensor, masks: Tensor, boxes_xyxy: Tensor, size: int)
     crop_masks &= y_inside[:, :, None] & x_inside[:, None, :]
     # pixel by pixel, all channels at once, is several times faster than channel by channel
     if image.ndim == 3:
-        rows = image.flatten(1).T.index_select(0, pixel.flatten())
+        pixels = image.flatten(1).T.index_select(0, pixel.flatten())
     else:
-        rows = image.transpose(0, 1).flatten(1).T.index_select(0, (pixel + first).flatten())
-    crops = rows.view(*pixel.shape, image.shape[-3]).permute(0, 3, 1, 2).contiguous()
+        pixels = image.transpose(0, 1).flatten(1).T.index_select(0, (pixel + first).flatten())
+    crops = pixels.view(*pixel.shape, image.shape[-3]).permute(0, 3, 1, 2).contiguous()
     return crops * crop_masks[:, None], crop_masks
 
 
@@ -188,8 +247,33 @@ def _greedy(suppresses: Tensor) -> Tensor:
 
 def encode_rle(mask: np.ndarray) -> dict[str, Any]:
     """Compressed COCO RLE of one mask (H, W) bool: {"size": [H, W], "counts": text}."""
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    height, width = mask.shape
+    rle = coco_mask.frPyObjects({"size": [height, width], "counts": _run_lengths(mask)}, height, width)
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def _run_lengths(mask: np.ndarray) -> list[int]:
+    """Pixels, column by column, that are 0, then 1, then 0, ...; looks only into the mask's box."""
+    height, width = mask.shape
+    left, top, box_width, box_height = mask_box(mask)
+    # one empty pixel below each column of the box ends its last run
+    columns = np.zeros((box_width, box_height + 1), dtype=bool)
+    columns[:, :-1] = mask[top : top + box_height, left : left + box_width].T
+    flat = columns.ravel()
+    changes = np.flatnonzero(np.diff(flat, prepend=False))
+    column, row = np.divmod(changes, box_height + 1)
+    starts, ends = ((left + column) * height + top + row).reshape(-1, 2).T
+    # a run that goes on at the top of the next column is one run
+    apart = starts[1:] != ends[:-1]
+    starts, ends = np.append(starts[:1], starts[1:][apart]), np.append(ends[:-1][apart], ends[-1:])
+    lengths = np.diff(np.stack([starts, ends], axis=1).ravel(), prepend=0, append=height * width).tolist()
+    return lengths[:-1] if len(lengths) > 1 and lengths[-1] == 0 else lengths
+
+
+def mask_box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Left, top, width, height of a mask (H, W) bool, pixels; all 0 where it is empty."""
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return left, top, width, height
 
 
 def decode_rle(rle: dict[str, Any]) -> np.ndarray:

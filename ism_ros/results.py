@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.detections import Detections
-from ism_ros.masks import encode_rle
+from ism_ros.masks import encode_rle, mask_box
 
 
 def label_image(detections: Detections) -> NDArray[np.uint16]:
@@ -19,7 +19,9 @@ def label_image(detections: Detections) -> NDArray[np.uint16]:
     masks = detections.masks.cpu().numpy()
     labels = np.zeros(masks.shape[1:], dtype=np.uint16)
     for row in np.argsort(detections.score.cpu().numpy(), kind="stable"):
-        labels[masks[row]] = row + 1
+        left, top, width, height = mask_box(masks[row])
+        box = slice(top, top + height), slice(left, left + width)
+        np.copyto(labels[box], np.uint16(row + 1), where=masks[row][box])
     return labels
 
 

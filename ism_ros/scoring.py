@@ -102,23 +102,39 @@ def patch_scores_by_template(
     """
     appearance, visible = query_patches.new_zeros((2, len(selected)))
     if query_patches.is_cuda:
-        for rows, batch in _batches(templates, chunk):
-            appearance[rows], visible[rows] = patch_scores(query_patches[selected[rows]], batch, chunk)
-        return appearance, visible
+        return _patch_scores_in_batches(query_patches, selected, templates, chunk)
     valid = torch.linalg.vector_norm(query_patches, dim=2) > 0
+    # working memory for one pair: new memory for each costs as much as comparing them
+    of_query, of_template = query_patches.new_empty((2, *query_patches.shape[1:]))
     for template, rows in templates:
-        template_valid = torch.linalg.vector_norm(template, dim=1) > 0
-        kept = template[template_valid].T
+        kept = _valid_rows(template, torch.linalg.vector_norm(template, dim=1) > 0, of_template).T
         # an invalid patch of the template is a row of zeros, to which every patch has similarity 0
         least = -1.0 if kept.shape[1] == len(template) else 0.0
         for row, query_row in zip(rows.tolist(), selected[rows].tolist(), strict=True):
-            query = query_patches[query_row][valid[query_row]]
+            query = _valid_rows(query_patches[query_row], valid[query_row], of_query)
             if not query.numel() or not kept.numel():
                 continue
             similarity = query @ kept
             appearance[row] = similarity.amax(dim=1).clamp_(min=least).mean().clamp_(0.0, 1.0)
             visible[row] = (similarity.amax(dim=0) > VISIBLE_SIMILARITY).float().mean()
     return appearance, visible
+
+
+def _patch_scores_in_batches(
+    query_patches: Tensor, selected: Tensor, templates: Iterable[tuple[Tensor, Tensor]], chunk: int
+) -> tuple[Tensor, Tensor]:
+    appearance, visible = query_patches.new_zeros((2, len(selected)))
+    for rows, batch in _batches(templates, chunk):
+        appearance[rows], visible[rows] = patch_scores(query_patches[selected[rows]], batch, chunk)
+    return appearance, visible
+
+
+def _valid_rows(patches: Tensor, valid: Tensor, memory: Tensor) -> Tensor:
+    """The valid ones of (P, C), copied into `memory` (P, C) where they are not all."""
+    rows = torch.nonzero(valid)[:, 0]
+    if len(rows) == len(patches):
+        return patches
+    return torch.index_select(patches, 0, rows, out=memory[: len(rows)])
 
 
 def _batches(templates: Iterable[tuple[Tensor, Tensor]], size: int) -> Iterator[tuple[Tensor, Tensor]]:

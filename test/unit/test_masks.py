@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pycocotools import mask as coco_mask
 
 from ism_ros import masks as masks_module
 from ism_ros.masks import (
@@ -42,6 +45,29 @@ def test_rle_round_trip(mask: np.ndarray) -> None:
     rle = encode_rle(mask)
     assert rle["size"] == list(mask.shape)
     assert np.array_equal(decode_rle(rle), mask)
+
+
+@given(any_mask)
+def test_rle_is_that_of_pycocotools(mask: np.ndarray) -> None:
+    wanted = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    assert encode_rle(mask) == {"size": wanted["size"], "counts": wanted["counts"].decode("ascii")}
+
+
+@given(any_masks, st.integers(1, 40), st.booleans(), st.randoms(use_true_random=False))
+def test_crops_one_by_one_are_those_of_all_at_once(
+    masks: np.ndarray, size: int, one_image: bool, random: Random
+) -> None:
+    count, height, width = masks.shape
+    across = torch.tensor([sorted(random.choices(range(width), k=2)) for _ in range(count)])
+    down = torch.tensor([sorted(random.choices(range(height), k=2)) for _ in range(count)])
+    boxes = torch.stack([across[:, 0], down[:, 0], across[:, 1], down[:, 1]], dim=1)
+    image = torch.rand((3, height, width) if one_image else (count, 3, height, width))
+    columns = masks_module._source_pixels(boxes[:, 0], boxes[:, 2], boxes, size)
+    rows = masks_module._source_pixels(boxes[:, 1], boxes[:, 3], boxes, size)
+    ours = masks_module._crop_one_by_one(image, torch.from_numpy(masks), columns, rows)
+    theirs = masks_module._crop_all_at_once(image, torch.from_numpy(masks), columns, rows)
+    assert torch.equal(ours[0], theirs[0])
+    assert torch.equal(ours[1], theirs[1])
 
 
 @given(any_masks)

@@ -148,6 +148,10 @@ def test_scores_template_by_template_are_those_of_all_at_once(invalid: str) -> N
     wanted = scoring.patch_scores(query[selected], templates[[1, 0, 2, 0, 2]])
     torch.testing.assert_close(appearance, wanted[0])
     torch.testing.assert_close(visible, wanted[1])
+    for chunk in (1, 2, 128):
+        appearance, visible = scoring._patch_scores_in_batches(query, selected, groups, chunk)
+        torch.testing.assert_close(appearance, wanted[0])
+        torch.testing.assert_close(visible, wanted[1])
 
 
 def test_no_selected_proposal_has_no_scores() -> None:
