@@ -223,7 +223,7 @@ def mask_nms(masks: Tensor, iou_threshold: float) -> Tensor:
     second to fourth pixel of large images, which is enough to tell two instances apart.
     """
     stride = max(1, min(masks.shape[1:]) // 120)
-    pixels = masks[:, ::stride, ::stride].flatten(1).float()
+    pixels = masks[:, ::stride, ::stride].contiguous().flatten(1).float()
     intersection = pixels @ pixels.T
     area = pixels.sum(dim=1)
     union = area[:, None] + area[None] - intersection
@@ -247,6 +247,7 @@ def _greedy(suppresses: Tensor) -> Tensor:
 
 def encode_rle(mask: np.ndarray) -> dict[str, Any]:
     """Compressed COCO RLE of one mask (H, W) bool: {"size": [H, W], "counts": text}."""
+    mask = np.asarray(mask, dtype=bool)
     height, width = mask.shape
     rle = coco_mask.frPyObjects({"size": [height, width], "counts": _run_lengths(mask)}, height, width)
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}

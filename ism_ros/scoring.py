@@ -19,6 +19,8 @@ from ism_ros.masks import box_iou, boxes_from_masks
 VISIBLE_SIMILARITY = 0.5
 """A template patch counts as visible when some patch of the proposal is more similar to it than this."""
 
+PROPOSALS_A_PRODUCT = 4
+"""So many proposals at once are held against their common template on the CPU."""
 
 OUTLINE_DIRECTIONS = 72
 """In how many directions, over the full circle, outlines are compared."""
@@ -103,20 +105,26 @@ def patch_scores_by_template(
     appearance, visible = query_patches.new_zeros((2, len(selected)))
     if query_patches.is_cuda:
         return _patch_scores_in_batches(query_patches, selected, templates, chunk)
+    patches = query_patches.shape[1]
     valid = torch.linalg.vector_norm(query_patches, dim=2) > 0
-    # working memory for one pair: new memory for each costs as much as comparing them
-    of_query, of_template = query_patches.new_empty((2, *query_patches.shape[1:]))
+    # working memory for one product: new memory for each costs as much as the product
+    of_query = query_patches.new_empty((PROPOSALS_A_PRODUCT * patches, query_patches.shape[2]))
+    of_template = torch.empty_like(of_query[:patches])
+    numbers = torch.arange(patches)
     for template, rows in templates:
-        kept = _valid_rows(template, torch.linalg.vector_norm(template, dim=1) > 0, of_template).T
+        kept = _rows(template, torch.nonzero(torch.linalg.vector_norm(template, dim=1))[:, 0], of_template).T
         # an invalid patch of the template is a row of zeros, to which every patch has similarity 0
         least = -1.0 if kept.shape[1] == len(template) else 0.0
-        for row, query_row in zip(rows.tolist(), selected[rows].tolist(), strict=True):
-            query = _valid_rows(query_patches[query_row], valid[query_row], of_query)
-            if not query.numel() or not kept.numel():
-                continue
-            similarity = query @ kept
-            appearance[row] = similarity.amax(dim=1).clamp_(min=least).mean().clamp_(0.0, 1.0)
-            visible[row] = (similarity.amax(dim=0) > VISIBLE_SIMILARITY).float().mean()
+        for some in rows.split(PROPOSALS_A_PRODUCT) if kept.numel() else ():
+            some_valid = valid[selected[some]]
+            which = (selected[some][:, None] * patches + numbers)[some_valid]
+            similarity = _rows(query_patches.flatten(0, 1), which, of_query) @ kept
+            best = similarity.amax(dim=1).clamp_(min=least)
+            counts = some_valid.sum(dim=1).tolist()
+            for row, own, to_template in zip(some.tolist(), best.split(counts), similarity.split(counts), strict=True):
+                if len(own):
+                    appearance[row] = own.mean().clamp_(0.0, 1.0)
+                    visible[row] = (to_template.amax(dim=0) > VISIBLE_SIMILARITY).float().mean()
     return appearance, visible
 
 
@@ -129,12 +137,9 @@ def _patch_scores_in_batches(
     return appearance, visible
 
 
-def _valid_rows(patches: Tensor, valid: Tensor, memory: Tensor) -> Tensor:
-    """The valid ones of (P, C), copied into `memory` (P, C) where they are not all."""
-    rows = torch.nonzero(valid)[:, 0]
-    if len(rows) == len(patches):
-        return patches
-    return torch.index_select(patches, 0, rows, out=memory[: len(rows)])
+def _rows(values: Tensor, index: Tensor, memory: Tensor) -> Tensor:
+    """values[index], written into the first rows of `memory`."""
+    return torch.index_select(values, 0, index, out=memory[: len(index)])
 
 
 def _batches(templates: Iterable[tuple[Tensor, Tensor]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
