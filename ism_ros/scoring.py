@@ -102,9 +102,9 @@ def patch_scores_by_template(
 
     On the CPU only valid patches are multiplied: those outside the masks are most of the pairs.
     """
-    appearance, visible = query_patches.new_zeros((2, len(selected)))
     if query_patches.is_cuda:
         return _patch_scores_in_batches(query_patches, selected, templates, chunk)
+    appearance, visible = query_patches.new_zeros((2, len(selected)))
     patches = query_patches.shape[1]
     valid = torch.linalg.vector_norm(query_patches, dim=2) > 0
     # working memory for one product: new memory for each costs as much as the product

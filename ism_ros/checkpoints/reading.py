@@ -42,7 +42,7 @@ def read_state_dict(file: Path) -> StateDict:
         ) from None
     except (OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
         raise CheckpointError(
-            f"checkpoint {file} is damaged or half downloaded ({_first_line(error)}); "
+            f"checkpoint {file} is damaged or half downloaded ({first_line(error)}); "
             "delete it and get it again (ism weights verify)"
         ) from None
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
@@ -59,7 +59,7 @@ def _read_safetensors(file: Path) -> StateDict:
         return load_file(file)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"checkpoint {file} is damaged or half downloaded ({_first_line(error)}); delete it and get it again"
+            f"checkpoint {file} is damaged or half downloaded ({first_line(error)}); delete it and get it again"
         ) from None
 
 
@@ -143,7 +143,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             raise ValueError("not a JSON object")
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"checkpoint folder {folder} has no usable config.json ({_first_line(error)}); "
+            f"checkpoint folder {folder} has no usable config.json ({first_line(error)}); "
             "it needs config.json and model.safetensors"
         ) from None
     return content
@@ -171,7 +171,7 @@ def load_folder(kind: Any, path: Path, what: str, larger: str = "") -> Any:
             path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
         )
     except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
-        raise CheckpointError(f"checkpoint folder {path} cannot be read: {_first_line(error)}") from None
+        raise CheckpointError(f"checkpoint folder {path} cannot be read: {first_line(error)}") from None
     shapes = [(key, wanted, shape) for key, shape, wanted in report["mismatched_keys"]]
     if report["missing_keys"] or report["unexpected_keys"] or shapes:
         raise CheckpointError(
@@ -216,6 +216,7 @@ def _differences(missing: Sequence[str], unexpected: Sequence[str], differing: S
     return "; ".join(parts)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ism_ros.checkpoints.reading import CheckpointError
+from ism_ros.checkpoints.reading import CheckpointError, first_line
 from ism_ros.segmentors.letterbox import STRIDE
 from ism_ros.segmentors.yolo_masks import BOX_NUMBERS, RawOutputs
 
@@ -163,7 +163,7 @@ def _onnx_session(file: Path, device: torch.device) -> Any:
     try:
         session = onnxruntime.InferenceSession(str(file), options, providers=providers)
     except Exception as error:  # onnxruntime's errors have no common base but this
-        raise CheckpointError(f"checkpoint {file} cannot be read as an ONNX model: {_first_line(error)}") from error
+        raise CheckpointError(f"checkpoint {file} cannot be read as an ONNX model: {first_line(error)}") from error
     if device.type == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         logger.warning("onnxruntime cannot use the GPU: %s runs on the CPU; install onnxruntime-gpu", file.name)
     return session
@@ -177,7 +177,7 @@ def _ultralytics_model(file: Path) -> torch.nn.Module:
         from ultralytics import __version__ as version
     except Exception as error:  # a torchvision that does not match torch raises RuntimeError
         raise CheckpointError(
-            f"checkpoint {file} needs the package ultralytics ({_first_line(error)}): accept its licence, AGPL-3.0, "
+            f"checkpoint {file} needs the package ultralytics ({first_line(error)}): accept its licence, AGPL-3.0, "
             "and pip install ultralytics, or give a FastSAM .onnx file, which needs onnxruntime alone"
         ) from error
     logger.warning("%s is a pickled Python object: reading it runs code that is in it", file)
@@ -185,7 +185,7 @@ def _ultralytics_model(file: Path) -> torch.nn.Module:
         model: torch.nn.Module = YOLO(str(file), task="segment").model.float().eval()
     except Exception as error:  # whatever a foreign pickle raises
         raise CheckpointError(
-            f"checkpoint {file} cannot be read by ultralytics {version}: {_first_line(error)}"
+            f"checkpoint {file} cannot be read by ultralytics {version}: {first_line(error)}"
         ) from error
     return model.requires_grad_(False)
 
@@ -199,7 +199,3 @@ def _fits(shape: list[Any], expected: tuple[int | None, ...]) -> bool:
 
 def _shapes(shapes: list[list[Any]]) -> str:
     return " and ".join("(" + ", ".join(map(str, shape)) + ")" for shape in shapes) or "none"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
