@@ -47,15 +47,15 @@ def doctor(
             findings = [Finding("ism_ros", "failed", f"cannot be loaded ({error})", advice)]
             findings += examine("depth", "classic")
         else:
-            given = {
-                "profile": profile,
-                "segmentor": segmentor,
-                "segmentor_model": segmentor_model,
-                "descriptor": descriptor,
-                "descriptor_model": descriptor_model,
-                "device": device,
-            }
-            settings = load_settings(config, {name: value for name, value in given.items() if value is not None})
+            given = options.given(
+                profile=profile,
+                segmentor=segmentor,
+                segmentor_model=segmentor_model,
+                descriptor=descriptor,
+                descriptor_model=descriptor_model,
+                device=device,
+            )
+            settings = load_settings(config, given)
             folders = settings.resolved_cache_dir(), settings.resolved_checkpoints_dir()
             findings = examine(settings.segmentor, settings.descriptor, *folders)
             findings.append(_try_models(settings, status.update))

@@ -77,19 +77,18 @@ def evaluate(
     from ism_ros.config import load_settings
 
     console = Console(stderr=True)
-    given = {
-        "profile": profile,
-        "segmentor": segmentor,
-        "segmentor_model": segmentor_model,
-        "descriptor": descriptor,
-        "descriptor_model": descriptor_model,
-        "scoring": scoring,
-        "device": device,
-    }
-    chosen = {name: value for name, value in given.items() if value is not None}
-    published = load_settings(config, chosen).score_threshold
+    given = options.given(
+        profile=profile,
+        segmentor=segmentor,
+        segmentor_model=segmentor_model,
+        descriptor=descriptor,
+        descriptor_model=descriptor_model,
+        scoring=scoring,
+        device=device,
+    )
+    published = load_settings(config, given).score_threshold
     fixed = {"score_threshold": score_threshold, "max_detections": MAX_DETECTIONS, "objects_file": ""}
-    settings = load_settings(config, {**chosen, **fixed})
+    settings = load_settings(config, {**given, **fixed})
     opened = open_dataset(dataset, split, targets, sensor, models, limit)
     truth = _read_truth(console, opened) if has_ground_truth(opened) else None
     listed = opened.targets.name if opened.targets else "no list of targets: all images"

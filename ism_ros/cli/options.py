@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,3 +16,8 @@ SegmentorModel = Annotated[str | None, typer.Option(help="Which of its models, o
 Descriptor = Annotated[str | None, typer.Option(help="Descriptors by: classic, dinov2, dinov3.")]
 DescriptorModel = Annotated[str | None, typer.Option(help="Which of its models, or the path of a checkpoint.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda:0.")]
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Those of the options that a user gave, as overrides of settings of the same names."""
+    return {name: value for name, value in values.items() if value is not None}

@@ -57,19 +57,19 @@ def segment(
     from ism_ros.results import write_results
 
     console = Console(stderr=True)
-    given = {
-        "profile": profile,
-        "segmentor": segmentor,
-        "segmentor_model": segmentor_model,
-        "descriptor": descriptor,
-        "descriptor_model": descriptor_model,
-        "scoring": scoring,
-        "stability_score_threshold": stability_score_threshold,
-        "score_threshold": score_threshold,
-        "device": device,
-        "objects_file": None if objects is None else str(objects),
-    }
-    settings = load_settings(config, {name: value for name, value in given.items() if value is not None})
+    given = options.given(
+        profile=profile,
+        segmentor=segmentor,
+        segmentor_model=segmentor_model,
+        descriptor=descriptor,
+        descriptor_model=descriptor_model,
+        scoring=scoring,
+        stability_score_threshold=stability_score_threshold,
+        score_threshold=score_threshold,
+        device=device,
+        objects_file=None if objects is None else str(objects),
+    )
+    settings = load_settings(config, given)
     specs = _specs(cad or [], templates or [], units)
     if not specs and not settings.objects_file:
         raise ValueError("nothing to look for: give --cad FILE (again for more) or --objects objects.yaml")
