@@ -14,6 +14,7 @@ from ism_ros.cli.doctor import doctor
 from ism_ros.cli.eval import evaluate
 from ism_ros.cli.render import render
 from ism_ros.cli.segment import segment
+from ism_ros.cli.serve import serve
 from ism_ros.cli.weights import weights
 from ism_ros.threads import use_patient_threads
 
@@ -29,6 +30,7 @@ app.command()(segment)
 app.add_typer(weights, name="weights")
 app.command()(doctor)
 app.command(name="eval")(evaluate)
+app.command()(serve)
 
 
 def _print_version(wanted: bool) -> None:

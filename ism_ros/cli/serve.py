@@ -1,0 +1,53 @@
+"""`ism serve`: the same engine over HTTP."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ism_ros.cli import options
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen at; 0.0.0.0 = every network. Default 127.0.0.1.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen at. Default 8002.")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder that paths in requests may lie in. Default: this one.")
+    ] = None,
+    objects: Annotated[Path | None, typer.Option(help="objects.yaml, the objects to know from the start.")] = None,
+    profile: options.Profile = None,
+    segmentor: options.Segmentor = None,
+    descriptor: options.Descriptor = None,
+    device: options.Device = None,
+) -> None:
+    """Answer over HTTP: an API at /api/v1, its description at /docs.
+
+    Every setting can also be an environment variable: ISM_SERVER_PORT, ISM_SEGMENTOR, ISM_OBJECTS_FILE, ...
+
+    [bold]Example:[/bold] ism serve --objects objects.yaml
+    """
+    given = {
+        "ISM_SERVER_HOST": host,
+        "ISM_SERVER_PORT": port,
+        "ISM_DATA_ROOT": data_root,
+        "ISM_OBJECTS_FILE": objects,
+        "ISM_PROFILE": profile,
+        "ISM_SEGMENTOR": segmentor,
+        "ISM_DESCRIPTOR": descriptor,
+        "ISM_DEVICE": device,
+    }
+    # the app reads its settings from the environment, in whichever process it runs
+    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
+    try:
+        import uvicorn
+    except ImportError:
+        raise ValueError("ism serve needs FastAPI and uvicorn: pip install 'ism_ros[server]'") from None
+    from importlib import import_module
+
+    # by name, as uvicorn itself would: one porch does not import another
+    import_module("ism_ros.server.main").run(uvicorn)

@@ -1,0 +1,16 @@
+"""What a client is told when a request cannot be answered."""
+
+from __future__ import annotations
+
+
+class RequestError(Exception):
+    """A request that is answered with `status` and one sentence that a person can act on.
+
+    retry_after_s: when it is worth trying again, or None.
+    """
+
+    def __init__(self, status: int, message: str, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.retry_after_s = retry_after_s

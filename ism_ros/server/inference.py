@@ -1,0 +1,148 @@
+"""From a decoded request to its answer: what to look for, the model, and the result as JSON has it."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ism_ros.detections import Detections
+from ism_ros.frame import Frame
+from ism_ros.ism import InstanceSegmentationModel
+from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.overlay import draw_overlay
+from ism_ros.results import to_records, write_results
+from ism_ros.segmentors import SEGMENTORS, Segmentor, create_segmentor
+from ism_ros.server.errors import RequestError
+from ism_ros.server.named_objects import SAMPLE_PREFIX, NamedObject, ObjectCache, sample_specs
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request whose images are decoded and whose paths are inside the roots."""
+
+    frame: Frame
+    named: NamedObject | None = None
+    object_ids: tuple[str, ...] | None = None
+    segmentor: str | None = None
+    stability_score_threshold: float | None = None
+    score_threshold: float | None = None
+    output_dir: Path | None = None
+    visualization: bool = False
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Detections of `ask`, and what they were found with."""
+
+    ask: Ask
+    detections: Detections
+
+
+class Inference:
+    """Runs on the engine's thread alone, as the objects and segmentors that requests bring in are kept here."""
+
+    def __init__(self, cache: ObjectCache) -> None:
+        self._cache = cache
+        self._segmentors: dict[str, Segmentor] = {}
+
+    def answer(self, model: InstanceSegmentationModel, ask: Ask) -> Answered:
+        """Raises ValueError or OSError with one line where an object or a model cannot be loaded, else RequestError."""
+        library = self._library(model, ask)
+        changes = {
+            name: value
+            for name in ("stability_score_threshold", "score_threshold")
+            if (value := getattr(ask, name)) is not None
+        }
+        settings = model.settings.model_copy(update=changes)
+        own = InstanceSegmentationModel(
+            self._segmentor(model, ask.segmentor), model.descriptor, library, settings, model.device
+        )
+        return Answered(ask, own.segment(ask.frame).to("cpu"))
+
+    def preload(self, model: InstanceSegmentationModel, named: NamedObject) -> KnownObject:
+        """Makes `named` ready before the first request asks for it."""
+        return self._cache.get(named.spec(), model)
+
+    def _library(self, model: InstanceSegmentationModel, ask: Ask) -> ObjectLibrary:
+        if ask.object_ids is not None:
+            own = [name for name in ask.object_ids if not name.startswith(SAMPLE_PREFIX)]
+            known = [*model.library.subset(_known(own, model.library)).objects, *self._samples(model, ask.object_ids)]
+            return ObjectLibrary(tuple(known))
+        if ask.named is not None:
+            return ObjectLibrary((self._cache.get(ask.named.spec(), model),))
+        if not len(model.library):
+            raise RequestError(
+                400, "nothing to look for: send template_dir or cad_path, or start the server with ISM_OBJECTS_FILE"
+            )
+        return model.library
+
+    def _samples(self, model: InstanceSegmentationModel, object_ids: tuple[str, ...]) -> list[KnownObject]:
+        wanted = [name for name in object_ids if name.startswith(SAMPLE_PREFIX)]
+        specs = sample_specs() if wanted else {}
+        return [self._cache.get(specs[name], model) for name in _known(wanted, specs)]
+
+    def _segmentor(self, model: InstanceSegmentationModel, name: str | None) -> Segmentor:
+        if name is None or name == model.settings.segmentor:
+            return model.segmentor
+        if name not in SEGMENTORS:
+            raise RequestError(400, f"segmentor_model '{name}' is unknown; choose one of: {', '.join(SEGMENTORS)}")
+        if name not in self._segmentors:
+            settings = model.settings
+            folder = settings.resolved_checkpoints_dir()
+            self._segmentors[name] = create_segmentor(name, model.device, "", folder, settings.mask_options())
+        return self._segmentors[name]
+
+
+def _known(object_ids: list[str], there: Any) -> list[str]:
+    """The ids as they are, each once. Raises RequestError 404 for one that is not `there`."""
+    ids = there.ids if isinstance(there, ObjectLibrary) else tuple(there)
+    for object_id in object_ids:
+        if object_id not in ids:
+            raise RequestError(404, f"object '{object_id}' is not known; known: {', '.join(ids) or 'none'}")
+    return list(dict.fromkeys(object_ids))
+
+
+def to_json(answered: Answered, template_dir: str | None, cad_path: str | None) -> dict[str, Any]:
+    """The fields of schemas.InferenceAnswer, ready for json.dumps; writes the files that were asked for."""
+    ask, detections = answered.ask, answered.detections
+    overlay = draw_overlay(ask.frame.rgb, detections) if ask.visualization or ask.output_dir else None
+    if ask.output_dir is not None and overlay is not None:
+        write_results(ask.output_dir, detections, overlay)
+    records = to_records(detections)
+    return {
+        "success": True,
+        "detections": [_detection(detections, row, record) for row, record in enumerate(records)],
+        "scores": [record["score"] for record in records],
+        "inference_time": sum(detections.stage_s.values()),
+        "stage_times": detections.stage_s,
+        "visualization": _png(overlay) if overlay is not None and ask.visualization else None,
+        "template_dir_used": template_dir,
+        "cad_path_used": cad_path,
+        "error_message": None,
+    }
+
+
+def _detection(detections: Detections, row: int, record: dict[str, Any]) -> dict[str, Any]:
+    rotation, translation_m = detections.rotation[row], detections.translation_m[row]
+    posed = bool(rotation.isfinite().all() and translation_m.isfinite().all())
+    parts = ("semantic_score", "appearance_score", "geometric_score", "visible_ratio")
+    return {
+        "category_id": record["category_id"],
+        "class_id": detections.class_id(row),
+        "score": record["score"],
+        **{part: float(getattr(detections, part)[row]) for part in parts},
+        "bbox": record["bbox"],
+        "segmentation": record["segmentation"],
+        "template_index": int(detections.template_index[row]),
+        "pose": {"rotation": rotation.flatten().tolist(), "translation_m": translation_m.tolist()} if posed else None,
+    }
+
+
+def _png(rgb: np.ndarray) -> str:
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    return base64.b64encode(encoded.tobytes()).decode("ascii")

@@ -1,0 +1,44 @@
+"""Paths in requests: only inside declared folders, whatever links and dots they contain."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ism_ros.server.errors import RequestError
+
+
+class Roots:
+    """The folders in which paths of requests may lie.
+
+    data_root: separated as in PATH; relative paths start at the first.
+    """
+
+    def __init__(self, data_root: str) -> None:
+        self._roots = [Path(part).expanduser().resolve() for part in data_root.split(os.pathsep) if part]
+
+    @property
+    def first(self) -> Path:
+        return self._roots[0]
+
+    def existing(self, text: str, what: str) -> Path:
+        """The file or folder that `text` names. Raises RequestError: 403 outside of the roots, 404 not there."""
+        path = self.inside(text, what)
+        if not path.exists():
+            raise RequestError(404, f"{what} {text} does not exist; relative paths start at ISM_DATA_ROOT")
+        return path
+
+    def inside(self, text: str, what: str) -> Path:
+        """The same for something that need not be there yet."""
+        if not text or "\0" in text:
+            raise RequestError(400, f"{what} must be a path, not {text!r}")
+        try:
+            # links are followed before the path is judged
+            path = (self.first / Path(text)).resolve()
+        except (OSError, RuntimeError):
+            raise RequestError(400, f"{what} {text!r} is not a path that can be followed") from None
+        if not any(path.is_relative_to(root) for root in self._roots):
+            raise RequestError(
+                403, f"{what} {text} lies outside of the folders that this server may read: set ISM_DATA_ROOT"
+            )
+        return path

@@ -1,0 +1,99 @@
+"""What only the server is told; everything about models and objects is in the one Settings model."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ism_ros.config import Settings, SettingsError, load_settings
+
+OLDER_NAMES = {"ISM_MODEL_TYPE": "segmentor", "ISM_STABILITY_THRESHOLD": "stability_score_threshold"}
+"""Environment variables of earlier ISM servers and the setting that each of them is now; today's name wins."""
+
+SETTINGS_FILE = "ism.yaml"
+"""Read from ISM_CONFIG_DIR where it is there."""
+
+_UNITS = {"": 1 << 20, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+
+
+def _bytes(value: object) -> object:
+    """Bytes of a text such as '512MB' or '2 GB'; a bare number counts megabytes."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B)?\s*", str(value), re.IGNORECASE)
+    if found is None:
+        raise ValueError("expected a size such as 512MB or 2GB")
+    return int(float(found[1]) * _UNITS[(found[2] or "").upper()])
+
+
+Bytes = Annotated[int, BeforeValidator(_bytes)]
+
+
+class ServerSettings(BaseModel):
+    """Set by the environment variable ISM_ + the name in capitals, or ISM_SERVER_ + it for host and port."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen at; 0.0.0.0 = every network of this machine.")
+    port: int = Field(8002, ge=0, le=65535, description="Port to listen at; 0 = any that is free.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    data_root: str = Field(
+        ".",
+        description="Folders that paths of requests may lie in, separated as in PATH; relative paths start at the "
+        "first.",
+    )
+    template_dir: str = Field("", description="Template folder of requests that name none.")
+    cad_model_path: str = Field("", description="CAD file of requests that name none.")
+    max_cache_size: Bytes = Field(
+        "1GB", description="Memory for objects that requests name by path.", validate_default=True
+    )  # type: ignore[assignment]
+    preload_templates: bool = Field(False, description="Load template_dir and cad_model_path at start.")
+    queue_size: int = Field(16, ge=1, le=10_000, description="Requests that may wait; more are answered 429.")
+    timeout_s: float = Field(60.0, gt=0, le=86_400, description="Longest that a request may take, seconds.")
+    max_upload: Bytes = Field("64MB", description="Largest request body.", validate_default=True)  # type: ignore[assignment]
+    max_pixels: int = Field(16_000_000, ge=1, description="Largest image, pixels.")
+    visualization: bool = Field(False, description="Send the overlay with answers of requests that do not say.")
+    api_key: str = Field("", description="Key that requests must carry as X-API-Key or bearer token; empty = none.")
+
+
+def server_settings(environment: Mapping[str, str] | None = None) -> ServerSettings:
+    """From ISM_* of `environment`, os.environ when left out. Raises SettingsError with one clear line."""
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    for name in ServerSettings.model_fields:
+        variable = variable_of(name)
+        if variable in environment:
+            text = environment[variable].strip()
+            values[name] = text.lower() if name == "log_level" else text
+    try:
+        return ServerSettings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise SettingsError(f"{variable_of(name)} cannot be '{first['input']}': {first['msg'].lower()}") from None
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a server setting."""
+    return f"ISM_SERVER_{name.upper()}" if name in ("host", "port") else f"ISM_{name.upper()}"
+
+
+def engine_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """The one Settings model, from ISM_CONFIG_DIR/ism.yaml and the environment, older names included.
+
+    Raises SettingsError with one clear line.
+    """
+    environment = os.environ if environment is None else environment
+    older = {
+        f"ISM_{setting.upper()}": environment[name] for name, setting in OLDER_NAMES.items() if environment.get(name)
+    }
+    file: Path | None = None
+    if folder := environment.get("ISM_CONFIG_DIR"):
+        if not Path(folder).is_dir():
+            raise SettingsError(f"ISM_CONFIG_DIR {folder} is no folder: create it, or leave the variable out")
+        if (Path(folder) / SETTINGS_FILE).is_file():
+            file = Path(folder) / SETTINGS_FILE
+    return load_settings(file, environment={**older, **environment})

@@ -1,0 +1,75 @@
+"""Images out of requests, looked at before they are decoded."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from ism_ros.server.errors import RequestError
+
+FORMATS = ("PNG", "JPEG")
+
+
+def bytes_of_base64(text: str, what: str) -> bytes:
+    """The bytes of base64 text; a data-URL prefix and line breaks are allowed. Raises RequestError."""
+    if text.startswith("data:"):
+        head, comma, text = text.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise RequestError(400, f"{what} is a data URL without ';base64,': send base64")
+    if any(character.isspace() for character in text[:100]) or "\n" in text:
+        text = "".join(text.split())
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise RequestError(400, f"{what} is not base64: send the bytes of a PNG or JPEG file in base64") from None
+
+
+def decode_rgb(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 of a PNG or JPEG. Raises RequestError."""
+    _check(data, "rgb_image", max_pixels, FORMATS)
+    image = _decode(data, cv2.IMREAD_COLOR, "rgb_image")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def decode_depth_m(data: bytes, depth_scale: float, max_pixels: int) -> NDArray[np.float32]:
+    """(H, W) float32 metres = number * depth_scale / 1000 of a 16-bit PNG. Raises RequestError."""
+    _check(data, "depth_image", max_pixels, ("PNG",))
+    image = _decode(data, cv2.IMREAD_UNCHANGED, "depth_image")
+    if image.ndim != 2 or image.dtype != np.uint16:
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        raise RequestError(
+            400, f"depth_image has {channels} channel(s) of {image.dtype}; send a 16-bit PNG with one channel"
+        )
+    return np.asarray((image.astype(np.float64) * (depth_scale / 1000.0)), dtype=np.float32)
+
+
+def _check(data: bytes, what: str, max_pixels: int, formats: tuple[str, ...]) -> None:
+    """Format and size from the file's first bytes, so that nothing large is ever decoded."""
+    if not data:
+        raise RequestError(400, f"{what} is empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            width, height = image.size
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        raise RequestError(400, f"{what} is no image that can be read: send a {' or '.join(formats)}") from None
+    except Image.DecompressionBombError:
+        raise RequestError(413, f"{what} has too many pixels: at most {max_pixels} are taken") from None
+    if width * height > max_pixels:
+        raise RequestError(413, f"{what} is {width} x {height} pixels; at most {max_pixels} pixels are taken")
+
+
+def _decode(data: bytes, flags: int, what: str) -> NDArray[Any]:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise RequestError(400, f"{what} is damaged: it starts like an image but cannot be decoded")
+    return image

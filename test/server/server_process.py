@@ -1,0 +1,58 @@
+"""A real server: `ism serve` in a process of its own, with the embedded default."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass
+class Server:
+    """Where it listens, the folder that requests may name files in, and its process."""
+
+    url: str
+    data: Path
+    process: subprocess.Popen[str]
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=120)
+
+    def wait_until_ready(self) -> None:
+        transport = httpx.HTTPTransport(retries=5)
+        with httpx.Client(base_url=self.url, timeout=120, transport=transport) as client:
+            while client.get("/ready").status_code != 200:
+                assert self.process.poll() is None
+
+
+def start(data: Path, cache: Path, **environment: str) -> Server:
+    data.mkdir(exist_ok=True)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ISM_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ism_ros.cli.main", "serve", "--port", "0", "--data-root", str(data)],
+        env={**inherited, "PYTHONPATH": str(REPOSITORY), "ISM_CACHE_DIR": str(cache), **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if found := re.search(r"running on (http://\S+)", line):
+            return Server(found[1], data, process)
+    raise AssertionError("".join(lines))
+
+
+def stop(server: Server) -> str:
+    """Ends it as Ctrl-C would; what it had to say."""
+    server.process.terminate()
+    _, said = server.process.communicate(timeout=60)
+    return said

@@ -1,0 +1,176 @@
+"""POST /api/v1/inference, against a real server with the embedded default."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from server_process import Server
+
+from ism_ros.known_answer import SCENE
+from ism_ros.masks import decode_rle
+
+PATH = "/api/v1/inference"
+FAILED = {"success": False, "detections": [], "scores": []}
+
+
+def post(server: Server, body: Any) -> Any:
+    with server.client() as client:
+        return client.post(PATH, json=body)
+
+
+def refused(server: Server, body: Any, status: int) -> str:
+    answer = post(server, body)
+    assert answer.status_code == status, answer.text
+    content = answer.json()
+    assert content.items() >= FAILED.items()
+    return content["error_message"]
+
+
+@pytest.fixture(scope="session")
+def answer(server: Server, sample: dict[str, Any]) -> dict[str, Any]:
+    response = post(server, sample)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_the_sample_finds_both_objects_where_they_are(answer: dict[str, Any]) -> None:
+    truth = cv2.imread(str(SCENE / "truth.png"), cv2.IMREAD_UNCHANGED)
+    assert answer["success"]
+    by_class = {found["class_id"]: found for found in reversed(answer["detections"])}
+    for value, name in ((1, "sample:carton"), (2, "sample:banana")):
+        mask = decode_rle(by_class[name]["segmentation"])
+        there = truth == value
+        assert (mask & there).sum() / (mask | there).sum() > 0.8
+
+
+def test_every_detection_has_its_scores_a_box_and_a_pose(answer: dict[str, Any]) -> None:
+    for found in answer["detections"]:
+        assert {"score", "semantic_score", "appearance_score", "geometric_score", "visible_ratio"} <= found.keys()
+        mask = decode_rle(found["segmentation"])
+        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+        x, y, width, height = found["bbox"]
+        assert (x, y, x + width, y + height) == (columns[0], rows[0], columns[-1], rows[-1])
+        assert len(found["pose"]["rotation"]) == 9
+        assert 0.2 < found["pose"]["translation_m"][2] < 3.0
+    assert answer["scores"] == sorted(answer["scores"], reverse=True)
+    assert answer["inference_time"] == pytest.approx(sum(answer["stage_times"].values()))
+
+
+def test_the_overlay_is_a_picture_of_the_frames_size(answer: dict[str, Any]) -> None:
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(answer["visualization"]), np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == cv2.imread(str(SCENE / "rgb.jpg")).shape
+
+
+def test_a_subset_of_objects_is_all_that_is_found(server: Server, sample: dict[str, Any]) -> None:
+    content = post(server, {**sample, "object_ids": ["sample:banana"], "visualization": False}).json()
+    assert {found["class_id"] for found in content["detections"]} == {"sample:banana"}
+    assert content["visualization"] is None
+
+
+def test_a_cad_path_and_a_data_url_and_a_square_camera_matrix(server: Server, sample: dict[str, Any]) -> None:
+    shutil.copy(SCENE / "carton.glb", server.data / "carton.glb")
+    k = sample["cam_params"]["cam_K"]
+    content = post(
+        server,
+        {
+            **sample,
+            "object_ids": None,
+            "cad_path": "carton.glb",
+            "rgb_image": "data:image/jpeg;base64," + sample["rgb_image"],
+            "cam_params": {"cam_K": [k[:3], k[3:6], k[6:]], "depth_scale": sample["cam_params"]["depth_scale"]},
+        },
+    ).json()
+    assert content["success"], content["error_message"]
+    assert content["detections"][0]["class_id"] == "carton"
+    assert content["cad_path_used"].endswith("carton.glb")
+
+
+def test_files_are_written_where_they_are_asked_for(server: Server, sample: dict[str, Any]) -> None:
+    content = post(server, {**sample, "output_dir": "results/first"}).json()
+    records = json.loads((server.data / "results/first/detection_ism.json").read_text())
+    assert [record["score"] for record in records] == content["scores"]
+
+
+def test_files_can_be_uploaded_as_they_are(server: Server, sample: dict[str, Any], answer: dict[str, Any]) -> None:
+    with server.client() as client, open(SCENE / "rgb.jpg", "rb") as rgb, open(SCENE / "depth.png", "rb") as depth:
+        content = client.post(
+            f"{PATH}/upload",
+            files={"rgb": rgb, "depth": depth},
+            data={
+                "cam_params": (SCENE / "camera.json").read_text(),
+                "options": json.dumps({"object_ids": sample["object_ids"]}),
+            },
+        ).json()
+    assert content["error_message"] is None
+    assert content["scores"] == answer["scores"]
+
+
+def test_a_frame_without_any_of_the_objects_is_a_good_answer(server: Server, sample: dict[str, Any]) -> None:
+    content = post(server, {**sample, "score_threshold": 1.0}).json()
+    assert content["success"]
+    assert content["detections"] == []
+
+
+def test_wrong_requests_are_refused_with_what_to_do(server: Server, sample: dict[str, Any]) -> None:
+    assert "base64" in refused(server, {**sample, "rgb_image": "!"}, 400)
+    assert "PNG or JPEG" in refused(server, {**sample, "rgb_image": base64.b64encode(b"GIF89a").decode()}, 400)
+    assert "cam_K" in refused(server, {**sample, "cam_params": {"cam_K": [1, 2, 3]}}, 422)
+    assert "focal" in refused(server, {**sample, "cam_params": {"cam_K": [0] * 9}}, 400)
+    assert "rgb_image" in refused(server, {"cam_params": sample["cam_params"]}, 422)
+    assert "16-bit" in refused(server, {**sample, "depth_image": png(np.zeros((480, 640, 3), np.uint8))}, 400)
+    assert "not known" in refused(server, {**sample, "object_ids": ["teapot"]}, 404)
+    assert "nothing to look for" in refused(server, {**sample, "object_ids": None}, 400)
+    assert "sam_vit" in refused(server, {**sample, "segmentor_model": "sam"}, 400)
+    assert "choose one of" in refused(server, {**sample, "segmentor_model": "yolo"}, 400)
+
+
+def test_template_folders_are_judged_as_users_know_it(server: Server, sample: dict[str, Any]) -> None:
+    body = {**sample, "object_ids": None, "template_dir": "templates"}
+    assert "templates does not exist" in refused(server, body, 404)
+    folder = server.data / "templates"
+    folder.mkdir(exist_ok=True)
+    assert "xyz_*.npy" in refused(server, body, 400)
+    np.save(folder / "xyz_0.npy", np.zeros((8, 8, 3), np.float16))
+    assert str(folder / "rgb_0.png") in refused(server, body, 400)
+    shutil.rmtree(folder)
+
+
+def test_paths_stay_inside_the_data_root(server: Server, sample: dict[str, Any], tmp_path: Any) -> None:
+    (tmp_path / "secret.ply").write_text("ply")
+    (server.data / "link").symlink_to(tmp_path)
+    for path in ("../secret.ply", str(tmp_path / "secret.ply"), "link/secret.ply", "/etc/passwd"):
+        for field in ("cad_path", "template_dir", "output_dir"):
+            assert "outside" in refused(server, {**sample, "object_ids": None, field: path}, 403)
+
+
+def test_images_are_judged_before_they_are_decoded(server: Server, sample: dict[str, Any]) -> None:
+    head = io.BytesIO()
+    from PIL import Image
+
+    Image.new("1", (20_000, 20_000)).save(head, "PNG")
+    picture = base64.b64encode(head.getvalue()).decode()
+    assert "pixels" in refused(server, {**sample, "rgb_image": picture}, 413)
+
+
+def test_a_body_that_is_too_large_is_not_read(server: Server) -> None:
+    with server.client() as client:
+        answer = client.post(PATH, content=b"{" + b" " * (65 << 20))
+    assert answer.status_code == 413
+    assert answer.json().items() >= FAILED.items()
+
+
+def test_a_body_that_does_not_say_how_long_it_is_is_not_read_either(server: Server) -> None:
+    with server.client() as client:
+        answer = client.post(PATH, content=(b" " * (1 << 20) for _ in range(65)))
+    assert answer.status_code == 413
+
+
+def png(image: np.ndarray) -> str:
+    return base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode()

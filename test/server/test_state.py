@@ -1,0 +1,91 @@
+"""What the server says of itself, when it starts, is busy, and ends."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server_process import Server, start, stop
+
+
+def test_health_and_status_name_what_runs(server: Server) -> None:
+    with server.client() as client:
+        assert client.get("/health").json()["status"] == "healthy"
+        status = client.get("/api/v1/status").json()
+    assert (status["state"], status["segmentor"], status["descriptor"]) == ("ready", "depth", "classic")
+
+
+def test_metrics_count_answers(server: Server, sample: dict[str, Any]) -> None:
+    with server.client() as client:
+        client.post("/api/v1/inference", json=sample)
+        text = client.get("/metrics").text
+    assert 'ism_requests_total{path="/api/v1/inference",status="200"}' in text
+    assert 'ism_stage_seconds_count{stage="proposals"}' in text
+
+
+def test_a_path_that_is_not_there_is_answered_in_the_same_shape(server: Server) -> None:
+    with server.client() as client:
+        answer = client.get("/api/v1/inferences")
+    assert answer.status_code == 404
+    assert answer.json()["success"] is False
+
+
+def test_more_requests_than_may_wait_are_told_when_to_come_back(
+    tmp_path: Path, cache: Path, sample: dict[str, Any]
+) -> None:
+    server = start(tmp_path / "data", cache, ISM_QUEUE_SIZE="1")
+    server.wait_until_ready()
+    with server.client() as client, ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.post("/api/v1/inference", json=sample), range(8)))
+    stop(server)
+    statuses = {answer.status_code for answer in answers}
+    assert statuses == {200, 429}
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers if answer.status_code == 429)
+
+
+def test_with_a_key_only_probes_are_answered_without_it(tmp_path: Path, cache: Path) -> None:
+    server = start(tmp_path / "data", cache, ISM_API_KEY="let me in")
+    with server.client() as client:
+        assert client.get("/health").status_code == 200
+        assert client.get("/api/v1/status").status_code == 401
+        assert client.get("/api/v1/status", headers={"X-API-Key": "wrong"}).status_code == 401
+        assert client.get("/api/v1/status", headers={"X-API-Key": "let me in"}).status_code == 200
+        assert client.get("/api/v1/status", headers={"Authorization": "Bearer let me in"}).status_code == 200
+    stop(server)
+
+
+def test_models_that_cannot_be_loaded_are_told_of(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
+    server = start(tmp_path / "data", cache, ISM_MODEL_TYPE="sam", ISM_CHECKPOINTS_DIR=str(tmp_path))
+    with server.client() as client:
+        while client.get("/api/v1/status").json()["state"] == "loading":
+            pass
+        answer = client.post("/api/v1/inference", json=sample)
+        assert client.get("/health").status_code == 200
+    said = stop(server)
+    assert answer.status_code == 503
+    assert "sam_vit_h" in answer.json()["error_message"]
+    assert "Traceback" not in said
+
+
+def test_what_was_accepted_is_answered_before_the_server_ends(
+    tmp_path: Path, cache: Path, sample: dict[str, Any]
+) -> None:
+    server = start(tmp_path / "data", cache)
+    server.wait_until_ready()
+    with server.client() as client, ThreadPoolExecutor(4) as pool:
+        client.post("/api/v1/inference", json=sample)
+        asked = [pool.submit(client.post, "/api/v1/inference", json=sample) for _ in range(4)]
+        while client.get("/api/v1/status").json()["queue_depth"] == 0:
+            pass
+        said = stop(server)
+        assert [future.result().status_code for future in asked] == [200] * 4
+    assert "Traceback" not in said
+
+
+def test_a_setting_that_cannot_be_used_is_one_line(tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(AssertionError) as said:
+        start(tmp_path / "data", cache, ISM_MAX_CACHE_SIZE="much")
+    assert "ISM_MAX_CACHE_SIZE" in str(said.value)
+    assert len(str(said.value).strip().splitlines()) == 1

@@ -1,0 +1,63 @@
+"""WS /api/v1/stream and POST /api/v1/inference/batch against a real server."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from server_process import Server
+from websockets.sync.client import connect
+
+
+def frame(sample: dict[str, Any], **changes: Any) -> bytes:
+    rgb, depth = (base64.b64decode(sample[name]) for name in ("rgb_image", "depth_image"))
+    fields = {
+        "cam_params": sample["cam_params"],
+        "object_ids": sample["object_ids"],
+        "rgb_bytes": len(rgb),
+        "depth_bytes": len(depth),
+        **changes,
+    }
+    header = json.dumps(fields).encode()
+    return len(header).to_bytes(4, "little") + header + rgb + depth
+
+
+def test_of_frames_that_come_faster_than_the_model_the_newest_is_answered(
+    server: Server, sample: dict[str, Any]
+) -> None:
+    with connect(server.url.replace("http", "ws") + "/api/v1/stream", max_size=None) as socket:
+        for _ in range(6):
+            socket.send(frame(sample))
+        answers = []
+        while not answers or answers[-1]["frame"] < 5:
+            answers.append(json.loads(socket.recv(timeout=60)))
+    assert all(answer["success"] for answer in answers)
+    assert len(answers) < 6
+    assert len(answers) + sum(answer["dropped"] for answer in answers) == 6
+
+
+def test_a_bad_frame_is_told_of_and_the_stream_goes_on(server: Server, sample: dict[str, Any]) -> None:
+    with connect(server.url.replace("http", "ws") + "/api/v1/stream", max_size=None) as socket:
+        for bad, word in (
+            (b"xx", "4 bytes"),
+            (frame(sample)[:-1], "header says"),
+            (frame(sample, cam_params=1), "cam"),
+        ):
+            socket.send(bad)
+            answer = json.loads(socket.recv(timeout=60))
+            assert not answer["success"]
+            assert word in answer["error_message"]
+        socket.send(frame(sample))
+        assert json.loads(socket.recv(timeout=60))["success"]
+
+
+def test_a_batch_answers_each_frame_in_order(server: Server, sample: dict[str, Any]) -> None:
+    small = {**sample, "visualization": False}
+    with server.client() as client:
+        good = client.post("/api/v1/inference/batch", json=[small, small])
+        mixed = client.post("/api/v1/inference/batch", json=[small, {**small, "rgb_image": "!"}])
+    assert good.status_code == 200
+    assert [answer["success"] for answer in good.json()] == [True, True]
+    assert mixed.status_code == 207
+    assert [answer["success"] for answer in mixed.json()] == [True, False]
