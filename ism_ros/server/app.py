@@ -107,7 +107,7 @@ class Porch:
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Loads at start, in the background; at the end what was accepted is answered first."""
-        self._engine = Engine(self.settings, self.server.queue_size, self._preload)
+        self._engine = Engine(self.settings, self.server.max_waiting, self._preload)
         try:
             yield
         finally:
@@ -229,7 +229,7 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
             templates_loaded=sum(one.template_count for one in known) + porch.cache.templates,
             uptime_s=time.monotonic() - porch.began_s,
             queue_depth=engine.depth,
-            queue_size=porch.server.queue_size,
+            queue_size=porch.server.max_waiting,
         )
 
     @app.get("/metrics", tags=["state"], response_class=Response)

@@ -51,7 +51,7 @@ class ServerSettings(BaseModel):
         "1GB", description="Memory for objects that requests name by path.", validate_default=True
     )  # type: ignore[assignment]
     preload_templates: bool = Field(False, description="Load template_dir and cad_model_path at start.")
-    queue_size: int = Field(16, ge=1, le=10_000, description="Requests that may wait; more are answered 429.")
+    max_waiting: int = Field(16, ge=1, le=10_000, description="Requests that may wait; more are answered 429.")
     timeout_s: float = Field(60.0, gt=0, le=86_400, description="Longest that a request may take, seconds.")
     max_upload: Bytes = Field("64MB", description="Largest request body.", validate_default=True)  # type: ignore[assignment]
     max_pixels: int = Field(16_000_000, ge=1, description="Largest image, pixels.")

@@ -35,7 +35,7 @@ def test_a_path_that_is_not_there_is_answered_in_the_same_shape(server: Server) 
 def test_more_requests_than_may_wait_are_told_when_to_come_back(
     tmp_path: Path, cache: Path, sample: dict[str, Any]
 ) -> None:
-    server = start(tmp_path / "data", cache, ISM_QUEUE_SIZE="1")
+    server = start(tmp_path / "data", cache, ISM_MAX_WAITING="1")
     server.wait_until_ready()
     with server.client() as client, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.post("/api/v1/inference", json=sample), range(8)))
