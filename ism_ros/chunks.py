@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -13,15 +14,32 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 
+class Recoveries:
+    """Counts, from any thread, how often work went on in smaller pieces after memory had run out."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    def add(self) -> None:
+        with self._lock:
+            self._count += 1
+
+
 class Chunks:
     """Cuts rows into chunks of at most `size`. A chunk that does not fit is halved, said in the log, and stays so.
 
-    what: what the rows are, for the log.
+    what: what the rows are, for the log. recoveries: told every time.
     """
 
-    def __init__(self, size: int, what: str) -> None:
+    def __init__(self, size: int, what: str, recoveries: Recoveries | None = None) -> None:
         self.size = size
         self.what = what
+        self._recoveries = recoveries or Recoveries()
 
     def run(self, count: int, work: Callable[[slice], Result]) -> list[Result]:
         """The results of `work` on rows 0..count, chunk after chunk. Raises what it raises for a single row."""
@@ -41,6 +59,7 @@ class Chunks:
 
     def _shrink(self, tried: int) -> None:
         self.size = tried // 2
+        self._recoveries.add()
         logger.warning("%d %s at once do not fit into memory: going on with %d", tried, self.what, self.size)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

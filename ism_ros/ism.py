@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ism_ros import scoring, scoring_noctis
+from ism_ros.chunks import Recoveries
 from ism_ros.config import Settings
 from ism_ros.descriptors import Descriptor, Descriptors, create_descriptor
 from ism_ros.detections import Detections, Proposals
@@ -33,7 +34,8 @@ class InstanceSegmentationModel:
     """Finds instances of the objects in `library`.
 
     `library` and `settings` may be replaced at any moment, from any thread: a frame is segmented with those that
-    were there when it began.
+    were there when it began. `recoveries` counts how often memory ran out and the work went on in smaller pieces; give
+    the segmentor and the descriptor the same one.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class InstanceSegmentationModel:
         library: ObjectLibrary,
         settings: Settings,
         device: str = "cpu",
+        recoveries: Recoveries | None = None,
     ) -> None:
+        self.recoveries = recoveries or Recoveries()
         self.segmentor = segmentor
         self.descriptor = descriptor
         self.library = library
@@ -119,7 +123,7 @@ class InstanceSegmentationModel:
         if not len(proposals) or not len(library):
             return Detections.empty(frame.height, frame.width, self.device)
         pairwise = scoring.pairwise_similarity(described.class_tokens, library.class_tokens, unit_rows=True)
-        match = match_noctis if settings.scoring == "noctis" else match_sam6d
+        match = partial(match_noctis, recoveries=self.recoveries) if settings.scoring == "noctis" else match_sam6d
         found = match(pairwise, described.patch_tokens, library, settings.confidence_threshold)
         proposals = proposals[found.rows]
         geometric, visible_ratio, rotation, translation_m = self._geometry(
@@ -205,7 +209,11 @@ def match_sam6d(
 
 
 def match_noctis(
-    pairwise: Tensor, patch_tokens: Tensor, library: ObjectLibrary, confidence_threshold: float
+    pairwise: Tensor,
+    patch_tokens: Tensor,
+    library: ObjectLibrary,
+    confidence_threshold: float,
+    recoveries: Recoveries | None = None,
 ) -> scoring.Matches:
     """The object by class and patch tokens, of all that are similar enough; the template by patch tokens.
 
@@ -215,7 +223,7 @@ def match_noctis(
     candidates = semantic > confidence_threshold
     counts = [known.template_count for known in library.objects]
     appearance, template_index = scoring_noctis.candidate_appearance(
-        patch_tokens, candidates, counts, library.patch_tokens_of
+        patch_tokens, candidates, counts, library.patch_tokens_of, recoveries=recoveries
     )
     score = scoring_noctis.match_score(semantic, appearance).where(candidates, -1.0)
     rows = candidates.any(dim=1)
@@ -260,16 +268,23 @@ def load_model(settings: Settings, progress: Callable[[str], None] | None = None
     checkpoints_dir = settings.resolved_checkpoints_dir()
     specs = read_objects_file(Path(settings.objects_file)) if settings.objects_file else ()
     tell(f"loading segmentor '{settings.segmentor}' and descriptor '{settings.descriptor}' on {device}")
+    recoveries = Recoveries()
     model = InstanceSegmentationModel(
         create_segmentor(
-            settings.segmentor, device, settings.segmentor_model, checkpoints_dir, settings.mask_options()
+            settings.segmentor, device, settings.segmentor_model, checkpoints_dir, settings.mask_options(), recoveries
         ),
         create_descriptor(
-            settings.descriptor, device, settings.descriptor_model, checkpoints_dir, settings.template_normalization
+            settings.descriptor,
+            device,
+            settings.descriptor_model,
+            checkpoints_dir,
+            settings.template_normalization,
+            recoveries,
         ),
         ObjectLibrary(),
         settings,
         device,
+        recoveries,
     )
     for number, spec in enumerate(specs, start=1):
         label = f"object {number} of {len(specs)}: {spec.id}"

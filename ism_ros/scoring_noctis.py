@@ -16,7 +16,7 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-from ism_ros.chunks import Chunks
+from ism_ros.chunks import Chunks, Recoveries
 
 LEAST_SIMILARITY = 0.2
 """Class tokens less similar than this count as not similar at all (`semantic_confidence_threshold`)."""
@@ -106,6 +106,7 @@ def candidate_appearance(
     template_counts: Sequence[int],
     patch_tokens_of: Callable[[Tensor, Tensor], Tensor],
     similarities_at_once: int = SIMILARITIES_AT_ONCE,
+    recoveries: Recoveries | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Each proposal's appearance beside each of its candidate objects, and the template that looks most like it.
 
@@ -116,12 +117,13 @@ def candidate_appearance(
         s_app(p, o) = max over the templates t of o of s_app(p, t)
 
     Only one object's templates are gathered at a time, and at most about `similarities_at_once` (of them and the
-    proposals' patches) are compared; less where that does not fit into memory.
+    proposals' patches) are compared; less where that does not fit into memory, which `recoveries` counts.
     """
     appearance = torch.zeros(candidates.shape, device=query_patches.device)
     template_index = torch.zeros_like(appearance, dtype=torch.int64)
     an_object = max(template_counts, default=1) * query_patches.shape[1] ** 2
-    chunks = Chunks(max(1, similarities_at_once // an_object), "proposals beside all templates of an object")
+    at_once = max(1, similarities_at_once // an_object)
+    chunks = Chunks(at_once, "proposals beside all templates of an object", recoveries)
     # proposals of about the same size side by side: their products have few rows of padding
     by_size = (query_patches.abs().amax(dim=2) > 0).sum(dim=1).argsort()
     for index, templates in enumerate(template_counts):

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from ism_ros.chunks import Recoveries
 from ism_ros.weights import find_checkpoint
 
 TemplateNormalization = Literal["imagenet", "none"]
@@ -80,11 +81,12 @@ def create_descriptor(
     model: str = "",
     checkpoints_dir: Path | None = None,
     template_normalization: TemplateNormalization = "imagenet",
+    recoveries: Recoveries | None = None,
 ) -> Descriptor:
     """The descriptor called `name`; ValueError lists the names there are, or says which checkpoint is missing.
 
     model: size of a neural descriptor, or the path of its checkpoint; empty = its usual size. checkpoints_dir: where
-    checkpoints are looked for.
+    checkpoints are looked for. recoveries: counts where memory ran out.
     """
     if name == "classic":
         from ism_ros.descriptors.classic import ClassicDescriptor
@@ -94,12 +96,12 @@ def create_descriptor(
         from ism_ros.descriptors.dinov2 import dinov2_descriptor
 
         path = find_checkpoint(checkpoints_dir or Path(), name, model or "vitl14")
-        return dinov2_descriptor(path, device, template_normalization)
+        return dinov2_descriptor(path, device, template_normalization, recoveries=recoveries)
     if name == "dinov3":
         from ism_ros.descriptors.dinov3 import dinov3_descriptor
 
         path = find_checkpoint(checkpoints_dir or Path(), name, model or "vitl16")
-        return dinov3_descriptor(path, device, template_normalization)
+        return dinov3_descriptor(path, device, template_normalization, recoveries=recoveries)
     raise ValueError(f"descriptor '{name}' is unknown; choose one of: {', '.join(DESCRIPTORS)}")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ism_ros.checkpoints.dinov2 import load_dinov2
 from ism_ros.checkpoints.reading import fingerprint
+from ism_ros.chunks import Recoveries
 from ism_ros.descriptors import TemplateNormalization
 from ism_ros.descriptors.vit import VitDescriptor
 
@@ -17,10 +18,12 @@ def dinov2_descriptor(
     device: str = "cpu",
     template_normalization: TemplateNormalization = "imagenet",
     heads: int | None = None,
+    recoveries: Recoveries | None = None,
 ) -> VitDescriptor:
     """The descriptor of an official checkpoint file or a safetensors folder. Raises CheckpointError.
 
     heads: attention heads where they are not those of the published sizes.
     """
     model = load_dinov2(checkpoint, CROP_SIZE, heads)
-    return VitDescriptor("dinov2", model, f"dinov2-{fingerprint(checkpoint)}", device, None, template_normalization)
+    name = f"dinov2-{fingerprint(checkpoint)}"
+    return VitDescriptor("dinov2", model, name, device, None, template_normalization, recoveries=recoveries)

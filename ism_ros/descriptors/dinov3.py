@@ -8,6 +8,7 @@ import torch
 
 from ism_ros.checkpoints.dinov3 import load_dinov3
 from ism_ros.checkpoints.reading import fingerprint
+from ism_ros.chunks import Recoveries
 from ism_ros.descriptors import TemplateNormalization
 from ism_ros.descriptors.vit import VitDescriptor
 
@@ -19,6 +20,7 @@ def dinov3_descriptor(
     device: str = "cpu",
     template_normalization: TemplateNormalization = "imagenet",
     dtype: torch.dtype | None = None,
+    recoveries: Recoveries | None = None,
 ) -> VitDescriptor:
     """The descriptor of an official checkpoint file or a safetensors folder. Raises CheckpointError.
 
@@ -27,7 +29,9 @@ def dinov3_descriptor(
     model = load_dinov3(checkpoint, CROP_SIZE)
     frequencies = model.rope_embeddings.inv_freq
     name = f"dinov3-{fingerprint(checkpoint)}"
-    descriptor = VitDescriptor("dinov3", model, name, device, dtype, template_normalization, CROP_SIZE)
+    descriptor = VitDescriptor(
+        "dinov3", model, name, device, dtype, template_normalization, CROP_SIZE, recoveries=recoveries
+    )
     # angles in half precision would be off by up to a degree
     model.rope_embeddings.inv_freq = frequencies.to(device)
     return descriptor

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, normalize
 
-from ism_ros.chunks import Chunks
+from ism_ros.chunks import Chunks, Recoveries
 from ism_ros.descriptors import Descriptors, TemplateNormalization, concatenated
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -41,6 +41,7 @@ class VitDescriptor:
         template_normalization: TemplateNormalization = "imagenet",
         crop_size: int = 224,
         chunk: int | None = None,
+        recoveries: Recoveries | None = None,
     ) -> None:
         self.name = name
         self.crop_size = crop_size
@@ -51,7 +52,8 @@ class VitDescriptor:
         self._template_normalization = template_normalization
         self._patch_size = int(model.config.patch_size)  # type: ignore[union-attr,arg-type]
         self._registers = int(getattr(model.config, "num_register_tokens", 0))
-        self._chunks = Chunks(chunk or (CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU), "crops")
+        chunk = chunk or (CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU)
+        self._chunks = Chunks(chunk, "crops", recoveries)
 
     @property
     def fingerprint(self) -> str:

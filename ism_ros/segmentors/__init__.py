@@ -10,6 +10,7 @@ from ism_ros.frame import Frame
 from ism_ros.weights import find_checkpoint
 
 if TYPE_CHECKING:
+    from ism_ros.chunks import Recoveries
     from ism_ros.segmentors.automatic_masks import MaskOptions
 
 SEGMENTORS = ("depth", "sam", "sam2", "fastsam")
@@ -36,11 +37,12 @@ def create_segmentor(
     model: str = "",
     checkpoints_dir: Path | None = None,
     options: MaskOptions | None = None,
+    recoveries: Recoveries | None = None,
 ) -> Segmentor:
     """The segmentor called `name`; ValueError lists the names there are, or says which checkpoint is missing.
 
     model: size of a neural segmentor, or the path of its checkpoint; empty = its usual size. checkpoints_dir: where
-    checkpoints are looked for. options: of segmentors of the SAM family.
+    checkpoints are looked for. options: of segmentors of the SAM family. recoveries: counts where memory ran out.
     """
     if name == "depth":
         from ism_ros.segmentors.depth import DepthSegmentor
@@ -49,11 +51,13 @@ def create_segmentor(
     if name == "sam":
         from ism_ros.segmentors.sam import SamSegmentor
 
-        return SamSegmentor(find_checkpoint(checkpoints_dir or Path(), name, model or "vit_h"), device, options)
+        path = find_checkpoint(checkpoints_dir or Path(), name, model or "vit_h")
+        return SamSegmentor(path, device, options, recoveries=recoveries)
     if name == "sam2":
         from ism_ros.segmentors.sam2 import Sam2Segmentor
 
-        return Sam2Segmentor(find_checkpoint(checkpoints_dir or Path(), name, model or "base_plus"), device, options)
+        path = find_checkpoint(checkpoints_dir or Path(), name, model or "base_plus")
+        return Sam2Segmentor(path, device, options, recoveries)
     if name == "fastsam":
         from ism_ros.segmentors.fastsam import FastSamSegmentor
 

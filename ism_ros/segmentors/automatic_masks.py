@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ism_ros.chunks import Chunks
+from ism_ros.chunks import Chunks, Recoveries
 from ism_ros.detections import Proposals
 from ism_ros.masks import boxes_from_masks, mask_areas, nms
 
@@ -106,10 +106,16 @@ class Crop(NamedTuple):
 class AutomaticMasks:
     """Asks `model` for masks everywhere. Chunks that do not fit into memory are halved for good."""
 
-    def __init__(self, model: Promptable, points_per_batch: int = 64, masks_per_batch: int = 32) -> None:
+    def __init__(
+        self,
+        model: Promptable,
+        points_per_batch: int = 64,
+        masks_per_batch: int = 32,
+        recoveries: Recoveries | None = None,
+    ) -> None:
         self._model = model
-        self._points = Chunks(points_per_batch, "point prompts")
-        self._masks = Chunks(masks_per_batch, "masks")
+        self._points = Chunks(points_per_batch, "point prompts", recoveries)
+        self._masks = Chunks(masks_per_batch, "masks", recoveries)
 
     @torch.inference_mode()
     def propose(self, image_rgb: NDArray[np.uint8], options: MaskOptions) -> Proposals:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from ism_ros.checkpoints.sam import DECODER_HEADS, load_sam
+from ism_ros.chunks import Recoveries
 from ism_ros.detections import Proposals
 from ism_ros.frame import Frame
 from ism_ros.segmentors.automatic_masks import AutomaticMasks, MaskOptions, Size
@@ -34,9 +35,11 @@ class SamSegmentor:
         device: str = "cpu",
         options: MaskOptions | None = None,
         decoder_heads: int = DECODER_HEADS,
+        recoveries: Recoveries | None = None,
     ) -> None:
         self._options = options or MaskOptions()
-        self._masks = AutomaticMasks(PromptableSam(load_sam(checkpoint, decoder_heads), device))
+        model = PromptableSam(load_sam(checkpoint, decoder_heads), device)
+        self._masks = AutomaticMasks(model, recoveries=recoveries)
 
     def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
         """Proposals of `frame`, best predicted IoU first; its depth is not looked at."""

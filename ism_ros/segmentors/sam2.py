@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ism_ros.checkpoints.sam2 import load_sam2
+from ism_ros.chunks import Recoveries
 from ism_ros.detections import Proposals
 from ism_ros.frame import Frame
 from ism_ros.segmentors.automatic_masks import AutomaticMasks, MaskOptions, Size
@@ -28,9 +29,15 @@ class Sam2Segmentor:
 
     name = "sam2"
 
-    def __init__(self, checkpoint: Path, device: str = "cpu", options: MaskOptions | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: Path,
+        device: str = "cpu",
+        options: MaskOptions | None = None,
+        recoveries: Recoveries | None = None,
+    ) -> None:
         self._options = options or MaskOptions(predicted_iou=PREDICTED_IOU)
-        self._masks = AutomaticMasks(PromptableSam2(load_sam2(checkpoint), device))
+        self._masks = AutomaticMasks(PromptableSam2(load_sam2(checkpoint), device), recoveries=recoveries)
 
     def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
         """Proposals of `frame`, best predicted IoU first; its depth is not looked at."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ism_ros.chunks import Chunks, is_out_of_memory
+from ism_ros.chunks import Chunks, Recoveries, is_out_of_memory
 
 
 def test_all_rows_are_worked_on_once_and_in_order() -> None:
@@ -39,3 +39,20 @@ def test_the_allocator_of_the_cpu_is_understood() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
+
+
+def test_every_halving_is_counted() -> None:
+    def work(rows: slice) -> int:
+        if rows.stop - rows.start > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return rows.stop - rows.start
+
+    recoveries = Recoveries()
+    chunks = [Chunks(8, name, recoveries) for name in ("rows", "other rows")]
+    assert recoveries.count == 0
+    assert sum(chunks[0].run(8, work)) == 8
+    assert recoveries.count == 2
+    chunks[0].run(8, work)
+    assert recoveries.count == 2, "the smaller chunk stays, nothing runs out of memory any more"
+    chunks[1].run(4, work)
+    assert recoveries.count == 3
