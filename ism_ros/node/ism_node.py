@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -22,23 +23,25 @@ from ism_ros.config import Settings, SettingsError, checked_settings
 from ism_ros.frame import Frame, FrameError
 from ism_ros.ism import InstanceSegmentationModel, load_model
 from ism_ros.node.conversion import DepthNotes, Triple, frame_from_triple
-from ism_ros.node.diagnostics import diagnostic_array, judge, memory_values, values_of
+from ism_ros.node.diagnostics import Status, camera_values, diagnostic_array, process_values, segmentation_values
 from ism_ros.node.mailbox import Mailbox
 from ism_ros.node.messages import vision_info
 from ism_ros.node.object_services import ObjectServices
 from ism_ros.node.outputs import Outputs
 from ism_ros.node.parameters import declare_settings
+from ism_ros.node.rhythm import Rhythm
 from ism_ros.node.segment_service import SegmentService
 from ism_ros.node.statistics import Statistics
 from ism_ros.node.stream import Arrival, Stream
 from ism_ros.node.throttle import Throttle
+from ism_ros.node.verdicts import camera_verdict, failure_text, objects_verdict, segmentation_verdict
 from ism_ros.node.watch import Problem, why_no_frame
 from ism_ros.node.worker import Worker
 from ism_ros.objects.objects_file import read_objects_file
 
-PATIENCE_S = 5.0
-"""Without a frame for so long, the node says why."""
-DIAGNOSTICS_PERIOD_S = 1.0
+LOG_PATIENCE_S = 5.0
+"""Without a frame for so long, the log says why; /diagnostics says it sooner."""
+DIAGNOSTICS_PERIOD_S = 0.5
 FOLLOW_PUBLISHERS_PERIOD_S = 0.5
 LOG_PERIOD_S = 10.0
 STOP_TIMEOUT_S = 0.3
@@ -61,7 +64,8 @@ def transition(callback: Transition) -> Transition:
             return callback(node, state)
         except Exception as error:
             if not node.is_stopping:
-                node.get_logger().error(f"{callback.__name__} failed: {error!r}")
+                node.load_error = f"{callback.__name__} failed: {error!r}: see the log, mend that and configure again"
+                node.get_logger().error(node.load_error)
             return TransitionCallbackReturn.ERROR
 
     return guarded
@@ -86,6 +90,9 @@ class IsmNode(LifecycleNodeMixin, Node):
         self.statistics = Statistics()
         self.load_error = ""
         self._progress = ""
+        self._rhythm = Rhythm()
+        self._stamp_age_s: float | None = None
+        self._problem_reason = ""
         self._stopping = threading.Event()
         self._throttle = Throttle(LOG_PERIOD_S)
         self._once = Throttle(float("inf"))
@@ -121,6 +128,8 @@ class IsmNode(LifecycleNodeMixin, Node):
 
     @transition
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._rhythm.restart()
+        self._stamp_age_s = None
         self.stream = Stream(self, self.settings, self._stream_group, self._on_arrival, self._on_notice)
         self.get_logger().info(f"active: looking for {len(self._objects())} objects")
         return TransitionCallbackReturn.SUCCESS
@@ -191,6 +200,8 @@ class IsmNode(LifecycleNodeMixin, Node):
     # the way of a frame
 
     def _on_arrival(self, arrival: Arrival) -> None:
+        self._rhythm.frame()
+        self._stamp_age_s = self._age_s(arrival.triple.rgb.header.stamp)
         self._segment_service.remember(arrival.triple)
         self.mailbox.put(arrival)
 
@@ -223,7 +234,7 @@ class IsmNode(LifecycleNodeMixin, Node):
                 **detections.stage_s,
                 "inference": inferred_s - converted_s,
                 "publishing": published_s - inferred_s,
-                **self._since_stamp(frame.stamp_ns),
+                **self._since_stamp(arrival.triple.rgb.header.stamp),
             },
             len(detections),
         )
@@ -235,9 +246,13 @@ class IsmNode(LifecycleNodeMixin, Node):
             raise FrameError("no_depth", "depth has no reading at all: check the depth camera and its range")
         return frame, notes
 
-    def _since_stamp(self, stamp_ns: int) -> dict[str, float]:
+    def _age_s(self, stamp: Any) -> float:
+        """Seconds since `stamp` on the node's clock, which may be another one than the camera's."""
+        return (self.get_clock().now().nanoseconds - stamp.sec * 1_000_000_000 - stamp.nanosec) * 1e-9
+
+    def _since_stamp(self, stamp: Any) -> dict[str, float]:
         """Stamp to now, left out where the camera's clock is evidently another one."""
-        latency_s = (self.get_clock().now().nanoseconds - stamp_ns) * 1e-9
+        latency_s = self._age_s(stamp)
         return {"stamp_to_publish": latency_s} if 0.0 <= latency_s < 60.0 else {}
 
     def _reject(self, error: FrameError) -> None:
@@ -254,18 +269,19 @@ class IsmNode(LifecycleNodeMixin, Node):
                     "they count as no reading"
                 )
         if notes.negative_share > 0:
-            self.statistics.noticed("negative_depth")
-            if self._throttle.passes("negative_depth"):
-                self.get_logger().warning(
+            self._on_notice(
+                Problem(
+                    "negative_depth",
                     f"depth has negative readings ({notes.negative_share:.0%} of this frame), taken as no reading: "
-                    "check the depth driver"
+                    "check the depth driver",
                 )
+            )
 
     def _on_inference_error(self, error: Exception) -> None:
-        text = f"inference failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        text = failure_text(error)
         self.statistics.inference_failed(text)
         if self._throttle.passes(text):
-            self.get_logger().error(f"{text}; the frame is skipped")
+            self.get_logger().error(text)
 
     def _min_period_s(self) -> float:
         return 1.0 / self.settings.max_rate if self.settings.max_rate > 0 else 0.0
@@ -288,38 +304,82 @@ class IsmNode(LifecycleNodeMixin, Node):
             self.get_logger().info(text)
 
     def _on_notice(self, problem: Problem) -> None:
-        self.statistics.noticed(problem.reason)
+        self.statistics.noticed(problem.reason, problem.text)
         if self._throttle.passes(problem.reason):
             self.get_logger().warning(problem.text)
 
     def _on_diagnostics(self) -> None:
-        stream = self.stream
-        problem = None if stream is None else self._problem(stream)
-        snapshot = self.statistics.snapshot()
+        stream, worker, model = self.stream, self.worker, self.model
         state = self._state_machine.current_state[1]  # rclpy has no public getter
-        level, text = judge(
-            state, self._progress, len(self._objects()), problem, stream is not None and stream.had_frames, snapshot
+        problem, is_gone = (None, False) if stream is None else self._silence(stream)
+        if model is not None:
+            self.statistics.recovered(model.recoveries.count)
+        snapshot = self.statistics.snapshot()
+        rhythm, ids = self._rhythm, self._objects()
+        device = model.device if model is not None else self.settings.device
+        camera = camera_verdict(
+            state,
+            problem,
+            rhythm.had_frames,
+            is_gone,
+            rhythm.rate_hz,
+            self._stamp_age_s,
+            snapshot,
         )
-        device = self.model.device if self.model is not None else self.settings.device
-        values = [
-            ("state", state),
-            ("progress", self._progress),
-            ("objects", str(len(self._objects()))),
-            *values_of(snapshot),
-            ("frames_dropped", str(self.mailbox.dropped)),
-            ("device", device),
-            *memory_values(device),
+        segmentation = segmentation_verdict(
+            state,
+            self._progress,
+            self.load_error,
+            problem is not None,
+            0.0 if worker is None else worker.busy_s,
+            snapshot,
+        )
+        name, host = self.get_fully_qualified_name().lstrip("/"), socket.gethostname()
+        statuses = [
+            Status(
+                f"{name}: camera",
+                self.resolve_topic_name("rgb"),
+                camera,
+                camera_values(rhythm, self._stamp_age_s, snapshot),
+            ),
+            Status(
+                f"{name}: segmentation",
+                host,
+                segmentation,
+                [
+                    ("state", state),
+                    ("progress", self._progress),
+                    *segmentation_values(snapshot, self.mailbox.dropped),
+                    ("device", device),
+                    *process_values(device),
+                ],
+            ),
+            Status(
+                f"{name}: objects",
+                host,
+                objects_verdict(state, ids, self._progress, snapshot),
+                [("objects", str(len(ids))), ("version", str(model.library.version if model is not None else 0))],
+            ),
         ]
-        name = f"{self.get_fully_qualified_name().lstrip('/')}: segmentation"
-        self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), name, device, level, text, values))
+        self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
 
-    def _problem(self, stream: Stream) -> Problem | None:
-        """Why no frame comes, said and counted, once it is time to ask."""
-        if stream.quiet_s < PATIENCE_S:
-            return None
-        problem = why_no_frame(stream.topics(), self.settings.slop, PATIENCE_S)
-        self._on_notice(problem)
-        return problem
+    def _silence(self, stream: Stream) -> tuple[Problem | None, bool]:
+        """Why no frame comes, once it is time to ask, and whether nothing at all comes.
+
+        Counted when it begins, said in the log when it lasts.
+        """
+        quiet_s, patience_s = self._rhythm.quiet_s, round(self._rhythm.patience_s, 1)
+        if quiet_s < patience_s:
+            self._problem_reason = ""
+            return None, False
+        topics = stream.topics()
+        problem = why_no_frame(topics, self.settings.slop, patience_s)
+        if problem.reason != self._problem_reason:
+            self.statistics.noticed(problem.reason)
+        self._problem_reason = problem.reason
+        if quiet_s >= LOG_PATIENCE_S and self._throttle.passes(problem.reason):
+            self.get_logger().warning(problem.text)
+        return problem, all(topic.is_silent(patience_s) for topic in topics)
 
     def _on_follow_publishers(self) -> None:
         if self.stream is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -11,7 +13,9 @@ Item = TypeVar("Item")
 class Mailbox(Generic[Item]):
     """Hands the newest item from the subscriptions to the worker, so that a slow model never builds a queue."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._put_s = 0.0
         self._changed = threading.Condition()
         self._item: Item | None = None
         self._woken = False
@@ -19,19 +23,25 @@ class Mailbox(Generic[Item]):
 
     @property
     def dropped(self) -> int:
-        """Items that were replaced before anyone took them."""
+        """Items that were replaced before anyone took them, or had become too old."""
         with self._changed:
             return self._dropped
 
     def put(self, item: Item) -> None:
         with self._changed:
             self._dropped += self._item is not None
-            self._item = item
+            self._item, self._put_s = item, self._clock()
             self._changed.notify()
 
-    def take(self, timeout_s: float | None = None) -> Item | None:
-        """The newest item, waiting for one; None after `timeout_s` or when woken."""
+    def take(self, timeout_s: float | None = None, since_s: float = -float("inf")) -> Item | None:
+        """The newest item, waiting for one; None after `timeout_s` or when woken.
+
+        since_s: on the mailbox's clock; what was put in before is dropped.
+        """
         with self._changed:
+            if self._item is not None and self._put_s < since_s:
+                self._item = None
+                self._dropped += 1
             self._changed.wait_for(lambda: self._item is not None or self._woken, timeout_s)
             item, self._item, self._woken = self._item, None, False
             return item

@@ -41,9 +41,14 @@ class ObjectServices:
             model.add(spec, lambda done, total: self._node.on_progress(f"adding {spec.id}, template {done} of {total}"))
         except (ValueError, OSError) as error:
             response.message = str(error)
-            self._node.get_logger().error(f"object '{request.id}' was not added: {error}")
+            text = f"object '{request.id}' was not added: {error}"
+            self._node.statistics.object_failed(text)
+            self._node.get_logger().error(text)
         except Exception as error:  # a CAD file can break in more ways than can be listed; the node must live on
             response.message = f"object '{request.id}' could not be onboarded: {type(error).__name__}: {error}"
+            self._node.statistics.object_failed(
+                f"{response.message}: check its CAD file in a viewer, then call ~/add_object again"
+            )
             self._node.get_logger().error(response.message)
         else:
             self._specs[spec.id] = spec
@@ -109,5 +114,6 @@ class ObjectServices:
         )
 
     def _changed(self, text: str) -> None:
+        self._node.statistics.object_failed("")
         self._node.get_logger().info(text)
         self._node.publish_vision_info()

@@ -12,6 +12,9 @@ import numpy as np
 
 WINDOW_FRAMES = 200
 RATE_WINDOW_S = 10.0
+OBJECT_FAILURE_S = 60.0
+"""Somebody waits for that object: it is said for a minute, or until another one is added or removed."""
+NEVER = (-float("inf"), "")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,11 @@ class Latency:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All numbers at one moment. Counters run from the node's start, recent_* tell of the last seconds."""
+    """All numbers at one moment. Counters run from the node's start, recent_* tell of the last seconds.
+
+    recoveries: how often work went on in smaller pieces after memory had run out. all_rejected: no frame of the last
+    seconds could be used.
+    """
 
     processed: int = 0
     rate_hz: float = 0.0
@@ -33,13 +40,18 @@ class Snapshot:
     rejected: Mapping[str, int] = field(default_factory=dict)
     noticed: Mapping[str, int] = field(default_factory=dict)
     failures: int = 0
+    recoveries: int = 0
     recent_rejection: str = ""
+    all_rejected: bool = False
     recent_failure: str = ""
+    recent_notice: str = ""
+    recent_recovery: bool = False
+    recent_object_failure: str = ""
     detections: int = 0
 
 
 class Statistics:
-    """Counts from any thread. `recent_s`: for how long a rejection or failure counts as recent."""
+    """Counts from any thread. `recent_s`: for how long a rejection, failure, notice or recovery counts as recent."""
 
     def __init__(self, recent_s: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
@@ -52,8 +64,9 @@ class Statistics:
         self._rejected: Counter[str] = Counter()
         self._noticed: Counter[str] = Counter()
         self._failures = 0
-        self._last_rejection = (-float("inf"), "")
-        self._last_failure = (-float("inf"), "")
+        self._recoveries = 0
+        self._last_rejection = self._last_failure = self._last_notice = self._last_object_failure = NEVER
+        self._last_recovery_s = -float("inf")
 
     def frame_done(self, stage_s: Mapping[str, float], detections: int) -> None:
         """One frame was processed and published."""
@@ -70,10 +83,24 @@ class Statistics:
             self._rejected[reason] += 1
             self._last_rejection = (self._clock(), text)
 
-    def noticed(self, reason: str) -> None:
-        """Something odd that stopped no frame."""
+    def noticed(self, reason: str, text: str = "") -> None:
+        """Something odd that stopped no frame. text: what to say of it to whoever looks after the camera."""
         with self._lock:
             self._noticed[reason] += 1
+            if text:
+                self._last_notice = (self._clock(), text)
+
+    def recovered(self, count: int) -> None:
+        """So often, all in all, did work go on in smaller pieces after memory had run out."""
+        with self._lock:
+            if count > self._recoveries:
+                self._last_recovery_s = self._clock()
+            self._recoveries = count
+
+    def object_failed(self, text: str) -> None:
+        """An object could not be added; "" takes that back."""
+        with self._lock:
+            self._last_object_failure = (self._clock(), text)
 
     def inference_failed(self, text: str) -> None:
         """The model raised."""
@@ -92,13 +119,18 @@ class Statistics:
                 rejected=dict(self._rejected),
                 noticed=dict(self._noticed),
                 failures=self._failures,
+                recoveries=self._recoveries,
                 recent_rejection=self._recent(self._last_rejection, now),
+                all_rejected=not self._finished or now - self._finished[-1] > self._recent_s,
                 recent_failure=self._recent(self._last_failure, now),
+                recent_notice=self._recent(self._last_notice, now),
+                recent_recovery=now - self._last_recovery_s <= self._recent_s,
+                recent_object_failure=self._recent(self._last_object_failure, now, OBJECT_FAILURE_S),
                 detections=self._detections,
             )
 
-    def _recent(self, event: tuple[float, str], now: float) -> str:
-        return event[1] if now - event[0] <= self._recent_s else ""
+    def _recent(self, event: tuple[float, str], now: float, for_s: float | None = None) -> str:
+        return event[1] if now - event[0] <= (self._recent_s if for_s is None else for_s) else ""
 
 
 def _rate_hz(finished: deque[float], now: float) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from ism_ros.node.mailbox import Mailbox
@@ -20,6 +21,9 @@ class Worker(Generic[Item]):
 
     process: must not raise for an ordinary failure; what it raises all the same goes to `on_error`.
     min_period_s: asked before every item; the least time between two starts.
+
+    No item that is older than the last piece of work took is processed: with a camera that is slower than that, a
+    newer one may never have come, and what `min_period_s` or a job made wait is not what the camera sees now.
     """
 
     def __init__(
@@ -36,6 +40,9 @@ class Worker(Generic[Item]):
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._due_s = 0.0
+        self._began_s: float | None = None
+        self._since_s = -float("inf")
+        self._took_s = float("inf")
         self._thread = threading.Thread(target=self._run, name="ism_worker", daemon=True)
         self._thread.start()
 
@@ -45,6 +52,12 @@ class Worker(Generic[Item]):
         self._jobs.put((future, job))
         self._mailbox.wake()
         return future
+
+    @property
+    def busy_s(self) -> float:
+        """For how long the item or job at hand has been worked on; 0 while there is none."""
+        began_s = self._began_s
+        return 0.0 if began_s is None else time.monotonic() - began_s
 
     def stop(self, timeout_s: float) -> bool:
         """Ends after the item at hand; whether it ended within `timeout_s`. Jobs that wait are cancelled."""
@@ -61,22 +74,33 @@ class Worker(Generic[Item]):
             wait_s = self._due_s - time.monotonic()
             if wait_s > 0:
                 self._mailbox.wait_for_wake(wait_s)
+                self._since_s = max(self._since_s, time.monotonic() - self._took_s)
                 continue
-            item = self._mailbox.take()
+            item = self._mailbox.take(since_s=self._since_s)
             if item is None or self._stopping.is_set():
                 continue
             self._due_s = time.monotonic() + self._min_period_s()
-            try:
-                self._process(item)
-            except Exception as error:  # one frame must never end the stream
-                self._on_error(error)
+            with self._at_work():
+                try:
+                    self._process(item)
+                except Exception as error:  # one frame must never end the stream
+                    self._on_error(error)
 
     def _run_jobs(self) -> None:
         while not self._jobs.empty():
             future, job = self._jobs.get()
             if not future.set_running_or_notify_cancel():
                 continue
-            try:
-                future.set_result(job())
-            except Exception as error:  # the one who submitted it is told
-                future.set_exception(error)
+            with self._at_work():
+                try:
+                    future.set_result(job())
+                except Exception as error:  # the one who submitted it is told
+                    future.set_exception(error)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """What came in before the work that ends now began is older than that work."""
+        self._since_s = self._began_s = time.monotonic()
+        yield
+        self._took_s = time.monotonic() - self._since_s
+        self._began_s = None

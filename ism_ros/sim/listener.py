@@ -29,7 +29,7 @@ class Heard:
 
 @dataclass
 class Report:
-    """The node's latest diagnostics."""
+    """The node's latest diagnostics: the worst sentence, and the values of all its statuses."""
 
     message: str = ""
     values: dict[str, str] = field(default_factory=dict)
@@ -74,6 +74,7 @@ class Listener(Node):
         )
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name.startswith("ism"):
-                self.report = Report(status.message, {pair.key: pair.value for pair in status.values})
+        own = [status for status in message.status if status.name.startswith("ism: ")]
+        if own:
+            worst = max(own, key=lambda status: (status.level, "segmentation" in status.name))
+            self.report = Report(worst.message, {pair.key: pair.value for status in own for pair in status.values})

@@ -154,7 +154,8 @@ class Listener:
     def __init__(self, namespace: str, topics: Sequence[str] = tuple(TOPICS)) -> None:
         self.node = Node("listener", namespace=namespace)
         self.messages: dict[str, list[Any]] = defaultdict(list)
-        self._status_name = f"{namespace}/ism: segmentation"
+        self._status_prefix = f"{namespace}/ism: "
+        self.parts: dict[str, DiagnosticStatus] = {}
         self._statuses: list[DiagnosticStatus] = []
         self._changed = threading.Condition()
         self._subscriptions: dict[str, Any] = {}
@@ -194,11 +195,19 @@ class Listener:
 
     @property
     def status(self) -> DiagnosticStatus:
+        """The worst of the node's statuses; that of the segmentation where all are well."""
         return self._statuses[-1]
 
+    def level(self, part: str) -> bytes | None:
+        """Of the newest status of the camera, the segmentation or the objects."""
+        return self.parts[part].level if part in self.parts else None
+
+    def text(self, part: str) -> str:
+        return self.parts[part].message if part in self.parts else ""
+
     def values(self) -> dict[str, str]:
-        """Keys and values of the newest status."""
-        return {pair.key: pair.value for pair in self._statuses[-1].values} if self._statuses else {}
+        """Keys and values of the newest statuses together."""
+        return {pair.key: pair.value for status in self.parts.values() for pair in status.values}
 
     def count(self, key: str) -> int:
         return int(self.values().get(key, "0"))
@@ -206,7 +215,8 @@ class Listener:
     def describe(self) -> str:
         counts = {topic: len(messages) for topic, messages in self.messages.items()}
         return (
-            f"received {counts}, last status {self._statuses[-1].message if self._statuses else None} {self.values()}"
+            f"received {counts}, last statuses {[(s.name, s.level, s.message) for s in self.parts.values()]} "
+            f"{self.values()}"
         )
 
     def set_parameters(self, **values: Any) -> list[SetParametersResult]:
@@ -251,7 +261,10 @@ class Listener:
 
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
         with self._changed:
-            self._statuses += [status for status in message.status if status.name == self._status_name]
+            own = [status for status in message.status if status.name.startswith(self._status_prefix)]
+            self.parts |= {status.name.removeprefix(self._status_prefix): status for status in own}
+            if own:
+                self._statuses.append(max(own, key=lambda status: (status.level, "segmentation" in status.name)))
             self._changed.notify_all()
 
 

@@ -1,17 +1,29 @@
 """The node's parts that need no DDS: mailbox, worker, statistics, reasons why no frame comes, throttle, diagnostics."""
 
+import queue
 import threading
+import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
-from diagnostic_msgs.msg import DiagnosticStatus
 
 from ism_ros.config import Settings
-from ism_ros.node.diagnostics import judge
 from ism_ros.node.mailbox import Mailbox
+from ism_ros.node.rhythm import Rhythm
 from ism_ros.node.statistics import Snapshot, Statistics
 from ism_ros.node.throttle import Throttle
+from ism_ros.node.verdicts import (
+    ERROR,
+    OK,
+    STALE,
+    WARN,
+    camera_verdict,
+    failure_text,
+    objects_verdict,
+    segmentation_verdict,
+)
 from ism_ros.node.watch import Problem, TopicState, why_no_frame
 from ism_ros.node.worker import Worker
 
@@ -171,6 +183,63 @@ def test_the_rate_counts_the_frames_of_the_last_ten_seconds():
     assert statistics.snapshot().last_frame_age_s == pytest.approx(20.0)
 
 
+def test_no_frame_is_processed_that_is_older_than_the_work_before_it(mailbox, make_worker):
+    begun, go_on, second = threading.Event(), threading.Event(), threading.Event()
+    processed = []
+
+    def process(item):
+        processed.append(item)
+        second.set()
+
+    def job():
+        begun.set()
+        return go_on.wait(5.0)
+
+    worker = make_worker(process)
+    first = worker.submit(job)
+    assert begun.wait(5.0)
+    mailbox.put("before the second job began")
+    done = worker.submit(lambda: "done")
+    go_on.set()
+    assert first.result(5.0)
+    assert done.result(5.0) == "done"
+    mailbox.put("new")
+    assert second.wait(5.0)
+    assert processed == ["new"]
+    assert mailbox.dropped == 1
+
+
+def test_a_frame_that_the_rate_limit_made_old_is_left_out_for_a_newer_one(make_worker, mailbox):
+    processed = queue.SimpleQueue()
+    make_worker(lambda item: processed.put((item, time.monotonic())), min_period_s=lambda: 0.5)
+    mailbox.put("first")
+    _, began_s = processed.get(timeout=5.0)
+    mailbox.put("older than one inference when its turn comes")
+    stop = threading.Event()
+
+    def camera():
+        while not stop.wait(0.05):
+            mailbox.put(time.monotonic())
+
+    threading.Thread(target=camera, daemon=True).start()
+    put_s, taken_s = processed.get(timeout=5.0)
+    stop.set()
+    assert taken_s - began_s >= 0.5
+    assert put_s - began_s > 0.4, "what was put in at the beginning of the wait is not processed at its end"
+
+
+def test_a_worker_says_for_how_long_it_has_been_busy(make_worker):
+    begun, go_on = threading.Event(), threading.Event()
+    worker = make_worker(lambda item: None)
+    assert worker.busy_s == 0.0
+    job = worker.submit(lambda: (begun.set(), go_on.wait(5.0)))
+    assert begun.wait(5.0)
+    assert worker.busy_s > 0.0
+    go_on.set()
+    job.result(5.0)
+    assert worker.submit(lambda: None).result(5.0) is None
+
+
 def test_a_rejection_is_recent_for_five_seconds_and_counted_for_ever():
     clock = Clock()
     statistics = Statistics(clock=clock)
@@ -223,35 +292,128 @@ def test_the_reason_why_no_frame_comes_names_the_topic_and_the_remedy(rgb, depth
     assert "\n" not in problem.text
 
 
+# rhythm
+
+
+@pytest.mark.parametrize(("period_s", "patience_s"), [(1 / 30, 1.0), (0.2, 1.0), (1.0, 3.0), (10.0, 5.0)])
+def test_a_silence_is_one_after_three_frames_of_the_camera_but_one_to_five_seconds(period_s, patience_s):
+    clock = Clock()
+    rhythm = Rhythm(clock)
+    for _ in range(8):
+        clock.now_s += period_s
+        rhythm.frame()
+    assert rhythm.patience_s == pytest.approx(patience_s)
+    clock.now_s += 0.7
+    assert rhythm.quiet_s == rhythm.age_s == pytest.approx(0.7)
+
+
+def test_before_the_first_frame_the_silence_counts_from_the_start():
+    clock = Clock()
+    rhythm = Rhythm(clock)
+    clock.now_s += 2.0
+    assert rhythm.quiet_s == 2.0
+    assert rhythm.age_s is None
+    assert not rhythm.had_frames
+
+
+def test_one_long_pause_does_not_make_a_fast_camera_a_slow_one():
+    clock = Clock()
+    rhythm = Rhythm(clock)
+    for pause_s in (0.1, 0.1, 60.0, 0.1, 0.1):
+        clock.now_s += pause_s
+        rhythm.frame()
+    assert rhythm.patience_s == 1.0
+
+
+def test_the_rate_of_a_camera_is_that_of_its_last_seconds():
+    clock = Clock()
+    rhythm = Rhythm(clock)
+    for _ in range(300):
+        clock.now_s += 1 / 30
+        rhythm.frame()
+    assert rhythm.rate_hz == pytest.approx(30.0, rel=0.02)
+    clock.now_s += 10.0
+    assert rhythm.rate_hz == 0.0
+
+
 # levels
 
+NO_PUBLISHERS = Problem("no_publishers", "nobody publishes /rgb: start the camera")
 
-def level_of(state="active", progress="", object_count=3, problem=None, had_frames=True, **numbers):
-    return judge(state, progress, object_count, problem, had_frames, Snapshot(**{"processed": 10, **numbers}))[0]
+
+def camera(state="active", problem=None, had_frames=True, is_gone=False, stamp_age_s=0.1, **numbers):
+    return camera_verdict(state, problem, had_frames, is_gone, 30.0, stamp_age_s, Snapshot(**numbers)).level
+
+
+def segmentation(state="active", progress="", load_error="", no_frames=False, busy_s=0.0, **numbers):
+    snapshot = Snapshot(**{"processed": 10, **numbers})
+    return segmentation_verdict(state, progress, load_error, no_frames, busy_s, snapshot).level
 
 
 def test_a_node_that_works_is_ok():
-    assert level_of() == DiagnosticStatus.OK
+    assert camera() == segmentation() == objects_verdict("active", ["mug"], "", Snapshot()).level == OK
 
 
-def test_a_camera_that_never_came_is_a_warning_and_one_that_went_away_an_error():
-    problem = Problem("no_publishers", "nobody publishes /rgb")
-    assert level_of(problem=problem, had_frames=False) == DiagnosticStatus.WARN
-    assert level_of(problem=problem, had_frames=True) == DiagnosticStatus.ERROR
+def test_a_camera_that_never_came_is_a_warning_and_one_that_went_away_is_stale():
+    assert camera(problem=NO_PUBLISHERS, had_frames=False, is_gone=True) == WARN
+    assert camera(problem=NO_PUBLISHERS, had_frames=True, is_gone=True) == STALE
 
 
-def test_rejected_frames_and_missing_objects_are_warnings():
-    assert level_of(recent_rejection="depth has the encoding 'foo'") == DiagnosticStatus.WARN
-    assert level_of(object_count=0) == DiagnosticStatus.WARN
+def test_a_camera_of_which_a_part_is_missing_or_that_cannot_be_heard_is_an_error():
+    assert camera(problem=Problem("topic_missing", "nobody publishes /depth"), is_gone=False) == ERROR
+    for reason in ("wrong_type", "qos_incompatible", "stamps_never_match"):
+        assert camera(problem=Problem(reason, "it will not come by itself"), had_frames=False, is_gone=True) == ERROR
 
 
-def test_a_failing_model_and_a_failed_configuration_are_errors():
-    assert level_of(recent_failure="inference failed: out of memory") == DiagnosticStatus.ERROR
-    assert level_of(state="unconfigured", progress="objects file a.yaml is empty") == DiagnosticStatus.ERROR
+def test_a_rejected_frame_is_a_warning_and_a_stream_of_nothing_else_an_error():
+    assert camera(recent_rejection="depth has the encoding 'foo'") == WARN
+    assert camera(recent_rejection="depth has the encoding 'foo'", all_rejected=True) == ERROR
 
 
-def test_loading_is_not_a_fault():
-    assert level_of(state="configuring", progress="object 1 of 5: mug") == DiagnosticStatus.OK
+def test_stamps_of_another_clock_are_a_warning():
+    assert camera(stamp_age_s=-3600.0) == camera(stamp_age_s=86400.0) == WARN
+
+
+def test_a_failing_model_and_a_failed_configuration_are_errors_of_the_segmentation():
+    assert segmentation(recent_failure="inference failed") == ERROR
+    assert segmentation(state="unconfigured", load_error="objects file a.yaml is empty") == ERROR
+
+
+def test_a_frame_that_never_ends_and_scarce_memory_are_warnings():
+    assert segmentation(busy_s=120.0) == WARN
+    assert segmentation(recent_recovery=True) == WARN
+
+
+def test_loading_and_a_missing_camera_are_no_faults_of_the_segmentation():
+    assert segmentation(state="configuring", progress="object 1 of 5: mug") == OK
+    assert segmentation(no_frames=True) == OK
+
+
+def test_no_objects_and_one_that_could_not_be_added_are_warnings():
+    assert objects_verdict("active", [], "", Snapshot()).level == WARN
+    failed = Snapshot(recent_object_failure="object 'mug' was not added: no such file")
+    assert objects_verdict("active", ["duck"], "", failed).level == WARN
+    assert objects_verdict("unconfigured", [], "", Snapshot()).level == OK
+
+
+def test_memory_that_runs_out_has_a_remedy_of_its_own():
+    assert "set profile to a smaller one" in failure_text(torch.OutOfMemoryError("CUDA out of memory. Tried ..."))
+    assert failure_text(RuntimeError("no such luck\nsecond line")).startswith("inference failed: RuntimeError: no such")
+    assert failure_text(RuntimeError()).startswith("inference failed: RuntimeError: the frame is skipped")
+
+
+def test_recoveries_and_failed_objects_are_recent_for_a_while():
+    clock = Clock()
+    statistics = Statistics(clock=clock)
+    statistics.recovered(2)
+    statistics.object_failed("object 'mug' was not added")
+    assert statistics.snapshot().recent_recovery
+    clock.now_s += 6.0
+    statistics.recovered(2)
+    assert (statistics.snapshot().recent_recovery, statistics.snapshot().recoveries) == (False, 2)
+    assert statistics.snapshot().recent_object_failure == "object 'mug' was not added"
+    statistics.object_failed("")
+    assert statistics.snapshot().recent_object_failure == ""
 
 
 # config/ism.yaml
