@@ -64,7 +64,7 @@ def transition(callback: Transition) -> Transition:
             return callback(node, state)
         except Exception as error:
             if not node.is_stopping:
-                node.load_error = f"{callback.__name__} failed: {error!r}: see the log, mend that and configure again"
+                node.load_error = f"{callback.__name__} failed: {error!r}"
                 node.get_logger().error(node.load_error)
             return TransitionCallbackReturn.ERROR
 

@@ -42,12 +42,12 @@ class ObjectServices:
         except (ValueError, OSError) as error:
             response.message = str(error)
             text = f"object '{request.id}' was not added: {error}"
-            self._node.statistics.object_failed(text)
+            self._node.statistics.object_failed(f"{text}; mend that and call ~/add_object again")
             self._node.get_logger().error(text)
         except Exception as error:  # a CAD file can break in more ways than can be listed; the node must live on
             response.message = f"object '{request.id}' could not be onboarded: {type(error).__name__}: {error}"
             self._node.statistics.object_failed(
-                f"{response.message}: check its CAD file in a viewer, then call ~/add_object again"
+                f"{response.message}; check its CAD file in a viewer, then call ~/add_object again"
             )
             self._node.get_logger().error(response.message)
         else:

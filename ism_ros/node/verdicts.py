@@ -81,7 +81,7 @@ def segmentation_verdict(
     busy_s: for how long the frame at hand has been worked on.
     """
     if load_error:
-        return Verdict(ERROR, load_error)
+        return Verdict(ERROR, f"not configured: {load_error}; mend that and configure the node again")
     if state == "unconfigured":
         return Verdict(OK, "unconfigured: configure and activate it, or set autostart")
     if state == "inactive":

@@ -7,6 +7,7 @@ Each line on stdin is a JSON object, each answer on stdout one as well:
     "alter": name of a function below, applied to every set of messages
     "without": topics that are left out
     "offset_s": {"depth": 3600.0}: added to the stamps of a topic
+{"withdraw": ["depth"]}               -> {"withdrawn": true}, these topics have no publisher any more
 """
 
 from __future__ import annotations
@@ -141,6 +142,7 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
         "depth_float_with_holes": with_holes_of_every_kind,
         "swapped": swapped,
         "plane": plane,
+        "depth_negative": with_depth(np.where(np.arange(width) < 8, -0.5, stored.depth_m), "32FC1"),
         "bgr": bgr,
         "one_pixel": one_pixel,
         "compressed": compressed,
@@ -161,6 +163,10 @@ class Camera:
 
     def matched(self) -> bool:
         return all(publisher.get_subscription_count() > 0 for publisher in self._publishers.values())
+
+    def withdraw(self, names: list[str]) -> None:
+        for name in names:
+            self._node.destroy_publisher(self._publishers.pop(name))
 
     def publish(self, command: dict) -> list[tuple[int, int]]:
         stamps = []
@@ -199,6 +205,9 @@ def main() -> None:
             while not camera.matched() and time.monotonic() < deadline:
                 time.sleep(0.02)
             answer = {"matched": camera.matched()}
+        elif "withdraw" in command:
+            camera.withdraw(command["withdraw"])
+            answer = {"withdrawn": True}
         else:
             answer = {"stamps": camera.publish(command)}
         print(json.dumps(answer), flush=True)

@@ -100,6 +100,7 @@ class CameraProcess:
 
     def __init__(self, namespace: str, frame: Path, *options: str) -> None:
         script = Path(__file__).with_name("camera_process.py")
+        self.is_whole = True
         self.process = subprocess.Popen(
             [sys.executable, str(script), str(frame), "--namespace", namespace, *options],
             stdin=subprocess.PIPE,
@@ -120,6 +121,11 @@ class CameraProcess:
         """Publishes without waiting; the result waits for the end and gives the stamps."""
         self._tell({"publish": count, "rate_hz": rate_hz, **how})
         return lambda: [tuple(stamp) for stamp in self._answer()["stamps"]]
+
+    def withdraw(self, *names: str) -> None:
+        """Ends the publishers of these topics."""
+        assert self._ask({"withdraw": names})["withdrawn"]
+        self.is_whole = False
 
     def kill(self) -> None:
         """Ends it without a word to anyone."""

@@ -140,7 +140,7 @@ def test_diagnostics_tell_rate_latency_counts_and_objects(shared_cell):
     assert float(values["memory_mb.process"]) > 10
     for stage in ("synchronisation", "conversion", "proposals", "inference", "publishing", "stamp_to_publish"):
         assert 0.0 <= float(values[f"latency_ms.{stage}.median"]) <= float(values[f"latency_ms.{stage}.percentile_95"])
-    listener.wait_for(lambda: listener.status.level == DiagnosticStatus.OK, "level OK")
+    shared_cell.publish_until(lambda: listener.status.level == DiagnosticStatus.OK, "level OK")
 
 
 def test_bgr_frames_give_the_same_detections_as_rgb_frames(shared_cell, results):

@@ -1,0 +1,239 @@
+"""docs/diagnostics.md and the code say the same: each sentence of one is in the other, with its level and a remedy."""
+
+import ast
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from diagnostic_msgs.msg import DiagnosticStatus
+from sensor_msgs.msg import CompressedImage
+
+from ism_ros.frame import FrameError
+from ism_ros.node.conversion import Triple, frame_from_triple
+from ism_ros.node.diagnostics import camera_values, segmentation_values
+from ism_ros.node.rhythm import Rhythm
+from ism_ros.node.statistics import Latency, Snapshot, Statistics
+from ism_ros.node.verdicts import Verdict, camera_verdict, failure_text, objects_verdict, segmentation_verdict
+from ism_ros.node.watch import TopicState, why_no_frame
+
+ROOT = Path(__file__).parents[2]
+LEVELS = {
+    DiagnosticStatus.OK: "OK",
+    DiagnosticStatus.WARN: "WARN",
+    DiagnosticStatus.ERROR: "ERROR",
+    DiagnosticStatus.STALE: "STALE",
+}
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+SILENT = {"age_s": None, "stamps_s": ()}
+UNPUBLISHED = {"publisher_types": (), **SILENT}
+REMEDY = re.compile(
+    r"\b(start|switch|set|run|give|check|publish|use|calibrate|subscribe|swapped\?|keep|close|lower|call|configure|"
+    r"activate|remap|mend|add|starting to match anew)\b|swapped\?"
+)
+
+
+class Row(NamedTuple):
+    part: str
+    levels: tuple[str, ...]
+    sentence: str
+    counted_as: str
+    meaning: str
+    remedy: str
+
+    def matches(self, verdict: Verdict) -> bool:
+        pattern = ".*".join(re.escape(piece) for piece in self.sentence.split("…"))
+        return LEVELS[verdict.level] in self.levels and re.fullmatch(pattern, verdict.text) is not None
+
+
+def documented() -> list[Row]:
+    lines = (ROOT / "docs" / "diagnostics.md").read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    return [
+        Row(part, tuple(levels.split(", ")), sentence, counted, meaning, remedy)
+        for part, levels, sentence, counted, meaning, remedy in (c for c in cells if len(c) == 6)
+        if part in ("camera", "segmentation", "objects")
+    ]
+
+
+def spoilt_frames() -> list[Triple]:
+    """Each way to spoil a frame that test/ros/camera_process.py knows, and compressed ones."""
+    path = Path(__file__).with_name("camera_process.py")
+    spec = importlib.util.spec_from_file_location("camera_process_of_docs", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    stored = module.Stored.__new__(module.Stored)
+    stored.rgb, stored.depth_m = np.full((48, 64, 3), 100, np.uint8), np.ones((48, 64), np.float32)
+    stored.depth_mm = np.full((48, 64), 1000, np.uint16)
+    stored.intrinsics = np.array([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]])
+    triples = [Triple(m.rgb, m.depth, m.camera_info) for m in (make() for make in module.alterations(stored).values())]
+    good, small = stored.messages(), module.alterations(stored)["compressed"]()
+    empty = stored.messages()
+    empty.rgb.width = 0
+    broken = CompressedImage(format="jpeg", data=[1, 2, 3])
+    rvl = CompressedImage(format="16UC1; compressedDepth rvl", data=[0] * 40)
+    short = CompressedImage(format="16UC1; compressedDepth png", data=[0] * 3)
+    colours = CompressedImage(format="16UC1; compressedDepth png", data=bytes(12) + bytes(small.rgb.data))
+    return [
+        *triples,
+        Triple(empty.rgb, good.depth, good.camera_info),
+        Triple(broken, good.depth, good.camera_info),
+        *(Triple(good.rgb, depth, good.camera_info) for depth in (rvl, short, colours)),
+    ]
+
+
+def rejections() -> list[str]:
+    texts = []
+    for triple in spoilt_frames():
+        try:
+            frame_from_triple(triple)
+        except FrameError as error:
+            texts.append(str(error))
+    # the node says this of a frame for a segmentor that needs depth
+    return [*texts, "depth has no reading at all: check the depth camera and its range"]
+
+
+def topics(rgb: dict, depth: dict, camera_info: dict) -> list[TopicState]:
+    usual = {"expected_type": IMAGE, "publisher_types": (IMAGE,), "age_s": 0.1, "stamps_s": (50.0,)}
+    given = {"rgb": rgb, "depth": depth, "camera_info": camera_info}
+    return [TopicState(name, f"/camera/{name}", **{**usual, **known}) for name, known in given.items()]
+
+
+SILENCES = [
+    topics(UNPUBLISHED, UNPUBLISHED, UNPUBLISHED),
+    topics({}, UNPUBLISHED, {}),
+    topics({"publisher_types": (COMPRESSED,), **SILENT}, {}, {}),
+    topics({}, {"incompatible": True, **SILENT}, {}),
+    topics({"age_s": 9.0}, {"age_s": 9.0}, {"age_s": 9.0}),
+    topics({"age_s": 9.0}, {}, {}),
+    topics({}, {"stamps_s": (3650.0,)}, {}),
+]
+
+
+def camera_verdicts() -> list[Verdict]:
+    plain = Snapshot()
+    said = [camera_verdict("inactive", None, False, False, 0.0, None, plain)]
+    said += [camera_verdict("active", None, had, False, 30.0, 0.1, plain) for had in (False, True)]
+    for states in SILENCES:
+        problem, gone = why_no_frame(states, 0.05, 1.0), all(state.is_silent(1.0) for state in states)
+        said += [camera_verdict("active", problem, had, gone, 0.0, None, plain) for had in (False, True)]
+    said += [
+        camera_verdict("active", None, True, False, 1.0, 0.1, Snapshot(recent_rejection=text, all_rejected=every))
+        for text in rejections()
+        for every in (False, True)
+    ]
+    notices = [
+        "/rgb has a negative stamp and is ignored: check the driver's clock",
+        "stamps jumped back (a bag that starts again?): starting to match anew",
+        "depth has negative readings (3% of this frame), taken as no reading: check the depth driver",
+    ]
+    said += [camera_verdict("active", None, True, False, 1.0, 0.1, Snapshot(recent_notice=text)) for text in notices]
+    return said + [camera_verdict("active", None, True, False, 1.0, age_s, plain) for age_s in (3600.0, -3600.0)]
+
+
+def segmentation_verdicts() -> list[Verdict]:
+    one = Snapshot(processed=1, rate_hz=3.0)
+    failures = [failure_text(error) for error in (torch.OutOfMemoryError("CUDA out of memory"), ValueError("odd"))]
+    return [
+        segmentation_verdict("unconfigured", "", "", False, 0.0, Snapshot()),
+        segmentation_verdict("unconfigured", "", "objects file a.yaml does not exist", False, 0.0, one),
+        segmentation_verdict("configuring", "object 1 of 2: mug", "", False, 0.0, Snapshot()),
+        segmentation_verdict("inactive", "", "", False, 0.0, one),
+        segmentation_verdict("active", "", "", False, 0.0, Snapshot()),
+        segmentation_verdict("active", "", "", True, 0.0, one),
+        segmentation_verdict("active", "", "", False, 0.0, one),
+        segmentation_verdict("active", "", "", False, 99.0, one),
+        segmentation_verdict("active", "", "", False, 0.0, Snapshot(recent_recovery=True)),
+        *(segmentation_verdict("active", "", "", False, 0.0, Snapshot(recent_failure=text)) for text in failures),
+    ]
+
+
+def objects_verdicts() -> list[Verdict]:
+    failures = [
+        "object 'mug' was not added: CAD file mug.ply does not exist; mend that and call ~/add_object again",
+        "object 'mug' could not be onboarded: IndexError: 7; check its CAD file in a viewer, then call ~/add_object "
+        "again",
+    ]
+    return [
+        objects_verdict("unconfigured", [], "", Snapshot()),
+        objects_verdict("active", [], "", Snapshot()),
+        objects_verdict("active", ["mug"], "", Snapshot()),
+        objects_verdict("active", [str(number) for number in range(40)], "", Snapshot()),
+        objects_verdict("active", ["mug"], "adding duck, template 3 of 42", Snapshot()),
+        *(objects_verdict("active", ["mug"], "", Snapshot(recent_object_failure=text)) for text in failures),
+    ]
+
+
+SAID = [
+    (part, verdict)
+    for part, make in (
+        ("camera", camera_verdicts),
+        ("segmentation", segmentation_verdicts),
+        ("objects", objects_verdicts),
+    )
+    for verdict in make()
+]
+
+
+@pytest.mark.parametrize(("part", "verdict"), SAID, ids=[f"{part}: {v.text[:60]}" for part, v in SAID])
+def test_each_sentence_is_in_the_table_at_its_level(part, verdict):
+    rows = [row for row in documented() if row.part == part and row.sentence != "…" and row.matches(verdict)]
+    general = [row for row in documented() if row.part == part and row.sentence == "…" and row.matches(verdict)]
+    assert len(rows) == 1 or (not rows and len(general) == 1), f"{LEVELS[verdict.level]}: {verdict.text}: {rows}"
+
+
+@pytest.mark.parametrize("row", documented(), ids=lambda row: f"{row.part}: {row.sentence[:60]}")
+def test_each_row_of_the_table_is_said_at_each_of_its_levels(row):
+    said = {LEVELS[verdict.level] for part, verdict in SAID if part == row.part and row.matches(verdict)}
+    assert said >= set(row.levels)
+
+
+@pytest.mark.parametrize(
+    ("part", "verdict"),
+    [(part, verdict) for part, verdict in SAID if LEVELS[verdict.level] != "OK"],
+    ids=lambda value: value if isinstance(value, str) else value.text[:60],
+)
+def test_each_fault_is_one_line_that_names_a_remedy(part, verdict):
+    assert "\n" not in verdict.text
+    what, _, to_do = verdict.text.partition(": ")
+    assert what
+    assert REMEDY.search(to_do), verdict.text
+
+
+def test_each_reason_in_the_code_is_in_the_document():
+    text = (ROOT / "docs" / "diagnostics.md").read_text(encoding="utf-8")
+    missing = []
+    for path in (ROOT / "ism_ros").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute)):
+                continue
+            called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            key = {"FrameError": "rejected", "Problem": "noticed", "noticed": "noticed"}.get(called)
+            first = node.args[0] if node.args else None
+            if key and isinstance(first, ast.Constant) and f"`{key}.{first.value}`" not in text:
+                missing.append(f"{path.name}:{node.lineno}: {key}.{first.value}")
+    assert not missing
+
+
+def test_each_value_is_in_the_document():
+    text = (ROOT / "docs" / "diagnostics.md").read_text(encoding="utf-8")
+    snapshot = Snapshot(latencies={"STAGE": Latency(1.0, 2.0)}, rejected={"…": 1}, noticed={"…": 1})
+    pairs = camera_values(Rhythm(), 0.1, snapshot) + segmentation_values(snapshot, 3)
+    for key, _ in pairs:
+        assert f"`{key}`" in text or f"`.{key.split('.')[-1]}`" in text, key
+
+
+def test_statistics_tell_a_notice_to_the_camera_for_five_seconds():
+    now_s = [100.0]
+    statistics = Statistics(clock=lambda: now_s[0])
+    statistics.noticed("time_jump", "stamps jumped back")
+    statistics.noticed("nothing_found")
+    assert statistics.snapshot().recent_notice == "stamps jumped back"
+    now_s[0] += 5.1
+    assert statistics.snapshot().recent_notice == ""
+    assert statistics.snapshot().noticed == {"time_jump": 1, "nothing_found": 1}
