@@ -4,7 +4,7 @@ SETUP := tools/ros2_pip/setup
 RUN := tools/ros2_pip/run
 # The messages are generated, so tests and demo use the installed package; its Python files are links to these.
 OUTPUT ?= out/demo
-# How long `make soak` streams, in minutes.
+# How long `make soak` streams at most, in minutes.
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
@@ -15,7 +15,7 @@ help:
 	@echo "             then: source .ros2/setup.bash"
 	@echo "make demo    a fake camera, the node, and what it finds, into $(OUTPUT)"
 	@echo "make test    lint, types, and all tests; ends with pytest's summary"
-	@echo "make soak    stream for MINUTES=$(MINUTES) and watch memory and latency"
+	@echo "make soak    an hour of small frames, at most MINUTES=$(MINUTES): memory, threads, files stay flat"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make clean   remove what was built (.ros2) and the results (out)"
 	@echo

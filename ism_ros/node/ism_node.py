@@ -309,6 +309,7 @@ class IsmNode(LifecycleNodeMixin, Node):
             self.get_logger().warning(problem.text)
 
     def _on_diagnostics(self) -> None:
+        began = time.perf_counter()
         stream, worker, model = self.stream, self.worker, self.model
         state = self._state_machine.current_state[1]  # rclpy has no public getter
         problem, is_gone = (None, False) if stream is None else self._silence(stream)
@@ -362,6 +363,7 @@ class IsmNode(LifecycleNodeMixin, Node):
             ),
         ]
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
+        self.statistics.took("diagnostics", time.perf_counter() - began)
 
     def _silence(self, stream: Stream) -> tuple[Problem | None, bool]:
         """Why no frame comes, once it is time to ask, and whether nothing at all comes.

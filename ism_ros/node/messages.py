@@ -113,15 +113,18 @@ def _box(detections: Detections, row: int) -> BoundingBox2D:
 
 def _poses(detections: Detections) -> list[Pose | None]:
     """Poses in the camera's optical frame, None where there is none."""
+    rotation = detections.rotation.double().cpu().numpy()
+    translations_m = detections.translation_m.double().cpu().numpy()
+    posed = np.isfinite(rotation).all(axis=(1, 2)) & np.isfinite(translations_m).all(axis=1)
+    quaternions = np.zeros((len(posed), 4))
+    if posed.any():  # all at once: one rotation takes scipy as long as a hundred
+        quaternions[posed] = Rotation.from_matrix(rotation[posed]).as_quat()
     poses: list[Pose | None] = []
-    for rotation, translation_m in zip(
-        detections.rotation.double().cpu().numpy(), detections.translation_m.double().cpu().numpy(), strict=True
-    ):
-        if not (np.isfinite(rotation).all() and np.isfinite(translation_m).all()):
+    for is_posed, quaternion, translation_m in zip(posed, quaternions, translations_m, strict=True):
+        if not is_posed:
             poses.append(None)
             continue
         pose = Pose()
-        quaternion = Rotation.from_matrix(rotation).as_quat()
         pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w = (float(q) for q in quaternion)
         pose.position.x, pose.position.y, pose.position.z = (float(x) for x in translation_m)
         poses.append(pose)

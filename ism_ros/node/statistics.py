@@ -5,10 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 WINDOW_FRAMES = 200
 RATE_WINDOW_S = 10.0
@@ -77,6 +75,11 @@ class Statistics:
             for stage, seconds in stage_s.items():
                 self._stage_s[stage].append(seconds)
 
+    def took(self, stage: str, seconds: float) -> None:
+        """Something beside the frames took so long."""
+        with self._lock:
+            self._stage_s[stage].append(seconds)
+
     def frame_rejected(self, reason: str, text: str) -> None:
         """One frame could not be used."""
         with self._lock:
@@ -115,7 +118,7 @@ class Statistics:
                 processed=self._processed,
                 rate_hz=_rate_hz(self._finished, now),
                 last_frame_age_s=now - self._finished[-1] if self._finished else None,
-                latencies={stage: _latency(seconds) for stage, seconds in self._stage_s.items()},
+                latencies={stage: _latency(list(seconds)) for stage, seconds in self._stage_s.items()},
                 rejected=dict(self._rejected),
                 noticed=dict(self._noticed),
                 failures=self._failures,
@@ -139,6 +142,15 @@ def _rate_hz(finished: deque[float], now: float) -> float:
     return sum(now - done <= RATE_WINDOW_S for done in finished) / min(RATE_WINDOW_S, now - finished[0])
 
 
-def _latency(seconds: deque[float]) -> Latency:
-    median, percentile_95 = np.percentile(np.array(seconds) * 1000.0, [50, 95])
-    return Latency(float(median), float(percentile_95))
+def _latency(seconds: list[float]) -> Latency:
+    # np.percentile takes ten times as long for so few numbers, and twice a second the frames would wait for it
+    in_order_ms = [1000.0 * second for second in sorted(seconds)]
+    return Latency(_quantile(in_order_ms, 0.5), _quantile(in_order_ms, 0.95))
+
+
+def _quantile(in_order: Sequence[float], share: float) -> float:
+    """Between the two values next to `share` of the way, as np.quantile does."""
+    place = share * (len(in_order) - 1)
+    below = int(place)
+    above = min(below + 1, len(in_order) - 1)
+    return in_order[below] + (place - below) * (in_order[above] - in_order[below])

@@ -52,6 +52,15 @@ def shot_of(frame: Frame) -> Shot:
     )
 
 
+def shrunk(frame: Frame, step: int) -> Frame:
+    """Every `step`-th row and column of `frame`: a camera with larger pixels."""
+    rgb = np.ascontiguousarray(frame.rgb[::step, ::step])
+    depth_m = None if frame.depth_m is None else np.ascontiguousarray(frame.depth_m[::step, ::step])
+    scale = np.diag([1.0 / step, 1.0 / step, 1.0])
+    camera = Camera(scale @ frame.camera.intrinsics, rgb.shape[1], rgb.shape[0])
+    return Frame(rgb, depth_m, camera, frame.stamp_ns, frame.frame_id)
+
+
 def _image(pixels: np.ndarray, encoding: str, step: int) -> Image:
     message = Image(
         height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=step, is_bigendian=0
@@ -77,7 +86,7 @@ class FakeCamera(Node):
 
     def __init__(self) -> None:
         super().__init__("camera", namespace="camera")
-        self.rate = self._number("rate", 10.0, 0.1, 60.0, "frames a second, Hz")
+        self.rate = self._number("rate", 10.0, 0.1, 500.0, "frames a second, Hz")
         self.folder = self._text("folder", "", "folder of real frames to publish; empty = a simulated table")
         self.scene = self._count("scene", DEMO_SCENE, 0, 1 << 30, "number of the simulated table")
         self.object_set = self._count(
@@ -85,6 +94,7 @@ class FakeCamera(Node):
         )
         self.views = self._count("views", 8, 1, 1000, "views of the table before they repeat")
         self.sweep_deg = self._number("sweep_deg", 16.0, 0.0, 360.0, "how far the camera swings, degrees")
+        self.shrink = self._count("shrink", 1, 1, 16, "every so many-th row and column is published")
         self.cache = self._text(
             "cache_dir", "", "folder that keeps simulated views; empty = the user's cache folder"
         )
@@ -114,6 +124,7 @@ class FakeCamera(Node):
     def add(self, frame: Frame, truth: Truth | None) -> None:
         """One more view, from any thread."""
         view = len(self._shots)
+        frame = shrunk(frame, self.shrink)
         if self.truth_dir and truth is not None:
             truth_files.write_view(Path(self.truth_dir), view, truth)
         self._shots.append(shot_of(frame))

@@ -58,6 +58,22 @@ class Child:
             except subprocess.TimeoutExpired:
                 continue
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs. Raises ChildError where none does."""
+        self.check()
+        if self._process is None:
+            raise ChildError(f"{self.name} was not started")
+        return self._process.pid
+
+    def restart(self, kill: bool = False) -> None:
+        """Ends the process, or kills it without a word to anyone, and starts it anew."""
+        if kill and self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self.__exit__(None, None, None)
+        self.__enter__()
+
     def check(self) -> None:
         """Raises ChildError where the process has ended."""
         code = None if self._process is None else self._process.poll()

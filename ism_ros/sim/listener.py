@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rclpy.node import Node
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
+
+from ism_ros.msg import InstanceMaskArray
 
 
 @dataclass
@@ -36,16 +41,26 @@ class Report:
 
 
 class Listener(Node):
-    """Subscribes to everything the node `/ism` says."""
+    """Subscribes to what the node `/ism` says: its diagnostics, and `topics`, all of them unless told otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, topics: Sequence[str] = ("detections", "mask_image", "overlay")) -> None:
         super().__init__("ism_demo")
         self.heard: dict[int, Heard] = {}
         self.report = Report()
-        self.create_subscription(Detection2DArray, "/ism/detections", self._on_detections, 10)
-        self.create_subscription(Image, "/ism/mask_image", self._on_mask_image, 10)
-        self.create_subscription(Image, "/ism/overlay", self._on_overlay, 10)
+        self._kinds: dict[str, tuple[type, Callable[[Any], None]]] = {
+            "detections": (Detection2DArray, self._on_detections),
+            "mask_image": (Image, self._on_mask_image),
+            "masks": (InstanceMaskArray, lambda message: None),
+            "overlay": (Image, self._on_overlay),
+        }
+        for topic in topics:
+            self.hear(topic)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def hear(self, topic: str) -> Subscription:
+        """Subscribes to one more of the node's topics."""
+        kind, callback = self._kinds[topic]
+        return self.create_subscription(kind, f"/ism/{topic}", callback, 10)
 
     @property
     def complete_frames(self) -> int:

@@ -16,6 +16,7 @@ _WITHOUT_SCENES = (
     "bop_dataset",
     "camera_node",
     "children",
+    "churn",
     "comparison",
     "demo",
     "listener",

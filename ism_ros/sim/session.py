@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import rclpy
 import yaml
@@ -29,7 +30,7 @@ class Setting:
     """What is shown to the node. out: folder of logs, truth and CAD files. cache: folder kept from run to run.
 
     folder: of real frames to show instead of a simulated scene. objects_file: what to look for instead of the simulated
-    objects.
+    objects. camera, node: more parameters of each. topics: of the node that are listened to.
     """
 
     out: Path
@@ -39,6 +40,9 @@ class Setting:
     rate_hz: float
     folder: Path | None = None
     objects_file: Path | None = None
+    camera: Mapping[str, Any] = field(default_factory=dict)
+    node: Mapping[str, Any] = field(default_factory=dict)
+    topics: Sequence[str] = ("detections", "mask_image", "overlay")
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,12 @@ def running(setting: Setting) -> Iterator[Session]:
     objects_file = setting.objects_file or write_objects(setting.out / "cad", setting.object_set)
     with ExitStack() as stack:
         camera = Child("the fake camera", _camera_command(setting), setting.out / "camera.log")
-        node = Child("the node", _node_command(objects_file, setting.cache), setting.out / "node.log")
+        node = Child("the node", _node_command(objects_file, setting), setting.out / "node.log")
         stack.enter_context(camera)
         stack.enter_context(node)
         rclpy.init(args=[])
         stack.callback(rclpy.try_shutdown)
-        listener = Listener()
+        listener = Listener(setting.topics)
         stack.callback(listener.destroy_node)
         yield Session(camera, node, listener)
 
@@ -117,12 +121,16 @@ def _camera_command(setting: Setting) -> list[str]:
         "truth_dir": f"'{setting.out}'",
         "cache_dir": f"'{setting.cache}'",
         **({} if setting.folder is None else {"folder": f"'{setting.folder}'"}),
+        **setting.camera,
     }
-    given = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
-    return [*installed_program("fake_camera", "ism_ros.sim.camera_node"), "--ros-args", *given]
+    return [*installed_program("fake_camera", "ism_ros.sim.camera_node"), "--ros-args", *_assigned(parameters)]
 
 
-def _node_command(objects_file: Path, cache: Path) -> list[str]:
+def _node_command(objects_file: Path, setting: Setting) -> list[str]:
     renamed = [word for name, topic in TOPICS.items() for word in ("-r", f"{name}:={topic}")]
-    given = ["-p", f"objects_file:='{objects_file}'", "-p", f"cache_dir:='{cache}'"]
-    return [*installed_program("ism_node", "ism_ros.node.main"), "--ros-args", *renamed, *given]
+    parameters = {"objects_file": f"'{objects_file}'", "cache_dir": f"'{setting.cache}'", **setting.node}
+    return [*installed_program("ism_node", "ism_ros.node.main"), "--ros-args", *renamed, *_assigned(parameters)]
+
+
+def _assigned(parameters: Mapping[str, Any]) -> list[str]:
+    return [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]

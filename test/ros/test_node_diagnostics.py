@@ -115,12 +115,6 @@ def test_a_camera_that_says_goodbye_is_stale_within_two_seconds(streaming):
     assert streaming.listener.text("segmentation") == "waiting for frames: see the status of the camera"
 
 
-def test_a_killed_camera_is_stale_within_two_seconds(streaming):
-    began_s = time.monotonic()
-    streaming.camera.kill()
-    seen(streaming, "camera", STALE, "no frame for", "camera", since_s=began_s)
-
-
 def test_a_topic_that_nobody_publishes_any_more_is_an_error_within_two_seconds(streaming):
     began_s = time.monotonic()
     streaming.camera.withdraw("depth")
@@ -181,3 +175,12 @@ def test_diagnostics_tell_what_the_process_takes_and_how_old_the_last_frame_is(s
     assert int(values["file_descriptors"]) > 3
     assert float(values["last_frame_age_s"]) < VISIBLE_S * 5
     assert values["out_of_memory_recoveries"] == "0"
+
+
+# last: the publishers of a killed process seem to be there until their lease has run out
+
+
+def test_a_killed_camera_is_stale_within_two_seconds(streaming):
+    began_s = time.monotonic()
+    streaming.camera.kill()
+    seen(streaming, "camera", STALE, "no frame for", "camera", since_s=began_s)
