@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ism_ros.descriptors import DESCRIPTORS, TemplateNormalization
 from ism_ros.objects.patch_tokens import PatchPlace, PatchPrecision
+from ism_ros.overlay import OverlayStyle
 from ism_ros.segmentors import SEGMENTORS
 from ism_ros.segmentors.automatic_masks import MaskOptions
 from ism_ros.weights import PROFILES as CHECKPOINTS_OF_PROFILES
@@ -37,8 +38,12 @@ PROFILES: dict[str, dict[str, Any]] = {
 """What each profile sets. `accurate` is SAM-6D as published; 0.2 is from where its pose estimation takes detections,
 0.8 the least predicted IoU of SAM 2's authors."""
 
-LIVE: dict[str, Any] = {"live": True}
-"""Marks a setting that may change while the node runs; all others are fixed once models are loaded."""
+Changeable = Literal["live", "inactive", "unconfigured", "start"]
+"""When a running node takes another value: at any moment, from the next frame on; while it is not active; while no
+model is loaded; only where it is started."""
+LIVE: dict[str, Any] = {"changeable": "live"}
+WHILE_INACTIVE: dict[str, Any] = {"changeable": "inactive"}
+AT_START: dict[str, Any] = {"changeable": "start"}
 
 
 class SettingsError(ValueError):
@@ -135,20 +140,43 @@ class Settings(BaseModel):
     max_detections: int = Field(
         100, ge=1, le=1000, description="Most detections a frame, best first.", json_schema_extra=LIVE
     )
+    overlay_style: OverlayStyle = Field(
+        "filled", description="How instances are drawn in ~/overlay: outline, filled or boxes.", json_schema_extra=LIVE
+    )
 
-    queue_size: int = Field(5, ge=1, le=100, description="Messages a topic kept while waiting for their partners.")
-    slop: float = Field(0.05, ge=0.0, le=10.0, description="Largest difference between stamps of one frame, seconds.")
-    rgb_transport: Literal["raw", "compressed"] = Field("raw", description="Type of the rgb topic.")
+    queue_size: int = Field(
+        5,
+        ge=1,
+        le=100,
+        description="Messages a topic kept while waiting for their partners.",
+        json_schema_extra=WHILE_INACTIVE,
+    )
+    slop: float = Field(
+        0.05,
+        ge=0.0,
+        le=10.0,
+        description="Largest difference between stamps of one frame, seconds.",
+        json_schema_extra=WHILE_INACTIVE,
+    )
+    rgb_transport: Literal["raw", "compressed"] = Field(
+        "raw", description="Type of the rgb topic.", json_schema_extra=WHILE_INACTIVE
+    )
     depth_transport: Literal["raw", "compressed_depth", "none"] = Field(
-        "raw", description="Type of the depth topic; none = run without depth."
+        "raw", description="Type of the depth topic; none = run without depth.", json_schema_extra=WHILE_INACTIVE
     )
     reliability: Literal["auto", "reliable", "best_effort"] = Field(
-        "auto", description="QoS of the subscriptions; auto takes reliable where every publisher offers it."
+        "auto",
+        description="QoS of the subscriptions; auto takes reliable where every publisher offers it.",
+        json_schema_extra=WHILE_INACTIVE,
     )
     max_rate: float = Field(
         0.0, ge=0.0, le=1000.0, description="Most frames a second, Hz; 0 = as fast as it goes.", json_schema_extra=LIVE
     )
-    autostart: bool = Field(True, description="Configure and activate the node at start, without a lifecycle manager.")
+    autostart: bool = Field(
+        True,
+        description="Configure and activate the node at start, without a lifecycle manager.",
+        json_schema_extra=AT_START,
+    )
 
     def resolved_cache_dir(self) -> Path:
         """`cache_dir`, or the user's cache folder (XDG_CACHE_HOME/ism_ros) where it is empty."""
@@ -195,10 +223,30 @@ class Settings(BaseModel):
         return self.device
 
 
-def is_live(name: str) -> bool:
-    """Whether a setting may change while the node runs."""
+def changeable(name: str) -> Changeable:
+    """When a setting may change in a running node."""
     extra = Settings.model_fields[name].json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("live"))
+    return cast(Changeable, extra.get("changeable", "unconfigured")) if isinstance(extra, dict) else "unconfigured"
+
+
+def is_live(name: str) -> bool:
+    """Whether a setting may change at any moment, for the frames that come after."""
+    return changeable(name) == "live"
+
+
+def changed_profile(settings: Settings, profile: str) -> dict[str, Any]:
+    """What changes when `settings` get another profile: what the old one had set goes back to its default first."""
+    old, new = PROFILES.get(settings.profile, {}), PROFILES.get(profile, {})
+    values = settings.model_dump()
+    left = {name: Settings.model_fields[name].default for name, value in old.items() if values[name] == value}
+    wanted = with_profile({**values, **left, "profile": profile})
+    return {name: wanted[name] for name in {**old, **new} if wanted[name] != values[name]}
+
+
+def check_depth(settings: Settings) -> None:
+    """SettingsError where the segmentor needs depth and none is to come."""
+    if settings.segmentor == "depth" and settings.depth_transport == "none":
+        raise SettingsError("segmentor 'depth' needs depth, but depth_transport is 'none': set it to raw")
 
 
 def load_settings(

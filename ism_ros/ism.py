@@ -55,13 +55,15 @@ class InstanceSegmentationModel:
         self.device = device
 
     @torch.inference_mode()
-    def segment(self, frame: Frame, object_ids: Sequence[str] | None = None) -> Detections:
+    def segment(
+        self, frame: Frame, object_ids: Sequence[str] | None = None, settings: Settings | None = None
+    ) -> Detections:
         """Instances in `frame`, best first, with the seconds that each stage took.
 
-        object_ids: look only for these (KeyError where one is not known); None = all. Nothing found, or no object
-        to look for, is an empty result.
+        object_ids: look only for these (KeyError where one is not known); None = all. settings: thresholds and scoring
+        of this frame; None = the model's. Nothing found, or no object to look for, is an empty result.
         """
-        settings = self.settings
+        settings = settings or self.settings
         library = self.library if object_ids is None else self.library.subset(object_ids)
         clock = StageClock(self.device)
 

@@ -1,8 +1,9 @@
-"""Detections drawn over their image: fill, outline, name and score."""
+"""Detections drawn over their image: fill, outline or box, name and score."""
 
 from __future__ import annotations
 
 import colorsys
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,10 +13,14 @@ from ism_ros.detections import Detections
 
 FILL_OPACITY = 0.4
 GOLDEN_RATIO = 0.618034
+OverlayStyle = Literal["outline", "filled", "boxes"]
+"""outline: the edge of each mask; filled: and its inside tinted; boxes: rectangles alone."""
 
 
-def draw_overlay(rgb: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
-    """The image with every instance filled, outlined and labelled; the better score on top.
+def draw_overlay(
+    rgb: NDArray[np.uint8], detections: Detections, style: OverlayStyle = "filled"
+) -> NDArray[np.uint8]:
+    """The image with every instance drawn in `style` and labelled; the better score on top.
 
     rgb: (H, W, 3) uint8, left untouched. Returns (H, W, 3) uint8. An object keeps its colour from frame to frame.
     """
@@ -30,7 +35,7 @@ def draw_overlay(rgb: NDArray[np.uint8], detections: Detections) -> NDArray[np.u
 
     worst_first = np.argsort(scores, kind="stable")
     for row in worst_first:
-        draw_instance(canvas, masks[row], boxes[row], colours[row], line)
+        draw_instance(canvas, masks[row], boxes[row], colours[row], line, style)
     taken: list[tuple[int, int, int, int]] = []
     for row in worst_first[::-1]:
         text = f"{detections.class_id(int(row))} {scores[row]:.2f}"
@@ -51,15 +56,21 @@ def draw_instance(
     box_xyxy: NDArray[np.int64],
     colour: tuple[int, int, int],
     line: int,
+    style: OverlayStyle = "filled",
 ) -> None:
-    """Fills and outlines one mask (H, W) bool in `canvas` (H, W, 3) uint8. box_xyxy: its inclusive box."""
+    """Draws one mask (H, W) bool into `canvas` (H, W, 3) uint8. box_xyxy: its inclusive box."""
     x_first, y_first, x_last, y_last = (int(side) for side in box_xyxy)
     window = slice(y_first, y_last + 1), slice(x_first, x_last + 1)
     part, inside = canvas[window], mask[window].astype(np.uint8)
     if part.size == 0 or not inside.any():
         return
-    tinted = cv2.addWeighted(part, 1 - FILL_OPACITY, np.full_like(part, colour), FILL_OPACITY, 0)
-    cv2.copyTo(tinted, inside, part)
+    if style == "boxes":
+        cv2.rectangle(canvas, (x_first, y_first), (x_last, y_last), (0, 0, 0), line + 2)
+        cv2.rectangle(canvas, (x_first, y_first), (x_last, y_last), colour, line)
+        return
+    if style == "filled":
+        tinted = cv2.addWeighted(part, 1 - FILL_OPACITY, np.full_like(part, colour), FILL_OPACITY, 0)
+        cv2.copyTo(tinted, inside, part)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(x_first, y_first))
     # a dark rim keeps the outline visible on a ground of its own colour
     cv2.drawContours(canvas, contours, -1, (0, 0, 0), line + 2, cv2.LINE_AA)

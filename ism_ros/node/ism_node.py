@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import socket
 import threading
 import time
@@ -10,27 +11,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
-from ism_ros.config import Settings, SettingsError, checked_settings
+from ism_ros.config import Settings, check_depth
 from ism_ros.frame import Frame, FrameError
 from ism_ros.ism import InstanceSegmentationModel, load_model
 from ism_ros.node.conversion import DepthNotes, Triple, frame_from_triple
 from ism_ros.node.diagnostics import Status, camera_values, diagnostic_array, process_values, segmentation_values
+from ism_ros.node.failures import give_back_memory
+from ism_ros.node.library_log import LibraryLog
+from ism_ros.node.live_parameters import LiveParameters
 from ism_ros.node.mailbox import Mailbox
 from ism_ros.node.messages import vision_info
+from ism_ros.node.namesakes import namesakes
 from ism_ros.node.object_services import ObjectServices
 from ism_ros.node.outputs import Outputs
 from ism_ros.node.parameters import declare_settings
 from ism_ros.node.rhythm import Rhythm
 from ism_ros.node.segment_service import SegmentService
+from ism_ros.node.shutdown import accept_shutdown_anytime
 from ism_ros.node.statistics import Statistics
 from ism_ros.node.stream import Arrival, Stream
 from ism_ros.node.throttle import Throttle
@@ -45,6 +50,9 @@ DIAGNOSTICS_PERIOD_S = 0.5
 FOLLOW_PUBLISHERS_PERIOD_S = 0.5
 LOG_PERIOD_S = 10.0
 STOP_TIMEOUT_S = 0.3
+"""For a frame in the making when the process ends."""
+CLEANUP_TIMEOUT_S = 60.0
+"""For the same at cleanup: only after it the memory is free."""
 LOGGED_TEMPLATES = 14
 """Every so many rendered templates the log says how far an object is."""
 
@@ -56,7 +64,7 @@ class LoadingStoppedError(Exception):
 
 
 def transition(callback: Transition) -> Transition:
-    """Logs what a transition raises, which rclpy would swallow, and turns it into ERROR."""
+    """Says what a transition raises, which rclpy would swallow, and turns it into ERROR, after which on_error comes."""
 
     @functools.wraps(callback)
     def guarded(node: IsmNode, state: LifecycleState) -> TransitionCallbackReturn:
@@ -64,7 +72,7 @@ def transition(callback: Transition) -> Transition:
             return callback(node, state)
         except Exception as error:
             if not node.is_stopping:
-                node.load_error = f"{callback.__name__} failed: {error!r}"
+                node.load_error = f"{callback.__name__.removeprefix('on_')} failed: {error!r}; configure again"
                 node.get_logger().error(node.load_error)
             return TransitionCallbackReturn.ERROR
 
@@ -81,6 +89,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         Node.__init__(self, "ism", automatically_declare_parameters_from_overrides=True)
         # change_state may take minutes while objects are rendered; get_state must answer meanwhile
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
+        accept_shutdown_anytime(self, self.stop_loading)
         self.settings: Settings = declare_settings(self)
         self.model: InstanceSegmentationModel | None = None
         self.stream: Stream | None = None
@@ -96,11 +105,13 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._stopping = threading.Event()
         self._throttle = Throttle(LOG_PERIOD_S)
         self._once = Throttle(float("inf"))
+        self._publishing = threading.Lock()
         self._stream_group = MutuallyExclusiveCallbackGroup()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._segment_service = SegmentService(self)
         self._object_services = ObjectServices(self)
-        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._parameters_of_settings = LiveParameters(self, self.settings, self._state, self._take_over)
+        self._library_log = LibraryLog(self)
         # with use_sim_time the node's clock may stand still; the camera must be watched all the same
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         alone = MutuallyExclusiveCallbackGroup()
@@ -117,10 +128,10 @@ class IsmNode(LifecycleNodeMixin, Node):
         except LoadingStoppedError:
             return TransitionCallbackReturn.FAILURE
         except (ValueError, OSError) as error:
-            self.load_error = str(error)
-            self._progress = self.load_error
+            self.load_error = self._progress = str(error)
             self.get_logger().fatal(self.load_error)
             return TransitionCallbackReturn.FAILURE
+        self.model.settings = self.settings  # live ones may have changed meanwhile
         self.outputs = Outputs(self)
         self.worker = Worker(self.mailbox, self._process, self._on_inference_error, self._min_period_s)
         self.publish_vision_info()
@@ -141,24 +152,28 @@ class IsmNode(LifecycleNodeMixin, Node):
 
     @transition
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self.release()
+        self.release(CLEANUP_TIMEOUT_S)
         return TransitionCallbackReturn.SUCCESS
 
     @transition
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.stop_loading()
-        self.release()
+        self.release(CLEANUP_TIMEOUT_S)
         return TransitionCallbackReturn.SUCCESS
 
     @transition
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self.release()
+        try:
+            self.release(CLEANUP_TIMEOUT_S)
+        except Exception as error:  # only SUCCESS leads back to unconfigured, all else to the end of the node
+            self.get_logger().error(f"giving back after an error failed: {error!r}")
+        self._progress = self.load_error
         return TransitionCallbackReturn.SUCCESS
 
     def autostart(self) -> bool:
         """Configures and activates without a lifecycle manager; False where the configuration is wrong."""
         success = TransitionCallbackReturn.SUCCESS
-        return self.trigger_configure() == success and self.trigger_activate() == success
+        return (self.trigger_configure() == success and self.trigger_activate() == success) or self.is_stopping
 
     @property
     def is_stopping(self) -> bool:
@@ -170,8 +185,7 @@ class IsmNode(LifecycleNodeMixin, Node):
 
     def _load(self) -> InstanceSegmentationModel:
         began = time.monotonic()
-        if self.settings.segmentor == "depth" and self.settings.depth_transport == "none":
-            raise SettingsError("segmentor 'depth' needs depth, but depth_transport is 'none': set it to raw")
+        check_depth(self.settings)
         model = load_model(self.settings, self.on_progress)
         specs = read_objects_file(Path(self.settings.objects_file)) if self.settings.objects_file else ()
         self._object_services.remember(specs)
@@ -180,22 +194,31 @@ class IsmNode(LifecycleNodeMixin, Node):
         return model
 
     def _close_stream(self) -> None:
-        if self.stream is not None:
-            self.stream.close()
-            self.stream = None
+        """Nothing is published any more once this returns; the frame in the making is dropped."""
+        with self._publishing:
+            stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.close()
         self.mailbox.clear()
         self._segment_service.forget()
 
-    def release(self) -> None:
-        """Gives back everything that configure and activate took; a frame in the making is dropped."""
+    def release(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Gives back everything that configure and activate took; a frame in the making is dropped.
+
+        timeout_s: how long to wait for that frame, whose computation nothing can interrupt and which needs the model.
+        """
         self._close_stream()
-        if self.worker is not None:
-            self.worker.stop(STOP_TIMEOUT_S)
-            self.worker = None
-        if self.outputs is not None:
-            self.outputs.close()
-            self.outputs = None
         self.model = None
+        worker, self.worker = self.worker, None
+        if worker is not None and not worker.stop(timeout_s) and not self.is_stopping:
+            self.get_logger().warning(f"a frame still computes after {timeout_s:g} s; its memory is freed after it")
+        outputs, self.outputs = self.outputs, None
+        if outputs is not None:
+            outputs.close()
+        self._progress = ""
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
     # the way of a frame
 
@@ -206,9 +229,9 @@ class IsmNode(LifecycleNodeMixin, Node):
         self.mailbox.put(arrival)
 
     def _process(self, arrival: Arrival) -> None:
-        """One frame from messages to messages, on the worker's thread."""
-        model, outputs = self.model, self.outputs
-        if model is None or outputs is None:
+        """One frame from messages to messages, on the worker's thread, with the settings there are when it begins."""
+        model, outputs, stream, settings = self.model, self.outputs, self.stream, self.settings
+        if model is None or outputs is None or stream is None:
             return
         taken_s = time.perf_counter()
         try:
@@ -218,11 +241,13 @@ class IsmNode(LifecycleNodeMixin, Node):
             return
         self._note(notes)
         converted_s = time.perf_counter()
-        detections = model.segment(frame)
+        detections = model.segment(frame, settings=settings)
         inferred_s = time.perf_counter()
-        if self.stream is None:
-            return
-        outputs.publish(arrival.triple.rgb.header, frame, detections, inferred_s - converted_s)
+        with self._publishing:
+            if self.stream is not stream:  # deactivated, and perhaps activated again
+                return
+            header = arrival.triple.rgb.header
+            outputs.publish(header, frame, detections, inferred_s - converted_s, settings.overlay_style)
         published_s = time.perf_counter()
         if len(detections) == 0:
             self.statistics.noticed("nothing_found")
@@ -279,6 +304,7 @@ class IsmNode(LifecycleNodeMixin, Node):
 
     def _on_inference_error(self, error: Exception) -> None:
         text = failure_text(error)
+        give_back_memory(error)
         self.statistics.inference_failed(text)
         if self._throttle.passes(text):
             self.get_logger().error(text)
@@ -311,7 +337,7 @@ class IsmNode(LifecycleNodeMixin, Node):
     def _on_diagnostics(self) -> None:
         began = time.perf_counter()
         stream, worker, model = self.stream, self.worker, self.model
-        state = self._state_machine.current_state[1]  # rclpy has no public getter
+        state = self._state()
         problem, is_gone = (None, False) if stream is None else self._silence(stream)
         if model is not None:
             self.statistics.recovered(model.recoveries.count)
@@ -335,6 +361,9 @@ class IsmNode(LifecycleNodeMixin, Node):
             0.0 if worker is None else worker.busy_s,
             snapshot,
         )
+        namesake = namesakes(self)
+        if namesake is not None:
+            self._on_notice(namesake)
         name, host = self.get_fully_qualified_name().lstrip("/"), socket.gethostname()
         statuses = [
             Status(
@@ -389,16 +418,17 @@ class IsmNode(LifecycleNodeMixin, Node):
 
     # parameters
 
-    def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        changes: dict[str, Any] = {p.name: p.value for p in parameters if p.name in Settings.model_fields}
-        try:
-            settings = checked_settings({**self.settings.model_dump(), **changes})
-        except SettingsError as error:
-            return SetParametersResult(successful=False, reason=str(error))
+    def _take_over(self, settings: Settings) -> None:
+        """From the next frame on; the one in the making ends with those it began with."""
         self.settings = settings
-        if self.model is not None:
-            self.model.settings = settings
-        return SetParametersResult(successful=True)
+        model = self.model
+        if model is not None:
+            model.settings = settings
+        self.mailbox.wake()  # a lower max_rate may be waited for
+
+    def _state(self) -> str:
+        return str(self._state_machine.current_state[1])  # rclpy has no public getter
 
     def _objects(self) -> tuple[str, ...]:
-        return self.model.library.ids if self.model is not None else ()
+        model = self.model  # another thread may take it away
+        return model.library.ids if model is not None else ()

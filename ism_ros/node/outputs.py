@@ -12,7 +12,7 @@ from ism_ros.detections import Detections
 from ism_ros.frame import Frame
 from ism_ros.msg import InstanceMaskArray
 from ism_ros.node.messages import detection_array, image_message, mask_array, mask_image
-from ism_ros.overlay import draw_overlay
+from ism_ros.overlay import OverlayStyle, draw_overlay
 
 QUEUE = 5
 
@@ -29,8 +29,10 @@ class Outputs:
         self.overlay = node.create_publisher(Image, "~/overlay", QUEUE)
         self.vision_info = node.create_publisher(VisionInfo, "~/vision_info", latched)
 
-    def publish(self, header: Header, frame: Frame, detections: Detections, inference_s: float) -> None:
-        """header: of the RGB message, which all results carry."""
+    def publish(
+        self, header: Header, frame: Frame, detections: Detections, inference_s: float, style: OverlayStyle
+    ) -> None:
+        """header: of the RGB message, which all results carry. style: of the overlay."""
         on_cpu = detections.to("cpu")
         self.detections.publish(detection_array(on_cpu, header))
         if self.mask_image.get_subscription_count():
@@ -38,7 +40,7 @@ class Outputs:
         if self.masks.get_subscription_count():
             self.masks.publish(mask_array(on_cpu, header, inference_s))
         if self.overlay.get_subscription_count():
-            self.overlay.publish(image_message(draw_overlay(frame.rgb, on_cpu), "rgb8", header))
+            self.overlay.publish(image_message(draw_overlay(frame.rgb, on_cpu, style), "rgb8", header))
 
     def close(self) -> None:
         for publisher in (self.detections, self.mask_image, self.masks, self.overlay, self.vision_info):

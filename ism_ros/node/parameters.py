@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType
 from rclpy.node import Node
 
-from ism_ros.config import Settings, is_live, load_settings
+from ism_ros.config import Changeable, Settings, changeable, load_settings
 
 ROS_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 PARAMETER_TYPES = {
@@ -18,6 +18,12 @@ PARAMETER_TYPES = {
     int: ParameterType.PARAMETER_INTEGER,
     float: ParameterType.PARAMETER_DOUBLE,
     str: ParameterType.PARAMETER_STRING,
+}
+WHEN: dict[Changeable, str] = {
+    "live": "Can change while running.",
+    "inactive": "Can change while the node is not active.",
+    "unconfigured": "Can change while the node is unconfigured.",
+    "start": "Fixed at start.",
 }
 
 
@@ -47,12 +53,11 @@ def declare_settings(node: Node) -> Settings:
 
 def describe(name: str, field: FieldInfo) -> ParameterDescriptor:
     """Type, range, choices, description and whether it can change while the node runs."""
-    live = is_live(name)
     descriptor = ParameterDescriptor(
         name=name,
         type=PARAMETER_TYPES[type(field.default)],
-        description=f"{field.description} {'Can change while running.' if live else 'Fixed at start.'}",
-        read_only=not live,
+        description=f"{field.description} {WHEN[changeable(name)]}",
+        read_only=changeable(name) == "start",
     )
     if get_origin(field.annotation) is not None:
         descriptor.additional_constraints = f"one of: {', '.join(field.annotation.__args__)}"  # type: ignore[union-attr]

@@ -13,7 +13,9 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from ism_ros.detections import Detections
 from ism_ros.frame import FrameError
 from ism_ros.node.conversion import Triple
+from ism_ros.node.failures import give_back_memory
 from ism_ros.node.messages import detection_array, mask_array, mask_image
+from ism_ros.node.verdicts import failure_text
 from ism_ros.srv import Segment
 
 if TYPE_CHECKING:
@@ -54,7 +56,8 @@ class SegmentService:
         except (FutureTimeoutError, CancelledError):
             response.message = f"no result within {timeout_s:g} s: give a longer timeout"
         except Exception as error:  # the model's own failure must reach the caller, not end the node
-            response.message = f"inference failed: {error}"
+            response.message = failure_text(error)
+            give_back_memory(error)
             self._node.get_logger().error(f"~/segment: {response.message}")
         return response
 

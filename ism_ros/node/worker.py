@@ -20,7 +20,7 @@ class Worker(Generic[Item]):
     """Takes the newest item out of a mailbox and hands it to `process`, one at a time, until `stop`.
 
     process: must not raise for an ordinary failure; what it raises all the same goes to `on_error`.
-    min_period_s: asked before every item; the least time between two starts.
+    min_period_s: the least time between two starts; asked before every item and whenever the mailbox is woken.
 
     No item that is older than the last piece of work took is processed: with a camera that is slower than that, a
     newer one may never have come, and what `min_period_s` or a job made wait is not what the camera sees now.
@@ -39,18 +39,20 @@ class Worker(Generic[Item]):
         self._min_period_s = min_period_s
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._due_s = 0.0
         self._began_s: float | None = None
         self._since_s = -float("inf")
         self._took_s = float("inf")
+        self._last_start_s = -float("inf")
         self._thread = threading.Thread(target=self._run, name="ism_worker", daemon=True)
         self._thread.start()
 
     def submit(self, job: Callable[[], Result]) -> Future[Result]:
-        """Runs `job` on the worker's thread before the next frame."""
+        """Runs `job` on the worker's thread before the next frame; it is cancelled where the worker has stopped."""
         future: Future[Result] = Future()
         self._jobs.put((future, job))
         self._mailbox.wake()
+        if self._stopping.is_set():
+            future.cancel()
         return future
 
     @property
@@ -71,7 +73,7 @@ class Worker(Generic[Item]):
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._run_jobs()
-            wait_s = self._due_s - time.monotonic()
+            wait_s = self._last_start_s + self._min_period_s() - time.monotonic()
             if wait_s > 0:
                 self._mailbox.wait_for_wake(wait_s)
                 self._since_s = max(self._since_s, time.monotonic() - self._took_s)
@@ -79,7 +81,7 @@ class Worker(Generic[Item]):
             item = self._mailbox.take(since_s=self._since_s)
             if item is None or self._stopping.is_set():
                 continue
-            self._due_s = time.monotonic() + self._min_period_s()
+            self._last_start_s = time.monotonic()
             with self._at_work():
                 try:
                     self._process(item)

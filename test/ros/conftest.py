@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import select
@@ -22,7 +23,7 @@ import yaml
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from ism_ros.msg import InstanceMaskArray
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
@@ -41,6 +42,8 @@ os.environ.pop("ROS_DOMAIN_ID", None)
 keep_traffic_local()
 
 TIMEOUT_S = 60.0
+ISM_NODE = ("-m", "ism_ros.node.main")
+FAULTY_NODE = (str(Path(__file__).with_name("faulty_node.py")),)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TOPICS: dict[str, tuple[type, Any]] = {
     "detections": (Detection2DArray, 10),
@@ -65,13 +68,15 @@ class NodeProcess:
         log: Path,
         environment: dict[str, str],
         more: Sequence[str] = (),
+        program: Sequence[str] = ISM_NODE,
     ) -> None:
         assignments = [f"{name}:={json.dumps(value)}" for name, value in parameters.items()]
         arguments = [argument for assignment in assignments for argument in ("-p", assignment)]
         self.log = log
+        self.namespace = namespace
         self._stderr = log.open("w")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ism_ros.node.main", "--ros-args", "-r", f"__ns:=/{namespace}", *arguments, *more],
+            [sys.executable, *program, "--ros-args", "-r", f"__ns:=/{namespace}", *arguments, *more],
             stdout=self._stderr,
             stderr=subprocess.STDOUT,
             cwd=log.parent,
@@ -87,6 +92,14 @@ class NodeProcess:
         began = time.monotonic()
         self.process.send_signal(number)
         return self.process.wait(TIMEOUT_S), time.monotonic() - began
+
+    def assert_ends_cleanly(self, number: int = signal.SIGINT, within_s: float = 2.0) -> None:
+        """Exit code 0, soon, and not a word about it but information."""
+        before = self.output
+        code, seconds = self.interrupt(number)
+        said = [line for line in self.output[len(before) :].splitlines() if "[INFO]" not in line]
+        assert (code, said) == (0, [])
+        assert seconds < within_s
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -215,6 +228,14 @@ class Listener:
         """Keys and values of the newest statuses together."""
         return {pair.key: pair.value for status in self.parts.values() for pair in status.values}
 
+    def statuses_since(self, count: int) -> list[DiagnosticStatus]:
+        """All statuses but the first `count`; see `status_count`."""
+        return self._statuses[count:]
+
+    @property
+    def status_count(self) -> int:
+        return len(self._statuses)
+
     def count(self, key: str) -> int:
         return int(self.values().get(key, "0"))
 
@@ -274,12 +295,48 @@ class Listener:
             self._changed.notify_all()
 
 
+class Faults:
+    """What a faulty_node.py is to suffer from now on, and what happened to it."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._events = file.with_name(file.name + ".events")
+        self._events.touch()
+        self.set()
+
+    def set(self, **faults: Any) -> None:
+        """These and no others."""
+        whole = self.file.with_suffix(".next")
+        whole.write_text(json.dumps(faults))
+        whole.replace(self.file)
+
+    def events(self) -> list[str]:
+        return self._events.read_text().splitlines()
+
+    def wait_for(self, event: str, timeout_s: float = TIMEOUT_S) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while event not in self.events():
+            assert time.monotonic() < deadline_s, f"'{event}' not within {timeout_s:g} s: {self.events()}"
+            time.sleep(0.01)
+
+    def forget(self) -> None:
+        """No event has happened yet."""
+        os.truncate(self._events, 0)
+
+
 class Cell:
     """A camera, the node and a listener in one namespace."""
 
-    def __init__(self, node: NodeProcess, listener: Listener, start_camera: Callable[..., CameraProcess]) -> None:
+    def __init__(
+        self,
+        node: NodeProcess,
+        listener: Listener,
+        start_camera: Callable[..., CameraProcess],
+        faults: Faults | None = None,
+    ) -> None:
         self.node = node
         self.listener = listener
+        self.faults = faults
         self._start_camera = start_camera
         self.camera: CameraProcess | None = None
 
@@ -320,6 +377,19 @@ class Cell:
             except AssertionError:
                 continue
         return self.listener.wait_for(condition, what, 0.0)
+
+    def reach(self, state: str) -> None:
+        """Takes the node to a primary state by its lifecycle services."""
+        ways = {
+            "unconfigured": {"configuring": "", "inactive": "cleanup", "active": "deactivate"},
+            "inactive": {"unconfigured": "configure", "active": "deactivate"},
+            "active": {"unconfigured": "configure", "inactive": "activate"},
+        }[state]
+        while (here := self.state()) != state:
+            assert self.listener.transition(ways[here]), f"{ways[here]} from {here}: {self.node.output[-2000:]}"
+
+    def state(self) -> str:
+        return self.listener.call(GetState, "get_state", GetState.Request()).current_state.label
 
     def close(self) -> None:
         if self.camera is not None:
@@ -372,8 +442,14 @@ def numbers() -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def start_node(workplace: Path, numbers: Iterator[int]) -> Callable[..., NodeProcess]:
-    def start(namespace: str, parameters: dict[str, Any], more: Sequence[str] = (), **environment: str) -> NodeProcess:
-        return NodeProcess(namespace, parameters, workplace / f"node_{next(numbers)}.log", environment, more)
+    def start(
+        namespace: str,
+        parameters: dict[str, Any],
+        more: Sequence[str] = (),
+        program: Sequence[str] = ISM_NODE,
+        **environment: str,
+    ) -> NodeProcess:
+        return NodeProcess(namespace, parameters, workplace / f"node_{next(numbers)}.log", environment, more, program)
 
     return start
 
@@ -391,6 +467,34 @@ def start_cell(
         return Cell(node, listener, lambda *options: CameraProcess(namespace, workplace / "frame.npz", *options))
 
     return start
+
+
+@pytest.fixture(scope="session")
+def start_faulty_cell(
+    ros: None, workplace: Path, numbers: Iterator[int], start_node: Callable[..., NodeProcess]
+) -> Callable[..., Cell]:
+    """The same with a node whose model fails on demand: Cell.faults."""
+
+    def start(parameters: dict[str, Any], topics: Sequence[str] = tuple(TOPICS)) -> Cell:
+        namespace = f"cell_{next(numbers)}"
+        listener = Listener(namespace, topics)
+        faults = Faults(workplace / f"{namespace}.faults")
+        node = start_node(namespace, parameters, program=FAULTY_NODE, FAULTS=str(faults.file))
+        start_camera = functools.partial(CameraProcess, namespace, workplace / "frame.npz")
+        return Cell(node, listener, start_camera, faults)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def faulty_cell(start_faulty_cell: Callable[..., Cell], parameters: dict[str, Any]) -> Iterator[Cell]:
+    """A node without autostart whose model fails on demand, in whatever state a test left it (Cell.reach)."""
+    cell = start_faulty_cell({**parameters, "autostart": False})
+    try:
+        cell.wait_until("unconfigured")
+        yield cell
+    finally:
+        cell.close()
 
 
 @pytest.fixture(scope="session")
