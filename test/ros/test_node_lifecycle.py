@@ -10,11 +10,11 @@ import psutil
 import pytest
 import yaml
 from ism_ros.srv import AddObject, ListObjects, RemoveObject, Segment
-from rcl_interfaces.srv import DescribeParameters, GetParameters
+from rcl_interfaces.srv import GetParameters
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from ism_ros.config import Settings, is_live
+from ism_ros.config import Settings
 from ism_ros.node.messages import image_message
 
 END_S = 2.0
@@ -206,18 +206,6 @@ def test_a_failed_configuration_is_an_error_in_diagnostics_and_can_be_repeated(s
 
 
 # parameters
-
-
-def test_every_setting_is_a_parameter_with_type_description_and_read_only_where_it_is_fixed(shared_cell):
-    names = list(Settings.model_fields)
-    request = DescribeParameters.Request(names=names)
-    descriptors = shared_cell.listener.call(DescribeParameters, "describe_parameters", request).descriptors
-    assert [d.name for d in descriptors] == names
-    for descriptor in descriptors:
-        assert Settings.model_fields[descriptor.name].description in descriptor.description
-        assert descriptor.read_only == (not is_live(descriptor.name))
-    ranges = {d.name: d.floating_point_range for d in descriptors}
-    assert (ranges["score_threshold"][0].from_value, ranges["score_threshold"][0].to_value) == (0.0, 1.0)
 
 
 def test_a_live_parameter_changes_the_next_answer(shared_cell):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ism_ros.config import Settings, SettingsError, is_live, load_settings
+from ism_ros.config import Settings, SettingsError, changeable, changed_profile, is_live, load_settings
 
 
 def test_later_sources_win(tmp_path: Path) -> None:
@@ -68,6 +68,18 @@ def test_thresholds_are_live_and_models_are_not() -> None:
     assert is_live("score_threshold")
     assert is_live("scoring")
     assert not is_live("segmentor")
+    assert changeable("segmentor") == "unconfigured"
+    assert changeable("slop") == "inactive"
+    assert changeable("autostart") == "start"
+
+
+def test_another_profile_takes_back_what_the_last_one_set_and_nothing_else() -> None:
+    chosen = load_settings(None, {"profile": "fast", "descriptor_model": "vitb14"}, environment={})
+    changes = changed_profile(chosen, "")
+    assert changes["segmentor"] == "depth"
+    assert "descriptor_model" not in changes
+    assert changed_profile(chosen, "accurate")["overlap_threshold"] == 1.0
+    assert changed_profile(chosen, "fast") == {}
 
 
 def test_threads_are_those_given_else_one_for_the_hand_made_models() -> None:

@@ -57,6 +57,21 @@ def test_pixels_far_from_any_instance_and_label_stay(grey):
     assert np.array_equal(canvas[180:, 200:], grey[180:, 200:])
 
 
+@pytest.mark.parametrize(
+    ("style", "inside_changes", "corner_changes"),
+    [("filled", True, False), ("outline", False, False), ("boxes", False, True)],
+)
+def test_a_style_decides_what_is_drawn_of_a_mask(grey, style, inside_changes, corner_changes):
+    detections = detections_of([(50, 100, 150, 200)], [0], [0.9])
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    detections.masks[0] = torch.from_numpy((rows - 150) ** 2 + (columns - 100) ** 2 <= 50**2)
+    canvas = draw_overlay(grey, detections, style)
+    changed = (canvas != grey).any(axis=2)
+    assert changed[150, 150], "the edge"
+    assert changed[150, 100] == inside_changes
+    assert changed[200, 150] == corner_changes
+
+
 def test_the_better_score_lies_on_top(grey):
     overlapping = [(50, 100, 150, 200), (100, 100, 200, 200)]
     canvas = draw_overlay(grey, detections_of(overlapping, [0, 1], [0.3, 0.8]))

@@ -1,0 +1,136 @@
+"""A model that fails in the middle of a frame costs that frame, or less, and never the node."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from ism_ros.srv import Segment
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from ism_ros.node.messages import image_message
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+TINY_NETWORKS = {
+    "segmentor": "sam",
+    "segmentor_model": str(GOLDEN / "sam_tiny.pth"),
+    "descriptor": "dinov2",
+    "descriptor_model": str(GOLDEN / "dinov2_tiny_pretrain.pth"),
+    "points_per_side": 4,
+    "predicted_iou_threshold": 0.0,
+    "stability_score_threshold": 0.0,
+    "confidence_threshold": 0.0,
+    "score_threshold": 0.0,
+    "scoring": "noctis",
+}
+"""Networks with random weights: they find nonsense, but in as many chunks as those of full size."""
+
+
+@pytest.fixture
+def cell(faulty_cell):
+    """The active node with a camera, whole before and after each test."""
+    faulty_cell.reach("active")
+    faulty_cell.connect()
+    yield faulty_cell
+    faulty_cell.faults.set()
+
+
+@pytest.mark.parametrize("stage", ["segmentor", "descriptor", "scoring"])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("raise", "inference failed: RuntimeError: the {stage} lost its way"), ("out_of_memory", "out of memory")],
+)
+def test_a_frame_that_fails_is_skipped_counted_and_said_and_the_next_one_answered(cell, stage, fault, said):
+    assert cell.result().detections
+    failed = cell.listener.count("inference_failures")
+    logged = len(cell.node.output)
+    cell.faults.set(**{stage: fault})
+    stamps = []
+
+    def is_said():
+        status = cell.listener.status
+        return (
+            cell.listener.count("inference_failures") > failed
+            and said.format(stage=stage) in status.message
+            and status.level == DiagnosticStatus.ERROR
+        )
+
+    for _ in range(20):
+        stamps += cell.camera.publish()
+        try:
+            cell.listener.wait_for(is_said, "the failure in /diagnostics", 3.0)
+            break
+        except AssertionError:
+            continue
+    assert is_said()
+    assert [stamp for stamp in stamps if cell.listener.with_stamp("detections", stamp)] == []
+    if fault == "raise":
+        assert f"the {stage} lost its way; the frame is skipped" in cell.node.output[logged:]
+    cell.faults.set()
+    assert cell.result().detections
+    assert cell.state() == "active"
+
+
+def test_segment_tells_its_caller_what_failed(cell, workplace):
+    with np.load(workplace / "frame.npz") as stored:
+        header, (height, width) = Header(), stored["rgb"].shape[:2]
+        request = Segment.Request(
+            rgb=image_message(stored["rgb"], "rgb8", header),
+            depth=image_message(np.round(stored["depth_m"] * 1000).astype(np.uint16), "16UC1", header),
+            camera_info=CameraInfo(width=width, height=height, k=stored["intrinsics"].astype(float).ravel().tolist()),
+        )
+    cell.faults.set(descriptor="out_of_memory")
+    answer = cell.listener.call(Segment, "segment", request)
+    assert not answer.success
+    assert "out of memory" in answer.message
+    cell.faults.set()
+    assert cell.listener.call(Segment, "segment", request).success
+
+
+@pytest.fixture(scope="module")
+def neural_cell(start_faulty_cell, parameters):
+    cell = start_faulty_cell({**parameters, **TINY_NETWORKS}, topics=["detections"])
+    try:
+        cell.wait_until("active", timeout_s=240.0)
+        cell.connect()
+        yield cell
+    finally:
+        cell.close()
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("segmentor", "16 point prompts at once do not fit into memory: going on with 8"),
+        ("descriptor", "crops at once do not fit into memory: going on with"),
+        ("scoring", "proposals beside all templates of an object at once do not fit into memory: going on with"),
+    ],
+)
+def test_out_of_memory_is_survived_by_smaller_chunks_without_losing_a_frame(neural_cell, stage, said):
+    listener = neural_cell.listener
+    whole = neural_cell.result().detections
+    assert whole
+    recovered = listener.count("noticed.out_of_memory_recovered")
+    neural_cell.faults.set(**{f"{stage}_fits": 2})
+    assert len(neural_cell.result().detections) == len(whole)
+    listener.wait_for(
+        lambda: listener.count("noticed.out_of_memory_recovered") > recovered, "the recovery in /diagnostics"
+    )
+    assert listener.count("inference_failures") == 0
+    assert said in neural_cell.node.output
+    neural_cell.faults.set()
+
+
+@pytest.mark.parametrize("stage", ["segmentor", "descriptor", "scoring"])
+def test_what_does_not_fit_in_any_size_costs_the_frame_alone(neural_cell, stage):
+    listener = neural_cell.listener
+    neural_cell.result()
+    failed = listener.count("inference_failures")
+    neural_cell.faults.set(**{f"{stage}_fits": 0})
+    neural_cell.publish_until(
+        lambda: listener.count("inference_failures") > failed and "out of memory" in listener.status.message,
+        "the failure in /diagnostics",
+    )
+    neural_cell.faults.set()
+    assert neural_cell.result().detections
