@@ -37,7 +37,7 @@ class Churn:
     def __init__(self, session: Session, folder: Path) -> None:
         self.counts: Counter[str] = Counter()
         self._session = session
-        self._cad = export_cad(make_object("box", 77), folder)
+        self._cad = export_cad(make_object("brick", 77), folder)
         self._clients: dict[str, Any] = {}
         self._heard: list[Subscription] = []
         self._kill = False

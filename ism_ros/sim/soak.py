@@ -120,10 +120,10 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         f"640 x 480; dropped {values['frames_dropped']}, rejected {values['frames_rejected']}, "
         f"inference failures {values['inference_failures']}"
     )
-    return _verdict(samples, options.allowed_mb, int(values["inference_failures"]), console)
+    return verdict_of(samples, options.allowed_mb, int(values["inference_failures"]), console)
 
 
-def _verdict(samples: Sequence[Sample], allowed_mb: float, failures: int, console: Console) -> int:
+def verdict_of(samples: Sequence[Sample], allowed_mb: float, failures: int, console: Console) -> int:
     """0 where nothing grew from the second quarter of the run to the last by more than is allowed."""
     limits: dict[str, tuple[Callable[[Sample], float], float]] = {
         "memory, MiB": (lambda sample: sample.memory_mb, allowed_mb),

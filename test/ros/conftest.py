@@ -173,6 +173,7 @@ class Listener:
     def __init__(self, namespace: str, topics: Sequence[str] = tuple(TOPICS)) -> None:
         self.node = Node("listener", namespace=namespace)
         self.messages: dict[str, list[Any]] = defaultdict(list)
+        self.arrived_s: dict[str, list[float]] = defaultdict(list)
         self._status_prefix = f"{namespace}/ism: "
         self.parts: dict[str, DiagnosticStatus] = {}
         self._statuses: list[DiagnosticStatus] = []
@@ -284,6 +285,7 @@ class Listener:
     def _take(self, topic: str, message: Any) -> None:
         with self._changed:
             self.messages[topic].append(message)
+            self.arrived_s[topic].append(time.time())
             self._changed.notify_all()
 
     def _take_diagnostics(self, message: DiagnosticArray) -> None:
