@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_networks import dinov3_weights as weights
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -25,11 +26,6 @@ PERIODS = "rope_embed.periods"
 def load(kind: str) -> dict[str, Tensor]:
     with np.load(DATA / f"{kind}.npz") as archive:
         return {key: torch.from_numpy(archive[key]) for key in archive}
-
-
-def weights(kind: str) -> StateDict:
-    prefix = "weights/"
-    return {key.removeprefix(prefix): value.float() for key, value in load(kind).items() if key.startswith(prefix)}
 
 
 def crops(kind: str) -> Tensor:

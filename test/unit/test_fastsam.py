@@ -13,7 +13,8 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from tiny_networks import FIRST, place, small_fastsam
 from torch import Tensor
 
 from ism_ros.checkpoints.reading import CheckpointError
@@ -134,61 +135,6 @@ def test_a_fixed_input_is_filled_with_grey_around_the_frame() -> None:
 # -- the whole segmentor -----------------------------------------------------------------------------------------
 
 
-def place(box: tuple[float, float, float, float], confidence: float, coefficients: dict[int, float]) -> list[float]:
-    """A column of the head: box (x_first, y_first, x_last, y_last) in pixels of the input."""
-    left, top, right, bottom = box
-    row = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top, confidence, *[0.0] * 32]
-    for channel, coefficient in coefficients.items():
-        row[5 + channel] = coefficient
-    return row
-
-
-FIRST, LAST = {0: 40.0, 3: -20.0}, {2: 40.0, 3: -20.0}
-"""Coefficients of a mask that is where the first or the last channel that the network sees is above one half."""
-
-TWO_PLACES = [place((0, 0, 96, 64), 0.9, FIRST), place((40, 20, 96, 64), 0.6, LAST)]
-
-
-def small_network(
-    file: Path,
-    head: list[list[float]] = TWO_PLACES,
-    size: tuple[Any, Any] = ("height", "width"),
-    batch: int = 1,
-    dtype: int = TensorProto.FLOAT,
-    prototype_rows: int = 32,
-) -> Path:
-    """An ONNX network laid out as FastSAM: the boxes it finds are given, its prototypes are the image's channels.
-
-    Prototype 0, 1 and 2 are the mean of each 4 x 4 pixels in one channel, 3 is one everywhere, the others are zero.
-    """
-    kind = helper.tensor_dtype_to_np_dtype(dtype)
-    weights = np.zeros((prototype_rows, 3, 1, 1), kind)
-    weights[[0, 1, 2], [0, 1, 2]] = 1
-    bias = np.zeros(prototype_rows, kind)
-    bias[3] = 1
-    columns = np.array(head, kind).T[None]
-    nodes = [
-        helper.make_node("AveragePool", ["images"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]),
-        helper.make_node("Conv", ["pooled", "weights", "bias"], ["output1"]),
-        helper.make_node("Identity", ["columns"], ["output0"]),
-    ]
-    quarter = [side // 4 if isinstance(side, int) else f"{side}_4" for side in size]
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("images", dtype, [batch, 3, *size])],
-        [
-            helper.make_tensor_value_info("output0", dtype, list(columns.shape)),
-            helper.make_tensor_value_info("output1", dtype, [batch, prototype_rows, *quarter]),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in
-         (("weights", weights), ("bias", bias), ("columns", columns))],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(model, str(file))
-    return file
-
-
 def frame_of(rgb: NDArray[np.uint8]) -> Frame:
     height, width = rgb.shape[:2]
     return Frame(rgb, None, Camera(np.array([[100.0, 0, width / 2], [0, 100, height / 2], [0, 0, 1]]), width, height))
@@ -217,7 +163,7 @@ def segmentor_of(file: Path, **settings: Any) -> FastSamSegmentor:
 
 
 def test_things_become_masks_most_confident_first(tmp_path: Path) -> None:
-    proposals = segmentor_of(small_network(tmp_path / "f.onnx"), channel_order="rgb").propose(RED_AND_BLUE)
+    proposals = segmentor_of(small_fastsam(tmp_path / "f.onnx"), channel_order="rgb").propose(RED_AND_BLUE)
     torch.testing.assert_close(proposals.confidence, torch.tensor([0.9, 0.6]))
     assert proposals.masks.dtype == torch.bool
     expected = torch.stack([rectangle(RED_PLACE), rectangle(BLUE_PLACE)])
@@ -226,20 +172,20 @@ def test_things_become_masks_most_confident_first(tmp_path: Path) -> None:
 
 
 def test_the_network_sees_blue_first_as_in_sam_6d(tmp_path: Path) -> None:
-    proposals = segmentor_of(small_network(tmp_path / "f.onnx")).propose(RED_AND_BLUE)
+    proposals = segmentor_of(small_fastsam(tmp_path / "f.onnx")).propose(RED_AND_BLUE)
     assert float(mask_iou(proposals.masks[:1], rectangle(BLUE_PLACE)[None])) > 0.98
 
 
 def test_a_mask_ends_at_its_box(tmp_path: Path) -> None:
     head = [place((48, 32, 64, 48), 0.9, FIRST)]
-    proposals = segmentor_of(small_network(tmp_path / "f.onnx", head)).propose(RED_AND_BLUE)
+    proposals = segmentor_of(small_fastsam(tmp_path / "f.onnx", head)).propose(RED_AND_BLUE)
     assert float(mask_iou(proposals.masks, rectangle((slice(32, 48), slice(48, 64)))[None])) > 0.95
     assert proposals.boxes_xyxy.tolist() == [[48, 32, 64, 48]]
 
 
 def test_a_large_frame_is_scaled_for_the_network_and_its_masks_back(tmp_path: Path) -> None:
     place_, size = (slice(128, 224), slice(192, 352)), (256, 384)
-    segmentor = segmentor_of(small_network(tmp_path / "f.onnx"))
+    segmentor = segmentor_of(small_fastsam(tmp_path / "f.onnx"))
     proposals = segmentor.propose(picture((place_, BLUE), size=size))
     assert proposals.masks.shape == (1, *size)
     assert float(mask_iou(proposals.masks, rectangle(place_, size)[None])) > 0.98
@@ -248,36 +194,36 @@ def test_a_large_frame_is_scaled_for_the_network_and_its_masks_back(tmp_path: Pa
 
 def test_a_network_with_a_fixed_input_gets_the_frame_in_it(tmp_path: Path) -> None:
     head = [place((0, 0, 96, 96), 0.9, FIRST)]
-    segmentor = segmentor_of(small_network(tmp_path / "f.onnx", head, size=(96, 96)))
+    segmentor = segmentor_of(small_fastsam(tmp_path / "f.onnx", head, size=(96, 96)))
     proposals = segmentor.propose(RED_AND_BLUE)
     assert float(mask_iou(proposals.masks, rectangle(BLUE_PLACE)[None])) > 0.98
     assert proposals.boxes_xyxy.tolist() == [[0, 0, 96, 64]]
 
 
 def test_a_network_in_half_precision_gives_the_same(tmp_path: Path) -> None:
-    whole = segmentor_of(small_network(tmp_path / "f.onnx")).propose(RED_AND_BLUE)
-    half = segmentor_of(small_network(tmp_path / "h.onnx", dtype=TensorProto.FLOAT16)).propose(RED_AND_BLUE)
+    whole = segmentor_of(small_fastsam(tmp_path / "f.onnx")).propose(RED_AND_BLUE)
+    half = segmentor_of(small_fastsam(tmp_path / "h.onnx", dtype=TensorProto.FLOAT16)).propose(RED_AND_BLUE)
     assert torch.equal(half.masks, whole.masks)
     assert half.confidence.dtype == torch.float32
 
 
 def test_a_frame_with_nothing_confident_gives_an_empty_result(tmp_path: Path) -> None:
     head = [place((0, 0, 96, 64), 0.2, FIRST)]
-    proposals = segmentor_of(small_network(tmp_path / "f.onnx", head)).propose(RED_AND_BLUE)
+    proposals = segmentor_of(small_fastsam(tmp_path / "f.onnx", head)).propose(RED_AND_BLUE)
     assert proposals.masks.shape == (0, 64, 96)
     assert proposals.boxes_xyxy.shape == (0, 4)
     assert proposals.confidence.shape == (0,)
 
 
 def test_a_proposal_without_a_pixel_is_none(tmp_path: Path) -> None:
-    segmentor = segmentor_of(small_network(tmp_path / "f.onnx"), channel_order="rgb")
+    segmentor = segmentor_of(small_fastsam(tmp_path / "f.onnx"), channel_order="rgb")
     proposals = segmentor.propose(picture((BLUE_PLACE, BLUE)))
     torch.testing.assert_close(proposals.confidence, torch.tensor([0.6]))
 
 
 def test_settings_choose_how_many_and_how_alike(tmp_path: Path) -> None:
     rows = [place((x, 0, x + 40, 64), 0.9 - x / 100, {3: 1.0}) for x in range(0, 48, 2)]
-    file = small_network(tmp_path / "f.onnx", rows)
+    file = small_fastsam(tmp_path / "f.onnx", rows)
     assert len(segmentor_of(file, confidence_threshold=0.0).propose(RED_AND_BLUE)) == 12
     assert len(segmentor_of(file, confidence_threshold=0.0, nms_threshold=0.95).propose(RED_AND_BLUE)) == 24
     assert len(segmentor_of(file, confidence_threshold=0.85).propose(RED_AND_BLUE)) == 2
@@ -285,7 +231,7 @@ def test_settings_choose_how_many_and_how_alike(tmp_path: Path) -> None:
 
 
 def test_the_network_uses_as_many_threads_as_pytorch(tmp_path: Path) -> None:
-    network: Any = segmentor_of(small_network(tmp_path / "f.onnx"))._network
+    network: Any = segmentor_of(small_fastsam(tmp_path / "f.onnx"))._network
     assert network._session.get_session_options().intra_op_num_threads == torch.get_num_threads()
 
 
@@ -297,7 +243,7 @@ def test_a_gpu_that_onnxruntime_cannot_use_is_said_once(tmp_path: Path, caplog: 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("onnxruntime can use a GPU here")
     with caplog.at_level(logging.WARNING):
-        file = small_network(tmp_path / "f.onnx", size=(64, 96))
+        file = small_fastsam(tmp_path / "f.onnx", size=(64, 96))
         assert OnnxNetwork(file, torch.device("cuda")).input_size == (64, 96)
     assert [record.getMessage() for record in caplog.records] == [
         "onnxruntime cannot use the GPU: f.onnx runs on the CPU; install onnxruntime-gpu"
@@ -309,15 +255,15 @@ def test_a_gpu_that_onnxruntime_cannot_use_is_said_once(tmp_path: Path, caplog: 
 
 def network_of_80_classes(folder: Path) -> Path:
     rows = [[0.0] * (4 + 80 + 32)]
-    return small_network(folder / "coco.onnx", rows, size=(64, 96))
+    return small_fastsam(folder / "coco.onnx", rows, size=(64, 96))
 
 
 def network_whose_sizes_show_when_it_runs(folder: Path) -> Path:
-    return small_network(folder / "coco.onnx", [[0.0] * (4 + 80 + 32)])
+    return small_fastsam(folder / "coco.onnx", [[0.0] * (4 + 80 + 32)])
 
 
 def network_of_two_images(folder: Path) -> Path:
-    return small_network(folder / "two.onnx", size=(64, 96), batch=2)
+    return small_fastsam(folder / "two.onnx", size=(64, 96), batch=2)
 
 
 def network_of_another_kind(folder: Path) -> Path:
@@ -380,7 +326,7 @@ def test_a_missing_package_is_named_with_its_licence(
 @pytest.mark.parametrize("side", [0, -32, 650])
 def test_an_input_side_that_the_network_cannot_halve_is_refused(side: int, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"input_side is {side}; it must be a multiple of 32"):
-        FastSamSegmentor(small_network(tmp_path / "f.onnx"), input_side=side)
+        FastSamSegmentor(small_fastsam(tmp_path / "f.onnx"), input_side=side)
 
 
 # -- PyTorch checkpoints -----------------------------------------------------------------------------------------

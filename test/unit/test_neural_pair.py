@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from tiny_networks import DINOV2, SAM, install
 from typer.testing import CliRunner
 
 from ism_ros.cli.main import app
@@ -19,14 +20,13 @@ from ism_ros.ism import load_model
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.weights import WeightsError
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 SCENE = Path(__file__).parents[2] / "ism_ros" / "doctor_scene"
 FILES = {"rgb": SCENE / "rgb.jpg", "depth": SCENE / "depth.png", "camera": SCENE / "camera.json"}
 CHECKPOINTS = {
     "segmentor": "sam",
-    "segmentor_model": str(GOLDEN / "sam_tiny.pth"),
+    "segmentor_model": str(SAM),
     "descriptor": "dinov2",
-    "descriptor_model": str(GOLDEN / "dinov2_tiny_pretrain.pth"),
+    "descriptor_model": str(DINOV2),
 }
 ANYTHING = {
     "points_per_side": 4,
@@ -98,10 +98,7 @@ def test_a_profile_without_its_checkpoints_says_how_to_get_them(tmp_path: Path) 
 
 
 def test_the_checkpoints_folder_of_sam6d_is_understood(tmp_path: Path) -> None:
-    for source, place in (("sam_tiny.pth", "segment-anything/sam_vit_h_4b8939.pth"),
-                          ("dinov2_tiny_pretrain.pth", "dinov2/dinov2_vitl14_pretrain.pth")):  # fmt: skip
-        (tmp_path / place).parent.mkdir()
-        (tmp_path / place).symlink_to(GOLDEN / source)
+    install(tmp_path, "sam/vit_h", "dinov2/vitl14")
     model = load_model(load_settings(None, {"profile": "accurate", "checkpoints_dir": str(tmp_path)}, environment={}))
     assert (model.segmentor.name, model.descriptor.name) == ("sam", "dinov2")
 

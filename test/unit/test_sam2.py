@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_networks import SAM2_IMAGE_SIZE as IMAGE_SIZE
+from tiny_networks import SAM2_SMALL as SMALL
+from tiny_networks import sam2_weights, save_sam2
 from torch import Tensor
 
 from ism_ros.checkpoints.reading import CheckpointError, StateDict, build
-from ism_ros.checkpoints.sam2 import VIDEO_PART, Hiera, config_of, from_official, load_sam2, published
+from ism_ros.checkpoints.sam2 import VIDEO_PART, config_of, from_official, load_sam2, published
 from ism_ros.frame import Camera, Frame
 from ism_ros.segmentors.automatic_masks import MaskOptions
 from ism_ros.segmentors.sam2 import PromptableSam2, Sam2Segmentor
 
 DATA = Path(__file__).parents[1] / "data" / "sam2"
-IMAGE_SIZE = 128
-SMALL = Hiera("small random", heads=2, stages=(1, 2, 4, 2), windows=(8, 4, 6, 3), global_blocks=(4, 6))
 PARAMETERS_MILLION = {"tiny": 38.96, "small": 46.06, "base_plus": 80.85, "large": 224.45}
 
 
@@ -36,7 +37,7 @@ def keys_and_shapes() -> dict[str, dict[str, list[int]]]:
 
 @pytest.fixture(scope="module")
 def official() -> StateDict:
-    return {key: value.float() for key, value in load("weights.npz").items()}
+    return sam2_weights()
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +46,7 @@ def checkpoint(official: StateDict, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def saved(state: StateDict, folder: Path) -> Path:
-    file = folder / "sam2.1_hiera_small_random.pt"
-    torch.save({"model": state}, file)
-    return file
+    return save_sam2(state, folder / "sam2.1_hiera_small_random.pt")
 
 
 def loaded(checkpoint: Path) -> torch.nn.Module:
