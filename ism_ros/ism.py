@@ -234,8 +234,9 @@ def match_noctis(
     template_index, semantic, appearance = (
         of_object[rows].gather(1, best)[:, 0] for of_object in (template_index, semantic, appearance)
     )
-    template_patches = library.patch_tokens_of(object_index, template_index)
-    _, visible_ratio = scoring.patch_scores(patch_tokens[rows], template_patches)
+    _, visible_ratio = scoring.patch_scores_by_template(
+        patch_tokens, torch.nonzero(rows)[:, 0], library.chosen_patch_tokens(object_index, template_index)
+    )
     return scoring.Matches(rows, object_index, template_index, semantic, appearance, visible_ratio)
 
 

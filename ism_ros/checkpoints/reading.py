@@ -7,7 +7,8 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -167,9 +168,15 @@ def load_folder(kind: Any, path: Path, what: str, larger: str = "") -> Any:
         if found == larger:
             parts = kind.config_class.sub_configs
             options["config"] = kind.config_class(**{part: content[part] for part in parts if part in content})
-        model, report = kind.from_pretrained(
-            path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
-        )
+        with _without_words():
+            model, report = kind.from_pretrained(
+                path,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **options,
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise CheckpointError(f"checkpoint folder {path} cannot be read: {first_line(error)}") from None
     shapes = [(key, wanted, shape) for key, shape, wanted in report["mismatched_keys"]]
@@ -179,6 +186,23 @@ def load_folder(kind: Any, path: Path, what: str, larger: str = "") -> Any:
             + _differences(sorted(report["missing_keys"]), sorted(report["unexpected_keys"]), shapes)
         )
     return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _without_words() -> Iterator[None]:
+    """Keeps the library from drawing a progress bar and from printing a table of what does not fit: both would come
+    between our own lines, and what does not fit is in our error."""
+    from transformers.utils import logging
+
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def build(make: Callable[[], Model], state: StateDict, path: Path, what: str) -> Model:

@@ -49,15 +49,15 @@ def create_segmentor(
 
         return DepthSegmentor(device=device)
     if name == "sam":
-        from ism_ros.segmentors.sam import SamSegmentor
+        from ism_ros.segmentors.sam import sam_segmentor
 
         path = find_checkpoint(checkpoints_dir or Path(), name, model or "vit_h")
-        return SamSegmentor(path, device, options, recoveries=recoveries)
+        return sam_segmentor(path, device, options, recoveries=recoveries)
     if name == "sam2":
-        from ism_ros.segmentors.sam2 import Sam2Segmentor
+        from ism_ros.segmentors.sam2 import sam2_segmentor
 
         path = find_checkpoint(checkpoints_dir or Path(), name, model or "base_plus")
-        return Sam2Segmentor(path, device, options, recoveries)
+        return sam2_segmentor(path, device, options, recoveries)
     if name == "fastsam":
         from ism_ros.segmentors.fastsam import FastSamSegmentor
 

@@ -8,7 +8,7 @@ the device, and on the model's small logits: only what stays is scaled up.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from torch.nn.functional import interpolate
 
 from ism_ros.chunks import Chunks, Recoveries
 from ism_ros.detections import Proposals
+from ism_ros.frame import Frame
 from ism_ros.masks import boxes_from_masks, mask_areas, nms
 
 Size = tuple[int, int]
@@ -207,6 +208,24 @@ class AutomaticMasks:
 
         self._masks.run(len(masks), scale)
         return scaled
+
+
+class AutomaticMaskSegmentor:
+    """Automatic masks of `model` as a segmentor of whole frames."""
+
+    def __init__(
+        self, name: str, model: Promptable, options: MaskOptions, recoveries: Recoveries | None = None
+    ) -> None:
+        self.name = name
+        self._options = options
+        self._masks = AutomaticMasks(model, recoveries=recoveries)
+
+    def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
+        """Proposals of `frame`, best predicted IoU first; its depth is not looked at."""
+        options = self._options
+        if stability_score_threshold is not None:
+            options = replace(options, stability=stability_score_threshold)
+        return self._masks.propose(frame.rgb, options)
 
 
 def scaled_to_width(image_rgb: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:

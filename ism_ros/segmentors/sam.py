@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -16,37 +15,22 @@ from torch.nn.functional import interpolate, pad
 
 from ism_ros.checkpoints.sam import DECODER_HEADS, load_sam
 from ism_ros.chunks import Recoveries
-from ism_ros.detections import Proposals
-from ism_ros.frame import Frame
-from ism_ros.segmentors.automatic_masks import AutomaticMasks, MaskOptions, Size
+from ism_ros.segmentors.automatic_masks import AutomaticMaskSegmentor, MaskOptions, Size
 
 MEAN_RGB = (123.675, 116.28, 103.53)
 STD_RGB = (58.395, 57.12, 57.375)
 
 
-class SamSegmentor:
-    """Automatic masks of a SAM checkpoint, an official file or a safetensors folder."""
-
-    name = "sam"
-
-    def __init__(
-        self,
-        checkpoint: Path,
-        device: str = "cpu",
-        options: MaskOptions | None = None,
-        decoder_heads: int = DECODER_HEADS,
-        recoveries: Recoveries | None = None,
-    ) -> None:
-        self._options = options or MaskOptions()
-        model = PromptableSam(load_sam(checkpoint, decoder_heads), device)
-        self._masks = AutomaticMasks(model, recoveries=recoveries)
-
-    def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
-        """Proposals of `frame`, best predicted IoU first; its depth is not looked at."""
-        options = self._options
-        if stability_score_threshold is not None:
-            options = replace(options, stability=stability_score_threshold)
-        return self._masks.propose(frame.rgb, options)
+def sam_segmentor(
+    checkpoint: Path,
+    device: str = "cpu",
+    options: MaskOptions | None = None,
+    decoder_heads: int = DECODER_HEADS,
+    recoveries: Recoveries | None = None,
+) -> AutomaticMaskSegmentor:
+    """Automatic masks of a SAM checkpoint, an official file or a safetensors folder. Raises CheckpointError."""
+    model = PromptableSam(load_sam(checkpoint, decoder_heads), device)
+    return AutomaticMaskSegmentor("sam", model, options or MaskOptions(), recoveries)
 
 
 class PromptableSam:

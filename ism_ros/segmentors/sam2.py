@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +13,7 @@ from torch.nn.functional import interpolate
 
 from ism_ros.checkpoints.sam2 import load_sam2
 from ism_ros.chunks import Recoveries
-from ism_ros.detections import Proposals
-from ism_ros.frame import Frame
-from ism_ros.segmentors.automatic_masks import AutomaticMasks, MaskOptions, Size
+from ism_ros.segmentors.automatic_masks import AutomaticMaskSegmentor, MaskOptions, Size
 
 MEAN_RGB = (0.485, 0.456, 0.406)
 STD_RGB = (0.229, 0.224, 0.225)
@@ -24,27 +21,15 @@ PREDICTED_IOU = 0.8
 """Least value of the authors' automatic masks: SAM 2 rates its masks lower than SAM does, for which it is 0.88."""
 
 
-class Sam2Segmentor:
-    """Automatic masks of a SAM 2 checkpoint, an official file or a safetensors folder."""
-
-    name = "sam2"
-
-    def __init__(
-        self,
-        checkpoint: Path,
-        device: str = "cpu",
-        options: MaskOptions | None = None,
-        recoveries: Recoveries | None = None,
-    ) -> None:
-        self._options = options or MaskOptions(predicted_iou=PREDICTED_IOU)
-        self._masks = AutomaticMasks(PromptableSam2(load_sam2(checkpoint), device), recoveries=recoveries)
-
-    def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
-        """Proposals of `frame`, best predicted IoU first; its depth is not looked at."""
-        options = self._options
-        if stability_score_threshold is not None:
-            options = replace(options, stability=stability_score_threshold)
-        return self._masks.propose(frame.rgb, options)
+def sam2_segmentor(
+    checkpoint: Path,
+    device: str = "cpu",
+    options: MaskOptions | None = None,
+    recoveries: Recoveries | None = None,
+) -> AutomaticMaskSegmentor:
+    """Automatic masks of a SAM 2 checkpoint, an official file or a safetensors folder. Raises CheckpointError."""
+    model = PromptableSam2(load_sam2(checkpoint), device)
+    return AutomaticMaskSegmentor("sam2", model, options or MaskOptions(predicted_iou=PREDICTED_IOU), recoveries)
 
 
 class Sam2Embedding(NamedTuple):

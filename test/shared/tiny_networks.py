@@ -23,8 +23,33 @@ SAM2_IMAGE_SIZE = 128
 SAM2_SMALL = Hiera("small random", heads=2, stages=(1, 2, 4, 2), windows=(8, 4, 6, 3), global_blocks=(4, 6))
 """The architecture of test/data/sam2/weights.npz."""
 
+SAM_LOWER = 8.0
+
 SAM6D_FOLDERS = {"sam": "segment-anything", "dinov2": "dinov2"}
 """Where SAM-6D keeps the files of a family in its folder `checkpoints`."""
+
+
+PAIRS: dict[str, dict[str, str]] = {
+    "sam": {"segmentor": "sam", "segmentor_model": "vit_h", "descriptor": "dinov2", "descriptor_model": "vitl14"},
+    "sam2": {"segmentor": "sam2", "segmentor_model": "tiny", "descriptor": "dinov3", "descriptor_model": "vits16"},
+    "fastsam": {"segmentor": "fastsam", "segmentor_model": "s", "descriptor": "dinov2", "descriptor_model": "vits14"},
+}
+"""Settings of neural pairs, each family once; "sam" is SAM-6D's."""
+
+ANYTHING: dict[str, float] = {
+    "points_per_side": 6,
+    "predicted_iou_threshold": 0.0,
+    "stability_score_threshold": 0.0,
+    "confidence_threshold": 0.0,
+    "score_threshold": 0.0,
+}
+"""Settings with which random networks find something."""
+
+
+def install_pair(folder: Path, pair: str) -> Path:
+    """`folder` with what PAIRS[pair] needs."""
+    chosen = PAIRS[pair]
+    return install(folder, *(f"{chosen[kind]}/{chosen[f'{kind}_model']}" for kind in ("segmentor", "descriptor")))
 
 
 def install(folder: Path, *names: str) -> Path:
@@ -37,8 +62,10 @@ def install(folder: Path, *names: str) -> Path:
         checkpoint = checkpoint_named(name)
         place = folder / SAM6D_FOLDERS.get(checkpoint.family, "")
         place.mkdir(parents=True, exist_ok=True)
-        if checkpoint.family in ("sam", "dinov2"):
-            (place / checkpoint.file_name).symlink_to(SAM if checkpoint.family == "sam" else DINOV2)
+        if checkpoint.family == "sam":
+            torch.save(sam_weights(), place / checkpoint.file_name)
+        elif checkpoint.family == "dinov2":
+            (place / checkpoint.file_name).symlink_to(DINOV2)
         elif checkpoint.family == "sam2":
             save_sam2(sam2_weights(), place / "sam2.pt")
             load_sam2(place / "sam2.pt", SAM2_IMAGE_SIZE, SAM2_SMALL).save_pretrained(place / checkpoint.hub_name)
@@ -48,6 +75,21 @@ def install(folder: Path, *names: str) -> Path:
         else:
             small_fastsam(place / checkpoint.exports[0], GRID_OF_BOXES)
     return folder
+
+
+def sam_weights() -> StateDict:
+    """Those of SAM, but with logits so much lower that masks do not cover the whole image.
+
+    One channel of the upscaled image is made constant, and every mask takes SAM_LOWER times of it away.
+    """
+    state: StateDict = torch.load(SAM, weights_only=True)
+    state["mask_decoder.output_upscaling.3.weight"][:, 0] = 0
+    state["mask_decoder.output_upscaling.3.bias"][0] = 1
+    for mask in range(4):
+        last = f"mask_decoder.output_hypernetworks_mlps.{mask}.layers.2"
+        state[f"{last}.weight"][0] = 0
+        state[f"{last}.bias"][0] = -SAM_LOWER
+    return state
 
 
 def sam2_weights() -> StateDict:

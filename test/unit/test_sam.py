@@ -13,7 +13,7 @@ from ism_ros.checkpoints.sam import config_of, from_official, load_sam
 from ism_ros.frame import Camera, Frame
 from ism_ros.segmentors import create_segmentor
 from ism_ros.segmentors.automatic_masks import MaskOptions
-from ism_ros.segmentors.sam import PromptableSam, SamSegmentor
+from ism_ros.segmentors.sam import PromptableSam, sam_segmentor
 from ism_ros.weights import WeightsError
 
 OFFICIAL = Path(__file__).parents[1] / "golden" / "sam_tiny.pth"
@@ -78,21 +78,21 @@ def test_a_folder_of_the_library_gives_the_same_masks(tmp_path: Path, frame: Fra
 
 
 def test_a_frame_with_no_mask_gives_an_empty_result(frame: Frame) -> None:
-    segmentor = SamSegmentor(OFFICIAL, options=MaskOptions(points_per_side=4, predicted_iou=1.0), decoder_heads=4)
+    segmentor = sam_segmentor(OFFICIAL, options=MaskOptions(points_per_side=4, predicted_iou=1.0), decoder_heads=4)
     proposals = segmentor.propose(frame)
     assert proposals.masks.shape == (0, 48, 64)
 
 
 def test_masks_come_at_the_size_of_the_frame(frame: Frame) -> None:
     options = MaskOptions(width=128, points_per_side=4, predicted_iou=0.0, stability=0.0)
-    proposals = SamSegmentor(OFFICIAL, options=options, decoder_heads=4).propose(frame)
+    proposals = sam_segmentor(OFFICIAL, options=options, decoder_heads=4).propose(frame)
     assert len(proposals) > 0
     assert proposals.masks.shape[1:] == (48, 64)
 
 
 def test_the_stability_asked_for_counts(frame: Frame) -> None:
     options = MaskOptions(width=0, points_per_side=4, predicted_iou=0.0, stability=0.0)
-    segmentor = SamSegmentor(OFFICIAL, options=options, decoder_heads=4)
+    segmentor = sam_segmentor(OFFICIAL, options=options, decoder_heads=4)
     assert len(segmentor.propose(frame)) > 0
     assert len(segmentor.propose(frame, stability_score_threshold=1.0)) == 0
 

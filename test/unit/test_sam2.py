@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_networks import SAM2_IMAGE_SIZE as IMAGE_SIZE
 from tiny_networks import SAM2_SMALL as SMALL
 from tiny_networks import sam2_weights, save_sam2
@@ -18,7 +19,7 @@ from ism_ros.checkpoints.reading import CheckpointError, StateDict, build
 from ism_ros.checkpoints.sam2 import VIDEO_PART, config_of, from_official, load_sam2, published
 from ism_ros.frame import Camera, Frame
 from ism_ros.segmentors.automatic_masks import MaskOptions
-from ism_ros.segmentors.sam2 import PromptableSam2, Sam2Segmentor
+from ism_ros.segmentors.sam2 import PromptableSam2, sam2_segmentor
 
 DATA = Path(__file__).parents[1] / "data" / "sam2"
 PARAMETERS_MILLION = {"tiny": 38.96, "small": 46.06, "base_plus": 80.85, "large": 224.45}
@@ -187,6 +188,30 @@ def test_a_safetensors_folder_gives_the_same_model(checkpoint: Path, tmp_path: P
         assert torch.equal(again.state_dict()[key], value)
 
 
+def test_a_safetensors_folder_is_read_without_a_word(
+    checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    loaded(checkpoint).save_pretrained(tmp_path)
+    capfd.readouterr()
+    load_sam2(tmp_path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_with_a_tensor_missing_is_refused_in_one_line_and_nothing_else_is_said(
+    checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    loaded(checkpoint).save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["no_memory_embedding"]
+    save_file(tensors, file, {"format": "pt"})
+    capfd.readouterr()
+    with pytest.raises(CheckpointError, match=r"1 keys are missing \(no_memory_embedding") as raised:
+        load_sam2(tmp_path)
+    assert "\n" not in str(raised.value)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_folder_of_the_video_model_gives_its_image_model(checkpoint: Path, tmp_path: Path) -> None:
     from transformers import Sam2VideoConfig, Sam2VideoModel
 
@@ -234,7 +259,7 @@ def test_automatic_masks_are_those_of_the_public_implementation(
     loaded(checkpoint).save_pretrained(tmp_path)
     options = MaskOptions(0, 4, predicted_iou=0.25, stability=0.08, box_nms=1.0, stability_margin=float("inf"))
     frame = Frame(expected["image"].numpy(), None, Camera(np.eye(3), 80, 144))
-    ours, reference = Sam2Segmentor(tmp_path, options=options).propose(frame), load("automatic_masks.npz")
+    ours, reference = sam2_segmentor(tmp_path, options=options).propose(frame), load("automatic_masks.npz")
     masks = torch.from_numpy(np.unpackbits(reference["masks"].numpy(), axis=2, count=80).astype(bool))
     assert_agrees(ours.confidence, reference["predicted_iou"])
     assert (ours.masks != masks).sum(dim=(1, 2)).max() <= 1
