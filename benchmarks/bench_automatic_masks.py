@@ -16,12 +16,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from ism_ros.threads import use_patient_threads
@@ -31,6 +29,7 @@ use_patient_threads()
 import numpy as np
 import torch
 from made_up_masks import SIDE, MadeUpModel
+from measuring import peak_bytes, write_json
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -80,9 +79,7 @@ def main() -> None:
         )
     else:
         console.print("segment-anything is not installed: nothing to compare with")
-    out = Path("out/bench_automatic_masks.json")
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(result, indent=2), encoding="utf-8")
+    write_json("bench_automatic_masks", result)
 
 
 def _agreement(theirs: NDArray[np.bool_], ours: NDArray[np.bool_]) -> tuple[int, int]:
@@ -142,9 +139,7 @@ def _segment_anything(
 def _in_a_process_of_its_own() -> str:
     command = [sys.executable, __file__, "--network", "vit_b", "--objects", "300", "--child"]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-    out = Path("out/bench_automatic_masks_memory.json")
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(found, indent=2), encoding="utf-8")
+    write_json("bench_automatic_masks_memory", found)
     return (
         f"1280 x 720, vit_b and vits14 with random weights, {found['proposals']} proposals: peak "
         f"{found['peak_mb']:.0f} MB, of which {found['before_mb']:.0f} MB before the frame; {found['seconds']:.0f} s"
@@ -163,7 +158,7 @@ def _with_networks(options: argparse.Namespace) -> dict[str, float]:
     sam = SamModel(SamConfig()).eval().requires_grad_(False)
     dino = Dinov2Model(Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=224, patch_size=14)).eval()
     model = MadeUpModel(options.objects, (360, 640), 32, PromptableSam(sam))
-    before = _peak_mb()
+    before = peak_bytes()
     began = time.perf_counter()
     image = np.zeros((*size, 3), np.uint8)
     proposals = AutomaticMasks(model).propose(image, mask_options)
@@ -172,14 +167,10 @@ def _with_networks(options: argparse.Namespace) -> dict[str, float]:
     VitDescriptor("dinov2", dino, "").describe(crops, crop_masks)
     return {
         "proposals": len(proposals),
-        "before_mb": before,
-        "peak_mb": _peak_mb(),
+        "before_mb": before / 2**20,
+        "peak_mb": peak_bytes() / 2**20,
         "seconds": time.perf_counter() - began,
     }
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _options() -> argparse.Namespace:

@@ -11,13 +11,8 @@ not timed. Memory is the growth of the process's peak over what it held before, 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +23,7 @@ use_patient_threads()
 import numpy as np
 import psutil
 import torch
-from rich.console import Console
-from rich.table import Table
+from measuring import apart, machine, peak_bytes, print_table, timed, write_json
 
 from ism_ros.frame import Camera, Frame
 from ism_ros.segmentors.fastsam import FastSamSegmentor
@@ -43,20 +37,10 @@ REPEATS = 5
 
 def main() -> None:
     options = _options()
-    rows = []
-    for size in SIZES:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            rows.append(process.submit(_measure, size, options).result())
-    title = f"{options.proposals} proposals, {options.threads or 'all'} threads; {platform.machine()}, {_cpu()}"
-    table = Table(title=title)
-    for name in rows[0]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
-    out = Path("out/bench_fastsam.json")
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps({"title": title, "rows": rows}, indent=2), encoding="utf-8")
+    rows = [apart(_measure, size, options, threads=options.threads) for size in SIZES]
+    title = f"{options.proposals} proposals; {machine(options.threads)}"
+    print_table(title, rows)
+    write_json("bench_fastsam", {"title": title, "rows": rows})
 
 
 def _options() -> argparse.Namespace:
@@ -68,8 +52,6 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(size: tuple[int, int], options: argparse.Namespace) -> dict[str, Any]:
-    if options.threads:
-        torch.set_num_threads(options.threads)
     letterbox = letterbox_around(size, 640)
     outputs = _outputs(letterbox, options.proposals)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -84,7 +66,7 @@ def _measure(size: tuple[int, int], options: argparse.Namespace) -> dict[str, An
         "masks ms": f"{masks_ms:.1f}",
         "proposals": len(masks),
         "masks MB": round(masks.numel() / 1e6),
-        "peak MB": round((_peak_bytes() - before) / 1e6),
+        "peak MB": round((peak_bytes() - before) / 1e6),
     }
     if options.checkpoint:
         camera = Camera(np.array([[500.0, 0, size[1] / 2], [0, 500.0, size[0] / 2], [0, 0, 1]]), size[1], size[0])
@@ -114,25 +96,7 @@ def _outputs(letterbox: Letterbox, proposals: int) -> RawOutputs:
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Median milliseconds of REPEATS runs, after one that does not count, and the last result."""
-    result = work()
-    seconds = []
-    for _ in range(REPEATS):
-        result = None  # or its memory would count twice
-        began = time.perf_counter()
-        result = work()
-        seconds.append(time.perf_counter() - began)
-    return 1e3 * statistics.median(seconds), result
-
-
-def _peak_bytes() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _cpu() -> str:
-    return f"{psutil.cpu_count()} cores, load {psutil.getloadavg()[0]:.1f}"
+    return timed(work, REPEATS, statistics.median)
 
 
 if __name__ == "__main__":

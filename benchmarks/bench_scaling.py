@@ -16,14 +16,10 @@ Checked: crops, scores and output of 100 proposals in 640 x 480, 1 object, toget
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +28,9 @@ from ism_ros.threads import use_patient_threads
 use_patient_threads()
 
 import numpy as np
-import psutil
 import torch
+from measuring import apart, machine, peak_bytes, print_table, timed, write_json
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
@@ -72,17 +66,15 @@ QUICK = [(100, 1, VGA), (100, 100, VGA)]
 
 def main() -> None:
     options = _options()
-    rows = [_apart(_stages, case, options.threads) for case in (QUICK if options.quick else CASES)]
-    machine = f"{platform.machine()}, {psutil.cpu_count()} cores, {options.threads or 'all'} threads"
-    _print(f"milliseconds a frame ({machine}, load {psutil.getloadavg()[0]:.1f})", rows)
-    changes = [_apart(_library, count, options.threads) for count in ((20,) if options.quick else (20, 1000))]
-    _print("changes of the library, milliseconds", changes)
-    starts = [_apart(_start, place, options.threads) for place in ("host", "disk")]
-    _print("start with 20 objects in the cache", starts)
-    out = Path("out/bench_scaling.json")
-    out.parent.mkdir(exist_ok=True)
-    tables = {"machine": machine, "frame": rows, "library": changes, "start": starts}
-    out.write_text(json.dumps(tables, indent=2), encoding="utf-8")
+    threads = options.threads
+    rows = [apart(_stages, case, threads=threads) for case in (QUICK if options.quick else CASES)]
+    where = machine(threads)
+    print_table(f"milliseconds a frame ({where})", rows)
+    changes = [apart(_library, count, threads=threads) for count in ((20,) if options.quick else (20, 1000))]
+    print_table("changes of the library, milliseconds", changes)
+    starts = [apart(_start, place, threads=threads) for place in ("host", "disk")]
+    print_table("start with 20 objects in the cache", starts)
+    write_json("bench_scaling", {"machine": where, "frame": rows, "library": changes, "start": starts})
     base = next(row for row in rows if (row["proposals"], row["objects"], row["image"]) == (100, 1, "640 x 480"))
     passed = base["checked"] < LIMIT_MS
     print(f"crops + scores + output of the base case: {base['checked']} ms, limit {LIMIT_MS} ms")
@@ -94,27 +86,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 = as PyTorch chooses")
     parser.add_argument("--quick", action="store_true", help="two frames and a small library only")
     return parser.parse_args()
-
-
-def _apart(measure: Callable[..., dict[str, Any]], argument: object, threads: int) -> dict[str, Any]:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(_with_threads, measure, argument, threads).result()
-
-
-def _with_threads(measure: Callable[..., dict[str, Any]], argument: object, threads: int) -> dict[str, Any]:
-    if threads:
-        torch.set_num_threads(threads)
-    with torch.inference_mode():
-        return measure(argument)
-
-
-def _print(title: str, rows: list[dict[str, Any]]) -> None:
-    table = Table(title=title)
-    for name in rows[0]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console(width=160).print(table)
 
 
 def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
@@ -310,21 +281,11 @@ def _template_folder(folder: Path, number: int) -> ObjectSpec:
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Least milliseconds of REPEATS runs, after one that does not count, and the last result."""
-    result = work()
-    seconds = []
-    for _ in range(REPEATS):
-        result = None  # or its memory would count twice
-        began = time.perf_counter()
-        result = work()
-        seconds.append(time.perf_counter() - began)
-    return 1e3 * min(seconds), result
+    return timed(work, REPEATS)
 
 
 def _peak_mb() -> int:
-    import resource
-
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return round(peak_bytes() / 2**20)
 
 
 if __name__ == "__main__":

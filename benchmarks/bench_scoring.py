@@ -14,15 +14,9 @@ patch tokens are a column of their own and come on top.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 from ism_ros.threads import use_patient_threads
@@ -31,8 +25,7 @@ use_patient_threads()
 
 import psutil
 import torch
-from rich.console import Console
-from rich.table import Table
+from measuring import apart, machine, peak_bytes, print_table, write_json
 
 from ism_ros.ism import match_noctis, match_sam6d
 from ism_ros.objects.library import KnownObject, ObjectLibrary
@@ -44,24 +37,17 @@ TEMPLATES = 42
 
 def main() -> None:
     options = _options()
-    rows = []
-    for objects in options.objects:
-        for scoring in MATCH:
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                rows.append(process.submit(_measure, scoring, objects, options).result())
+    rows = [
+        apart(_measure, scoring, objects, options, threads=options.threads)
+        for objects in options.objects
+        for scoring in MATCH
+    ]
     title = (
         f"{options.proposals} proposals, {TEMPLATES} templates an object, {options.patches} patches of {options.size}, "
-        f"{options.valid:.0%} valid; {options.threads or 'all'} threads, {platform.machine()}"
+        f"{options.valid:.0%} valid; {machine(options.threads)}"
     )
-    table = Table(title=title)
-    for name in rows[0]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
-    out = Path("out/bench_scoring.json")
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps({"title": title, "rows": rows}, indent=2), encoding="utf-8")
+    print_table(title, rows)
+    write_json("bench_scoring", {"title": title, "rows": rows})
 
 
 def _options() -> argparse.Namespace:
@@ -77,22 +63,19 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(scoring: str, objects: int, options: argparse.Namespace) -> dict[str, Any]:
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    with torch.inference_mode():
-        patches = _patches(TEMPLATES, options)
-        # positive: every object is a candidate
-        known = [KnownObject(str(k), k, torch.rand(TEMPLATES, options.size), patches) for k in range(objects)]
-        library = ObjectLibrary(tuple(known))
-        query, query_patches = torch.rand(options.proposals, options.size), _patches(options.proposals, options)
-        before = psutil.Process().memory_info().rss
-        spent = []
-        for _ in range(options.repeats):
-            start = time.perf_counter()
-            pairwise = pairwise_similarity(query, library.class_tokens)
-            MATCH[scoring](pairwise, query_patches, library, 0.2)
-            spent.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    patches = _patches(TEMPLATES, options)
+    # positive: every object is a candidate
+    known = [KnownObject(str(k), k, torch.rand(TEMPLATES, options.size), patches) for k in range(objects)]
+    library = ObjectLibrary(tuple(known))
+    query, query_patches = torch.rand(options.proposals, options.size), _patches(options.proposals, options)
+    before = psutil.Process().memory_info().rss
+    spent = []
+    for _ in range(options.repeats):
+        start = time.perf_counter()
+        pairwise = pairwise_similarity(query, library.class_tokens)
+        MATCH[scoring](pairwise, query_patches, library, 0.2)
+        spent.append(time.perf_counter() - start)
+    peak = peak_bytes()
     return {
         "objects": objects,
         "scoring": scoring,

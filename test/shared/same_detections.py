@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,15 @@ def instances_of_records(records: Sequence[dict[str, Any]], bop_boxes: bool) -> 
         rows.append(
             Instance(record["category_id"], record["score"], decode_rle(record["segmentation"]), (x, y, *last))
         )
+    return rows
+
+
+def boxed_by_masks(instances: Sequence[Instance]) -> list[Instance]:
+    """With the boxes of their masks, as BOP predictions have them: those of FastSAM are its network's."""
+    rows = []
+    for one in instances:
+        v, u = np.nonzero(one.mask)
+        rows.append(replace(one, box_xyxy=(int(u.min()), int(v.min()), int(u.max()), int(v.max()))))
     return rows
 
 
