@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ism_ros.detections import Detections
 from ism_ros.masks import decode_rle
 
-NOT_TRIVIAL = (0.0005, 0.95)
+NOT_TRIVIAL = (0.0002, 0.98)
 """Of masks that cover nothing or everything, two ways would agree too easily: share of the image."""
 
 

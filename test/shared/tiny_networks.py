@@ -23,7 +23,7 @@ SAM2_IMAGE_SIZE = 128
 SAM2_SMALL = Hiera("small random", heads=2, stages=(1, 2, 4, 2), windows=(8, 4, 6, 3), global_blocks=(4, 6))
 """The architecture of test/data/sam2/weights.npz."""
 
-SAM_LOWER = 8.0
+SAM_LOWER = 4.5
 
 SAM6D_FOLDERS = {"sam": "segment-anything", "dinov2": "dinov2"}
 """Where SAM-6D keeps the files of a family in its folder `checkpoints`."""
