@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ism_ros.frame import Camera, Frame, FrameError
+from ism_ros.node.depth_unit import doubt_about_unit
 
 MILLIMETRE_M = np.float32(0.001)
 
@@ -42,18 +43,25 @@ class Triple:
 
 @dataclass(frozen=True)
 class DepthNotes:
-    """What was odd about the depth readings, as shares of all pixels; they are taken as 'no reading'."""
+    """What was odd about the depth readings.
+
+    nonfinite_share, negative_share: of all pixels; they are taken as 'no reading'. unit_doubt: a sentence where the
+    readings cannot be in the unit that their encoding stands for.
+    """
 
     nonfinite_share: float = 0.0
     negative_share: float = 0.0
+    unit_doubt: str = ""
 
 
 def frame_from_triple(triple: Triple) -> tuple[Frame, DepthNotes]:
     """The frame of one triple. Raises FrameError with the reason."""
     stamp = triple.rgb.header.stamp
     rgb = rgb_from_message(triple.rgb)
-    depth_m = None if triple.depth is None else depth_from_message(triple.depth)
-    notes = DepthNotes() if depth_m is None else note_depth(depth_m)
+    depth_m, notes = None, DepthNotes()
+    if triple.depth is not None:
+        depth_m = depth_from_message(triple.depth)
+        notes = note_depth(depth_m, depth_encoding(triple.depth))
     frame = Frame(
         rgb=rgb,
         depth_m=depth_m,
@@ -103,15 +111,21 @@ def camera_from_message(message: CameraInfo) -> Camera:
     return Camera(np.array(message.k, dtype=np.float64), message.width, message.height)
 
 
-def note_depth(depth_m: NDArray[np.float32]) -> DepthNotes:
-    """Shares of NaN or infinite, and of negative readings."""
+def depth_encoding(message: Image | CompressedImage) -> str:
+    """16UC1, 32FC1, ...: of a compressed image, that of the image it was made from."""
+    return str(message.format.split(";")[0].strip() if isinstance(message, CompressedImage) else message.encoding)
+
+
+def note_depth(depth_m: NDArray[np.float32], encoding: str) -> DepthNotes:
+    """What is odd about depth readings (H, W), in metres by the rules of `encoding`."""
+    doubt = doubt_about_unit(depth_m, encoding)
     # one pass decides for the usual case: min of an array with NaN is NaN
     low, high = (float(depth_m.min()), float(depth_m.max())) if depth_m.size else (0.0, 0.0)
     if low >= 0 and high < np.inf:
-        return DepthNotes()
+        return DepthNotes(unit_doubt=doubt)
     finite = np.isfinite(depth_m)
     negative = np.count_nonzero(depth_m[finite] < 0)
-    return DepthNotes(1.0 - float(finite.mean()), negative / depth_m.size)
+    return DepthNotes(1.0 - float(finite.mean()), negative / depth_m.size, doubt)
 
 
 def _metres(depth: NDArray[Any]) -> NDArray[np.float32]:
@@ -176,7 +190,6 @@ def _compressed_depth(message: CompressedImage) -> NDArray[np.float32]:
     data = np.frombuffer(message.data, dtype=np.uint8)
     if data.size <= COMPRESSED_DEPTH_HEADER_BYTES:
         raise FrameError("truncated", f"depth has {data.size} bytes, too few for compressedDepth: check its transport")
-    encoding = message.format.split(";")[0].strip()
     if "rvl" in message.format.lower():
         raise FrameError("encoding", "depth is compressed as RVL; set the publisher's compressedDepth format to png")
     png = _decode(data[COMPRESSED_DEPTH_HEADER_BYTES:], cv2.IMREAD_UNCHANGED, None, "depth", message.format)
@@ -186,7 +199,7 @@ def _compressed_depth(message: CompressedImage) -> NDArray[np.float32]:
             f"depth decodes to {png.dtype} of shape {png.shape}, not to 16-bit depth: "
             "subscribe to the compressedDepth topic",
         )
-    if encoding != "32FC1":
+    if depth_encoding(message) != "32FC1":
         return _metres(png)
     quantisation_a, quantisation_b = np.frombuffer(data[4:COMPRESSED_DEPTH_HEADER_BYTES].tobytes(), dtype="<f4")
     depth_m = np.zeros(png.shape, dtype=np.float32)

@@ -22,6 +22,7 @@ from std_msgs.msg import Header
 from ism_ros.config import Settings, check_depth
 from ism_ros.frame import Frame, FrameError
 from ism_ros.ism import InstanceSegmentationModel, load_model
+from ism_ros.node.clock_watch import ClockWatch
 from ism_ros.node.conversion import DepthNotes, Triple, frame_from_triple
 from ism_ros.node.diagnostics import Status, camera_values, diagnostic_array, process_values, segmentation_values
 from ism_ros.node.failures import give_back_memory
@@ -103,6 +104,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._stamp_age_s: float | None = None
         self._problem_reason = ""
         self._stopping = threading.Event()
+        self._clock_watch = ClockWatch(self.get_clock())
         self._throttle = Throttle(LOG_PERIOD_S)
         self._once = Throttle(float("inf"))
         self._publishing = threading.Lock()
@@ -132,7 +134,7 @@ class IsmNode(LifecycleNodeMixin, Node):
             self.get_logger().fatal(self.load_error)
             return TransitionCallbackReturn.FAILURE
         self.model.settings = self.settings  # live ones may have changed meanwhile
-        self.outputs = Outputs(self)
+        self.outputs = Outputs(self, self._on_notice)
         self.worker = Worker(self.mailbox, self._process, self._on_inference_error, self._min_period_s)
         self.publish_vision_info()
         return TransitionCallbackReturn.SUCCESS
@@ -286,6 +288,8 @@ class IsmNode(LifecycleNodeMixin, Node):
             self.get_logger().warning(f"frame rejected: {error}")
 
     def _note(self, notes: DepthNotes) -> None:
+        if notes.unit_doubt:
+            self._on_notice(Problem("depth_unit", notes.unit_doubt))
         if notes.nonfinite_share > 0:
             self.statistics.noticed("nonfinite_depth")
             if self._once.passes("nonfinite_depth"):
@@ -330,7 +334,11 @@ class IsmNode(LifecycleNodeMixin, Node):
             self.get_logger().info(text)
 
     def _on_notice(self, problem: Problem) -> None:
-        self.statistics.noticed(problem.reason, problem.text)
+        if problem.reason == "time_jump":
+            # what waits is from before the jump
+            self.mailbox.clear()
+            self._segment_service.forget()
+        self.statistics.noticed(problem.reason, problem.text, problem.count)
         if self._throttle.passes(problem.reason):
             self.get_logger().warning(problem.text)
 
@@ -395,16 +403,19 @@ class IsmNode(LifecycleNodeMixin, Node):
         self.statistics.took("diagnostics", time.perf_counter() - began)
 
     def _silence(self, stream: Stream) -> tuple[Problem | None, bool]:
-        """Why no frame comes, once it is time to ask, and whether nothing at all comes.
+        """Why no frame comes, once it is time to ask, and whether nothing at all comes; till then, what is lost.
 
         Counted when it begins, said in the log when it lasts.
         """
+        clock_stands = self._clock_watch.stands()
         quiet_s, patience_s = self._rhythm.quiet_s, round(self._rhythm.patience_s, 1)
         if quiet_s < patience_s:
             self._problem_reason = ""
+            for loss in stream.losses():
+                self._on_notice(loss)
             return None, False
         topics = stream.topics()
-        problem = why_no_frame(topics, self.settings.slop, patience_s)
+        problem = why_no_frame(topics, self.settings.slop, patience_s, stream.remedy, clock_stands)
         if problem.reason != self._problem_reason:
             self.statistics.noticed(problem.reason)
         self._problem_reason = problem.reason

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -12,22 +16,28 @@ from ism_ros.detections import Detections
 from ism_ros.frame import Frame
 from ism_ros.msg import InstanceMaskArray
 from ism_ros.node.messages import detection_array, image_message, mask_array, mask_image
+from ism_ros.node.transport import given_overrides, policy_name, publisher_events
+from ism_ros.node.watch import Problem
 from ism_ros.overlay import OverlayStyle, draw_overlay
 
 QUEUE = 5
 
 
 class Outputs:
-    """Publishes the results of each frame; masks and overlay are made only while someone listens."""
+    """Publishes the results of each frame; masks and overlay are made only while someone listens.
 
-    def __init__(self, node: Node) -> None:
+    on_notice: told of subscribers whose QoS does not fit, which get nothing.
+    """
+
+    def __init__(self, node: Node, on_notice: Callable[[Problem], None]) -> None:
         self._node = node
+        self._on_notice = on_notice
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self.detections = node.create_publisher(Detection2DArray, "~/detections", QUEUE)
-        self.mask_image = node.create_publisher(Image, "~/mask_image", QUEUE)
-        self.masks = node.create_publisher(InstanceMaskArray, "~/masks", QUEUE)
-        self.overlay = node.create_publisher(Image, "~/overlay", QUEUE)
-        self.vision_info = node.create_publisher(VisionInfo, "~/vision_info", latched)
+        self.detections = self._publisher(Detection2DArray, "~/detections")
+        self.mask_image = self._publisher(Image, "~/mask_image")
+        self.masks = self._publisher(InstanceMaskArray, "~/masks")
+        self.overlay = self._publisher(Image, "~/overlay")
+        self.vision_info = self._publisher(VisionInfo, "~/vision_info", latched)
 
     def publish(
         self, header: Header, frame: Frame, detections: Detections, inference_s: float, style: OverlayStyle
@@ -45,3 +55,22 @@ class Outputs:
     def close(self) -> None:
         for publisher in (self.detections, self.mask_image, self.masks, self.overlay, self.vision_info):
             self._node.destroy_publisher(publisher)
+
+    def _publisher(self, message_type: Any, name: str, qos: QoSProfile | None = None) -> Publisher:
+        topic = self._node.resolve_topic_name(name)
+
+        def tell(event: Any) -> None:
+            policy = policy_name(event.last_policy_kind)
+            text = (
+                f"a subscriber of {topic} demands a {policy} that is not offered, and gets nothing: change it there, "
+                f"or set qos_overrides.{topic}.publisher.{policy}"
+            )
+            self._on_notice(Problem("subscriber_incompatible", text))
+
+        return self._node.create_publisher(
+            message_type,
+            name,
+            qos or QoSProfile(depth=QUEUE),
+            event_callbacks=publisher_events(tell),
+            qos_overriding_options=given_overrides(self._node, topic, "publisher"),
+        )

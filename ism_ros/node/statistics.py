@@ -86,10 +86,10 @@ class Statistics:
             self._rejected[reason] += 1
             self._last_rejection = (self._clock(), text)
 
-    def noticed(self, reason: str, text: str = "") -> None:
+    def noticed(self, reason: str, text: str = "", count: int = 1) -> None:
         """Something odd that stopped no frame. text: what to say of it to whoever looks after the camera."""
         with self._lock:
-            self._noticed[reason] += 1
+            self._noticed[reason] += count
             if text:
                 self._last_notice = (self._clock(), text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,17 +11,27 @@ from typing import Any
 
 import message_filters
 from rclpy.callback_groups import CallbackGroup
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
+from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ism_ros.config import Settings
 from ism_ros.node.conversion import Triple
-from ism_ros.node.watch import Problem, TopicState
+from ism_ros.node.losses import WINDOW_S, losses
+from ism_ros.node.stamps import Order, StampOrder
+from ism_ros.node.transport import given_overrides, is_overridden, loss_remedy, policy_name, subscription_events
+from ism_ros.node.watch import Problem, TopicState, qos_incompatible
 
-BACKWARD_JUMP_S = 1.0
-"""A stamp so much older than the one before means that time was set back or a bag starts again."""
+REMEMBERED_MESSAGES = 512
+"""Of each topic, for telling losses: WINDOW_S at 100 Hz."""
+COMPARED_STAMPS = 5
+"""Of each topic, for telling how far apart stamps are that never match."""
+TIME_JUMP = "stamps jumped back (a bag that starts again?): starting to match anew"
+CLOCK_JUMP = "/clock jumped back (a bag or a simulation that starts again?): starting to match anew"
 
 
 @dataclass(frozen=True)
@@ -41,19 +52,31 @@ class Input:
     subscription: Subscription
     reliability: ReliabilityPolicy
     filter: message_filters.SimpleFilter
-    messages: int = 0
-    last_arrival_s: float | None = None
-    stamps_s: deque[float] = field(default_factory=lambda: deque(maxlen=5))
+    arrivals: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_MESSAGES))
+    order: StampOrder = field(default_factory=StampOrder)
 
     @property
     def type_name(self) -> str:
         return f"sensor_msgs/msg/{self.message_type.__name__}"
 
+    @property
+    def topic(self) -> str:
+        return str(self.subscription.topic_name)
+
+    @property
+    def last_arrival_s(self) -> float | None:
+        return self.arrivals[-1][0] if self.arrivals else None
+
+    def stamps_since(self, since_s: float) -> list[float]:
+        """Stamps of the messages that arrived after `since_s` (time.monotonic)."""
+        return [stamp_s for arrival_s, stamp_s in tuple(self.arrivals) if arrival_s >= since_s]
+
 
 class Stream:
     """Open from construction to `close`. All its callbacks run in `group`, which must be mutually exclusive.
 
-    on_arrival: told every synchronised triple. on_notice: told of messages that cannot be synchronised.
+    on_arrival: told every synchronised triple, none older than the one before. on_notice: told what is odd: messages
+    that are lost, refused or cannot be synchronised, and jumps in time, which empty the synchroniser.
     """
 
     def __init__(
@@ -70,10 +93,14 @@ class Stream:
         self._on_arrival = on_arrival
         self._on_notice = on_notice
         self._opened_s = time.monotonic()
-        self._last_triple_s: float | None = None
+        self._triples: deque[float] = deque(maxlen=REMEMBERED_MESSAGES)
+        self._triple_order = StampOrder()
         self._synchronising_s = 0.0
+        self._clock_jumped = False
+        self._remedy = loss_remedy(get_rmw_implementation_identifier(), os.environ)
         self._is_open = False
         self._inputs: dict[str, Input] = {}
+        self._incompatible_policies: dict[str, str] = {}
         image = {"raw": Image, "compressed": CompressedImage, "compressed_depth": CompressedImage}
         types: dict[str, Any] = {"rgb": image[settings.rgb_transport], "camera_info": CameraInfo}
         if settings.depth_transport != "none":
@@ -81,19 +108,20 @@ class Stream:
         for name, message_type in types.items():
             self._inputs[name] = self._subscribe(name, message_type)
         self._synchronise()
+        self._clock_jumps = node.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False),
+            post_callback=self._on_clock_jump,
+        )
         self._is_open = True
 
     @property
-    def quiet_s(self) -> float:
-        """Seconds since the last synchronised triple, or since opening."""
-        return time.monotonic() - (self._last_triple_s or self._opened_s)
-
-    @property
-    def had_frames(self) -> bool:
-        return self._last_triple_s is not None
+    def remedy(self) -> str:
+        """What to do where the transport loses images."""
+        return self._remedy
 
     def close(self) -> None:
         self._is_open = False
+        self._clock_jumps.unregister()
         for source in self._inputs.values():
             self._node.destroy_subscription(source.subscription)
 
@@ -102,7 +130,7 @@ class Stream:
         if not self._is_open:
             return
         for name, source in self._inputs.items():
-            wanted = self._reliability(source.subscription.topic_name, source.reliability)
+            wanted = self._reliability(source.topic, source.reliability)
             if wanted != source.reliability:
                 self._node.destroy_subscription(source.subscription)
                 self._inputs[name] = self._subscribe(name, source.message_type, wanted)
@@ -114,28 +142,43 @@ class Stream:
         return [
             TopicState(
                 input=name,
-                topic=source.subscription.topic_name,
+                topic=source.topic,
                 expected_type=source.type_name,
-                publisher_types=tuple(p.topic_type for p in self._publishers(source.subscription.topic_name)),
-                incompatible=source.reliability == ReliabilityPolicy.RELIABLE
-                and not self._all_reliable(source.subscription.topic_name),
+                publisher_types=tuple(p.topic_type for p in self._publishers(source.topic)),
+                incompatible_policy=self._incompatible_policy(source),
                 age_s=None if source.last_arrival_s is None else now - source.last_arrival_s,
-                stamps_s=tuple(source.stamps_s),
+                stamps_s=tuple(stamp_s for _, stamp_s in tuple(source.arrivals)[-COMPARED_STAMPS:]),
             )
             for name, source in self._inputs.items()
         ]
 
+    def losses(self) -> list[Problem]:
+        """What is lost of a stream that runs; empty in its first seconds."""
+        since_s = time.monotonic() - WINDOW_S
+        if since_s < self._opened_s:
+            return []
+        stamps_s = {source.topic: source.stamps_since(since_s) for source in self._inputs.values()}
+        triples = sum(triple_s >= since_s for triple_s in tuple(self._triples))
+        return losses(stamps_s, triples, self._settings.slop, self._remedy)
+
     def _subscribe(self, name: str, message_type: Any, reliability: ReliabilityPolicy | None = None) -> Input:
+        topic = self._node.resolve_topic_name(name)
         if reliability is None:
-            reliability = self._reliability(self._node.resolve_topic_name(name), ReliabilityPolicy.BEST_EFFORT)
+            reliability = self._reliability(topic, ReliabilityPolicy.BEST_EFFORT)
+        qos = QoSProfile(depth=self._settings.queue_size, reliability=reliability)
         subscription = self._node.create_subscription(
             message_type,
             name,
             lambda message: self._receive(name, message),
-            QoSProfile(depth=self._settings.queue_size, reliability=reliability),
+            qos,
             callback_group=self._group,
+            event_callbacks=subscription_events(
+                lambda event: self._on_incompatible(name, topic, event), lambda event: self._on_lost(topic, event)
+            ),
+            qos_overriding_options=given_overrides(self._node, topic, "subscription"),
         )
-        return Input(name, message_type, subscription, reliability, message_filters.SimpleFilter())
+        # create_subscription writes what was overridden into the profile
+        return Input(name, message_type, subscription, qos.reliability, message_filters.SimpleFilter())
 
     def _synchronise(self) -> None:
         """A fresh, empty synchroniser over the inputs."""
@@ -159,33 +202,70 @@ class Stream:
         began = time.perf_counter()
         source = self._inputs[name]
         if message.header.stamp.sec < 0:
-            text = f"{source.subscription.topic_name} has a negative stamp and is ignored: check the driver's clock"
+            text = f"{source.topic} has a negative stamp and is ignored: check the driver's clock"
             self._on_notice(Problem("bad_stamp", text))
             return
         stamp_s = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
-        source.messages += 1
-        source.last_arrival_s = time.monotonic()
-        if source.stamps_s and stamp_s < source.stamps_s[-1] - BACKWARD_JUMP_S:
+        self._incompatible_policies.pop(name, None)
+        if self._clock_jumped:
+            self._clock_jumped = False
+            self._start_anew(CLOCK_JUMP)
+        order = source.order.judge(stamp_s)
+        if order is Order.JUMPED_BACK:
             # the synchroniser keeps the newest stamps, so that after a step back it would match nothing any more
-            self._forget_stamps()
-            self._on_notice(
-                Problem("time_jump", "stamps jumped back (a bag that starts again?): starting to match anew")
+            self._start_anew(TIME_JUMP)
+            source.order.judge(stamp_s)
+        elif order is Order.REPEATED:
+            text = (
+                f"{source.topic} repeats a stamp: two publishers on it, or a driver that does not set stamps; results "
+                "of such frames cannot be told apart"
             )
-        source.stamps_s.append(stamp_s)
+            self._on_notice(Problem("stamp_repeated", text))
+        source.arrivals.append((time.monotonic(), stamp_s))
         source.filter.signalMessage(message)
         self._synchronising_s += time.perf_counter() - began
 
-    def _forget_stamps(self) -> None:
+    def _start_anew(self, text: str) -> None:
+        """Forgets all that was before a jump in time."""
         for source in self._inputs.values():
-            source.stamps_s.clear()
+            source.arrivals.clear()
+            source.order.forget()
+        self._triples.clear()
+        self._triple_order.forget()
         self._synchronise()
+        self._on_notice(Problem("time_jump", text))
 
     def _complete(self, *messages: Any) -> None:
         by_name = dict(zip(self._inputs, messages, strict=True))
-        self._last_triple_s = time.monotonic()
+        self._triples.append(time.monotonic())
         triple = Triple(by_name["rgb"], by_name.get("depth"), by_name["camera_info"])
-        self._on_arrival(Arrival(triple, time.perf_counter(), self._synchronising_s))
-        self._synchronising_s = 0.0
+        stamp = triple.rgb.header.stamp
+        synchronising_s, self._synchronising_s = self._synchronising_s, 0.0
+        if self._triple_order.judge(stamp.sec + stamp.nanosec * 1e-9) in (Order.LATE, Order.JUMPED_BACK):
+            text = (
+                f"{self._inputs['rgb'].topic} has stamps out of order: a frame older than the one before is left out; "
+                "check for a second publisher on it"
+            )
+            self._on_notice(Problem("stamp_late", text))
+            return
+        self._on_arrival(Arrival(triple, time.perf_counter(), synchronising_s))
+
+    def _on_clock_jump(self, jump: Any) -> None:
+        # called wherever /clock is received: the next message, in the stream's group, acts on it
+        self._clock_jumped = True
+
+    def _on_lost(self, topic: str, event: Any) -> None:
+        text = f"{event.total_count_change} messages on {topic} were lost in the transport: {self._remedy}"
+        self._on_notice(Problem("messages_lost", text, event.total_count_change))
+
+    def _on_incompatible(self, name: str, topic: str, event: Any) -> None:
+        policy = self._incompatible_policies[name] = policy_name(event.last_policy_kind)
+        self._on_notice(Problem("qos_incompatible", qos_incompatible(topic, policy)))
+
+    def _incompatible_policy(self, source: Input) -> str:
+        if source.reliability == ReliabilityPolicy.RELIABLE and not self._all_reliable(source.topic):
+            return "reliability"
+        return self._incompatible_policies.get(source.name, "")
 
     def _publishers(self, topic: str) -> Sequence[Any]:
         return self._node.get_publishers_info_by_topic(topic)
@@ -194,6 +274,8 @@ class Stream:
         return all(p.qos_profile.reliability == ReliabilityPolicy.RELIABLE for p in self._publishers(topic))
 
     def _reliability(self, topic: str, without_publishers: ReliabilityPolicy) -> ReliabilityPolicy:
+        if is_overridden(self._node, topic, "reliability"):
+            return without_publishers
         if self._settings.reliability == "reliable":
             return ReliabilityPolicy.RELIABLE
         if self._settings.reliability == "best_effort":

@@ -13,14 +13,15 @@ class TopicState:
 
     input: the name it is subscribed under (rgb, depth, camera_info); topic: the one it is remapped to.
     publisher_types: the type of each publisher; age_s: since the last message, None before the first.
-    stamps_s: stamps of the last messages. incompatible: reliability is demanded that a publisher does not offer.
+    stamps_s: stamps of the last messages. incompatible_policy: the QoS policy that is demanded of a publisher which
+    does not offer it, empty where all fit.
     """
 
     input: str
     topic: str
     expected_type: str
     publisher_types: Sequence[str] = ()
-    incompatible: bool = False
+    incompatible_policy: str = ""
     age_s: float | None = None
     stamps_s: Sequence[float] = ()
 
@@ -30,18 +31,38 @@ class TopicState:
 
 @dataclass(frozen=True)
 class Problem:
-    """`reason` is a short stable word for counting; `text` says what is wrong and what to do."""
+    """`reason` is a short stable word for counting; `text` says what is wrong and what to do, `count` how often."""
 
     reason: str
     text: str
+    count: int = 1
 
 
-def why_no_frame(topics: Sequence[TopicState], slop_s: float, patience_s: float) -> Problem:
-    """The most likely reason why no synchronised frame came for `patience_s` seconds."""
+def qos_incompatible(topic: str, policy: str) -> str:
+    """What to do about a publisher of `topic` that does not offer a QoS policy which the subscription demands."""
+    if policy == "reliability":
+        return (
+            f"{topic} is published best effort, but the subscription demands reliable: set the parameter reliability "
+            f"to auto or best_effort, and give no qos_overrides.{topic}.subscription.reliability"
+        )
+    return (
+        f"{topic} is published without the {policy} that the subscription demands: leave out "
+        f"qos_overrides.{topic}.subscription.{policy}, or change it at the publisher"
+    )
+
+
+def why_no_frame(
+    topics: Sequence[TopicState], slop_s: float, patience_s: float, remedy: str, clock_stands: bool = False
+) -> Problem:
+    """The most likely reason why no synchronised frame came for `patience_s` seconds.
+
+    remedy: what to do where the transport loses images. clock_stands: the node takes its time from /clock, and that
+    has not moved.
+    """
     silent = [topic for topic in topics if topic.is_silent(patience_s)]
     unpublished = [topic for topic in silent if not topic.publisher_types]
     mistyped = [t for t in silent if t.publisher_types and t.expected_type not in t.publisher_types]
-    incompatible = [topic for topic in silent if topic.incompatible]
+    incompatible = [topic for topic in silent if topic.incompatible_policy]
     prefix = f"no frame for {patience_s:g} s: "
     if len(unpublished) == len(topics):
         return Problem(
@@ -61,16 +82,25 @@ def why_no_frame(topics: Sequence[TopicState], slop_s: float, patience_s: float)
             f"set {first.input}_transport to match, or remap {first.input}",
         )
     if incompatible:
+        first = incompatible[0]
+        return Problem("qos_incompatible", f"{prefix}{qos_incompatible(first.topic, first.incompatible_policy)}")
+    if silent and clock_stands:
         return Problem(
-            "qos_incompatible",
-            f"{prefix}{_names(incompatible)} is published best effort, but the parameter reliability is 'reliable': "
-            "set it to auto or best_effort",
+            "clock_stands",
+            f"{prefix}use_sim_time is true and /clock stands still: the bag or the simulation is paused or has ended",
         )
     if silent:
         return Problem(
             "nothing_arrives",
             f"{prefix}nothing arrives on {_names(silent)}, though it is published: the camera has stopped, or its "
-            "images are lost in the transport; run camera and node with the Fast DDS profile config/fastdds.xml",
+            f"images are lost in the transport; {remedy}",
+        )
+    crowded = [topic for topic in topics if len(topic.publisher_types) > 1]
+    if crowded:
+        return Problem(
+            "two_publishers",
+            f"{prefix}{_names(crowded)} has {len(crowded[0].publisher_types)} publishers, whose stamps do not go "
+            f"together: stop all but one, or remap {_inputs(crowded)}",
         )
     return Problem(
         "stamps_never_match",

@@ -7,6 +7,10 @@ Each line on stdin is a JSON object, each answer on stdout one as well:
     "alter": name of a function below, applied to every set of messages
     "without": topics that are left out
     "offset_s": {"depth": 3600.0}: added to the stamps of a topic
+    "offsets_s": [0.0, -0.2, 0.3]: added to all stamps, one after the other
+{"play": 10, "rate_hz": 5.0, "from_s": 1000.0, "speed": 2.0} -> stamps: as a bag does, /clock along with the stamps,
+    which are from_s and on, rate_hz a second of that time
+{"fuzz": 300, "rate_hz": 50.0, "seed": 1}      -> {"stamps": []}: malformed messages, see malformed.py
 {"withdraw": ["depth"]}               -> {"withdrawn": true}, these topics have no publisher any more
 """
 
@@ -20,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -27,7 +32,11 @@ import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+from malformed import malformed
 
 FRAME_ID = "camera_color_optical_frame"
 
@@ -111,6 +120,15 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
         messages.rgb = image(stored.rgb[..., ::-1], "bgr8")
         return messages
 
+    def resized(scale: float) -> Callable[[], Messages]:
+        def make() -> Messages:
+            size = round(width * scale), round(height * scale)
+            intrinsics = stored.intrinsics * np.array([[scale, 1, scale], [1, scale, scale], [1, 1, 1]])
+            rgb, depth = (cv2.resize(a, size, interpolation=cv2.INTER_NEAREST) for a in (stored.rgb, stored.depth_mm))
+            return Messages(image(rgb, "rgb8"), image(depth, "16UC1"), camera_info(intrinsics, *size))
+
+        return make
+
     def one_pixel() -> Messages:
         return Messages(
             image(stored.rgb[:1, :1], "rgb8"),
@@ -145,6 +163,10 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
         "depth_negative": with_depth(np.where(np.arange(width) < 8, -0.5, stored.depth_m), "32FC1"),
         "bgr": bgr,
         "one_pixel": one_pixel,
+        "half_size": resized(0.5),
+        "4k": resized(3840 / width),
+        "depth_in_decimetres": with_depth(np.round(stored.depth_m * 10).astype(np.uint16), "16UC1"),
+        "depth_float_in_millimetres": with_depth(stored.depth_m * 1000, "32FC1"),
         "compressed": compressed,
     }
 
@@ -160,6 +182,7 @@ class Camera:
         picture = CompressedImage if compressed else Image
         types = {"rgb": picture, "depth": picture, "camera_info": CameraInfo}
         self._publishers = {name: node.create_publisher(kind, name, qos) for name, kind in types.items()}
+        self._clock = node.create_publisher(Clock, "/clock", 10)
 
     def matched(self) -> bool:
         return all(publisher.get_subscription_count() > 0 for publisher in self._publishers.values())
@@ -176,6 +199,9 @@ class Camera:
                 time.sleep(1.0 / command.get("rate_hz", 10.0))
             messages = make()
             now = self._node.get_clock().now()
+            if "offsets_s" in command:
+                offsets_s = command["offsets_s"]
+                now = Time(nanoseconds=now.nanoseconds + int(offsets_s[number % len(offsets_s)] * 1e9))
             for name, publisher in self._publishers.items():
                 message = getattr(messages, name)
                 offset_ns = int(command.get("offset_s", {}).get(name, 0.0) * 1e9)
@@ -185,6 +211,28 @@ class Camera:
                     publisher.publish(message)
             stamps.append((messages.rgb.header.stamp.sec, messages.rgb.header.stamp.nanosec))
         return stamps
+
+    def play(self, command: dict) -> list[tuple[int, int]]:
+        stamps = []
+        for number in range(command["play"]):
+            if number:
+                time.sleep(1.0 / (command["rate_hz"] * command.get("speed", 1.0)))
+            now = Time(seconds=command["from_s"] + number / command["rate_hz"]).to_msg()
+            self._clock.publish(Clock(clock=now))
+            messages = self._alterations[command.get("alter", "nothing")]()
+            for name, publisher in self._publishers.items():
+                message = getattr(messages, name)
+                message.header.stamp, message.header.frame_id = now, FRAME_ID
+                publisher.publish(message)
+            stamps.append((now.sec, now.nanosec))
+        return stamps
+
+    def fuzz(self, command: dict) -> None:
+        random = np.random.default_rng(command["seed"])
+        for _ in range(command["fuzz"]):
+            for name, message in malformed(random).items():
+                self._publishers[name].publish(message)
+            time.sleep(1.0 / command["rate_hz"])
 
 
 def main() -> None:
@@ -208,6 +256,11 @@ def main() -> None:
         elif "withdraw" in command:
             camera.withdraw(command["withdraw"])
             answer = {"withdrawn": True}
+        elif "play" in command:
+            answer = {"stamps": camera.play(command)}
+        elif "fuzz" in command:
+            camera.fuzz(command)
+            answer = {"stamps": []}
         else:
             answer = {"stamps": camera.publish(command)}
         print(json.dumps(answer), flush=True)

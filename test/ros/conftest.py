@@ -140,6 +140,14 @@ class CameraProcess:
         assert self._ask({"withdraw": names})["withdrawn"]
         self.is_whole = False
 
+    def play(self, count: int, rate_hz: float, from_s: float, **how: Any) -> list[tuple[int, int]]:
+        """Plays frames and /clock as a bag does; the stamps."""
+        return [tuple(s) for s in self._ask({"play": count, "rate_hz": rate_hz, "from_s": from_s, **how})["stamps"]]
+
+    def fuzz(self, count: int, rate_hz: float, seed: int) -> None:
+        """Publishes malformed messages."""
+        self._ask({"fuzz": count, "rate_hz": rate_hz, "seed": seed})
+
     def kill(self) -> None:
         """Ends it without a word to anyone."""
         self.process.kill()

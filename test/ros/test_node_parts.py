@@ -279,14 +279,16 @@ SILENT = {"age_s": None, "stamps_s": ()}
         (UNPUBLISHED, UNPUBLISHED, UNPUBLISHED, "no_publishers", "start the camera"),
         ({}, UNPUBLISHED, {}, "topic_missing", "/camera/depth"),
         ({"publisher_types": ("sensor_msgs/msg/CompressedImage",), **SILENT}, {}, {}, "wrong_type", "rgb_transport"),
-        ({}, {"incompatible": True, **SILENT}, {}, "qos_incompatible", "best effort"),
-        ({"age_s": 9.0}, {}, {}, "nothing_arrives", "fastdds.xml"),
+        ({}, {"incompatible_policy": "reliability", **SILENT}, {}, "qos_incompatible", "best effort"),
+        ({}, {"incompatible_policy": "durability", **SILENT}, {}, "qos_incompatible", "subscription.durability"),
+        ({"age_s": 9.0}, {}, {}, "nothing_arrives", "as told"),
+        ({"publisher_types": (IMAGE, IMAGE)}, {}, {}, "two_publishers", "/camera/rgb has 2 publishers"),
         ({}, {"stamps_s": (3650.0, 3650.1)}, {}, "stamps_never_match", "3600.000 s apart"),
     ],
 )
 def test_the_reason_why_no_frame_comes_names_the_topic_and_the_remedy(rgb, depth, camera_info, reason, said):
     topics = [topic("rgb", **rgb), topic("depth", **depth), topic("camera_info", **camera_info)]
-    problem = why_no_frame(topics, slop_s=0.05, patience_s=5.0)
+    problem = why_no_frame(topics, slop_s=0.05, patience_s=5.0, remedy="do as told")
     assert problem.reason == reason
     assert said in problem.text
     assert "\n" not in problem.text

@@ -1,0 +1,55 @@
+"""Several cameras on several GPUs: which node gets which camera and device."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One node: the camera it serves, which is its namespace, and the device its models run on."""
+
+    camera: str
+    device: str
+
+
+def place(cameras: Sequence[str], devices: Sequence[str]) -> tuple[Placement, ...]:
+    """One node a camera, the devices dealt out in turn; cpu where there are none.
+
+    Raises ValueError where there is no camera, or a name cannot be a namespace or comes twice.
+    """
+    if not cameras:
+        raise ValueError("no cameras are named: give their names, separated by commas, as cameras:=left,right")
+    for camera in cameras:
+        if not NAME.fullmatch(camera):
+            raise ValueError(
+                f"camera name '{camera}' cannot be a namespace: use letters, digits and _, a letter first"
+            )
+        if cameras.count(camera) > 1:
+            raise ValueError(f"camera '{camera}' is named twice; each needs a name of its own")
+    devices = devices or ("cpu",)
+    return tuple(Placement(camera, devices[index % len(devices)]) for index, camera in enumerate(cameras))
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The names in a list separated by commas, as launch arguments carry it."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def topic_of(pattern: str, camera: str) -> str:
+    """The topic of a camera: `pattern` with its name in the place of {camera}. ValueError for other braces."""
+    topic = pattern.replace("{camera}", camera)
+    if "{" in topic or "}" in topic:
+        raise ValueError(f"topic '{pattern}': only {{camera}} may stand in braces, for the camera's name")
+    return topic
+
+
+def visible_devices() -> tuple[str, ...]:
+    """cuda:0, cuda:1, ... as PyTorch sees them (CUDA_VISIBLE_DEVICES counts); empty without a GPU."""
+    import torch
+
+    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))

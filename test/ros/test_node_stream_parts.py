@@ -1,0 +1,109 @@
+"""The stream's parts that need no DDS: the order of stamps, losses told from them, remedies."""
+
+import numpy as np
+import pytest
+
+from ism_ros.node.losses import losses, lost_share
+from ism_ros.node.stamps import LATE_IN_A_ROW, Order, StampOrder
+from ism_ros.node.transport import loss_remedy
+
+RATE_HZ = 30.0
+
+
+def stamps(seconds=5.0, rate_hz=RATE_HZ):
+    return list(100.0 + np.arange(int(seconds * rate_hz)) / rate_hz)
+
+
+# order
+
+
+def orders(*stamps_s):
+    order = StampOrder()
+    return [order.judge(stamp_s) for stamp_s in stamps_s]
+
+
+def test_stamps_in_order_are_newer_and_the_same_again_is_repeated():
+    assert orders(1.0, 1.1, 1.1, 1.2) == [Order.NEWER, Order.NEWER, Order.REPEATED, Order.NEWER]
+
+
+def test_a_stamp_a_little_older_is_late_and_the_next_newer_one_is_in_order():
+    assert orders(1.0, 1.2, 1.1, 1.3) == [Order.NEWER, Order.NEWER, Order.LATE, Order.NEWER]
+
+
+def test_a_stamp_much_older_is_a_jump_back_and_time_goes_on_from_there():
+    assert orders(5000.0, 10.0, 10.1) == [Order.NEWER, Order.JUMPED_BACK, Order.NEWER]
+
+
+def test_late_stamps_in_a_row_are_a_jump_back_as_when_a_short_bag_starts_again():
+    again = [10.0 + 0.1 * number for number in range(LATE_IN_A_ROW + 1)]
+    told = orders(10.9, *again)
+    assert told[1:] == [Order.LATE] * (LATE_IN_A_ROW - 1) + [Order.JUMPED_BACK, Order.NEWER]
+
+
+def test_hours_ahead_is_newer():
+    assert orders(10.0, 10.0 + 7200) == [Order.NEWER, Order.NEWER]
+
+
+# losses
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.3, 0.5, 0.7])
+def test_the_share_of_lost_messages_shows_in_the_gaps_between_stamps(lost):
+    kept = np.random.default_rng(1).random(150) >= lost
+    jitter_s = np.random.default_rng(2).normal(0.0, 0.002, 150)
+    assert lost_share(list((np.array(stamps()) + jitter_s)[kept])) == pytest.approx(lost, abs=0.1)
+
+
+def test_every_second_message_missing_cannot_be_told_from_half_the_rate():
+    assert lost_share(stamps()[::2]) == 0.0
+
+
+def test_of_a_few_messages_and_of_a_stopped_clock_no_loss_is_concluded():
+    assert lost_share(stamps()[:5]) == 0.0
+    assert lost_share([7.0] * 100) == 0.0
+
+
+def problems(triples, **arrived):
+    arrived = {"rgb": stamps(), "depth": stamps(), "camera_info": stamps(), **arrived}
+    return losses({f"/{name}": values for name, values in arrived.items()}, triples, slop_s=0.05, remedy="do as told")
+
+
+def test_a_whole_stream_has_no_losses():
+    assert problems(triples=148) == []
+
+
+def test_a_topic_with_gaps_is_named_with_the_remedy():
+    kept = np.random.default_rng(1).random(150) >= 0.5
+    (problem,) = problems(triples=70, depth=list(np.array(stamps())[kept]))
+    assert problem.reason == "frames_lost"
+    assert "/depth" in problem.text
+    assert "do as told" in problem.text
+
+
+def test_a_slower_topic_is_named_as_what_leaves_images_without_partners():
+    (problem,) = problems(triples=75, depth=stamps(rate_hz=RATE_HZ / 2))
+    assert problem.reason == "frames_incomplete"
+    assert "of 150 images on /rgb" in problem.text
+    assert "/depth came only 75 times" in problem.text
+
+
+def test_stamps_that_rarely_match_are_told_to_be_synchronised():
+    (problem,) = problems(triples=20)
+    assert "slop (0.05 s)" in problem.text
+
+
+# remedies
+
+
+@pytest.mark.parametrize(
+    ("middleware", "environment", "said"),
+    [
+        ("rmw_fastrtps_cpp", {}, "camera and node with the Fast DDS profile"),
+        ("rmw_fastrtps_cpp", {"FASTDDS_DEFAULT_PROFILES_FILE": "/a.xml"}, "the camera, too"),
+        ("rmw_fastrtps_cpp", {"FASTRTPS_DEFAULT_PROFILES_FILE": "/a.xml"}, "the camera, too"),
+        ("rmw_cyclonedds_cpp", {}, "CYCLONEDDS_URI"),
+        ("rmw_zenoh_cpp", {}, "shared memory"),
+    ],
+)
+def test_the_remedy_for_lost_images_is_that_of_the_middleware_in_use(middleware, environment, said):
+    assert said in loss_remedy(middleware, environment)
