@@ -15,7 +15,7 @@ help:
 	@echo "             then: source .ros2/setup.bash"
 	@echo "make demo    a fake camera, the node, and what it finds, into $(OUTPUT)"
 	@echo "make test    lint, types, and all tests; ends with pytest's summary"
-	@echo "make soak    an hour of small frames, at most MINUTES=$(MINUTES): memory, threads, files stay flat"
+	@echo "make soak    the long tests, then an hour of small frames (at most MINUTES=$(MINUTES)): what must stay flat does"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make clean   remove what was built (.ros2) and the results (out)"
 	@echo
@@ -39,6 +39,7 @@ test: lint
 
 soak:
 	@$(SETUP) --quiet
+	@$(RUN) python -m pytest test -m soak
 	@$(RUN) python -m ism_ros.sim.soak --minutes $(MINUTES)
 
 clean:

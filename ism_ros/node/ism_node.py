@@ -40,6 +40,7 @@ from ism_ros.node.shutdown import accept_shutdown_anytime
 from ism_ros.node.statistics import Statistics
 from ism_ros.node.stream import Arrival, Stream
 from ism_ros.node.throttle import Throttle
+from ism_ros.node.transport import overrides_of_nothing
 from ism_ros.node.verdicts import camera_verdict, failure_text, objects_verdict, segmentation_verdict
 from ism_ros.node.watch import Problem, why_no_frame
 from ism_ros.node.worker import Worker
@@ -144,6 +145,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._rhythm.restart()
         self._stamp_age_s = None
         self.stream = Stream(self, self.settings, self._stream_group, self._on_arrival, self._on_notice)
+        self._warn_of_idle_overrides(self.stream)
         self.get_logger().info(f"active: looking for {len(self._objects())} objects")
         return TransitionCallbackReturn.SUCCESS
 
@@ -194,6 +196,14 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._progress = ""
         self.get_logger().info(f"{len(model.library)} objects ready after {time.monotonic() - began:.1f} s")
         return model
+
+    def _warn_of_idle_overrides(self, stream: Stream) -> None:
+        subscribed = [state.topic for state in stream.topics()]
+        for name in overrides_of_nothing(self, subscribed, self.outputs.topics if self.outputs is not None else ()):
+            self.get_logger().warning(
+                f"parameter '{name}' has no effect: this node subscribes to {', '.join(subscribed)} and publishes its "
+                "results; the form is qos_overrides.<whole topic>.subscription.<policy>, or .publisher.<policy>"
+            )
 
     def _close_stream(self) -> None:
         """Nothing is published any more once this returns; the frame in the making is dropped."""

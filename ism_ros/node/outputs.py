@@ -39,6 +39,10 @@ class Outputs:
         self.overlay = self._publisher(Image, "~/overlay")
         self.vision_info = self._publisher(VisionInfo, "~/vision_info", latched)
 
+    @property
+    def topics(self) -> list[str]:
+        return [publisher.topic_name for publisher in self._publishers]
+
     def publish(
         self, header: Header, frame: Frame, detections: Detections, inference_s: float, style: OverlayStyle
     ) -> None:
@@ -53,8 +57,12 @@ class Outputs:
             self.overlay.publish(image_message(draw_overlay(frame.rgb, on_cpu, style), "rgb8", header))
 
     def close(self) -> None:
-        for publisher in (self.detections, self.mask_image, self.masks, self.overlay, self.vision_info):
+        for publisher in self._publishers:
             self._node.destroy_publisher(publisher)
+
+    @property
+    def _publishers(self) -> tuple[Publisher, ...]:
+        return (self.detections, self.mask_image, self.masks, self.overlay, self.vision_info)
 
     def _publisher(self, message_type: Any, name: str, qos: QoSProfile | None = None) -> Publisher:
         topic = self._node.resolve_topic_name(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rclpy.node import Node
@@ -18,6 +18,7 @@ except ImportError:  # Humble
 
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 PREFIX = "qos_overrides."
+TOPICS_OF_ROS = ("/clock", "/parameter_events", "/rosout")
 
 
 def loss_remedy(middleware: str, environment: Mapping[str, str]) -> str:
@@ -51,9 +52,13 @@ def is_overridden(node: Node, topic: str, policy: str) -> bool:
     return bool(node.has_parameter(f"{PREFIX}{topic}.subscription.{policy}"))
 
 
-def overrides_of_nothing(node: Node, entities: Mapping[str, str]) -> list[str]:
-    """Names of overrides that fit none of `entities`, {topic: subscription or publisher}."""
-    prefixes = tuple(f"{PREFIX}{topic}.{entity}." for topic, entity in entities.items())
+def overrides_of_nothing(node: Node, subscribed: Iterable[str], published: Iterable[str]) -> list[str]:
+    """Names of overrides for topics that are neither `subscribed` nor `published`."""
+    prefixes = (
+        *(f"{PREFIX}{topic}.subscription." for topic in subscribed),
+        *(f"{PREFIX}{topic}.publisher." for topic in published),
+        *(f"{PREFIX}{topic}." for topic in TOPICS_OF_ROS),
+    )
     return [name for name in _override_names(node) if not name.startswith(prefixes)]
 
 

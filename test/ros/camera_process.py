@@ -7,6 +7,7 @@ Each line on stdin is a JSON object, each answer on stdout one as well:
     "alter": name of a function below, applied to every set of messages
     "without": topics that are left out
     "offset_s": {"depth": 3600.0}: added to the stamps of a topic
+    "frozen": true: all messages have one stamp
     "offsets_s": [0.0, -0.2, 0.3]: added to all stamps, one after the other
 {"play": 10, "rate_hz": 5.0, "from_s": 1000.0, "speed": 2.0} -> stamps: as a bag does, /clock along with the stamps,
     which are from_s and on, rate_hz a second of that time
@@ -174,13 +175,15 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
 class Camera:
     """Publishers of the three topics, sensor-like: newest only."""
 
-    def __init__(self, node: Node, stored: Stored, reliable: bool, compressed: bool) -> None:
+    def __init__(self, node: Node, stored: Stored, reliable: bool, compressed: bool, depth: bool) -> None:
         self._node = node
         self._alterations = alterations(stored)
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(depth=5, reliability=reliability)
         picture = CompressedImage if compressed else Image
         types = {"rgb": picture, "depth": picture, "camera_info": CameraInfo}
+        if not depth:
+            del types["depth"]
         self._publishers = {name: node.create_publisher(kind, name, qos) for name, kind in types.items()}
         self._clock = node.create_publisher(Clock, "/clock", 10)
 
@@ -198,7 +201,8 @@ class Camera:
             if number:
                 time.sleep(1.0 / command.get("rate_hz", 10.0))
             messages = make()
-            now = self._node.get_clock().now()
+            if not (number and command.get("frozen")):
+                now = self._node.get_clock().now()
             if "offsets_s" in command:
                 offsets_s = command["offsets_s"]
                 now = Time(nanoseconds=now.nanoseconds + int(offsets_s[number % len(offsets_s)] * 1e9))
@@ -223,7 +227,8 @@ class Camera:
             for name, publisher in self._publishers.items():
                 message = getattr(messages, name)
                 message.header.stamp, message.header.frame_id = now, FRAME_ID
-                publisher.publish(message)
+                if name not in command.get("without", ()):
+                    publisher.publish(message)
             stamps.append((now.sec, now.nanosec))
         return stamps
 
@@ -241,10 +246,12 @@ def main() -> None:
     parser.add_argument("--namespace", required=True)
     parser.add_argument("--reliable", action="store_true")
     parser.add_argument("--compressed", action="store_true")
+    parser.add_argument("--without-depth", action="store_true")
     arguments = parser.parse_args()
     rclpy.init(args=[])
     node = Node("camera", namespace=arguments.namespace)
-    camera = Camera(node, Stored(arguments.frame), arguments.reliable, arguments.compressed)
+    stored, depth = Stored(arguments.frame), not arguments.without_depth
+    camera = Camera(node, stored, arguments.reliable, arguments.compressed, depth)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         command = json.loads(line)

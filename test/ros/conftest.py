@@ -111,7 +111,7 @@ class NodeProcess:
 class CameraProcess:
     """camera_process.py, driven line by line."""
 
-    def __init__(self, namespace: str, frame: Path, *options: str) -> None:
+    def __init__(self, namespace: str, frame: Path, *options: str, **environment: str) -> None:
         script = Path(__file__).with_name("camera_process.py")
         self.is_whole = True
         self.process = subprocess.Popen(
@@ -120,6 +120,7 @@ class CameraProcess:
             stdout=subprocess.PIPE,
             text=True,
             cwd=frame.parent,
+            env={**os.environ, **environment},
         )
         self._answer()
 
@@ -470,11 +471,19 @@ def start_cell(
 ) -> Callable[..., Cell]:
     """Starts a node with the given parameters in a namespace of its own; close it with Cell.close."""
 
-    def start(parameters: dict[str, Any], topics: Sequence[str] = tuple(TOPICS)) -> Cell:
+    def start(
+        parameters: dict[str, Any], topics: Sequence[str] = tuple(TOPICS), program: Sequence[str] = ISM_NODE, **environment: str
+    ) -> Cell:
         namespace = f"cell_{next(numbers)}"
         listener = Listener(namespace, topics)
-        node = start_node(namespace, parameters)
-        return Cell(node, listener, lambda *options: CameraProcess(namespace, workplace / "frame.npz", *options))
+        # {ns} in a parameter's name: the namespace, which the caller cannot know
+        named = {name.replace("{ns}", namespace): value for name, value in parameters.items()}
+        node = start_node(namespace, named, program=program, **environment)
+
+        def start_camera(*options: str) -> CameraProcess:
+            return CameraProcess(namespace, workplace / "frame.npz", *options, **environment)
+
+        return Cell(node, listener, start_camera)
 
     return start
 

@@ -284,6 +284,38 @@ def test_whatever_the_fields_hold_the_answer_is_an_image_or_a_frame_error(
         assert convert(message).shape[:2] == (height, width)
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    form=st.sampled_from(["16UC1; compressedDepth png", "32FC1; compressedDepth rvl", "32FC1; x", "jpeg", "", ";;"]),
+    header=st.binary(max_size=16),
+    png=st.sampled_from([b"", compressed_depth(np.full((3, 4), 500, np.uint16), "16UC1").data[12:].tobytes()]),
+    tail=st.binary(max_size=60),
+    convert=st.sampled_from([rgb_from_message, depth_from_message]),
+)
+def test_whatever_a_compressed_message_holds_the_answer_is_an_image_or_a_frame_error(form, header, png, tail, convert):
+    message = CompressedImage(format=form, data=array.array("B", header + png + tail))
+    with contextlib.suppress(FrameError):
+        assert convert(message).ndim in (2, 3)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    k=st.lists(st.floats(width=64), min_size=9, max_size=9),
+    size=st.tuples(*[st.sampled_from([0, 1, WIDTH, HEIGHT, 2**32 - 1])] * 2),
+    depth=st.sampled_from(["16UC1", "32FC1"]),
+    data=st.binary(min_size=HEIGHT * WIDTH * 4, max_size=HEIGHT * WIDTH * 4),
+)
+def test_whatever_camera_and_readings_are_the_answer_is_a_sound_frame_or_a_frame_error(k, size, depth, data):
+    pixels = np.frombuffer(data, "<f4" if depth == "32FC1" else "<u2")[: HEIGHT * WIDTH].reshape(HEIGHT, WIDTH)
+    rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    info = CameraInfo(width=size[0], height=size[1], k=k)
+    with contextlib.suppress(FrameError):
+        frame, _ = frame_from_triple(triple(rgb, depth=image(pixels, depth), camera_info=info))
+        assert np.isfinite(frame.depth_m).all()
+        assert frame.depth_m.min() >= 0
+        assert np.isfinite(frame.camera.intrinsics).all()
+
+
 # results
 
 
