@@ -472,7 +472,10 @@ def start_cell(
     """Starts a node with the given parameters in a namespace of its own; close it with Cell.close."""
 
     def start(
-        parameters: dict[str, Any], topics: Sequence[str] = tuple(TOPICS), program: Sequence[str] = ISM_NODE, **environment: str
+        parameters: dict[str, Any],
+        topics: Sequence[str] = tuple(TOPICS),
+        program: Sequence[str] = ISM_NODE,
+        **environment: str,
     ) -> Cell:
         namespace = f"cell_{next(numbers)}"
         listener = Listener(namespace, topics)
