@@ -18,10 +18,12 @@ from ism_ros.descriptors import Descriptor, Descriptors, create_descriptor
 from ism_ros.detections import Detections, Proposals
 from ism_ros.frame import Frame
 from ism_ros.masks import crop_resize_pad, large_enough, mask_nms, nms
+from ism_ros.objects.cache_folder import remove_stale
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.objects_file import ObjectSpec, read_objects_file
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.patch_tokens import PatchStorage
+from ism_ros.objects.preparation import Prepare, prepare
 from ism_ros.segmentors import Segmentor, create_segmentor
 
 OUTLINE_CORNERS = 200
@@ -46,6 +48,7 @@ class InstanceSegmentationModel:
         settings: Settings,
         device: str = "cpu",
         recoveries: Recoveries | None = None,
+        prepare: Prepare = prepare,
     ) -> None:
         self.recoveries = recoveries or Recoveries()
         self.segmentor = segmentor
@@ -53,6 +56,7 @@ class InstanceSegmentationModel:
         self.library = library
         self.settings = settings
         self.device = device
+        self._prepare = prepare
 
     @torch.inference_mode()
     def segment(
@@ -93,12 +97,16 @@ class InstanceSegmentationModel:
 
     def add(self, spec: ObjectSpec, progress: Callable[[int, int], None] | None = None) -> None:
         """Onboard one object and find it from the next frame on. Raises what `onboard` raises."""
-        known = self._onboard(spec, progress)
+        self.put(self.onboard(spec, progress))
+
+    def put(self, known: KnownObject) -> None:
+        """Find `known` from the next frame on, in the place of the one that has its id. Not for two threads at once."""
         library = self.library.with_object(known)
         library.prepare()
         self.library = library
 
-    def _onboard(self, spec: ObjectSpec, progress: Callable[[int, int], None] | None) -> KnownObject:
+    def onboard(self, spec: ObjectSpec, progress: Callable[[int, int], None] | None = None) -> KnownObject:
+        """The object that `spec` describes, for `put`. progress: told (views rendered, views)."""
         held = self.library.patch_bytes()
         storage = PatchStorage(
             self.settings.patch_tokens,
@@ -107,7 +115,7 @@ class InstanceSegmentationModel:
             held_on_host=held.get("cpu", 0),
         )
         cache_dir = self.settings.resolved_cache_dir()
-        return onboard(spec, self.descriptor, cache_dir, self.device, progress, storage)
+        return onboard(spec, self.descriptor, cache_dir, self.device, progress, storage, self._prepare)
 
     def _crops(self, frame: Frame, proposals: Proposals) -> tuple[Tensor, Tensor]:
         image = torch.from_numpy(frame.rgb).to(self.device).permute(2, 0, 1).float() / 255.0
@@ -257,19 +265,26 @@ class StageClock:
         self._since = now
 
 
-def load_model(settings: Settings, progress: Callable[[str], None] | None = None) -> InstanceSegmentationModel:
-    """The model that `settings` describe, with every object of its objects file onboarded.
+def load_model(
+    settings: Settings,
+    progress: Callable[[str], None] | None = None,
+    specs: Sequence[ObjectSpec] | None = None,
+    prepare: Prepare = prepare,
+) -> InstanceSegmentationModel:
+    """The model that `settings` describe, with every object of its objects file onboarded, or those of `specs`.
 
     Sets how many threads PyTorch uses, in this thread and in those that start later, to settings.cpu_threads.
 
-    progress: told in words what is being done. Raises ValueError (SettingsError, ObjectsFileError, CadError,
-    TemplateError) with one line that a user can act on.
+    progress: told in words what is being done. prepare: renders, here or in another process. Raises ValueError
+    (SettingsError, ObjectsFileError, CadError, TemplateError) with one line that a user can act on.
     """
     tell = progress or (lambda text: None)
     device = settings.resolved_device()
     torch.set_num_threads(settings.resolved_cpu_threads())
     checkpoints_dir = settings.resolved_checkpoints_dir()
-    specs = read_objects_file(Path(settings.objects_file)) if settings.objects_file else ()
+    if specs is None:
+        specs = read_objects_file(Path(settings.objects_file)) if settings.objects_file else ()
+    remove_stale(settings.resolved_cache_dir())
     tell(f"loading segmentor '{settings.segmentor}' and descriptor '{settings.descriptor}' on {device}")
     recoveries = Recoveries()
     model = InstanceSegmentationModel(
@@ -288,11 +303,12 @@ def load_model(settings: Settings, progress: Callable[[str], None] | None = None
         settings,
         device,
         recoveries,
+        prepare,
     )
     for number, spec in enumerate(specs, start=1):
         label = f"object {number} of {len(specs)}: {spec.id}"
         tell(label)
-        known = model._onboard(spec, partial(_tell_templates, tell, label))
+        known = model.onboard(spec, partial(_tell_templates, tell, label))
         model.library = model.library.with_object(known)
     model.library.prepare()
     places = ", ".join(f"{size / 1e6:.0f} MB on {place}" for place, size in model.library.patch_bytes().items())

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN, reason
 from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, checksums_of
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -58,7 +59,9 @@ def read_descriptors(stem: Path) -> CachedDescriptors | None:
 
 def warn_damaged(stem: Path, error: Exception) -> None:
     """Says in the log that the cache is damaged and will be made anew."""
-    logger.warning("cached descriptors %s are damaged and made anew (%s)", stem, reason(error))
+    logger.warning(
+        "cached descriptors %s are damaged and made anew (%s)", stem, reason(error), extra={"reason": DAMAGED}
+    )
 
 
 def write_descriptors(stem: Path, arrays: Arrays, patch_tokens: NDArray[np.generic]) -> PatchFile | None:
@@ -76,13 +79,13 @@ def write_descriptors(stem: Path, arrays: Arrays, patch_tokens: NDArray[np.gener
     except (OSError, DamagedFileError) as error:
         for file in unfinished:
             file.unlink(missing_ok=True)
-        logger.warning("cannot keep descriptors in %s (%s); going on without", stem.parent, reason(error))
+        logger.warning(
+            "cannot keep descriptors in %s (%s); going on without",
+            stem.parent,
+            reason(error),
+            extra={"reason": NOT_WRITTEN},
+        )
         return None
-
-
-def reason(error: Exception) -> str:
-    """The first line of what an exception says."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _unfinished(stem: Path, write: Callable[[object], None], made: list[Path]) -> Path:

@@ -44,12 +44,35 @@ def read_objects_file(path: Path) -> tuple[ObjectSpec, ...]:
 
     Raises ObjectsFileError where the file is missing, is not YAML, lists nothing, or has an entry that cannot be used.
     """
-    entries = _read_entries(path)
+    return parse_objects(read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """The text of an objects file as it is. Raises ObjectsFileError where it cannot be read."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise ObjectsFileError(f"objects file {path} does not exist") from None
+    except OSError as error:
+        raise ObjectsFileError(f"objects file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ObjectsFileError(f"{path} is not YAML: it is not UTF-8 text") from None
+
+
+def parse_objects(
+    text: str, path: Path, *, check_files: bool = True, may_be_empty: bool = False
+) -> tuple[ObjectSpec, ...]:
+    """The objects that the text of the file `path` lists. check_files: the files it names must be there.
+
+    may_be_empty: an empty list ('objects: []') is fine. Raises ObjectsFileError.
+    """
     specs: list[ObjectSpec] = []
-    for position, entry in enumerate(entries, start=1):
+    for position, entry in enumerate(_entries(text, path, may_be_empty), start=1):
         try:
             spec = _spec(entry, position, path.parent)
-            _check_unique(spec, specs)
+            if check_files:
+                _check_files(spec)
+            check_unique(spec, specs)
         except ValueError as error:
             name = entry.get("id") if isinstance(entry, dict) else None
             label = f"object {position}" + (f" ('{name}')" if name is not None else "")
@@ -58,15 +81,9 @@ def read_objects_file(path: Path) -> tuple[ObjectSpec, ...]:
     return tuple(specs)
 
 
-def _read_entries(path: Path) -> list[Any]:
+def _entries(text: str, path: Path, may_be_empty: bool) -> list[Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ObjectsFileError(f"objects file {path} does not exist") from None
-    except OSError as error:
-        raise ObjectsFileError(f"objects file {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ObjectsFileError(f"{path} is not YAML: it is not UTF-8 text") from None
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ObjectsFileError(f"{path} is not YAML: {_one_line(error)}") from None
     if content is None:
@@ -78,6 +95,8 @@ def _read_entries(path: Path) -> list[Any]:
     except ValueError as error:
         raise ObjectsFileError(f"{path}: {error}") from None
     entries = content.get("objects")
+    if may_be_empty and entries == []:
+        return []
     if not entries:
         raise ObjectsFileError(f"{path} has no objects: list at least one under 'objects:'")
     if not isinstance(entries, list):
@@ -95,11 +114,15 @@ def _spec(entry: Any, position: int, folder: Path) -> ObjectSpec:
     cad, templates = _path(entry, "cad", folder), _path(entry, "templates", folder)
     if cad is None and templates is None:
         raise ValueError("it needs a cad file, a templates folder, or both")
+    return ObjectSpec(str(object_id).strip(), cad, _units(entry, cad), templates, _category_id(entry, position))
+
+
+def _check_files(spec: ObjectSpec) -> None:
+    cad, templates = spec.cad, spec.templates
     if cad is not None and not cad.is_file():
         raise ValueError(f"CAD file {cad} {'is not a file' if cad.exists() else 'does not exist'}")
     if templates is not None and not templates.is_dir():
         raise ValueError(f"template folder {templates} {'is not a folder' if templates.exists() else 'does not exist'}")
-    return ObjectSpec(str(object_id).strip(), cad, _units(entry, cad), templates, _category_id(entry, position))
 
 
 def _path(entry: dict[str, Any], key: str, folder: Path) -> Path | None:
@@ -132,7 +155,8 @@ def _category_id(entry: dict[str, Any], position: int) -> int:
     return category_id
 
 
-def _check_unique(spec: ObjectSpec, before: Iterable[ObjectSpec]) -> None:
+def check_unique(spec: ObjectSpec, before: Iterable[ObjectSpec]) -> None:
+    """ValueError where id or category_id of `spec` is that of one `before` it."""
     for position, other in enumerate(before, start=1):
         if other.id == spec.id:
             raise ValueError(f"its id is already that of object {position}; ids must differ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +19,18 @@ from ism_ros.objects.descriptor_cache import (
     Arrays,
     CachedDescriptors,
     read_descriptors,
-    reason,
     warn_damaged,
     write_descriptors,
 )
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, PatchPrecision, PatchStorage
-from ism_ros.objects.render import RENDERER_VERSION, TEMPLATE_SIZE_PX, render_templates
-from ism_ros.objects.templates import TemplateError, TemplateSet, read_templates, write_templates
+from ism_ros.objects.preparation import Prepare, Prepared, Progress, prepare
+from ism_ros.objects.render import RENDERER_VERSION, TEMPLATE_SIZE_PX
+from ism_ros.objects.templates import TemplateError
 
-POINT_COUNT = 2048
 _CACHE_VERSION = 2
 IN_MEMORY_IF_IT_FITS = PatchStorage()
-
-Progress = Callable[[int, int], None]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +46,7 @@ def onboard(
     device: str = "cpu",
     progress: Progress | None = None,
     storage: PatchStorage = IN_MEMORY_IF_IT_FITS,
+    prepare: Prepare = prepare,
 ) -> KnownObject:
     """The object that `spec` describes, on `device`, its patch tokens where `storage` says.
 
@@ -56,7 +54,7 @@ def onboard(
     `cache_dir` under keys made of all that they depend on: the bytes of the files (with the materials and textures
     that a CAD file names), units, renderer, descriptor and precision of the patch tokens. A cache that is damaged is
     made anew; one that cannot be written is done without, and patch tokens meant for the disk are in memory then.
-    progress: told (views rendered, views) while rendering.
+    progress: told (views rendered, views) while rendering. prepare: renders, here or in another process.
 
     Raises CadError, TemplateError, or PatchStorageError.
     """
@@ -67,11 +65,8 @@ def onboard(
     stem = cache_dir / "descriptors" / _key(parts)
 
     def make() -> tuple[Arrays, NDArray[np.generic], PatchFile | None]:
-        templates = _templates(spec, cache_dir / "templates" / key, progress)
-        arrays, patch_tokens = _describe(templates, descriptor, device, storage.precision)
-        points_m = _points_m(spec, templates)
-        if points_m is not None:
-            arrays["points_m"] = points_m
+        prepared = prepare(spec, cache_dir / "templates" / key, progress)
+        arrays, patch_tokens = _describe(prepared, descriptor, device, storage.precision)
         return arrays, patch_tokens, write_descriptors(stem, arrays, patch_tokens)
 
     def remake() -> PatchFile:
@@ -163,52 +158,23 @@ def _key_of_templates(spec: ObjectSpec) -> str:
     return _key(["templates", xyz_count, spec.units, geometry, *names, *_contents(files)])
 
 
-def _templates(spec: ObjectSpec, cached: Path, progress: Progress | None) -> TemplateSet:
-    if spec.templates is not None:
-        return read_templates(spec.templates, spec.units)
-    if cached.is_dir():
-        try:
-            return read_templates(cached)
-        except TemplateError as error:
-            logger.warning("object '%s': cached templates are damaged and rendered anew (%s)", spec.id, error)
-    from ism_ros.objects.cad import load_cad
-
-    assert spec.cad is not None
-    templates = render_templates(load_cad(spec.cad, spec.units), size_px=TEMPLATE_SIZE_PX, progress=progress)
-    try:
-        write_templates(cached, templates, {"cad": spec.cad.name, "cad_units": spec.units})
-    except (OSError, TemplateError) as error:
-        logger.warning("cannot keep rendered templates in %s (%s); going on without", cached.parent, reason(error))
-    return templates
-
-
 @torch.no_grad()
 def _describe(
-    templates: TemplateSet, descriptor: Descriptor, device: str, precision: PatchPrecision
+    prepared: Prepared, descriptor: Descriptor, device: str, precision: PatchPrecision
 ) -> tuple[Arrays, NDArray[np.generic]]:
-    """Class tokens and rotations by name, and the patch tokens."""
-    masks = torch.from_numpy(templates.masks).to(device)
-    images = torch.from_numpy(templates.rgb).to(device).permute(0, 3, 1, 2).float() / 255.0
+    """Class tokens, rotations and points by name, and the patch tokens."""
+    masks = torch.from_numpy(prepared.masks).to(device)
+    images = torch.from_numpy(prepared.rgb).to(device).permute(0, 3, 1, 2).float() / 255.0
     # The reference takes templates whole, where it drops the last row and column of a proposal.
     boxes_xyxy = boxes_from_masks(masks) + torch.tensor([0, 0, 1, 1], device=masks.device)
     crops, crop_masks = crop_resize_pad(images, masks, boxes_xyxy, descriptor.crop_size)
     described = descriptor.describe_templates(crops, crop_masks)
     arrays = {"class_tokens": described.class_tokens.float().cpu().numpy()}
-    if templates.rotations is not None:
-        arrays["rotations"] = templates.rotations.astype(np.float32)
+    if prepared.rotations is not None:
+        arrays["rotations"] = prepared.rotations
+    if prepared.points_m is not None:
+        arrays["points_m"] = prepared.points_m
     return arrays, np.ascontiguousarray(described.patch_tokens.float().cpu().numpy().astype(precision))
-
-
-def _points_m(spec: ObjectSpec, templates: TemplateSet) -> NDArray[np.float32] | None:
-    """(POINT_COUNT, 3) points of the surface: of the CAD file, or else of what the templates show."""
-    if spec.cad is not None:
-        from ism_ros.objects.cad import load_cad, sample_surface_m
-
-        return sample_surface_m(load_cad(spec.cad, spec.units), POINT_COUNT)
-    if templates.rotations is None:
-        return None
-    seen = templates.xyz_m[templates.masks]
-    return seen[np.random.default_rng(0).integers(len(seen), size=POINT_COUNT)]
 
 
 def _contents(files: Iterable[Path]) -> list[str]:

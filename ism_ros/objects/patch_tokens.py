@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ism_ros.objects.cache_folder import DAMAGED
+
 PatchPlace = Literal["auto", "device", "host", "disk"]
 PatchPrecision = Literal["float32", "float16"]
 
@@ -60,7 +62,9 @@ class PatchFile:
         except (OSError, DamagedFileError) as error:
             if self.remake is None:
                 raise OSError(f"patch tokens cannot be read: {error}") from None
-            logger.warning("cached patch tokens %s are damaged and made anew (%s)", self.path, error)
+            logger.warning(
+                "cached patch tokens %s are damaged and made anew (%s)", self.path, error, extra={"reason": DAMAGED}
+            )
         with self._lock:
             try:
                 return torch.from_numpy(self._read(template))  # another thread was here first

@@ -19,13 +19,14 @@ from PIL import Image
 from torch import Tensor
 
 from ism_ros.descriptors import Descriptors
-from ism_ros.objects import onboarding
+from ism_ros.objects import onboarding, preparation
 from ism_ros.objects.cad import CadError
 from ism_ros.objects.descriptor_cache import read_descriptors, write_descriptors
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.onboarding import POINT_COUNT, onboard
+from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.patch_tokens import PatchFile, PatchStorage
+from ism_ros.objects.preparation import POINT_COUNT
 from ism_ros.objects.templates import TemplateError, read_templates
 from ism_ros.objects.viewpoints import object_to_camera_rotations
 
@@ -71,7 +72,8 @@ class Views:
 def small_templates() -> Iterator[None]:
     """Pictures of 48 pixels: all the same to what is tested here, and fast."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onboarding, "TEMPLATE_SIZE_PX", 48)
+        for module in (onboarding, preparation):
+            patch.setattr(module, "TEMPLATE_SIZE_PX", 48)
         yield
 
 

@@ -1,0 +1,76 @@
+"""The cache folder: what killed programs and earlier versions left in it is removed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+STALE_S = 3600.0
+"""Nothing takes so long to write: an unfinished file that was not touched since was left by a program that was killed."""
+
+NOT_WRITTEN, DAMAGED = "cache_not_written", "cache_damaged"
+"""Short stable words in the `reason` of log records, for those who count them."""
+
+_KEY = "[0-9a-f]{32}"
+_UNFINISHED = re.compile(rf"\.{_KEY}\.[a-z0-9_]{{8}}")
+_SMALL = re.compile(rf"({_KEY})\.npz")
+_LARGE = re.compile(rf"({_KEY})\.patches\.npy")
+
+logger = logging.getLogger(__name__)
+
+
+def remove_stale(cache_dir: Path, now_s: float | None = None) -> list[Path]:
+    """Removes what nobody will use: unfinished files and folders, and halves of descriptors, of which the older
+    format had only the .npz. Nothing younger than STALE_S, and nothing of another name, is touched.
+
+    now_s: time.time() when left out. Returns what was removed; what cannot be removed stays, without a word.
+    """
+    before_s = (time.time() if now_s is None else now_s) - STALE_S
+    removed = [path for path in _useless(cache_dir) if _is_older(path, before_s) and _removed(path)]
+    if removed:
+        logger.info("removed %d unfinished or outdated files from the cache %s", len(removed), cache_dir)
+    return removed
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an exception says."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _useless(cache_dir: Path) -> Iterator[Path]:
+    for folder in (cache_dir / "templates", cache_dir / "descriptors"):
+        names = {path.name for path in _items(folder)}
+        for name in names:
+            small, large = _SMALL.fullmatch(name), _LARGE.fullmatch(name)
+            other = f"{small[1]}.patches.npy" if small else f"{large[1]}.npz" if large else name
+            if _UNFINISHED.fullmatch(name) or other not in names:
+                yield folder / name
+
+
+def _items(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _is_older(path: Path, before_s: float) -> bool:
+    try:
+        return path.lstat().st_mtime < before_s
+    except OSError:  # another program was faster
+        return False
+
+
+def _removed(path: Path) -> bool:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,92 @@
+"""The part of onboarding that needs no model: views of an object, and points of its surface."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN, reason
+from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.objects.render import TEMPLATE_SIZE_PX, render_templates
+from ism_ros.objects.templates import TemplateError, TemplateSet, read_templates, write_templates
+
+POINT_COUNT = 2048
+
+Progress = Callable[[int, int], None]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """rgb: (T, H, W, 3) uint8. masks: (T, H, W) bool. rotations: (T, 3, 3) float32 object-to-camera, or None where
+    they are not known. points_m: (POINT_COUNT, 3) float32 in the object frame, or None without geometry."""
+
+    rgb: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+    rotations: NDArray[np.float32] | None
+    points_m: NDArray[np.float32] | None
+
+
+class Prepare(Protocol):
+    """`prepare`, here or in a process of its own."""
+
+    def __call__(self, spec: ObjectSpec, cached: Path, progress: Progress | None) -> Prepared: ...
+
+
+def prepare(spec: ObjectSpec, cached: Path, progress: Progress | None = None) -> Prepared:
+    """What `spec` looks like: its templates, or those in the folder `cached`, or else views rendered of its CAD file
+    and kept in `cached`. progress: told (views rendered, views).
+
+    Raises CadError or TemplateError.
+    """
+    templates = _templates(spec, cached, progress)
+    rotations = None if templates.rotations is None else templates.rotations.astype(np.float32)
+    return Prepared(templates.rgb, templates.masks, rotations, _points_m(spec, templates))
+
+
+def _templates(spec: ObjectSpec, cached: Path, progress: Progress | None) -> TemplateSet:
+    if spec.templates is not None:
+        return read_templates(spec.templates, spec.units)
+    if cached.is_dir():
+        try:
+            return read_templates(cached)
+        except TemplateError as error:
+            logger.warning(
+                "object '%s': cached templates are damaged and rendered anew (%s)",
+                spec.id,
+                error,
+                extra={"reason": DAMAGED},
+            )
+    from ism_ros.objects.cad import load_cad
+
+    assert spec.cad is not None
+    templates = render_templates(load_cad(spec.cad, spec.units), size_px=TEMPLATE_SIZE_PX, progress=progress)
+    try:
+        write_templates(cached, templates, {"cad": spec.cad.name, "cad_units": spec.units})
+    except (OSError, TemplateError) as error:
+        logger.warning(
+            "cannot keep rendered templates in %s (%s); going on without",
+            cached.parent,
+            reason(error),
+            extra={"reason": NOT_WRITTEN},
+        )
+    return templates
+
+
+def _points_m(spec: ObjectSpec, templates: TemplateSet) -> NDArray[np.float32] | None:
+    """(POINT_COUNT, 3) points of the surface: of the CAD file, or else of what the templates show."""
+    if spec.cad is not None:
+        from ism_ros.objects.cad import load_cad, sample_surface_m
+
+        return sample_surface_m(load_cad(spec.cad, spec.units), POINT_COUNT)
+    if templates.rotations is None:
+        return None
+    seen = templates.xyz_m[templates.masks]
+    return seen[np.random.default_rng(0).integers(len(seen), size=POINT_COUNT)]

@@ -1,0 +1,168 @@
+"""Preparation in a process of its own, of low priority: rendering takes seconds of Python, during which the threads of
+one process would wait for each other, and a CAD file that crashes its reader takes nothing else along.
+
+The two talk in pickles: a request on the child's stdin, which stays open for as long as the parent lives; on its
+stdout any number of ("progress", (done, total)) and ("warning", (reason, text)), then one ("result", Prepared) or
+("error", exception).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.objects.preparation import Prepared, Progress, prepare
+from ism_ros.threads import PATIENT_THREADS
+
+NICENESS = 10
+
+logger = logging.getLogger(__name__)
+
+
+class PreparationError(ValueError):
+    """The process ended without a result; the message is one line that says why, as far as that is known."""
+
+
+class PreparationStoppedError(RuntimeError):
+    """The process was ended by `PreparationProcess.stop`."""
+
+
+class PreparationProcess:
+    """Called like `prepare`, from any thread; each call has a process of its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+
+    def __call__(self, spec: ObjectSpec, cached: Path, progress: Progress | None = None) -> Prepared:
+        """Raises what `prepare` raises, PreparationError, or PreparationStoppedError. An exception of `progress`
+        ends the process."""
+        child = self._start()
+        try:
+            _send(child.stdin, (spec, cached))
+            for kind, content in _messages(child.stdout):
+                if kind == "result":
+                    return content
+                if kind == "error":
+                    raise content
+                if kind == "warning":
+                    logger.warning(content[1], extra={"reason": content[0]})
+                elif progress is not None:
+                    progress(*content)
+            if child.pid not in self._running:
+                raise PreparationStoppedError(f"object '{spec.id}' was being prepared")
+            raise PreparationError(f"object '{spec.id}' could not be prepared: {_end_of(child)}")
+        finally:
+            self._end(child)
+
+    def stop(self) -> None:
+        """Ends what is being prepared; a later call is not affected."""
+        with self._lock:
+            stopped, self._running = list(self._running.values()), {}
+        for child in stopped:
+            child.kill()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        child = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**PATIENT_THREADS, **os.environ},
+            start_new_session=True,  # Ctrl-C in the terminal is for the parent, which ends this one
+        )
+        with self._lock:
+            self._running[child.pid] = child
+        return child
+
+    def _end(self, child: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._running.pop(child.pid, None)
+        child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout):
+            assert pipe is not None
+            try:
+                pipe.close()
+            except BrokenPipeError:  # it was gone before it had read the request
+                pass
+
+
+def _send(pipe: IO[bytes] | None, message: Any) -> None:
+    assert pipe is not None
+    try:
+        pickle.dump(message, pipe, protocol=pickle.HIGHEST_PROTOCOL)
+        pipe.flush()
+    except BrokenPipeError:  # the other side is gone, which the reader of its answers will notice
+        pass
+
+
+def _messages(pipe: IO[bytes] | None) -> Iterator[tuple[str, Any]]:
+    """Until the other side ends, be it in the middle of a message."""
+    assert pipe is not None
+    while True:
+        try:
+            yield pickle.load(pipe)
+        except (EOFError, pickle.UnpicklingError):
+            return
+
+
+def _end_of(child: subprocess.Popen[bytes]) -> str:
+    code = child.wait()
+    if code == -signal.SIGKILL:
+        return "its process was killed, as the system does when memory is short: use a CAD file of fewer triangles"
+    if code < 0:
+        return f"its process crashed with {signal.Signals(-code).name}: export the CAD file again, in another format"
+    return f"its process ended with code {code}"
+
+
+class _Warnings(logging.Handler):
+    """Hands warnings to the parent, whose log they belong into."""
+
+    def __init__(self, answers: IO[bytes]) -> None:
+        super().__init__(logging.WARNING)
+        self._answers = answers
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _send(self._answers, ("warning", (getattr(record, "reason", ""), record.getMessage())))
+
+
+def _main() -> None:
+    os.nice(NICENESS)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    root = logging.getLogger("ism_ros")
+    root.addHandler(_Warnings(answers))
+    root.propagate = False
+    spec, cached = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        prepared = prepare(spec, cached, lambda done, total: _send(answers, ("progress", (done, total))))
+    except ValueError as error:  # CadError, TemplateError
+        _send(answers, ("error", error))
+    except Exception as error:  # parsers of a dozen formats fail in as many ways
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        _send(answers, ("error", PreparationError(f"object '{spec.id}' could not be prepared: {said}")))
+    else:
+        _send(answers, ("result", prepared))
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    # under its own name, so that the classes in the pickles are those that the parent knows
+    from ism_ros.objects import preparation_process
+
+    preparation_process._main()
