@@ -104,6 +104,9 @@ class Settings(BaseModel):
         "float32", description="Of the patch tokens of templates: float32, or float16, which takes half the memory."
     )
     objects_file: str = Field("", description="YAML list of the objects to find; empty = none at start.")
+    save_objects: bool = Field(
+        False, description="Keep objects_file as objects are added and removed at run time; it may be missing at start."
+    )
 
     scoring: Literal["sam6d", "noctis"] = Field(
         "sam6d",

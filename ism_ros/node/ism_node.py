@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,8 +25,8 @@ from ism_ros.node.clock_watch import ClockWatch
 from ism_ros.node.conversion import DepthNotes, Triple, frame_from_triple
 from ism_ros.node.diagnostics import Status, camera_values, diagnostic_array, process_values, segmentation_values
 from ism_ros.node.failures import give_back_memory
-from ism_ros.node.library_log import LibraryLog
 from ism_ros.node.live_parameters import LiveParameters
+from ism_ros.node.log_bridge import LogBridge
 from ism_ros.node.mailbox import Mailbox
 from ism_ros.node.messages import vision_info
 from ism_ros.node.namesakes import namesakes
@@ -44,7 +43,7 @@ from ism_ros.node.transport import overrides_of_nothing
 from ism_ros.node.verdicts import camera_verdict, failure_text, objects_verdict, segmentation_verdict
 from ism_ros.node.watch import Problem, why_no_frame
 from ism_ros.node.worker import Worker
-from ism_ros.objects.objects_file import read_objects_file
+from ism_ros.objects.preparation_process import PreparationStoppedError
 
 LOG_PATIENCE_S = 5.0
 """Without a frame for so long, the log says why; /diagnostics says it sooner."""
@@ -109,17 +108,17 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._throttle = Throttle(LOG_PERIOD_S)
         self._once = Throttle(float("inf"))
         self._publishing = threading.Lock()
-        self._stream_group = MutuallyExclusiveCallbackGroup()
+        self.stream_group = MutuallyExclusiveCallbackGroup()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._segment_service = SegmentService(self)
         self._object_services = ObjectServices(self)
         self._parameters_of_settings = LiveParameters(self, self.settings, self._state, self._take_over)
-        self._library_log = LibraryLog(self)
+        self._log_bridge = LogBridge(self.get_logger(), self._on_warning)
         # with use_sim_time the node's clock may stand still; the camera must be watched all the same
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         alone = MutuallyExclusiveCallbackGroup()
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._on_diagnostics, alone, clock=steady)
-        self.create_timer(FOLLOW_PUBLISHERS_PERIOD_S, self._on_follow_publishers, self._stream_group, clock=steady)
+        self.create_timer(FOLLOW_PUBLISHERS_PERIOD_S, self._on_follow_publishers, self.stream_group, clock=steady)
 
     # lifecycle
 
@@ -128,7 +127,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         self.load_error = ""
         try:
             self.model = self._load()
-        except LoadingStoppedError:
+        except (LoadingStoppedError, PreparationStoppedError):
             return TransitionCallbackReturn.FAILURE
         except (ValueError, OSError) as error:
             self.load_error = self._progress = str(error)
@@ -144,7 +143,7 @@ class IsmNode(LifecycleNodeMixin, Node):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._rhythm.restart()
         self._stamp_age_s = None
-        self.stream = Stream(self, self.settings, self._stream_group, self._on_arrival, self._on_notice)
+        self.stream = Stream(self, self.settings, self.stream_group, self._on_arrival, self._on_notice)
         self._warn_of_idle_overrides(self.stream)
         self.get_logger().info(f"active: looking for {len(self._objects())} objects")
         return TransitionCallbackReturn.SUCCESS
@@ -190,9 +189,8 @@ class IsmNode(LifecycleNodeMixin, Node):
     def _load(self) -> InstanceSegmentationModel:
         began = time.monotonic()
         check_depth(self.settings)
-        model = load_model(self.settings, self.on_progress)
-        specs = read_objects_file(Path(self.settings.objects_file)) if self.settings.objects_file else ()
-        self._object_services.remember(specs)
+        specs = self._object_services.begin(self.settings)
+        model = load_model(self.settings, self.on_progress, specs, self._object_services.prepare)
         self._progress = ""
         self.get_logger().info(f"{len(model.library)} objects ready after {time.monotonic() - began:.1f} s")
         return model
@@ -220,6 +218,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         timeout_s: how long to wait for that frame, whose computation nothing can interrupt and which needs the model.
         """
         self._close_stream()
+        self._object_services.stop("the node was cleaned up")
         self.model = None
         worker, self.worker = self.worker, None
         if worker is not None and not worker.stop(timeout_s) and not self.is_stopping:
@@ -338,10 +337,18 @@ class IsmNode(LifecycleNodeMixin, Node):
         """Shows what is being loaded in /diagnostics and in the log; raises LoadingStoppedError at shutdown."""
         if self._stopping.is_set():
             raise LoadingStoppedError
+        self.show_progress(text)
+
+    def show_progress(self, text: str) -> None:
+        """Shows what is being loaded in /diagnostics and, now and then, in the log."""
         self._progress = text
         _, _, template = text.partition(", template ")
         if text and (not template or int(template.split()[0]) % LOGGED_TEMPLATES == 0):
             self.get_logger().info(text)
+
+    def _on_warning(self, reason: str, text: str) -> None:
+        self.statistics.noticed(reason)
+        self._object_services.on_warning(reason, text)
 
     def _on_notice(self, problem: Problem) -> None:
         if problem.reason == "time_jump":
@@ -405,7 +412,7 @@ class IsmNode(LifecycleNodeMixin, Node):
             Status(
                 f"{name}: objects",
                 host,
-                objects_verdict(state, ids, self._progress, snapshot),
+                objects_verdict(state, ids, self._progress, self._object_services.problem, snapshot),
                 [("objects", str(len(ids))), ("version", str(model.library.version if model is not None else 0))],
             ),
         ]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from ism_ros.node.ism_node import IsmNode
 
-EXECUTOR_THREADS = 8
-"""One for each callback group that may have to wait: stream, segment, objects, listing, lifecycle, ..."""
+EXECUTOR_THREADS = 12
+"""One for each callback that may have to wait: stream, four of segment, adding, removing, listing, lifecycle, ..."""
 END_TIMEOUT_S = 1.0
 DESCRIPTION = """Finds instances of known objects in synchronised RGB-D images: rgb, depth and camera_info in;
 ~/detections, ~/mask_image, ~/masks and ~/overlay out. All settings are ROS parameters, listed in config/ism.yaml:

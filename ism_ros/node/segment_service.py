@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+import math
+import queue
 import threading
 import time
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING
 
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import ReentrantCallbackGroup
 
 from ism_ros.detections import Detections
 from ism_ros.frame import FrameError
 from ism_ros.node.conversion import Triple
 from ism_ros.node.failures import give_back_memory
 from ism_ros.node.messages import detection_array, mask_array, mask_image
+from ism_ros.node.stream import Arrival, Stream
 from ism_ros.node.verdicts import failure_text
+from ism_ros.node.watch import why_no_frame
 from ism_ros.srv import Segment
 
 if TYPE_CHECKING:
     from ism_ros.node.ism_node import IsmNode
 
 DEFAULT_TIMEOUT_S = 30.0
+LONGEST_TIMEOUT_S = 3600.0
 FRESH_S = 1.0
 """An older frame of the stream is not 'the newest' any more: the next one is waited for."""
+MOST_REQUESTS = 4
+"""So many wait at once, each on a thread of the executor; the threads that are left serve the rest of the node."""
+
+
+class RefusedError(Exception):
+    """A request that cannot be answered; the message says why and what to do."""
 
 
 class SegmentService:
-    """Waits on a thread of its own callback group while the worker does the work, so that the stream goes on."""
+    """Requests wait on threads of their own while the worker does the work, so that the stream goes on."""
 
     def __init__(self, node: IsmNode) -> None:
         self._node = node
         self._arrived = threading.Condition()
         self._newest: Triple | None = None
         self._newest_s = -float("inf")
-        node.create_service(Segment, "~/segment", self._answer, callback_group=MutuallyExclusiveCallbackGroup())
+        self._places = threading.Semaphore(MOST_REQUESTS)
+        node.create_service(Segment, "~/segment", self._answer, callback_group=ReentrantCallbackGroup())
 
     def remember(self, triple: Triple) -> None:
         """`triple` is the newest of the stream."""
@@ -48,34 +60,48 @@ class SegmentService:
             self._newest, self._newest_s = None, -float("inf")
 
     def _answer(self, request: Segment.Request, response: Segment.Response) -> Segment.Response:
-        timeout_s = request.timeout if request.timeout > 0 else DEFAULT_TIMEOUT_S
+        if not self._places.acquire(blocking=False):
+            response.message = f"{MOST_REQUESTS} requests are waiting for their results already: try again later"
+            return response
         try:
-            self._fill(request, response, time.monotonic() + timeout_s)
-        except (FrameError, LookupError) as error:
-            response.message = str(error.args[0]) if error.args else str(error)
-        except (FutureTimeoutError, CancelledError):
+            timeout_s = _timeout_s(request)
+            self._fill(request, response, timeout_s, time.monotonic() + timeout_s)
+        except (FrameError, RefusedError) as error:
+            response.message = str(error)
+        except CancelledError:
+            response.message = "the node was cleaned up before the result was ready"
+        except FutureTimeoutError:
             response.message = f"no result within {timeout_s:g} s: give a longer timeout"
         except Exception as error:  # the model's own failure must reach the caller, not end the node
             response.message = failure_text(error)
             give_back_memory(error)
             self._node.get_logger().error(f"~/segment: {response.message}")
+        finally:
+            self._places.release()
         return response
 
-    def _fill(self, request: Segment.Request, response: Segment.Response, deadline_s: float) -> None:
+    def _fill(self, request: Segment.Request, response: Segment.Response, timeout_s: float, deadline_s: float) -> None:
         model, worker = self._node.model, self._node.worker
         if model is None or worker is None:
-            raise LookupError("the node has no model yet: configure it first")
-        triple = self._triple(request, deadline_s)
+            raise RefusedError("the node has no model yet: configure it first")
+        object_ids = list(request.object_ids) or None
+        try:
+            model.library.subset(object_ids or [])
+        except KeyError as error:
+            raise RefusedError(f"objects {error.args[0]}") from None
+        triple = _given(request) or self._newest_of_stream(timeout_s, deadline_s)
 
         def job() -> tuple[Detections, float]:
             frame, _ = self._node.frame_of(triple)
             began = time.perf_counter()
-            detections = model.segment(frame, list(request.object_ids) or None)
+            detections = model.segment(frame, object_ids)
             return detections.to("cpu"), time.perf_counter() - began
 
         future = worker.submit(job)
         try:
             detections, inference_s = future.result(max(0.0, deadline_s - time.monotonic()))
+        except KeyError as error:  # an object was removed while the request waited
+            raise RefusedError(f"objects {error.args[0]}") from None
         finally:
             future.cancel()
         header = triple.rgb.header
@@ -83,19 +109,50 @@ class SegmentService:
         response.mask_image = mask_image(detections, header)
         response.masks = mask_array(detections, header, inference_s)
         response.success = True
-        response.message = f"{len(detections)} instances"
+        hint = "" if len(model.library) else ": there are no objects to look for, call ~/add_object"
+        response.message = f"{len(detections)} instances{hint}"
 
-    def _triple(self, request: Segment.Request, deadline_s: float) -> Triple:
-        if request.rgb.width or request.rgb.height:
-            has_depth = bool(request.depth.width or request.depth.height)
-            return Triple(request.rgb, request.depth if has_depth else None, request.camera_info)
-        if self._node.stream is None:
-            raise LookupError("the stream is not active: activate the node, or give a frame")
+    def _newest_of_stream(self, timeout_s: float, deadline_s: float) -> Triple:
+        stream = self._node.stream
+        if stream is None:
+            return self._one_of_own_stream(timeout_s, deadline_s)
         with self._arrived:
             self._arrived.wait_for(self._is_fresh, max(0.0, deadline_s - time.monotonic()))
-            if self._newest is None or not self._is_fresh():
-                raise LookupError("no frame came from the stream in time: see /diagnostics, or give a frame")
-            return self._newest
+            if self._newest is not None and self._is_fresh():
+                return self._newest
+        raise self._no_frame(stream, timeout_s)
+
+    def _one_of_own_stream(self, timeout_s: float, deadline_s: float) -> Triple:
+        """While the node is not active: subscribes for this one frame."""
+        node = self._node
+        arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+        stream = Stream(node, node.settings, node.stream_group, arrivals.put, lambda problem: None)
+        try:
+            return arrivals.get(timeout=max(0.0, deadline_s - time.monotonic())).triple
+        except queue.Empty:
+            raise self._no_frame(stream, timeout_s) from None
+        finally:
+            stream.close()
+
+    def _no_frame(self, stream: Stream, timeout_s: float) -> RefusedError:
+        problem = why_no_frame(stream.topics(), self._node.settings.slop, timeout_s, stream.remedy)
+        return RefusedError(f"{problem.text}; or give a frame with the request")
 
     def _is_fresh(self) -> bool:
         return time.monotonic() - self._newest_s <= FRESH_S
+
+
+def _timeout_s(request: Segment.Request) -> float:
+    if not math.isfinite(request.timeout) or request.timeout < 0:
+        raise RefusedError(f"timeout is {request.timeout:g}: give seconds, or 0 for {DEFAULT_TIMEOUT_S:g} s")
+    return min(request.timeout or DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S)
+
+
+def _given(request: Segment.Request) -> Triple | None:
+    """The frame in the request, or None where the newest of the stream is asked for."""
+    if not (request.rgb.width or request.rgb.height):
+        if len(request.rgb.data) or request.depth.width or request.depth.height:
+            raise RefusedError("rgb is 0 x 0 pixels, yet there is data: give its size, or an entirely empty frame")
+        return None
+    has_depth = bool(request.depth.width or request.depth.height)
+    return Triple(request.rgb, request.depth if has_depth else None, request.camera_info)

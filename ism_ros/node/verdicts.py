@@ -109,12 +109,14 @@ def segmentation_verdict(
     return Verdict(OK, f"{snapshot.rate_hz:.1f} frames a second")
 
 
-def objects_verdict(state: str, ids: Sequence[str], progress: str, snapshot: Snapshot) -> Verdict:
-    """What is looked for. progress: what is being added."""
+def objects_verdict(state: str, ids: Sequence[str], progress: str, problem: str, snapshot: Snapshot) -> Verdict:
+    """What is looked for. progress: what is being added. problem: with the objects file or the cache."""
     if state not in ("active", "inactive"):
         return Verdict(OK, f"none yet: the node is {state or 'starting'}")
     if snapshot.recent_object_failure:
         return Verdict(WARN, snapshot.recent_object_failure)
+    if problem:
+        return Verdict(WARN, problem)
     if progress:
         return Verdict(OK, progress)
     if not ids:

@@ -1,4 +1,4 @@
-"""The one thread that runs the model: jobs first, then the newest frame."""
+"""The one thread that runs the model: a job, then the newest frame, in turn."""
 
 from __future__ import annotations
 
@@ -72,13 +72,15 @@ class Worker(Generic[Item]):
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._run_jobs()
+            self._run_job()
             wait_s = self._last_start_s + self._min_period_s() - time.monotonic()
             if wait_s > 0:
-                self._mailbox.wait_for_wake(wait_s)
-                self._since_s = max(self._since_s, time.monotonic() - self._took_s)
+                if self._jobs.empty():
+                    self._mailbox.wait_for_wake(wait_s)
+                    self._since_s = max(self._since_s, time.monotonic() - self._took_s)
                 continue
-            item = self._mailbox.take(since_s=self._since_s)
+            # between two jobs comes a frame, if there is one: the stream goes on however many jobs there are
+            item = self._mailbox.take(None if self._jobs.empty() else 0.0, self._since_s)
             if item is None or self._stopping.is_set():
                 continue
             self._last_start_s = time.monotonic()
@@ -88,16 +90,17 @@ class Worker(Generic[Item]):
                 except Exception as error:  # one frame must never end the stream
                     self._on_error(error)
 
-    def _run_jobs(self) -> None:
-        while not self._jobs.empty():
-            future, job = self._jobs.get()
-            if not future.set_running_or_notify_cancel():
-                continue
-            with self._at_work():
-                try:
-                    future.set_result(job())
-                except Exception as error:  # the one who submitted it is told
-                    future.set_exception(error)
+    def _run_job(self) -> None:
+        if self._jobs.empty():
+            return
+        future, job = self._jobs.get()
+        if not future.set_running_or_notify_cancel():
+            return
+        with self._at_work():
+            try:
+                future.set_result(job())
+            except Exception as error:  # the one who submitted it is told
+                future.set_exception(error)
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 STALE_S = 3600.0
-"""Nothing takes so long to write: an unfinished file that was not touched since was left by a program that was killed."""
+"""Nothing takes so long to write: what is unfinished and this old was left by a program that was killed."""
 
 NOT_WRITTEN, DAMAGED = "cache_not_written", "cache_damaged"
 """Short stable words in the `reason` of log records, for those who count them."""

@@ -8,6 +8,7 @@ stdout any number of ("progress", (done, total)) and ("warning", (reason, text))
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
@@ -91,19 +92,15 @@ class PreparationProcess:
         child.wait()
         for pipe in (child.stdin, child.stdout):
             assert pipe is not None
-            try:
+            with contextlib.suppress(BrokenPipeError):  # it was gone before it had read the request
                 pipe.close()
-            except BrokenPipeError:  # it was gone before it had read the request
-                pass
 
 
 def _send(pipe: IO[bytes] | None, message: Any) -> None:
     assert pipe is not None
-    try:
+    with contextlib.suppress(BrokenPipeError):  # the other side is gone, which the reader of its answers will notice
         pickle.dump(message, pipe, protocol=pickle.HIGHEST_PROTOCOL)
         pipe.flush()
-    except BrokenPipeError:  # the other side is gone, which the reader of its answers will notice
-        pass
 
 
 def _messages(pipe: IO[bytes] | None) -> Iterator[tuple[str, Any]]:
