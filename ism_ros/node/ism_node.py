@@ -218,7 +218,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         timeout_s: how long to wait for that frame, whose computation nothing can interrupt and which needs the model.
         """
         self._close_stream()
-        self._object_services.stop("the node was cleaned up")
+        self._object_services.end("the node was cleaned up")
         self.model = None
         worker, self.worker = self.worker, None
         if worker is not None and not worker.stop(timeout_s) and not self.is_stopping:

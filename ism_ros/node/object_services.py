@@ -77,8 +77,6 @@ class ObjectServices:
         if settings.save_objects and not settings.objects_file:
             raise SettingsError("save_objects is on, but objects_file names no file to save them in: set it")
         with self._changing:
-            self._cache_problem = self._file_problem = self._unsaved_problem = ""
-            self._store = None
             specs: Sequence[ObjectSpec] = ()
             if settings.objects_file:
                 store = ObjectsStore(Path(settings.objects_file).expanduser(), settings.save_objects)
@@ -86,12 +84,17 @@ class ObjectServices:
             self._specs = {spec.id: spec for spec in specs}
         return specs
 
-    def stop(self, why: str) -> None:
-        """Gives up what is being onboarded."""
-        addition = self._addition
-        if addition is not None:
-            addition.stopped = why
-        self.prepare.stop()
+    def end(self, why: str) -> None:
+        """Gives up what is being onboarded, and saves for the last time."""
+        self._stop_adding(why)
+        with self._changing:
+            if self._store is not None and self._store.unsaved:
+                self._save(self._store)
+                if self._store.unsaved:
+                    lost = ", ".join(self._store.unsaved)
+                    self._node.get_logger().error(f"changes of {lost} are lost: {self._unsaved_problem}")
+            self._store = None
+            self._cache_problem = self._file_problem = self._unsaved_problem = ""
 
     def on_warning(self, reason: str, text: str) -> None:
         """Told of what onboarding warns about."""
@@ -153,7 +156,7 @@ class ObjectServices:
         with self._changing:
             addition = self._addition
             if addition is not None and addition.id == request.id:
-                self.stop("it was removed meanwhile")
+                self._stop_adding("it was removed meanwhile")
                 response.message = f"stopped adding '{request.id}'"
                 response.success = True
             if request.id in model.library.ids:
@@ -167,6 +170,12 @@ class ObjectServices:
         if response.success:
             self._node.get_logger().info(response.message)
         return response
+
+    def _stop_adding(self, why: str) -> None:
+        addition = self._addition
+        if addition is not None:
+            addition.stopped = why
+        self.prepare.stop()
 
     def _list(self, request: ListObjects.Request, response: ListObjects.Response) -> ListObjects.Response:
         model = self._node.model

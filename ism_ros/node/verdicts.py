@@ -113,10 +113,9 @@ def objects_verdict(state: str, ids: Sequence[str], progress: str, problem: str,
     """What is looked for. progress: what is being added. problem: with the objects file or the cache."""
     if state not in ("active", "inactive"):
         return Verdict(OK, f"none yet: the node is {state or 'starting'}")
-    if snapshot.recent_object_failure:
-        return Verdict(WARN, snapshot.recent_object_failure)
-    if problem:
-        return Verdict(WARN, problem)
+    wrong = "; ".join(text for text in (snapshot.recent_object_failure, problem) if text)
+    if wrong:
+        return Verdict(WARN, wrong)
     if progress:
         return Verdict(OK, progress)
     if not ids:

@@ -1,4 +1,4 @@
-"""The cache folder: what killed programs and earlier versions left in it is removed."""
+"""The cache folder: how arrays are written there, and what killed programs and earlier versions left is removed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 STALE_S = 3600.0
 """Nothing takes so long to write: what is unfinished and this old was left by a program that was killed."""
@@ -39,6 +43,13 @@ def remove_stale(cache_dir: Path, now_s: float | None = None) -> list[Path]:
 def reason(error: Exception) -> str:
     """The first line of what an exception says."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def write_array(stream: IO[bytes], array: NDArray[Any]) -> None:
+    """An .npy like np.save's, which on a full disk says how many items were written instead of why not more were."""
+    array = np.ascontiguousarray(array)
+    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+    stream.write(array.reshape(-1).view(np.uint8).data)
 
 
 def _useless(cache_dir: Path) -> Iterator[Path]:

@@ -13,11 +13,12 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN, reason
+from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN, reason, write_array
 from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, checksums_of
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -70,7 +71,7 @@ def write_descriptors(stem: Path, arrays: Arrays, patch_tokens: NDArray[np.gener
     unfinished: list[Path] = []
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
-        large = _unfinished(stem, lambda stream: np.save(stream, patch_tokens), unfinished)  # type: ignore[arg-type]
+        large = _unfinished(stem, lambda stream: write_array(stream, patch_tokens), unfinished)
         with_checksums = {**arrays, _CHECKSUMS: np.array(checksums, np.uint32)}
         small = _unfinished(stem, lambda stream: np.savez(stream, **with_checksums), unfinished)  # type: ignore[arg-type]
         os.replace(large, _large(stem))
@@ -88,7 +89,7 @@ def write_descriptors(stem: Path, arrays: Arrays, patch_tokens: NDArray[np.gener
         return None
 
 
-def _unfinished(stem: Path, write: Callable[[object], None], made: list[Path]) -> Path:
+def _unfinished(stem: Path, write: Callable[[IO[bytes]], None], made: list[Path]) -> Path:
     handle, name = tempfile.mkstemp(prefix=f".{stem.name}.", dir=stem.parent)
     made.append(Path(name))
     with os.fdopen(handle, "wb") as stream:

@@ -78,7 +78,7 @@ class PreparationProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**PATIENT_THREADS, **os.environ},
+            env=_environment(),
             start_new_session=True,  # Ctrl-C in the terminal is for the parent, which ends this one
         )
         with self._lock:
@@ -94,6 +94,13 @@ class PreparationProcess:
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):  # it was gone before it had read the request
                 pipe.close()
+
+
+def _environment() -> dict[str, str]:
+    """In which the child finds this package, and nothing that happens to lie in the working folder."""
+    own = str(Path(os.path.abspath(__file__)).parents[2])  # not where a link leads to
+    paths = [own, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**PATIENT_THREADS, **os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
 
 
 def _send(pipe: IO[bytes] | None, message: Any) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ism_ros.objects.cache_folder import write_array
 from ism_ros.objects.viewpoints import VIEW_COUNT, object_to_camera_rotations
 
 FORMAT_VERSION = 1
@@ -152,7 +153,8 @@ def _write_files(folder: Path, templates: TemplateSet, about: Mapping[str, Any])
     for index in range(len(templates)):
         _write_png(folder / f"rgb_{index}.png", templates.rgb[index][..., ::-1])
         _write_png(folder / f"mask_{index}.png", templates.masks[index].astype(np.uint8) * 255)
-        np.save(folder / f"xyz_{index}.npy", (templates.xyz_m[index] * 1000).astype(np.float16))
+        with (folder / f"xyz_{index}.npy").open("wb") as stream:
+            write_array(stream, (templates.xyz_m[index] * 1000).astype(np.float16))
     content = {
         "format_version": FORMAT_VERSION,
         "templates": len(templates),

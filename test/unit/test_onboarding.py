@@ -460,3 +460,56 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         onboard(ObjectSpec("gone", None, "mm", tmp_path / "gone"), MeanColour(), tmp_path)
     with pytest.raises(TemplateError, match="needs a CAD file, a template folder, or both"):
         onboard(ObjectSpec("gone"), MeanColour(), tmp_path)
+
+
+ON_A_FULL_DISK = """
+import logging, sys
+from pathlib import Path
+import numpy as np
+from ism_ros.objects.descriptor_cache import write_descriptors
+from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.objects.objects_store import ObjectsStore
+from ism_ros.objects.preparation import prepare
+
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+disk, cad = Path(sys.argv[1]), Path(sys.argv[2])
+spec = ObjectSpec("box", cad, "mm", None, 2)
+prepared = prepare(spec, disk / "templates" / "key")
+assert len(prepared.rgb) == 42
+tokens = np.ones((42, 256, 64), np.float32)
+assert write_descriptors(disk / "descriptors" / "key", {"class_tokens": tokens[:, 0]}, tokens) is None
+old = "objects:\\n  - {id: mug, cad: mug.ply, units: mm}\\n"
+(disk / "objects.yaml").write_text(old)
+store = ObjectsStore(disk / "objects.yaml", True)
+store._text, store._signature = old, None
+with (disk / "filler").open("wb", buffering=0) as filler:
+    try:
+        while True:
+            filler.write(bytes(1024))
+    except OSError:
+        pass
+store.change("box", spec)
+try:
+    store.save()
+except OSError as error:
+    print("objects file:", error)
+assert (disk / "objects.yaml").read_text() == old
+print(sorted(str(path.relative_to(disk)) for path in disk.rglob("*")))
+"""
+
+
+def test_a_disk_that_is_really_full_costs_the_cache_only(cad: Path, tmp_path: Path) -> None:
+    mount = 'mount -t tmpfs -o size=300k none "$1" || exit 77; exec "$2" -c "$3" "$1" "$4"'
+    command = ["unshare", "-rm", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, ON_A_FULL_DISK, str(cad)]
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    try:
+        done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("no unshare here to mount a small disk with")
+    if "unshare" in done.stderr or done.returncode == 77:
+        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert ["No space left on device" in line for line in said] == [True, True, True, False], said
+    assert said[-1] == "['descriptors', 'filler', 'objects.yaml', 'templates']"
