@@ -19,7 +19,7 @@ from ism_ros.objects.cache_folder import NOT_WRITTEN
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.objects_file import UNITS, ObjectsFileError, ObjectSpec, declared_units
 from ism_ros.objects.objects_store import ObjectsStore
-from ism_ros.objects.preparation_process import PreparationProcess, PreparationStoppedError
+from ism_ros.objects.preparation_process import NICENESS, PreparationProcess, PreparationStoppedError
 from ism_ros.srv import AddObject, ListObjects, RemoveObject
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class ObjectServices:
                 store = ObjectsStore(Path(settings.objects_file).expanduser(), settings.save_objects)
                 specs, self._store = store.read(), store
             self._specs = {spec.id: spec for spec in specs}
+        self.prepare.niceness = 0  # nothing else is to be done yet
         return specs
 
     def end(self, why: str) -> None:
@@ -138,6 +139,7 @@ class ObjectServices:
                 raise AdditionStoppedError(addition.stopped)
             self._node.show_progress(f"adding {spec.id}, template {done} of {total}")
 
+        self.prepare.niceness = NICENESS
         known = model.onboard(spec, progress)
         with self._changing:
             if addition.stopped or self._node.is_stopping or self._node.model is not model:

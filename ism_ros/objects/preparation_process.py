@@ -24,7 +24,8 @@ from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.preparation import Prepared, Progress, prepare
 from ism_ros.threads import PATIENT_THREADS
 
-NICENESS = 10
+NICENESS = 5
+"""Beside a stream: at 10 a busy machine would hardly get on with rendering at all."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +39,13 @@ class PreparationStoppedError(RuntimeError):
 
 
 class PreparationProcess:
-    """Called like `prepare`, from any thread; each call has a process of its own."""
+    """Called like `prepare`, from any thread; each call has a process of its own.
 
-    def __init__(self) -> None:
+    niceness: how much priority the processes that start from now on leave to others, 0 (none) to 19.
+    """
+
+    def __init__(self, niceness: int = NICENESS) -> None:
+        self.niceness = niceness
         self._lock = threading.Lock()
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -49,7 +54,7 @@ class PreparationProcess:
         ends the process."""
         child = self._start()
         try:
-            _send(child.stdin, (spec, cached))
+            _send(child.stdin, (spec, cached, self.niceness))
             for kind, content in _messages(child.stdout):
                 if kind == "result":
                     return content
@@ -141,13 +146,13 @@ class _Warnings(logging.Handler):
 
 
 def _main() -> None:
-    os.nice(NICENESS)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
     root = logging.getLogger("ism_ros")
     root.addHandler(_Warnings(answers))
     root.propagate = False
-    spec, cached = pickle.load(sys.stdin.buffer)
+    spec, cached, niceness = pickle.load(sys.stdin.buffer)
+    os.nice(niceness)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         prepared = prepare(spec, cached, lambda done, total: _send(answers, ("progress", (done, total))))

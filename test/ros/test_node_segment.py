@@ -97,7 +97,7 @@ def test_an_inactive_node_takes_one_frame_of_the_camera_and_listens_no_more(inac
     [
         ({"rgb": Image(width=640, height=480, encoding="rgb8", step=1920)}, "0 bytes of data"),
         ({"rgb": Image(data=[1, 2, 3])}, "rgb is 0 x 0"),
-        ({"rgb": Image(width=640)}, "640 x 0"),
+        ({"rgb": Image(width=640, encoding="rgb8")}, "640 x 0"),
         ({"rgb": Image(width=1, height=1, encoding="", step=3, data=[1, 2, 3])}, "encoding ''"),
         ({"depth": Image(width=2**31, height=2**31, encoding="16UC1", step=4)}, "4 bytes a row"),
         ({"camera_info": CameraInfo()}, "camera_info"),
