@@ -413,7 +413,11 @@ class IsmNode(LifecycleNodeMixin, Node):
                 f"{name}: objects",
                 host,
                 objects_verdict(state, ids, self._progress, self._object_services.problem, snapshot),
-                [("objects", str(len(ids))), ("version", str(model.library.version if model is not None else 0))],
+                [
+                    ("objects", str(len(ids))),
+                    ("version", str(model.library.version if model is not None else 0)),
+                    ("objects_problem", self._object_services.problem),
+                ],
             ),
         ]
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))

@@ -353,7 +353,7 @@ def segmentation(state="active", progress="", load_error="", no_frames=False, bu
 
 
 def test_a_node_that_works_is_ok():
-    assert camera() == segmentation() == objects_verdict("active", ["mug"], "", Snapshot()).level == OK
+    assert camera() == segmentation() == objects_verdict("active", ["mug"], "", "", Snapshot()).level == OK
 
 
 def test_a_camera_that_never_came_is_a_warning_and_one_that_went_away_is_stale():
@@ -392,10 +392,10 @@ def test_loading_and_a_missing_camera_are_no_faults_of_the_segmentation():
 
 
 def test_no_objects_and_one_that_could_not_be_added_are_warnings():
-    assert objects_verdict("active", [], "", Snapshot()).level == WARN
+    assert objects_verdict("active", [], "", "", Snapshot()).level == WARN
     failed = Snapshot(recent_object_failure="object 'mug' was not added: no such file")
-    assert objects_verdict("active", ["duck"], "", failed).level == WARN
-    assert objects_verdict("unconfigured", [], "", Snapshot()).level == OK
+    assert objects_verdict("active", ["duck"], "", "", failed).level == WARN
+    assert objects_verdict("unconfigured", [], "", "", Snapshot()).level == OK
 
 
 def test_memory_that_runs_out_has_a_remedy_of_its_own():
