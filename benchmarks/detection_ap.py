@@ -186,7 +186,7 @@ def _proposals_alone(segmentor: Any, number: int, frame: Frame, truth: Truth) ->
 def _whole_model(
     objects: ObjectSet, model: InstanceSegmentationModel, index: int, number: int, frame: Frame, truth: Truth
 ) -> tuple[SceneResult, list[dict[str, Any]]]:
-    found = model.segment(frame)
+    found = model.segment(frame, with_poses=False)
     proposals = model.segmentor.propose(frame)
     best = _ious(proposals.masks.cpu().numpy(), truth.masks).max(axis=0, initial=0.0)
     masks = found.masks.cpu().numpy()

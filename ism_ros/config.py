@@ -146,6 +146,9 @@ class Settings(BaseModel):
     overlay_style: OverlayStyle = Field(
         "filled", description="How instances are drawn in ~/overlay: outline, filled or boxes.", json_schema_extra=LIVE
     )
+    tracking: bool = Field(
+        False, description="An instance keeps its id from frame to frame while it is in view.", json_schema_extra=LIVE
+    )
 
     queue_size: int = Field(
         5,

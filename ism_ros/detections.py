@@ -54,8 +54,12 @@ class Detections:
     masks: (N, H, W) bool. boxes_xyxy: (N, 4) int64, inclusive pixels. object_index: (N,) int64 into `object_ids`.
     template_index: (N,) int64, the best template of that object. score: (N,) final score; semantic_score,
     appearance_score, geometric_score, visible_ratio: (N,), its parts. rotation: (N, 3, 3) object-to-camera;
-    translation_m: (N, 3); both NaN where there is no pose. object_ids: the library's ids at that moment;
-    category_ids: their BOP/COCO categories. stage_s: seconds spent in each stage, in order.
+    translation_m: (N, 3), where the object's origin is; both NaN where there is no pose. object_ids: the library's ids
+    at that moment; category_ids: their BOP/COCO categories. stage_s: seconds spent in each stage, in order.
+
+    pose_covariance: (N, 6, 6) of x y z (metres) and turns about x y z (radians) in the camera frame. model_box_m:
+    (N, 2, 3), lowest and highest corner of the CAD model in the object frame. Both NaN where there is no pose, None
+    where nobody asked. instance_id: (N,) int64 from a tracker, or None: row i is instance i + 1.
     """
 
     masks: Tensor
@@ -72,6 +76,9 @@ class Detections:
     object_ids: Sequence[str] = ()
     category_ids: Sequence[int] = ()
     stage_s: dict[str, float] = field(default_factory=dict)
+    pose_covariance: Tensor | None = None
+    model_box_m: Tensor | None = None
+    instance_id: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.masks.shape[0])
@@ -95,6 +102,10 @@ class Detections:
 
     def category_id(self, row: int) -> int:
         return self.category_ids[int(self.object_index[row])]
+
+    def instance_ids(self) -> list[int]:
+        """The number of each instance in messages and in the mask image, from 1."""
+        return list(range(1, len(self) + 1)) if self.instance_id is None else self.instance_id.tolist()
 
     @staticmethod
     def empty(height: int, width: int, device: torch.device | str = "cpu") -> Detections:

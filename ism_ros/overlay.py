@@ -15,6 +15,8 @@ FILL_OPACITY = 0.4
 GOLDEN_RATIO = 0.618034
 OverlayStyle = Literal["outline", "filled", "boxes"]
 """outline: the edge of each mask; filled: and its inside tinted; boxes: rectangles alone."""
+TONES = ((0.85, 1.0), (0.4, 1.0), (0.9, 0.6), (0.5, 0.7))
+"""Saturation and value of the first, second, ... instance of one object."""
 
 
 def draw_overlay(
@@ -22,7 +24,8 @@ def draw_overlay(
 ) -> NDArray[np.uint8]:
     """The image with every instance drawn in `style` and labelled; the better score on top.
 
-    rgb: (H, W, 3) uint8, left untouched. Returns (H, W, 3) uint8. An object keeps its colour from frame to frame.
+    rgb: (H, W, 3) uint8, left untouched. Returns (H, W, 3) uint8. Colours stay from frame to frame: see
+    instance_colours.
     """
     canvas = np.ascontiguousarray(rgb).copy()
     if len(detections) == 0:
@@ -30,7 +33,7 @@ def draw_overlay(
     masks = detections.masks.cpu().numpy()
     boxes = detections.boxes_xyxy.cpu().numpy()
     scores = detections.score.cpu().numpy()
-    colours = [object_colour(index) for index in detections.object_index.tolist()]
+    colours = instance_colours(detections)
     line = max(1, round(min(canvas.shape[:2]) / 320))
 
     worst_first = np.argsort(scores, kind="stable")
@@ -38,15 +41,39 @@ def draw_overlay(
         draw_instance(canvas, masks[row], boxes[row], colours[row], line, style)
     taken: list[tuple[int, int, int, int]] = []
     for row in worst_first[::-1]:
-        text = f"{detections.class_id(int(row))} {scores[row]:.2f}"
-        taken.append(draw_label(canvas, text, boxes[row], colours[row], taken))
+        taken.append(draw_label(canvas, label_of(detections, int(row)), boxes[row], colours[row], taken))
     return canvas
 
 
-def object_colour(object_index: int) -> tuple[int, int, int]:
-    """A bright RGB colour, far from those of the neighbouring indices."""
+def label_of(detections: Detections, row: int) -> str:
+    """Name and score, with the number of an instance that is tracked."""
+    number = "" if detections.instance_id is None else f" #{int(detections.instance_id[row])}"
+    return f"{detections.class_id(row)}{number} {float(detections.score[row]):.2f}"
+
+
+def instance_colours(detections: Detections) -> list[tuple[int, int, int]]:
+    """A colour for every instance.
+
+    Tracked ones have that of their id. Others have that of their object; further instances of the same object have
+    other tones of it, from left to right.
+    """
+    if detections.instance_id is not None:
+        return [object_colour(number) for number in detections.instance_id.tolist()]
+    objects = detections.object_index.tolist()
+    boxes = detections.boxes_xyxy.tolist()
+    colours = [(0, 0, 0)] * len(objects)
+    number_of: dict[int, int] = {}
+    for row in sorted(range(len(objects)), key=lambda row: (boxes[row][0] + boxes[row][2], boxes[row][1])):
+        number = number_of.get(objects[row], 0)
+        number_of[objects[row]] = number + 1
+        colours[row] = object_colour(objects[row], number)
+    return colours
+
+
+def object_colour(object_index: int, tone: int = 0) -> tuple[int, int, int]:
+    """A bright RGB colour, far from those of the neighbouring indices; other tones are paler or darker."""
     hue = (0.04 + object_index * GOLDEN_RATIO) % 1.0
-    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, 1.0)
+    red, green, blue = colorsys.hsv_to_rgb(hue, *TONES[tone % len(TONES)])
     return round(255 * red), round(255 * green), round(255 * blue)
 
 

@@ -15,13 +15,14 @@ from ism_ros.masks import encode_rle, mask_box
 
 
 def label_image(detections: Detections) -> NDArray[np.uint16]:
-    """(H, W) uint16: 0 background, i where detection i - 1 is; where masks overlap the higher score is on top."""
+    """(H, W) uint16: 0 background, else the instance's id; where masks overlap the higher score is on top."""
     masks = detections.masks.cpu().numpy()
     labels = np.zeros(masks.shape[1:], dtype=np.uint16)
+    ids = detections.instance_ids()
     for row in np.argsort(detections.score.cpu().numpy(), kind="stable"):
         left, top, width, height = mask_box(masks[row])
         box = slice(top, top + height), slice(left, left + width)
-        np.copyto(labels[box], np.uint16(row + 1), where=masks[row][box])
+        np.copyto(labels[box], np.uint16(ids[row]), where=masks[row][box])
     return labels
 
 

@@ -157,7 +157,7 @@ def _find(model: InstanceSegmentationModel, frame: Any, image: Any, run: RunFold
     from ism_ros.bop.predictions import predictions_of
     from ism_ros.bop.run_folder import ImageResult
 
-    detections = model.segment(frame)
+    detections = model.segment(frame, with_poses=False)
     stage_s = dict(detections.stage_s)
     result = ImageResult(image, predictions_of(detections, image, sum(stage_s.values())), stage_s)
     run.write(result)

@@ -44,6 +44,7 @@ from ism_ros.node.verdicts import camera_verdict, failure_text, objects_verdict,
 from ism_ros.node.watch import Problem, why_no_frame
 from ism_ros.node.worker import Worker
 from ism_ros.objects.preparation_process import PreparationStoppedError
+from ism_ros.tracking import Tracker
 
 LOG_PATIENCE_S = 5.0
 """Without a frame for so long, the log says why; /diagnostics says it sooner."""
@@ -98,6 +99,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         self.outputs: Outputs | None = None
         self.mailbox: Mailbox[Arrival] = Mailbox()
         self.statistics = Statistics()
+        self._tracker = Tracker()
         self.load_error = ""
         self._progress = ""
         self._rhythm = Rhythm()
@@ -253,6 +255,10 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._note(notes)
         converted_s = time.perf_counter()
         detections = model.segment(frame, settings=settings)
+        if settings.tracking:
+            detections = self._tracker.update(detections.to("cpu"), frame.stamp_ns)
+        else:
+            self._tracker.reset()
         inferred_s = time.perf_counter()
         with self._publishing:
             if self.stream is not stream:  # deactivated, and perhaps activated again

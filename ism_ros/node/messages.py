@@ -1,10 +1,9 @@
-"""Detections to ROS messages. Row i of the detections is id i + 1 in every message."""
+"""Detections to ROS messages. An instance has the same id in every message, and as its value in the mask image."""
 
 from __future__ import annotations
 
 import array
 import json
-import math
 
 import numpy as np
 from geometry_msgs.msg import Pose
@@ -19,38 +18,41 @@ from ism_ros.detections import Detections
 from ism_ros.masks import encode_rle
 from ism_ros.msg import InstanceMask, InstanceMaskArray
 from ism_ros.objects.library import ObjectLibrary
+from ism_ros.pose import unknown_covariance
 from ism_ros.results import label_image
 
-POSITION_SIGMA_M = 0.02
-"""The mean of the visible surface stands for the object's origin."""
-TILT_SIGMA_RAD = 0.3
-"""Half the angle between neighbouring templates."""
-ROLL_VARIANCE = math.pi**2 / 3
-"""Templates do not turn about the optical axis, so that this angle may be anything: a uniform circle's variance."""
 UNKNOWN_VARIANCE = -1.0
 """First element of the covariance where there is no pose, as in sensor_msgs/Imu."""
 
 
 def detection_array(detections: Detections, header: Header) -> Detection2DArray:
     """`~/detections`: one hypothesis a detection, with the coarse pose in the camera's optical frame."""
-    poses = _poses(detections)
     message = Detection2DArray(header=header)
-    for row in range(len(detections)):
-        result = ObjectHypothesisWithPose()
-        result.hypothesis.class_id = detections.class_id(row)
-        result.hypothesis.score = float(detections.score[row])
-        pose = poses[row]
-        if pose is not None:
-            result.pose.pose = pose
-        result.pose.covariance = _covariance(known=pose is not None)
+    for row, (pose, number) in enumerate(zip(poses_of(detections), detections.instance_ids(), strict=True)):
+        result = hypothesis(detections, row, pose)
         message.detections.append(
-            Detection2D(header=header, results=[result], bbox=_box(detections, row), id=str(row + 1))
+            Detection2D(header=header, results=[result], bbox=_box(detections, row), id=str(number))
         )
     return message
 
 
+def hypothesis(detections: Detections, row: int, pose: Pose | None) -> ObjectHypothesisWithPose:
+    """Class, score and pose of one detection, with the pose's covariance."""
+    result = ObjectHypothesisWithPose()
+    result.hypothesis.class_id = detections.class_id(row)
+    result.hypothesis.score = float(detections.score[row])
+    covariance = np.zeros((6, 6))
+    covariance[0, 0] = UNKNOWN_VARIANCE
+    if pose is not None:
+        result.pose.pose = pose
+        of_all = detections.pose_covariance
+        covariance = unknown_covariance() if of_all is None else of_all[row].double().numpy()
+    result.pose.covariance = covariance.ravel()
+    return result
+
+
 def mask_image(detections: Detections, header: Header) -> Image:
-    """`~/mask_image`: mono16, 0 background, i where detections[i - 1] is, higher score on top."""
+    """`~/mask_image`: mono16, 0 background, else the id of the instance; higher score on top."""
     labels = label_image(detections)
     return image_message(labels, "mono16", header)
 
@@ -59,10 +61,11 @@ def mask_array(detections: Detections, header: Header, inference_s: float) -> In
     """`~/masks`: each instance whole, with all parts of its score. `detections` must be on the CPU."""
     height, width = detections.masks.shape[1:]
     masks = detections.masks.numpy()
-    poses = _poses(detections)
+    poses = poses_of(detections)
+    ids = detections.instance_ids()
     instances = [
         InstanceMask(
-            id=row + 1,
+            id=ids[row],
             class_id=detections.class_id(row),
             score=float(detections.score[row]),
             semantic_score=float(detections.semantic_score[row]),
@@ -111,7 +114,7 @@ def _box(detections: Detections, row: int) -> BoundingBox2D:
     return box
 
 
-def _poses(detections: Detections) -> list[Pose | None]:
+def poses_of(detections: Detections) -> list[Pose | None]:
     """Poses in the camera's optical frame, None where there is none."""
     rotation = detections.rotation.double().cpu().numpy()
     translations_m = detections.translation_m.double().cpu().numpy()
@@ -119,23 +122,15 @@ def _poses(detections: Detections) -> list[Pose | None]:
     quaternions = np.zeros((len(posed), 4))
     if posed.any():  # all at once: one rotation takes scipy as long as a hundred
         quaternions[posed] = Rotation.from_matrix(rotation[posed]).as_quat()
-    poses: list[Pose | None] = []
-    for is_posed, quaternion, translation_m in zip(posed, quaternions, translations_m, strict=True):
-        if not is_posed:
-            poses.append(None)
-            continue
-        pose = Pose()
-        pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w = (float(q) for q in quaternion)
-        pose.position.x, pose.position.y, pose.position.z = (float(x) for x in translation_m)
-        poses.append(pose)
-    return poses
+    return [
+        pose_message(quaternion, translation_m) if is_posed else None
+        for is_posed, quaternion, translation_m in zip(posed, quaternions, translations_m, strict=True)
+    ]
 
 
-def _covariance(known: bool) -> NDArray[np.float64]:
-    """(36,) row by row, x y z and rotations about x y z."""
-    covariance = np.zeros((6, 6))
-    if known:
-        np.fill_diagonal(covariance, [POSITION_SIGMA_M**2] * 3 + [TILT_SIGMA_RAD**2] * 2 + [ROLL_VARIANCE])
-    else:
-        covariance[0, 0] = UNKNOWN_VARIANCE
-    return covariance.ravel()
+def pose_message(quaternion: NDArray[np.float64], translation_m: NDArray[np.float64]) -> Pose:
+    """A quaternion (4,), x y z w, and a translation (3,) in metres as a message."""
+    pose = Pose()
+    pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w = (float(q) for q in quaternion)
+    pose.position.x, pose.position.y, pose.position.z = (float(x) for x in translation_m)
+    return pose

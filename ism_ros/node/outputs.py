@@ -8,14 +8,16 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray, VisionInfo
+from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
+from visualization_msgs.msg import MarkerArray
 
 from ism_ros.detections import Detections
 from ism_ros.frame import Frame
 from ism_ros.msg import InstanceMaskArray
 from ism_ros.node.messages import detection_array, image_message, mask_array, mask_image
+from ism_ros.node.messages_3d import detection_array_3d, marker_array, point_cloud
 from ism_ros.node.transport import given_overrides, policy_name, publisher_events
 from ism_ros.node.watch import Problem
 from ism_ros.overlay import OverlayStyle, draw_overlay
@@ -24,7 +26,7 @@ QUEUE = 5
 
 
 class Outputs:
-    """Publishes the results of each frame; masks and overlay are made only while someone listens.
+    """Publishes the results of each frame; all but the detections are made only while someone listens.
 
     on_notice: told of subscribers whose QoS does not fit, which get nothing.
     """
@@ -37,6 +39,9 @@ class Outputs:
         self.mask_image = self._publisher(Image, "~/mask_image")
         self.masks = self._publisher(InstanceMaskArray, "~/masks")
         self.overlay = self._publisher(Image, "~/overlay")
+        self.detections_3d = self._publisher(Detection3DArray, "~/detections_3d")
+        self.points = self._publisher(PointCloud2, "~/points")
+        self.markers = self._publisher(MarkerArray, "~/markers")
         self.vision_info = self._publisher(VisionInfo, "~/vision_info", latched)
 
     @property
@@ -55,6 +60,12 @@ class Outputs:
             self.masks.publish(mask_array(on_cpu, header, inference_s))
         if self.overlay.get_subscription_count():
             self.overlay.publish(image_message(draw_overlay(frame.rgb, on_cpu, style), "rgb8", header))
+        if self.detections_3d.get_subscription_count():
+            self.detections_3d.publish(detection_array_3d(on_cpu, header))
+        if self.markers.get_subscription_count():
+            self.markers.publish(marker_array(on_cpu, header))
+        if self.points.get_subscription_count():
+            self.points.publish(point_cloud(frame, on_cpu, header))
 
     def close(self) -> None:
         for publisher in self._publishers:
@@ -62,7 +73,16 @@ class Outputs:
 
     @property
     def _publishers(self) -> tuple[Publisher, ...]:
-        return (self.detections, self.mask_image, self.masks, self.overlay, self.vision_info)
+        return (
+            self.detections,
+            self.mask_image,
+            self.masks,
+            self.overlay,
+            self.detections_3d,
+            self.points,
+            self.markers,
+            self.vision_info,
+        )
 
     def _publisher(self, message_type: Any, name: str, qos: QoSProfile | None = None) -> Publisher:
         topic = self._node.resolve_topic_name(name)

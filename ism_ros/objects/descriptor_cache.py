@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN, reason, write_array
 from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, checksums_of
 
-Arrays = dict[str, NDArray[np.float32]]
+Arrays = dict[str, NDArray[np.floating[Any]]]
 
-_ARRAYS = ("class_tokens", "rotations", "points_m")
+_ARRAYS = ("class_tokens", "rotations", "points_m", "view_maps", "view_surface_m", "view_reach_m")
 _CHECKSUMS = "patch_checksums"
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CachedDescriptors:
-    """arrays: class_tokens (T, D), and rotations (T, 3, 3) and points_m (K, 3) where there are any."""
+    """arrays: class_tokens (T, D), and where there are any: rotations (T, 3, 3), points_m (K, 3), and of pose.Views
+    view_maps, view_surface_m and view_reach_m (1,)."""
 
     arrays: Arrays
     patches: PatchFile

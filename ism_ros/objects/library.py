@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
 from ism_ros.objects.patch_tokens import PatchFile
+from ism_ros.pose import Views
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class KnownObject:
     id: its class_id everywhere. category_id: for BOP and COCO output. class_tokens: (T, D) unit rows. patch_tokens:
     (T, P, C) unit rows, zero where invalid, float32 or float16, on the device, on the CPU, or in a file. rotations:
     (T, 3, 3) object-to-camera, or None when the templates have no poses. points_m: (K, 3) surface points in the object
-    frame, metres, or None without geometry. source: the file or folder it came from.
+    frame, metres, or None without geometry. source: the file or folder it came from. views: what coarse poses are made
+    by, or None.
     """
 
     id: str
@@ -32,6 +34,7 @@ class KnownObject:
     rotations: Tensor | None = None
     points_m: Tensor | None = None
     source: str = ""
+    views: Views | None = None
 
     @property
     def template_count(self) -> int:
@@ -47,6 +50,11 @@ class KnownObject:
         except QhullError:  # flat, or too few
             return self.points_m
         return self.points_m[torch.from_numpy(hull.vertices).long().to(self.points_m.device)]
+
+    @cached_property
+    def box_m(self) -> Tensor | None:
+        """(2, 3), lowest and highest corner of the model in the object frame, on the CPU."""
+        return None if self.points_m is None else torch.stack(self.points_m.cpu().aminmax(dim=0))
 
     @property
     def has_geometry(self) -> bool:
@@ -71,6 +79,7 @@ class KnownObject:
             None if self.rotations is None else self.rotations.to(device),
             None if self.points_m is None else self.points_m.to(device),
             self.source,
+            self.views,
         )
 
 

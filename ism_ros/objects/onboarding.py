@@ -28,8 +28,9 @@ from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, PatchPreci
 from ism_ros.objects.preparation import Prepare, Prepared, Progress, prepare
 from ism_ros.objects.render import RENDERER_VERSION, TEMPLATE_SIZE_PX
 from ism_ros.objects.templates import TemplateError
+from ism_ros.pose import Views
 
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 IN_MEMORY_IF_IT_FITS = PatchStorage()
 
 logger = logging.getLogger(__name__)
@@ -108,6 +109,18 @@ def onboard(
         rotations=tensor("rotations"),
         points_m=tensor("points_m"),
         source=str(spec.templates or spec.cad),
+        views=_views(arrays),
+    )
+
+
+def _views(arrays: Arrays) -> Views | None:
+    if "view_maps" not in arrays:
+        return None
+    return Views(
+        maps=arrays["view_maps"].astype(np.float16),
+        surface_m=arrays["view_surface_m"].astype(np.float64),
+        reach_m=float(arrays["view_reach_m"][0]),
+        rotations=arrays["rotations"].astype(np.float64),
     )
 
 
@@ -148,9 +161,7 @@ def _key_of_templates(spec: ObjectSpec) -> str:
 
             load_cad(spec.cad, spec.units)  # raises what is wrong with it
         return cad_key(spec.cad, spec.units)
-    patterns = ["rgb_*.png", "mask_*.png", "poses.npy", "templates.json"]
-    if spec.cad is None:
-        patterns.append("xyz_*.npy")
+    patterns = ["rgb_*.png", "mask_*.png", "xyz_*.npy", "poses.npy", "templates.json"]
     files = sorted(file for pattern in patterns for file in spec.templates.glob(pattern))
     xyz_count = len(list(spec.templates.glob("xyz_*.npy")))
     geometry = "xyz" if spec.cad is None else cad_key(spec.cad, spec.units)
@@ -162,7 +173,7 @@ def _key_of_templates(spec: ObjectSpec) -> str:
 def _describe(
     prepared: Prepared, descriptor: Descriptor, device: str, precision: PatchPrecision
 ) -> tuple[Arrays, NDArray[np.generic]]:
-    """Class tokens, rotations and points by name, and the patch tokens."""
+    """Class tokens, rotations, points and views by name, and the patch tokens."""
     masks = torch.from_numpy(prepared.masks).to(device)
     images = torch.from_numpy(prepared.rgb).to(device).permute(0, 3, 1, 2).float() / 255.0
     # The reference takes templates whole, where it drops the last row and column of a proposal.
@@ -174,6 +185,10 @@ def _describe(
         arrays["rotations"] = prepared.rotations
     if prepared.points_m is not None:
         arrays["points_m"] = prepared.points_m
+    if prepared.views is not None:
+        arrays["view_maps"] = prepared.views.maps
+        arrays["view_surface_m"] = prepared.views.surface_m.astype(np.float32)
+        arrays["view_reach_m"] = np.array([prepared.views.reach_m], np.float32)
     return arrays, np.ascontiguousarray(described.patch_tokens.float().cpu().numpy().astype(precision))
 
 

@@ -15,6 +15,7 @@ from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN, reason
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.render import TEMPLATE_SIZE_PX, render_templates
 from ism_ros.objects.templates import TemplateError, TemplateSet, read_templates, write_templates
+from ism_ros.pose import Views, views_of
 
 POINT_COUNT = 2048
 
@@ -26,12 +27,14 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Prepared:
     """rgb: (T, H, W, 3) uint8. masks: (T, H, W) bool. rotations: (T, 3, 3) float32 object-to-camera, or None where
-    they are not known. points_m: (POINT_COUNT, 3) float32 in the object frame, or None without geometry."""
+    they are not known. points_m: (POINT_COUNT, 3) float32 in the object frame, or None without geometry. views: what
+    coarse poses are made by, or None without rotations."""
 
     rgb: NDArray[np.uint8]
     masks: NDArray[np.bool_]
     rotations: NDArray[np.float32] | None
     points_m: NDArray[np.float32] | None
+    views: Views | None
 
 
 class Prepare(Protocol):
@@ -47,8 +50,11 @@ def prepare(spec: ObjectSpec, cached: Path, progress: Progress | None = None) ->
     Raises CadError or TemplateError.
     """
     templates = _templates(spec, cached, progress)
-    rotations = None if templates.rotations is None else templates.rotations.astype(np.float32)
-    return Prepared(templates.rgb, templates.masks, rotations, _points_m(spec, templates))
+    rotations = views = None
+    if templates.rotations is not None:
+        rotations = templates.rotations.astype(np.float32)
+        views = views_of(templates.rgb, templates.masks, templates.xyz_m, templates.rotations)
+    return Prepared(templates.rgb, templates.masks, rotations, _points_m(spec, templates), views)
 
 
 def _templates(spec: ObjectSpec, cached: Path, progress: Progress | None) -> TemplateSet:

@@ -30,8 +30,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
-from vision_msgs.msg import Detection2DArray, VisionInfo
+from sensor_msgs.msg import Image, PointCloud2
+from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
+from visualization_msgs.msg import MarkerArray
 
 from ism_ros.sim.children import keep_traffic_local
 from ism_ros.sim.scenes import make_scene, make_thing, observe
@@ -51,6 +52,11 @@ TOPICS: dict[str, tuple[type, Any]] = {
     "masks": (InstanceMaskArray, 10),
     "overlay": (Image, 10),
     "vision_info": (VisionInfo, LATCHED),
+}
+TOPICS_IN_SPACE: dict[str, tuple[type, Any]] = {
+    "detections_3d": (Detection3DArray, 10),
+    "points": (PointCloud2, 10),
+    "markers": (MarkerArray, 10),
 }
 
 
@@ -198,7 +204,7 @@ class Listener:
         self._thread.start()
 
     def subscribe(self, topic: str) -> None:
-        kind, qos = TOPICS[topic]
+        kind, qos = (TOPICS | TOPICS_IN_SPACE)[topic]
         self._subscriptions[topic] = self.node.create_subscription(
             kind, f"ism/{topic}", lambda message: self._take(topic, message), qos
         )

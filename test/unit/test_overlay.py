@@ -9,7 +9,7 @@ import torch
 
 from ism_ros.detections import Detections
 from ism_ros.masks import boxes_from_masks
-from ism_ros.overlay import draw_overlay, object_colour
+from ism_ros.overlay import draw_overlay, instance_colours, label_of, object_colour
 
 HEIGHT, WIDTH = 240, 320
 
@@ -123,3 +123,32 @@ def test_ten_instances_on_vga_take_a_few_milliseconds():
         draw_overlay(rgb, detections)
         seconds.append(time.perf_counter() - began)
     assert min(seconds) < 0.010
+
+
+def colours_in(canvas):
+    """Pixels drawn in each of the colours that instances may have."""
+    return {tuple(colour) for colour in canvas.reshape(-1, 3)}
+
+
+def test_a_tracked_instance_keeps_the_colour_of_its_id_wherever_and_whatever_it_is(grey):
+    here = replace(detections_of([(50, 100, 100, 150)], [3], [0.9]), instance_id=torch.tensor([17]))
+    there = replace(
+        detections_of([(20, 20, 60, 60), (200, 100, 250, 150)], [1, 3], [0.95, 0.8]), instance_id=torch.tensor([4, 17])
+    )
+    assert instance_colours(here) == [object_colour(17)]
+    assert instance_colours(there) == [object_colour(4), object_colour(17)]
+    assert object_colour(17) in colours_in(draw_overlay(grey, there))
+
+
+def test_two_untracked_instances_of_one_object_have_tones_from_left_to_right_whatever_their_scores():
+    left, right = (20, 100, 60, 150), (200, 100, 250, 150)
+    first, second = instance_colours(detections_of([left, right], [2, 2], [0.9, 0.8]))
+    assert first == object_colour(2)
+    assert np.linalg.norm(np.subtract(first, second)) > 60
+    assert instance_colours(detections_of([right, left], [2, 2], [0.9, 0.8])) == [second, first]
+
+
+def test_the_label_of_a_tracked_instance_has_its_number():
+    detections = detections_of([(50, 100, 100, 150)], [3], [0.9])
+    assert label_of(detections, 0) == "object_3 0.90"
+    assert label_of(replace(detections, instance_id=torch.tensor([17])), 0) == "object_3 #17 0.90"

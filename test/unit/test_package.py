@@ -125,7 +125,17 @@ def test_fast_dds_profile_holds_an_image() -> None:
 def test_rviz_configuration_shows_the_nodes_topics() -> None:
     displays = yaml.safe_load((REPO / "config" / "ism.rviz").read_text())["Visualization Manager"]["Displays"]
     topics = {display["Topic"]["Value"] for display in displays if "Topic" in display}
-    assert {"/ism/overlay", "/ism/mask_image"} <= topics
+    assert {"/ism/overlay", "/ism/mask_image", "/ism/markers", "/ism/points"} <= topics
+    # a person may not have any other plugins
+    assert {display["Class"].split("/")[0] for display in displays} == {"rviz_default_plugins"}
+
+
+def test_examples_are_installed_and_executable() -> None:
+    cmake = (REPO / "CMakeLists.txt").read_text()
+    for example in (REPO / "examples").glob("*.py"):
+        assert example.stat().st_mode & 0o111, example.name
+        assert f"examples/{example.name}" in cmake
+        assert example.read_text().startswith("#!/usr/bin/env python3\n")
 
 
 def test_the_demo_launch_file_shows_the_table_of_make_demo() -> None:

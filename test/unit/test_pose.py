@@ -1,0 +1,196 @@
+"""Coarse poses: from what is under a mask and the views of an object, with a covariance that can be relied on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from scipy.spatial.transform import Rotation
+
+from ism_ros.descriptors import create_descriptor
+from ism_ros.detections import Detections
+from ism_ros.frame import Camera, Frame
+from ism_ros.ism import with_coarse_poses
+from ism_ros.masks import boxes_from_masks
+from ism_ros.objects.library import ObjectLibrary
+from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.objects.onboarding import onboard
+from ism_ros.objects.render import render, render_templates
+from ism_ros.objects.surfaces import surface_of
+from ism_ros.pose import CoarsePose, Views, coarse_pose, compare, unknown_covariance, views_of
+from ism_ros.sim.shapes import export_cad, make_object
+
+CAMERA = Camera(np.array([[615.0, 0, 322.5], [0, 615.0, 238.5], [0, 0, 1]]), 640, 480)
+SPACING_DEG = 36.0
+
+
+@pytest.fixture(scope="module")
+def drill() -> trimesh.Trimesh:
+    return make_object("drill", 2)
+
+
+@pytest.fixture(scope="module")
+def views(drill: trimesh.Trimesh) -> Views:
+    templates = render_templates(drill, size_px=128)
+    return views_of(templates.rgb, templates.masks, templates.xyz_m, templates.rotations)
+
+
+def seen(mesh: trimesh.Trimesh, rotation: Rotation, translation_m: tuple[float, float, float]) -> tuple:
+    """rgb, depth, mask of `mesh` alone in front of the camera."""
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation.as_matrix(), translation_m
+    view = render([surface_of(mesh)], [pose], CAMERA, background=(120, 120, 124), samples=1)
+    return view.rgb, view.depth_m, view.instance == 0
+
+
+def pose_of(views: Views, rgb: np.ndarray, depth_m: np.ndarray, mask: np.ndarray) -> CoarsePose:
+    pose = coarse_pose(mask, rgb, depth_m, CAMERA, views)
+    assert pose is not None
+    return pose
+
+
+def angle_deg(pose: CoarsePose, rotation: Rotation) -> float:
+    return float(np.degrees((Rotation.from_matrix(pose.rotation).inv() * rotation).magnitude()))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_pose_is_within_the_spacing_of_the_views_and_two_centimetres(
+    drill: trimesh.Trimesh, views: Views, seed: int
+) -> None:
+    rotation, place = Rotation.random(random_state=seed), (-0.12 + 0.05 * seed, 0.1 - 0.04 * seed, 0.6 + 0.05 * seed)
+    pose = pose_of(views, *seen(drill, rotation, place))
+    assert angle_deg(pose, rotation) <= SPACING_DEG
+    assert np.linalg.norm(pose.translation_m - place) <= 0.02
+
+
+def test_the_origin_lies_behind_the_surface_that_is_seen(drill: trimesh.Trimesh, views: Views) -> None:
+    rgb, depth_m, mask = seen(drill, Rotation.from_euler("x", -60, degrees=True), (0.0, 0.0, 0.7))
+    pose = pose_of(views, rgb, depth_m, mask)
+    assert depth_m[mask].mean() < 0.69
+    assert pose.translation_m[2] == pytest.approx(0.7, abs=0.01)
+
+
+def test_an_object_at_the_edge_of_the_picture_is_seen_along_the_ray_to_it(
+    drill: trimesh.Trimesh, views: Views
+) -> None:
+    # 24 degrees off the axis, but seen from the camera exactly as in one of the views
+    place = np.array([0.28, 0.07, 0.63])
+    ray = Rotation.align_vectors([place], [[0, 0, 1]])[0]
+    turns = [ray * Rotation.from_matrix(turn) for turn in views.rotations[::3]]
+    angles = np.array([angle_deg(pose_of(views, *seen(drill, turn, tuple(place))), turn) for turn in turns])
+    assert np.median(angles) < 5
+    assert (angles < 20).mean() > 0.8
+
+
+def test_stray_readings_under_the_mask_do_not_move_the_pose(drill: trimesh.Trimesh, views: Views) -> None:
+    rgb, depth_m, mask = seen(drill, Rotation.random(random_state=3), (0.0, 0.0, 0.6))
+    clean = pose_of(views, rgb, depth_m, mask)
+    rows, columns = np.nonzero(mask)
+    stray = np.random.default_rng(0).random(len(rows)) < 0.1
+    depth_m = depth_m.copy()
+    depth_m[rows[stray], columns[stray]] = 2.5
+    assert np.linalg.norm(pose_of(views, rgb, depth_m, mask).translation_m - clean.translation_m) < 0.01
+
+
+def test_a_covariance_is_symmetric_and_positive(drill: trimesh.Trimesh, views: Views) -> None:
+    covariance = pose_of(views, *seen(drill, Rotation.random(random_state=1), (0.1, 0.0, 0.7))).covariance
+    np.testing.assert_allclose(covariance, covariance.T, atol=1e-12)
+    assert np.linalg.eigvalsh(covariance).min() > 0
+
+
+def test_what_looks_the_same_from_all_sides_has_a_covariance_that_says_so() -> None:
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=0.04)
+    templates = render_templates(ball, size_px=96)
+    of_ball = views_of(templates.rgb, templates.masks, templates.xyz_m, templates.rotations)
+    pose = pose_of(of_ball, *seen(ball, Rotation.identity(), (0.0, 0.0, 0.6)))
+    assert np.sqrt(np.diag(pose.covariance)[3:]).min() > np.radians(45)
+    assert np.sqrt(np.diag(pose.covariance)[:3]).max() < 0.02
+    assert np.linalg.norm(pose.translation_m - (0.0, 0.0, 0.6)) < 0.005
+
+
+def test_a_hidden_half_widens_the_covariance(drill: trimesh.Trimesh, views: Views) -> None:
+    rgb, depth_m, mask = seen(drill, Rotation.random(random_state=5), (0.0, 0.0, 0.6))
+    whole = pose_of(views, rgb, depth_m, mask)
+    half = mask.copy()
+    half[:, : int(np.nonzero(mask)[1].mean())] = False
+    hidden = pose_of(views, rgb, depth_m, half)
+    assert np.trace(hidden.covariance[:3, :3]) > 1.5 * np.trace(whole.covariance[:3, :3])
+
+
+def test_a_mask_without_depth_has_no_pose(views: Views) -> None:
+    mask = np.zeros((480, 640), bool)
+    mask[200:260, 300:360] = True
+    rgb, depth_m = np.zeros((480, 640, 3), np.uint8), np.zeros((480, 640), np.float32)
+    assert coarse_pose(mask, rgb, depth_m, CAMERA, views) is None
+    assert coarse_pose(np.zeros_like(mask), rgb, depth_m + 1, CAMERA, views) is None
+
+
+def test_a_view_beside_itself_fits_best_unturned(views: Views) -> None:
+    maps = views.maps.astype(np.float64)
+    for number in (0, 7, 41):
+        fit = compare(maps[number], maps, views.reach_m)
+        assert fit.iou.max() <= 1.0
+        assert np.unravel_index(fit.cost.argmin(), fit.cost.shape) == (number, 0)
+
+
+def test_turning_a_view_is_found_as_that_turn(views: Views) -> None:
+    maps = views.maps.astype(np.float64)
+    fit = compare(np.roll(maps[5], 9, axis=-1), maps, views.reach_m)
+    assert np.unravel_index(fit.cost.argmin(), fit.cost.shape) == (5, 9)
+
+
+@pytest.fixture(scope="module")
+def library(drill: trimesh.Trimesh, tmp_path_factory: pytest.TempPathFactory) -> ObjectLibrary:
+    folder = tmp_path_factory.mktemp("drill")
+    spec = ObjectSpec("drill", cad=export_cad(drill, folder), units="m", category_id=1)
+    descriptor = create_descriptor("classic", "cpu")
+    onboard(spec, descriptor, folder / "cache")
+    # the second time from the cache
+    return ObjectLibrary().with_object(onboard(spec, descriptor, folder / "cache"))
+
+
+def detections_of(mask: np.ndarray) -> Detections:
+    """One detection with the pose it was scored with."""
+    masks = torch.from_numpy(mask)[None]
+    one = torch.ones(1)
+    return Detections(
+        masks, boxes_from_masks(masks), torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64),
+        one, one, one, one, one, torch.eye(3)[None], torch.tensor([[0.0, 0.0, 0.55]]), ("drill",), (1,),
+    )  # fmt: skip
+
+
+def test_detections_get_the_pose_its_covariance_and_the_box_of_the_model(
+    drill: trimesh.Trimesh, library: ObjectLibrary
+) -> None:
+    rotation, place = Rotation.random(random_state=2), (-0.02, 0.02, 0.7)
+    rgb, depth_m, mask = seen(drill, rotation, place)
+    posed = with_coarse_poses(detections_of(mask), Frame(rgb, depth_m, CAMERA), library)
+    assert np.linalg.norm(posed.translation_m[0].numpy() - place) <= 0.02
+    assert posed.pose_covariance is not None
+    assert posed.pose_covariance.shape == (1, 6, 6)
+    assert posed.model_box_m is not None
+    np.testing.assert_allclose(posed.model_box_m[0].numpy(), drill.bounds, atol=0.004)
+
+
+def test_an_object_without_views_keeps_its_pose_with_a_covariance_of_not_knowing(library: ObjectLibrary) -> None:
+    mask = np.zeros((480, 640), bool)
+    mask[200:260, 300:360] = True
+    frame = Frame(np.zeros((480, 640, 3), np.uint8), np.full((480, 640), 0.6, np.float32), CAMERA)
+    bare = ObjectLibrary().with_object(replace(library.objects[0], views=None))
+    posed = with_coarse_poses(detections_of(mask), frame, bare)
+    torch.testing.assert_close(posed.translation_m, torch.tensor([[0.0, 0.0, 0.55]]))
+    assert posed.pose_covariance is not None
+    np.testing.assert_allclose(posed.pose_covariance[0].numpy(), unknown_covariance(), rtol=1e-6)
+
+
+def test_what_has_no_pose_has_none_afterwards(library: ObjectLibrary) -> None:
+    mask = np.zeros((480, 640), bool)
+    mask[200:260, 300:360] = True
+    without = replace(detections_of(mask), translation_m=torch.full((1, 3), torch.nan))
+    posed = with_coarse_poses(without, Frame(np.zeros((480, 640, 3), np.uint8), None, CAMERA), library)
+    assert posed.pose_covariance is not None
+    assert torch.isnan(posed.pose_covariance).all()
+    assert torch.isnan(posed.translation_m).all()
