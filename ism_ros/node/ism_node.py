@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import gc
-import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
@@ -21,34 +19,29 @@ from std_msgs.msg import Header
 from ism_ros.config import Settings, check_depth
 from ism_ros.frame import Frame, FrameError
 from ism_ros.ism import InstanceSegmentationModel, load_model
-from ism_ros.node.clock_watch import ClockWatch
+from ism_ros.node.camera_watch import CameraWatch
 from ism_ros.node.conversion import DepthNotes, Triple, frame_from_triple
-from ism_ros.node.diagnostics import Status, camera_values, diagnostic_array, process_values, segmentation_values
 from ism_ros.node.failures import give_back_memory
 from ism_ros.node.live_parameters import LiveParameters
 from ism_ros.node.log_bridge import LogBridge
 from ism_ros.node.mailbox import Mailbox
 from ism_ros.node.messages import vision_info
-from ism_ros.node.namesakes import namesakes
 from ism_ros.node.object_services import ObjectServices
 from ism_ros.node.outputs import Outputs
 from ism_ros.node.parameters import declare_settings
-from ism_ros.node.rhythm import Rhythm
+from ism_ros.node.report import Report
 from ism_ros.node.segment_service import SegmentService
 from ism_ros.node.shutdown import accept_shutdown_anytime
 from ism_ros.node.statistics import Statistics
 from ism_ros.node.stream import Arrival, Stream
 from ism_ros.node.throttle import Throttle
 from ism_ros.node.transport import overrides_of_nothing
-from ism_ros.node.verdicts import camera_verdict, failure_text, objects_verdict, segmentation_verdict
-from ism_ros.node.watch import Problem, why_no_frame
+from ism_ros.node.verdicts import failure_text
+from ism_ros.node.watch import Problem
 from ism_ros.node.worker import Worker
 from ism_ros.objects.preparation_process import PreparationStoppedError
 from ism_ros.tracking import Tracker
 
-LOG_PATIENCE_S = 5.0
-"""Without a frame for so long, the log says why; /diagnostics says it sooner."""
-DIAGNOSTICS_PERIOD_S = 0.5
 FOLLOW_PUBLISHERS_PERIOD_S = 0.5
 LOG_PERIOD_S = 10.0
 STOP_TIMEOUT_S = 0.3
@@ -101,25 +94,20 @@ class IsmNode(LifecycleNodeMixin, Node):
         self.statistics = Statistics()
         self._tracker = Tracker()
         self.load_error = ""
-        self._progress = ""
-        self._rhythm = Rhythm()
-        self._stamp_age_s: float | None = None
-        self._problem_reason = ""
+        self.progress = ""
         self._stopping = threading.Event()
-        self._clock_watch = ClockWatch(self.get_clock())
         self._throttle = Throttle(LOG_PERIOD_S)
         self._once = Throttle(float("inf"))
         self._publishing = threading.Lock()
         self.stream_group = MutuallyExclusiveCallbackGroup()
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.camera = CameraWatch(self)
         self._segment_service = SegmentService(self)
-        self._object_services = ObjectServices(self)
-        self._parameters_of_settings = LiveParameters(self, self.settings, self._state, self._take_over)
+        self.object_services = ObjectServices(self)
+        self._live_parameters = LiveParameters(self, self.settings, lambda: self.state, self._take_over)
         self._log_bridge = LogBridge(self.get_logger(), self._on_warning)
-        # with use_sim_time the node's clock may stand still; the camera must be watched all the same
+        self._report = Report(self)
+        # with use_sim_time the node's clock may stand still; publishers come and go all the same
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        alone = MutuallyExclusiveCallbackGroup()
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._on_diagnostics, alone, clock=steady)
         self.create_timer(FOLLOW_PUBLISHERS_PERIOD_S, self._on_follow_publishers, self.stream_group, clock=steady)
 
     # lifecycle
@@ -132,22 +120,22 @@ class IsmNode(LifecycleNodeMixin, Node):
         except (LoadingStoppedError, PreparationStoppedError):
             return TransitionCallbackReturn.FAILURE
         except (ValueError, OSError) as error:
-            self.load_error = self._progress = str(error)
+            self.load_error = self.progress = str(error)
             self.get_logger().fatal(self.load_error)
             return TransitionCallbackReturn.FAILURE
         self.model.settings = self.settings  # live ones may have changed meanwhile
-        self.outputs = Outputs(self, self._on_notice)
+        self.outputs = Outputs(self, self.on_notice)
         self.worker = Worker(self.mailbox, self._process, self._on_inference_error, self._min_period_s)
         self.publish_vision_info()
         return TransitionCallbackReturn.SUCCESS
 
     @transition
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._rhythm.restart()
-        self._stamp_age_s = None
-        self.stream = Stream(self, self.settings, self.stream_group, self._on_arrival, self._on_notice)
+        self.camera.restart()
+        self.stream = Stream(self, self.settings, self.stream_group, self._on_arrival, self.on_notice)
         self._warn_of_idle_overrides(self.stream)
-        self.get_logger().info(f"active: looking for {len(self._objects())} objects")
+        known = 0 if self.model is None else len(self.model.library)
+        self.get_logger().info(f"active: looking for {known} objects")
         return TransitionCallbackReturn.SUCCESS
 
     @transition
@@ -172,13 +160,18 @@ class IsmNode(LifecycleNodeMixin, Node):
             self.release(CLEANUP_TIMEOUT_S)
         except Exception as error:  # only SUCCESS leads back to unconfigured, all else to the end of the node
             self.get_logger().error(f"giving back after an error failed: {error!r}")
-        self._progress = self.load_error
+        self.progress = self.load_error
         return TransitionCallbackReturn.SUCCESS
 
     def autostart(self) -> bool:
         """Configures and activates without a lifecycle manager; False where the configuration is wrong."""
         success = TransitionCallbackReturn.SUCCESS
         return (self.trigger_configure() == success and self.trigger_activate() == success) or self.is_stopping
+
+    @property
+    def state(self) -> str:
+        """Of the life cycle: unconfigured, inactive, active, ..."""
+        return str(self._state_machine.current_state[1])  # rclpy has no public getter
 
     @property
     def is_stopping(self) -> bool:
@@ -191,9 +184,9 @@ class IsmNode(LifecycleNodeMixin, Node):
     def _load(self) -> InstanceSegmentationModel:
         began = time.monotonic()
         check_depth(self.settings)
-        specs = self._object_services.begin(self.settings)
-        model = load_model(self.settings, self.on_progress, specs, self._object_services.prepare)
-        self._progress = ""
+        specs = self.object_services.begin(self.settings)
+        model = load_model(self.settings, self.on_progress, specs, self.object_services.prepare)
+        self.progress = ""
         self.get_logger().info(f"{len(model.library)} objects ready after {time.monotonic() - began:.1f} s")
         return model
 
@@ -220,7 +213,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         timeout_s: how long to wait for that frame, whose computation nothing can interrupt and which needs the model.
         """
         self._close_stream()
-        self._object_services.end("the node was cleaned up")
+        self.object_services.end("the node was cleaned up")
         self.model = None
         worker, self.worker = self.worker, None
         if worker is not None and not worker.stop(timeout_s) and not self.is_stopping:
@@ -228,7 +221,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         outputs, self.outputs = self.outputs, None
         if outputs is not None:
             outputs.close()
-        self._progress = ""
+        self.progress = ""
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
@@ -236,8 +229,7 @@ class IsmNode(LifecycleNodeMixin, Node):
     # the way of a frame
 
     def _on_arrival(self, arrival: Arrival) -> None:
-        self._rhythm.frame()
-        self._stamp_age_s = self._age_s(arrival.triple.rgb.header.stamp)
+        self.camera.frame(self._age_s(arrival.triple.rgb.header.stamp))
         self._segment_service.remember(arrival.triple)
         self.mailbox.put(arrival)
 
@@ -299,12 +291,11 @@ class IsmNode(LifecycleNodeMixin, Node):
 
     def _reject(self, error: FrameError) -> None:
         self.statistics.frame_rejected(error.reason, str(error))
-        if self._throttle.passes(error.reason):
-            self.get_logger().warning(f"frame rejected: {error}")
+        self.warn(error.reason, f"frame rejected: {error}")
 
     def _note(self, notes: DepthNotes) -> None:
         if notes.unit_doubt:
-            self._on_notice(Problem("depth_unit", notes.unit_doubt))
+            self.on_notice(Problem("depth_unit", notes.unit_doubt))
         if notes.nonfinite_share > 0:
             self.statistics.noticed("nonfinite_depth")
             if self._once.passes("nonfinite_depth"):
@@ -313,7 +304,7 @@ class IsmNode(LifecycleNodeMixin, Node):
                     "they count as no reading"
                 )
         if notes.negative_share > 0:
-            self._on_notice(
+            self.on_notice(
                 Problem(
                     "negative_depth",
                     f"depth has negative readings ({notes.negative_share:.0%} of this frame), taken as no reading: "
@@ -347,108 +338,28 @@ class IsmNode(LifecycleNodeMixin, Node):
 
     def show_progress(self, text: str) -> None:
         """Shows what is being loaded in /diagnostics and, now and then, in the log."""
-        self._progress = text
+        self.progress = text
         _, _, template = text.partition(", template ")
         if text and (not template or int(template.split()[0]) % LOGGED_TEMPLATES == 0):
             self.get_logger().info(text)
 
     def _on_warning(self, reason: str, text: str) -> None:
         self.statistics.noticed(reason)
-        self._object_services.on_warning(reason, text)
+        self.object_services.on_warning(reason, text)
 
-    def _on_notice(self, problem: Problem) -> None:
+    def on_notice(self, problem: Problem) -> None:
+        """Counts and says what is odd but stops no frame."""
         if problem.reason == "time_jump":
             # what waits is from before the jump
             self.mailbox.clear()
             self._segment_service.forget()
         self.statistics.noticed(problem.reason, problem.text, problem.count)
-        if self._throttle.passes(problem.reason):
-            self.get_logger().warning(problem.text)
+        self.warn(problem.reason, problem.text)
 
-    def _on_diagnostics(self) -> None:
-        began = time.perf_counter()
-        stream, worker, model = self.stream, self.worker, self.model
-        state = self._state()
-        problem, is_gone = (None, False) if stream is None else self._silence(stream)
-        if model is not None:
-            self.statistics.recovered(model.recoveries.count)
-        snapshot = self.statistics.snapshot()
-        rhythm, ids = self._rhythm, self._objects()
-        device = model.device if model is not None else self.settings.device
-        camera = camera_verdict(
-            state,
-            problem,
-            rhythm.had_frames,
-            is_gone,
-            rhythm.rate_hz,
-            self._stamp_age_s,
-            snapshot,
-        )
-        segmentation = segmentation_verdict(
-            state,
-            self._progress,
-            self.load_error,
-            problem is not None,
-            0.0 if worker is None else worker.busy_s,
-            snapshot,
-        )
-        namesake = namesakes(self)
-        if namesake is not None:
-            self._on_notice(namesake)
-        name, host = self.get_fully_qualified_name().lstrip("/"), socket.gethostname()
-        statuses = [
-            Status(
-                f"{name}: camera",
-                self.resolve_topic_name("rgb"),
-                camera,
-                camera_values(rhythm, self._stamp_age_s, snapshot),
-            ),
-            Status(
-                f"{name}: segmentation",
-                host,
-                segmentation,
-                [
-                    ("state", state),
-                    ("progress", self._progress),
-                    *segmentation_values(snapshot, self.mailbox.dropped),
-                    ("device", device),
-                    *process_values(device),
-                ],
-            ),
-            Status(
-                f"{name}: objects",
-                host,
-                objects_verdict(state, ids, self._progress, self._object_services.problem, snapshot),
-                [
-                    ("objects", str(len(ids))),
-                    ("version", str(model.library.version if model is not None else 0)),
-                    ("objects_problem", self._object_services.problem),
-                ],
-            ),
-        ]
-        self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
-        self.statistics.took("diagnostics", time.perf_counter() - began)
-
-    def _silence(self, stream: Stream) -> tuple[Problem | None, bool]:
-        """Why no frame comes, once it is time to ask, and whether nothing at all comes; till then, what is lost.
-
-        Counted when it begins, said in the log when it lasts.
-        """
-        clock_stands = self._clock_watch.stands()
-        quiet_s, patience_s = self._rhythm.quiet_s, round(self._rhythm.patience_s, 1)
-        if quiet_s < patience_s:
-            self._problem_reason = ""
-            for loss in stream.losses():
-                self._on_notice(loss)
-            return None, False
-        topics = stream.topics()
-        problem = why_no_frame(topics, self.settings.slop, patience_s, stream.remedy, clock_stands)
-        if problem.reason != self._problem_reason:
-            self.statistics.noticed(problem.reason)
-        self._problem_reason = problem.reason
-        if quiet_s >= LOG_PATIENCE_S and self._throttle.passes(problem.reason):
-            self.get_logger().warning(problem.text)
-        return problem, all(topic.is_silent(patience_s) for topic in topics)
+    def warn(self, reason: str, text: str) -> None:
+        """Says `text` in the log, but not again and again: once in LOG_PERIOD_S for the same `reason`."""
+        if self._throttle.passes(reason):
+            self.get_logger().warning(text)
 
     def _on_follow_publishers(self) -> None:
         if self.stream is not None:
@@ -463,10 +374,3 @@ class IsmNode(LifecycleNodeMixin, Node):
         if model is not None:
             model.settings = settings
         self.mailbox.wake()  # a lower max_rate may be waited for
-
-    def _state(self) -> str:
-        return str(self._state_machine.current_state[1])  # rclpy has no public getter
-
-    def _objects(self) -> tuple[str, ...]:
-        model = self.model  # another thread may take it away
-        return model.library.ids if model is not None else ()
