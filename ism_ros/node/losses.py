@@ -39,8 +39,8 @@ def losses(stamps_s: Mapping[str, Sequence[float]], triples: int, slop_s: float,
             problems.append(
                 Problem(
                     "frames_lost",
-                    f"{share:.0%} of the messages on {topic} do not arrive (gaps in their stamps): lost in the "
-                    f"transport, or more than this machine can take; {remedy}",
+                    f"{share:.0%} of the messages on {topic} do not arrive: lost in the transport, or more than this "
+                    f"machine can take (gaps in their stamps); {remedy}",
                 )
             )
     counts = {topic: len(stamps) for topic, stamps in stamps_s.items()}
@@ -55,14 +55,14 @@ def _incomplete(counts: Mapping[str, int], triples: int, slop_s: float) -> Probl
     rarest = min(counts, key=lambda topic: counts[topic])
     if counts[rarest] < (1 - TOLERATED_SHARE) * images:
         why = (
-            f"{rarest} came only {counts[rarest]} times: give both streams one rate in the camera driver, or leave it "
+            f"{rarest} came only {counts[rarest]} times; give both streams one rate in the camera driver, or leave it "
             "so if these frames are enough"
         )
     else:
         why = (
-            f"all topics came often enough, but not with stamps within slop ({slop_s:g} s): switch synchronisation on "
+            f"all topics came often enough, but not with stamps within slop ({slop_s:g} s); switch synchronisation on "
             "in the camera driver, or raise slop"
         )
     return Problem(
-        "frames_incomplete", f"of {images} images on {rgb} in {WINDOW_S:g} s only {triples} found partners; {why}"
+        "frames_incomplete", f"of {images} images on {rgb} in {WINDOW_S:g} s only {triples} found partners: {why}"
     )

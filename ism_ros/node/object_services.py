@@ -100,7 +100,7 @@ class ObjectServices:
     def on_warning(self, reason: str, text: str) -> None:
         """Told of what onboarding warns about."""
         if reason == NOT_WRITTEN:
-            self._cache_problem = f"{text}; free space, or set cache_dir: until then every start renders anew"
+            self._cache_problem = f"{text}: free space, or set cache_dir; until then every start renders anew"
 
     def _add(self, request: AddObject.Request, response: AddObject.Response) -> AddObject.Response:
         model = self._node.model
@@ -240,7 +240,10 @@ class ObjectServices:
             said = store.save()
         except (ObjectsFileError, OSError) as error:
             what = f"{error.strerror}: {store.path}" if isinstance(error, OSError) and error.strerror else str(error)
-            self._unsaved_problem = f"changes of {', '.join(store.unsaved)} are not saved ({what}); trying again"
+            self._unsaved_problem = (
+                f"changes of {', '.join(store.unsaved)} are not saved ({what}): trying again; free space, or mend what "
+                "hinders it"
+            )
             return self._unsaved_problem
         if self._unsaved_problem:
             self._node.get_logger().info(f"changes are saved in {store.path} now")

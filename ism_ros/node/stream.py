@@ -217,8 +217,8 @@ class Stream:
             source.order.judge(stamp_s)
         elif order is Order.REPEATED:
             text = (
-                f"{source.topic} repeats a stamp: two publishers on it, or a driver that does not set stamps; results "
-                "of such frames cannot be told apart"
+                f"{source.topic} repeats a stamp: two publishers on it, or a driver that does not set stamps: check "
+                "for a second publisher; results of such frames cannot be told apart"
             )
             self._on_notice(Problem("stamp_repeated", text))
         source.arrivals.append((time.monotonic(), stamp_s))

@@ -24,7 +24,7 @@ LONG_S = 30.0
 """A frame that takes longer is worth a warning: the model may hang."""
 CLOCK_TOLERANCE_S = 60.0
 """Stamps further from the node's clock are of another clock, not late."""
-MAY_COME = ("no_publishers", "topic_missing", "nothing_arrives")
+MAY_COME = ("no_publishers", "topic_missing", "nothing_arrives", "clock_stands")
 """Before the first frame these are a camera that is not there yet."""
 SHOWN_IDS = 10
 

@@ -87,7 +87,8 @@ def why_no_frame(
     if silent and clock_stands:
         return Problem(
             "clock_stands",
-            f"{prefix}use_sim_time is true and /clock stands still: the bag or the simulation is paused or has ended",
+            f"{prefix}use_sim_time is true and /clock stands still: the bag or the simulation is paused or has ended; "
+            "play on, or set use_sim_time to false",
         )
     if silent:
         return Problem(

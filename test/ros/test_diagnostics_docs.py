@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import re
 import sys
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +16,13 @@ from sensor_msgs.msg import CompressedImage
 
 from ism_ros.frame import FrameError
 from ism_ros.node.conversion import Triple, frame_from_triple
+from ism_ros.node.depth_unit import doubt_about_unit
 from ism_ros.node.diagnostics import camera_values, segmentation_values
+from ism_ros.node.losses import losses
 from ism_ros.node.rhythm import Rhythm
 from ism_ros.node.statistics import Latency, Snapshot, Statistics
+from ism_ros.node.stream import CLOCK_JUMP, TIME_JUMP
+from ism_ros.node.transport import loss_remedy
 from ism_ros.node.verdicts import Verdict, camera_verdict, failure_text, objects_verdict, segmentation_verdict
 from ism_ros.node.watch import TopicState, why_no_frame
 
@@ -33,7 +38,7 @@ SILENT = {"age_s": None, "stamps_s": ()}
 UNPUBLISHED = {"publisher_types": (), **SILENT}
 REMEDY = re.compile(
     r"\b(start|switch|set|run|give|check|publish|use|calibrate|subscribe|swapped\?|keep|close|lower|call|configure|"
-    r"activate|remap|mend|add|starting to match anew)\b|swapped\?"
+    r"activate|remap|leave|play|stop|mend|add|starting to match anew)\b|swapped\?"
 )
 
 
@@ -104,11 +109,22 @@ def topics(rgb: dict, depth: dict, camera_info: dict) -> list[TopicState]:
     return [TopicState(name, f"/camera/{name}", **{**usual, **known}) for name, known in given.items()]
 
 
+REMEDIES = [
+    loss_remedy(middleware, environment)
+    for middleware, environment in (
+        ("rmw_fastrtps_cpp", {}),
+        ("rmw_fastrtps_cpp", {"FASTDDS_DEFAULT_PROFILES_FILE": "profile.xml"}),
+        ("rmw_cyclonedds_cpp", {}),
+        ("rmw_zenoh_cpp", {}),
+    )
+]
 SILENCES = [
     topics(UNPUBLISHED, UNPUBLISHED, UNPUBLISHED),
     topics({}, UNPUBLISHED, {}),
     topics({"publisher_types": (COMPRESSED,), **SILENT}, {}, {}),
-    topics({}, {"incompatible": True, **SILENT}, {}),
+    topics({}, {"incompatible_policy": "reliability", **SILENT}, {}),
+    topics({}, {"incompatible_policy": "durability", **SILENT}, {}),
+    topics({}, {"publisher_types": (IMAGE, IMAGE), "stamps_s": (3650.0,)}, {}),
     topics({"age_s": 9.0}, {"age_s": 9.0}, {"age_s": 9.0}),
     topics({"age_s": 9.0}, {}, {}),
     topics({}, {"stamps_s": (3650.0,)}, {}),
@@ -120,17 +136,37 @@ def camera_verdicts() -> list[Verdict]:
     said = [camera_verdict("inactive", None, False, False, 0.0, None, plain)]
     said += [camera_verdict("active", None, had, False, 30.0, 0.1, plain) for had in (False, True)]
     for states in SILENCES:
-        problem, gone = why_no_frame(states, 0.05, 1.0), all(state.is_silent(1.0) for state in states)
-        said += [camera_verdict("active", problem, had, gone, 0.0, None, plain) for had in (False, True)]
+        gone = all(state.is_silent(1.0) for state in states)
+        for remedy, clock_stands in product(REMEDIES, (False, True)):
+            problem = why_no_frame(states, 0.05, 1.0, remedy, clock_stands)
+            said += [camera_verdict("active", problem, had, gone, 0.0, None, plain) for had in (False, True)]
     said += [
         camera_verdict("active", None, True, False, 1.0, 0.1, Snapshot(recent_rejection=text, all_rejected=every))
         for text in rejections()
         for every in (False, True)
     ]
+    stamps_s = {"/rgb": np.arange(60) / 12, "/depth": np.arange(60) / 12, "/camera_info": np.arange(60) / 12}
+    with_gaps = {**stamps_s, "/rgb": np.delete(stamps_s["/rgb"], np.s_[5:60:3])}
+    half = {**stamps_s, "/depth": stamps_s["/depth"][::2]}
     notices = [
         "/rgb has a negative stamp and is ignored: check the driver's clock",
-        "stamps jumped back (a bag that starts again?): starting to match anew",
+        TIME_JUMP,
+        CLOCK_JUMP,
+        "/rgb repeats a stamp: two publishers on it, or a driver that does not set stamps: check for a second "
+        "publisher; results of such frames cannot be told apart",
+        "/rgb has stamps out of order: a frame older than the one before is left out; check for a second publisher on "
+        "it",
+        "a subscriber of /ism/detections demands a durability that is not offered, and gets nothing: change it "
+        "there, or set qos_overrides./ism/detections.publisher.durability",
+        "2 nodes are called /ism and answer each other's services: end one of them, or give it another name "
+        "(-r __node:=...) or namespace (-r __ns:=/...); one that was killed counts for some seconds still",
         "depth has negative readings (3% of this frame), taken as no reading: check the depth driver",
+        doubt_about_unit(np.full((48, 64), 700.0, np.float32), "32FC1"),
+        doubt_about_unit(np.full((48, 64), 1e9, np.float32), "16UC1"),
+        *(f"3 messages on /rgb were lost in the transport: {remedy}" for remedy in REMEDIES),
+        *(problem.text for remedy in REMEDIES for problem in losses(with_gaps, 30, 0.05, remedy)),
+        *(problem.text for problem in losses(half, 30, 0.05, "")),
+        *(problem.text for problem in losses(stamps_s, 30, 0.05, "")),
     ]
     said += [camera_verdict("active", None, True, False, 1.0, 0.1, Snapshot(recent_notice=text)) for text in notices]
     return said + [camera_verdict("active", None, True, False, 1.0, age_s, plain) for age_s in (3600.0, -3600.0)]
@@ -154,18 +190,27 @@ def segmentation_verdicts() -> list[Verdict]:
 
 
 def objects_verdicts() -> list[Verdict]:
+    problems = [
+        "changes of mug are not saved (No space left on device: /o.yaml): trying again; free space, or mend what "
+        "hinders it",
+        "/o.yaml was edited or replaced after it was read, which this node does not follow: deactivate, clean up, "
+        "configure and activate it to use what is there now",
+        "cannot keep descriptors in /cache (No space left on device); going on without: free space, or set cache_dir; "
+        "until then every start renders anew",
+    ]
     failures = [
         "object 'mug' was not added: CAD file mug.ply does not exist; mend that and call ~/add_object again",
         "object 'mug' could not be onboarded: IndexError: 7; check its CAD file in a viewer, then call ~/add_object "
         "again",
     ]
     return [
-        objects_verdict("unconfigured", [], "", Snapshot()),
-        objects_verdict("active", [], "", Snapshot()),
-        objects_verdict("active", ["mug"], "", Snapshot()),
-        objects_verdict("active", [str(number) for number in range(40)], "", Snapshot()),
-        objects_verdict("active", ["mug"], "adding duck, template 3 of 42", Snapshot()),
-        *(objects_verdict("active", ["mug"], "", Snapshot(recent_object_failure=text)) for text in failures),
+        objects_verdict("unconfigured", [], "", "", Snapshot()),
+        objects_verdict("active", [], "", "", Snapshot()),
+        objects_verdict("active", ["mug"], "", "", Snapshot()),
+        objects_verdict("active", [str(number) for number in range(40)], "", "", Snapshot()),
+        objects_verdict("active", ["mug"], "adding duck, template 3 of 42", "", Snapshot()),
+        *(objects_verdict("active", ["mug"], "", "", Snapshot(recent_object_failure=text)) for text in failures),
+        *(objects_verdict("active", ["mug"], "", text, Snapshot()) for text in problems),
     ]
 
 

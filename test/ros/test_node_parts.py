@@ -184,29 +184,46 @@ def test_the_rate_counts_the_frames_of_the_last_ten_seconds():
 
 
 def test_no_frame_is_processed_that_is_older_than_the_work_before_it(mailbox, make_worker):
-    begun, go_on, second = threading.Event(), threading.Event(), threading.Event()
+    begun, go_on, last = threading.Event(), threading.Event(), threading.Event()
     processed = []
 
     def process(item):
         processed.append(item)
-        second.set()
+        begun.set()
+        assert go_on.wait(5.0)
+        if item == "new":
+            last.set()
+
+    worker = make_worker(process)
+    mailbox.put("first")
+    assert begun.wait(5.0)
+    mailbox.put("before the job began")
+    done = worker.submit(lambda: "done")
+    go_on.set()
+    assert done.result(5.0) == "done"
+    mailbox.put("new")
+    assert last.wait(5.0)
+    assert processed == ["first", "new"]
+    assert mailbox.dropped == 1
+
+
+def test_between_two_jobs_comes_a_frame(mailbox, make_worker):
+    begun, go_on = threading.Event(), threading.Event()
+    order = []
 
     def job():
         begun.set()
         return go_on.wait(5.0)
 
-    worker = make_worker(process)
+    worker = make_worker(order.append)
     first = worker.submit(job)
     assert begun.wait(5.0)
-    mailbox.put("before the second job began")
-    done = worker.submit(lambda: "done")
+    mailbox.put("frame")
+    second = worker.submit(lambda: order.append("job"))
     go_on.set()
     assert first.result(5.0)
-    assert done.result(5.0) == "done"
-    mailbox.put("new")
-    assert second.wait(5.0)
-    assert processed == ["new"]
-    assert mailbox.dropped == 1
+    second.result(5.0)
+    assert order == ["frame", "job"]
 
 
 def test_a_frame_that_the_rate_limit_made_old_is_left_out_for_a_newer_one(make_worker, mailbox):
