@@ -142,14 +142,14 @@ def test_an_interrupted_write_leaves_nothing_half(
 ) -> None:
     if existing:
         write_templates(tmp_path / "mug", made_up(4))
-    real_save = np.save
+    real_write = module.write_array
 
-    def save_until_interrupted(file: Any, array: Any) -> None:
-        if Path(file).name == "xyz_2.npy":
+    def write_until_interrupted(stream: Any, array: Any) -> None:
+        if Path(stream.name).name == "xyz_2.npy":
             raise KeyboardInterrupt
-        real_save(file, array)
+        real_write(stream, array)
 
-    monkeypatch.setattr(module.np, "save", save_until_interrupted)
+    monkeypatch.setattr(module, "write_array", write_until_interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_templates(tmp_path / "mug", made_up(6))
     assert [item.name for item in tmp_path.iterdir()] == (["mug"] if existing else [])
