@@ -13,6 +13,8 @@ WINDOW_S = 5.0
 FEWEST_MESSAGES = 20
 """Of fewer messages within the window nothing is concluded."""
 TOLERATED_SHARE = 0.2
+FEWEST_GAPS = 4
+"""A transport loses messages again and again; fewer gaps are pauses of the camera."""
 
 
 def lost_share(stamps_s: Sequence[float]) -> float:
@@ -22,7 +24,10 @@ def lost_share(stamps_s: Sequence[float]) -> float:
         return 0.0
     # the lower quartile: with every second message lost, the median would be a gap itself
     period_s = float(np.percentile(steps_s, 25))
-    missing = float(np.maximum(np.round(steps_s / period_s) - 1, 0).sum())
+    gaps = np.maximum(np.round(steps_s / period_s) - 1, 0)
+    if np.count_nonzero(gaps) < FEWEST_GAPS:
+        return 0.0
+    missing = float(gaps.sum())
     return missing / (missing + steps_s.size + 1)
 
 

@@ -139,7 +139,7 @@ def test_qos_that_does_not_fit_is_an_error_within_two_seconds(start_cell, parame
         cell.wait_until("active")
         cell.camera = cell._start_camera()
         finish = cell.camera.start_publishing(40, rate_hz=STREAM_HZ)
-        seen(cell, "camera", ERROR, "best effort", "set it to auto or best_effort", since_s=time.monotonic())
+        seen(cell, "camera", ERROR, "best effort", "set the parameter reliability to auto", since_s=time.monotonic())
         finish()
     finally:
         cell.close()

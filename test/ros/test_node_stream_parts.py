@@ -58,6 +58,11 @@ def test_every_second_message_missing_cannot_be_told_from_half_the_rate():
     assert lost_share(stamps()[::2]) == 0.0
 
 
+def test_a_camera_that_pauses_now_and_then_loses_nothing():
+    times_s = np.array(stamps())
+    assert lost_share(list(times_s[(times_s % 2.5 - times_s[0] % 2.5) % 2.5 > 1.0])) == 0.0
+
+
 def test_of_a_few_messages_and_of_a_stopped_clock_no_loss_is_concluded():
     assert lost_share(stamps()[:5]) == 0.0
     assert lost_share([7.0] * 100) == 0.0
