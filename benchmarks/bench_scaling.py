@@ -144,8 +144,7 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
 
 def _select(detections: Detections) -> Detections:
     kept = nms(detections.boxes_xyxy, detections.score, 0.25, detections.object_index)
-    result = detections[kept]
-    return result[mask_nms(result.masks, 0.5)]
+    return detections[mask_nms(detections.masks, kept, 0.5)]
 
 
 class _Vit:

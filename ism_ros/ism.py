@@ -94,10 +94,10 @@ class InstanceSegmentationModel:
         clock.lap("scores")
 
         kept = nms(detections.boxes_xyxy, detections.score, settings.nms_threshold, detections.object_index)
-        result = detections[kept[detections.score[kept] >= settings.score_threshold]]
+        kept = kept[detections.score[kept] >= settings.score_threshold]
         if settings.overlap_threshold < 1.0:
-            result = result[mask_nms(result.masks, settings.overlap_threshold)]
-        result = result[torch.arange(min(len(result), settings.max_detections), device=self.device)]
+            kept = mask_nms(detections.masks, kept, settings.overlap_threshold)
+        result = detections[kept[: settings.max_detections]]
         clock.lap("selection")
         if with_poses:
             result = with_coarse_poses(result, frame, library)

@@ -7,6 +7,7 @@ and overlaps of boxes are taken between these numbers as they are, which is what
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
@@ -77,38 +78,44 @@ def crop_resize_pad(image: Tensor, masks: Tensor, boxes_xyxy: Tensor, size: int)
 def _crop_one_by_one(
     image: Tensor, masks: Tensor, columns: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """On the CPU: every box is masked as it is in the image, and only then enlarged or reduced.
-
-    All boxes share the same working memory: new memory costs more than what is done in it.
-    """
+    """On the CPU: every box is masked as it is in the image, and only then enlarged or reduced; a part of the boxes on
+    each thread."""
     count, size = columns[0].shape
-    channels, height, width = image.shape[-3:]
-    crops = torch.empty((count, channels, size, size), dtype=image.dtype)
+    crops = torch.empty((count, image.shape[-3], size, size), dtype=image.dtype)
     crop_masks = torch.empty((count, size, size), dtype=torch.bool)
     images, sources, targets, target_masks = image.numpy(), masks.numpy(), crops.numpy(), crop_masks.numpy()
-    masked = np.empty(channels * height * width, targets.dtype)
-    picked = np.empty(size * size, targets.dtype)
-    picked_mask = np.empty(size * size, bool)
-    for index, (x, y) in enumerate(zip(_inside(*columns), _inside(*rows), strict=True)):
-        (x_source, x_target), (y_source, y_target) = x, y
-        left, top, right, bottom = x_source[0], y_source[0], x_source[-1] + 1, y_source[-1] + 1
-        picture = (images if images.ndim == 3 else images[index])[:, top:bottom, left:right]
-        mask = np.ascontiguousarray(sources[index, top:bottom, left:right])
-        inside = masked[: picture.size].reshape(picture.shape)
-        np.multiply(picture, mask.astype(picture.dtype), out=inside)
-        pixels = (y_source - top)[:, None] * (right - left) + (x_source - left)
-        for target, source, memory in (
-            (targets[index], inside, picked),
-            (target_masks[index][None], mask[None], picked_mask),
-        ):
-            target[:, : y_target.start] = 0
-            target[:, y_target.stop :] = 0
-            target[:, :, : x_target.start] = 0
-            target[:, :, x_target.stop :] = 0
-            for plane, plane_target in zip(source, target, strict=True):
-                found = memory[: pixels.size].reshape(pixels.shape)
-                np.take(plane.reshape(-1), pixels, out=found, mode="clip")
-                plane_target[y_target, x_target] = found
+    boxes = list(zip(_inside(*columns), _inside(*rows), strict=True))
+    threads = torch.get_num_threads()
+
+    def work(first: int) -> None:
+        # all boxes of a thread share its working memory: new memory costs more than what is done in it
+        masked = np.empty(image.shape[-3:].numel(), targets.dtype)
+        picked = np.empty(size * size, targets.dtype)
+        picked_mask = np.empty(size * size, bool)
+        for index in range(first, count, threads):
+            (x_source, x_target), (y_source, y_target) = boxes[index]
+            left, top, right, bottom = x_source[0], y_source[0], x_source[-1] + 1, y_source[-1] + 1
+            picture = (images if images.ndim == 3 else images[index])[:, top:bottom, left:right]
+            mask = np.ascontiguousarray(sources[index, top:bottom, left:right])
+            inside = masked[: picture.size].reshape(picture.shape)
+            np.multiply(picture, mask.astype(picture.dtype), out=inside)
+            pixels = (y_source - top)[:, None] * (right - left) + (x_source - left)
+            for target, source, memory in (
+                (targets[index], inside, picked),
+                (target_masks[index][None], mask[None], picked_mask),
+            ):
+                target[:, : y_target.start] = 0
+                target[:, y_target.stop :] = 0
+                target[:, :, : x_target.start] = 0
+                target[:, :, x_target.stop :] = 0
+                for plane, plane_target in zip(source, target, strict=True):
+                    found = memory[: pixels.size].reshape(pixels.shape)
+                    np.take(plane.reshape(-1), pixels, out=found, mode="clip")
+                    plane_target[y_target, x_target] = found
+
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work, first) for first in range(min(threads, count))]:
+            done.result()
     return crops, crop_masks
 
 
@@ -216,18 +223,19 @@ def _overlapping(
     return overlapping
 
 
-def mask_nms(masks: Tensor, iou_threshold: float) -> Tensor:
-    """Greedy suppression by mask overlap: kept indices (K,) int64 of masks (N, H, W) bool given best first.
+def mask_nms(masks: Tensor, order: Tensor, iou_threshold: float) -> Tensor:
+    """Greedy suppression by mask overlap: those of `order` that are kept, (K,) int64.
 
-    A mask is dropped when its IoU with a kept better one is above `iou_threshold`. Overlaps are taken on every
-    second to fourth pixel of large images, which is enough to tell two instances apart.
+    masks: (N, H, W) bool. order: (M,) int64, rows of `masks`, best first. A mask is dropped when its IoU with a kept
+    better one is above `iou_threshold`. Overlaps are taken on every second to fourth pixel of large images, which is
+    enough to tell two instances apart.
     """
     stride = max(1, min(masks.shape[1:]) // 120)
-    pixels = masks[:, ::stride, ::stride].contiguous().flatten(1).float()
+    pixels = masks[:, ::stride, ::stride][order].flatten(1).float()
     intersection = pixels @ pixels.T
     area = pixels.sum(dim=1)
     union = area[:, None] + area[None] - intersection
-    return _greedy(intersection > iou_threshold * union)
+    return order[_greedy(intersection > iou_threshold * union)]
 
 
 def _greedy(suppresses: Tensor) -> Tensor:
@@ -257,11 +265,13 @@ def _run_lengths(mask: np.ndarray) -> list[int]:
     """Pixels, column by column, that are 0, then 1, then 0, ...; looks only into the mask's box."""
     height, width = mask.shape
     left, top, box_width, box_height = mask_box(mask)
-    # one empty pixel below each column of the box ends its last run
-    columns = np.zeros((box_width, box_height + 1), dtype=bool)
-    columns[:, :-1] = mask[top : top + box_height, left : left + box_width].T
-    flat = columns.ravel()
-    changes = np.flatnonzero(np.diff(flat, prepend=False))
+    if not box_width:
+        return [height * width]
+    # one empty pixel below each column of the box ends its last run, one above the first column begins its first
+    pixels = np.zeros(1 + box_width * (box_height + 1), dtype=np.uint8)
+    columns = pixels[1:].reshape(box_width, box_height + 1)[:, :-1]
+    columns[:] = cv2.transpose(mask.view(np.uint8)[top : top + box_height, left : left + box_width])
+    changes = np.flatnonzero(pixels[1:] != pixels[:-1])
     column, row = np.divmod(changes, box_height + 1)
     starts, ends = ((left + column) * height + top + row).reshape(-1, 2).T
     # a run that goes on at the top of the next column is one run

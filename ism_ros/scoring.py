@@ -6,12 +6,15 @@ the device of the input.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ism_ros.masks import box_iou, boxes_from_masks
@@ -19,8 +22,8 @@ from ism_ros.masks import box_iou, boxes_from_masks
 VISIBLE_SIMILARITY = 0.5
 """A template patch counts as visible when some patch of the proposal is more similar to it than this."""
 
-PROPOSALS_A_PRODUCT = 4
-"""So many proposals at once are held against their common template on the CPU."""
+PROPOSALS_A_PIECE = 4
+"""So many proposals at once does a thread hold against their common template on the CPU."""
 
 OUTLINE_DIRECTIONS = 72
 """In how many directions, over the full circle, outlines are compared."""
@@ -104,28 +107,58 @@ def patch_scores_by_template(
     """
     if query_patches.is_cuda:
         return _patch_scores_in_batches(query_patches, selected, templates, chunk)
-    appearance, visible = query_patches.new_zeros((2, len(selected)))
-    patches = query_patches.shape[1]
-    valid = torch.linalg.vector_norm(query_patches, dim=2) > 0
-    # working memory for one product: new memory for each costs as much as the product
-    of_query = query_patches.new_empty((PROPOSALS_A_PRODUCT * patches, query_patches.shape[2]))
-    of_template = torch.empty_like(of_query[:patches])
-    numbers = torch.arange(patches)
+    queries, query_rows = query_patches.numpy(), selected.numpy()
+    appearance, visible = np.zeros((2, len(selected)), np.float32)
+    pieces, turn = _pieces(templates), threading.Lock()
+
+    def work() -> None:
+        # working memory of one thread: new memory for each product costs as much as the product
+        own = np.empty(queries.shape[1:], queries.dtype)
+        products = np.empty(queries.shape[1] ** 2, queries.dtype)
+        while True:
+            with turn:
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            template, least, rows = piece
+            for row in rows:
+                query = queries[query_rows[row]]
+                valid = _valid_rows(query)
+                if not len(valid):
+                    continue
+                np.take(query, valid, axis=0, out=own[: len(valid)], mode="clip")
+                similarity = products[: len(valid) * len(template)].reshape(len(valid), len(template))
+                np.matmul(own[: len(valid)], template.T, out=similarity)
+                best = np.maximum(similarity.max(axis=1), least)
+                appearance[row] = min(max(best.mean(), 0.0), 1.0)
+                visible[row] = (similarity.max(axis=0) > VISIBLE_SIMILARITY).mean()
+
+    # a thread for each product is faster than all threads in one: products are small, and most of the time is memory's
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        for done in [threads.submit(work) for _ in range(torch.get_num_threads())]:
+            done.result()
+    return torch.from_numpy(appearance), torch.from_numpy(visible)
+
+
+def _pieces(
+    templates: Iterable[tuple[Tensor, Tensor]],
+) -> Iterator[tuple[NDArray[np.float32], float, NDArray[np.int64]]]:
+    """Valid patches of a template (V, C), the least similarity to all of its patches, and the rows held against it."""
     for template, rows in templates:
-        kept = _rows(template, torch.nonzero(torch.linalg.vector_norm(template, dim=1))[:, 0], of_template).T
+        patches = template.numpy()
+        valid = _valid_rows(patches)
+        if not len(valid):
+            continue
         # an invalid patch of the template is a row of zeros, to which every patch has similarity 0
-        least = -1.0 if kept.shape[1] == len(template) else 0.0
-        for some in rows.split(PROPOSALS_A_PRODUCT) if kept.numel() else ():
-            some_valid = valid[selected[some]]
-            which = (selected[some][:, None] * patches + numbers)[some_valid]
-            similarity = _rows(query_patches.flatten(0, 1), which, of_query) @ kept
-            best = similarity.amax(dim=1).clamp_(min=least)
-            counts = some_valid.sum(dim=1).tolist()
-            for row, own, to_template in zip(some.tolist(), best.split(counts), similarity.split(counts), strict=True):
-                if len(own):
-                    appearance[row] = own.mean().clamp_(0.0, 1.0)
-                    visible[row] = (to_template.amax(dim=0) > VISIBLE_SIMILARITY).float().mean()
-    return appearance, visible
+        least = -1.0 if len(valid) == len(patches) else 0.0
+        kept = patches[valid]
+        for some in rows.split(PROPOSALS_A_PIECE):
+            yield kept, least, some.numpy()
+
+
+def _valid_rows(patches: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Which rows of (P, C) are not all zero."""
+    return np.flatnonzero(np.einsum("pc,pc->p", patches, patches))
 
 
 def _patch_scores_in_batches(
@@ -135,11 +168,6 @@ def _patch_scores_in_batches(
     for rows, batch in _batches(templates, chunk):
         appearance[rows], visible[rows] = patch_scores(query_patches[selected[rows]], batch, chunk)
     return appearance, visible
-
-
-def _rows(values: Tensor, index: Tensor, memory: Tensor) -> Tensor:
-    """values[index], written into the first rows of `memory`."""
-    return torch.index_select(values, 0, index, out=memory[: len(index)])
 
 
 def _batches(templates: Iterable[tuple[Tensor, Tensor]], size: int) -> Iterator[tuple[Tensor, Tensor]]:

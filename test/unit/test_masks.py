@@ -155,9 +155,11 @@ def test_of_two_masks_of_one_region_the_first_is_kept() -> None:
     masks[0, 5:25, 5:25] = True
     masks[1, 7:25, 5:25] = True
     masks[2, 20:38, 20:45] = True
-    assert mask_nms(masks, 0.5).tolist() == [0, 2]
-    assert mask_nms(masks, 1.0).tolist() == [0, 1, 2]
-    assert mask_nms(masks[:0], 0.5).tolist() == []
+    best_first = torch.arange(3)
+    assert mask_nms(masks, best_first, 0.5).tolist() == [0, 2]
+    assert mask_nms(masks, best_first, 1.0).tolist() == [0, 1, 2]
+    assert mask_nms(masks, best_first[1:], 0.5).tolist() == [1, 2]
+    assert mask_nms(masks, best_first[:0], 0.5).tolist() == []
 
 
 @given(boxes_and_scores(), st.floats(0, 1), st.integers(1, 6), st.integers(1, 8))
