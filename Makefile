@@ -35,7 +35,8 @@ lint:
 	@$(RUN) mypy ism_ros
 
 test: lint
-	@$(RUN) python -m pytest test
+	@$(RUN) python -m pytest test/unit test/server --numprocesses 2
+	@$(RUN) python -m pytest test/ros --numprocesses 2 --dist loadfile
 
 soak:
 	@$(SETUP) --quiet

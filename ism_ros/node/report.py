@@ -40,13 +40,14 @@ class Report:
         silence, is_gone = (None, False) if stream is None else node.camera.look(stream)
         namesake = namesakes(node)
         if namesake is not None:
-            node.on_notice(namesake)
+            node.statistics.noticed(namesake.reason)
+            node.warn(namesake.reason, namesake.text)
         if model is not None:
             node.statistics.recovered(model.recoveries.count)
         snapshot = node.statistics.snapshot()
         statuses = [
             self._camera(snapshot, silence, is_gone),
-            self._segmentation(snapshot, silence is not None),
+            self._segmentation(snapshot, silence is not None, "" if namesake is None else namesake.text),
             self._objects(snapshot),
         ]
         self._publisher.publish(diagnostic_array(node.get_clock().now().to_msg(), statuses))
@@ -58,11 +59,13 @@ class Report:
         values = camera_values(rhythm, age_s, snapshot)
         return Status(f"{self._name}: camera", node.resolve_topic_name("rgb"), verdict, values)
 
-    def _segmentation(self, snapshot: Snapshot, no_frames: bool) -> Status:
+    def _segmentation(self, snapshot: Snapshot, no_frames: bool, namesake: str) -> Status:
         node, worker, model = self._node, self._node.worker, self._node.model
         device = model.device if model is not None else node.settings.device
         busy_s = 0.0 if worker is None else worker.busy_s
-        verdict = segmentation_verdict(node.state, node.progress, node.load_error, no_frames, busy_s, snapshot)
+        verdict = segmentation_verdict(
+            node.state, node.progress, node.load_error, no_frames, busy_s, snapshot, namesake
+        )
         values = [
             ("state", node.state),
             ("progress", node.progress),

@@ -73,15 +73,23 @@ def camera_verdict(
 
 
 def segmentation_verdict(
-    state: str, progress: str, load_error: str, no_frames: bool, busy_s: float, snapshot: Snapshot
+    state: str,
+    progress: str,
+    load_error: str,
+    no_frames: bool,
+    busy_s: float,
+    snapshot: Snapshot,
+    namesake: str = "",
 ) -> Verdict:
     """Models and results: the worst thing first.
 
     progress: what is being loaded. load_error: why the node could not be configured. no_frames: the camera gives none.
-    busy_s: for how long the frame at hand has been worked on.
+    busy_s: for how long the frame at hand has been worked on. namesake: that there is another node of this name.
     """
     if load_error:
         return Verdict(ERROR, f"not configured: {load_error}; mend that and configure the node again")
+    if namesake:
+        return Verdict(WARN, namesake)
     if state == "unconfigured":
         return Verdict(OK, "unconfigured: configure and activate it, or set autostart")
     if state == "inactive":

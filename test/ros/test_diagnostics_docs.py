@@ -158,8 +158,6 @@ def camera_verdicts() -> list[Verdict]:
         "it",
         "a subscriber of /ism/detections demands a durability that is not offered, and gets nothing: change it "
         "there, or set qos_overrides./ism/detections.publisher.durability",
-        "2 nodes are called /ism and answer each other's services: end one of them, or give it another name "
-        "(-r __node:=...) or namespace (-r __ns:=/...); one that was killed counts for some seconds still",
         "depth has negative readings (3% of this frame), taken as no reading: check the depth driver",
         doubt_about_unit(np.full((48, 64), 700.0, np.float32), "32FC1"),
         doubt_about_unit(np.full((48, 64), 1e9, np.float32), "16UC1"),
@@ -175,8 +173,13 @@ def camera_verdicts() -> list[Verdict]:
 def segmentation_verdicts() -> list[Verdict]:
     one = Snapshot(processed=1, rate_hz=3.0)
     failures = [failure_text(error) for error in (torch.OutOfMemoryError("CUDA out of memory"), ValueError("odd"))]
+    namesake = (
+        "2 nodes are called /ism and answer each other's services: end one of them, or give it another name "
+        "(-r __node:=...) or namespace (-r __ns:=/...); one that was killed counts for some seconds still"
+    )
     return [
         segmentation_verdict("unconfigured", "", "", False, 0.0, Snapshot()),
+        segmentation_verdict("active", "", "", False, 0.0, one, namesake),
         segmentation_verdict("unconfigured", "", "objects file a.yaml does not exist", False, 0.0, one),
         segmentation_verdict("configuring", "object 1 of 2: mug", "", False, 0.0, Snapshot()),
         segmentation_verdict("inactive", "", "", False, 0.0, one),

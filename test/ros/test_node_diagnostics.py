@@ -59,30 +59,54 @@ def seen(cell, part, level, *said, since_s):
 @pytest.mark.parametrize(
     ("how", "level", "said"),
     [
-        ({"without": ["depth"]}, ERROR, ("nothing arrives on", "/depth, though", "config/fastdds.xml")),
-        ({"without": ["camera_info"]}, ERROR, ("nothing arrives on", "/camera_info, though")),
-        ({"without": EVERY_TOPIC}, STALE, ("nothing arrives on", "the camera has stopped")),
-        ({"offset_s": {"depth": 3600.0}}, ERROR, ("stamps never match", "give the drivers one clock, or raise slop")),
-        ({"alter": "swapped"}, WARN, ("rgb and depth topics swapped",)),
-        ({"alter": "depth_half_size"}, WARN, ("use depth registered to rgb",)),
-        ({"alter": "camera_info_other_size"}, WARN, ("use the camera_info of the rgb stream",)),
-        ({"alter": "rgb_truncated"}, WARN, ("the message was cut", "check the camera driver")),
-        ({"alter": "depth_all_zero"}, WARN, ("check the depth camera and its range",)),
-        ({"alter": "depth_negative"}, WARN, ("negative readings", "check the depth driver")),
-        ({"offset_s": dict.fromkeys(EVERY_TOPIC, 3600.0)}, WARN, ("ahead of this node's clock", "chrony")),
-    ],
-    ids=[
-        "depth stops",
-        "camera_info stops",
-        "camera stops",
-        "stamps an hour apart",
-        "rgb and depth swapped",
-        "depth not registered",
-        "camera_info of another size",
-        "rgb cut short",
-        "depth without readings",
-        "negative depth",
-        "another clock",
+        pytest.param(
+            {"without": ["depth"]}, ERROR, ("nothing arrives on", "/depth, though", "config/fastdds.xml"),
+            id="depth stops",
+        ),
+        pytest.param(
+            {"without": ["camera_info"]}, ERROR, ("nothing arrives on", "/camera_info, though"),
+            id="camera_info stops",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            {"without": EVERY_TOPIC}, STALE, ("nothing arrives on", "the camera has stopped"),
+            id="camera stops",
+        ),
+        pytest.param(
+            {"offset_s": {"depth": 3600.0}}, ERROR, ("stamps never match", "give the drivers one clock, or raise slop"),
+            id="stamps an hour apart",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param({"alter": "swapped"}, WARN, ("rgb and depth topics swapped",), id="rgb and depth swapped"),
+        pytest.param(
+            {"alter": "depth_half_size"}, WARN, ("use depth registered to rgb",),
+            id="depth not registered",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            {"alter": "camera_info_other_size"}, WARN, ("use the camera_info of the rgb stream",),
+            id="camera_info of another size",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            {"alter": "rgb_truncated"}, WARN, ("the message was cut", "check the camera driver"),
+            id="rgb cut short",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            {"alter": "depth_all_zero"}, WARN, ("check the depth camera and its range",),
+            id="depth without readings",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            {"alter": "depth_negative"}, WARN, ("negative readings", "check the depth driver"),
+            id="negative depth",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            {"offset_s": dict.fromkeys(EVERY_TOPIC, 3600.0)}, WARN, ("ahead of this node's clock", "chrony"),
+            id="another clock",
+        ),
     ],
 )
 def test_a_spoilt_stream_is_in_diagnostics_within_two_seconds_and_gone_when_it_is_good(streaming, how, level, said):

@@ -281,7 +281,7 @@ def test_two_nodes_of_one_name_are_said_until_one_of_them_ends(start_cell, start
     name = f"/{cell.node.namespace}/ism"
     try:
         assert status_with(cell.listener, f"2 nodes are called {name}", DiagnosticStatus.WARN)
-        assert "-r __ns:=" in cell.listener.status.message
+        assert "-r __ns:=" in cell.listener.text("segmentation")
         for node in (cell.node, other):
             cell.listener.wait_for(lambda node=node: f"2 nodes are called {name}" in node.output, "the log of both")
         other.assert_ends_cleanly()

@@ -66,7 +66,7 @@ def test_a_frame_that_fails_is_skipped_counted_and_said_and_the_next_one_answere
     assert is_said()
     assert [stamp for stamp in stamps if cell.listener.with_stamp("detections", stamp)] == []
     if fault == "raise":
-        assert f"the {stage} lost its way; the frame is skipped" in cell.node.output[logged:]
+        assert f"the {stage} lost its way: the frame is skipped" in cell.node.output[logged:]
     cell.faults.set()
     assert cell.result().detections
     assert cell.state() == "active"
@@ -111,11 +111,11 @@ def test_out_of_memory_is_survived_by_smaller_chunks_without_losing_a_frame(neur
     listener = neural_cell.listener
     whole = neural_cell.result().detections
     assert whole
-    recovered = listener.count("noticed.out_of_memory_recovered")
+    recovered = listener.count("out_of_memory_recoveries")
     neural_cell.faults.set(**{f"{stage}_fits": 2})
     assert len(neural_cell.result().detections) == len(whole)
     listener.wait_for(
-        lambda: listener.count("noticed.out_of_memory_recovered") > recovered, "the recovery in /diagnostics"
+        lambda: listener.count("out_of_memory_recoveries") > recovered, "the recovery in /diagnostics"
     )
     assert listener.count("inference_failures") == 0
     assert said in neural_cell.node.output
@@ -129,7 +129,7 @@ def test_what_does_not_fit_in_any_size_costs_the_frame_alone(neural_cell, stage)
     failed = listener.count("inference_failures")
     neural_cell.faults.set(**{f"{stage}_fits": 0})
     neural_cell.publish_until(
-        lambda: listener.count("inference_failures") > failed and "out of memory" in listener.status.message,
+        lambda: listener.count("inference_failures") > failed and "out of memory" in listener.text("segmentation"),
         "the failure in /diagnostics",
     )
     neural_cell.faults.set()

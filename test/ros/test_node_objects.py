@@ -66,8 +66,8 @@ class Library:
         return self.listener.values().get("progress", "")
 
     def wait_for_problem(self, said):
-        self.listener.wait_for(lambda: said in self.listener.status.message, f"'{said}' in /diagnostics")
-        assert self.listener.status.level != DiagnosticStatus.OK
+        self.listener.wait_for(lambda: said in self.listener.text("objects"), f"'{said}' in /diagnostics")
+        assert self.listener.level("objects") == DiagnosticStatus.WARN
 
     def wait_for_no_problem(self):
         self.listener.wait_for(lambda: not self.listener.values().get("objects_problem", "-"), "no problem any more")

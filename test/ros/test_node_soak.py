@@ -24,6 +24,7 @@ def folder(workplace, tmp_path):
     return tmp_path
 
 
+@pytest.mark.soak
 def test_memory_threads_and_files_stay_flat_while_everything_around_the_node_changes(folder, workplace, parameters):
     # a domain of its own: the node is called /ism, as a user's
     environment = {name: value for name, value in os.environ.items() if name != "ROS_DOMAIN_ID"}

@@ -95,13 +95,13 @@ def test_boxes_are_tight_around_the_masks(results):
         assert instance.bbox.size_y == rows.max() - rows.min() + 1
 
 
-def test_the_coarse_pose_lies_at_the_depth_under_the_mask(results, workplace):
+def test_the_coarse_pose_lies_behind_the_surface_under_the_mask(results, workplace):
     with np.load(workplace / "frame.npz") as stored:
         depth_m = stored["depth_m"]
     for instance in results["masks"].instances:
         mask = decode_rle({"size": [instance.height, instance.width], "counts": instance.rle_counts})
         under = depth_m[mask & (depth_m > 0)]
-        assert instance.pose.position.z == pytest.approx(under.mean(), abs=0.002)
+        assert 0.0 < instance.pose.position.z - under.min() < 0.15
 
 
 def test_the_overlay_is_the_rgb_image_with_something_drawn_on_it(results, truth):
@@ -190,6 +190,7 @@ def test_frames_that_come_faster_than_the_model_are_dropped_and_the_newest_is_an
 
 def test_frames_published_after_a_burst_are_answered(shared_cell):
     listener = shared_cell.listener
+    before = len(listener.messages["detections"])
     shared_cell.camera.start_publishing(60, rate_hz=60.0)()
     first = shared_cell.camera.publish()[0]
     # on an overloaded machine the transport may lose one frame, but not several that nothing else competes with
@@ -198,5 +199,6 @@ def test_frames_published_after_a_burst_are_answered(shared_cell):
         lambda: any(listener.with_stamp("detections", stamp) for stamp in stamps),
         "the answer to one of the last frames",
     )
-    newer = [m for m in listener.messages["detections"] if (m.header.stamp.sec, m.header.stamp.nanosec) > stamps[-1]]
+    since = listener.messages["detections"][before:]
+    newer = [m for m in since if (m.header.stamp.sec, m.header.stamp.nanosec) > stamps[-1]]
     assert not newer
