@@ -8,13 +8,14 @@ OUTPUT ?= out/demo
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak lint clean
+.PHONY: help setup demo test faults soak lint clean
 
 help:
 	@echo "make setup   ROS 2, the Python packages and this package, into .ros2/ (once: some minutes)"
 	@echo "             then: source .ros2/setup.bash"
 	@echo "make demo    a fake camera, the node, and what it finds, into $(OUTPUT)"
 	@echo "make test    lint, types, and all tests; ends with pytest's summary"
+	@echo "make faults  the suite of faults: cameras, bags, transports, models, disks and people gone wrong, some 15 minutes"
 	@echo "make soak    the long tests, then an hour of small frames (at most MINUTES=$(MINUTES)): what must stay flat does"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make clean   remove what was built (.ros2) and the results (out)"
@@ -36,7 +37,11 @@ lint:
 
 test: lint
 	@$(RUN) python -m pytest test/unit test/server --numprocesses 2
-	@$(RUN) python -m pytest test/ros --numprocesses 2 --dist loadfile
+	@$(RUN) python -m pytest test/ros
+
+faults:
+	@$(SETUP) --quiet
+	@$(RUN) python -m pytest test/ros -m 'faults and not soak'
 
 soak:
 	@$(SETUP) --quiet

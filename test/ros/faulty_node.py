@@ -29,6 +29,7 @@ from ism_ros import scoring, scoring_noctis
 from ism_ros.node.main import main
 
 FAULTS = Path(os.environ["FAULTS"])
+SPOILT: list[tuple[Any, str]] = []
 EVENTS = FAULTS.with_name(FAULTS.name + ".events")
 
 
@@ -73,7 +74,8 @@ def faulty(function: Callable, stage: str, rows_of: Callable[..., int] | None = 
 
 def spoil(owner: Any, name: str, stage: str, rows_of: Callable[..., int] | None = None) -> None:
     """Puts the fault of `stage` before a function of a class or module, once."""
-    if not hasattr(getattr(owner, name), "__wrapped__"):
+    if (owner, name) not in SPOILT:
+        SPOILT.append((owner, name))
         setattr(owner, name, faulty(getattr(owner, name), stage, rows_of))
 
 
@@ -84,8 +86,9 @@ def watched(load_model: Callable) -> Callable:
         model = load_model(*arguments)
         spoil(type(model.segmentor), "propose", "segmentor")
         spoil(type(model.descriptor), "describe", "descriptor")
-        if hasattr(model.segmentor, "predict"):
-            spoil(type(model.segmentor), "predict", "segmentor", lambda _, embedding, points: len(points))
+        if hasattr(model.segmentor, "_masks"):
+            promptable = type(model.segmentor._masks._model)
+            spoil(promptable, "predict", "segmentor", lambda _, embedding, points: len(points))
         if hasattr(model.descriptor, "_tokens"):
             spoil(type(model.descriptor), "_tokens", "descriptor", lambda _, pixels, masks: len(pixels))
         model.segmentor.ballast = torch.ones(faults().get("ballast_mb", 0) << 20, dtype=torch.uint8)

@@ -10,6 +10,8 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from ism_ros.srv import AddObject, ListObjects, RemoveObject
 
+pytestmark = pytest.mark.faults
+
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK,
     DiagnosticStatus.WARN,

@@ -11,6 +11,8 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 
+pytestmark = pytest.mark.faults
+
 BALLAST_MB = 400
 NO_AUTOSTART = {"autostart": False}
 

@@ -11,13 +11,15 @@ from std_msgs.msg import Header
 
 from ism_ros.node.messages import image_message
 
+pytestmark = pytest.mark.faults
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 TINY_NETWORKS = {
     "segmentor": "sam",
     "segmentor_model": str(GOLDEN / "sam_tiny.pth"),
     "descriptor": "dinov2",
     "descriptor_model": str(GOLDEN / "dinov2_tiny_pretrain.pth"),
-    "points_per_side": 4,
+    "points_per_side": 8,
     "predicted_iou_threshold": 0.0,
     "stability_score_threshold": 0.0,
     "confidence_threshold": 0.0,
@@ -102,7 +104,7 @@ def neural_cell(start_faulty_cell, parameters):
 @pytest.mark.parametrize(
     ("stage", "said"),
     [
-        ("segmentor", "16 point prompts at once do not fit into memory: going on with 8"),
+        ("segmentor", "point prompts at once do not fit into memory: going on with"),
         ("descriptor", "crops at once do not fit into memory: going on with"),
         ("scoring", "proposals beside all templates of an object at once do not fit into memory: going on with"),
     ],
@@ -112,7 +114,7 @@ def test_out_of_memory_is_survived_by_smaller_chunks_without_losing_a_frame(neur
     whole = neural_cell.result().detections
     assert whole
     recovered = listener.count("out_of_memory_recoveries")
-    neural_cell.faults.set(**{f"{stage}_fits": 2})
+    neural_cell.faults.set(**{f"{stage}_fits": 1})
     assert len(neural_cell.result().detections) == len(whole)
     listener.wait_for(
         lambda: listener.count("out_of_memory_recoveries") > recovered, "the recovery in /diagnostics"

@@ -22,6 +22,8 @@ from ism_ros.frame_files import read_frame
 from ism_ros.ism import load_model
 from ism_ros.masks import decode_rle
 
+pytestmark = pytest.mark.faults
+
 FRAME_ID = "camera_color_optical_frame"
 FILES = ("rgb.png", "depth.png", "camera.json")
 

@@ -19,6 +19,8 @@ from rcl_interfaces.srv import GetParameters
 
 from ism_ros.objects.objects_file import read_objects_file
 
+pytestmark = pytest.mark.faults
+
 ADD_S = 240.0
 ANSWER_S = 0.1
 END_S = 2.0
@@ -281,7 +283,7 @@ def test_a_full_disk_costs_the_cache_and_not_the_object(library, home):
         answer = library.add(id="box_3", cad=str(make_box(home, 3)), units="m")
         assert answer.success, answer.message
         library.wait_for_problem("cannot keep")
-        assert "free space" in library.listener.status.message
+        assert "free space" in library.listener.text("objects")
         assert "cannot keep rendered templates" in library.cell.node.output
     finally:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)

@@ -12,6 +12,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from tiny_networks import place, small_fastsam
 from vision_msgs.msg import Detection2DArray
 
+pytestmark = pytest.mark.faults
+
 HERE = Path(__file__).parent
 WARNED = (DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
