@@ -14,7 +14,7 @@ help:
 	@echo "make setup   ROS 2, the Python packages and this package, into .ros2/ (once: some minutes)"
 	@echo "             then: source .ros2/setup.bash"
 	@echo "make demo    a fake camera, the node, and what it finds, into $(OUTPUT)"
-	@echo "make test    lint, types, and all tests; ends with pytest's summary"
+	@echo "make test    lint, types, and the tests; ends with pytest's summary"
 	@echo "make faults  the suite of faults: cameras, bags, transports, models, disks and people gone wrong, some 15 minutes"
 	@echo "make soak    the long tests, then an hour of small frames (at most MINUTES=$(MINUTES)): what must stay flat does"
 	@echo "make lint    ruff and mypy alone"
