@@ -1,0 +1,95 @@
+"""Image, compose file and manifests say what the server understands: names, port, probes, metric, files."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ism_ros.config import Settings
+from ism_ros.server.metrics import Metrics
+from ism_ros.server.settings import OLDER_NAMES, ServerSettings, variable_of
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+KNOWN = {
+    "ISM_CONFIG_DIR",
+    *OLDER_NAMES,
+    *(f"ISM_{name.upper()}" for name in Settings.model_fields),
+    *map(variable_of, ServerSettings.model_fields),
+}
+PORT = ServerSettings.model_fields["port"].default
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with compose's own tags."""
+
+
+Loader.add_constructor("!reset", lambda loader, node: None)
+
+
+def service(name: str) -> dict[str, Any]:
+    return yaml.load((ROOT / name).read_text(encoding="utf-8"), Loader)["services"]["ism-server"]
+
+
+def manifest(kind: str) -> dict[str, Any]:
+    text = (ROOT / "deploy" / "kubernetes" / "ism-server.yaml").read_text(encoding="utf-8")
+    return next(part for part in yaml.safe_load_all(text) if part["kind"] == kind)
+
+
+@pytest.fixture
+def container() -> dict[str, Any]:
+    (only,) = manifest("Deployment")["spec"]["template"]["spec"]["containers"]
+    return only
+
+
+def test_each_variable_is_one_that_the_server_reads(container: dict[str, Any]) -> None:
+    compose = {**service("docker-compose.yml")["environment"], **service("docker-compose.cpu.yml")["environment"]}
+    used = {*re.findall(r"\bISM_\w+(?==)", DOCKERFILE), *compose, *(variable["name"] for variable in container["env"])}
+    assert used
+    assert used <= KNOWN
+
+
+def test_all_agree_on_the_port(container: dict[str, Any]) -> None:
+    assert f"EXPOSE {PORT}" in DOCKERFILE
+    assert f"ISM_SERVER_PORT={PORT}" in DOCKERFILE
+    assert [mapping.rpartition(":")[2] for mapping in service("docker-compose.yml")["ports"]] == [str(PORT)]
+    assert [port["containerPort"] for port in container["ports"]] == [PORT]
+    assert [port["port"] for port in manifest("Service")["spec"]["ports"]] == [PORT]
+
+
+def test_compose_publishes_on_this_machine_alone() -> None:
+    assert all(mapping.startswith("127.0.0.1:") for mapping in service("docker-compose.yml")["ports"])
+
+
+def test_without_a_gpu_none_is_asked_for() -> None:
+    assert service("docker-compose.yml")["deploy"]
+    assert service("docker-compose.cpu.yml")["deploy"] is None
+
+
+def test_probes_ask_the_routes_that_are_made_for_them(container: dict[str, Any]) -> None:
+    assert container["livenessProbe"]["httpGet"] == {"path": "/health", "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http"}
+    assert "/health" in DOCKERFILE
+
+
+def test_it_grows_by_a_metric_that_the_server_has() -> None:
+    (metric,) = manifest("HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] in {family.name for family in Metrics()._registry.collect()}
+
+
+def test_the_image_copies_what_there_is_and_git_does_not_hide_it_from_the_build() -> None:
+    shown = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    for line in DOCKERFILE.splitlines():
+        if line.startswith("COPY ") and "--from" not in line:
+            for source in shlex.split(line)[1:-1]:
+                assert (ROOT / source).exists()
+                assert source in shown
+
+
+def test_nothing_runs_as_root(container: dict[str, Any]) -> None:
+    assert re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE) == ["1000"]
+    assert manifest("Deployment")["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
