@@ -32,6 +32,7 @@ from ism_ros.server.body_limit import BodyLimit
 from ism_ros.server.engine import Engine
 from ism_ros.server.errors import RequestError
 from ism_ros.server.inference import Answered, Ask, Inference, to_json
+from ism_ros.server.logs import begin_request, fields
 from ism_ros.server.metrics import Metrics
 from ism_ros.server.named_objects import NamedObject, ObjectCache, sample_specs
 from ism_ros.server.roots import Roots
@@ -142,15 +143,27 @@ class Porch:
         return not key or hmac.compare_digest(_key_of(connection), key)
 
     async def watch(self, request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Asks for the key and counts the answer."""
+        """Asks for the key, counts and logs the answer, and gives it the request's id."""
         began_s = time.perf_counter()
+        request_id = begin_request(request.headers.get("x-request-id"))
         if request.url.path not in OPEN_PATHS and not self.allows(request):
             response: Response = failure(401, "the API key is missing or wrong: send it as X-API-Key")
         else:
             response = await go_on(request)
         route = request.scope.get("route")
         path = getattr(route, "path", "none")
-        self.metrics.answered(path, response.status_code, time.perf_counter() - began_s)
+        seconds = time.perf_counter() - began_s
+        self.metrics.answered(path, response.status_code, seconds)
+        response.headers["X-Request-ID"] = request_id
+        logger.log(
+            logging.DEBUG if request.url.path in OPEN_PATHS else logging.INFO,
+            "%s %s %d in %.0f ms",
+            request.method,
+            path,
+            response.status_code,
+            1000 * seconds,
+            extra=fields(method=request.method, path=path, status=response.status_code, seconds=round(seconds, 4)),
+        )
         return response
 
     async def infer(self, ask: Ask, gone: Awaitable[None]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import TypeVar
 
 from ism_ros.config import Settings
@@ -53,13 +54,14 @@ class Engine:
         Raises RequestError: 503 while the model loads, or when it could not be loaded; 429 when too many wait.
         """
         self.check_ready()
+        context = copy_context()  # what the job logs carries the request's id
         future: Future[Result] = Future()
 
         def run(model: InstanceSegmentationModel) -> None:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(job(model))
+                future.set_result(context.run(job, model))
             except BaseException as error:  # the one who asked is told
                 future.set_exception(error)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
+from ism_ros.config import SettingsError
 from ism_ros.server.app import create_app
+from ism_ros.server.logs import set_up_logs
 from ism_ros.server.settings import server_settings
 
 GRACE_S = 30
@@ -14,11 +15,15 @@ GRACE_S = 30
 def run(uvicorn: Any) -> None:
     """Serves until SIGINT or SIGTERM, then finishes what was accepted. Raises SettingsError before anything starts."""
     server = server_settings()
-    logging.basicConfig(level=server.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        set_up_logs(server.log_level, server.log_format, server.log_file, server.log_file_size)
+    except OSError as error:
+        raise SettingsError(f"ISM_LOG_FILE {server.log_file} cannot be written: {error.strerror}") from None
     uvicorn.run(
         create_app(server=server),
         host=server.host,
         port=server.port,
-        log_level=server.log_level,
+        log_config=None,
+        access_log=False,  # the app logs each answer itself, with its request's id
         timeout_graceful_shutdown=GRACE_S,
     )

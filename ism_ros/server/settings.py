@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ism_ros.config import Settings, SettingsError, load_settings
+from ism_ros.server.logs import LogFormat
 
 OLDER_NAMES = {"ISM_MODEL_TYPE": "segmentor", "ISM_STABILITY_THRESHOLD": "stability_score_threshold"}
 """Environment variables of earlier ISM servers and the setting that each of them is now; today's name wins."""
@@ -40,6 +41,11 @@ class ServerSettings(BaseModel):
     host: str = Field("127.0.0.1", description="Address to listen at; 0.0.0.0 = every network of this machine.")
     port: int = Field(8002, ge=0, le=65535, description="Port to listen at; 0 = any that is free.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_format: LogFormat = Field("human", description="Lines for people, or one JSON object a line.")
+    log_file: str = Field("", description="File for the log; empty = stderr.")
+    log_file_size: Bytes = Field(
+        "16MB", description="The log file is put aside at this size; five of them are kept.", validate_default=True
+    )  # type: ignore[assignment]
     data_root: str = Field(
         ".",
         description="Folders that paths of requests may lie in, separated as in PATH; relative paths start at the "
@@ -67,7 +73,7 @@ def server_settings(environment: Mapping[str, str] | None = None) -> ServerSetti
         variable = variable_of(name)
         if variable in environment:
             text = environment[variable].strip()
-            values[name] = text.lower() if name == "log_level" else text
+            values[name] = text.lower() if name in ("log_level", "log_format") else text
     try:
         return ServerSettings(**values)
     except ValidationError as error:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,13 @@ REPOSITORY = Path(__file__).parents[2]
 
 @dataclass
 class Server:
-    """Where it listens, the folder that requests may name files in, and its process."""
+    """Where it listens, the folder that requests may name files in, its process, and what that says on stderr."""
 
     url: str
     data: Path
     process: subprocess.Popen[str]
+    said: list[str]
+    reader: threading.Thread
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=120)
@@ -46,13 +49,17 @@ def start(data: Path, cache: Path, **environment: str) -> Server:
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if found := re.search(r"running on (http://\S+)", line):
-            return Server(found[1], data, process)
+        if found := re.search(r'running on (http://[^\s"]+)', line):
+            # read on: a full pipe would hold the server up
+            reader = threading.Thread(target=lines.extend, args=(process.stderr,), daemon=True)
+            reader.start()
+            return Server(found[1], data, process, lines, reader)
     raise AssertionError("".join(lines))
 
 
 def stop(server: Server) -> str:
     """Ends it as Ctrl-C would; what it had to say."""
     server.process.terminate()
-    _, said = server.process.communicate(timeout=60)
-    return said
+    server.process.wait(60)
+    server.reader.join(60)
+    return "".join(server.said)
