@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from ism_ros.sim.children import ChildError, keep_traffic_local
+from ism_ros.sim.children import ChildError, keep_traffic_local, return_shared_memory
 from ism_ros.sim.demo import print_speed
 from ism_ros.sim.scenes import DEMO_OBJECT_SET, DEMO_SCENE
 
@@ -76,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"The run stopped: {error}", markup=False, highlight=False, soft_wrap=True)
     except KeyboardInterrupt:
         console.print("stopped")
+    finally:
+        return_shared_memory()
     return 1
 
 

@@ -34,7 +34,7 @@ from sensor_msgs.msg import Image, PointCloud2
 from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
-from ism_ros.sim.children import keep_traffic_local
+from ism_ros.sim.children import keep_traffic_local, return_shared_memory
 from ism_ros.sim.scenes import make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad, make_object
 
@@ -417,9 +417,11 @@ class Cell:
 
 @pytest.fixture(scope="session")
 def ros() -> Iterator[None]:
+    return_shared_memory()
     rclpy.init(args=[])
     yield
     rclpy.try_shutdown()
+    return_shared_memory()
 
 
 @pytest.fixture(scope="session")
