@@ -169,7 +169,11 @@ class CropInstances(Node):
 def main() -> None:
     rclpy.init()
     try:
-        rclpy.spin(CropInstances())
+        node = CropInstances()
+        try:
+            rclpy.spin(node)
+        finally:
+            node.destroy_node()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except OSError as error:

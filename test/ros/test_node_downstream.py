@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -173,8 +174,8 @@ def test_the_example_saves_what_a_pose_estimator_needs(
     remaps = [argument for pair in ("masks:=ism/masks",) for argument in ("-r", pair)]
     output = tmp_path / "crops"
     example = subprocess.Popen(
-        [sys.executable, str(script), "--ros-args", "-r", f"__ns:={namespace}", *remaps, "-p", f"output:={output}",
-         "-p", "points:=512"],
+        [sys.executable, "-X", "faulthandler", str(script), "--ros-args", "-r", f"__ns:={namespace}", *remaps,
+         "-p", f"output:={output}", "-p", "points:=512"],
         cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=os.environ,
     )  # fmt: skip
 
@@ -188,7 +189,11 @@ def test_the_example_saves_what_a_pose_estimator_needs(
         files = cell.publish_until(saved, "saved crops", 240.0)
     finally:
         example.terminate()
-        example.communicate(timeout=30)
+        try:
+            example.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            example.send_signal(signal.SIGABRT)
+            pytest.fail(f"the example does not end: {example.communicate()[1]}")
     classes = set()
     for file in files[:-1]:
         with np.load(file) as found:
