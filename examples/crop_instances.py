@@ -171,7 +171,8 @@ def main() -> None:
     try:
         node = CropInstances()
         try:
-            rclpy.spin(node)
+            while rclpy.ok():  # rclpy.spin would now and then not notice that it is told to end
+                rclpy.spin_once(node, timeout_sec=0.5)
         finally:
             node.destroy_node()
     except (KeyboardInterrupt, ExternalShutdownException):
