@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +32,27 @@ OUTLINE_CORNERS = 200
 """Of a round object's many corners about so many are enough to know its outline."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Query:
+    """One frame, and what to look for in it by which thresholds. segmentor: None = the model's."""
+
+    frame: Frame
+    library: ObjectLibrary
+    settings: Settings
+    segmentor: Segmentor | None = None
+    with_poses: bool = True
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Proposals of one frame, crops (N, 3, S, S) float32 0..1 and crop_masks (N, S, S) of them, seconds of stages."""
+
+    proposals: Proposals
+    crops: Tensor
+    crop_masks: Tensor
+    seconds: dict[str, float]
 
 
 class InstanceSegmentationModel:
@@ -74,23 +95,62 @@ class InstanceSegmentationModel:
         of this frame; None = the model's. with_poses: False saves some milliseconds a detection where only masks
         count; poses are then those of the geometric score. Nothing found, or no object to look for, is an empty result.
         """
-        settings = settings or self.settings
         library = self.library if object_ids is None else self.library.subset(object_ids)
-        clock = StageClock(self.device)
+        return self.segment_all([Query(frame, library, settings or self.settings, with_poses=with_poses)])[0]
 
+    @torch.inference_mode()
+    def segment_all(self, queries: Sequence[Query]) -> list[Detections]:
+        """The same for several frames, each with its own library and settings; all crops are described in one pass.
+
+        The seconds of that pass are shared out by the number of crops.
+        """
+        cuts = [self._cut(query) for query in queries]
+        clock = StageClock(self.device)
+        described = self._describe(cuts)
+        clock.lap("descriptors")
+        crop_count = sum(len(cut.proposals) for cut in cuts)
+        results = []
+        for query, cut, own in zip(queries, cuts, described, strict=True):
+            share = len(cut.proposals) / crop_count if crop_count else 1 / len(cuts)
+            cut.seconds["descriptors"] += share * clock.seconds["descriptors"]
+            results.append(self._detect(query, cut, own))
+        return results
+
+    def _cut(self, query: Query) -> Cut:
+        """Proposals of a frame, and their crops."""
+        clock = StageClock(self.device)
+        frame, segmentor = query.frame, query.segmentor or self.segmentor
         proposals = (
-            self.segmentor.propose(frame, settings.stability_score_threshold)
-            if len(library)
+            segmentor.propose(frame, query.settings.stability_score_threshold)
+            if len(query.library)
             else Proposals.empty(frame.height, frame.width, self.device)
         )
         proposals = proposals[large_enough(proposals.masks, proposals.boxes_xyxy)]
         clock.lap("proposals")
-
         crops, crop_masks = self._crops(frame, proposals)
-        described = self.descriptor.describe(crops, crop_masks)
         clock.lap("descriptors")
+        return Cut(proposals, crops, crop_masks, clock.seconds)
 
-        detections = self._score(frame, proposals, crop_masks, described, library, settings)
+    def _describe(self, cuts: Sequence[Cut]) -> list[Descriptors]:
+        """Descriptors of the crops of each frame."""
+        if len(cuts) == 1:
+            return [self.descriptor.describe(cuts[0].crops, cuts[0].crop_masks)]
+        described = self.descriptor.describe(
+            torch.cat([cut.crops for cut in cuts]), torch.cat([cut.crop_masks for cut in cuts])
+        )
+        counts = [len(cut.proposals) for cut in cuts]
+        return [
+            Descriptors(class_tokens, patch_tokens)
+            for class_tokens, patch_tokens in zip(
+                described.class_tokens.split(counts), described.patch_tokens.split(counts), strict=True
+            )
+        ]
+
+    def _detect(self, query: Query, cut: Cut, described: Descriptors) -> Detections:
+        """Of all proposals those that are instances, with scores and poses."""
+        frame, library, settings = query.frame, query.library, query.settings
+        clock = StageClock(self.device)
+        detections = self._score(frame, cut.proposals, cut.crop_masks, described, library, settings)
         clock.lap("scores")
 
         kept = nms(detections.boxes_xyxy, detections.score, settings.nms_threshold, detections.object_index)
@@ -99,10 +159,10 @@ class InstanceSegmentationModel:
             kept = mask_nms(detections.masks, kept, settings.overlap_threshold)
         result = detections[kept[: settings.max_detections]]
         clock.lap("selection")
-        if with_poses:
+        if query.with_poses:
             result = with_coarse_poses(result, frame, library)
             clock.lap("pose")
-        result.stage_s.update(clock.seconds)
+        result.stage_s.update(cut.seconds, **clock.seconds)
         return result
 
     def add(self, spec: ObjectSpec, progress: Callable[[int, int], None] | None = None) -> None:

@@ -21,12 +21,12 @@ class CadError(ValueError):
     """A CAD file that cannot be used; the message names it and says what to do."""
 
 
-def load_cad(path: Path | str, units: str) -> trimesh.Trimesh:
+def load_cad(path: Path | str, units: str, max_triangles: int | None = None) -> trimesh.Trimesh:
     """The mesh in a CAD file of any format that trimesh reads, in metres.
 
     Parts of a scene are placed and joined; vertex colours, face colours or textures are kept. units: mm or m, as
-    the file's numbers are. Raises CadError where the file is missing, cannot be read, has no triangles or, in these
-    units, the size of no object.
+    the file's numbers are. Raises CadError where the file is missing, cannot be read, has no triangles, more than
+    `max_triangles` or, in these units, the size of no object.
     """
     path = Path(path)
     if units not in METRES:
@@ -42,6 +42,9 @@ def load_cad(path: Path | str, units: str) -> trimesh.Trimesh:
         raise CadError(f"CAD file {path} cannot be read ({type(error).__name__}: {error}): export it again") from None
     if not parts:
         raise CadError(f"CAD file {path} has no triangles: export it as a mesh, not as points, curves or solids")
+    triangles = sum(len(part.faces) for part in parts)
+    if max_triangles is not None and triangles > max_triangles:
+        raise CadError(f"CAD file {path} has {triangles} triangles; at most {max_triangles} are taken: simplify it")
     mesh = _joined(parts)
     mesh.apply_scale(METRES[units])
     _check(mesh, path, units)

@@ -43,21 +43,25 @@ class Prepare(Protocol):
     def __call__(self, spec: ObjectSpec, cached: Path, progress: Progress | None) -> Prepared: ...
 
 
-def prepare(spec: ObjectSpec, cached: Path, progress: Progress | None = None) -> Prepared:
+def prepare(
+    spec: ObjectSpec, cached: Path, progress: Progress | None = None, max_triangles: int | None = None
+) -> Prepared:
     """What `spec` looks like: its templates, or those in the folder `cached`, or else views rendered of its CAD file
     and kept in `cached`. progress: told (views rendered, views).
 
-    Raises CadError or TemplateError.
+    Raises CadError, of a mesh of more than `max_triangles` as well, or TemplateError.
     """
-    templates = _templates(spec, cached, progress)
+    templates = _templates(spec, cached, progress, max_triangles)
     rotations = views = None
     if templates.rotations is not None:
         rotations = templates.rotations.astype(np.float32)
         views = views_of(templates.rgb, templates.masks, templates.xyz_m, templates.rotations)
-    return Prepared(templates.rgb, templates.masks, rotations, _points_m(spec, templates), views)
+    return Prepared(templates.rgb, templates.masks, rotations, _points_m(spec, templates, max_triangles), views)
 
 
-def _templates(spec: ObjectSpec, cached: Path, progress: Progress | None) -> TemplateSet:
+def _templates(
+    spec: ObjectSpec, cached: Path, progress: Progress | None, max_triangles: int | None
+) -> TemplateSet:
     if spec.templates is not None:
         return read_templates(spec.templates, spec.units)
     if cached.is_dir():
@@ -73,7 +77,8 @@ def _templates(spec: ObjectSpec, cached: Path, progress: Progress | None) -> Tem
     from ism_ros.objects.cad import load_cad
 
     assert spec.cad is not None
-    templates = render_templates(load_cad(spec.cad, spec.units), size_px=TEMPLATE_SIZE_PX, progress=progress)
+    mesh = load_cad(spec.cad, spec.units, max_triangles)
+    templates = render_templates(mesh, size_px=TEMPLATE_SIZE_PX, progress=progress)
     try:
         write_templates(cached, templates, {"cad": spec.cad.name, "cad_units": spec.units})
     except (OSError, TemplateError) as error:
@@ -86,12 +91,12 @@ def _templates(spec: ObjectSpec, cached: Path, progress: Progress | None) -> Tem
     return templates
 
 
-def _points_m(spec: ObjectSpec, templates: TemplateSet) -> NDArray[np.float32] | None:
+def _points_m(spec: ObjectSpec, templates: TemplateSet, max_triangles: int | None) -> NDArray[np.float32] | None:
     """(POINT_COUNT, 3) points of the surface: of the CAD file, or else of what the templates show."""
     if spec.cad is not None:
         from ism_ros.objects.cad import load_cad, sample_surface_m
 
-        return sample_surface_m(load_cad(spec.cad, spec.units), POINT_COUNT)
+        return sample_surface_m(load_cad(spec.cad, spec.units, max_triangles), POINT_COUNT)
     if templates.rotations is None:
         return None
     seen = templates.xyz_m[templates.masks]

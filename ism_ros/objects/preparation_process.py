@@ -12,11 +12,13 @@ import contextlib
 import logging
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,14 +40,24 @@ class PreparationStoppedError(RuntimeError):
     """The process was ended by `PreparationProcess.stop`."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Of one preparation; None = none. memory_bytes: data that its process may hold, its libraries included."""
+
+    max_triangles: int | None = None
+    memory_bytes: int | None = None
+
+
 class PreparationProcess:
     """Called like `prepare`, from any thread; each call has a process of its own.
 
-    niceness: how much priority the processes that start from now on leave to others, 0 (none) to 19.
+    niceness: how much priority the processes that start from now on leave to others, 0 (none) to 19. limits: of CAD
+    files that nobody has looked at.
     """
 
-    def __init__(self, niceness: int = NICENESS) -> None:
+    def __init__(self, niceness: int = NICENESS, limits: Limits = Limits()) -> None:
         self.niceness = niceness
+        self._limits = limits
         self._lock = threading.Lock()
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -54,7 +66,7 @@ class PreparationProcess:
         ends the process."""
         child = self._start()
         try:
-            _send(child.stdin, (spec, cached, self.niceness))
+            _send(child.stdin, (spec, cached, self.niceness, self._limits))
             for kind, content in _messages(child.stdout):
                 if kind == "result":
                     return content
@@ -151,13 +163,19 @@ def _main() -> None:
     root = logging.getLogger("ism_ros")
     root.addHandler(_Warnings(answers))
     root.propagate = False
-    spec, cached, niceness = pickle.load(sys.stdin.buffer)
+    spec, cached, niceness, limits = pickle.load(sys.stdin.buffer)
     os.nice(niceness)
+    if limits.memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_bytes, limits.memory_bytes))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        prepared = prepare(spec, cached, lambda done, total: _send(answers, ("progress", (done, total))))
+        prepared = prepare(
+            spec, cached, lambda done, total: _send(answers, ("progress", (done, total))), limits.max_triangles
+        )
     except ValueError as error:  # CadError, TemplateError
         _send(answers, ("error", error))
+    except MemoryError:
+        _send(answers, ("error", PreparationError(f"object '{spec.id}' needs too much memory: use smaller files")))
     except Exception as error:  # parsers of a dozen formats fail in as many ways
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         _send(answers, ("error", PreparationError(f"object '{spec.id}' could not be prepared: {said}")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from ism_ros.detections import Detections
 from ism_ros.frame import Frame
-from ism_ros.ism import InstanceSegmentationModel
+from ism_ros.ism import InstanceSegmentationModel, Query
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.overlay import draw_overlay
 from ism_ros.results import to_records, write_results
@@ -44,51 +45,87 @@ class Answered:
 
 
 class Inference:
-    """Runs on the engine's thread alone, as the objects and segmentors that requests bring in are kept here."""
+    """Runs on one thread alone, as the objects and segmentors that requests bring in are kept here.
 
-    def __init__(self, cache: ObjectCache) -> None:
-        self._cache = cache
+    cache: of the objects that requests name by path.
+    """
+
+    def __init__(self, model: InstanceSegmentationModel, cache: ObjectCache) -> None:
+        self.model = model
+        self.cache = cache
         self._segmentors: dict[str, Segmentor] = {}
 
-    def answer(self, model: InstanceSegmentationModel, ask: Ask) -> Answered:
-        """Raises ValueError or OSError with one line where an object or a model cannot be loaded, else RequestError."""
-        library = self._library(model, ask)
+    def answer_all(self, asks: Sequence[Ask]) -> list[Answered | Exception]:
+        """In their order; the crops of all frames are described in one pass.
+
+        What is wrong with one ask is no matter to the others: RequestError, or ValueError or OSError with one line
+        where an object or a model cannot be loaded.
+        """
+        queries = [self._query_or_error(ask) for ask in asks]
+        good = [query for query in queries if isinstance(query, Query)]
+        try:
+            found: list[Detections | Exception] = [one.to("cpu") for one in self.model.segment_all(good)]
+        except Exception:
+            if len(good) == 1:
+                raise
+            found = [self._alone(query) for query in good]
+        answers = iter(found)
+        results = [next(answers) if isinstance(query, Query) else query for query in queries]
+        return [
+            result if isinstance(result, Exception) else Answered(ask, result)
+            for ask, result in zip(asks, results, strict=True)
+        ]
+
+    def _alone(self, query: Query) -> Detections | Exception:
+        try:
+            return self.model.segment_all([query])[0].to("cpu")
+        except Exception as error:  # the one who asked is told
+            return error
+
+    def _query_or_error(self, ask: Ask) -> Query | Exception:
+        try:
+            return self._query(ask)
+        except (RequestError, ValueError, OSError) as error:
+            return error
+
+    def _query(self, ask: Ask) -> Query:
         changes = {
             name: value
             for name in ("stability_score_threshold", "score_threshold")
             if (value := getattr(ask, name)) is not None
         }
-        settings = model.settings.model_copy(update=changes)
-        own = InstanceSegmentationModel(
-            self._segmentor(model, ask.segmentor), model.descriptor, library, settings, model.device
-        )
-        return Answered(ask, own.segment(ask.frame).to("cpu"))
+        settings = self.model.settings.model_copy(update=changes)
+        return Query(ask.frame, self._library(ask), settings, self._segmentor(ask.segmentor))
 
-    def preload(self, model: InstanceSegmentationModel, named: NamedObject) -> KnownObject:
-        """Makes `named` ready before the first request asks for it."""
-        return self._cache.get(named.spec(), model)
+    def preload(self, named: NamedObject) -> KnownObject:
+        """Makes `named` ready before the first request asks for it. Raises what `onboard` raises."""
+        return self.cache.get(named.spec(), self.model)
 
-    def _library(self, model: InstanceSegmentationModel, ask: Ask) -> ObjectLibrary:
+    def _library(self, ask: Ask) -> ObjectLibrary:
+        library = self.model.library
         if ask.object_ids is not None:
             own = [name for name in ask.object_ids if not name.startswith(SAMPLE_PREFIX)]
-            known = [*model.library.subset(_known(own, model.library)).objects, *self._samples(model, ask.object_ids)]
+            known = [*library.subset(_known(own, library)).objects, *self._samples(ask.object_ids)]
             return ObjectLibrary(tuple(known))
         if ask.named is not None:
-            return ObjectLibrary((self._cache.get(ask.named.spec(), model),))
-        if not len(model.library):
+            return ObjectLibrary((self.cache.get(ask.named.spec(), self.model),))
+        if not len(library):
             raise RequestError(
-                400, "nothing to look for: send template_dir or cad_path, or start the server with ISM_OBJECTS_FILE"
+                400,
+                "nothing to look for: send template_dir or cad_path, add an object at /api/v1/objects, or start the "
+                "server with ISM_OBJECTS_FILE",
             )
-        return model.library
+        return library
 
-    def _samples(self, model: InstanceSegmentationModel, object_ids: tuple[str, ...]) -> list[KnownObject]:
+    def _samples(self, object_ids: tuple[str, ...]) -> list[KnownObject]:
         wanted = [name for name in object_ids if name.startswith(SAMPLE_PREFIX)]
         specs = sample_specs() if wanted else {}
-        return [self._cache.get(specs[name], model) for name in _known(wanted, specs)]
+        return [self.cache.get(specs[name], self.model) for name in _known(wanted, specs)]
 
-    def _segmentor(self, model: InstanceSegmentationModel, name: str | None) -> Segmentor:
+    def _segmentor(self, name: str | None) -> Segmentor | None:
+        model = self.model
         if name is None or name == model.settings.segmentor:
-            return model.segmentor
+            return None
         if name not in SEGMENTORS:
             raise RequestError(400, f"segmentor_model '{name}' is unknown; choose one of: {', '.join(SEGMENTORS)}")
         if name not in self._segmentors:

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import uuid
+from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import datetime, timezone
 from logging.handlers import RotatingFileHandler
@@ -24,6 +25,16 @@ def begin_request(given: str | None) -> str:
     request_id = given if given is not None and _ID.fullmatch(given) else uuid.uuid4().hex
     _request_id.set(request_id)
     return request_id
+
+
+def current_request() -> str:
+    """The id of the request that this context answers."""
+    return _request_id.get()
+
+
+def answer_requests(request_ids: Sequence[str]) -> None:
+    """What this context logs from now on is about all of these."""
+    _request_id.set(",".join(request_ids))
 
 
 def set_up_logs(level: str, log_format: LogFormat, file: str, file_bytes: int) -> None:

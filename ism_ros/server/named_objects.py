@@ -6,13 +6,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from ism_ros.descriptors import Descriptor
 from ism_ros.ism import InstanceSegmentationModel
 from ism_ros.known_answer import SCENE
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.objects_file import ObjectSpec, declared_units, read_objects_file
-from ism_ros.objects.onboarding import onboard
-from ism_ros.objects.patch_tokens import PatchFile, PatchStorage
+from ism_ros.objects.patch_tokens import PatchFile
 
 SAMPLE_PREFIX = "sample:"
 """Ids of the objects in the bundled scene start with it."""
@@ -74,18 +72,12 @@ class ObjectCache:
             self._kept.move_to_end(key)
             return kept[1]
         self.misses += 1
-        known = _onboard(spec, model.descriptor, model)
+        known = model.onboard(spec)
         self._kept[key] = signature, known
         self._kept.move_to_end(key)
         while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > self._budget_bytes:
             self._kept.popitem(last=False)
         return known
-
-
-def _onboard(spec: ObjectSpec, descriptor: Descriptor, model: InstanceSegmentationModel) -> KnownObject:
-    settings = model.settings
-    storage = PatchStorage(settings.patch_tokens, settings.patch_precision)
-    return onboard(spec, descriptor, settings.resolved_cache_dir(), model.device, storage=storage)
 
 
 def _signature(spec: ObjectSpec) -> tuple[object, ...]:

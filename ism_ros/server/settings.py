@@ -57,9 +57,28 @@ class ServerSettings(BaseModel):
         "1GB", description="Memory for objects that requests name by path.", validate_default=True
     )  # type: ignore[assignment]
     preload_templates: bool = Field(False, description="Load template_dir and cad_model_path at start.")
+    state_dir: str = Field(
+        "", description="Folder for uploaded objects and their jobs; empty = $XDG_DATA_HOME/ism_ros/server."
+    )
+    devices: str = Field(
+        "", description="Devices that share the requests, such as cuda:0,cuda:1; a model each. Empty = ISM_DEVICE."
+    )
+    batch_size: int = Field(4, ge=1, le=64, description="So many requests that wait are described in one pass.")
+    result_cache: Bytes = Field(
+        "0MB", description="Memory for answers that identical requests get again; 0 = none.", validate_default=True
+    )  # type: ignore[assignment]
+    max_disk_cache: Bytes = Field(
+        "20GB", description="Disk for templates and descriptors; the least recently used go.", validate_default=True
+    )  # type: ignore[assignment]
+    rate_limit: int = Field(0, ge=0, description="Requests a minute of one key, or of one address; 0 = no limit.")
     max_waiting: int = Field(16, ge=1, le=10_000, description="Requests that may wait; more are answered 429.")
     timeout_s: float = Field(60.0, gt=0, le=86_400, description="Longest that a request may take, seconds.")
     max_upload: Bytes = Field("64MB", description="Largest request body.", validate_default=True)  # type: ignore[assignment]
+    max_unzipped: Bytes = Field("512MB", description="Largest contents of an uploaded zip.", validate_default=True)  # type: ignore[assignment]
+    max_triangles: int = Field(2_000_000, ge=1, description="Most triangles of a mesh.")
+    max_preparation_memory: Bytes = Field(
+        "6GB", description="Memory for reading and rendering one CAD file.", validate_default=True
+    )  # type: ignore[assignment]
     max_pixels: int = Field(16_000_000, ge=1, description="Largest image, pixels.")
     visualization: bool = Field(False, description="Send the overlay with answers of requests that do not say.")
     api_key: str = Field("", description="Key that requests must carry as X-API-Key or bearer token; empty = none.")
@@ -80,6 +99,14 @@ def server_settings(environment: Mapping[str, str] | None = None) -> ServerSetti
         first = error.errors()[0]
         name = str(first["loc"][0])
         raise SettingsError(f"{variable_of(name)} cannot be '{first['input']}': {first['msg'].lower()}") from None
+
+
+def state_dir(server: ServerSettings) -> Path:
+    """Where uploaded objects and jobs are kept."""
+    if server.state_dir:
+        return Path(server.state_dir).expanduser().absolute()
+    home = os.environ.get("XDG_DATA_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "share") / "ism_ros" / "server"
 
 
 def variable_of(name: str) -> str:

@@ -13,7 +13,7 @@ import yaml
 from ism_ros.config import Settings
 from ism_ros.detections import Detections
 from ism_ros.frame import Camera, Frame
-from ism_ros.ism import InstanceSegmentationModel, load_model
+from ism_ros.ism import InstanceSegmentationModel, Query, load_model
 from ism_ros.sim.scenes import Truth, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad
 
@@ -62,6 +62,21 @@ def found_where_they_are(detections: Detections, truth: Truth) -> int:
 def test_known_objects_are_found_where_they_are(model: InstanceSegmentationModel, observed: tuple) -> None:
     frame, truth = observed
     assert found_where_they_are(model.segment(frame), truth) >= 2
+
+
+def test_frames_segmented_together_are_as_those_segmented_alone(
+    model: InstanceSegmentationModel, observed: tuple
+) -> None:
+    frame, _ = observed
+    shifted = Frame(np.roll(frame.rgb, 40, axis=1), np.roll(frame.depth_m, 40, axis=1), frame.camera)
+    empty = Frame(np.zeros_like(frame.rgb), None, frame.camera)
+    frames = [frame, empty, shifted]
+    together = model.segment_all([Query(one, model.library, model.settings) for one in frames])
+    for one, found in zip(frames, together, strict=True):
+        alone = model.segment(one)
+        assert torch.equal(found.masks, alone.masks)
+        assert torch.equal(found.object_index, alone.object_index)
+        torch.testing.assert_close(found.score, alone.score, atol=1e-6, rtol=0)
 
 
 @pytest.fixture(scope="module")

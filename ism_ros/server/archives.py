@@ -1,0 +1,107 @@
+"""Zip files of templates, both ways; what comes in is looked at before a byte of it is unpacked."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from ism_ros.server.errors import RequestError
+
+TEMPLATE_FILE = re.compile(r"(rgb|mask)_\d{1,4}\.png|xyz_\d{1,4}\.npy|poses\.npy|templates\.(json|png)")
+MAX_FILES = 4096
+_BLOCK = 1 << 16
+
+
+def unpack_templates(archive: Path, folder: Path, max_bytes: int, max_pixels: int) -> None:
+    """Writes the template files of a zip into `folder`, which must exist; all of them in one folder of the zip.
+
+    Raises RequestError, with some of the files written, where it is no zip, holds anything else, or more than
+    `max_bytes` once unpacked, whatever its own list of contents says.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = _members(opened, max_bytes)
+            left = max_bytes
+            for member in members:
+                file = folder / PurePosixPath(member.filename).name
+                left -= _write(opened, member, file, left, max_bytes)
+                _check_contents(file, max_pixels)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+        raise RequestError(400, f"the templates cannot be unpacked ({error}): send a plain zip") from None
+
+
+def zip_folder(folder: Path) -> bytes:
+    """A zip of the files in `folder`, without subfolders."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
+        for file in sorted(folder.iterdir()):
+            kind = zipfile.ZIP_DEFLATED if file.suffix == ".npy" else zipfile.ZIP_STORED
+            archive.write(file, file.name, compress_type=kind)
+    return buffer.getvalue()
+
+
+def _members(archive: zipfile.ZipFile, max_bytes: int) -> list[zipfile.ZipInfo]:
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    if len(members) > MAX_FILES:
+        raise RequestError(413, f"the zip has {len(members)} files; at most {MAX_FILES} are taken")
+    if sum(member.file_size for member in members) > max_bytes:
+        raise RequestError(413, f"the zip holds more than {max_bytes} bytes once unpacked")
+    folders = set()
+    for member in members:
+        path = PurePosixPath(member.filename)
+        if path.is_absolute() or ".." in path.parts or "\\" in member.filename or _is_link(member):
+            raise RequestError(400, f"the zip names a file outside of itself: {member.filename!r}")
+        if not TEMPLATE_FILE.fullmatch(path.name):
+            raise RequestError(
+                400, f"the zip holds {member.filename!r}; only rgb_N.png, mask_N.png, xyz_N.npy, poses.npy and "
+                "templates.json belong there"
+            )  # fmt: skip
+        folders.add(path.parent)
+    if len(folders) > 1:
+        raise RequestError(400, f"the zip has templates in {len(folders)} folders: send those of one object")
+    if not members:
+        raise RequestError(400, "the zip is empty")
+    return members
+
+
+def _is_link(member: zipfile.ZipInfo) -> bool:
+    return (member.external_attr >> 16) & 0o170000 == 0o120000
+
+
+def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Path, left: int, max_bytes: int) -> int:
+    written = 0
+    with archive.open(member) as stream, file.open("wb") as target:
+        for block in _blocks(stream):
+            written += len(block)
+            if written > left:
+                raise RequestError(413, f"the zip holds more than {max_bytes} bytes once unpacked")
+            target.write(block)
+    return written
+
+
+def _blocks(stream: zipfile.ZipExtFile) -> Iterator[bytes]:
+    while block := stream.read(_BLOCK):
+        yield block
+
+
+def _check_contents(file: Path, max_pixels: int) -> None:
+    """What a header promises must be there, and no picture may grow beyond `max_pixels` when it is decoded."""
+    if file.suffix == ".npy":
+        try:
+            np.load(file, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError, OSError, TypeError, SyntaxError):
+            raise RequestError(400, f"{file.name} is no array that can be read") from None
+    elif file.suffix == ".png":
+        try:
+            with Image.open(file, formats=("PNG",)) as picture:
+                width, height = picture.size
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            raise RequestError(400, f"{file.name} is no PNG that can be read") from None
+        if width * height > max_pixels:
+            raise RequestError(413, f"{file.name} is {width} x {height} pixels; at most {max_pixels} are taken")
