@@ -16,7 +16,7 @@ def referenced_files(path: Path) -> tuple[Path, ...]:
     found: list[Path] = []
     queue = [path]
     while queue:
-        for name in _names_in(queue.pop()):
+        for name in names_in(queue.pop()):
             other = path.parent / name
             if other.is_file() and other not in found:
                 found.append(other)
@@ -24,7 +24,7 @@ def referenced_files(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(found))
 
 
-def _names_in(path: Path) -> list[str]:
+def names_in(path: Path) -> list[str]:
     """File names that an OBJ, MTL, PLY header or glTF mentions."""
     suffix = path.suffix.lower()
     if suffix == ".gltf":

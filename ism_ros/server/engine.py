@@ -53,8 +53,9 @@ class Waiting:
 class Engine:
     """Loads from construction on; `stop` answers what was accepted and ends.
 
-    settings: of the models. specs: gives the objects to load beside those of the settings' objects file, and is told
-    of one that cannot be. state: "loading", "ready" or "failed"; message: what is being loaded, or why that failed.
+    settings: of the models. prepare: renders objects. stored: puts further objects into a model that has been loaded
+    with those of the settings. state: "loading", "ready" or "failed"; message: what is being loaded, or why that failed.
+    loaded: set when it is one of the latter. version: of the objects, counts changes.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class Engine:
         stored: Callable[[InstanceSegmentationModel], None] = lambda model: None,
     ) -> None:
         self.state, self.message = "loading", ""
+        self.loaded = threading.Event()
+        self.version = 0
         self._options = options
         self._settings = [settings.model_copy(update={"device": device}) for device in options.devices] or [settings]
         self._prepare = prepare
@@ -124,6 +127,7 @@ class Engine:
         with self._changing_objects:
             for worker, known in zip(self._workers, onboarded, strict=True):
                 worker.model.put(known)
+            self.version += 1
         return onboarded[0]
 
     def remove_object(self, object_id: str) -> None:
@@ -131,6 +135,7 @@ class Engine:
         with self._changing_objects:
             for worker in self._workers:
                 worker.model.library = worker.model.library.without(object_id)
+            self.version += 1
 
     def stop(self, timeout_s: float) -> None:
         """Nothing more is accepted; what was accepted is answered, within `timeout_s`."""
@@ -151,9 +156,11 @@ class Engine:
                 self.state, self.message = "failed", str(error) or type(error).__name__
                 known = isinstance(error, (ValueError, OSError))
                 logger.error("models could not be loaded: %s", error, exc_info=None if known else error)
+            self.loaded.set()
             return
         self._workers = workers
         self.state, self.message = "ready", ""
+        self.loaded.set()
         logger.info("ready after %.1f s: %d objects", time.perf_counter() - began_s, len(self.objects))
         for worker in workers[1:]:
             thread = threading.Thread(target=self._serve, args=(worker,), name="ism_engine", daemon=True)

@@ -65,7 +65,7 @@ class ObjectCache:
     def get(self, spec: ObjectSpec, model: InstanceSegmentationModel) -> KnownObject:
         """The object of `spec` for the descriptor of `model`. Raises what `onboard` raises."""
         key = (spec, id(model.descriptor))
-        signature = _signature(spec)
+        signature = signature(spec)
         kept = self._kept.get(key)
         if kept is not None and kept[0] == signature:
             self.hits += 1
@@ -80,7 +80,7 @@ class ObjectCache:
         return known
 
 
-def _signature(spec: ObjectSpec) -> tuple[object, ...]:
+def signature(spec: ObjectSpec) -> tuple[object, ...]:
     """Changes when a file does: names, sizes and times, read in a hundredth of the time that contents take."""
     files = [] if spec.cad is None else [spec.cad]
     if spec.templates is not None and spec.templates.is_dir():

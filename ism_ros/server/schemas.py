@@ -109,3 +109,26 @@ class Status(BaseModel):
     uptime_s: float
     queue_depth: int
     queue_size: int
+
+
+class ObjectEntry(BaseModel):
+    """One object that requests may ask for. uploaded: over HTTP, so that it can be deleted"""
+
+    id: str
+    category_id: int
+    templates: int
+    uploaded: bool
+
+
+class Objects(BaseModel):
+    """version: counts changes."""
+
+    objects: list[ObjectEntry]
+    version: int
+
+
+class Done(BaseModel):
+    """What was done."""
+
+    success: bool = True
+    message: str

@@ -1,0 +1,154 @@
+"""`/api/v1/objects`, `/api/v1/jobs` and `/api/v1/render`: objects come and go while requests are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, File, Form, Request, Response, UploadFile
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from ism_ros.objects.objects_file import ObjectSpec, declared_units
+from ism_ros.objects.preparation_process import PreparationProcess
+from ism_ros.server.archives import zip_folder
+from ism_ros.server.engine import Engine
+from ism_ros.server.errors import RequestError
+from ism_ros.server.object_jobs import FINISHED, Job, ObjectJobs
+from ism_ros.server.object_uploads import cad_suffix, checked_id, write_cad, writer
+from ism_ros.server.schemas import Done, ObjectEntry, Objects
+from ism_ros.server.settings import ServerSettings
+
+EVENT_PERIOD_S = 0.2
+MAX_RENDERINGS = 4
+"""So many may wait for each other; they need no model, only processors."""
+
+Cad = Annotated[UploadFile | None, File(description="PLY, OBJ, STL, OFF, GLB or glTF")]
+Units = Annotated[str | None, Form(pattern="^(mm|m)$", description="Of the CAD file; else glTF m, others mm.")]
+
+
+def add_object_routes(
+    app: FastAPI, engine: Any, jobs: ObjectJobs, server: ServerSettings, errors: dict[int | str, dict[str, Any]]
+) -> None:
+    """engine: gives the running Engine. errors: descriptions of error answers, for /docs."""
+    renderings = Renderings(PreparationProcess(limits=server.preparation_limits()))
+
+    @app.get("/api/v1/objects", tags=["objects"])
+    async def objects() -> Objects:
+        """All that requests can ask for by object_ids."""
+        return _objects(engine(), jobs)
+
+    @app.post("/api/v1/objects", tags=["objects"], status_code=202, responses=errors)
+    async def add(
+        response: Response,
+        id: Annotated[str, Form(description="Its class_id in answers.", examples=["mug"])],
+        cad: Cad = None,
+        templates: Annotated[UploadFile | None, File(description="Zip of a SAM-6D template folder")] = None,
+        units: Units = None,
+        category_id: Annotated[int | None, Form(ge=1, le=1 << 30, description="For COCO output.")] = None,
+    ) -> Job:
+        """Onboards an object in the background, or another one in the place of that with its id; it is kept."""
+        engine().check_ready()
+        write = writer(cad, templates, server)
+        used = units or _declared(cad) or "mm"
+        job = await run_in_threadpool(jobs.add, checked_id(id), category_id, used, write)
+        response.headers["Location"] = f"/api/v1/jobs/{job.id}"
+        return job
+
+    @app.delete("/api/v1/objects/{object_id}", tags=["objects"], responses=errors)
+    async def remove(object_id: str) -> Done:
+        """Forgets an uploaded object and its files; one that is being onboarded is given up."""
+        engine().check_ready()
+        return Done(message=await run_in_threadpool(jobs.remove, object_id))
+
+    @app.get("/api/v1/jobs", tags=["objects"])
+    async def all_jobs() -> list[Job]:
+        """The latest first."""
+        return jobs.jobs()
+
+    @app.get("/api/v1/jobs/{job_id}", tags=["objects"], response_model=Job, responses={404: errors[404]})
+    async def job(request: Request, job_id: str) -> Any:
+        """Progress of one job; as server-sent events with `Accept: text/event-stream`, until it has ended."""
+        found = jobs.job(job_id)
+        if "text/event-stream" not in request.headers.get("accept", ""):
+            return found
+        return StreamingResponse(
+            _events(jobs, job_id), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+        )
+
+    @app.post(
+        "/api/v1/render",
+        tags=["objects"],
+        response_class=Response,
+        responses={**errors, 200: {"content": {"application/zip": {}}, "description": "The template folder."}},
+    )
+    async def render(cad: Annotated[UploadFile, File(description="A CAD file")], units: Units = None) -> Response:
+        """CAD file in, zip of a template folder out, which `templates` of /api/v1/objects takes."""
+        used = units or _declared(cad) or "mm"
+        data = await run_in_threadpool(renderings.render, cad, used)
+        headers = {"Content-Disposition": 'attachment; filename="templates.zip"'}
+        return Response(data, media_type="application/zip", headers=headers)
+
+
+class Renderings:
+    """Template folders for clients, one after the other."""
+
+    def __init__(self, prepare: PreparationProcess) -> None:
+        self._prepare = prepare
+        self._places = threading.BoundedSemaphore(MAX_RENDERINGS)
+        self._turn = threading.Lock()
+
+    def render(self, cad: UploadFile, units: str) -> bytes:
+        """A zip. Raises RequestError."""
+        suffix = cad_suffix(cad)
+        if not self._places.acquire(blocking=False):
+            raise RequestError(429, f"{MAX_RENDERINGS} CAD files are being rendered already: try again later", 5)
+        try:
+            with tempfile.TemporaryDirectory(prefix="ism_render_") as folder:
+                file, templates = Path(folder) / f"model{suffix}", Path(folder) / "templates"
+                write_cad(cad, file)
+                with self._turn:
+                    try:
+                        self._prepare(ObjectSpec("model", file, units), templates)
+                    except (ValueError, RuntimeError) as error:
+                        raise RequestError(400, str(error).replace(f"{folder}/", "")) from None
+                if not templates.is_dir():
+                    raise RequestError(507, "the templates could not be written: the server's disk is full")
+                return zip_folder(templates)
+        finally:
+            self._places.release()
+
+
+def _declared(cad: UploadFile | None) -> str | None:
+    return None if cad is None else declared_units(Path(cad.filename or ""))
+
+
+def _objects(engine: Engine, jobs: ObjectJobs) -> Objects:
+    uploaded = jobs.specs
+    entries = [
+        ObjectEntry(
+            id=known.id,
+            category_id=known.category_id,
+            templates=known.template_count,
+            uploaded=known.id in uploaded,
+        )
+        for known in engine.objects
+    ]
+    return Objects(objects=entries, version=engine.version)
+
+
+async def _events(jobs: ObjectJobs, job_id: str) -> AsyncIterator[str]:
+    before = ""
+    while True:
+        job = jobs.job(job_id)
+        text = job.model_dump_json()
+        if text != before:
+            yield f"event: {job.state}\ndata: {text}\n\n"
+            before = text
+        if job.state in FINISHED:
+            return
+        await asyncio.sleep(EVENT_PERIOD_S)
