@@ -7,6 +7,7 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -85,7 +86,7 @@ def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Path, left: 
     return written
 
 
-def _blocks(stream: zipfile.ZipExtFile) -> Iterator[bytes]:
+def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
     while block := stream.read(_BLOCK):
         yield block
 
@@ -101,7 +102,9 @@ def _check_contents(file: Path, max_pixels: int) -> None:
         try:
             with Image.open(file, formats=("PNG",)) as picture:
                 width, height = picture.size
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        except Image.DecompressionBombError:
+            raise RequestError(413, f"{file.name} has too many pixels; at most {max_pixels} are taken") from None
+        except (OSError, SyntaxError, ValueError):
             raise RequestError(400, f"{file.name} is no PNG that can be read") from None
         if width * height > max_pixels:
             raise RequestError(413, f"{file.name} is {width} x {height} pixels; at most {max_pixels} are taken")

@@ -54,7 +54,7 @@ class Engine:
     """Loads from construction on; `stop` answers what was accepted and ends.
 
     settings: of the models. prepare: renders objects. stored: puts further objects into a model that has been loaded
-    with those of the settings. state: "loading", "ready" or "failed"; message: what is being loaded, or why that failed.
+    with those of the settings. state: "loading", "ready" or "failed"; message: what is being loaded, or why it failed.
     loaded: set when it is one of the latter. version: of the objects, counts changes.
     """
 

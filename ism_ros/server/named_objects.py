@@ -65,15 +65,15 @@ class ObjectCache:
     def get(self, spec: ObjectSpec, model: InstanceSegmentationModel) -> KnownObject:
         """The object of `spec` for the descriptor of `model`. Raises what `onboard` raises."""
         key = (spec, id(model.descriptor))
-        signature = signature(spec)
+        files = signature(spec)
         kept = self._kept.get(key)
-        if kept is not None and kept[0] == signature:
+        if kept is not None and kept[0] == files:
             self.hits += 1
             self._kept.move_to_end(key)
             return kept[1]
         self.misses += 1
         known = model.onboard(spec)
-        self._kept[key] = signature, known
+        self._kept[key] = files, known
         self._kept.move_to_end(key)
         while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > self._budget_bytes:
             self._kept.popitem(last=False)

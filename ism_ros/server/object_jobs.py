@@ -1,8 +1,8 @@
 """Uploaded objects: kept with their files, onboarded in the background, taken up again after a restart.
 
-    STATE_DIR/objects.yaml         the objects that are known, as of any objects file
-    STATE_DIR/uploads/<job>/       the files of one upload: a CAD file, or templates/, or both
-    STATE_DIR/jobs/<job>.json      what became of it
+STATE_DIR/objects.yaml         the objects that are known, as of any objects file
+STATE_DIR/uploads/<job>/       the files of one upload: a CAD file, or templates/, or both
+STATE_DIR/jobs/<job>.json      what became of it
 """
 
 from __future__ import annotations
@@ -169,9 +169,7 @@ class ObjectJobs:
                 if sum(stored.job.state not in FINISHED for stored in self._jobs.values()) >= MAX_WAITING_JOBS:
                     raise RequestError(429, f"{MAX_WAITING_JOBS} objects wait already: try again later", 10)
                 number = self._free_category(object_id, category_id)
-                stored = StoredJob(
-                    job=job, category_id=number, units=units, cad=upload.cad, templates=upload.templates
-                )
+                stored = StoredJob(job=job, category_id=number, units=units, cad=upload.cad, templates=upload.templates)
                 self._write_job(stored)
                 self._jobs[job.id] = stored
         except OSError as error:

@@ -16,20 +16,20 @@ from ism_ros.server.object_jobs import Upload
 from ism_ros.server.settings import ServerSettings
 
 CAD_SUFFIXES = (".ply", ".obj", ".stl", ".glb", ".gltf", ".off")
-_ID = re.compile(r"[\w][\w .()+-]{0,63}")
+_ID = re.compile(r"[A-Za-z0-9][\w .()+-]{0,63}")
 _BLOCK = 1 << 20
 
 
 def checked_id(object_id: str) -> str:
     """Raises RequestError where it is no name for an object."""
     if not _ID.fullmatch(object_id) or object_id.startswith(SAMPLE_PREFIX):
-        raise RequestError(400, "id must be 1 to 64 letters, digits and any of '_ .()+-', and start with a letter, digit or _")
+        raise RequestError(
+            400, "id must be 1 to 64 letters, digits, or any of '_ .()+-', and start with a letter or digit"
+        )
     return object_id
 
 
-def writer(
-    cad: UploadFile | None, templates: UploadFile | None, server: ServerSettings
-) -> Callable[[Path], Upload]:
+def writer(cad: UploadFile | None, templates: UploadFile | None, server: ServerSettings) -> Callable[[Path], Upload]:
     """Puts the uploaded files into a folder. Raises RequestError where one of them cannot be used."""
     if cad is None and templates is None:
         raise RequestError(400, "send a file as cad, a zip of templates as templates, or both")
@@ -63,7 +63,7 @@ def write_cad(cad: UploadFile, file: Path) -> None:
     _save(cad, file)
     for name in names_in(file):
         if Path(name).is_absolute() or len(Path(name.replace("\\", "/")).parts) != 1 or name == "..":
-            raise RequestError(400, f"cad refers to the file {name!r}: send a mesh that needs no other folder, such as GLB")
+            raise RequestError(400, f"cad refers to the file {name!r}: send a mesh that holds all, such as GLB")
 
 
 def _save(upload: UploadFile, file: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ism_ros.config import Settings, SettingsError, load_settings
+from ism_ros.objects.preparation_process import Limits
 from ism_ros.server.logs import LogFormat
 
 OLDER_NAMES = {"ISM_MODEL_TYPE": "segmentor", "ISM_STABILITY_THRESHOLD": "stability_score_threshold"}
@@ -82,6 +83,14 @@ class ServerSettings(BaseModel):
     max_pixels: int = Field(16_000_000, ge=1, description="Largest image, pixels.")
     visualization: bool = Field(False, description="Send the overlay with answers of requests that do not say.")
     api_key: str = Field("", description="Key that requests must carry as X-API-Key or bearer token; empty = none.")
+
+    def preparation_limits(self) -> Limits:
+        """Of CAD files that clients send or name."""
+        return Limits(self.max_triangles, self.max_preparation_memory)
+
+    def device_list(self) -> tuple[str, ...]:
+        """Those that share the requests, none where it is that of the engine's settings."""
+        return tuple(device.strip() for device in self.devices.split(",") if device.strip())
 
 
 def server_settings(environment: Mapping[str, str] | None = None) -> ServerSettings:

@@ -38,9 +38,10 @@ class Server:
 def start(data: Path, cache: Path, **environment: str) -> Server:
     data.mkdir(exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ISM_")}
+    folders = {"ISM_CACHE_DIR": str(cache), "ISM_STATE_DIR": str(data.with_name(f"{data.name}_state"))}
     process = subprocess.Popen(
         [sys.executable, "-m", "ism_ros.cli.main", "serve", "--port", "0", "--data-root", str(data)],
-        env={**inherited, "PYTHONPATH": str(REPOSITORY), "ISM_CACHE_DIR": str(cache), **environment},
+        env={**inherited, "PYTHONPATH": str(REPOSITORY), **folders, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

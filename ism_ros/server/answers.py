@@ -1,0 +1,72 @@
+"""Answers to requests that failed: an HTTP status, and the same body as of those that did not."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from ism_ros.server.errors import RequestError
+from ism_ros.server.schemas import InferenceAnswer
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": InferenceAnswer, "description": text}
+    for status, text in {
+        400: "The request cannot be used; error_message says why.",
+        401: "The key is missing or wrong.",
+        403: "A path outside of the server's folders.",
+        404: "A file, folder or object is not there.",
+        413: "The body or an image is too large.",
+        422: "A field is missing or of the wrong kind.",
+        429: "Too many requests wait; see Retry-After.",
+        503: "Models are being loaded; see Retry-After.",
+        504: "The request took too long.",
+    }.items()
+}
+
+logger = logging.getLogger(__name__)
+
+
+def add_error_answers(app: FastAPI) -> None:
+    """Whatever goes wrong is answered in one shape; what nobody foresaw is told in the log alone."""
+    app.add_exception_handler(RequestError, _refused)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+def failure(status: int, message: str, retry_after_s: int | None = None) -> JSONResponse:
+    """The answer to a request that failed, of the same shape as one that did not."""
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return JSONResponse(failed(message), status, headers)
+
+
+def failed(message: str) -> dict[str, Any]:
+    """The fields of an answer that says what is wrong."""
+    return InferenceAnswer(success=False, error_message=message).model_dump()
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return failure(error.status, error.message, error.retry_after_s)
+
+
+async def _malformed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    return failure(422, f"{place or 'the body'}: {first['msg'][:1].lower()}{first['msg'][1:]}")
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return failure(error.status_code, f"{request.method} {request.url.path}: {error.detail}; see /docs")
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return failure(500, "the server failed to answer this request; its log says why")

@@ -1,0 +1,63 @@
+"""From the fields and images of a request to an Ask: images decoded, paths inside the roots."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from ism_ros.frame import Camera, Frame
+from ism_ros.server.errors import RequestError
+from ism_ros.server.inference import Ask
+from ism_ros.server.porch import Porch
+from ism_ros.server.schemas import InferenceRequest
+from ism_ros.server.uploads import bytes_of_base64, decode_depth_m, decode_rgb
+
+
+def ask_of_json(porch: Porch, asked: InferenceRequest) -> Ask:
+    depth = None if asked.depth_image is None else bytes_of_base64(asked.depth_image, "depth_image")
+    return ask_of_images(porch, asked, bytes_of_base64(asked.rgb_image, "rgb_image"), depth)
+
+
+def asked_of_form(cam_params: str, options: str) -> InferenceRequest:
+    try:
+        fields = {**json.loads(options), "cam_params": json.loads(cam_params)}
+    except (ValueError, TypeError) as error:
+        raise RequestError(422, f"cam_params and options must be JSON: {error}") from None
+    return asked_of_fields(fields, "cam_params or options")
+
+
+def asked_of_fields(fields: dict[str, Any], what: str) -> InferenceRequest:
+    """The request of a client that sends its images beside it. Raises RequestError."""
+    try:
+        return InferenceRequest.model_validate({**fields, "rgb_image": "", "depth_image": None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RequestError(422, f"{what} cannot be used: {place}: {first['msg'].lower()}") from None
+
+
+def ask_of_images(porch: Porch, asked: InferenceRequest, rgb_bytes: bytes, depth_bytes: bytes | None) -> Ask:
+    """Paths first: they cost nothing. Raises RequestError."""
+    named = porch.named_object(asked.template_dir, asked.cad_path, asked.cad_units)
+    if named is not None and asked.object_ids is not None and (asked.template_dir or asked.cad_path):
+        raise RequestError(400, "send object_ids, or template_dir and cad_path, not both")
+    output_dir = porch.roots.inside(asked.output_dir, "output_dir") if asked.output_dir else None
+    rgb = decode_rgb(rgb_bytes, porch.server.max_pixels)
+    scale = asked.cam_params.depth_scale
+    depth_m = None if depth_bytes is None else decode_depth_m(depth_bytes, scale, porch.server.max_pixels)
+    try:
+        frame = Frame(rgb, depth_m, Camera(asked.cam_params.cam_K, rgb.shape[1], rgb.shape[0]))  # type: ignore[arg-type]
+    except ValueError as error:
+        raise RequestError(400, str(error)) from None
+    return Ask(
+        frame=frame,
+        named=None if asked.object_ids is not None else named,
+        object_ids=None if asked.object_ids is None else tuple(asked.object_ids),
+        segmentor=asked.segmentor_model,
+        stability_score_threshold=asked.stability_score_thresh,
+        score_threshold=asked.score_threshold,
+        output_dir=output_dir,
+        visualization=porch.server.visualization if asked.visualization is None else asked.visualization,
+    )

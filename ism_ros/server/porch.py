@@ -1,0 +1,181 @@
+"""What the routes share: settings, the engine and its objects, the folders that may be read, keys and counters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+
+from ism_ros.config import Settings
+from ism_ros.objects.preparation_process import PreparationProcess
+from ism_ros.server.answers import failure
+from ism_ros.server.engine import Engine, EngineOptions
+from ism_ros.server.errors import RequestError
+from ism_ros.server.inference import Answered, Ask, to_json
+from ism_ros.server.logs import begin_request, fields
+from ism_ros.server.metrics import Metrics
+from ism_ros.server.named_objects import NamedObject
+from ism_ros.server.object_jobs import ObjectJobs, StateFolder
+from ism_ros.server.rate_limit import RateLimit
+from ism_ros.server.result_cache import ResultCache, key_of
+from ism_ros.server.roots import Roots
+from ism_ros.server.settings import ServerSettings, state_dir
+
+STOP_TIMEOUT_S = 30.0
+OPEN_PATHS = ("/health", "/ready")
+"""Answered without a key: probes have none."""
+
+logger = logging.getLogger(__name__)
+
+
+class Porch:
+    """The engine starts and ends with the app's lifespan."""
+
+    def __init__(self, settings: Settings, server: ServerSettings) -> None:
+        self.settings = settings
+        self.server = server
+        self.roots = Roots(server.data_root)
+        self.metrics = Metrics()
+        self.results = ResultCache(server.result_cache)
+        self.began_s = time.monotonic()
+        self._rate = RateLimit(server.rate_limit)
+        self._prepare = PreparationProcess(limits=server.preparation_limits())
+        self.jobs = ObjectJobs(StateFolder(state_dir(server)), self._prepare)
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        assert self._engine is not None, "the app is started by its lifespan"
+        return self._engine
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Loads at start, in the background; at the end what was accepted is answered first."""
+        options = EngineOptions(
+            devices=self.server.device_list(),
+            queue_size=self.server.max_waiting,
+            batch_size=self.server.batch_size,
+            cache_bytes=self.server.max_cache_size,
+            preload=self.default_object() if self.server.preload_templates else None,
+        )
+        self.jobs.read()
+        self._engine = Engine(self.settings, options, self._prepare, self.jobs.load)
+        self.jobs.start(self._engine)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(self.jobs.stop)
+            await run_in_threadpool(self.engine.stop, STOP_TIMEOUT_S)
+
+    def default_object(self) -> NamedObject | None:
+        """What requests that name nothing look for, from ISM_TEMPLATE_DIR and ISM_CAD_MODEL_PATH."""
+        folder, cad = self.server.template_dir, self.server.cad_model_path
+        if not folder and not cad:
+            return None
+        return NamedObject(self.roots.first / folder if folder else None, self.roots.first / cad if cad else None)
+
+    def named_object(self, template_dir: str | None, cad_path: str | None, units: str | None) -> NamedObject | None:
+        """The paths of a request, or the server's own where it has none. Raises RequestError."""
+        if not template_dir and not cad_path:
+            return self.default_object()
+        return NamedObject(
+            self.roots.existing(template_dir, "template_dir") if template_dir else None,
+            self.roots.existing(cad_path, "cad_path") if cad_path else None,
+            units,
+        )
+
+    def allows(self, connection: HTTPConnection) -> bool:
+        """Whether a request carries the key, where one is asked for."""
+        key = self.server.api_key.encode()
+        return not key or hmac.compare_digest(_key_of(connection), key)
+
+    async def watch(self, request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        """Asks for the key, counts and logs the answer, and gives it the request's id."""
+        began_s = time.perf_counter()
+        request_id = begin_request(request.headers.get("x-request-id"))
+        if request.url.path not in OPEN_PATHS and not self.allows(request):
+            response: Response = failure(401, "the API key is missing or wrong: send it as X-API-Key")
+        elif request.url.path not in OPEN_PATHS and (wait_s := self._rate.wait_s(self._client_of(request))):
+            response = failure(429, f"more than {self.server.rate_limit} requests a minute: wait {wait_s} s", wait_s)
+        else:
+            response = await go_on(request)
+        route = request.scope.get("route")
+        path = getattr(route, "path", "none")
+        seconds = time.perf_counter() - began_s
+        self.metrics.answered(path, response.status_code, seconds)
+        response.headers["X-Request-ID"] = request_id
+        logger.log(
+            logging.DEBUG if request.url.path in OPEN_PATHS else logging.INFO,
+            "%s %s %d in %.0f ms",
+            request.method,
+            path,
+            response.status_code,
+            1000 * seconds,
+            extra=fields(method=request.method, path=path, status=response.status_code, seconds=round(seconds, 4)),
+        )
+        return response
+
+    async def infer(self, ask: Ask, gone: Awaitable[None]) -> dict[str, Any]:
+        """Queues, waits, and answers. A client that is `gone` takes its request out of the queue."""
+        if not self.results.is_on or ask.output_dir is not None:
+            return await self._infer(ask, gone)
+        key = await run_in_threadpool(key_of, ask, self.engine.version)
+        answer = self.results.get(key)
+        if answer is None:
+            answer = await self._infer(ask, gone)
+            self.results.put(key, answer)
+        return answer
+
+    async def _infer(self, ask: Ask, gone: Awaitable[None]) -> dict[str, Any]:
+        future = self.engine.answer(ask)
+        try:
+            answered = await _unless_gone(gone, future, self.server.timeout_s)
+        except (ValueError, OSError) as error:
+            raise RequestError(400, str(error)) from None
+        self.metrics.inferred(answered.detections.stage_s, len(answered.detections))
+        named = ask.named
+        return await run_in_threadpool(
+            to_json,
+            answered,
+            str(named.template_dir) if named is not None and named.template_dir is not None else None,
+            str(named.cad_path) if named is not None and named.cad_path is not None else None,
+        )
+
+    def _client_of(self, request: Request) -> str:
+        """Whose requests are counted together: those of a key, or else those of an address."""
+        if self.server.api_key:
+            return hashlib.sha256(_key_of(request)).hexdigest()
+        return request.client.host if request.client is not None else ""
+
+
+async def _unless_gone(is_gone: Awaitable[None], future: Future[Answered], timeout_s: float) -> Answered:
+    """The future's result. Raises RequestError 504 after `timeout_s`, and 499 where the client hung up."""
+    result = asyncio.wrap_future(future)
+    gone = asyncio.ensure_future(is_gone)
+    either: set[asyncio.Future[Any]] = {result, gone}
+    try:
+        await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if result.done():
+            return result.result()
+        if gone.done():
+            raise RequestError(499, "the client went away")
+        raise RequestError(504, f"no answer within {timeout_s:g} s: the queue is long or the model slow", 1)
+    finally:
+        result.cancel()
+        gone.cancel()
+
+
+def _key_of(request: HTTPConnection) -> bytes:
+    bearer = request.headers.get("authorization", "")
+    given = request.headers.get("x-api-key") or bearer.removeprefix("Bearer ")
+    return given.encode()
