@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,6 +43,30 @@ def remove_stale(cache_dir: Path, now_s: float | None = None) -> list[Path]:
     return removed
 
 
+def keep_below(cache_dir: Path, max_bytes: int) -> int:
+    """Removes templates and descriptors, the least recently used first, until all together take at most `max_bytes`.
+
+    Objects in use are not hurt: what they need again is made again. Returns the bytes that were removed.
+    """
+    entries = sorted(_entries(cache_dir), key=lambda entry: entry.used_s)
+    excess = before = sum(entry.size_bytes for entry in entries) - max_bytes
+    for entry in entries:
+        if excess <= 0:
+            break
+        if all([_removed(path) for path in entry.paths]):
+            excess -= entry.size_bytes
+    if before > excess:
+        freed_mb = (before - excess) / 1e6
+        logger.info("removed %.0f MB from the cache %s, which may take %.0f", freed_mb, cache_dir, max_bytes / 1e6)
+    return before - excess
+
+
+def mark_used(path: Path) -> None:
+    """Notes that a file or folder of the cache was of use now; where that cannot be written it does not matter."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
 def reason(error: Exception) -> str:
     """The first line of what an exception says."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -50,6 +77,29 @@ def write_array(stream: IO[bytes], array: NDArray[Any]) -> None:
     array = np.ascontiguousarray(array)
     np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
     stream.write(array.reshape(-1).view(np.uint8).data)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What is removed together: a folder of templates, or both files of descriptors."""
+
+    paths: tuple[Path, ...]
+    size_bytes: int
+    used_s: float
+
+
+def _entries(cache_dir: Path) -> Iterator[_Entry]:
+    for folder in _items(cache_dir / "templates"):
+        if re.fullmatch(_KEY, folder.name):
+            with contextlib.suppress(OSError):
+                size = sum(file.stat().st_size for file in _items(folder))
+                yield _Entry((folder,), size, folder.stat().st_mtime)
+    for small in _items(cache_dir / "descriptors"):
+        if found := _SMALL.fullmatch(small.name):
+            large = small.with_name(f"{found[1]}.patches.npy")
+            with contextlib.suppress(OSError):
+                # the small file is what says that there are descriptors: it goes first
+                yield _Entry((small, large), small.stat().st_size + large.stat().st_size, small.stat().st_mtime)
 
 
 def _useless(cache_dir: Path) -> Iterator[Path]:

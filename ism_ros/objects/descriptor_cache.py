@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN, reason, write_array
+from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN, mark_used, reason, write_array
 from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, checksums_of
 
 Arrays = dict[str, NDArray[np.floating[Any]]]
@@ -53,6 +53,7 @@ def read_descriptors(stem: Path) -> CachedDescriptors | None:
             checksums = tuple(content[_CHECKSUMS].tolist())
         if len(arrays["class_tokens"]) != len(checksums):
             raise ValueError("arrays of different lengths")
+        mark_used(small)
         return CachedDescriptors(arrays, PatchFile(_large(stem), checksums))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         warn_damaged(stem, error)

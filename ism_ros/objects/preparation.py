@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN, reason
+from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN, mark_used, reason
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.render import TEMPLATE_SIZE_PX, render_templates
 from ism_ros.objects.templates import TemplateError, TemplateSet, read_templates, write_templates
@@ -66,6 +66,7 @@ def _templates(
         return read_templates(spec.templates, spec.units)
     if cached.is_dir():
         try:
+            mark_used(cached)
             return read_templates(cached)
         except TemplateError as error:
             logger.warning(

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from ism_ros.config import Settings
+from ism_ros.objects.cache_folder import keep_below
 from ism_ros.objects.preparation_process import PreparationProcess
 from ism_ros.server.answers import failure
 from ism_ros.server.engine import Engine, EngineOptions
@@ -32,6 +33,7 @@ from ism_ros.server.roots import Roots
 from ism_ros.server.settings import ServerSettings, state_dir
 
 STOP_TIMEOUT_S = 30.0
+TIDY_PERIOD_S = 600.0
 OPEN_PATHS = ("/health", "/ready")
 """Answered without a key: probes have none."""
 
@@ -71,11 +73,20 @@ class Porch:
         self.jobs.read()
         self._engine = Engine(self.settings, options, self._prepare, self.jobs.load)
         self.jobs.start(self._engine)
+        tidying = asyncio.create_task(self._tidy())
         try:
             yield
         finally:
+            tidying.cancel()
             await run_in_threadpool(self.jobs.stop)
             await run_in_threadpool(self.engine.stop, STOP_TIMEOUT_S)
+
+    async def _tidy(self) -> None:
+        """Keeps the cache on disk within its budget."""
+        cache_dir = self.settings.resolved_cache_dir()
+        while True:
+            await run_in_threadpool(keep_below, cache_dir, self.server.max_disk_cache)
+            await asyncio.sleep(TIDY_PERIOD_S)
 
     def default_object(self) -> NamedObject | None:
         """What requests that name nothing look for, from ISM_TEMPLATE_DIR and ISM_CAD_MODEL_PATH."""

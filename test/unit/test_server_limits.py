@@ -1,0 +1,95 @@
+"""What the server keeps of answers, and how often a client may ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ism_ros.frame import Camera, Frame
+from ism_ros.server.inference import Ask
+from ism_ros.server.named_objects import NamedObject
+from ism_ros.server.rate_limit import RateLimit
+from ism_ros.server.result_cache import ResultCache, key_of
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_minute_s_worth_may_be_spent_at_once_and_comes_back_evenly() -> None:
+    clock = Clock()
+    limit = RateLimit(6, clock)
+    assert [limit.wait_s("a") for _ in range(7)] == [0, 0, 0, 0, 0, 0, 10]
+    clock.now_s += 10
+    assert [limit.wait_s("a") for _ in range(2)] == [0, 10]
+
+
+def test_clients_do_not_share_their_limit() -> None:
+    limit = RateLimit(1, Clock())
+    assert limit.wait_s("a") == 0
+    assert limit.wait_s("a") > 0
+    assert limit.wait_s("b") == 0
+
+
+def test_without_a_limit_nobody_waits() -> None:
+    limit = RateLimit(0, Clock())
+    assert not any(limit.wait_s("a") for _ in range(1000))
+
+
+def answer(letters: int) -> dict[str, Any]:
+    return {"detections": [], "visualization": "x" * letters}
+
+
+def test_the_least_recently_used_answer_goes_first() -> None:
+    cache = ResultCache(10_000)
+    for name in (b"1", b"2"):
+        cache.put(name, answer(3000))
+    cache.get(b"1")
+    cache.put(b"3", answer(3000))
+    assert [cache.get(name) is not None for name in (b"1", b"2", b"3")] == [True, False, True]
+
+
+@pytest.fixture
+def ask() -> Ask:
+    camera = Camera(np.array([[600, 0, 4], [0, 600, 3], [0, 0, 1]], float), 8, 6)
+    return Ask(Frame(np.zeros((6, 8, 3), np.uint8), np.ones((6, 8), np.float32), camera))
+
+
+def changed(ask: Ask, **values: Any) -> Ask:
+    return Ask(**{**{name: getattr(ask, name) for name in Ask.__dataclass_fields__}, **values})
+
+
+def test_the_same_request_has_the_same_key(ask: Ask) -> None:
+    assert key_of(ask, 1) == key_of(changed(ask), 1)
+
+
+def test_another_pixel_option_or_library_has_another_key(ask: Ask, tmp_path: Path) -> None:
+    frame = ask.frame
+    rgb = frame.rgb.copy()
+    rgb[0, 0, 0] = 1
+    others = [
+        changed(ask, frame=Frame(rgb, frame.depth_m, frame.camera)),
+        changed(ask, frame=Frame(frame.rgb, None, frame.camera)),
+        changed(ask, score_threshold=0.5),
+        changed(ask, object_ids=("a",)),
+        changed(ask, visualization=True),
+        changed(ask, named=NamedObject(None, tmp_path / "a.ply")),
+    ]
+    keys = {key_of(one, 1) for one in [ask, *others]} | {key_of(ask, 2)}
+    assert len(keys) == len(others) + 2
+
+
+def test_a_changed_cad_file_has_another_key(ask: Ask, tmp_path: Path) -> None:
+    cad = tmp_path / "a.ply"
+    cad.write_text("1")
+    named = changed(ask, named=NamedObject(None, cad))
+    before = key_of(named, 1)
+    cad.write_text("22")
+    assert key_of(named, 1) != before
