@@ -53,7 +53,8 @@ def keep_below(cache_dir: Path, max_bytes: int) -> int:
     for entry in entries:
         if excess <= 0:
             break
-        if all([_removed(path) for path in entry.paths]):
+        removed = [_removed(path) for path in entry.paths]  # all of them, also after one that stays
+        if all(removed):
             excess -= entry.size_bytes
     if before > excess:
         freed_mb = (before - excess) / 1e6

@@ -1,17 +1,14 @@
-"""Uploaded objects: kept with their files, onboarded in the background, taken up again after a restart.
-
-STATE_DIR/objects.yaml         the objects that are known, as of any objects file
-STATE_DIR/uploads/<job>/       the files of one upload: a CAD file, or templates/, or both
-STATE_DIR/jobs/<job>.json      what became of it
-"""
+"""Onboarding of uploaded objects in the background; what a server that ended left undone, another one takes up."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import itertools
 import logging
 import os
 import queue
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -21,15 +18,20 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from ism_ros.ism import InstanceSegmentationModel
-from ism_ros.objects.objects_file import ObjectsFileError, ObjectSpec
-from ism_ros.objects.objects_store import ObjectsStore
+from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.preparation_process import PreparationProcess, PreparationStoppedError
 from ism_ros.server.engine import Engine
 from ism_ros.server.errors import RequestError
+from ism_ros.server.stored_objects import StoredObjects
 
 MAX_WAITING_JOBS = 32
 FINISHED_JOBS_KEPT = 200
+WATCH_PERIOD_S = 1.0
+ABANDONED_LOOKS = 10
+ABANDONED_S = 30.0
+"""A job whose server has not shown up for so long is anybody's."""
+UNUSED_S = 3600.0
+"""An upload without a job may still be on its way for so long."""
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 FINISHED: tuple[State, ...] = ("done", "failed", "stopped")
@@ -49,10 +51,33 @@ class Job(BaseModel):
     created_s: float
 
 
+class Owner(BaseModel, frozen=True):
+    """The server that does a job. token: another one each time it starts."""
+
+    host: str
+    pid: int
+    token: str
+
+    def is_gone(self, me: Owner) -> bool:
+        """Whether a server of this machine that is not me has certainly ended."""
+        if self.host != me.host or self.token == me.token:
+            return False
+        if self.pid == me.pid:
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return False
+
+
 class StoredJob(BaseModel):
     """A job as it is on the disk, with what is needed to do it again. Paths are relative to its upload."""
 
     job: Job
+    owner: Owner
     category_id: int
     units: str
     cad: str | None
@@ -63,95 +88,55 @@ class JobStoppedError(Exception):
     """The object is not wanted any more."""
 
 
-@dataclass(frozen=True)
-class StateFolder:
-    """Paths in ISM_STATE_DIR."""
-
-    path: Path
-
-    @property
-    def objects_file(self) -> Path:
-        return self.path / "objects.yaml"
-
-    @property
-    def uploads(self) -> Path:
-        return self.path / "uploads"
-
-    @property
-    def jobs(self) -> Path:
-        return self.path / "jobs"
-
-    def upload(self, job_id: str) -> Path:
-        return self.uploads / job_id
-
-    def job_file(self, job_id: str) -> Path:
-        return self.jobs / f"{job_id}.json"
-
-
 class ObjectJobs:
     """One job at a time, on a thread of its own, in the order of the uploads.
 
-    `load` is for the engine, when it has a model; `start` goes on with what a former server left. prepare: the one of
-    the engine's models.
+    objects: where they are kept; `start` goes on with what a former server left. prepare: the one of the engine's
+    models.
     """
 
-    def __init__(self, folder: StateFolder, prepare: PreparationProcess) -> None:
-        self.folder = folder
+    def __init__(self, objects: StoredObjects, prepare: PreparationProcess) -> None:
+        self._objects = objects
+        self._folder = objects.folder
         self._prepare = prepare
         self._engine: Engine | None = None
-        self._store = ObjectsStore(folder.objects_file, saves=True)
-        self._specs: dict[str, ObjectSpec] = {}
+        self._me = Owner(host=socket.gethostname(), pid=os.getpid(), token=os.urandom(8).hex())
         self._jobs: dict[str, StoredJob] = {}
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = threading.RLock()
-        self._ending = False
-        self._thread = threading.Thread(target=self._run, name="ism_objects", daemon=True)
+        self._end = threading.Event()
+        self._threads = [
+            threading.Thread(target=run, name="ism_objects", daemon=True) for run in (self._run, self._watch)
+        ]
 
     @property
-    def specs(self) -> dict[str, ObjectSpec]:
-        """The objects that were uploaded and are known, by id."""
-        return dict(self._specs)
+    def objects(self) -> dict[str, ObjectSpec]:
+        """Those that were uploaded and are known, by id."""
+        return self._objects.specs
 
     def jobs(self) -> list[Job]:
-        """All that are remembered, the latest first."""
+        """All that are remembered, those of other servers of the same folder included, the latest first."""
         with self._lock:
-            found = [stored.job for stored in self._jobs.values()]
-        return sorted(found, key=lambda job: job.created_s, reverse=True)
+            own = {name: stored.job for name, stored in self._jobs.items()}
+        others = {stored.job.id: stored.job for stored in self._on_disk() if stored.job.id not in own}
+        return sorted([*own.values(), *others.values()], key=lambda job: job.created_s, reverse=True)
 
     def job(self, job_id: str) -> Job:
         """Raises RequestError 404."""
         stored = self._jobs.get(job_id)
         if stored is None:
+            stored = next((other for other in self._on_disk() if other.job.id == job_id), None)
+        if stored is None:
             raise RequestError(404, f"job '{job_id}' is not known")
         return stored.job
-
-    def read(self) -> None:
-        """What the folder holds; to be called before anything else. Raises ObjectsFileError or OSError."""
-        for folder in (self.folder.uploads, self.folder.jobs):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._specs = {spec.id: spec for spec in self._store.read()}
-        self._jobs = {stored.job.id: stored for stored in map(_read_job, self.folder.jobs.glob("*.json")) if stored}
-        self._forget_old()
-        self._remove_unused_uploads()
-
-    def load(self, model: InstanceSegmentationModel) -> None:
-        """Onboards what was uploaded before; one that cannot be is told in the log and does not hinder the others."""
-        for spec in self._specs.values():
-            try:
-                if spec.id in model.library.ids:
-                    raise ValueError("the objects file has one of the same id")
-                model.put(model.onboard(spec))
-            except (ValueError, OSError) as error:
-                logger.error("uploaded object '%s' cannot be used: %s; delete it or upload it again", spec.id, error)
 
     def start(self, engine: Engine) -> None:
         """Goes on with the jobs that are not finished, in their order."""
         self._engine = engine
-        for job in reversed(self.jobs()):
-            if job.state not in FINISHED:
-                job.state, job.done, job.message = "waiting", 0, "taken up again after a restart"
-                self._queue.put(job.id)
-        self._thread.start()
+        self._forget_old()
+        self._take_up_abandoned()
+        for thread in self._threads:
+            thread.start()
 
     def add(self, object_id: str, category_id: int | None, units: str, write: Callable[[Path], Upload]) -> Job:
         """Keeps the files that `write` puts into the folder it is given, and queues the job.
@@ -161,7 +146,7 @@ class ObjectJobs:
         """
         job = Job(id=os.urandom(8).hex(), object_id=object_id, created_s=time.time())
         self._check_id(object_id)
-        folder = self.folder.upload(job.id)
+        folder = self._folder.upload(job.id)
         try:
             folder.mkdir(parents=True)
             upload = write(folder)
@@ -169,7 +154,14 @@ class ObjectJobs:
                 if sum(stored.job.state not in FINISHED for stored in self._jobs.values()) >= MAX_WAITING_JOBS:
                     raise RequestError(429, f"{MAX_WAITING_JOBS} objects wait already: try again later", 10)
                 number = self._free_category(object_id, category_id)
-                stored = StoredJob(job=job, category_id=number, units=units, cad=upload.cad, templates=upload.templates)
+                stored = StoredJob(
+                    job=job,
+                    owner=self._me,
+                    category_id=number,
+                    units=units,
+                    cad=upload.cad,
+                    templates=upload.templates,
+                )
                 self._write_job(stored)
                 self._jobs[job.id] = stored
         except OSError as error:
@@ -188,43 +180,84 @@ class ObjectJobs:
         """
         assert self._engine is not None
         stopped = self._stop_jobs_of(object_id)
-        with self._lock:
-            if object_id in self._specs:
-                self._store.change(object_id, None)
-                self._save()
-                upload = self._upload_of(self._specs.pop(object_id))
-                if object_id in {known.id for known in self._engine.objects}:
-                    self._engine.remove_object(object_id)
-                shutil.rmtree(upload, ignore_errors=True)
-                return f"removed '{object_id}'"
+        if object_id in self._objects.specs:
+            self._objects.remove(object_id)
+            with contextlib.suppress(KeyError):
+                self._engine.remove_object(object_id)
+            return f"removed '{object_id}'"
         if stopped:
             return f"stopped adding '{object_id}'"
         self._check_id(object_id)
-        known_ids = ", ".join(self._specs) or "none"
+        known_ids = ", ".join(self._objects.specs) or "none"
         raise RequestError(404, f"object '{object_id}' is not known; uploaded ones: {known_ids}")
 
     def stop(self) -> None:
         """Ends at once; the job at hand is done again by the next server."""
-        self._ending = True
+        self._end.set()
         self._queue.put(None)
         self._prepare.stop()
-        if self._thread.is_alive():
-            self._thread.join(5.0)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(5.0)
 
     def _run(self) -> None:
         assert self._engine is not None
-        self._engine.loaded.wait()
-        while (job_id := self._queue.get()) is not None and not self._ending:
+        self._wait_for(self._engine)
+        while (job_id := self._queue.get()) is not None and not self._end.is_set():
             stored = self._jobs.get(job_id)
             if stored is not None and stored.job.state == "waiting":
                 self._do(stored, self._engine)
+
+    def _watch(self) -> None:
+        """Shows that this server lives, and follows what others do."""
+        assert self._engine is not None
+        self._wait_for(self._engine)
+        for look in itertools.count():
+            if self._end.wait(WATCH_PERIOD_S):
+                return
+            with self._lock:
+                mine = [stored.job.id for stored in self._jobs.values() if stored.job.state not in FINISHED]
+            for job_id in mine:
+                with contextlib.suppress(OSError):
+                    os.utime(self._folder.job_file(job_id))
+            if self._engine.state == "ready":
+                self._objects.follow(self._engine)
+            if look % ABANDONED_LOOKS == 0:
+                self._take_up_abandoned()
+
+    def _wait_for(self, engine: Engine) -> None:
+        while not engine.loaded.wait(WATCH_PERIOD_S) and not self._end.is_set():
+            pass
+
+    def _take_up_abandoned(self) -> None:
+        for stored in sorted(self._on_disk(), key=lambda stored: stored.job.created_s):
+            if stored.job.id in self._jobs or stored.job.state in FINISHED or not self._is_abandoned(stored):
+                continue
+            stored.job.state, stored.job.done, stored.job.message = "waiting", 0, "taken up again after a restart"
+            stored.owner = self._me
+            with self._lock:
+                self._jobs[stored.job.id] = stored
+                self._write_job(stored)
+            self._queue.put(stored.job.id)
+
+    def _is_abandoned(self, stored: StoredJob) -> bool:
+        if stored.owner.is_gone(self._me):
+            return True
+        try:
+            return time.time() - self._folder.job_file(stored.job.id).stat().st_mtime > ABANDONED_S
+        except OSError:
+            return False
+
+    def _on_disk(self) -> list[StoredJob]:
+        found = (_read_job(file) for file in self._folder.jobs.glob("*.json"))
+        return [stored for stored in found if stored is not None]
 
     def _do(self, stored: StoredJob, engine: Engine) -> None:
         job = stored.job
         spec = self._spec(stored)
 
         def progress(done: int, total: int) -> None:
-            if job.state != "running" or self._ending:
+            if job.state != "running" or self._end.is_set():
                 raise JobStoppedError
             job.done, job.total = done, total
 
@@ -234,11 +267,11 @@ class ObjectJobs:
             templates = engine.add_object(spec, progress).template_count
             self._keep(stored, spec)
         except (JobStoppedError, PreparationStoppedError):
-            if self._ending:
+            if self._end.is_set():
                 return  # its file still says that it is to be done
             job.state, job.message = "stopped", "it was removed meanwhile"
         except (RequestError, ValueError, OSError) as error:
-            job.state, job.message = "failed", _without_paths(str(error), self.folder.upload(job.id))
+            job.state, job.message = "failed", _without_paths(str(error), self._folder.upload(job.id))
         except Exception as error:  # a model can fail in more ways than can be listed; the server must live on
             logger.exception("object '%s' could not be onboarded", spec.id)
             job.state, job.message = "failed", f"{type(error).__name__}: {error}"
@@ -248,35 +281,23 @@ class ObjectJobs:
             job.state = "done"
         logger.info("object '%s' %s: %s", spec.id, job.state, job.message)
         if job.state != "done":
-            shutil.rmtree(self.folder.upload(job.id), ignore_errors=True)
+            shutil.rmtree(self._folder.upload(job.id), ignore_errors=True)
         self._write_job(stored)
 
     def _keep(self, stored: StoredJob, spec: ObjectSpec) -> None:
-        """Writes the object down, in the place of the one that had its id. Raises JobStoppedError, or OSError."""
+        """Writes the object down. Raises JobStoppedError where it is not wanted any more, RequestError 507."""
         assert self._engine is not None
         with self._lock:
             wanted = stored.job.state == "running"
-            if wanted:
-                self._store.change(spec.id, spec)
-                try:
-                    self._save()
-                except (OSError, RequestError):
-                    self._engine.remove_object(spec.id)
-                    raise
-                before = self._specs.get(spec.id)
-                self._specs[spec.id] = spec
-                if before is not None:
-                    shutil.rmtree(self._upload_of(before), ignore_errors=True)
-        if not wanted:
-            self._engine.remove_object(spec.id)
-            raise JobStoppedError
-
-    def _save(self) -> None:
-        try:
-            self._store.save()
-        except (ObjectsFileError, OSError) as error:
-            self._store.read()  # what could not be saved is not tried again
-            raise RequestError(507, f"{self.folder.objects_file.name} cannot be written: {error}") from None
+            try:
+                if wanted:
+                    self._objects.put(spec)
+                    return
+            except RequestError:
+                self._engine.remove_object(spec.id)
+                raise
+        self._engine.remove_object(spec.id)
+        raise JobStoppedError
 
     def _stop_jobs_of(self, object_id: str) -> bool:
         with self._lock:
@@ -289,12 +310,13 @@ class ObjectJobs:
                 waited = stored.job.state == "waiting"
                 stored.job.state, stored.job.message = "stopped", "it was removed meanwhile"
                 if waited:
-                    shutil.rmtree(self.folder.upload(stored.job.id), ignore_errors=True)
+                    shutil.rmtree(self._folder.upload(stored.job.id), ignore_errors=True)
                 self._write_job(stored)
         return bool(mine)  # the one that is running notices it with the next template
 
     def _check_id(self, object_id: str) -> None:
-        own = {known.id for known in self._engine.objects} - set(self._specs) if self._engine is not None else set()
+        assert self._engine is not None
+        own = {known.id for known in self._engine.objects} - set(self._objects.specs)
         if object_id in own:
             raise RequestError(409, f"object '{object_id}' comes from the server's objects file: change it there")
 
@@ -302,7 +324,7 @@ class ObjectJobs:
         """The category of an object, its own again where it is replaced. Raises RequestError 409."""
         assert self._engine is not None
         taken = {known.category_id: known.id for known in self._engine.objects}
-        taken |= {spec.category_id: spec.id for spec in self._specs.values()}
+        taken |= {spec.category_id: spec.id for spec in self._objects.specs.values()}
         for stored in self._jobs.values():
             if stored.job.state not in FINISHED:
                 taken.setdefault(stored.category_id, stored.job.object_id)
@@ -314,18 +336,13 @@ class ObjectJobs:
         return number
 
     def _spec(self, stored: StoredJob) -> ObjectSpec:
-        folder = self.folder.upload(stored.job.id)
+        folder = self._folder.upload(stored.job.id)
         cad, templates = (folder / name if name else None for name in (stored.cad, stored.templates))
         return ObjectSpec(stored.job.object_id, cad, stored.units, templates, stored.category_id)
 
-    def _upload_of(self, spec: ObjectSpec) -> Path:
-        path = spec.cad or spec.templates
-        assert path is not None
-        return self.folder.uploads / path.relative_to(self.folder.uploads).parts[0]
-
     def _write_job(self, stored: StoredJob) -> None:
         """Whole or not at all; a full disk is no reason to stop."""
-        file = self.folder.job_file(stored.job.id)
+        file = self._folder.job_file(stored.job.id)
         unfinished = file.with_suffix(".new")
         try:
             unfinished.write_text(stored.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -334,21 +351,15 @@ class ObjectJobs:
             logger.warning("%s cannot be written: %s", file, error.strerror)
 
     def _forget_old(self) -> None:
-        finished = [job for job in self.jobs() if job.state in FINISHED]
-        for job in finished[FINISHED_JOBS_KEPT:]:
-            del self._jobs[job.id]
-            self.folder.job_file(job.id).unlink(missing_ok=True)
-
-    def _remove_unused_uploads(self) -> None:
-        used = {self._upload_of(spec) for spec in self._specs.values() if self._is_here(spec)}
-        used |= {self.folder.upload(job.id) for job in self.jobs() if job.state not in FINISHED}
-        for folder in self.folder.uploads.iterdir():
-            if folder not in used:
+        """Removes the oldest of the finished jobs, and uploads that belong to nothing."""
+        jobs = self.jobs()
+        for job in [job for job in jobs if job.state in FINISHED][FINISHED_JOBS_KEPT:]:
+            self._folder.job_file(job.id).unlink(missing_ok=True)
+        used = {self._folder.upload_of(spec) for spec in self._objects.specs.values()}
+        used |= {self._folder.upload(job.id) for job in jobs if job.state not in FINISHED}
+        for folder in self._folder.uploads.iterdir():
+            if folder not in used and time.time() - folder.stat().st_mtime > UNUSED_S:
                 shutil.rmtree(folder, ignore_errors=True)
-
-    def _is_here(self, spec: ObjectSpec) -> bool:
-        path = spec.cad or spec.templates
-        return path is not None and path.is_relative_to(self.folder.uploads)
 
 
 @dataclass(frozen=True)
@@ -361,7 +372,7 @@ class Upload:
 
 def _read_job(file: Path) -> StoredJob | None:
     try:
-        return StoredJob.model_validate(json.loads(file.read_text(encoding="utf-8")))
+        return StoredJob.model_validate_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, ValidationError) as error:
         logger.warning("%s is no job and is left out: %s", file, str(error).splitlines()[0])
         return None

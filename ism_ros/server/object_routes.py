@@ -68,7 +68,7 @@ def add_object_routes(
     @app.get("/api/v1/jobs", tags=["objects"])
     async def all_jobs() -> list[Job]:
         """The latest first."""
-        return jobs.jobs()
+        return await run_in_threadpool(jobs.jobs)
 
     @app.get("/api/v1/jobs/{job_id}", tags=["objects"], response_model=Job, responses={404: errors[404]})
     async def job(request: Request, job_id: str) -> Any:
@@ -128,7 +128,7 @@ def _declared(cad: UploadFile | None) -> str | None:
 
 
 def _objects(engine: Engine, jobs: ObjectJobs) -> Objects:
-    uploaded = jobs.specs
+    uploaded = jobs.objects
     entries = [
         ObjectEntry(
             id=known.id,

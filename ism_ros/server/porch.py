@@ -26,11 +26,12 @@ from ism_ros.server.inference import Answered, Ask, to_json
 from ism_ros.server.logs import begin_request, fields
 from ism_ros.server.metrics import Metrics
 from ism_ros.server.named_objects import NamedObject
-from ism_ros.server.object_jobs import ObjectJobs, StateFolder
+from ism_ros.server.object_jobs import ObjectJobs
 from ism_ros.server.rate_limit import RateLimit
 from ism_ros.server.result_cache import ResultCache, key_of
 from ism_ros.server.roots import Roots
 from ism_ros.server.settings import ServerSettings, state_dir
+from ism_ros.server.stored_objects import StateFolder, StoredObjects
 
 STOP_TIMEOUT_S = 30.0
 TIDY_PERIOD_S = 600.0
@@ -52,7 +53,8 @@ class Porch:
         self.began_s = time.monotonic()
         self._rate = RateLimit(server.rate_limit)
         self._prepare = PreparationProcess(limits=server.preparation_limits())
-        self.jobs = ObjectJobs(StateFolder(state_dir(server)), self._prepare)
+        self._objects = StoredObjects(StateFolder(state_dir(server)))
+        self.jobs = ObjectJobs(self._objects, self._prepare)
         self._engine: Engine | None = None
 
     @property
@@ -70,8 +72,8 @@ class Porch:
             cache_bytes=self.server.max_cache_size,
             preload=self.default_object() if self.server.preload_templates else None,
         )
-        self.jobs.read()
-        self._engine = Engine(self.settings, options, self._prepare, self.jobs.load)
+        self._objects.read()
+        self._engine = Engine(self.settings, options, self._prepare, self._objects.load)
         self.jobs.start(self._engine)
         tidying = asyncio.create_task(self._tidy())
         try:

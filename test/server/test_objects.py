@@ -114,6 +114,22 @@ def test_a_job_that_a_killed_server_left_is_taken_up_again(tmp_path: Path) -> No
     stop(second)
 
 
+def test_servers_that_share_a_folder_follow_each_other(own_server: Server, cache: Path) -> None:
+    state = str(own_server.data.with_name(f"{own_server.data.name}_state"))
+    other = start(own_server.data, cache, ISM_STATE_DIR=state)
+    other.wait_until_ready()
+    with own_server.client() as client, other.client() as other_client:
+        job = upload(client, "thing", cad_of_sample(0))
+        assert finished(client, job["id"])["state"] == "done"
+        while ids(other_client) != ["thing"]:
+            assert other.process.poll() is None
+        assert other_client.get(f"/api/v1/jobs/{job['id']}").json()["state"] == "done"
+        assert other_client.delete("/api/v1/objects/thing").status_code == 200
+        while ids(client) != []:
+            assert own_server.process.poll() is None
+    stop(other)
+
+
 def test_an_object_that_is_deleted_while_it_is_onboarded_never_appears(tmp_path: Path) -> None:
     server = start(tmp_path / "data", tmp_path / "own_cache")
     server.wait_until_ready()

@@ -89,3 +89,40 @@ def test_a_setting_that_cannot_be_used_is_one_line(tmp_path: Path, cache: Path) 
         start(tmp_path / "data", cache, ISM_MAX_CACHE_SIZE="much")
     assert "ISM_MAX_CACHE_SIZE" in str(said.value)
     assert len(str(said.value).strip().splitlines()) == 1
+
+
+def test_an_identical_request_is_answered_from_the_result_cache(
+    tmp_path: Path, cache: Path, sample: dict[str, Any]
+) -> None:
+    server = start(tmp_path / "data", cache, ISM_RESULT_CACHE="10MB")
+    server.wait_until_ready()
+    with server.client() as client:
+        first, again, other = (
+            client.post("/api/v1/inference", json={**sample, **change}).json()
+            for change in ({}, {}, {"score_threshold": 0.9})
+        )
+        text = client.get("/metrics").text
+    stop(server)
+    assert again == first
+    assert other["stage_times"] != first["stage_times"]
+    assert 'ism_object_cache{what="result_hits"} 1.0' in text
+
+
+def test_a_client_beyond_its_rate_is_told_when_to_come_back(tmp_path: Path, cache: Path) -> None:
+    server = start(tmp_path / "data", cache, ISM_RATE_LIMIT="3")
+    with server.client() as client:
+        answers = [client.get("/api/v1/status") for _ in range(4)]
+        assert client.get("/health").status_code == 200
+    stop(server)
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 20
+
+
+def test_several_devices_share_the_requests(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
+    server = start(tmp_path / "data", cache, ISM_DEVICES="cpu,cpu", ISM_BATCH_SIZE="2")
+    server.wait_until_ready()
+    with server.client() as client, ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.post("/api/v1/inference", json=sample).json(), range(8)))
+    stop(server)
+    assert all(answer["detections"] == answers[0]["detections"] for answer in answers)
+    assert len(answers[0]["detections"]) == 2

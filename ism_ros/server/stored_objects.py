@@ -1,0 +1,147 @@
+"""Uploaded objects on the disk, where several servers may share them.
+
+STATE_DIR/objects.yaml         the objects that are known, as of any objects file
+STATE_DIR/uploads/<job>/       the files of one upload: a CAD file, or templates/, or both
+STATE_DIR/jobs/<job>.json      what became of it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ism_ros.ism import InstanceSegmentationModel
+from ism_ros.objects.objects_file import ObjectsFileError, ObjectSpec
+from ism_ros.objects.objects_store import ObjectsStore
+from ism_ros.server.engine import Engine
+from ism_ros.server.errors import RequestError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """Paths in ISM_STATE_DIR."""
+
+    path: Path
+
+    @property
+    def objects_file(self) -> Path:
+        return self.path / "objects.yaml"
+
+    @property
+    def uploads(self) -> Path:
+        return self.path / "uploads"
+
+    @property
+    def jobs(self) -> Path:
+        return self.path / "jobs"
+
+    def upload(self, job_id: str) -> Path:
+        return self.uploads / job_id
+
+    def job_file(self, job_id: str) -> Path:
+        return self.jobs / f"{job_id}.json"
+
+    def upload_of(self, spec: ObjectSpec) -> Path | None:
+        """The folder of the files of an object, or None where they are elsewhere."""
+        path = spec.cad or spec.templates
+        if path is None or not path.is_relative_to(self.uploads):
+            return None
+        return self.uploads / path.relative_to(self.uploads).parts[0]
+
+    def make(self) -> None:
+        """Raises OSError."""
+        for folder in (self.uploads, self.jobs):
+            folder.mkdir(parents=True, exist_ok=True)
+
+
+class StoredObjects:
+    """The list of uploaded objects: changed here, or by another server that uses the same folder."""
+
+    def __init__(self, folder: StateFolder) -> None:
+        self.folder = folder
+        self.specs: dict[str, ObjectSpec] = {}
+        self._store = ObjectsStore(folder.objects_file, saves=True)
+        self._lock = threading.Lock()
+
+    def read(self) -> None:
+        """To be called before anything else. Raises ObjectsFileError or OSError."""
+        self.folder.make()
+        self.specs = {spec.id: spec for spec in self._store.read()}
+
+    def load(self, model: InstanceSegmentationModel) -> None:
+        """Onboards what was uploaded before; one that cannot be is told in the log and does not hinder the others."""
+        for spec in self.specs.values():
+            try:
+                if spec.id in model.library.ids:
+                    raise ValueError("the objects file has one of the same id")
+                model.put(model.onboard(spec))
+            except (ValueError, OSError) as error:
+                logger.error("uploaded object '%s' cannot be used: %s; delete it or upload it again", spec.id, error)
+
+    def put(self, spec: ObjectSpec) -> None:
+        """Writes an object down, in the place of that with its id, whose files go. Raises RequestError 507."""
+        with self._lock:
+            before = self.specs.get(spec.id)
+            self._change(spec.id, spec)
+        self._remove_files(before)
+
+    def remove(self, object_id: str) -> None:
+        """Raises KeyError where it is not known, RequestError 507 where that cannot be written."""
+        with self._lock:
+            before = self.specs[object_id]
+            self._change(object_id, None)
+        self._remove_files(before)
+
+    def follow(self, engine: Engine) -> None:
+        """Takes over what another server changed; cheap as long as none did."""
+        with self._lock:
+            if not self._store.is_edited():
+                return
+            before = self.specs
+            try:
+                self.specs = {spec.id: spec for spec in self._store.read()}
+            except ObjectsFileError as error:
+                logger.error("uploaded objects stay as they are: %s", error)
+                return
+            after = dict(self.specs)
+        for object_id in before.keys() - after.keys():
+            with contextlib.suppress(KeyError):
+                engine.remove_object(object_id)
+        for object_id, spec in after.items():
+            if before.get(object_id) != spec:
+                try:
+                    engine.add_object(spec)
+                except (ValueError, OSError) as error:
+                    logger.error("uploaded object '%s' cannot be used: %s", object_id, error)
+
+    def _change(self, object_id: str, spec: ObjectSpec | None) -> None:
+        with self._alone():
+            self._store.change(object_id, spec)
+            try:
+                self._store.save()
+                # with what others wrote meanwhile, which `follow` has yet to see
+            except (ObjectsFileError, OSError) as error:
+                self._store.read()  # what could not be saved is not tried again
+                raise RequestError(507, f"{self.folder.objects_file.name} cannot be written: {error}") from None
+        specs = {name: one for name, one in self.specs.items() if name != object_id}
+        self.specs = specs if spec is None else {**specs, object_id: spec}
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other server changes the list meanwhile."""
+        with self.folder.objects_file.with_suffix(".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _remove_files(self, spec: ObjectSpec | None) -> None:
+        upload = None if spec is None else self.folder.upload_of(spec)
+        if upload is not None:
+            shutil.rmtree(upload, ignore_errors=True)
