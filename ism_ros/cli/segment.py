@@ -1,10 +1,10 @@
-"""`ism segment`: one frame from files, detections to files."""
+"""`ism segment`: one frame from files, detections to files; the models run here or at a server."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -13,7 +13,10 @@ from rich.status import Status
 from rich.table import Table
 
 from ism_ros.cli import options
-from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.objects.objects_file import ObjectSpec, parse_objects, read_text
+
+if TYPE_CHECKING:
+    from ism_ros.detections import Detections
 
 
 def segment(
@@ -33,6 +36,15 @@ def segment(
         str, typer.Option(help="Units of the CAD models: mm, m, or auto (glTF metres, others mm as in BOP).")
     ] = "auto",
     objects: Annotated[Path | None, typer.Option(help="objects.yaml, instead of --cad.")] = None,
+    object_id: Annotated[
+        list[str] | None,
+        typer.Option("--object", help="Look only for this one of the objects; may be given again."),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(help="Address of an ISM Server that does the work; --cad and --templates are then its paths."),
+    ] = None,
+    api_key: Annotated[str, typer.Option(envvar="ISM_API_KEY", help="Key of that server.")] = "",
     config: options.Config = None,
     profile: options.Profile = None,
     segmentor: options.Segmentor = None,
@@ -49,15 +61,14 @@ def segment(
     """Find every instance of CAD models in one RGB-D frame.
 
     [bold]Example:[/bold] ism segment --rgb rgb.png --depth depth.png --camera camera.json --cad mug.ply --output out
+
+    With --server http://HOST:8002 the frame is sent there ('ism serve'), and the same files are written here.
     """
-    from ism_ros.config import load_settings
-    from ism_ros.frame_files import read_frame
-    from ism_ros.ism import load_model
     from ism_ros.overlay import draw_overlay
     from ism_ros.results import write_results
 
     console = Console(stderr=True)
-    given = options.given(
+    models = options.given(
         profile=profile,
         segmentor=segmentor,
         segmentor_model=segmentor_model,
@@ -67,22 +78,39 @@ def segment(
         stability_score_threshold=stability_score_threshold,
         score_threshold=score_threshold,
         device=device,
-        objects_file=None if objects is None else str(objects),
     )
-    settings = load_settings(config, given)
     specs = _specs(cad or [], templates or [], units)
-    if not specs and not settings.objects_file:
-        raise ValueError("nothing to look for: give --cad FILE (again for more) or --objects objects.yaml")
-    frame = read_frame(rgb, depth, camera)
-    with console.status("loading") as status:
-        model = load_model(settings, status.update)
-        for spec in specs:
-            status.update(f"onboarding {spec.id}")
-            model.add(spec, partial(_show_views, status, spec.id))
-        status.update("segmenting")
-        detections = model.segment(frame)
-    write_results(output, detections, draw_overlay(frame.rgb, detections))
+    if server is not None:
+        from ism_ros.cli.remote import RemoteServer
 
+        asked = _asked({**models, **options.given(config=config)}, specs, units, objects, object_id)
+        with console.status("segmenting at the server") as status:
+            detections, overlay_rgb = RemoteServer(server, api_key).segment(rgb, depth, camera, asked, status.update)
+    else:
+        from ism_ros.config import load_settings
+        from ism_ros.frame_files import read_frame
+        from ism_ros.ism import load_model
+
+        given = {**models, **options.given(objects_file=None if objects is None else str(objects))}
+        settings = load_settings(config, given)
+        if not specs and not settings.objects_file:
+            raise ValueError("nothing to look for: give --cad FILE (again for more) or --objects objects.yaml")
+        frame = read_frame(rgb, depth, camera)
+        with console.status("loading") as status:
+            model = load_model(settings, status.update)
+            for spec in specs:
+                status.update(f"onboarding {spec.id}")
+                model.add(spec, partial(_show_views, status, spec.id))
+            status.update("segmenting")
+            if unknown := [name for name in object_id or () if name not in model.library.ids]:
+                raise ValueError(f"--object {unknown[0]} is not known; known: {', '.join(model.library.ids)}")
+            detections = model.segment(frame, object_id)
+        overlay_rgb = draw_overlay(frame.rgb, detections)
+    write_results(output, detections, overlay_rgb)
+    _print(console, detections, output)
+
+
+def _print(console: Console, detections: Detections, output: Path) -> None:
     count = len(detections)
     table = Table(title=f"{count} detection{'' if count == 1 else 's'}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("object", "score", "semantic", "appearance", "geometric", "visible", "x, y, w, h (px)"):
@@ -98,6 +126,41 @@ def segment(
     console.print(table)
     timing = ", ".join(f"{stage} {seconds * 1000:.0f} ms" for stage, seconds in detections.stage_s.items())
     console.print(f"{timing}; wrote {output / 'vis_ism.png'}, detection_ism.json, detection_ism.npz")
+
+
+def _asked(
+    models: dict[str, Any], specs: list[ObjectSpec], units: str, objects: Path | None, object_ids: list[str] | None
+) -> dict[str, Any]:
+    """Fields of the request to a server. Raises ValueError for what only the one who starts it can choose."""
+    fields_of = {
+        "segmentor": "segmentor_model",
+        "stability_score_threshold": "stability_score_thresh",
+        "score_threshold": "score_threshold",
+    }
+    for name in models:
+        if name not in fields_of:
+            raise ValueError(f"--{name.replace('_', '-')} is up to the server: leave it out, or give it to 'ism serve'")
+    asked = {fields_of[name]: value for name, value in models.items()}
+    if len(specs) > 1:
+        raise ValueError(
+            "a server looks for one --cad a request: start it with --objects objects.yaml, and choose by --object ID"
+        )
+    if specs and (objects is not None or object_ids):
+        raise ValueError("with --server give --cad and --templates, or --objects and --object, not both")
+    if specs:
+        (spec,) = specs
+        asked |= options.given(
+            cad_path=None if spec.cad is None else str(spec.cad),
+            template_dir=None if spec.templates is None else str(spec.templates),
+            cad_units=None if units == "auto" else units,
+        )
+    elif object_ids:
+        asked["object_ids"] = object_ids
+    elif objects is not None:
+        # the server has files of its own for them
+        listed = parse_objects(read_text(objects), objects, check_files=False)
+        asked["object_ids"] = [spec.id for spec in listed]
+    return asked
 
 
 def _show_views(status: Status, name: str, done: int, total: int) -> None:

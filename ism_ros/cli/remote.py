@@ -1,0 +1,197 @@
+"""A frame sent to a running ISM Server, and its answer as the detections that the model would have given here."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+import requests
+import torch
+from numpy.typing import NDArray
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from ism_ros.detections import Detections
+from ism_ros.frame_files import FrameFileError, read_camera
+from ism_ros.masks import decode_rle
+
+CONNECT_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 600.0
+PATIENCE_S = 600.0
+"""Checkpoints of a few GB on a slow disk are loaded within this."""
+RETRY_AFTER_S = 2.0
+"""Where a server says that it is busy but not for how long."""
+
+
+class ServerError(ValueError):
+    """A server that cannot be reached or refuses the request; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class RemoteServer:
+    """url: http://HOST:PORT. api_key: empty = none is sent. patience_s: longest to wait while it loads or is busy."""
+
+    url: str
+    api_key: str = ""
+    patience_s: float = PATIENCE_S
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise ServerError(f"--server {self.url} is no address: give one such as http://127.0.0.1:8002")
+
+    def segment(
+        self,
+        rgb: Path,
+        depth: Path | None,
+        camera: Path,
+        options: Mapping[str, Any],
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> tuple[Detections, NDArray[np.uint8]]:
+        """Detections in one frame, and their overlay (H, W, 3) uint8 RGB.
+
+        rgb, depth, camera: files; the images are sent as they are. options: further fields of the JSON request, such
+        as cad_path and object_ids. progress: told while the server is waited for. Raises ServerError, and
+        FrameFileError for a file that cannot be read.
+        """
+        intrinsics, depth_scale = read_camera(camera)
+        form = {
+            "cam_params": json.dumps({"cam_K": intrinsics.flatten().tolist(), "depth_scale": depth_scale}),
+            "options": json.dumps({**options, "visualization": True}),
+        }
+        content = self._send({"rgb": rgb, **({} if depth is None else {"depth": depth})}, form, progress)
+        overlay_rgb = _picture(content["visualization"])
+        return detections_of(content, overlay_rgb.shape[0], overlay_rgb.shape[1]), overlay_rgb
+
+    def _send(
+        self, files: Mapping[str, Path], form: Mapping[str, str], progress: Callable[[str], None]
+    ) -> dict[str, Any]:
+        deadline_s = time.monotonic() + self.patience_s
+        while True:
+            answer = self._post(files, form)
+            if answer.status_code == 200:
+                return _fields(answer)
+            message = _message(answer, self.url)
+            # only what passes has a Retry-After: models that cannot be loaded are answered 503 without one
+            if answer.status_code not in (429, 503) or "retry-after" not in answer.headers:
+                raise ServerError(message)
+            pause_s = _pause_s(answer)
+            left_s = deadline_s - time.monotonic()
+            if pause_s > left_s:
+                raise ServerError(f"{message}; waited {self.patience_s:g} s: try again later")
+            progress(f"waiting for the server: {message}; giving up in {left_s:.0f} s")
+            time.sleep(pause_s)
+
+    def _post(self, files: Mapping[str, Path], form: Mapping[str, str]) -> requests.Response:
+        url = f"{self.url.rstrip('/')}/api/v1/inference/upload"
+        headers = {"X-API-Key": self.api_key} if self.api_key else {}
+        timeouts_s = CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S
+        with ExitStack() as opened:
+            parts = {name: opened.enter_context(_opened(file)) for name, file in files.items()}
+            try:
+                # a key goes nowhere but to the server that was named
+                return requests.post(
+                    url, data=form, files=parts, headers=headers, timeout=timeouts_s, allow_redirects=False
+                )
+            except requests.RequestException as error:
+                raise ServerError(_unsent(error, self.url)) from None
+
+
+def detections_of(content: Mapping[str, Any], height: int, width: int) -> Detections:
+    """The detections of an answer of /api/v1/inference to an image of height x width pixels, row by row."""
+    rows = content["detections"]
+    if not rows:
+        return _timed(Detections.empty(height, width), content)
+    category_of = {row["class_id"]: row["category_id"] for row in rows}
+    ids = tuple(category_of)
+    boxes = torch.tensor([row["bbox"] for row in rows], dtype=torch.int64)
+    poses = [row["pose"] for row in rows]
+    unknown = {"rotation": [float("nan")] * 9, "translation_m": [float("nan")] * 3}
+
+    def numbers(name: str) -> torch.Tensor:
+        return torch.tensor([row[name] for row in rows], dtype=torch.float32)
+
+    def of_pose(name: str, *shape: int) -> torch.Tensor:
+        return torch.tensor([(pose or unknown)[name] for pose in poses], dtype=torch.float32).reshape(-1, *shape)
+
+    found = Detections(
+        masks=torch.from_numpy(np.stack([decode_rle(row["segmentation"]) for row in rows])),
+        # x, y, last minus first: back to first and last
+        boxes_xyxy=torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1),
+        object_index=torch.tensor([ids.index(row["class_id"]) for row in rows]),
+        template_index=torch.tensor([row["template_index"] for row in rows]),
+        score=numbers("score"),
+        semantic_score=numbers("semantic_score"),
+        appearance_score=numbers("appearance_score"),
+        geometric_score=numbers("geometric_score"),
+        visible_ratio=numbers("visible_ratio"),
+        rotation=of_pose("rotation", 3, 3),
+        translation_m=of_pose("translation_m", 3),
+        object_ids=ids,
+        category_ids=tuple(category_of.values()),
+    )
+    return _timed(found, content)
+
+
+def _timed(detections: Detections, content: Mapping[str, Any]) -> Detections:
+    detections.stage_s.update(content["stage_times"])
+    return detections
+
+
+def _fields(answer: requests.Response) -> dict[str, Any]:
+    try:
+        content = answer.json()
+        if content["success"] and content["visualization"]:
+            return dict(content)
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise ServerError(f"{answer.url} answered what no ISM Server does: correct --server")
+
+
+def _unsent(error: requests.RequestException, url: str) -> str:
+    """Why there is no answer at all, in one line."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    if isinstance(reason, (NewConnectionError, ConnectTimeoutError)):
+        return f"no server answers at {url}: start one with 'ism serve', or correct --server"
+    if isinstance(error, requests.Timeout):
+        return f"{url} did not answer within {ANSWER_TIMEOUT_S:g} s: its log says what it does"
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"{url} cannot be reached safely ({reason or error}): correct --server or its certificate"
+    return f"the connection to {url} broke off ({type(error).__name__}): its log says why"
+
+
+def _message(answer: requests.Response, url: str) -> str:
+    """What the server says of itself, in one line."""
+    try:
+        told = answer.json()["error_message"]
+    except (ValueError, TypeError, KeyError):
+        return f"{url} answered {answer.status_code} as no ISM Server does: correct --server"
+    hint = "; give --api-key or set ISM_API_KEY" if answer.status_code == 401 else ""
+    return f"{url} answered {answer.status_code}: {' '.join(str(told).split())}{hint}"
+
+
+def _pause_s(answer: requests.Response) -> float:
+    try:
+        return max(0.0, float(answer.headers["retry-after"]))
+    except ValueError:  # a date, which HTTP allows as well
+        return RETRY_AFTER_S
+
+
+def _picture(encoded: str) -> NDArray[np.uint8]:
+    image = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), dtype=np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ServerError("the server's overlay is no picture: its version may be another one")
+    return np.asarray(image[:, :, ::-1], dtype=np.uint8)
+
+
+def _opened(file: Path) -> BinaryIO:
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise FrameFileError(f"{file} cannot be read: {error.strerror}") from None
