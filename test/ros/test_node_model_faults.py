@@ -15,7 +15,6 @@ pytestmark = pytest.mark.faults
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TINY_NETWORKS = {
-    "segmentor": "sam",
     "segmentor_model": str(GOLDEN / "sam_tiny.pth"),
     "descriptor": "dinov2",
     "descriptor_model": str(GOLDEN / "dinov2_tiny_pretrain.pth"),
@@ -26,7 +25,7 @@ TINY_NETWORKS = {
     "score_threshold": 0.0,
     "scoring": "noctis",
 }
-"""Networks with random weights: they find nonsense, but in as many chunks as those of full size."""
+"""Networks with random weights: they find nonsense, but in chunks like those of full size."""
 
 
 @pytest.fixture
@@ -91,8 +90,12 @@ def test_segment_tells_its_caller_what_failed(cell, workplace):
 
 
 @pytest.fixture(scope="module")
-def neural_cell(start_faulty_cell, parameters):
-    cell = start_faulty_cell({**parameters, **TINY_NETWORKS}, topics=["detections"])
+def neural_cell(request, start_faulty_cell, parameters):
+    # random weights of SAM find a single mask, of which nothing smaller can be made; `depth` finds many
+    networks = {**TINY_NETWORKS, "segmentor": request.param}
+    if request.param != "sam":
+        del networks["segmentor_model"]
+    cell = start_faulty_cell({**parameters, **networks}, topics=["detections"])
     try:
         cell.wait_until("active", timeout_s=240.0)
         cell.connect()
@@ -102,12 +105,13 @@ def neural_cell(start_faulty_cell, parameters):
 
 
 @pytest.mark.parametrize(
-    ("stage", "said"),
+    ("neural_cell", "stage", "said"),
     [
-        ("segmentor", "point prompts at once do not fit into memory: going on with"),
-        ("descriptor", "crops at once do not fit into memory: going on with"),
-        ("scoring", "proposals beside all templates of an object at once do not fit into memory: going on with"),
+        ("sam", "segmentor", "point prompts at once do not fit into memory: going on with"),
+        ("depth", "descriptor", "crops at once do not fit into memory: going on with"),
+        ("depth", "scoring", "proposals beside all templates of an object at once do not fit into memory: going on with"),
     ],
+    indirect=["neural_cell"],
 )
 def test_out_of_memory_is_survived_by_smaller_chunks_without_losing_a_frame(neural_cell, stage, said):
     listener = neural_cell.listener
@@ -124,7 +128,11 @@ def test_out_of_memory_is_survived_by_smaller_chunks_without_losing_a_frame(neur
     neural_cell.faults.set()
 
 
-@pytest.mark.parametrize("stage", ["segmentor", "descriptor", "scoring"])
+@pytest.mark.parametrize(
+    ("neural_cell", "stage"),
+    [("sam", "segmentor"), ("depth", "descriptor"), ("depth", "scoring")],
+    indirect=["neural_cell"],
+)
 def test_what_does_not_fit_in_any_size_costs_the_frame_alone(neural_cell, stage):
     listener = neural_cell.listener
     neural_cell.result()
