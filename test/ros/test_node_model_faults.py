@@ -109,7 +109,7 @@ def neural_cell(request, start_faulty_cell, parameters):
     [
         ("sam", "segmentor", "point prompts at once do not fit into memory: going on with"),
         ("depth", "descriptor", "crops at once do not fit into memory: going on with"),
-        ("depth", "scoring", "proposals beside all templates of an object at once do not fit into memory: going on with"),
+        ("depth", "scoring", "proposals beside all templates of an object at once do not fit into memory: going on"),
     ],
     indirect=["neural_cell"],
 )
