@@ -25,6 +25,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ism_ros.threads import use_patient_threads
+
+use_patient_threads()
+
 import httpx
 import psutil
 from rich.console import Console

@@ -24,8 +24,12 @@ class Roots:
     def existing(self, text: str, what: str) -> Path:
         """The file or folder that `text` names. Raises RequestError: 403 outside of the roots, 404 not there."""
         path = self.inside(text, what)
-        if not path.exists():
-            raise RequestError(404, f"{what} {text} does not exist; relative paths start at ISM_DATA_ROOT")
+        try:
+            is_there = path.exists()
+        except OSError:  # a name longer than file systems allow
+            is_there = False
+        if not is_there:
+            raise RequestError(404, f"{what} {text[:200]} does not exist; relative paths start at ISM_DATA_ROOT")
         return path
 
     def inside(self, text: str, what: str) -> Path:
@@ -36,9 +40,9 @@ class Roots:
             # links are followed before the path is judged
             path = (self.first / Path(text)).resolve()
         except (OSError, RuntimeError):
-            raise RequestError(400, f"{what} {text!r} is not a path that can be followed") from None
+            raise RequestError(400, f"{what} {text[:200]!r} is not a path that can be followed") from None
         if not any(path.is_relative_to(root) for root in self._roots):
             raise RequestError(
-                403, f"{what} {text} lies outside of the folders that this server may read: set ISM_DATA_ROOT"
+                403, f"{what} {text[:200]} lies outside of the folders that this server may read: set ISM_DATA_ROOT"
             )
         return path

@@ -118,7 +118,7 @@ def test_ten_thousand_hostile_requests_bring_no_error_of_the_server(server: Serv
 def test_a_header_that_is_no_header_is_refused(server: Server) -> None:
     with server.client() as client:
         answer = client.post(
-            "/api/v1/inference", content=b"{}", headers={"content-type": "\xff/x", "x-request-id": "a" * 5000}
+            "/api/v1/inference", content=b"{}", headers={"content-type": b"\xff/x", "x-request-id": b"a" * 5000}
         )
     assert answer.status_code == 422
 
