@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from fastapi import FastAPI, File, Form, Request, Response, UploadFile, WebSocket
 from fastapi.responses import JSONResponse
 from pydantic import Field
@@ -90,9 +89,9 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
             message=engine.message,
             segmentor=porch.settings.segmentor,
             descriptor=porch.settings.descriptor,
-            device=porch.server.devices or porch.settings.device,
+            device=",".join(engine.devices),
             objects=[one.id for one in known],
-            templates_loaded=sum(one.template_count for one in known) + sum(cache.templates for cache in engine.caches),
+            templates_loaded=sum(one.template_count for one in known) + engine.counters["templates"],
             uptime_s=time.monotonic() - porch.began_s,
             queue_depth=engine.depth,
             queue_size=porch.server.max_waiting,
@@ -101,15 +100,13 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
     @app.get("/metrics", tags=["state"], response_class=Response)
     async def metrics() -> Response:
         """Counters and histograms for Prometheus."""
-        caches, results = porch.engine.caches, porch.results
+        counters, results = porch.engine.counters, porch.results
         cache = {
-            "objects": sum(map(len, caches)),
-            "hits": sum(one.hits for one in caches),
-            "misses": sum(one.misses for one in caches),
+            **{what: counters[what] for what in ("objects", "hits", "misses")},
             "result_hits": results.hits,
             "result_misses": results.misses,
         }
-        device = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
+        device = counters["device_bytes"]
         return Response(
             porch.metrics.text(porch.engine.depth, device, cache), media_type="text/plain; version=0.0.4; charset=utf-8"
         )

@@ -1,4 +1,4 @@
-"""From the fields and images of a request to an Ask: images decoded, paths inside the roots."""
+"""From the fields and images of a request to an Ask: images looked at, paths inside the roots."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ism_ros.frame import Camera, Frame
 from ism_ros.server.errors import RequestError
 from ism_ros.server.inference import Ask
 from ism_ros.server.porch import Porch
 from ism_ros.server.schemas import InferenceRequest
-from ism_ros.server.uploads import bytes_of_base64, decode_depth_m, decode_rgb
+from ism_ros.server.uploads import DEPTH_FORMATS, FORMATS, bytes_of_base64, check_image
 
 
 def ask_of_json(porch: Porch, asked: InferenceRequest) -> Ask:
@@ -44,15 +43,15 @@ def ask_of_images(porch: Porch, asked: InferenceRequest, rgb_bytes: bytes, depth
     if named is not None and asked.object_ids is not None and (asked.template_dir or asked.cad_path):
         raise RequestError(400, "send object_ids, or template_dir and cad_path, not both")
     output_dir = porch.roots.inside(asked.output_dir, "output_dir") if asked.output_dir else None
-    rgb = decode_rgb(rgb_bytes, porch.server.max_pixels)
-    scale = asked.cam_params.depth_scale
-    depth_m = None if depth_bytes is None else decode_depth_m(depth_bytes, scale, porch.server.max_pixels)
-    try:
-        frame = Frame(rgb, depth_m, Camera(asked.cam_params.cam_K, rgb.shape[1], rgb.shape[0]))  # type: ignore[arg-type]
-    except ValueError as error:
-        raise RequestError(400, str(error)) from None
+    check_image(rgb_bytes, "rgb_image", porch.server.max_pixels, FORMATS)
+    if depth_bytes is not None:
+        check_image(depth_bytes, "depth_image", porch.server.max_pixels, DEPTH_FORMATS)
     return Ask(
-        frame=frame,
+        rgb=rgb_bytes,
+        depth=depth_bytes,
+        intrinsics=tuple(asked.cam_params.cam_K),
+        depth_scale=asked.cam_params.depth_scale,
+        max_pixels=porch.server.max_pixels,
         named=None if asked.object_ids is not None else named,
         object_ids=None if asked.object_ids is None else tuple(asked.object_ids),
         segmentor=asked.segmentor_model,

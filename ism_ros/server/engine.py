@@ -1,84 +1,98 @@
-"""The models, one a device, and the queue in front of them: who asked first is answered first."""
+"""The queue in front of the workers: who asked first is answered first, and a worker that dies costs no answer."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
 from concurrent.futures import Future
-from contextvars import copy_context
 from dataclasses import dataclass, field
-
-import torch
+from typing import Any
 
 from ism_ros.config import Settings
-from ism_ros.ism import InstanceSegmentationModel, load_model
-from ism_ros.objects.library import KnownObject
 from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.preparation import Prepare, Progress
+from ism_ros.objects.preparation import Progress
 from ism_ros.server.errors import RequestError
-from ism_ros.server.inference import Answered, Ask, Inference
-from ism_ros.server.logs import answer_requests, current_request
-from ism_ros.server.named_objects import NamedObject, ObjectCache
+from ism_ros.server.inference import Ask
+from ism_ros.server.logs import current_request
+from ism_ros.server.worker_messages import ObjectState, WorkerOptions
+from ism_ros.server.worker_process import WorkerDiedError, WorkerProcess
 
 RETRY_AFTER_S = 2
+ATTEMPTS = 3
+"""So many workers may die of a request before it is answered that it cannot be."""
+
+Answer = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """devices: a model and a thread each; none = the one of the settings. queue_size: so many requests may wait.
-    batch_size: so many that wait are described together. cache_bytes: on each device, for objects named by path.
-    preload: the one of them to load at start."""
+    """devices: a worker each; none = the one of the settings. queue_size: so many requests may wait. batch_size: so
+    many that wait are answered together. worker: what each of them is told."""
 
+    worker: WorkerOptions
     devices: tuple[str, ...] = ()
     queue_size: int = 16
     batch_size: int = 1
-    cache_bytes: int = 1 << 30
-    preload: NamedObject | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Waiting:
-    """A request in the queue."""
+    """A request in the queue. attempts: workers that it was given to."""
 
     ask: Ask
-    future: Future[Answered]
+    future: Future[Answer] = field(default_factory=Future)
     request_id: str = field(default_factory=current_request)
+    attempts: int = 0
 
 
 class Engine:
     """Loads from construction on; `stop` answers what was accepted and ends.
 
-    settings: of the models. prepare: renders objects. stored: puts further objects into a model that has been loaded
-    with those of the settings. state: "loading", "ready" or "failed"; message: what is being loaded, or why it failed.
-    loaded: set when it is one of the latter. version: of the objects, counts changes.
+    state: "loading", "ready" (while at least one worker is) or "failed"; message: what is being loaded, or why that
+    failed. loaded: set when it is one of the latter for the first time. version: of the objects, counts changes.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        options: EngineOptions,
-        prepare: Prepare,
-        stored: Callable[[InstanceSegmentationModel], None] = lambda model: None,
-    ) -> None:
-        self.state, self.message = "loading", ""
+    def __init__(self, settings: Settings, options: EngineOptions) -> None:
         self.loaded = threading.Event()
         self.version = 0
         self._options = options
-        self._settings = [settings.model_copy(update={"device": device}) for device in options.devices] or [settings]
-        self._prepare = prepare
-        self._stored = stored
-        self._workers: list[Inference] = []
+        own = [settings.model_copy(update={"device": device}) for device in options.devices] or [settings]
+        self._workers = [WorkerProcess(one, options.worker, self._worker_changed) for one in own]
         self._queue: deque[Waiting] = deque()
         self._changed = threading.Condition()
-        self._changing_objects = threading.Lock()
         self._stopping = False
-        self._threads = [threading.Thread(target=self._start, name="ism_engine", daemon=True)]
-        self._threads[0].start()
+        self._threads = [
+            threading.Thread(target=self._serve, args=(worker,), name="ism_engine", daemon=True)
+            for worker in self._workers
+        ]
+        for worker in self._workers:
+            worker.start()
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def state(self) -> str:
+        states = [worker.state for worker in self._workers]
+        if "ready" in states:
+            return "ready"
+        return "failed" if all(state == "failed" for state in states) else "loading"
+
+    @property
+    def message(self) -> str:
+        return "" if self.state == "ready" else self._workers[0].message
+
+    @property
+    def devices(self) -> list[str]:
+        return [worker.device for worker in self._workers]
+
+    @property
+    def worker_pids(self) -> list[int]:
+        return [worker.pid for worker in self._workers if worker.pid is not None]
 
     @property
     def depth(self) -> int:
@@ -86,22 +100,23 @@ class Engine:
         return len(self._queue)
 
     @property
-    def objects(self) -> tuple[KnownObject, ...]:
+    def objects(self) -> tuple[ObjectState, ...]:
         """Those that every request may ask for; none while loading."""
-        return self._workers[0].model.library.objects if self._workers else ()
+        return next((worker.objects for worker in self._workers if worker.state == "ready"), ())
 
     @property
-    def caches(self) -> list[ObjectCache]:
-        """Of the objects that requests name by path, one a device."""
-        return [worker.cache for worker in self._workers]
+    def counters(self) -> Counter[str]:
+        """Of all workers' caches and devices together."""
+        return sum((Counter(worker.counters) for worker in self._workers), Counter())
 
-    def answer(self, ask: Ask) -> Future[Answered]:
-        """Queues; a future that is cancelled before its turn costs nothing.
+    def answer(self, ask: Ask) -> Future[Answer]:
+        """Queues; a future that is cancelled before its turn costs nothing. It raises RequestError, or what the worker
+        did not foresee.
 
         Raises RequestError: 503 while the models load, or when they could not be loaded; 429 when too many wait.
         """
         self.check_ready()
-        waiting = Waiting(ask, Future())
+        waiting = Waiting(ask)
         with self._changed:
             if self._stopping:
                 raise RequestError(503, "the server is being shut down", RETRY_AFTER_S)
@@ -113,101 +128,122 @@ class Engine:
 
     def check_ready(self) -> None:
         """Raises RequestError 503 while there is no model."""
-        if self.state == "loading":
-            raise RequestError(503, f"the models are being loaded ({self.message or 'starting'})", RETRY_AFTER_S)
-        if self.state == "failed":
-            raise RequestError(503, f"the models could not be loaded: {self.message}")
+        state, message = self.state, self.message
+        if state == "loading":
+            raise RequestError(503, f"the models are being loaded ({message or 'starting'})", RETRY_AFTER_S)
+        if state == "failed":
+            raise RequestError(503, f"the models could not be loaded: {message}")
 
-    def add_object(self, spec: ObjectSpec, progress: Progress | None = None) -> KnownObject:
+    def add_object(self, spec: ObjectSpec, progress: Progress | None = None) -> int:
         """Onboards an object, or another one in the place of that with its id; answers go on meanwhile.
 
-        Raises what `onboard` raises; then nothing has changed.
+        Returns the number of its templates. Raises ValueError with one line that says why, what `progress` raises, or
+        WorkerDiedError.
         """
-        onboarded = [worker.model.onboard(spec, progress) for worker in self._workers]
-        with self._changing_objects:
-            for worker, known in zip(self._workers, onboarded, strict=True):
-                worker.model.put(known)
-            self.version += 1
-        return onboarded[0]
+        counts = [worker.add_object(spec, progress) for worker in self._ready()]
+        if not counts:
+            raise WorkerDiedError("no process of the models is ready")
+        self.version += 1
+        return counts[0]
 
     def remove_object(self, object_id: str) -> None:
-        """No request finds it any more. Raises KeyError where it is not known."""
-        with self._changing_objects:
-            for worker in self._workers:
-                worker.model.library = worker.model.library.without(object_id)
-            self.version += 1
+        """No request finds it any more; one that is not known is no matter."""
+        for worker in self._ready():
+            with contextlib.suppress(WorkerDiedError):  # the one in its place reads the list anew
+                worker.remove_object(object_id)
+        self.version += 1
 
     def stop(self, timeout_s: float) -> None:
         """Nothing more is accepted; what was accepted is answered, within `timeout_s`."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        deadline_s = time.monotonic() + timeout_s
-        for thread in list(self._threads):
-            thread.join(max(0.0, deadline_s - time.monotonic()))
+        if self.state == "ready":
+            deadline_s = time.monotonic() + timeout_s
+            for thread in self._threads:
+                thread.join(max(0.0, deadline_s - time.monotonic()))
+        for worker in self._workers:
+            worker.kill()
 
-    def _start(self) -> None:
-        """Loads the models one after the other, then answers with the first on this thread."""
-        began_s = time.perf_counter()
-        try:
-            workers = [self._load(settings) for settings in self._settings]
-        except Exception as error:  # told to every request and in /api/v1/status; a person can act on it
-            if not self._stopping:
-                self.state, self.message = "failed", str(error) or type(error).__name__
-                known = isinstance(error, (ValueError, OSError))
-                logger.error("models could not be loaded: %s", error, exc_info=None if known else error)
+    def _ready(self) -> list[WorkerProcess]:
+        return [worker for worker in self._workers if worker.state == "ready"]
+
+    def _worker_changed(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+        if self.state != "loading":
             self.loaded.set()
-            return
-        self._workers = workers
-        self.state, self.message = "ready", ""
-        self.loaded.set()
-        logger.info("ready after %.1f s: %d objects", time.perf_counter() - began_s, len(self.objects))
-        for worker in workers[1:]:
-            thread = threading.Thread(target=self._serve, args=(worker,), name="ism_engine", daemon=True)
-            self._threads.append(thread)
-            thread.start()
-        self._serve(workers[0])
 
-    def _load(self, settings: Settings) -> Inference:
-        model = load_model(settings, self._tell, prepare=self._prepare)
-        self._stored(model)
-        worker = Inference(model, ObjectCache(self._options.cache_bytes))
-        if self._options.preload is not None:
-            with torch.inference_mode():
-                worker.preload(self._options.preload)
-        return worker
+    def _serve(self, worker: WorkerProcess) -> None:
+        """Gives one worker what waits; starts it again when it has died."""
+        began_s = time.monotonic()
+        while self._wait_until_loaded(worker):
+            seconds = time.monotonic() - began_s
+            logger.info("ready after %.1f s on %s: %d objects", seconds, worker.device, len(worker.objects))
+            while worker.state == "ready":
+                batch = self._next(worker)
+                if not batch and self._stopping:
+                    return
+                self._answer(worker, batch)
+            if self._stopping and not self._queue:
+                return
+            logger.error("a worker on %s has died and is started again", worker.device)
+            began_s = time.monotonic()
+            worker.kill()
+            worker.start()
 
-    def _tell(self, text: str) -> None:
-        if self._stopping:
-            raise RuntimeError("stopped while loading")
-        self.message = text
+    def _wait_until_loaded(self, worker: WorkerProcess) -> bool:
+        """False where its models cannot be loaded, or the server ends."""
+        with self._changed:
+            self._changed.wait_for(lambda: worker.state in ("ready", "failed", "dead") or self._stopping)
+        if worker.state == "failed" and not self._stopping:
+            logger.error("models could not be loaded: %s", worker.message)
+        if worker.state == "dead" and not self._stopping:
+            logger.error("a worker died while it was loading: it is not started again")
+            worker.state, worker.message = "failed", "its process died, as it does when memory is short"
+            self._worker_changed()
+        return worker.state == "ready" and (not self._stopping or bool(self._queue))
 
-    def _serve(self, worker: Inference) -> None:
-        while batch := self._next():
-            copy_context().run(_answer, worker, batch)
-
-    def _next(self) -> list[Waiting]:
-        """Waits for requests and takes as many as go together; none when the server ends."""
+    def _next(self, worker: WorkerProcess) -> list[Waiting]:
+        """Waits for requests and takes as many as go together; none when the server ends or the worker has died."""
         with self._changed:
             while True:
                 batch: list[Waiting] = []
                 while self._queue and len(batch) < self._options.batch_size:
                     waiting = self._queue.popleft()
-                    if waiting.future.set_running_or_notify_cancel():
+                    if waiting.attempts or waiting.future.set_running_or_notify_cancel():
                         batch.append(waiting)
-                if batch or self._stopping:
+                if batch or self._stopping or worker.state != "ready":
                     return batch
                 self._changed.wait()
 
+    def _answer(self, worker: WorkerProcess, batch: list[Waiting]) -> None:
+        if not batch:
+            return
+        for waiting in batch:
+            waiting.attempts += 1
+        try:
+            answers = worker.answer_all([(waiting.ask, waiting.request_id) for waiting in batch])
+        except WorkerDiedError as error:
+            worker.state = "dead"
+            self._give_back(batch, error)
+            return
+        for waiting, answer in zip(batch, answers, strict=True):
+            _settle(waiting.future, answer)
 
-def _answer(worker: Inference, batch: Sequence[Waiting]) -> None:
-    answer_requests([waiting.request_id for waiting in batch])
-    try:
-        answers: Sequence[Answered | Exception] = worker.answer_all([waiting.ask for waiting in batch])
-    except Exception as error:  # those who asked are told
-        answers = [error] * len(batch)
-    for waiting, answer in zip(batch, answers, strict=True):
-        if isinstance(answer, Exception):
-            waiting.future.set_exception(answer)
-        else:
-            waiting.future.set_result(answer)
+    def _give_back(self, batch: list[Waiting], error: Exception) -> None:
+        """To the front of the queue, but for requests that have cost too many workers."""
+        with self._changed:
+            for waiting in reversed(batch):
+                if waiting.attempts < ATTEMPTS:
+                    self._queue.appendleft(waiting)
+                else:
+                    _settle(waiting.future, error)
+            self._changed.notify_all()
+
+
+def _settle(future: Future[Answer], answer: Answer | Exception) -> None:
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

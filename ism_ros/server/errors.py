@@ -10,7 +10,10 @@ class RequestError(Exception):
     """
 
     def __init__(self, status: int, message: str, retry_after_s: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(status, message, retry_after_s)  # all of them, as pickle makes it anew of these
         self.status = status
         self.message = message
         self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return self.message

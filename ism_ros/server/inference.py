@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ism_ros.detections import Detections
-from ism_ros.frame import Frame
+from ism_ros.frame import Camera, Frame
 from ism_ros.ism import InstanceSegmentationModel, Query
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.overlay import draw_overlay
@@ -20,13 +22,22 @@ from ism_ros.results import to_records, write_results
 from ism_ros.segmentors import SEGMENTORS, Segmentor, create_segmentor
 from ism_ros.server.errors import RequestError
 from ism_ros.server.named_objects import SAMPLE_PREFIX, NamedObject, ObjectCache, sample_specs
+from ism_ros.server.uploads import decode_depth_m, decode_rgb
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A request whose images are decoded and whose paths are inside the roots."""
+    """A request whose paths are inside the roots. rgb: PNG or JPEG; depth: 16-bit PNG, metres = number * depth_scale /
+    1000, or None; intrinsics: 9 numbers row by row. max_pixels: of each image."""
 
-    frame: Frame
+    rgb: bytes
+    depth: bytes | None
+    intrinsics: tuple[float, ...]
+    depth_scale: float = 1.0
+    max_pixels: int = 16_000_000
     named: NamedObject | None = None
     object_ids: tuple[str, ...] | None = None
     segmentor: str | None = None
@@ -35,13 +46,14 @@ class Ask:
     output_dir: Path | None = None
     visualization: bool = False
 
-
-@dataclass(frozen=True)
-class Answered:
-    """Detections of `ask`, and what they were found with."""
-
-    ask: Ask
-    detections: Detections
+    def frame(self) -> Frame:
+        """Raises RequestError."""
+        rgb = decode_rgb(self.rgb, self.max_pixels)
+        depth_m = None if self.depth is None else decode_depth_m(self.depth, self.depth_scale, self.max_pixels)
+        try:
+            return Frame(rgb, depth_m, Camera(np.reshape(self.intrinsics, (3, 3)), rgb.shape[1], rgb.shape[0]))
+        except ValueError as error:
+            raise RequestError(400, str(error)) from None
 
 
 class Inference:
@@ -55,38 +67,29 @@ class Inference:
         self.cache = cache
         self._segmentors: dict[str, Segmentor] = {}
 
-    def answer_all(self, asks: Sequence[Ask]) -> list[Answered | Exception]:
-        """In their order; the crops of all frames are described in one pass.
+    def answer_all(self, asks: Sequence[Ask]) -> list[dict[str, Any] | Exception]:
+        """The fields of schemas.InferenceAnswer for each; the crops of all frames are described in one pass.
 
-        What is wrong with one ask is no matter to the others: RequestError, or ValueError or OSError with one line
-        where an object or a model cannot be loaded.
+        What is wrong with one ask is no matter to the others: RequestError.
         """
-        queries = [self._query_or_error(ask) for ask in asks]
+        queries = [_or_error(self._query, ask) for ask in asks]
         good = [query for query in queries if isinstance(query, Query)]
         try:
             found: list[Detections | Exception] = [one.to("cpu") for one in self.model.segment_all(good)]
         except Exception:
             if len(good) == 1:
                 raise
-            found = [self._alone(query) for query in good]
-        answers = iter(found)
-        results = [next(answers) if isinstance(query, Query) else query for query in queries]
-        return [
-            result if isinstance(result, Exception) else Answered(ask, result)
-            for ask, result in zip(asks, results, strict=True)
-        ]
-
-    def _alone(self, query: Query) -> Detections | Exception:
-        try:
-            return self.model.segment_all([query])[0].to("cpu")
-        except Exception as error:  # the one who asked is told
-            return error
-
-    def _query_or_error(self, ask: Ask) -> Query | Exception:
-        try:
-            return self._query(ask)
-        except (RequestError, ValueError, OSError) as error:
-            return error
+            found = [_or_error(lambda query: self.model.segment_all([query])[0].to("cpu"), query) for query in good]
+        left = iter(found)
+        answers: list[dict[str, Any] | Exception] = []
+        for ask, query in zip(asks, queries, strict=True):
+            result = next(left) if isinstance(query, Query) else query
+            if isinstance(query, Query) and isinstance(result, Detections):
+                answers.append(_or_error(partial(to_json, ask, query.frame.rgb), result))
+            else:
+                assert isinstance(result, Exception)
+                answers.append(result)
+        return answers
 
     def _query(self, ask: Ask) -> Query:
         changes = {
@@ -95,7 +98,7 @@ class Inference:
             if (value := getattr(ask, name)) is not None
         }
         settings = self.model.settings.model_copy(update=changes)
-        return Query(ask.frame, self._library(ask), settings, self._segmentor(ask.segmentor))
+        return Query(ask.frame(), self._library(ask), settings, self._segmentor(ask.segmentor))
 
     def preload(self, named: NamedObject) -> KnownObject:
         """Makes `named` ready before the first request asks for it. Raises what `onboard` raises."""
@@ -135,6 +138,16 @@ class Inference:
         return self._segmentors[name]
 
 
+def _or_error(step: Callable[[Given], Result], given: Given) -> Result | Exception:
+    """The result, or what the one who asked is told: RequestError, or the one line of a ValueError or OSError."""
+    try:
+        return step(given)
+    except RequestError as error:
+        return error
+    except (ValueError, OSError) as error:
+        return RequestError(400, str(error))
+
+
 def _known(object_ids: list[str], there: Any) -> list[str]:
     """The ids as they are, each once. Raises RequestError 404 for one that is not `there`."""
     ids = there.ids if isinstance(there, ObjectLibrary) else tuple(there)
@@ -144,12 +157,12 @@ def _known(object_ids: list[str], there: Any) -> list[str]:
     return list(dict.fromkeys(object_ids))
 
 
-def to_json(answered: Answered, template_dir: str | None, cad_path: str | None) -> dict[str, Any]:
+def to_json(ask: Ask, rgb: NDArray[np.uint8], detections: Detections) -> dict[str, Any]:
     """The fields of schemas.InferenceAnswer, ready for json.dumps; writes the files that were asked for."""
-    ask, detections = answered.ask, answered.detections
-    overlay = draw_overlay(ask.frame.rgb, detections) if ask.visualization or ask.output_dir else None
+    overlay = draw_overlay(rgb, detections) if ask.visualization or ask.output_dir else None
     if ask.output_dir is not None and overlay is not None:
         write_results(ask.output_dir, detections, overlay)
+    named = ask.named
     records = to_records(detections)
     return {
         "success": True,
@@ -158,8 +171,8 @@ def to_json(answered: Answered, template_dir: str | None, cad_path: str | None) 
         "inference_time": sum(detections.stage_s.values()),
         "stage_times": detections.stage_s,
         "visualization": _png(overlay) if overlay is not None and ask.visualization else None,
-        "template_dir_used": template_dir,
-        "cad_path_used": cad_path,
+        "template_dir_used": str(named.template_dir) if named is not None and named.template_dir is not None else None,
+        "cad_path_used": str(named.cad_path) if named is not None and named.cad_path is not None else None,
         "error_message": None,
     }
 

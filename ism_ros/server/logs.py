@@ -7,7 +7,7 @@ import logging
 import re
 import uuid
 from collections.abc import Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from datetime import datetime, timezone
 from logging.handlers import RotatingFileHandler
 from typing import Literal
@@ -35,6 +35,16 @@ def current_request() -> str:
 def answer_requests(request_ids: Sequence[str]) -> None:
     """What this context logs from now on is about all of these."""
     _request_id.set(",".join(request_ids))
+
+
+def log_for(request_ids: str, level: int, name: str, text: str) -> None:
+    """A line that another process has to say about these requests."""
+
+    def log() -> None:
+        _request_id.set(request_ids)
+        logging.getLogger(name).log(level, "%s", text)
+
+    copy_context().run(log)
 
 
 def set_up_logs(level: str, log_format: LogFormat, file: str, file_bytes: int) -> None:

@@ -19,10 +19,10 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 
 from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.preparation_process import PreparationProcess, PreparationStoppedError
 from ism_ros.server.engine import Engine
 from ism_ros.server.errors import RequestError
 from ism_ros.server.stored_objects import StoredObjects
+from ism_ros.server.worker_process import WorkerDiedError
 
 MAX_WAITING_JOBS = 32
 FINISHED_JOBS_KEPT = 200
@@ -91,14 +91,12 @@ class JobStoppedError(Exception):
 class ObjectJobs:
     """One job at a time, on a thread of its own, in the order of the uploads.
 
-    objects: where they are kept; `start` goes on with what a former server left. prepare: the one of the engine's
-    models.
+    objects: where they are kept; `start` goes on with what a former server left.
     """
 
-    def __init__(self, objects: StoredObjects, prepare: PreparationProcess) -> None:
+    def __init__(self, objects: StoredObjects) -> None:
         self._objects = objects
         self._folder = objects.folder
-        self._prepare = prepare
         self._engine: Engine | None = None
         self._me = Owner(host=socket.gethostname(), pid=os.getpid(), token=os.urandom(8).hex())
         self._jobs: dict[str, StoredJob] = {}
@@ -182,8 +180,7 @@ class ObjectJobs:
         stopped = self._stop_jobs_of(object_id)
         if object_id in self._objects.specs:
             self._objects.remove(object_id)
-            with contextlib.suppress(KeyError):
-                self._engine.remove_object(object_id)
+            self._engine.remove_object(object_id)
             return f"removed '{object_id}'"
         if stopped:
             return f"stopped adding '{object_id}'"
@@ -192,13 +189,9 @@ class ObjectJobs:
         raise RequestError(404, f"object '{object_id}' is not known; uploaded ones: {known_ids}")
 
     def stop(self) -> None:
-        """Ends at once; the job at hand is done again by the next server."""
+        """Begins nothing more; the job at hand is done again by the next server."""
         self._end.set()
         self._queue.put(None)
-        self._prepare.stop()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join(5.0)
 
     def _run(self) -> None:
         assert self._engine is not None
@@ -264,17 +257,18 @@ class ObjectJobs:
         job.state, job.message = "running", ""
         try:
             engine.check_ready()
-            templates = engine.add_object(spec, progress).template_count
+            templates = engine.add_object(spec, progress)
             self._keep(stored, spec)
-        except (JobStoppedError, PreparationStoppedError):
+        except JobStoppedError:
             if self._end.is_set():
                 return  # its file still says that it is to be done
             job.state, job.message = "stopped", "it was removed meanwhile"
         except (RequestError, ValueError, OSError) as error:
             job.state, job.message = "failed", _without_paths(str(error), self._folder.upload(job.id))
-        except Exception as error:  # a model can fail in more ways than can be listed; the server must live on
-            logger.exception("object '%s' could not be onboarded", spec.id)
-            job.state, job.message = "failed", f"{type(error).__name__}: {error}"
+        except WorkerDiedError as error:
+            if self._end.is_set():
+                return
+            job.state, job.message = "failed", f"{error}: upload it again, with fewer triangles if that recurs"
         else:
             job.done = job.total = templates
             job.message = f"'{spec.id}' with {templates} templates"

@@ -18,11 +18,10 @@ from starlette.requests import HTTPConnection
 
 from ism_ros.config import Settings
 from ism_ros.objects.cache_folder import keep_below
-from ism_ros.objects.preparation_process import PreparationProcess
 from ism_ros.server.answers import failure
-from ism_ros.server.engine import Engine, EngineOptions
+from ism_ros.server.engine import Answer, Engine, EngineOptions
 from ism_ros.server.errors import RequestError
-from ism_ros.server.inference import Answered, Ask, to_json
+from ism_ros.server.inference import Ask
 from ism_ros.server.logs import begin_request, fields
 from ism_ros.server.metrics import Metrics
 from ism_ros.server.named_objects import NamedObject
@@ -32,6 +31,7 @@ from ism_ros.server.result_cache import ResultCache, key_of
 from ism_ros.server.roots import Roots
 from ism_ros.server.settings import ServerSettings, state_dir
 from ism_ros.server.stored_objects import StateFolder, StoredObjects
+from ism_ros.server.worker_messages import WorkerOptions
 
 STOP_TIMEOUT_S = 30.0
 TIDY_PERIOD_S = 600.0
@@ -52,9 +52,8 @@ class Porch:
         self.results = ResultCache(server.result_cache)
         self.began_s = time.monotonic()
         self._rate = RateLimit(server.rate_limit)
-        self._prepare = PreparationProcess(limits=server.preparation_limits())
         self._objects = StoredObjects(StateFolder(state_dir(server)))
-        self.jobs = ObjectJobs(self._objects, self._prepare)
+        self.jobs = ObjectJobs(self._objects)
         self._engine: Engine | None = None
 
     @property
@@ -66,21 +65,26 @@ class Porch:
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Loads at start, in the background; at the end what was accepted is answered first."""
         options = EngineOptions(
+            worker=WorkerOptions(
+                state_folder=state_dir(self.server),
+                cache_bytes=self.server.max_cache_size,
+                preload=self.default_object() if self.server.preload_templates else None,
+                limits=self.server.preparation_limits(),
+                log_level=logging.getLogger().level,
+            ),
             devices=self.server.device_list(),
             queue_size=self.server.max_waiting,
             batch_size=self.server.batch_size,
-            cache_bytes=self.server.max_cache_size,
-            preload=self.default_object() if self.server.preload_templates else None,
         )
         self._objects.read()
-        self._engine = Engine(self.settings, options, self._prepare, self._objects.load)
+        self._engine = Engine(self.settings, options)
         self.jobs.start(self._engine)
         tidying = asyncio.create_task(self._tidy())
         try:
             yield
         finally:
             tidying.cancel()
-            await run_in_threadpool(self.jobs.stop)
+            self.jobs.stop()
             await run_in_threadpool(self.engine.stop, STOP_TIMEOUT_S)
 
     async def _tidy(self) -> None:
@@ -150,19 +154,9 @@ class Porch:
         return answer
 
     async def _infer(self, ask: Ask, gone: Awaitable[None]) -> dict[str, Any]:
-        future = self.engine.answer(ask)
-        try:
-            answered = await _unless_gone(gone, future, self.server.timeout_s)
-        except (ValueError, OSError) as error:
-            raise RequestError(400, str(error)) from None
-        self.metrics.inferred(answered.detections.stage_s, len(answered.detections))
-        named = ask.named
-        return await run_in_threadpool(
-            to_json,
-            answered,
-            str(named.template_dir) if named is not None and named.template_dir is not None else None,
-            str(named.cad_path) if named is not None and named.cad_path is not None else None,
-        )
+        answer = await _unless_gone(gone, self.engine.answer(ask), self.server.timeout_s)
+        self.metrics.inferred(answer["stage_times"], len(answer["detections"]))
+        return answer
 
     def _client_of(self, request: Request) -> str:
         """Whose requests are counted together: those of a key, or else those of an address."""
@@ -171,7 +165,7 @@ class Porch:
         return request.client.host if request.client is not None else ""
 
 
-async def _unless_gone(is_gone: Awaitable[None], future: Future[Answered], timeout_s: float) -> Answered:
+async def _unless_gone(is_gone: Awaitable[None], future: Future[Answer], timeout_s: float) -> Answer:
     """The future's result. Raises RequestError 504 after `timeout_s`, and 499 where the client hung up."""
     result = asyncio.wrap_future(future)
     gone = asyncio.ensure_future(is_gone)

@@ -46,11 +46,10 @@ class ResultCache:
 def key_of(ask: Ask, library_version: int) -> bytes:
     """Of everything that an answer depends on: pixels, camera, options, and the objects with their files."""
     digest = hashlib.blake2b(digest_size=16)
-    frame = ask.frame
-    digest.update(frame.rgb.tobytes())
-    digest.update(b"" if frame.depth_m is None else frame.depth_m.tobytes())
+    digest.update(ask.rgb)
+    digest.update(ask.depth or b"")
     named = None if ask.named is None else (ask.named, signature(ask.named.spec()))
-    options = (frame.rgb.shape, frame.depth_m is None, frame.camera.intrinsics.tolist(), named, ask.object_ids)
+    options = (len(ask.rgb), ask.depth is None, ask.intrinsics, ask.depth_scale, named, ask.object_ids)
     choices = (ask.segmentor, ask.stability_score_threshold, ask.score_threshold, ask.visualization, library_version)
     digest.update(repr((options, choices)).encode())
     return digest.digest()

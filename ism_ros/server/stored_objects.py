@@ -15,12 +15,15 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ism_ros.ism import InstanceSegmentationModel
 from ism_ros.objects.objects_file import ObjectsFileError, ObjectSpec
 from ism_ros.objects.objects_store import ObjectsStore
-from ism_ros.server.engine import Engine
 from ism_ros.server.errors import RequestError
+
+if TYPE_CHECKING:
+    from ism_ros.server.engine import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -76,16 +79,6 @@ class StoredObjects:
         self.folder.make()
         self.specs = {spec.id: spec for spec in self._store.read()}
 
-    def load(self, model: InstanceSegmentationModel) -> None:
-        """Onboards what was uploaded before; one that cannot be is told in the log and does not hinder the others."""
-        for spec in self.specs.values():
-            try:
-                if spec.id in model.library.ids:
-                    raise ValueError("the objects file has one of the same id")
-                model.put(model.onboard(spec))
-            except (ValueError, OSError) as error:
-                logger.error("uploaded object '%s' cannot be used: %s; delete it or upload it again", spec.id, error)
-
     def put(self, spec: ObjectSpec) -> None:
         """Writes an object down, in the place of that with its id, whose files go. Raises RequestError 507."""
         with self._lock:
@@ -113,8 +106,7 @@ class StoredObjects:
                 return
             after = dict(self.specs)
         for object_id in before.keys() - after.keys():
-            with contextlib.suppress(KeyError):
-                engine.remove_object(object_id)
+            engine.remove_object(object_id)
         for object_id, spec in after.items():
             if before.get(object_id) != spec:
                 try:
@@ -145,3 +137,18 @@ class StoredObjects:
         upload = None if spec is None else self.folder.upload_of(spec)
         if upload is not None:
             shutil.rmtree(upload, ignore_errors=True)
+
+
+def load_stored(folder: Path, model: InstanceSegmentationModel) -> None:
+    """Onboards what was uploaded before; one that cannot be is told in the log and does not hinder the others.
+
+    Raises ObjectsFileError where the list itself cannot be read.
+    """
+    file = StateFolder(folder).objects_file
+    for spec in ObjectsStore(file, saves=True).read():
+        try:
+            if spec.id in model.library.ids:
+                raise ValueError("the objects file has one of the same id")
+            model.put(model.onboard(spec))
+        except (ValueError, OSError) as error:
+            logger.error("uploaded object '%s' cannot be used: %s; delete it or upload it again", spec.id, error)

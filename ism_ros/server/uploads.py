@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from ism_ros.server.errors import RequestError
 
 FORMATS = ("PNG", "JPEG")
+DEPTH_FORMATS = ("PNG",)
 
 
 def bytes_of_base64(text: str, what: str) -> bytes:
@@ -33,14 +34,14 @@ def bytes_of_base64(text: str, what: str) -> bytes:
 
 def decode_rgb(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 of a PNG or JPEG. Raises RequestError."""
-    _check(data, "rgb_image", max_pixels, FORMATS)
+    check_image(data, "rgb_image", max_pixels, FORMATS)
     image = _decode(data, cv2.IMREAD_COLOR, "rgb_image")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def decode_depth_m(data: bytes, depth_scale: float, max_pixels: int) -> NDArray[np.float32]:
     """(H, W) float32 metres = number * depth_scale / 1000 of a 16-bit PNG. Raises RequestError."""
-    _check(data, "depth_image", max_pixels, ("PNG",))
+    check_image(data, "depth_image", max_pixels, DEPTH_FORMATS)
     image = _decode(data, cv2.IMREAD_UNCHANGED, "depth_image")
     if image.ndim != 2 or image.dtype != np.uint16:
         channels = 1 if image.ndim == 2 else image.shape[2]
@@ -50,7 +51,7 @@ def decode_depth_m(data: bytes, depth_scale: float, max_pixels: int) -> NDArray[
     return np.asarray((image.astype(np.float64) * (depth_scale / 1000.0)), dtype=np.float32)
 
 
-def _check(data: bytes, what: str, max_pixels: int, formats: tuple[str, ...]) -> None:
+def check_image(data: bytes, what: str, max_pixels: int, formats: tuple[str, ...]) -> None:
     """Format and size from the file's first bytes, so that nothing large is ever decoded."""
     if not data:
         raise RequestError(400, f"{what} is empty")

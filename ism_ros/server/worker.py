@@ -1,0 +1,176 @@
+"""A process that owns one model: answers requests, and takes objects in and out meanwhile.
+
+Two connections lead to the server, each with a thread of its own here. On `asks` come lists of (Ask, request id), and
+go lists of answers; on `control` come the messages of worker_messages.py and go news: what is being loaded, objects,
+progress, lines for the log. When the server is gone, so is the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from ism_ros.config import Settings
+from ism_ros.ism import InstanceSegmentationModel, load_model
+from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.objects.preparation_process import PreparationProcess
+from ism_ros.server.inference import Ask, Inference
+from ism_ros.server.logs import answer_requests, current_request
+from ism_ros.server.named_objects import ObjectCache
+from ism_ros.server.stored_objects import load_stored
+from ism_ros.server.worker_messages import (
+    Added,
+    AddObject,
+    Answers,
+    Cancel,
+    Failed,
+    Loading,
+    LogLine,
+    Objects,
+    ObjectState,
+    Progressed,
+    Ready,
+    Removed,
+    RemoveObject,
+    WorkerOptions,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def run(asks: Connection, control: Connection, settings: Settings, options: WorkerOptions) -> None:
+    """The process, from its start to its end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the server ends it, when what was accepted is answered
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        Worker(asks, control, settings, options).run()
+    os._exit(0)
+
+
+class CancelledError(Exception):
+    """The object that is being onboarded is not wanted any more."""
+
+
+class Worker:
+    """See the module."""
+
+    def __init__(self, asks: Connection, control: Connection, settings: Settings, options: WorkerOptions) -> None:
+        self._asks = asks
+        self._control = control
+        self._settings = settings
+        self._options = options
+        self._sending = threading.Lock()
+        self._prepare = PreparationProcess(limits=options.limits)
+        logging.basicConfig(level=options.log_level, handlers=[_Forward(self._tell)], force=True)
+
+    def run(self) -> None:
+        """Loads, then answers until the server is gone."""
+        try:
+            inference = self._load()
+        except Exception as error:  # told to every request and in /api/v1/status; a person can act on it
+            if not isinstance(error, (ValueError, OSError)):
+                logger.exception("models could not be loaded")
+            self._tell(Failed(str(error) or type(error).__name__))
+            self._control.recv()
+            return
+        self._tell(Objects(_states(inference.model)))
+        self._tell(Ready(inference.model.device))
+        threading.Thread(target=self._change_objects, args=(inference.model,), name="ism_objects", daemon=True).start()
+        while True:
+            batch: Sequence[tuple[Ask, str]] = self._asks.recv()
+            answer_requests([request_id for _, request_id in batch])
+            try:
+                answers: Sequence[Any] = inference.answer_all([ask for ask, _ in batch])
+            except Exception as error:
+                logger.exception("a batch of %d failed", len(batch))
+                answers = [RuntimeError(f"{type(error).__name__}: {error}")] * len(batch)
+            self._asks.send(Answers(tuple(answers), _state_of(inference)))
+
+    def _load(self) -> Inference:
+        model = load_model(self._settings, lambda text: self._tell(Loading(text)), prepare=self._prepare)
+        load_stored(self._options.state_folder, model)
+        inference = Inference(model, ObjectCache(self._options.cache_bytes))
+        if self._options.preload is not None:
+            with torch.inference_mode():
+                inference.preload(self._options.preload)
+        return inference
+
+    def _change_objects(self, model: InstanceSegmentationModel) -> None:
+        with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+            while True:
+                self._do(model, self._control.recv())
+        os._exit(0)
+
+    def _do(self, model: InstanceSegmentationModel, message: object) -> None:
+        if isinstance(message, AddObject):
+            self._add(model, message.spec)
+        elif isinstance(message, RemoveObject):
+            if message.object_id in model.library.ids:
+                model.library = model.library.without(message.object_id)
+            self._tell(Objects(_states(model)))
+            self._tell(Removed(message.object_id))
+
+    def _add(self, model: InstanceSegmentationModel, spec: ObjectSpec) -> None:
+        def progress(done: int, total: int) -> None:
+            while self._control.poll():
+                message = self._control.recv()
+                if isinstance(message, Cancel):
+                    raise CancelledError
+                self._do(model, message)
+            self._tell(Progressed(done, total))
+
+        try:
+            known = model.onboard(spec, progress)
+            model.put(known)
+        except Exception as error:  # the job is told
+            foreseen = isinstance(error, (ValueError, OSError, CancelledError))
+            if not foreseen:
+                logger.exception("object '%s' could not be onboarded", spec.id)
+            said = str(error) if foreseen else f"{type(error).__name__}: {error}"
+            self._tell(Added(spec.id, None, said))
+            return
+        self._tell(Objects(_states(model)))
+        self._tell(Added(spec.id, known.template_count))
+
+    def _tell(self, news: object) -> None:
+        with self._sending:
+            self._control.send(news)
+
+
+def _states(model: InstanceSegmentationModel) -> tuple[ObjectState, ...]:
+    return tuple(ObjectState(known.id, known.category_id, known.template_count) for known in model.library.objects)
+
+
+def _state_of(inference: Inference) -> dict[str, int]:
+    cache = inference.cache
+    device_bytes = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
+    return {
+        "objects": len(cache),
+        "templates": cache.templates,
+        "hits": cache.hits,
+        "misses": cache.misses,
+        "device_bytes": device_bytes,
+    }
+
+
+class _Forward(logging.Handler):
+    """Hands lines to the server, whose log they belong into."""
+
+    def __init__(self, tell: Any) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + logging.Formatter().formatException(record.exc_info)
+        with contextlib.suppress(OSError):
+            self._tell(LogLine(record.levelno, record.name, text, current_request()))

@@ -1,0 +1,191 @@
+"""A worker as the server sees it: started, asked, and told of objects; its death is an exception."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ism_ros.config import Settings
+from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.objects.preparation import Progress
+from ism_ros.server import worker
+from ism_ros.server.inference import Ask
+from ism_ros.server.logs import log_for
+from ism_ros.server.worker_messages import (
+    Added,
+    AddObject,
+    Answers,
+    Cancel,
+    Failed,
+    Loading,
+    LogLine,
+    Objects,
+    ObjectState,
+    Progressed,
+    Ready,
+    Removed,
+    RemoveObject,
+    WorkerOptions,
+)
+
+END_TIMEOUT_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerDiedError(RuntimeError):
+    """The worker's process ended in the middle of what it was asked."""
+
+
+class WorkerProcess:
+    """One process at a time, started by `start`.
+
+    state: "loading", "ready", "failed" or "dead"; message: what is being loaded, or why that failed. objects: what it
+    knows. counters: of its cache and device, as of its last answer. changed: called when one of these is another.
+    """
+
+    def __init__(self, settings: Settings, options: WorkerOptions, changed: Callable[[], None]) -> None:
+        self.state, self.message, self.device = "dead", "", settings.device
+        self.objects: tuple[ObjectState, ...] = ()
+        self.counters: dict[str, int] = {}
+        self._settings = settings
+        self._options = options
+        self._changed = changed
+        self._asks: Connection | None = None
+        self._control: Connection | None = None
+        self._process: Any = None
+        self._adding, self._removing = threading.Lock(), threading.Lock()
+        self._news = threading.Condition()
+        self._added: Added | None = None
+        self._removed: str | None = None
+        self._progressed: Progressed | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Starts the process, which begins to load."""
+        context = get_context("spawn")  # a copy of a process with threads may hang
+        self._asks, asks = context.Pipe()
+        self._control, control = context.Pipe()
+        self._tell("loading", "starting")
+        self._process = context.Process(
+            target=worker.run, args=(asks, control, self._settings, self._options), name="ism_worker", daemon=False
+        )
+        self._process.start()
+        asks.close()
+        control.close()
+        threading.Thread(target=self._listen, args=(self._control,), name="ism_worker_news", daemon=True).start()
+
+    def answer_all(self, batch: Sequence[tuple[Ask, str]]) -> tuple[dict[str, Any] | Exception, ...]:
+        """Raises WorkerDiedError."""
+        assert self._asks is not None
+        try:
+            self._asks.send(batch)
+            answers: Answers = self._asks.recv()
+        except (EOFError, OSError):
+            raise WorkerDiedError("the process of the models ended in the middle of a request") from None
+        self.counters = dict(answers.state)
+        return answers.answers
+
+    def add_object(self, spec: ObjectSpec, progress: Progress | None = None) -> int:
+        """Onboards beside the answers; the number of templates. An exception of `progress` ends it.
+
+        Raises ValueError with one line that says why, or WorkerDiedError.
+        """
+        with self._adding:
+            self._added = None
+            self._send(AddObject(spec))
+            cancelled: BaseException | None = None
+            while (added := self._next_news(lambda: self._added)) is None:
+                progressed, self._progressed = self._progressed, None
+                if progressed is None or progress is None or cancelled is not None:
+                    continue
+                try:
+                    progress(progressed.done, progressed.total)
+                except BaseException as error:
+                    cancelled = error
+                    self._send(Cancel())
+        if cancelled is not None and added.template_count is None:
+            raise cancelled
+        if added.template_count is None:
+            raise ValueError(added.why)
+        return added.template_count
+
+    def remove_object(self, object_id: str) -> None:
+        """Raises WorkerDiedError."""
+        with self._removing:
+            self._removed = None
+            self._send(RemoveObject(object_id))
+            while self._next_news(lambda: self._removed) is None:
+                pass
+
+    def kill(self) -> None:
+        """Ends the process, whatever it is doing."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(END_TIMEOUT_S)
+        for connection in (self._asks, self._control):
+            if connection is not None:
+                connection.close()
+
+    def _send(self, message: object) -> None:
+        assert self._control is not None
+        try:
+            self._control.send(message)
+        except OSError:
+            raise WorkerDiedError("the process of the models has ended") from None
+
+    def _next_news(self, wanted: Callable[[], Any]) -> Any:
+        """What is wanted, or None where there are other news. Raises WorkerDiedError."""
+        with self._news:
+            if (found := wanted()) is None and self._progressed is None:
+                if self.state != "ready":
+                    raise WorkerDiedError("the process of the models has ended")
+                self._news.wait(1.0)
+                found = wanted()
+            return found
+
+    def _listen(self, control: Connection) -> None:
+        while True:
+            try:
+                news = control.recv()
+            except (EOFError, OSError):
+                if control is self._control and self.state != "failed":
+                    self._tell("dead", "the process of the models has ended")
+                return
+            if isinstance(news, LogLine):
+                log_for(news.request_id, news.level, news.logger, news.text)
+            elif isinstance(news, Loading):
+                self._tell("loading", news.text)
+            elif isinstance(news, Ready):
+                self.device = news.device
+                self._tell("ready", "")
+            elif isinstance(news, Failed):
+                self._tell("failed", news.why)
+            else:
+                self._hear(news)
+
+    def _hear(self, news: object) -> None:
+        with self._news:
+            if isinstance(news, Objects):
+                self.objects = news.objects
+            elif isinstance(news, Progressed):
+                self._progressed = news
+            elif isinstance(news, Added):
+                self._added = news
+            elif isinstance(news, Removed):
+                self._removed = news.object_id
+            self._news.notify_all()
+        self._changed()
+
+    def _tell(self, state: str, message: str) -> None:
+        with self._news:
+            self.state, self.message = state, message
+            self._news.notify_all()
+        self._changed()
