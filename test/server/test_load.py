@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import statistics
@@ -15,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from server_process import start, stop
+from server_process import Server, start, stop
 from test_objects import cad_of_sample, finished, upload
 
 CLIENTS, SECONDS, WARM_S = 64, 60.0, 15.0
@@ -62,19 +63,38 @@ def test_64_clients_see_nothing_worse_than_429_and_memory_stays(
     assert at_end_mb < 1.1 * warm_mb
 
 
+def descendant(server: Server, words: str) -> psutil.Process:
+    """The first process below the server's that has `words` in its command."""
+    while True:
+        for child in psutil.Process(server.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if words in " ".join(child.cmdline()):
+                    return child
+        assert server.process.poll() is None
+
+
+def test_a_killed_worker_costs_no_accepted_request(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
+    server = start(tmp_path / "data", cache, ISM_BATCH_SIZE="2")
+    server.wait_until_ready()
+    with server.client() as client, ThreadPoolExecutor(8) as pool:
+        client.post("/api/v1/inference", json=sample)
+        asked = [pool.submit(client.post, "/api/v1/inference", json=sample) for _ in range(8)]
+        while client.get("/api/v1/status").json()["queue_depth"] == 0:
+            pass
+        os.kill(descendant(server, "spawn_main").pid, signal.SIGKILL)
+        answers = [one.result() for one in asked]
+    said = stop(server)
+    assert {answer.status_code for answer in answers} <= {200, 503}  # 503: came while there was no worker
+    assert sum(answer.status_code == 200 for answer in answers) >= 3
+    assert "has died and is started again" in said
+
+
 def test_a_killed_renderer_costs_its_job_and_nothing_else(tmp_path: Path, sample: dict[str, Any]) -> None:
     server = start(tmp_path / "data", tmp_path / "own_cache")
     server.wait_until_ready()
     with server.client() as client:
         job = upload(client, "thing", cad_of_sample(1))
-        renderer: list[psutil.Process] = []
-        while not renderer:
-            renderer = [
-                child
-                for child in psutil.Process(server.process.pid).children()
-                if "preparation_process" in " ".join(child.cmdline())
-            ]
-        os.kill(renderer[0].pid, signal.SIGKILL)
+        os.kill(descendant(server, "preparation_process").pid, signal.SIGKILL)
         ended = finished(client, job["id"])
         again = finished(client, upload(client, "thing", cad_of_sample(1))["id"])
         answer = client.post("/api/v1/inference", json={**sample, "object_ids": ["thing"]})
