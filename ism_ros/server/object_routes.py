@@ -144,7 +144,7 @@ def _objects(engine: Engine, jobs: ObjectJobs) -> Objects:
 async def _events(jobs: ObjectJobs, job_id: str) -> AsyncIterator[str]:
     before = ""
     while True:
-        job = jobs.job(job_id)
+        job = jobs.job(job_id).model_copy()  # it goes on while it is told of
         text = job.model_dump_json()
         if text != before:
             yield f"event: {job.state}\ndata: {text}\n\n"
