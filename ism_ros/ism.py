@@ -261,14 +261,10 @@ class InstanceSegmentationModel:
                 rotation[rows] = scoring.turn_in_plane(
                     rotation[rows], crop_masks[rows], some_m, translation_m[rows], intrinsics
                 )
-            uv = scoring.project(
-                known.corners_m.expand(len(rows), -1, -1),
-                rotation[rows],
-                translation_m[rows],
-                intrinsics,
-                (frame.height, frame.width),
+            projected = scoring.projected_boxes(
+                known.corners_m, rotation[rows], translation_m[rows], intrinsics, (frame.height, frame.width)
             )
-            geometric[rows] = scoring.geometric_score(uv, proposals.boxes_xyxy[rows])
+            geometric[rows] = scoring.geometric_score(projected, proposals.boxes_xyxy[rows])
         return geometric, visible_ratio * posed, rotation, translation_m
 
 

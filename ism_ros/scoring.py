@@ -222,19 +222,20 @@ def _mean_inside(masks: Tensor, valid: Tensor, values: Tensor, boxes_xyxy: Tenso
     return torch.from_numpy(mean).float(), torch.from_numpy(number)
 
 
-def project(
+def projected_boxes(
     points_m: Tensor, rotation: Tensor, translation_m: Tensor, intrinsics: Tensor, size: tuple[int, int]
 ) -> Tensor:
-    """Pixels of posed points, truncated and clamped to the image.
+    """Boxes around the pixels of posed points, which are truncated and clamped to the image: (N, 4) int64.
 
-    points_m: (N, K, 3) object frame, metres. rotation: (N, 3, 3) and translation_m: (N, 3), object-to-camera.
-    intrinsics: (3, 3). size: (height, width). Returns uv (N, K, 2) int64, column then row.
+    points_m: (K, 3), shared by all poses, or (N, K, 3); object frame, metres. rotation: (N, 3, 3) and translation_m:
+    (N, 3), object-to-camera. intrinsics: (3, 3). size: (height, width).
     """
-    camera = points_m @ rotation.transpose(1, 2) + translation_m[:, None]
-    homogeneous = camera @ intrinsics.T
-    uv = (homogeneous[..., :2] / homogeneous[..., 2:].clamp(min=1e-6)).nan_to_num(0.0, 0.0, 0.0)
+    homogeneous = intrinsics @ (rotation @ points_m.transpose(-1, -2) + translation_m[:, :, None])
+    uv = (homogeneous[:, :2] / homogeneous[:, 2:].clamp(min=1e-6)).nan_to_num(0.0, 0.0, 0.0)
     limit = uv.new_tensor([size[1] - 1, size[0] - 1])
-    return torch.minimum(uv.trunc().clamp(min=0), limit).long()
+    # truncating and clamping keep the order of numbers, so only the outermost need it
+    ends = [torch.minimum(end.trunc().clamp(min=0), limit) for end in uv.aminmax(dim=2)]
+    return torch.cat(ends, dim=1).long()
 
 
 def turn_in_plane(
@@ -294,12 +295,12 @@ def _relative(rows: Tensor) -> Tensor:
     return rows / rows.mean(dim=1, keepdim=True).clamp(min=1e-6)
 
 
-def geometric_score(uv: Tensor, boxes_xyxy: Tensor) -> Tensor:
-    """IoU of each proposal's box with the box of its projected CAD points.
+def geometric_score(projected_xyxy: Tensor, boxes_xyxy: Tensor) -> Tensor:
+    """IoU of each proposal's box with the box around its projected CAD points.
 
-    uv: (N, K, 2) int64. boxes_xyxy: (N, 4) int64 -> (N,). One disjoint pair leaves the others as they are.
+    projected_xyxy, boxes_xyxy: (N, 4) int64 -> (N,). One disjoint pair leaves the others as they are.
     """
-    return box_iou(torch.cat([uv.amin(dim=1), uv.amax(dim=1)], dim=1), boxes_xyxy)
+    return box_iou(projected_xyxy, boxes_xyxy)
 
 
 def final_score(semantic: Tensor, appearance: Tensor, geometric: Tensor, visible_ratio: Tensor) -> Tensor:

@@ -81,18 +81,23 @@ def test_translation_is_the_mean_of_back_projected_depth(geometry: dict[str, Ten
 
 
 def test_projected_cad_points(geometry: dict[str, Tensor]) -> None:
-    uv = scoring.project(
-        geometry["points_m"][geometry["object_index"]],
-        geometry["template_rotations"][geometry["best_template"]],
-        geometry["translation_m"],
+    points_m = geometry["points_m"][geometry["object_index"]]
+    count, number, _ = points_m.shape
+    # the box of one point is its pixel, twice
+    boxes = scoring.projected_boxes(
+        points_m.reshape(-1, 1, 3),
+        geometry["template_rotations"][geometry["best_template"]].repeat_interleave(number, dim=0),
+        geometry["translation_m"].repeat_interleave(number, dim=0),
         geometry["K"],
         tuple(geometry["depth_mm"].shape),
     )
-    assert (uv - geometry["projected_uv"]).abs().max() <= 1
+    for pixels in boxes.view(count, number, 4).split(2, dim=2):
+        assert (pixels - geometry["projected_uv"]).abs().max() <= 1
 
 
 def test_geometric_score_is_per_proposal(geometry: dict[str, Tensor]) -> None:
-    iou = scoring.geometric_score(geometry["projected_uv"].long(), geometry["boxes_xyxy"])
+    uv = geometry["projected_uv"].long()
+    iou = scoring.geometric_score(torch.cat([uv.amin(dim=1), uv.amax(dim=1)], dim=1), geometry["boxes_xyxy"])
     assert_close(iou, geometry["iou"], 1e-4)
 
 

@@ -11,9 +11,9 @@ INTRINSICS = torch.tensor([[100.0, 0.0, 20.0], [0.0, 100.0, 15.0], [0.0, 0.0, 1.
 
 
 def test_one_disjoint_pair_leaves_the_other_geometric_scores_alone() -> None:
-    uv = torch.tensor([[[0, 0], [10, 10]], [[50, 50], [60, 60]]])
+    projected = torch.tensor([[0, 0, 10, 10], [50, 50, 60, 60]])
     boxes = torch.tensor([[0, 0, 10, 10], [0, 0, 10, 10]])
-    assert scoring.geometric_score(uv, boxes).tolist() == [1.0, 0.0]
+    assert scoring.geometric_score(projected, boxes).tolist() == [1.0, 0.0]
 
 
 def test_no_proposals_give_no_scores() -> None:
@@ -71,11 +71,10 @@ def test_a_flat_patch_of_depth_is_at_its_centre() -> None:
 
 
 def test_points_behind_the_camera_stay_inside_the_image() -> None:
-    points = torch.tensor([[[0.0, 0.0, -5.0], [100.0, -100.0, 1.0]]])
-    uv = scoring.project(points, torch.eye(3)[None], torch.zeros(1, 3), INTRINSICS, (30, 40))
-    assert (uv >= 0).all()
-    assert (uv[..., 0] <= 39).all()
-    assert (uv[..., 1] <= 29).all()
+    points = torch.tensor([[0.0, 0.0, -5.0], [100.0, -100.0, 1.0]])
+    box = scoring.projected_boxes(points, torch.eye(3)[None], torch.zeros(1, 3), INTRINSICS, (30, 40))
+    assert (box >= 0).all()
+    assert (box <= torch.tensor([39, 29, 39, 29])).all()
 
 
 def test_final_score_without_geometry_is_the_mean_of_the_other_two() -> None:
