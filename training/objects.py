@@ -62,7 +62,7 @@ def make_object(seed: int) -> BankObject:
 
 def _finished(parts: list[trimesh.Trimesh], rng: Rng, paint_rng: Rng) -> BankObject:
     """Parts at their size, painted."""
-    size_m = float(np.exp(rng.uniform(np.log(0.05), np.log(0.26))))
+    size_m = float(np.exp(rng.uniform(np.log(0.05), np.log(0.23))))
     whole = trimesh.util.concatenate(parts)
     scale = size_m / (whole.bounds[1] - whole.bounds[0]).max()
     middle = whole.bounds.mean(axis=0)
