@@ -59,9 +59,9 @@ def main() -> None:
         raise SystemExit(f"{note} was written with other seeds or objects: choose another folder")
     note.write_text(json.dumps({**about, "scenes": options.scenes}, indent=1) + "\n")
     missing = [n for n in range(options.objects) if not object_file(out, n).exists()]
-    _run(_write_objects, _portions(missing, 25), (out, options.seed), options.jobs, "objects", 25)
+    run_all(_write_objects, portions(missing, 25), (out, options.seed), options.jobs, "objects", 25)
     shards = [n for n in range(-(-options.scenes // SHARD)) if not shard_folder(out, n).exists()]
-    _run(_write_shard, shards, (out, options.seed, options.objects), options.jobs, "scenes", SHARD)
+    run_all(_write_shard, shards, (out, options.seed, options.objects), options.jobs, "scenes", SHARD)
 
 
 def object_file(out: Path, number: int) -> Path:
@@ -82,11 +82,12 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _portions(numbers: list[int], size: int) -> list[list[int]]:
+def portions(numbers: list[int], size: int) -> list[list[int]]:
+    """`numbers` in pieces of at most `size`."""
     return [numbers[first : first + size] for first in range(0, len(numbers), size)]
 
 
-def _run(
+def run_all(
     work: Callable[..., None], tasks: Iterable[Any], arguments: tuple[Any, ...], jobs: int, unit: str, size: int
 ) -> None:
     """Calls work(task, *arguments) for all tasks in `jobs` processes, with a progress bar."""
