@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 from ism_ros.segmentors.tiny_input import encode
 
 Rng = np.random.Generator
-VALIDATION_SHARDS = 2
-"""The last so many shards are not trained on. (Their objects are; evaluation on unseen ones is benchmarks/.)"""
+VALIDATION_EVERY = 25
+"""One shard in so many is not trained on. (Its objects are; evaluation on unseen ones is benchmarks/bench_default.)"""
 
 
 @lru_cache(maxsize=4096)
@@ -28,6 +28,11 @@ def _array(file: Path) -> NDArray[Any]:
 def find_shards(data: Path) -> list[Path]:
     """Finished shards, in order."""
     return sorted(path for path in (data / "scenes").glob("[0-9]*") if path.suffix != ".part")
+
+
+def held_back(shard: Path) -> bool:
+    """Whether a shard is for validation."""
+    return int(shard.name) % VALIDATION_EVERY == VALIDATION_EVERY - 1
 
 
 class SceneDataset(Dataset[tuple[Tensor, Tensor]]):

@@ -80,22 +80,13 @@ class CropPool:
 
     def __init__(self, shards: list[Path]) -> None:
         self.shards = shards
-        self.shard, self.row, self.object, self.rotation, self.visible = (
-            np.concatenate(parts)
-            for parts in zip(
-                *(
-                    (
-                        np.full(len(objects := np.load(shard / "crop_object.npy")), number),
-                        np.arange(len(objects)),
-                        objects,
-                        np.load(shard / "crop_rotation.npy"),
-                        np.load(shard / "crop_visible.npy"),
-                    )
-                    for number, shard in enumerate(shards)
-                ),
-                strict=True,
-            )
-        )
+        stored = {
+            name: [np.load(shard / f"crop_{name}.npy") for shard in shards] for name in ("object", "rotation", "visible")
+        }
+        counts = [len(objects) for objects in stored["object"]]
+        self.shard = np.repeat(np.arange(len(shards)), counts)
+        self.row = np.concatenate([np.arange(count) for count in counts])
+        self.object, self.rotation, self.visible = (np.concatenate(parts) for parts in stored.values())
         self.of_object: dict[int, NDArray[np.int64]] = {
             int(o): np.flatnonzero(self.object == o) for o in np.unique(self.object)
         }

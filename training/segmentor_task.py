@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from ism_ros.segmentors.tiny_masks import find_masks
 from ism_ros.segmentors.tiny_network import TinyNetwork
-from training.datasets import VALIDATION_SHARDS, SceneDataset, find_shards
+from training.datasets import SceneDataset, find_shards, held_back
 from training.segmentor import SceneTargets, loss_of, make_targets
 
 Batch = tuple[Tensor, list[SceneTargets]]
@@ -25,8 +25,8 @@ class SegmentorTask:
     def __init__(self, options: argparse.Namespace) -> None:
         shards = find_shards(options.data)
         self._device = torch.device(options.device)
-        self._train = SceneDataset(shards[:-VALIDATION_SHARDS], augment=True, seed=options.seed)
-        self._held_back = SceneDataset(shards[-VALIDATION_SHARDS:], augment=False)
+        self._train = SceneDataset([s for s in shards if not held_back(s)], augment=True, seed=options.seed)
+        self._held_back = SceneDataset([s for s in shards if held_back(s)], augment=False)
         self._workers = options.workers
         self._batch = options.batch or BATCH
         self._seed = options.seed
