@@ -39,6 +39,8 @@ HELD_BACK = 60
 """Objects, the last ones, that are not trained on."""
 CLASS_TEMPERATURE, VIEW_TEMPERATURE, PATCH_TEMPERATURE = 0.07, 0.07, 0.07
 NEAR_DEG, SAME_DEG = 35.0, 22.0
+LEAST_VISIBLE = 0.3
+"""Crops of objects of which less is seen are not asked about."""
 LEAST_SHARE = 0.3
 """Of a patch inside the mask, for it to count."""
 STEPS_AN_EPOCH = 250
@@ -88,7 +90,7 @@ class CropPool:
         self.row = np.concatenate([np.arange(count) for count in counts])
         self.object, self.rotation, self.visible = (np.concatenate(parts) for parts in stored.values())
         self.of_object: dict[int, NDArray[np.int64]] = {
-            int(o): np.flatnonzero(self.object == o) for o in np.unique(self.object)
+            int(o): np.flatnonzero((self.object == o) & (self.visible >= LEAST_VISIBLE)) for o in np.unique(self.object)
         }
         self.angle_deg = np.rad2deg(
             np.arccos(np.clip(-self.rotation[:, 2] @ camera_positions().T.astype(np.float32), -1, 1))
