@@ -49,7 +49,7 @@ STEPS_AN_EPOCH = 250
 class Batch:
     """What one step sees.
 
-    crops: (B, 3, S, S) uint8 and masks (B, S, S) bool, `queries` of them from scenes, then templates. owner: (B,) int64.
+    crops: (B, 3, S, S) uint8 and masks (B, S, S) bool, `queries` of them from scenes, then templates. owner: (B,).
     weight: (Q, T) how much a template shows what a crop shows, 1 = the same view, 0 = another one or another object.
     """
 
@@ -83,7 +83,8 @@ class CropPool:
     def __init__(self, shards: list[Path]) -> None:
         self.shards = shards
         stored = {
-            name: [np.load(shard / f"crop_{name}.npy") for shard in shards] for name in ("object", "rotation", "visible")
+            name: [np.load(shard / f"crop_{name}.npy") for shard in shards]
+            for name in ("object", "rotation", "visible")
         }
         counts = [len(objects) for objects in stored["object"]]
         self.shard = np.repeat(np.arange(len(shards)), counts)
@@ -143,7 +144,8 @@ class BatchMaker(Dataset[Batch]):
             angle = self._pool.angle_deg[rows]
             alike = _likeness(file)[angle.argmin(axis=1)][:, views]
             near = np.exp(-((angle[:, views] / SAME_DEG) ** 2))
-            weight[label * CROPS : (label + 1) * CROPS, label * TEMPLATES : (label + 1) * TEMPLATES] = np.maximum(near, alike)
+            own = slice(label * CROPS, (label + 1) * CROPS), slice(label * TEMPLATES, (label + 1) * TEMPLATES)
+            weight[own] = np.maximum(near, alike)
         return Batch(torch.stack(crops), torch.stack(masks), torch.tensor(owner), torch.from_numpy(weight))
 
     def _cast(self, rng: Rng) -> list[int]:

@@ -78,7 +78,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--objects", type=int, default=1200, help="how many objects (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: one a core)")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes; one a core")
     return parser.parse_args()
 
 

@@ -160,6 +160,4 @@ def read_object(path: Path) -> BankObject:
             stored["uv"].astype(np.float32),
             stored["texture"],
         )
-        return BankObject(
-            surface, stored["points"], stored["rotations"], stored["weights"], float(stored["shine"])
-        )
+        return BankObject(surface, stored["points"], stored["rotations"], stored["weights"], float(stored["shine"]))

@@ -125,7 +125,9 @@ def _ground_picture(rng: Rng) -> NDArray[np.uint8]:
         picture = palette[0] * (1 + rng.uniform(0.4, 1.2) * shade[..., None])
     else:
         picture = draw_tile(rng, style, size, size, palette).astype(np.float32)
-    grain = rng.uniform(0, 0.06) * waves(rng, size, size, (2, 2)) + rng.uniform(0, 0.06) * waves(rng, size, size, (90, 90))
+    grain = rng.uniform(0, 0.06) * waves(rng, size, size, (2, 2)) + rng.uniform(0, 0.06) * waves(
+        rng, size, size, (90, 90)
+    )
     return np.clip(picture * (1 + grain[..., None]), 0, 255).astype(np.uint8)
 
 

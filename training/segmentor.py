@@ -1,4 +1,4 @@
-"""What the segmentor `tiny` is trained for: masks of single objects from every cell near their middle, and their IoU."""
+"""What the segmentor `tiny` is trained for: the mask of an object from every cell near its middle, and its IoU."""
 
 from __future__ import annotations
 
@@ -147,5 +147,6 @@ def loss_of(outputs: NetworkOutputs, targets: list[SceneTargets]) -> dict[str, T
         "score": 2.0 * torch.stack(score).sum() / count,
         "centre": 1.0 * (away * inside).sum() / inside.sum().clamp(min=1),
         "object": 0.5 * F.binary_cross_entropy_with_logits(outputs.dense[:, 0], inside),
-        "border": 0.5 * F.binary_cross_entropy_with_logits(outputs.dense[:, 1], border, pos_weight=border.new_tensor(3.0)),
+        "border": 0.5
+        * F.binary_cross_entropy_with_logits(outputs.dense[:, 1], border, pos_weight=border.new_tensor(3.0)),
     }

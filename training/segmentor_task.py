@@ -81,8 +81,9 @@ def collated(items: list[tuple[Tensor, Tensor]]) -> Batch:
 
 def ious(masks: Tensor, instance: Tensor, least_pixels: int = 20) -> Tensor:
     """IoU of masks (N, h, w) bool with the instances of at least so many pixels of a map (h, w): (N, M)."""
-    labels = [int(label) for label in instance.unique() if label > 0 and int((instance == label).sum()) >= least_pixels]
-    truth = torch.stack([instance == label for label in labels]).flatten(1).float() if labels else torch.zeros((0, instance.numel()))
+    counts = torch.bincount(instance.flatten().long(), minlength=1)
+    labels = torch.nonzero(counts >= least_pixels)[:, 0]
+    truth = (instance[None] == labels[labels > 0][:, None, None]).flatten(1).float()
     own = masks.flatten(1).float()
     common = own @ truth.T
     return common / (own.sum(1)[:, None] + truth.sum(1)[None] - common).clamp(min=1)

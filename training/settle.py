@@ -1,4 +1,4 @@
-"""Things put down one after another on a table or into a bin, as height fields on a grid: they never run into each other.
+"""Things put down one after another on a table or into a bin, as height fields: they never run into each other.
 
 A body comes to rest as deep as the heights under its footprint allow. On a table it stands beside the others, at times
 pushed against them, or upon one of them; in a pile it goes where it lies lowest of several tries.

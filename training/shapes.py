@@ -123,9 +123,7 @@ def _outline(rng: Rng) -> Array:
         radius = np.where(np.arange(2 * points) % 2 == 0, 0.5, 0.5 * rng.uniform(0.35, 0.75))
     else:
         angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-        radius = 0.4 + sum(
-            rng.normal(0, 0.09 / k) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in range(1, 5)
-        )
+        radius = 0.4 + sum(rng.normal(0, 0.09 / k) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in range(1, 5))
         radius = np.clip(radius, 0.15, 0.6)
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
 
@@ -144,7 +142,7 @@ def extruded(rng: Rng) -> trimesh.Trimesh:
         hole = rng.uniform(0.3, 0.6)
         inner = [ring * (hole, hole, 1) for ring in rings[::-1]]
         return _grid(np.stack([*rings, *inner, rings[0]]))
-    bottom, top = np.zeros_like(rings[0]) + (0, 0, -0.5), np.zeros_like(rings[0]) + (0, 0, 0.5)
+    bottom, top = (np.zeros_like(rings[0]) + np.array((0, 0, z)) for z in (-0.5, 0.5))
     return _grid(np.stack([bottom, *rings, top]))
 
 

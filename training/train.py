@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import subprocess
@@ -50,6 +51,9 @@ class Task(Protocol):
 
 def main() -> None:
     options = _options()
+    options.commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     torch.manual_seed(options.seed)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -70,7 +74,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="what training.make_data wrote")
     parser.add_argument("--output", type=Path, required=True, help="folder of the run")
     parser.add_argument("--minutes", type=float, default=60.0, help="of training in all (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=0, help="images or objects a batch (default: what suits two cores)")
+    parser.add_argument("--batch", type=int, default=0, help="images or objects a batch; 0 = what suits two cores")
     parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate (default: %(default)s)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=1, help="processes that read data (default: %(default)s)")
@@ -148,7 +152,7 @@ def fit(task: Task, options: argparse.Namespace) -> None:
 def schedule(share: float, step: int) -> float:
     """Factor of the learning rate: up over 100 steps, level for a third of the time, then down a cosine to nearly 0."""
     down = max(0.0, (share - 0.33) / 0.67)
-    return min(1.0, (step + 1) / 100) * (0.01 + 0.99 * float(0.5 * (1 + torch.cos(torch.tensor(torch.pi * min(down, 1.0))))))
+    return min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(down, 1.0))))
 
 
 def _groups(network: nn.Module) -> list[dict[str, Any]]:
@@ -226,11 +230,14 @@ def draw_curves(out: Path) -> None:
 
 def _record(out: Path, options: argparse.Namespace, step: int, seconds: float, own: float, row: dict[str, Any]) -> None:
     """RUN/run.json: what a model card needs to know."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    words = [f"--{name.replace('_', '-')} {value}" for name, value in vars(options).items() if name != "network"]
+    words = [
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in vars(options).items()
+        if name not in ("network", "commit")
+    ]
     content = {
         "command": f"python -m training.train {options.network} " + " ".join(words),
-        "commit": commit,
+        "commit": options.commit,
         "hardware": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {options.device}",
         "python": sys.version.split()[0],
         "torch": torch.__version__,

@@ -53,10 +53,10 @@ def _encode_depth(depth_m: Image, lens: tuple[float, float, float, float], out: 
     filled = _local_mean(depth_m, valid, 3)
     known = filled > 0
     out[3:6] = _normals(filled, lens) * known
-    coarse = cv2.resize(depth_m, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_NEAREST)
+    coarse = np.asarray(cv2.resize(depth_m, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_NEAREST), np.float32)
     for channel, (side, unit_m) in enumerate(WINDOWS_M, start=6):
         mean = _local_mean(coarse, (coarse > 0).astype(np.float32), side // 4 | 1)
-        mean = cv2.resize(mean, depth_m.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        mean = np.asarray(cv2.resize(mean, depth_m.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
         np.multiply(np.clip((filled - mean) / unit_m, -1.5, 1.5), known & (mean > 0), out=out[channel])
     np.divide(0.5, np.maximum(filled, 0.2), out=out[8])
     out[8] *= known

@@ -41,7 +41,7 @@ def find_masks(
     """The masks of image `index` of a batch.
 
     Of at most `candidates` cells with a score above `least_score`, those that are not near duplicates (mask IoU above
-    `duplicate_iou`) of a better one, at most `most`. Masks that overlap less stay: parts and wholes, if both are likely.
+    `duplicate_iou`) of a better one, at most `most`. Masks that overlap less stay: parts and wholes, if both may be.
     Confidence is the predicted IoU times the mean share of the mask's own pixels (as in SOLO, Wang et al., 2020).
     """
     score = outputs.score[index].sigmoid().flatten()

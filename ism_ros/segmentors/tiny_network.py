@@ -68,7 +68,8 @@ class TinyNetwork(nn.Module):
         self.stem = _convolution(CHANNELS, half, 2)
         stages = []
         for inputs, outputs, count in zip(widths, widths[1:], blocks, strict=False):
-            stages.append(nn.Sequential(_convolution(inputs, outputs, 2), *(ResidualBlock(outputs) for _ in range(count))))
+            residual = [ResidualBlock(outputs) for _ in range(count)]
+            stages.append(nn.Sequential(_convolution(inputs, outputs, 2), *residual))
         self.stages = nn.ModuleList(stages)
         self.context = nn.Linear(last, last)
         self.lateral_last = nn.Conv2d(last, eighth, 1)

@@ -36,7 +36,7 @@ def load_weights(network: nn.Module, name: str, file: Path | None = None) -> str
         missing, unknown = network.load_state_dict(stored, strict=False)
     except Exception as error:  # safetensors has errors of its own, torch raises RuntimeError for shapes
         reason = str(error).splitlines()[0]
-        raise TinyWeightsError(f"{path} does not fit this version ({reason}): take the weights of this version") from None
+        raise TinyWeightsError(f"{path} does not fit this version ({reason}): take its own weights") from None
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unknown:
         raise TinyWeightsError(f"{path} does not fit this version: take the weights of this version")
