@@ -201,7 +201,7 @@ class DescriptorTask:
         crops, masks = batch.crops.to(self._device).float() / 255, batch.masks.to(self._device)
         pixels = network_input(crops, masks).contiguous(memory_format=torch.channels_last)
         tokens, patches = self.network(pixels)
-        valid = valid_patches(masks, LEAST_SHARE)
+        valid = valid_patches(pixels, LEAST_SHARE)
         with torch.autocast(self._device.type, enabled=False):
             tokens = F.normalize(tokens.float(), dim=-1)
             patches = F.normalize(patches.float(), dim=-1) * valid[:, :, None]
@@ -269,7 +269,7 @@ def loss_of(tokens: Tensor, patches: Tensor, valid: Tensor, owner: Tensor, weigh
     candidates = torch.cat([best, hard], dim=1)
     scores = appearance(patches[:queries], valid[:queries], patches[queries:][candidates])
     patch = F.cross_entropy(scores / PATCH_TEMPERATURE, torch.zeros(queries, dtype=torch.long, device=tokens.device))
-    return {"identity": identity.mean(), "view": 0.4 * view.mean(), "patch": 0.5 * patch}
+    return {"identity": identity.mean(), "view": 1.2 * view.mean(), "patch": 0.5 * patch}
 
 
 def appearance(query: Tensor, valid: Tensor, templates: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class TinyDescriptor:
     def _tokens(self, crops: Tensor, masks: Tensor) -> Descriptors:
         pixels = network_input(crops, masks).contiguous(memory_format=torch.channels_last)
         tokens, patches = self._network(pixels)
-        valid = valid_patches(masks, LEAST_SHARE)
+        valid = valid_patches(pixels, LEAST_SHARE)
         return Descriptors(
             normalize(tokens.float(), dim=-1), normalize(patches.float(), dim=-1) * valid[:, :, None]
         )

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 CROP_PX = 96
 PATCH_PX = 8
 CLASS_WIDTH, PATCH_WIDTH = 128, 64
+REACH = 2.2
+"""Half the side of the common frame, in standard deviations of the mask along its long axis."""
 
 
 def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
@@ -57,11 +59,40 @@ class TinyDescriptorNetwork(nn.Module):
 
 
 def network_input(crops: Tensor, masks: Tensor) -> Tensor:
-    """(N, 4, S, S) of colours (N, 3, S, S) in [0, 1] and masks (N, S, S) bool: colours about 0, 0 outside; the mask."""
+    """(N, 4, S, S) of colours (N, 3, S, S) in [0, 1] and masks (N, S, S) bool, turned and scaled to a common frame.
+
+    The mask's long axis is level and its standard deviation along it always the same; which end comes first is told by
+    the skew along that axis. So a turn of the camera about its optical axis changes little. Colours lie about 0 and are
+    0 outside; the last channel is the mask.
+    """
     inside = masks[:, None].to(crops.dtype)
-    return torch.cat([(crops * 2 - 1) * inside, inside], dim=1)
+    pixels = torch.cat([(crops * 2 - 1) * inside, inside], dim=1)
+    grid = F.affine_grid(common_frame(masks), list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def valid_patches(masks: Tensor, least_share: float) -> Tensor:
-    """Which patches (N, P) lie inside the masks (N, S, S) by more than `least_share` of their area."""
-    return F.avg_pool2d(masks[:, None].float(), PATCH_PX).flatten(1) > least_share
+def common_frame(masks: Tensor) -> Tensor:
+    """(N, 2, 3): from a place in the common frame to one in the crop, both in -1..1; masks (N, S, S) bool, not empty."""
+    size = masks.shape[-1]
+    line = (torch.arange(size, device=masks.device, dtype=torch.float32) * 2 + 1) / size - 1
+    weight = masks.float()
+    columns, rows = weight.sum(dim=1), weight.sum(dim=2)
+    area = columns.sum(dim=1).clamp(min=1)
+    x, y = columns @ line / area, rows @ line / area
+    dx, dy = line[None] - x[:, None], line[None] - y[:, None]
+    xx, yy = (columns * dx * dx).sum(1) / area, (rows * dy * dy).sum(1) / area
+    xy = (torch.bmm(weight, dx[:, :, None])[:, :, 0] * dy).sum(1) / area
+    angle = 0.5 * torch.atan2(2 * xy, xx - yy)
+    cos, sin = angle.cos(), angle.sin()
+    long = (0.5 * (xx + yy) + torch.hypot(0.5 * (xx - yy), xy)).sqrt().clamp(min=2 / size)
+    along = dx[:, None, :] * cos[:, None, None] + dy[:, :, None] * sin[:, None, None]
+    turned = torch.where((weight * along.pow(3)).sum(dim=(1, 2)) < 0, -1.0, 1.0)
+    step = REACH * long * turned
+    return torch.stack(
+        [torch.stack([step * cos, -step * sin, x], dim=1), torch.stack([step * sin, step * cos, y], dim=1)], dim=1
+    )
+
+
+def valid_patches(pixels: Tensor, least_share: float) -> Tensor:
+    """Which patches (N, P) of `network_input` are covered by the mask by more than `least_share` of their area."""
+    return F.avg_pool2d(pixels[:, 3:], PATCH_PX).flatten(1) > least_share
