@@ -2,7 +2,7 @@
 
 Every batch holds some objects, each with crops out of scenes and some of its 42 templates. A crop's class token is to
 be nearer to the templates of its object seen from about there than to all templates of other objects (InfoNCE, van den
-Oord et al., 2018), and among those of its own object nearest to the view it was seen from. Its patch tokens, scored as
+Oord et al., 2018), and, in the part of it that says from where, nearest to the right view of its own. Its patch tokens, scored as
 the runtime scores them, are to fit the right template better than the most similar wrong ones. Half of the objects come
 as pairs of one shape in two paints.
 """
@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ism_ros.descriptors.tiny_network import CROP_PX, TinyDescriptorNetwork, network_input, valid_patches
+from ism_ros.descriptors.tiny_network import (
+    CROP_PX,
+    IDENTITY_WIDTH,
+    VIEW_WIDTH,
+    TinyDescriptorNetwork,
+    network_input,
+    valid_patches,
+)
 from ism_ros.masks import boxes_from_masks, crop_resize_pad
 from ism_ros.objects.viewpoints import VIEW_COUNT, camera_positions
 from ism_ros.scoring import semantic_score
@@ -37,7 +44,7 @@ FloatArray = NDArray[np.float32]
 OBJECTS, CROPS, TEMPLATES = 24, 4, 8
 HELD_BACK = 60
 """Objects, the last ones, that are not trained on."""
-CLASS_TEMPERATURE, VIEW_TEMPERATURE, PATCH_TEMPERATURE = 0.07, 0.07, 0.07
+CLASS_TEMPERATURE, VIEW_TEMPERATURE, PATCH_TEMPERATURE = 0.07, 0.1, 0.07
 NEAR_DEG, SAME_DEG = 35.0, 22.0
 LEAST_VISIBLE = 0.3
 """Crops of objects of which less is seen are not asked about."""
@@ -203,9 +210,7 @@ class DescriptorTask:
         tokens, patches = self.network(pixels)
         valid = valid_patches(pixels, LEAST_SHARE)
         with torch.autocast(self._device.type, enabled=False):
-            tokens = F.normalize(tokens.float(), dim=-1)
-            patches = F.normalize(patches.float(), dim=-1) * valid[:, :, None]
-            return loss_of(tokens, patches, valid, batch.owner.to(self._device), batch.weight.to(self._device))
+            return loss_of(tokens, patches * valid[:, :, None], valid, batch.owner.to(self._device), batch.weight.to(self._device))
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """On objects never seen: share of crops whose object is found among all 60 and among random fives, and whose
@@ -244,14 +249,15 @@ class DescriptorTask:
     def _describe(self, network: nn.Module, crops: Tensor, masks: Tensor) -> Tensor:
         """Class tokens (N, D) of crops (N, 3, S, S) uint8."""
         pixels = network_input(crops.to(self._device).float() / 255, masks.to(self._device))
-        return F.normalize(network(pixels)[0].float(), dim=-1).cpu()
+        return network(pixels)[0].cpu()
 
 
 def loss_of(tokens: Tensor, patches: Tensor, valid: Tensor, owner: Tensor, weight: Tensor) -> dict[str, Tensor]:
     """Parts of the loss. tokens: (B, D) and patches (B, P, C) unit rows, valid (B, P), the others as in Batch."""
     queries = len(weight)
     own = owner[:queries, None] == owner[None, queries:]
-    similarity = tokens[:queries] @ tokens[queries:].T
+    identities, views = (F.normalize(part, dim=1) for part in tokens.split([IDENTITY_WIDTH, VIEW_WIDTH], dim=1))
+    similarity = identities[:queries] @ identities[queries:].T
     logits = similarity / CLASS_TEMPERATURE
     # templates of the own object seen from elsewhere are neither right nor wrong
     right = logits + torch.log(weight.clamp(min=1e-4))
@@ -259,7 +265,7 @@ def loss_of(tokens: Tensor, patches: Tensor, valid: Tensor, owner: Tensor, weigh
     wrong = logits.masked_fill(own, -1e4)
     identity = torch.logsumexp(torch.cat([right, wrong], dim=1), dim=1) - torch.logsumexp(right, dim=1)
 
-    among_own = (similarity / VIEW_TEMPERATURE).masked_fill(~own, -1e4)
+    among_own = (views[:queries] @ views[queries:].T / VIEW_TEMPERATURE).masked_fill(~own, -1e4)
     wanted = weight * own
     wanted = wanted / wanted.sum(dim=1, keepdim=True).clamp(min=1e-6)
     view = -(wanted * F.log_softmax(among_own, dim=1)).sum(dim=1)
@@ -269,7 +275,7 @@ def loss_of(tokens: Tensor, patches: Tensor, valid: Tensor, owner: Tensor, weigh
     candidates = torch.cat([best, hard], dim=1)
     scores = appearance(patches[:queries], valid[:queries], patches[queries:][candidates])
     patch = F.cross_entropy(scores / PATCH_TEMPERATURE, torch.zeros(queries, dtype=torch.long, device=tokens.device))
-    return {"identity": identity.mean(), "view": 1.2 * view.mean(), "patch": 0.5 * patch}
+    return {"identity": identity.mean(), "view": 1.0 * view.mean(), "patch": 0.5 * patch}
 
 
 def appearance(query: Tensor, valid: Tensor, templates: Tensor) -> Tensor:

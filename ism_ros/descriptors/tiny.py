@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ism_ros.chunks import Chunks, Recoveries
 from ism_ros.descriptors import Descriptors, concatenated
@@ -68,6 +67,4 @@ class TinyDescriptor:
         pixels = network_input(crops, masks).contiguous(memory_format=torch.channels_last)
         tokens, patches = self._network(pixels)
         valid = valid_patches(pixels, LEAST_SHARE)
-        return Descriptors(
-            normalize(tokens.float(), dim=-1), normalize(patches.float(), dim=-1) * valid[:, :, None]
-        )
+        return Descriptors(tokens, patches * valid[:, :, None])

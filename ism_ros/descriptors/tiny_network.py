@@ -8,7 +8,11 @@ from torch import Tensor, nn
 
 CROP_PX = 96
 PATCH_PX = 8
-CLASS_WIDTH, PATCH_WIDTH = 128, 64
+IDENTITY_WIDTH, VIEW_WIDTH, PATCH_WIDTH = 96, 64, 64
+CLASS_WIDTH = IDENTITY_WIDTH + VIEW_WIDTH
+VIEW_SHARE = 0.3
+"""Of the cosine of two class tokens: how much of it says whether they are seen from the same side."""
+COARSE = CROP_PX // 16
 REACH = 2.2
 """Half the side of the common frame, in standard deviations of the mask along its long axis."""
 
@@ -35,7 +39,12 @@ class ResidualBlock(nn.Module):
 
 
 class TinyDescriptorNetwork(nn.Module):
-    """Crops (N, 4, 96, 96), see `network_input` -> class (N, 128) and patch tokens (N, 144, 64), not normalised."""
+    """Crops (N, 4, 96, 96), see `network_input` -> class tokens (N, 160) and patch tokens (N, 144, 64), unit rows.
+
+    A class token is two unit vectors, weighted: one of what the object is, from features pooled over the mask and from
+    their places, and one of the side that it is seen from, from places alone. Places mean the same in every crop, as
+    all are in the common frame.
+    """
 
     def __init__(self, widths: tuple[int, int, int] = (40, 96, 160)) -> None:
         super().__init__()
@@ -44,8 +53,10 @@ class TinyDescriptorNetwork(nn.Module):
         self.patches = nn.Sequential(_convolution(fine, middle, 2, 2), ResidualBlock(middle), ResidualBlock(middle))
         self.patch_token = nn.Conv2d(middle, PATCH_WIDTH, 1)
         self.whole = nn.Sequential(_convolution(middle, coarse, 3, 2), ResidualBlock(coarse), ResidualBlock(coarse))
-        self.hidden = nn.Linear(2 * coarse, 256)
-        self.class_token = nn.Linear(256, CLASS_WIDTH)
+        self.places = _convolution(coarse, 24, 1)
+        layout = 24 * COARSE**2 + 4 * (2 * COARSE) ** 2
+        self.identity = nn.Sequential(nn.Linear(2 * coarse + layout, 256), nn.ReLU(), nn.Linear(256, IDENTITY_WIDTH))
+        self.view = nn.Sequential(nn.Linear(layout, 256), nn.ReLU(), nn.Linear(256, VIEW_WIDTH))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mask = x[:, 3:]
@@ -54,8 +65,11 @@ class TinyDescriptorNetwork(nn.Module):
         inside = F.adaptive_avg_pool2d(mask, whole.shape[2:])
         mean = (whole * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3)).clamp(min=1e-3)
         most = whole.amax(dim=(2, 3))
-        token = self.class_token(F.relu(self.hidden(torch.cat([mean, most], dim=1))))
-        return token, self.patch_token(middle).flatten(2).transpose(1, 2)
+        layout = torch.cat([self.places(whole).flatten(1), F.adaptive_avg_pool2d(x, 2 * COARSE).flatten(1)], dim=1)
+        identity = F.normalize(self.identity(torch.cat([mean, most, layout], dim=1)).float(), dim=-1)
+        view = F.normalize(self.view(layout).float(), dim=-1)
+        token = torch.cat([identity * (1 - VIEW_SHARE) ** 0.5, view * VIEW_SHARE**0.5], dim=1)
+        return token, F.normalize(self.patch_token(middle).flatten(2).transpose(1, 2).float(), dim=-1)
 
 
 def network_input(crops: Tensor, masks: Tensor) -> Tensor:
