@@ -2,9 +2,9 @@
 
 Every batch holds some objects, each with crops out of scenes and some of its 42 templates. A crop's class token is to
 be nearer to the templates of its object seen from about there than to all templates of other objects (InfoNCE, van den
-Oord et al., 2018), and, in the part of it that says from where, nearest to the right view of its own. Its patch tokens, scored as
-the runtime scores them, are to fit the right template better than the most similar wrong ones. Half of the objects come
-as pairs of one shape in two paints.
+Oord et al., 2018), and, in the part of it that says from where, nearest to the right view of its own. Its patch tokens,
+scored as the runtime scores them, are to fit the right template better than the most similar wrong ones. Half of the
+objects come as pairs of one shape in two paints.
 """
 
 from __future__ import annotations
@@ -210,7 +210,8 @@ class DescriptorTask:
         tokens, patches = self.network(pixels)
         valid = valid_patches(pixels, LEAST_SHARE)
         with torch.autocast(self._device.type, enabled=False):
-            return loss_of(tokens, patches * valid[:, :, None], valid, batch.owner.to(self._device), batch.weight.to(self._device))
+            owner, weight = batch.owner.to(self._device), batch.weight.to(self._device)
+            return loss_of(tokens, patches * valid[:, :, None], valid, owner, weight)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """On objects never seen: share of crops whose object is found among all 60 and among random fives, and whose
