@@ -86,7 +86,7 @@ def network_input(crops: Tensor, masks: Tensor) -> Tensor:
 
 
 def common_frame(masks: Tensor) -> Tensor:
-    """(N, 2, 3): from places in the common frame to those in the crop, both in -1..1. masks: (N, S, S) bool, not empty."""
+    """(N, 2, 3): from places in the common frame to those in the crop, both in -1..1. masks: (N, S, S) bool."""
     size = masks.shape[-1]
     line = (torch.arange(size, device=masks.device, dtype=torch.float32) * 2 + 1) / size - 1
     weight = masks.float()
