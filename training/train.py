@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 CHECKPOINT_SECONDS = 120.0
@@ -79,6 +79,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=1, help="processes that read data (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 = as it chooses")
+    parser.add_argument("--start", type=Path, help="weights of another run to begin with, where names and shapes fit")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--float32", action="store_true", help="no bfloat16")
     parser.add_argument("--validate-only", action="store_true", help="judge the weights of the run and stop")
@@ -91,6 +92,8 @@ def fit(task: Task, options: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     device = torch.device(options.device)
     network = task.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if options.start:
+        begin_with(network, options.start)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimiser = torch.optim.AdamW(_groups(network), lr=options.rate, weight_decay=0.02)
     step, spent_s, epoch = 0, 0.0, 0
@@ -147,6 +150,13 @@ def fit(task: Task, options: argparse.Namespace) -> None:
         draw_curves(out)
         last = time.monotonic()
     _record(out, options, step, spent_s, spent_s - began_s, row)
+
+
+def begin_with(network: nn.Module, file: Path) -> None:
+    """Fills those parts of `network` that `file` has in the same shape."""
+    own = network.state_dict()
+    fitting = {k: v.float() for k, v in load_file(file).items() if k in own and own[k].shape == v.shape}
+    network.load_state_dict(fitting, strict=False)
 
 
 def schedule(share: float, step: int) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 CROP_PX = 96
 PATCH_PX = 8
-IDENTITY_WIDTH, VIEW_WIDTH, PATCH_WIDTH = 96, 64, 64
+IDENTITY_WIDTH, VIEW_WIDTH, PATCH_WIDTH = 96, 128, 64
 CLASS_WIDTH = IDENTITY_WIDTH + VIEW_WIDTH
 VIEW_SHARE = 0.3
 """Of the cosine of two class tokens: how much of it says whether they are seen from the same side."""
@@ -39,11 +39,11 @@ class ResidualBlock(nn.Module):
 
 
 class TinyDescriptorNetwork(nn.Module):
-    """Crops (N, 4, 96, 96), see `network_input` -> class tokens (N, 160) and patch tokens (N, 144, 64), unit rows.
+    """Crops (N, 4, 96, 96), see `network_input` -> class tokens (N, 224) and patch tokens (N, 144, 64), unit rows.
 
     A class token is two unit vectors, weighted: one of what the object is, from features pooled over the mask and from
-    their places, and one of the side that it is seen from, from places alone. Places mean the same in every crop, as
-    all are in the common frame.
+    their places, and one of the side that it is seen from: a linear function of the picture made small, corrected by what
+    the features say. Places mean the same in every crop, as all are in the common frame.
     """
 
     def __init__(self, widths: tuple[int, int, int] = (40, 96, 160)) -> None:
@@ -57,6 +57,9 @@ class TinyDescriptorNetwork(nn.Module):
         layout = 24 * COARSE**2 + 4 * (2 * COARSE) ** 2
         self.identity = nn.Sequential(nn.Linear(2 * coarse + layout, 256), nn.ReLU(), nn.Linear(256, IDENTITY_WIDTH))
         self.view = nn.Sequential(nn.Linear(layout, 256), nn.ReLU(), nn.Linear(256, VIEW_WIDTH))
+        self.picture = nn.Linear(4 * (2 * COARSE) ** 2, VIEW_WIDTH)
+        nn.init.orthogonal_(self.picture.weight)
+        nn.init.normal_(self.view[2].weight, std=0.01)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mask = x[:, 3:]
@@ -65,11 +68,21 @@ class TinyDescriptorNetwork(nn.Module):
         inside = F.adaptive_avg_pool2d(mask, whole.shape[2:])
         mean = (whole * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3)).clamp(min=1e-3)
         most = whole.amax(dim=(2, 3))
-        layout = torch.cat([self.places(whole).flatten(1), F.adaptive_avg_pool2d(x, 2 * COARSE).flatten(1)], dim=1)
+        picture = F.adaptive_avg_pool2d(even_contrast(x), 2 * COARSE).flatten(1)
+        layout = torch.cat([self.places(whole).flatten(1), picture], dim=1)
         identity = F.normalize(self.identity(torch.cat([mean, most, layout], dim=1)).float(), dim=-1)
-        view = F.normalize(self.view(layout).float(), dim=-1)
+        view = F.normalize((self.picture(picture) + self.view(layout)).float(), dim=-1)
         token = torch.cat([identity * (1 - VIEW_SHARE) ** 0.5, view * VIEW_SHARE**0.5], dim=1)
         return token, F.normalize(self.patch_token(middle).flatten(2).transpose(1, 2).float(), dim=-1)
+
+
+def even_contrast(x: Tensor) -> Tensor:
+    """(N, 4, S, S): colours less their mean over the mask, of one contrast, 0 outside; and the mask less a half."""
+    mask, colours = x[:, 3:], x[:, :3]
+    area = mask.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    away = (colours - (colours * mask).sum(dim=(2, 3), keepdim=True) / area) * mask
+    deviation = (away.square().sum(dim=(1, 2, 3), keepdim=True) / (3 * area)).sqrt() + 0.05
+    return torch.cat([0.5 * away / deviation, mask - 0.5], dim=1)
 
 
 def network_input(crops: Tensor, masks: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def test_every_object_is_asked_for_by_at_least_one_cell_of_its_own() -> None:
 
 def test_tokens_of_the_right_object_cost_less_than_those_of_another() -> None:
     generator = torch.Generator().manual_seed(0)
-    tokens = normalize(torch.randn(2, 160, generator=generator), dim=-1)
+    tokens = normalize(torch.randn(2, 224, generator=generator), dim=-1)
     patches = normalize(torch.randn(2, 9, 8, generator=generator), dim=-1)
     owner = torch.tensor([0, 1, 0, 0, 1, 1])
     valid = torch.ones(6, 9, dtype=torch.bool)
