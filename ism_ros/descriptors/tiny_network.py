@@ -42,7 +42,7 @@ class TinyDescriptorNetwork(nn.Module):
     """Crops (N, 4, 96, 96), see `network_input` -> class tokens (N, 224) and patch tokens (N, 144, 64), unit rows.
 
     A class token is two unit vectors, weighted: one of what the object is, from features pooled over the mask and from
-    their places, and one of the side that it is seen from: a linear function of the picture made small, corrected by what
+    their places, and one of the side that it is seen from: a linear function of the small picture, corrected by what
     the features say. Places mean the same in every crop, as all are in the common frame.
     """
 
