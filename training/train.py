@@ -29,6 +29,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from training.datasets import find_shards
+from training.make_data import SHARD
+
 CHECKPOINT_SECONDS = 120.0
 LOG_EVERY = 20
 
@@ -255,7 +258,7 @@ def _record(out: Path, options: argparse.Namespace, step: int, seconds: float, o
         "minutes": round(seconds / 60, 1),
         "minutes_of_last_start": round(own / 60, 1),
         "metrics": {k: v for k, v in row.items() if k not in ("step", "minutes")},
-        "data": json.loads((options.data / "data.json").read_text()),
+        "data": {**json.loads((options.data / "data.json").read_text()), "scenes": SHARD * len(find_shards(options.data))},
     }
     (out / "run.json").write_text(json.dumps(content, indent=1, default=str) + "\n")
 
