@@ -248,6 +248,7 @@ def _record(out: Path, options: argparse.Namespace, step: int, seconds: float, o
         for name, value in vars(options).items()
         if name not in ("network", "commit")
     ]
+    scenes = SHARD * len(find_shards(options.data))
     content = {
         "command": f"python -m training.train {options.network} " + " ".join(words),
         "commit": options.commit,
@@ -258,7 +259,7 @@ def _record(out: Path, options: argparse.Namespace, step: int, seconds: float, o
         "minutes": round(seconds / 60, 1),
         "minutes_of_last_start": round(own / 60, 1),
         "metrics": {k: v for k, v in row.items() if k not in ("step", "minutes")},
-        "data": {**json.loads((options.data / "data.json").read_text()), "scenes": SHARD * len(find_shards(options.data))},
+        "data": {**json.loads((options.data / "data.json").read_text()), "scenes": scenes},
     }
     (out / "run.json").write_text(json.dumps(content, indent=1, default=str) + "\n")
 
