@@ -17,7 +17,9 @@ from ism_ros.frame import Camera, Frame
 from ism_ros.segmentors import create_segmentor
 from ism_ros.segmentors.tiny_input import CHANNELS, encode, working_size
 from ism_ros.segmentors.tiny_network import TinyNetwork
-from ism_ros.tiny_weights import TinyWeightsError, fold_norms, load_weights
+from ism_ros.sim.comparison import iou_of
+from ism_ros.sim.scenes import known_objects, make_scene, make_thing, observe
+from ism_ros.tiny_weights import FOLDER, TinyWeightsError, fold_norms, load_weights
 
 
 def make_frame(height: int = 120, width: int = 160, depth: bool = True) -> Frame:
@@ -143,3 +145,16 @@ def test_folded_norms_change_nothing() -> None:
         after = network(pixels)
     torch.testing.assert_close(before[0], after[0], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(before[1], after[1], rtol=1e-3, atol=1e-4)
+
+
+def test_the_weights_of_the_package_are_those_that_were_shipped_and_small() -> None:
+    for name, network in (("segmentor", TinyNetwork()), ("descriptor", TinyDescriptorNetwork())):
+        assert len(load_weights(network, name)) == 64
+    assert sum(file.stat().st_size for file in FOLDER.glob("*.safetensors")) < 10_000_000
+
+
+def test_most_things_on_a_table_never_seen_get_a_mask() -> None:
+    frame, truth = observe(make_scene(3, [make_thing(mesh) for mesh in known_objects(3)]))
+    masks = create_segmentor("tiny").propose(frame).masks.numpy()
+    best = [max(iou_of(mask, instance) for mask in masks) for instance in truth.masks[truth.visible_share > 0.3]]
+    assert np.mean(np.array(best) > 0.5) > 0.7
