@@ -62,7 +62,7 @@ def examine(
 
     segmentor and descriptor: those that shall run. Folders that are None are left out.
     """
-    neural = segmentor != "depth" or descriptor != "classic"
+    neural = segmentor not in ("depth", "tiny") or descriptor not in ("classic", "tiny")
     checks: dict[str, Callable[[], list[Finding]]] = {
         "Python": lambda: [check_python()],
         "ROS 2": lambda: check_ros(environment),

@@ -1,6 +1,12 @@
 """What all tests share."""
 
+import sys
+from pathlib import Path
+
 from hypothesis import settings
+
+# last, so that the installed package comes before its sources, and training/ is found all the same
+sys.path.append(str(Path(__file__).parents[1]))
 
 # a slow or busy machine is no failure
 settings.register_profile("ism", deadline=None, max_examples=60)

@@ -92,6 +92,10 @@ def create_descriptor(
         from ism_ros.descriptors.classic import ClassicDescriptor
 
         return ClassicDescriptor(device=device)
+    if name == "tiny":
+        from ism_ros.descriptors.tiny import TinyDescriptor
+
+        return TinyDescriptor(device, Path(model) if model else None, recoveries)
     if name == "dinov2":
         from ism_ros.descriptors.dinov2 import dinov2_descriptor
 
@@ -105,4 +109,4 @@ def create_descriptor(
     raise ValueError(f"descriptor '{name}' is unknown; choose one of: {', '.join(DESCRIPTORS)}")
 
 
-DESCRIPTORS = ("classic", "dinov2", "dinov3")
+DESCRIPTORS = ("classic", "tiny", "dinov2", "dinov3")

@@ -131,17 +131,18 @@ def render(
 
 
 def render_templates(
-    mesh: trimesh.Trimesh,
+    mesh: trimesh.Trimesh | Surface,
     *,
     size_px: int = TEMPLATE_SIZE_PX,
+    samples: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> TemplateSet:
     """`mesh` (metres) seen from the 42 viewpoints on black, in pictures of size_px x size_px.
 
     The cameras stand four radii of the object away from its middle and zoom until it fills the picture, so that a
-    pencil seen from its tip is as sharp as from its side. progress: told (views done, 42).
+    pencil seen from its tip is as sharp as from its side. samples: see render. progress: told (views done, 42).
     """
-    surface = surface_of(mesh)
+    surface = mesh if isinstance(mesh, Surface) else surface_of(mesh)
     corners = surface.triangles_m.reshape(-1, 3)
     middle = (corners.min(axis=0) + corners.max(axis=0)) / 2.0
     radius_m = float(np.linalg.norm(corners - middle, axis=1).max())
@@ -157,7 +158,7 @@ def render_templates(
         pose[:3, :3] = rotation
         pose[:3, 3] = offset_m
         camera = _filling_camera(vertices @ rotation.T + offset_m, size_px)
-        views.append(see(scene, pose, camera, Lighting(), backdrop, samples=2))
+        views.append(see(scene, pose, camera, Lighting(), backdrop, samples))
         intrinsics.append(camera.intrinsics)
         if progress is not None:
             progress(index + 1, len(rotations))

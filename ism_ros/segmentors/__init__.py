@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ism_ros.chunks import Recoveries
     from ism_ros.segmentors.automatic_masks import MaskOptions
 
-SEGMENTORS = ("depth", "sam", "sam2", "fastsam")
+SEGMENTORS = ("depth", "tiny", "sam", "sam2", "fastsam")
 
 
 class Segmentor(Protocol):
@@ -48,6 +48,10 @@ def create_segmentor(
         from ism_ros.segmentors.depth import DepthSegmentor
 
         return DepthSegmentor(device=device)
+    if name == "tiny":
+        from ism_ros.segmentors.tiny import TinySegmentor
+
+        return TinySegmentor(device, Path(model) if model else None)
     if name == "sam":
         from ism_ros.segmentors.sam import sam_segmentor
 

@@ -1,0 +1,86 @@
+"""What the network `tiny` sees of a frame: colour, and depth as shape rather than distance.
+
+Ten channels, all about within -1..1, 0 where there is nothing to say:
+
+0-2  red, green, blue
+3-5  unit normal of the surface, camera frame
+6-7  how far a point lies behind the mean of its surroundings, in a small and in a large window
+8    0.5 / depth (1/m)
+9    whether depth was read
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+CHANNELS = 10
+WORKING_AREA = 320 * 240
+"""Pixels of the network's input, about."""
+WINDOWS_M: tuple[tuple[int, float], ...] = ((31, 0.04), (101, 0.12))
+"""Side of each window in pixels, and the distance that counts as 1."""
+
+Image = NDArray[np.float32]
+
+
+def working_size(height: int, width: int, area: int = WORKING_AREA) -> tuple[int, int]:
+    """Height and width of the network's input for a frame of that size: its shape, `area` pixels or a little less."""
+    scale = (area / (height * width)) ** 0.5
+    return max(16, 2 * round(height * scale / 2)), max(16, 2 * round(width * scale / 2))
+
+
+def encode(rgb: NDArray[np.uint8] | None, depth_m: Image | None, lens: tuple[float, float, float, float]) -> Image:
+    """(10, H, W) of a frame's colour (H, W, 3) and depth (H, W), 0 = no reading; either may be missing.
+
+    lens: fx, fy, cx, cy in pixels of these pictures.
+    """
+    shape = rgb.shape[:2] if rgb is not None else depth_m.shape  # type: ignore[union-attr]
+    out = np.zeros((CHANNELS, *shape), np.float32)
+    if rgb is not None:
+        np.multiply(rgb.transpose(2, 0, 1), np.float32(1 / 127.5), out=out[:3])
+        out[:3] -= 1
+    if depth_m is not None:
+        _encode_depth(depth_m, lens, out)
+    return out
+
+
+def _encode_depth(depth_m: Image, lens: tuple[float, float, float, float], out: Image) -> None:
+    """Channels 3 to 9."""
+    valid = (depth_m > 0).astype(np.float32)
+    if not valid.any():
+        return
+    filled = _local_mean(depth_m, valid, 3)
+    known = filled > 0
+    out[3:6] = _normals(filled, lens) * known
+    coarse = np.asarray(cv2.resize(depth_m, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_NEAREST), np.float32)
+    for channel, (side, unit_m) in enumerate(WINDOWS_M, start=6):
+        mean = _local_mean(coarse, (coarse > 0).astype(np.float32), side // 4 | 1)
+        mean = np.asarray(cv2.resize(mean, depth_m.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+        np.multiply(np.clip((filled - mean) / unit_m, -1.5, 1.5), known & (mean > 0), out=out[channel])
+    np.divide(0.5, np.maximum(filled, 0.2), out=out[8])
+    out[8] *= known
+    out[9] = valid
+
+
+def _local_mean(depth_m: Image, valid: Image, side: int) -> Image:
+    """Mean of the readings in a square window about each pixel, 0 where it has none."""
+    total = cv2.blur(depth_m * valid, (side, side))
+    share = cv2.blur(valid, (side, side))
+    return np.where(share > 0.01, total / np.maximum(share, 0.01), 0).astype(np.float32)
+
+
+def _normals(depth_m: Image, lens: tuple[float, float, float, float]) -> Image:
+    """(3, H, W) unit normals towards the camera, from differences of depth over two pixels each way.
+
+    Of the surface z(u, v) under a pinhole camera: n ~ (fx dz/du, fy dz/dv, -(z + (u - cx) dz/du + (v - cy) dz/dv)).
+    """
+    fx, fy, cx, cy = lens
+    kernel = np.array((-1, -1, 0, 1, 1), np.float32) / 6
+    du = cv2.sepFilter2D(depth_m, cv2.CV_32F, kernel, np.full(3, 1 / 3, np.float32))
+    dv = cv2.sepFilter2D(depth_m, cv2.CV_32F, np.full(3, 1 / 3, np.float32), kernel)
+    u = np.arange(depth_m.shape[1], dtype=np.float32)[None] - np.float32(cx)
+    v = np.arange(depth_m.shape[0], dtype=np.float32)[:, None] - np.float32(cy)
+    normal = np.stack([fx * du, fy * dv, -(depth_m + u * du + v * dv)]).astype(np.float32)
+    length = np.sqrt((normal * normal).sum(axis=0))
+    return np.asarray(normal / np.maximum(length, np.float32(1e-9)), np.float32)

@@ -1,0 +1,1 @@
+"""How the learned default is made: data and training. Outside the runtime package; nothing there imports it."""
