@@ -12,16 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from ism_ros.descriptors.tiny_network import (
     CROP_PX,
@@ -34,149 +31,82 @@ from ism_ros.descriptors.tiny_network import (
 from ism_ros.masks import boxes_from_masks, crop_resize_pad
 from ism_ros.objects.viewpoints import VIEW_COUNT, camera_positions
 from ism_ros.scoring import semantic_score
-from training.crops import changed_crop
-from training.datasets import find_shards
+from training.crop_changes import changed_crops
 from training.make_templates import template_file
+from training.shards import ShardStore
 
-Rng = np.random.Generator
-FloatArray = NDArray[np.float32]
-
-OBJECTS, CROPS, TEMPLATES = 24, 4, 8
+OBJECTS, CROPS, TEMPLATES = 24, 4, 12
 HELD_BACK = 60
 """Objects, the last ones, that are not trained on."""
-CLASS_TEMPERATURE, VIEW_TEMPERATURE, PATCH_TEMPERATURE = 0.07, 0.1, 0.07
+CLASS_TEMPERATURE, PATCH_TEMPERATURE = 0.07, 0.07
+VIEW_TEMPERATURE, TOKEN_TEMPERATURE = 0.1, 0.04
 NEAR_DEG, SAME_DEG = 35.0, 22.0
 LEAST_VISIBLE = 0.3
 """Crops of objects of which less is seen are not asked about."""
 LEAST_SHARE = 0.3
 """Of a patch inside the mask, for it to count."""
-STEPS_AN_EPOCH = 250
+STEPS_AN_EPOCH = 100
+NAMES = ("crop_rgb", "crop_mask", "crop_object", "crop_rotation", "crop_visible")
 
 
+@dataclass(frozen=True)
 class Batch:
     """What one step sees.
 
-    crops: (B, 3, S, S) uint8 and masks (B, S, S) bool, `queries` of them from scenes, then templates. owner: (B,).
+    crops: (B, 3, S, S) uint8 and masks (B, S, S) bool, Q of them from scenes, then T templates. owner: (B,).
     weight: (Q, T) how much a template shows what a crop shows, 1 = the same view, 0 = another one or another object.
     """
 
-    def __init__(self, crops: Tensor, masks: Tensor, owner: Tensor, weight: Tensor) -> None:
-        self.crops, self.masks, self.owner, self.weight = crops, masks, owner, weight
-
-    @property
-    def queries(self) -> int:
-        return int(self.weight.shape[0])
+    crops: Tensor
+    masks: Tensor
+    owner: Tensor
+    weight: Tensor
 
 
-@lru_cache(maxsize=4096)
-def _templates(file: Path) -> NDArray[np.uint8]:
-    return np.load(file, mmap_mode="r")
+class Templates:
+    """Of `count` objects: views (count, 42, 96, 96, 4) uint8 on `device`, colours and masks; likeness (count, 42, 42)
+    float32 in [0, 1], how alike two views look: round things look the same from many sides."""
 
+    def __init__(self, data: Path, count: int, device: torch.device) -> None:
+        self.views = torch.empty((count, VIEW_COUNT, CROP_PX, CROP_PX, 4), dtype=torch.uint8, device=device)
+        self.likeness = torch.empty((count, VIEW_COUNT, VIEW_COUNT), device=device)
+        for number in range(count):
+            views = torch.from_numpy(np.load(template_file(data, number))).to(device)
+            self.views[number] = views
+            small = F.avg_pool2d(views.permute(0, 3, 1, 2).float() / 255, CROP_PX // 24).flatten(1)
+            self.likeness[number] = (-torch.cdist(small, small).square() / small.shape[1] / 0.004).exp()
 
-@lru_cache(maxsize=4096)
-def _likeness(file: Path) -> FloatArray:
-    """How alike the 42 views of an object look, (42, 42) in [0, 1]: round things look the same from many sides."""
-    views = np.asarray(_templates(file))
-    small = np.stack([cv2.resize(view, (24, 24), interpolation=cv2.INTER_AREA) for view in views])
-    flat = small.reshape(VIEW_COUNT, -1).astype(np.float32) / 255
-    squared = (flat * flat).sum(axis=1)
-    distance = (squared[:, None] + squared[None] - 2 * flat @ flat.T).clip(0) / flat.shape[1]
-    return np.exp(-distance / 0.004).astype(np.float32)
+    def of(self, objects: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Crops (N, 3, S, S) uint8 and masks (N, S, S) of views (N,) of objects (N,)."""
+        pictures = self.views[objects, views].permute(0, 3, 1, 2)
+        return pictures[:, :3], pictures[:, 3] > 0
 
 
 class CropPool:
-    """All crops of the shards, by object."""
+    """All crops of the data so far, and which of them show an object. angle_deg: (N, 42), to each template's view."""
 
-    def __init__(self, shards: list[Path]) -> None:
-        self.shards = shards
-        stored = {
-            name: [np.load(shard / f"crop_{name}.npy") for shard in shards]
-            for name in ("object", "rotation", "visible")
-        }
-        counts = [len(objects) for objects in stored["object"]]
-        self.shard = np.repeat(np.arange(len(shards)), counts)
-        self.row = np.concatenate([np.arange(count) for count in counts])
-        self.object, self.rotation, self.visible = (np.concatenate(parts) for parts in stored.values())
-        self.of_object: dict[int, NDArray[np.int64]] = {
-            int(o): np.flatnonzero((self.object == o) & (self.visible >= LEAST_VISIBLE)) for o in np.unique(self.object)
-        }
-        self.angle_deg = np.rad2deg(
-            np.arccos(np.clip(-self.rotation[:, 2] @ camera_positions().T.astype(np.float32), -1, 1))
-        )
+    def __init__(self, data: Path, device: torch.device) -> None:
+        self._store = ShardStore(data, NAMES, device, lambda _: True)
+        self._views = torch.from_numpy(camera_positions()).float().to(device)
+        self._sort()
 
-    def picture(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Crop (128, 128, 3) and mask (128, 128) number `index`."""
-        folder, row = self.shards[self.shard[index]], self.row[index]
-        return np.array(_templates(folder / "crop_rgb.npy")[row]), np.array(_templates(folder / "crop_mask.npy")[row])
+    def grow(self) -> None:
+        """Reads what was made since."""
+        if self._store.grow():
+            self._sort()
 
+    def _sort(self) -> None:
+        towards = -self._store["crop_rotation"][:, 2] @ self._views.T
+        self.angle_deg = torch.rad2deg(towards.clamp(-1, 1).arccos())
+        number, seen = (self._store[f"crop_{name}"].cpu().numpy() for name in ("object", "visible"))
+        rows = np.flatnonzero(seen >= LEAST_VISIBLE)
+        rows = rows[np.argsort(number[rows], kind="stable")]
+        numbers, first = np.unique(number[rows], return_index=True)
+        self.of_object = dict(zip(numbers.tolist(), np.split(rows, first[1:]), strict=True))
 
-class BatchMaker(Dataset[Batch]):
-    """Batch number k of an epoch; everything follows from (seed, epoch, k)."""
-
-    def __init__(self, data: Path, pool: CropPool, objects: list[int], size: int, seed: int) -> None:
-        self._data, self._pool, self._size, self._seed = data, pool, size, seed
-        self._objects = [o for o in objects if o in pool.of_object]
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return STEPS_AN_EPOCH
-
-    def __getitem__(self, index: int) -> Batch:
-        rng = np.random.default_rng([33, self._seed, self.epoch, index])
-        chosen = self._cast(rng)
-        crops, masks, owner = [], [], []
-        chosen_rows, chosen_views = [], []
-        for label, number in enumerate(chosen):
-            rows = rng.choice(self._pool.of_object[number], CROPS)
-            nearest = self._pool.angle_deg[rows].argmin(axis=1)
-            others = rng.permutation(VIEW_COUNT)
-            views = list(dict.fromkeys([*nearest.tolist(), *others.tolist()]))[:TEMPLATES]
-            for row in rows:
-                rgb, mask = changed_crop(rng, *self._pool.picture(int(row)))
-                crop, crop_mask = cut_out(rgb, mask)
-                crops.append(crop)
-                masks.append(crop_mask)
-                owner.append(label)
-            chosen_rows.append(rows)
-            chosen_views.append(np.array(views))
-        weight = np.zeros((len(chosen) * CROPS, len(chosen) * TEMPLATES), np.float32)
-        for label, number in enumerate(chosen):
-            file = template_file(self._data, number)
-            rows, views = chosen_rows[label], chosen_views[label]
-            for view in views:
-                picture = np.array(_templates(file)[view])
-                crops.append(torch.from_numpy(picture[..., :3].copy()).permute(2, 0, 1))
-                masks.append(torch.from_numpy(picture[..., 3] > 0))
-                owner.append(label)
-            angle = self._pool.angle_deg[rows]
-            alike = _likeness(file)[angle.argmin(axis=1)][:, views]
-            near = np.exp(-((angle[:, views] / SAME_DEG) ** 2))
-            own = slice(label * CROPS, (label + 1) * CROPS), slice(label * TEMPLATES, (label + 1) * TEMPLATES)
-            weight[own] = np.maximum(near, alike)
-        return Batch(torch.stack(crops), torch.stack(masks), torch.tensor(owner), torch.from_numpy(weight))
-
-    def _cast(self, rng: Rng) -> list[int]:
-        """Objects of a batch, half of them pairs of one shape."""
-        known = set(self._objects)
-        out: list[int] = []
-        while len(out) < self._size:
-            number = self._objects[rng.integers(len(self._objects))]
-            pair = [number]
-            if len(out) < self._size // 2:
-                twin = number + 1 if number % 4 == 2 else number - 1 if number % 4 == 3 else None
-                if twin is None or twin not in known:
-                    continue
-                pair.append(twin)
-            out += [n for n in pair if n not in out]
-        return out[: self._size]
-
-
-def cut_out(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
-    """The masked crop (3, 96, 96) uint8 and its mask (96, 96), cut as the runtime cuts proposals."""
-    masks = torch.from_numpy(mask)[None]
-    image = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
-    crops, crop_masks = crop_resize_pad(image, masks, boxes_from_masks(masks), CROP_PX)
-    return crops[0], crop_masks[0]
+    def pictures(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Crops (N, 3, 128, 128) float32 and masks (N, 128, 128)."""
+        return self._store["crop_rgb"][rows].permute(0, 3, 1, 2).float(), self._store["crop_mask"][rows]
 
 
 class DescriptorTask:
@@ -184,56 +114,78 @@ class DescriptorTask:
 
     def __init__(self, options: argparse.Namespace) -> None:
         count = int(json.loads((options.data / "data.json").read_text())["objects"])
-        self._data: Path = options.data
         self._device = torch.device(options.device)
-        self._pool = CropPool(find_shards(options.data))
-        self._train = BatchMaker(
-            options.data, self._pool, list(range(count - HELD_BACK)), options.batch or OBJECTS, options.seed
-        )
-        self._unseen = list(range(count - HELD_BACK, count))
-        self._workers = options.workers
+        self._pool = CropPool(options.data, self._device)
+        self._templates = Templates(options.data, count, self._device)
+        self._seen, self._unseen = range(count - HELD_BACK), range(count - HELD_BACK, count)
+        self._size = options.batch or OBJECTS
+        self._seed = options.seed
         self.network: nn.Module = TinyDescriptorNetwork()
-        self.steps_an_epoch = STEPS_AN_EPOCH
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        self._train.epoch = epoch
-        yield from DataLoader(
-            self._train,
-            batch_size=None,
-            num_workers=self._workers,
-            prefetch_factor=4 if self._workers else None,
+        """Of all that is there by now."""
+        self._pool.grow()
+        rng = np.random.default_rng([33, self._seed, epoch])
+        for _ in range(STEPS_AN_EPOCH):
+            yield self._batch(rng)
+
+    def _batch(self, rng: np.random.Generator) -> Batch:
+        objects = cast(rng, [n for n in self._seen if n in self._pool.of_object], self._size)
+        chosen = np.concatenate([rng.choice(self._pool.of_object[number], CROPS) for number in objects])
+        rows = torch.from_numpy(chosen).to(self._device)
+        numbers = torch.tensor(objects, device=self._device)
+        label = torch.arange(len(objects), device=self._device)
+        angle = self._pool.angle_deg[rows].view(len(objects), CROPS, VIEW_COUNT)
+        # the views nearest to the crops, and others at random
+        nearest = F.one_hot(angle.argmin(dim=2), VIEW_COUNT).sum(dim=1) > 0
+        views = (torch.rand(nearest.shape, device=self._device) + nearest).topk(TEMPLATES, dim=1).indices
+        alike = self._templates.likeness[numbers[:, None, None], angle.argmin(dim=2)[..., None], views[:, None]]
+        near = (-(angle.gather(2, views[:, None].expand(-1, CROPS, -1)) / SAME_DEG).square()).exp()
+        weight = torch.zeros((len(objects), CROPS, len(objects), TEMPLATES), device=self._device)
+        weight[label, :, label] = torch.maximum(near, alike)
+
+        crops, masks = cut_out(*changed_crops(*self._pool.pictures(rows)))
+        shown, shown_masks = self._templates.of(numbers.repeat_interleave(TEMPLATES), views.flatten())
+        return Batch(
+            torch.cat([crops, shown]),
+            torch.cat([masks, shown_masks]),
+            torch.cat([label.repeat_interleave(CROPS), label.repeat_interleave(TEMPLATES)]),
+            weight.view(len(objects) * CROPS, len(objects) * TEMPLATES),
         )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        crops, masks = batch.crops.to(self._device).float() / 255, batch.masks.to(self._device)
-        pixels = network_input(crops, masks).contiguous(memory_format=torch.channels_last)
-        tokens, patches = self.network(pixels)
-        valid = valid_patches(pixels, LEAST_SHARE)
         with torch.autocast(self._device.type, enabled=False):
-            owner, weight = batch.owner.to(self._device), batch.weight.to(self._device)
-            return loss_of(tokens, patches * valid[:, :, None], valid, owner, weight)
+            pixels = network_input(batch.crops.float() / 255, batch.masks)
+            valid = valid_patches(pixels, LEAST_SHARE)
+        tokens, patches = self.network(pixels.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(self._device.type, enabled=False):
+            return loss_of(tokens, patches * valid[:, :, None], valid, batch.owner, batch.weight)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """On objects never seen: share of crops whose object is found among all 60 and among random fives, and whose
         best template is within 35 degrees of the truth or looks the same."""
         rng = np.random.default_rng(35)
-        tokens = torch.stack([self._describe(network, *self._of_templates(number)) for number in self._unseen])
+        every_view = torch.arange(VIEW_COUNT, device=self._device)
+        tokens = torch.stack(
+            [
+                self._describe(network, *self._templates.of(torch.full_like(every_view, number), every_view))
+                for number in self._unseen
+            ]
+        )
         right, of_five, near, angles = [], [], [], []
         for label, number in enumerate(self._unseen):
-            rows = self._pool.of_object.get(number, np.zeros(0, np.int64))[:10]
+            rows = torch.from_numpy(self._pool.of_object.get(number, np.zeros(0, np.int64))[:10]).to(self._device)
             if not len(rows):
                 continue
-            pictures = [cut_out(*changed_crop(rng, *self._pool.picture(int(row)))) for row in rows]
-            query = self._describe(network, *(torch.stack(parts) for parts in zip(*pictures, strict=True)))
+            query = self._describe(network, *cut_out(*changed_crops(*self._pool.pictures(rows))))
             pairwise = torch.einsum("nd,otd->not", query, tokens).clamp(0, 1)
-            _, found, _ = semantic_score(pairwise)
-            right += (found == label).tolist()
-            five = [label, *rng.choice(np.delete(np.arange(len(self._unseen)), label), 4, replace=False)]
+            right += (semantic_score(pairwise)[1] == label).tolist()
+            five = [label, *rng.choice(np.delete(np.arange(len(self._unseen)), label), 4, replace=False).tolist()]
             of_five += (semantic_score(pairwise[:, five])[1] == 0).tolist()
-            view = pairwise[:, label].argmax(dim=1).numpy()
+            view = pairwise[:, label].argmax(dim=1)
             angle = self._pool.angle_deg[rows]
-            alike = _likeness(template_file(self._data, number))[angle.argmin(axis=1), view]
-            off = angle[np.arange(len(rows)), view]
+            alike = self._templates.likeness[number, angle.argmin(dim=1), view]
+            off = angle.gather(1, view[:, None])[:, 0]
             near += ((off <= NEAR_DEG) | (alike > 0.5)).tolist()
             angles += off.tolist()
         return {
@@ -243,14 +195,30 @@ class DescriptorTask:
             "median_angle": float(np.median(angles)),
         }
 
-    def _of_templates(self, number: int) -> tuple[Tensor, Tensor]:
-        views = np.array(_templates(template_file(self._data, number)))
-        return torch.from_numpy(views[..., :3].copy()).permute(0, 3, 1, 2), torch.from_numpy(views[..., 3] > 0)
-
     def _describe(self, network: nn.Module, crops: Tensor, masks: Tensor) -> Tensor:
         """Class tokens (N, D) of crops (N, 3, S, S) uint8."""
-        pixels = network_input(crops.to(self._device).float() / 255, masks.to(self._device))
-        return network(pixels)[0].cpu()
+        return network(network_input(crops.float() / 255, masks))[0]
+
+
+def cast(rng: np.random.Generator, known: list[int], size: int) -> list[int]:
+    """`size` objects of those `known`, half of them pairs of one shape in two paints."""
+    there = set(known)
+    out: list[int] = []
+    while len(out) < size:
+        number = known[rng.integers(len(known))]
+        pair = [number]
+        if len(out) < size // 2:
+            twin = number + 1 if number % 4 == 2 else number - 1 if number % 4 == 3 else None
+            if twin is None or twin not in there:
+                continue
+            pair.append(twin)
+        out += [n for n in pair if n not in out]
+    return out[:size]
+
+
+def cut_out(rgb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Masked crops (N, 3, 96, 96) uint8 and their masks (N, 96, 96), cut as the runtime cuts proposals."""
+    return crop_resize_pad(rgb.to(torch.uint8), mask, boxes_from_masks(mask), CROP_PX)
 
 
 def loss_of(tokens: Tensor, patches: Tensor, valid: Tensor, owner: Tensor, weight: Tensor) -> dict[str, Tensor]:
@@ -266,10 +234,13 @@ def loss_of(tokens: Tensor, patches: Tensor, valid: Tensor, owner: Tensor, weigh
     wrong = logits.masked_fill(own, -1e4)
     identity = torch.logsumexp(torch.cat([right, wrong], dim=1), dim=1) - torch.logsumexp(right, dim=1)
 
-    among_own = (views[:queries] @ views[queries:].T / VIEW_TEMPERATURE).masked_fill(~own, -1e4)
+    # the best template is that of the highest cosine of whole tokens, so these learn the view as well
     wanted = weight * own
     wanted = wanted / wanted.sum(dim=1, keepdim=True).clamp(min=1e-6)
-    view = -(wanted * F.log_softmax(among_own, dim=1)).sum(dim=1)
+    view = torch.zeros(queries, device=tokens.device)
+    for part, temperature in ((views, VIEW_TEMPERATURE), (tokens, TOKEN_TEMPERATURE)):
+        among_own = (part[:queries] @ part[queries:].T / temperature).masked_fill(~own, -1e4)
+        view = view - 0.5 * (wanted * F.log_softmax(among_own, dim=1)).sum(dim=1)
 
     best = weight.masked_fill(~own, -1).argmax(dim=1, keepdim=True)
     hard = similarity.detach().masked_fill(own, -2).topk(3, dim=1).indices

@@ -20,8 +20,9 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,6 @@ LEAST_PIXELS = 80
 LEAST_CROP_PX = 28
 
 Arrays = dict[str, NDArray[Any]]
-_bank: list[BankObject] = []
 
 
 def main() -> None:
@@ -113,15 +113,32 @@ def _write_objects(numbers: list[int], out: Path, seed: int) -> None:
         write_object(object_file(out, number), make_object(1_000_000 * seed + number))
 
 
-def read_bank(out: Path, count: int) -> list[BankObject]:
-    """The first `count` objects."""
-    return [read_object(object_file(out, number)) for number in range(count)]
+class Bank(Sequence[BankObject]):
+    """The first `count` objects of a folder of data, each read when it is asked for and then kept."""
+
+    def __init__(self, out: Path, count: int) -> None:
+        self._out = out
+        self._objects: list[BankObject | None] = [None] * count
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __getitem__(self, number: int) -> BankObject:  # type: ignore[override]
+        found = self._objects[number]
+        if found is None:
+            found = self._objects[number] = read_object(object_file(self._out, number))
+        return found
+
+
+@lru_cache(maxsize=1)
+def _bank(out: Path, count: int) -> Bank:
+    """The same for all shards of a process."""
+    return Bank(out, count)
 
 
 def _write_shard(number: int, out: Path, seed: int, objects: int) -> None:
-    if not _bank:
-        _bank.extend(read_bank(out, objects))
-    rows = [make_row(1_000_000 * seed + number * SHARD + k, _bank) for k in range(SHARD)]
+    bank = _bank(out, objects)
+    rows = [make_row(1_000_000 * seed + number * SHARD + k, bank) for k in range(SHARD)]
     unfinished = out / "scenes" / f"{number:04d}.part"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
@@ -132,7 +149,7 @@ def _write_shard(number: int, out: Path, seed: int, objects: int) -> None:
     unfinished.rename(shard_folder(out, number))
 
 
-def make_row(seed: int, bank: list[BankObject]) -> Arrays:
+def make_row(seed: int, bank: Sequence[BankObject]) -> Arrays:
     """Scene number `seed` as arrays; see the top of this file."""
     scene = make_scene(seed, bank)
     view, shine = look(scene, bank, seed)
@@ -153,7 +170,7 @@ def make_row(seed: int, bank: list[BankObject]) -> Arrays:
 
 
 def _crops(
-    rgb: NDArray[np.uint8], instance: NDArray[np.uint8], scene: TrainingScene, bank: list[BankObject], counts: Any
+    rgb: NDArray[np.uint8], instance: NDArray[np.uint8], scene: TrainingScene, bank: Sequence[BankObject], counts: Any
 ) -> Arrays:
     """Crops of all objects that are seen well enough."""
     out: dict[str, list[Any]] = {"rgb": [], "mask": [], "object": [], "rotation": [], "visible": []}

@@ -1,10 +1,12 @@
-"""What the segmentor `tiny` is trained for: the mask of an object from every cell near its middle, and its IoU."""
+"""What the segmentor `tiny` is trained for: the mask of an object from every cell near its middle, and its IoU.
+
+Whole batches at once, on any device.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,131 +24,139 @@ RATIO = CELL_STRIDE // MASK_STRIDE
 LEAST_AREA = 8
 """Instances with fewer mask pixels are ignored."""
 CELLS_AN_OBJECT = 5
-MOST_CELLS = 40
+MOST_CELLS = 48
+"""Of one image; more are drawn from."""
 
 
 @dataclass(frozen=True)
-class SceneTargets:
-    """Of one image. instance: (h, w) int64 at the masks' size, 0 = surroundings. centres: (2, h, w) float32, the middle
-    of each pixel's object in units of REACH. border: (h, w) bool. cells: (P, 2) int64, rows and columns of cells that
-    are to give a mask, and labels (P,) of which instance. ignored: (gh, gw) bool, cells that are not judged.
+class Targets:
+    """Of B images, masks of h x w, grids of gh x gw cells.
+
+    instance: (B, h, w) int64, 0 = surroundings. centres: (B, 2, h, w) float32, the middle of each pixel's object in
+    units of REACH. border: (B, h, w) bool. cell: (B, K) int64, numbers of cells that are to give a mask, labels (B, K)
+    of which instance; asked: (B, K) bool, false where an image has fewer. ignored: (B, gh, gw) bool, cells that are not
+    judged.
     """
 
     instance: Tensor
     centres: Tensor
     border: Tensor
-    cells: Tensor
+    cell: Tensor
     labels: Tensor
+    asked: Tensor
     ignored: Tensor
 
 
-def make_targets(instance: Tensor) -> SceneTargets:
-    """Targets of an instance map (h, w) uint8 at the masks' size."""
-    ids = instance.numpy()
-    height, width = ids.shape
-    rows, columns = np.mgrid[:height, :width]
-    grid = ids[::RATIO, ::RATIO]
-    ignored = np.zeros(grid.shape, bool)
-    centres = np.zeros((2, height, width), np.float32)
-    cells, labels = [], []
-    for label in np.unique(ids[ids > 0]):
-        mask = ids == label
-        ys, xs = rows[mask], columns[mask]
-        area = len(ys)
-        middle = np.array((xs.mean(), ys.mean()))
-        nearest = np.argmin((xs - middle[0]) ** 2 + (ys - middle[1]) ** 2)
-        middle = 0.5 * middle + 0.5 * np.array((xs[nearest], ys[nearest]))
-        centres[:, mask] = (middle / REACH)[:, None]
-        own = np.argwhere(grid == label)
-        if area < LEAST_AREA:
-            ignored |= grid == label
-            continue
-        if not len(own):
-            own = np.rint([[middle[1] / RATIO, middle[0] / RATIO]]).astype(int)
-            own = np.minimum(own, np.array(grid.shape) - 1)
-        distance = np.hypot(own[:, 1] * RATIO - middle[0], own[:, 0] * RATIO - middle[1])
-        order = np.argsort(distance)
-        reach = max(0.4 * area**0.5, 1.0)
-        good = order[: max(1, min(CELLS_AN_OBJECT, int((distance < reach).sum())))]
-        cells.append(own[good])
-        labels += [label] * len(good)
-        # between what is asked for and what is not: cells of the object a little further out
-        near = own[distance < 1.8 * reach]
-        ignored[near[:, 0], near[:, 1]] = True
-    for own in cells:
-        ignored[own[:, 0], own[:, 1]] = False
-    all_cells = np.concatenate(cells) if cells else np.zeros((0, 2), int)
-    labels = np.array(labels, np.int64)
-    if len(all_cells) > MOST_CELLS:
-        kept = np.sort(np.random.default_rng(len(all_cells)).choice(len(all_cells), MOST_CELLS, replace=False))
-        dropped = np.setdiff1d(np.arange(len(all_cells)), kept)
-        ignored[all_cells[dropped, 0], all_cells[dropped, 1]] = True
-        all_cells, labels = all_cells[kept], labels[kept]
-    return SceneTargets(
-        torch.from_numpy(ids.astype(np.int64)),
-        torch.from_numpy(centres),
-        torch.from_numpy(_borders(ids)),
-        torch.from_numpy(all_cells.astype(np.int64)),
-        torch.from_numpy(labels),
-        torch.from_numpy(ignored),
+def make_targets(instance: Tensor) -> Targets:
+    """Targets of instance maps (B, h, w) int64 at the masks' size. Which cells are left out is drawn at random."""
+    count, height, width = instance.shape
+    device = instance.device
+    most = max(1, int(instance.max()))
+    labels = torch.arange(1, most + 1, device=device)
+    x = torch.arange(width, device=device, dtype=torch.float32)
+    y = torch.arange(height, device=device, dtype=torch.float32)
+
+    masks = instance[:, None] == labels[None, :, None, None]
+    columns, rows = masks.sum(dim=2).float(), masks.sum(dim=3).float()
+    area = columns.sum(dim=2)
+    middle = torch.stack([columns @ x, rows @ y], dim=-1) / area.clamp(min=1)[..., None]
+    away = (x - middle[..., 0, None]).square()[:, :, None, :] + (y - middle[..., 1, None]).square()[..., None]
+    nearest = away.masked_fill(~masks, torch.inf).flatten(2).argmin(dim=2)
+    middle = 0.5 * middle + 0.5 * torch.stack([nearest % width, nearest // width], dim=-1)
+    everywhere = torch.cat([middle.new_zeros(count, 1, 2), middle / REACH], dim=1)
+    centres = everywhere.gather(1, instance.flatten(1)[..., None].expand(-1, -1, 2)).transpose(1, 2)
+
+    grid = instance[:, ::RATIO, ::RATIO]
+    grid_height, grid_width = grid.shape[1:]
+    own = grid.flatten(1)[:, None] == labels[None, :, None]
+    cell_x = (torch.arange(grid_width, device=device) * RATIO).float().repeat(grid_height)
+    cell_y = (torch.arange(grid_height, device=device) * RATIO).float().repeat_interleave(grid_width)
+    # objects between the cells have the one that is nearest
+    closest = (middle / RATIO).round().long()
+    closest = closest[..., 1].clamp(max=grid_height - 1) * grid_width + closest[..., 0].clamp(max=grid_width - 1)
+    homeless = (area >= LEAST_AREA) & ~own.any(dim=2)
+    own = own | (F.one_hot(closest, grid_height * grid_width).bool() & homeless[..., None])
+    distance = torch.hypot(cell_x - middle[..., 0, None], cell_y - middle[..., 1, None]).masked_fill(~own, torch.inf)
+    reach = (0.4 * area.sqrt()).clamp(min=1.0)[..., None]
+    wanted = (distance < reach).sum(dim=2).clamp(1, CELLS_AN_OBJECT)
+    near = distance.topk(CELLS_AN_OBJECT, dim=2, largest=False)
+    good = (torch.arange(CELLS_AN_OBJECT, device=device) < wanted[..., None]) & near.values.isfinite()
+    good &= (area >= LEAST_AREA)[..., None]
+
+    # drawn among them, those that count first
+    order = torch.where(good, torch.rand(good.shape, device=device), 2.0).flatten(1).argsort(dim=1)
+    kept = order[:, : min(MOST_CELLS, max(1, int(good.flatten(1).sum(dim=1).max())))]
+    cell = near.indices.flatten(1).gather(1, kept)
+    asked = good.flatten(1).gather(1, kept)
+    # between what is asked for and what is not: cells of the object a little further out, and of what is too small
+    small = ((area > 0) & (area < LEAST_AREA))[..., None]
+    ignored = ((distance < 1.8 * reach) | (own & small)).any(dim=1)
+    ignored = ignored.scatter(1, cell, ignored.gather(1, cell) & ~asked)
+    return Targets(
+        instance,
+        centres.reshape(count, 2, height, width),
+        _borders(instance),
+        cell,
+        kept // CELLS_AN_OBJECT + 1,
+        asked,
+        ignored.view(count, grid_height, grid_width),
     )
 
 
-def _borders(ids: np.ndarray) -> np.ndarray:
+def _borders(instance: Tensor) -> Tensor:
     """Pixels that touch another instance or the surroundings."""
-    out = np.zeros(ids.shape, bool)
-    for axis in (0, 1):
-        differs = np.diff(ids.astype(np.int16), axis=axis) != 0
-        first, second = [slice(None)] * 2, [slice(None)] * 2
-        first[axis], second[axis] = slice(None, -1), slice(1, None)
-        out[tuple(first)] |= differs
-        out[tuple(second)] |= differs
+    out = torch.zeros_like(instance, dtype=torch.bool)
+    for axis in (1, 2):
+        differs = instance.diff(dim=axis) != 0
+        length = differs.shape[axis]
+        out.narrow(axis, 0, length).logical_or_(differs)
+        out.narrow(axis, 1, length).logical_or_(differs)
     return out
 
 
-def loss_of(outputs: NetworkOutputs, targets: list[SceneTargets]) -> dict[str, Tensor]:
-    """Parts of the loss, each a scalar, already weighted.
+def loss_of(outputs: NetworkOutputs, targets: Targets) -> dict[str, Tensor]:
+    """Parts of the loss, each a scalar, already weighted. In float32: bfloat16 knows places to several pixels only.
 
     mask: Dice (Milletari et al., 2016) and cross-entropy. score: quality focal loss (Li et al., 2020): the IoU of the
     cell's mask as it is now, 0 elsewhere. centre, object, border: of single pixels; they teach the features early.
     """
-    dice, entropy, score, found = [], [], [], 0
-    device = outputs.features.device
-    for index, target in enumerate(targets):
-        cells, logit = target.cells.to(device), outputs.score[index]
-        wanted = torch.zeros_like(logit)
-        if len(cells):
-            kernels = outputs.kernels[index][:, cells[:, 0], cells[:, 1]].T
-            weights = mask_weights(kernels, cells.flip(1).float() * RATIO)
-            logits = weights @ mask_inputs(outputs.features[index], outputs.centres[index])
-            truth = (target.instance.flatten().to(device)[None] == target.labels.to(device)[:, None]).float()
-            share = logits.sigmoid()
-            dice.append(1 - (2 * (share * truth).sum(1) + 1) / ((share * share).sum(1) + truth.sum(1) + 1))
-            area = truth.sum(1)
-            each = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-            entropy.append(each.sum(1) / (2 * area + 100))
-            with torch.no_grad():
-                mask = logits > 0
-                common = (mask * truth).sum(1)
-                iou = common / (mask.sum(1) + area - common).clamp(min=1)
-            wanted[cells[:, 0], cells[:, 1]] = iou
-            found += len(cells)
-        judged = ~target.ignored.to(device)
-        focus = (wanted - logit.sigmoid()).abs().detach() ** 2
-        score.append((focus * F.binary_cross_entropy_with_logits(logit, wanted, reduction="none"))[judged].sum())
-    count = max(found, 1)
-    instance = torch.stack([target.instance for target in targets]).to(device)
-    centres = torch.stack([target.centres for target in targets]).to(device)
-    inside = (instance > 0).float()
-    border = torch.stack([target.border for target in targets]).to(device).float()
-    away = F.smooth_l1_loss(outputs.centres, centres, reduction="none", beta=0.1).sum(dim=1)
-    zero = outputs.features.sum() * 0
+    with torch.autocast(outputs.features.device.type, enabled=False):
+        return _loss_of(outputs, targets)
+
+
+def _loss_of(outputs: NetworkOutputs, targets: Targets) -> dict[str, Tensor]:
+    grid_width = outputs.score.shape[2]
+    cell, asked = targets.cell, targets.asked
+    found = asked.sum().clamp(min=1)
+    kernels = outputs.kernels.flatten(2)
+    kernels = kernels.gather(2, cell[:, None].expand(-1, kernels.shape[1], -1)).transpose(1, 2)
+    cell_xy = torch.stack([cell % grid_width, cell // grid_width], dim=-1).float() * RATIO
+    weights = mask_weights(kernels.flatten(0, 1), cell_xy.flatten(0, 1)).view(*cell.shape, -1)
+    logits = weights @ mask_inputs(outputs.features, outputs.centres)
+    truth = (targets.instance.flatten(1)[:, None] == targets.labels[..., None]).float()
+    area = truth.sum(2)
+    share = logits.sigmoid()
+    dice = 1 - (2 * (share * truth).sum(2) + 1) / (share.square().sum(2) + area + 1)
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(2) / (2 * area + 100)
+    with torch.no_grad():
+        mask = logits > 0
+        common = (mask * truth).sum(2)
+        iou = common / (mask.sum(2) + area - common).clamp(min=1)
+        # a cell that stands for two objects is asked for the better one
+        wanted = torch.zeros_like(outputs.score).flatten(1).scatter_reduce(1, cell, iou * asked, "amax")
+        wanted = wanted.view_as(outputs.score)
+    focus = (wanted - outputs.score.sigmoid()).abs().detach().square()
+    score = focus * F.binary_cross_entropy_with_logits(outputs.score, wanted, reduction="none") * ~targets.ignored
+    inside = (targets.instance > 0).float()
+    away = F.smooth_l1_loss(outputs.centres, targets.centres, reduction="none", beta=0.1).sum(dim=1)
     return {
-        "dice": 1.5 * torch.cat(dice).mean() if dice else zero,
-        "entropy": 0.7 * torch.cat(entropy).mean() if entropy else zero,
-        "score": 2.0 * torch.stack(score).sum() / count,
+        "dice": 1.5 * (dice * asked).sum() / found,
+        "entropy": 0.7 * (entropy * asked).sum() / found,
+        "score": 2.0 * score.sum() / found,
         "centre": 1.0 * (away * inside).sum() / inside.sum().clamp(min=1),
         "object": 0.5 * F.binary_cross_entropy_with_logits(outputs.dense[:, 0], inside),
         "border": 0.5
-        * F.binary_cross_entropy_with_logits(outputs.dense[:, 1], border, pos_weight=border.new_tensor(3.0)),
+        * F.binary_cross_entropy_with_logits(
+            outputs.dense[:, 1], targets.border.float(), pos_weight=inside.new_tensor(3.0)
+        ),
     }

@@ -8,59 +8,54 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from ism_ros.segmentors.tiny_masks import find_masks
-from ism_ros.segmentors.tiny_network import TinyNetwork
-from training.datasets import SceneDataset, find_shards, held_back
-from training.segmentor import SceneTargets, loss_of, make_targets
+from ism_ros.segmentors.tiny_network import MASK_STRIDE, TinyNetwork
+from training.encoding import encode
+from training.scene_changes import Scenes, changed
+from training.segmentor import loss_of, make_targets
+from training.shards import ShardStore, held_back
 
-Batch = tuple[Tensor, list[SceneTargets]]
 BATCH = 16
+STEPS_AN_EPOCH = 100
+VALIDATED = 100
+"""Scenes."""
+NAMES = ("rgb", "depth_mm", "instance", "camera")
 
 
 class SegmentorTask:
     """See training.train.Task."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        shards = find_shards(options.data)
         self._device = torch.device(options.device)
-        self._train = SceneDataset([s for s in shards if not held_back(s)], augment=True, seed=options.seed)
-        self._held_back = SceneDataset([s for s in shards if held_back(s)], augment=False)
-        self._workers = options.workers
+        self._train = ShardStore(options.data, NAMES, self._device, lambda shard: not held_back(shard))
+        self._held_back = ShardStore(options.data, NAMES, self._device, held_back)
         self._batch = options.batch or BATCH
-        self._seed = options.seed
         self.network: nn.Module = TinyNetwork()
-        self.steps_an_epoch = len(self._train) // self._batch
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        self._train.epoch = epoch
-        order = torch.Generator().manual_seed(1000 * self._seed + epoch)
-        yield from DataLoader(
-            self._train,
-            self._batch,
-            shuffle=True,
-            generator=order,
-            num_workers=self._workers,
-            collate_fn=collated,
-            drop_last=True,
-            prefetch_factor=3 if self._workers else None,
-        )
+    def batches(self, epoch: int) -> Iterator[Scenes]:
+        """Of all that is there by now."""
+        self._train.grow()
+        for _ in range(STEPS_AN_EPOCH):
+            yield changed(scenes_of(self._train, torch.randint(self._train.count, (self._batch,), device=self._device)))
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
-        images, targets = batch
-        images = images.to(self._device).contiguous(memory_format=torch.channels_last)
-        return loss_of(self.network(images), targets)
+    def loss(self, batch: Scenes) -> dict[str, Tensor]:
+        with torch.autocast(self._device.type, enabled=False):
+            pixels = encode(batch.rgb, batch.depth_m, batch.lens).contiguous(memory_format=torch.channels_last)
+            targets = make_targets(batch.instance[:, ::MASK_STRIDE, ::MASK_STRIDE])
+        return loss_of(self.network(pixels), targets)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Recall of instances at IoU 0.5 and 0.75 by at most 60 proposals, mean best IoU, average precision at 0.5."""
+        self._held_back.grow()
         best, counts, scored = [], [], []
-        for first in range(0, len(self._held_back), 10):
-            items = [self._held_back[k] for k in range(first, min(first + 10, len(self._held_back)))]
-            outputs = network(torch.stack([image for image, _ in items]).to(self._device))
-            for index, (_, instance) in enumerate(items):
+        for first in range(0, min(self._held_back.count, VALIDATED), 10):
+            rows = torch.arange(first, min(first + 10, self._held_back.count), device=self._device)
+            scenes = scenes_of(self._held_back, rows)
+            outputs = network(encode(scenes.rgb, scenes.depth_m, scenes.lens))
+            for index, instance in enumerate(scenes.instance[:, ::MASK_STRIDE, ::MASK_STRIDE]):
                 found = find_masks(outputs, index)
-                iou = ious(found.logits.cpu() > 0, instance)
+                iou = ious(found.logits > 0, instance).cpu()
                 best += iou.amax(dim=0).tolist() if len(found) else [0.0] * iou.shape[1]
                 counts.append(len(found))
                 scored.append((found.confidence.cpu(), iou))
@@ -71,12 +66,18 @@ class SegmentorTask:
             "mean_best_iou": float(values.mean()),
             "ap50": average_precision(scored, 0.5),
             "proposals": float(np.mean(counts)),
+            "scenes": float(self._train.count),
         }
 
 
-def collated(items: list[tuple[Tensor, Tensor]]) -> Batch:
-    """Images (B, 10, H, W) and the targets of each."""
-    return torch.stack([image for image, _ in items]), [make_targets(instance) for _, instance in items]
+def scenes_of(store: ShardStore, rows: Tensor) -> Scenes:
+    """Those scenes of a store, as they were made."""
+    return Scenes(
+        store["rgb"][rows].permute(0, 3, 1, 2).float(),
+        store["depth_mm"][rows].float() / 1000,
+        store["instance"][rows].long(),
+        store["camera"][rows],
+    )
 
 
 def ious(masks: Tensor, instance: Tensor, least_pixels: int = 20) -> Tensor:

@@ -153,6 +153,6 @@ def mask_weights(kernels: Tensor, cell_xy: Tensor) -> Tensor:
 
 
 def mask_inputs(features: Tensor, centres: Tensor) -> Tensor:
-    """(F + 4, h * w) of one image: features (F, h, w), and centres (2, h, w) with their squared length and 1."""
-    squared = (centres * centres).sum(dim=0, keepdim=True)
-    return torch.cat([features, squared, centres, torch.ones_like(squared)]).flatten(1)
+    """(..., F + 4, h * w): features (..., F, h, w), and centres (..., 2, h, w) with their squared length and 1."""
+    squared = (centres * centres).sum(dim=-3, keepdim=True)
+    return torch.cat([features, squared, centres, torch.ones_like(squared)], dim=-3).flatten(-2)

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("embreex")
 
-from training.make_data import SHARD, make_row, read_bank, shard_folder
+from training.make_data import SHARD, Bank, make_row, object_file, shard_folder
 from training.objects import make_object, read_object, write_object
 from training.scenes import make_scene
 from training.settle import CELL_M, CELLS, Ground, footprint_of, place
@@ -79,4 +79,12 @@ def test_a_scene_is_the_same_for_the_same_seed() -> None:
 def test_shards_are_numbered_folders(tmp_path: Path) -> None:
     assert shard_folder(tmp_path, 7).name == "0007"
     assert SHARD > 0
-    assert read_bank(tmp_path, 0) == []
+
+
+def test_a_bank_reads_the_objects_that_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir()
+    write_object(object_file(tmp_path, 3), make_object(3))
+    bank = Bank(tmp_path, 5)
+    assert len(bank) == 5
+    assert bank[3] is bank[3]
+    np.testing.assert_array_equal(bank[3].surface.triangles_m, make_object(3).surface.triangles_m)

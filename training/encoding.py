@@ -1,0 +1,58 @@
+"""ism_ros.segmentors.tiny_input for batches on any device. The runtime's is for one frame on a CPU: faster there."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ism_ros.segmentors.tiny_input import WINDOWS_M
+
+COARSE = 4
+"""The windows' means are taken on every fourth pixel."""
+
+
+def encode(rgb: Tensor, depth_m: Tensor, lens: Tensor) -> Tensor:
+    """(B, 10, H, W) float32 of frames' colours and depths on one device.
+
+    rgb: (B, 3, H, W) float32 in [0, 255]. depth_m: (B, H, W) float32, 0 = no reading. lens: (B, 4), fx, fy, cx, cy in
+    pixels of these pictures.
+    """
+    depth_m = depth_m[:, None]
+    valid = (depth_m > 0).float()
+    filled = _local_mean(depth_m, valid, 3)
+    known = (filled > 0).float()
+    coarse, coarse_valid = (image[:, :, ::COARSE, ::COARSE] for image in (depth_m, valid))
+    relative = []
+    for side, unit_m in WINDOWS_M:
+        mean = _local_mean(coarse, coarse_valid, side // COARSE | 1)
+        mean = F.interpolate(mean, size=depth_m.shape[2:], mode="bilinear", align_corners=False)
+        relative.append(((filled - mean) / unit_m).clamp(-1.5, 1.5) * known * (mean > 0))
+    near = 0.5 / filled.clamp(min=0.2) * known
+    return torch.cat([rgb / 127.5 - 1, _normals(filled, lens) * known, *relative, near, valid], dim=1)
+
+
+def _local_mean(depth_m: Tensor, valid: Tensor, side: int) -> Tensor:
+    """Mean of the readings in a square window about each pixel, 0 where it has hardly any. Both (B, 1, h, w)."""
+    both = torch.cat([depth_m * valid, valid], dim=1)
+    both = F.pad(both, [side // 2] * 4, mode="reflect")
+    both = F.avg_pool2d(F.avg_pool2d(both, (side, 1), stride=1), (1, side), stride=1)
+    total, share = both.split(1, dim=1)
+    return torch.where(share > 0.01, total / share.clamp(min=0.01), 0.0)
+
+
+def _normals(depth_m: Tensor, lens: Tensor) -> Tensor:
+    """(B, 3, H, W) unit normals towards the camera, from differences of depth over two pixels each way.
+
+    Of the surface z(u, v) under a pinhole camera: n ~ (fx dz/du, fy dz/dv, -(z + (u - cx) dz/du + (v - cy) dz/dv)).
+    """
+    fx, fy, cx, cy = lens.float().T[:, :, None, None, None]
+    height, width = depth_m.shape[2:]
+    difference = torch.tensor([-1.0, -1.0, 0.0, 1.0, 1.0], device=depth_m.device) / 6
+    mean = torch.tensor([0.0, 1.0, 1.0, 1.0, 0.0], device=depth_m.device) / 3
+    kernels = torch.stack([mean[:, None] * difference, difference[:, None] * mean])[:, None]
+    slopes = F.conv2d(F.pad(depth_m, (2, 2, 2, 2), mode="reflect"), kernels)
+    du, dv = slopes.split(1, dim=1)
+    u = torch.arange(width, device=depth_m.device) - cx
+    v = torch.arange(height, device=depth_m.device)[:, None] - cy
+    return F.normalize(torch.cat([fx * du, fy * dv, -(depth_m + u * du + v * dv)], dim=1), dim=1, eps=1e-9)
