@@ -57,9 +57,7 @@ class Task(Protocol):
 
 def main() -> None:
     options = _options()
-    options.commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    options.commit = options.commit or _commit_of_the_checkout()
     torch.manual_seed(options.seed)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -74,6 +72,11 @@ def main() -> None:
     fit(task, options)
 
 
+def _commit_of_the_checkout() -> str:
+    command = ["git", "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=["segmentor", "descriptor"])
@@ -86,6 +89,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0 = as it chooses")
     parser.add_argument("--start", type=Path, help="weights of another run to begin with, where names and shapes fit")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--commit", default="", help="of this code, for the record, where it is no checkout of git")
     parser.add_argument("--float32", action="store_true", help="no bfloat16")
     parser.add_argument("--validate-only", action="store_true", help="judge the weights of the run and stop")
     return parser.parse_args()
@@ -248,6 +252,10 @@ def draw_curves(out: Path) -> None:
     plt.close(figure)
 
 
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+
+
 def _record(out: Path, options: argparse.Namespace, step: int, seconds: float, own: float, row: dict[str, Any]) -> None:
     """RUN/run.json: what a model card needs to know."""
     words = [
@@ -259,7 +267,7 @@ def _record(out: Path, options: argparse.Namespace, step: int, seconds: float, o
     content = {
         "command": f"python -m training.train {options.network} " + " ".join(words),
         "commit": options.commit,
-        "hardware": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {options.device}",
+        "hardware": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {_device_name(options.device)}",
         "python": sys.version.split()[0],
         "torch": torch.__version__,
         "steps": step,
