@@ -115,6 +115,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--segmentor-model", default="", help="other weights for the first pair")
     parser.add_argument("--descriptor-model", default="", help="other weights for the first pair")
     parser.add_argument("--frames", type=Path, default=Path("../shared/data"), help="folder of lm_can and tabletop")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--skip-pairs", action="store_true", help="without confusable objects")
     parser.add_argument("--output", type=Path, default=Path("out/bench_default"))
     return parser.parse_args()
@@ -144,6 +145,7 @@ def _settings(pair: str, options: argparse.Namespace, objects_file: Path, cache:
         cache_dir=str(options.output / cache / pair),
         cpu_threads=2 if "tiny" in pair else 0,
         score_threshold=0.0,
+        device=options.device,
     )
 
 
@@ -196,11 +198,11 @@ def on_scenes(pair: str, options: argparse.Namespace, console: Console) -> dict[
                 stages.append(model.segment(frame, settings=published).stage_s)
                 ms.append(1e3 * (time.perf_counter() - began))
             proposals = model.segmentor.propose(frame)
-            ious = detection_ap._ious(proposals.masks.numpy(), truth.masks).max(axis=0, initial=0.0)
+            ious = detection_ap._ious(proposals.masks.cpu().numpy(), truth.masks).max(axis=0, initial=0.0)
             best += ious[truth.visible_share >= detection_ap.LEAST_VISIBLE].tolist()
             counts.append(len(proposals))
             near += viewpoints_near(found, truth, symmetries)
-            masks = found.masks.numpy()
+            masks = found.masks.cpu().numpy()
             rows += [
                 {
                     "image_id": index,
@@ -214,9 +216,7 @@ def on_scenes(pair: str, options: argparse.Namespace, console: Console) -> dict[
                 _write(options, f"{pair}_scene_{index}", draw_overlay(frame.rgb, found[found.score > 0.4]))
     evaluation = detection_ap._coco_evaluation(names, annotations, rows, options.scenes)
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    console.print(
-        {name: round(1e3 * float(np.median([stage.get(name, 0) for stage in stages]))) for name in stages[0]}
-    )
+    console.print({name: round(1e3 * float(np.median([stage.get(name, 0) for stage in stages]))) for name in stages[0]})
     _print_best_threshold(console, evaluation, sum(not row["iscrowd"] for row in annotations))
     return {
         "AP50": detection_ap._mean(precision[0]),
@@ -238,17 +238,14 @@ def _print_best_threshold(console: Console, evaluation: Any, total: int) -> None
     scores = np.concatenate([s for s, _ in judged.values()])
     right = np.concatenate([r for _, r in judged.values()])
     best = max(
-        (
-            (2 * right[scores >= t].sum() / max((scores >= t).sum() + total, 1), t)
-            for t in np.arange(0.3, 0.95, 0.025)
-        ),
+        ((2 * right[scores >= t].sum() / max((scores >= t).sum() + total, 1), t) for t in np.arange(0.3, 0.95, 0.025)),
     )
     console.print(f"best F1 at IoU 0.5: {best[0]:.3f} at a score of {best[1]:.3f}")
 
 
 def viewpoints_near(found: Detections, truth: Truth, symmetries: dict[str, Array]) -> list[bool]:
     """Of each detection of the right name at IoU 0.5 whether its template is within NEAR_DEG of the truth."""
-    ious = detection_ap._ious(found.masks.numpy(), truth.masks)
+    ious = detection_ap._ious(found.masks.cpu().numpy(), truth.masks)
     out = []
     for row in range(len(found)):
         instance = int(ious[row].argmax()) if len(truth.masks) else -1
@@ -315,7 +312,7 @@ def told_apart(pair: str, what: str, options: argparse.Namespace, console: Conso
 def named_right(model: InstanceSegmentationModel, frame: Frame, truth: Truth) -> bool:
     """Whether the best detection on every known instance has its name."""
     found = model.segment(frame, with_poses=False)
-    ious = detection_ap._ious(found.masks.numpy(), truth.masks)
+    ious = detection_ap._ious(found.masks.cpu().numpy(), truth.masks)
     for instance in np.flatnonzero(truth.known & (truth.visible_share >= 0.3)):
         on_it = np.flatnonzero(ious[:, instance] >= 0.5) if len(ious) else []
         if not len(on_it) or found.class_id(int(on_it[0])) != truth.names[instance]:

@@ -132,9 +132,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=50, help="how many scenes")
     parser.add_argument("--seed", type=int, default=UNSEEN_SCENES, help="number of the first scene")
     parser.add_argument("--sets", type=int, default=5, help="how many sets of 5 known objects take turns")
@@ -177,9 +175,7 @@ def _proposals_alone(segmentor: Any, number: int, frame: Frame, truth: Truth) ->
     masks = proposals.masks.cpu().numpy()
     best = _ious(masks, truth.masks).max(axis=0, initial=0.0)
     wanted = truth.visible_share >= LEAST_VISIBLE
-    picture = _mask_picture(
-        frame, masks[_ious(masks, truth.masks).argmax(axis=0)] if len(masks) else masks, best
-    )
+    picture = _mask_picture(frame, masks[_ious(masks, truth.masks).argmax(axis=0)] if len(masks) else masks, best)
     return SceneResult(number, frame, truth, best, len(masks), seconds, float(best[wanted].mean()), picture)
 
 
@@ -209,9 +205,7 @@ def _whole_model(
         for t in np.flatnonzero(truth.known & (truth.visible_share >= LEAST_VISIBLE))
     ]
     wrong = sum(
-        not any(
-            ious[d, t] >= 0.5 and shown.class_id(d) == truth.names[t] for t in np.flatnonzero(truth.known)
-        )
+        not any(ious[d, t] >= 0.5 and shown.class_id(d) == truth.names[t] for t in np.flatnonzero(truth.known))
         for d in range(len(shown))
     )
     worth = (float(np.sum(np.array(right) >= 0.5)) - 0.5 * wrong) / max(len(right), 1)
@@ -293,9 +287,7 @@ def _print_detections(
     images: int,
 ) -> dict[str, Any]:
     names = {
-        objects.category(thing.name): f"{thing.name} {objects.number}"
-        for objects in sets
-        for thing in objects.things
+        objects.category(thing.name): f"{thing.name} {objects.number}" for objects in sets for thing in objects.things
     }
     evaluation = _coco_evaluation(names, annotations, detections, images)
     # (threshold, recall, category, area range, most detections); -1 where a category has no instance.
@@ -333,9 +325,7 @@ def _print_detections(
         str(false),
     )
     console.print(table)
-    console.print(
-        f"[bold]mask AP50 {report['AP50']:.3f}, AP50:95 {report['AP']:.3f}[/bold] over {images} scenes"
-    )
+    console.print(f"[bold]mask AP50 {report['AP50']:.3f}, AP50:95 {report['AP']:.3f}[/bold] over {images} scenes")
     report["found_above_threshold"], report["false_above_threshold"] = right, false
     report["thresholds"] = _print_thresholds(console, judged, total)
     return report
@@ -410,23 +400,17 @@ def _print_thresholds(
     return rows
 
 
-def _mask_picture(
-    frame: Frame, masks: NDArray[np.bool_], ious: NDArray[np.float64] | None
-) -> NDArray[np.uint8]:
+def _mask_picture(frame: Frame, masks: NDArray[np.bool_], ious: NDArray[np.float64] | None) -> NDArray[np.uint8]:
     """Masks outlined and filled, each in its own colour, with its IoU where given."""
     picture = frame.rgb.copy()
     for k, mask in enumerate(masks):
-        colour = tuple(
-            int(c) for c in cv2.cvtColor(np.uint8([[[k * 47 % 180, 220, 255]]]), cv2.COLOR_HSV2RGB)[0, 0]
-        )
+        colour = tuple(int(c) for c in cv2.cvtColor(np.uint8([[[k * 47 % 180, 220, 255]]]), cv2.COLOR_HSV2RGB)[0, 0])
         picture[mask] = (0.55 * picture[mask] + 0.45 * np.array(colour)).astype(np.uint8)
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(picture, contours, -1, colour, 1, cv2.LINE_AA)
         if ious is not None and mask.any():
             v, u = (int(np.median(axis)) for axis in np.nonzero(mask))
-            cv2.putText(
-                picture, f"{ious[k]:.2f}", (u - 14, v), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1
-            )
+            cv2.putText(picture, f"{ious[k]:.2f}", (u - 14, v), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
     return picture
 
 

@@ -53,9 +53,7 @@ def main() -> None:
             start = time.perf_counter()
             proposals = segmentor.propose(frame)
             whole_ms.append(1e3 * (time.perf_counter() - start))
-        cv2.imwrite(
-            str(options.output / f"{name}_outlines.png"), outlines(frame, proposals, options.best)[..., ::-1]
-        )
+        cv2.imwrite(str(options.output / f"{name}_outlines.png"), outlines(frame, proposals, options.best)[..., ::-1])
         cv2.imwrite(str(options.output / f"{name}_cover.png"), cover(frame, proposals)[..., ::-1])
         rows.append(
             (
@@ -139,9 +137,7 @@ def _print(rows: list[tuple[str, int, float, dict[str, float]]]) -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--camera", type=Path, help="default: camera.json in the folder")
     parser.add_argument("--output", type=Path, default=Path("out/proposals"))

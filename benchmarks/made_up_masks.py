@@ -21,12 +21,13 @@ class MadeUpModel:
     """Stands in for SAM: a point gets the three ellipses around it, at SAM's sizes and with SAM's two-step upscaling.
 
     Of the masks about a half are rated below SAM-6D's least predicted IoU, and some outlines are too soft to be stable.
-    network: a real model that is run as well, and whose answers are thrown away, so that its memory counts.
+    network: a real model that is run as well, and whose answers are thrown away, so that its time and memory count.
     """
 
-    device = torch.device("cpu")
-
-    def __init__(self, objects: int, size: Size, points_per_side: int, network: Any = None) -> None:
+    def __init__(
+        self, objects: int, size: Size, points_per_side: int, network: Any = None, device: str = "cpu"
+    ) -> None:
+        self.device = torch.device(device)
         rng = np.random.default_rng(0)
         self._network = network
         scale = SMALL / max(size)
@@ -39,8 +40,8 @@ class MadeUpModel:
         distance = (((points[:, None] - place[None]) / radius[None]) ** 2).sum(axis=2)
         nearest = torch.from_numpy(distance.argsort(axis=1)[:, :3].copy())
         kind = torch.from_numpy(rng.integers(0, len(wobble), nearest.shape))
-        self.logits = ellipses[nearest] + wobble[kind] * 0.5
-        self.predicted_iou = torch.from_numpy(rng.uniform(0.76, 1.0, nearest.shape).astype(np.float32))
+        self.logits = (ellipses[nearest] + wobble[kind] * 0.5).to(self.device)
+        self.predicted_iou = torch.from_numpy(rng.uniform(0.76, 1.0, nearest.shape).astype(np.float32)).to(self.device)
         self._next = 0
 
     def embed(self, image_rgb: NDArray[np.uint8]) -> Any:

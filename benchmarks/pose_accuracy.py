@@ -206,9 +206,7 @@ def _report(console: Console, results: list[Result], scenes: int) -> dict[str, o
         squared = np.array([o @ np.linalg.solve(c, o) for o, c in zip(offsets, parts, strict=True)])
         inside = [float((squared <= chi2.ppf(level, 3)).mean()) for level in LEVELS]
         deviations = np.sqrt([np.trace(c) for c in parts])
-        off = np.array(
-            [r.angle for r in results] if what == "rotation" else [np.linalg.norm(o) for o in offsets]
-        )
+        off = np.array([r.angle for r in results] if what == "rotation" else [np.linalg.norm(o) for o in offsets])
         limit = np.radians(SPACING_DEG) if what == "rotation" else LIMIT_M
         wrong = off > limit
         said = float((deviations[wrong] > limit).mean()) if wrong.any() else 1.0
