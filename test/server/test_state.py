@@ -14,7 +14,7 @@ def test_health_and_status_name_what_runs(server: Server) -> None:
     with server.client() as client:
         assert client.get("/health").json()["status"] == "healthy"
         status = client.get("/api/v1/status").json()
-    assert (status["state"], status["segmentor"], status["descriptor"]) == ("ready", "depth", "classic")
+    assert (status["state"], status["segmentor"], status["descriptor"]) == ("ready", "tiny", "tiny")
 
 
 def test_metrics_count_answers(server: Server, sample: dict[str, Any]) -> None:
