@@ -49,8 +49,9 @@ async function know(status: api.Status): Promise<void> {
     result.leastScore = status.score_threshold;
     const select = element("segmentor", HTMLSelectElement);
     for (const name of status.segmentors) select.append(new Option(name, name));
-    if (select.options[0]) select.options[0].text = `the server’s own (${status.segmentor})`;
+    if (select.options[0]) select.options[0].text = `default (${status.segmentor})`;
   }
+  if (status.state === "failed") fail(`the models could not be loaded: ${status.message}`);
   try {
     await objectForm.refresh();
   } catch (error) {
@@ -96,6 +97,7 @@ async function run(): Promise<void> {
     const options = { ...objectForm.options(), ...modelOptions() };
     asked = { frame, options, isSample, answer: null };
     await result.showFrame(frame);
+    result.bringIntoView();
     const least = Math.max(0, Math.min(result.leastScore, (defaultThreshold ?? 0) - SHOWN_BELOW));
     const { answer, tripS } = await patiently(frame, { ...options, score_threshold: least }, stop.signal);
     asked.answer = answer;

@@ -26,8 +26,11 @@ export class ObjectForm {
     }
     /** Asks the server for its objects; those that are new are ticked. */
     async refresh() {
-        this.known = await api.objects();
-        this.show();
+        const known = await api.objects();
+        const isNew = JSON.stringify(known) !== JSON.stringify(this.known);
+        this.known = known;
+        if (isNew)
+            this.show(); // else the focus stays where it is
     }
     /** The sample's objects, and no others, are looked for. */
     useSample(ids) {

@@ -1,11 +1,12 @@
 // The canvas: colour or depth, and over it the instances; the one under the pointer, or chosen in the table, is lit.
 import { decodeMask, outline } from "./masks.js";
+const FIRST_HUE = 190;
 const GOLDEN_ANGLE = 137.508;
 const MAX_ENLARGEMENT = 3;
 const LABEL_FONT = "600 12px system-ui, sans-serif";
 export function instanceOf(detection, row) {
     const mask = decodeMask(detection.segmentation);
-    const colour = `hsl(${(28 + row * GOLDEN_ANGLE) % 360} 95% 58%)`;
+    const colour = `hsl(${(FIRST_HUE + row * GOLDEN_ANGLE) % 360} 95% 58%)`;
     return { detection, mask, border: outline(mask), colour };
 }
 /** The best instance there, of those shown; x, y in pixels of the image. */
@@ -67,11 +68,9 @@ function drawMask(context, instance, lit, scale) {
     context.fillStyle = instance.colour;
     context.fill(instance.border, "evenodd");
     context.globalAlpha = lit === null || isLit ? 1 : 0.55;
-    if (isLit) {
-        context.strokeStyle = "white";
-        context.lineWidth = 5 * line;
-        context.stroke(instance.border);
-    }
+    context.strokeStyle = isLit ? "white" : "rgb(8 12 18 / 0.5)";
+    context.lineWidth = (isLit ? 5 : 4) * line;
+    context.stroke(instance.border);
     context.strokeStyle = instance.colour;
     context.lineWidth = (isLit ? 2.5 : 2) * line;
     context.stroke(instance.border);

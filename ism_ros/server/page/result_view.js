@@ -5,7 +5,8 @@ import { element } from "./page_elements.js";
 import { draw, fit, instanceAt, instanceOf } from "./picture.js";
 import { decodeGrey16 } from "./png16.js";
 import { fillTable, fillTimings, milliseconds } from "./results.js";
-const MAX_HEIGHT_SHARE = 0.68; // of the window
+const MAX_HEIGHT_SHARE = 0.58; // of the window
+const SEEN_SHARE = 0.6;
 export class ResultView {
     onThreshold;
     onError;
@@ -83,6 +84,11 @@ export class ResultView {
         if (depthRadio.disabled && this.look.view === "depth")
             this.setView("colour");
     }
+    /** On a narrow screen the picture is below the form. */
+    bringIntoView() {
+        if (this.stage.getBoundingClientRect().top > SEEN_SHARE * window.innerHeight)
+            this.stage.scrollIntoView();
+    }
     /** askedThreshold: worse instances were not asked for. tripS: from the click to the answer. */
     showAnswer(answer, askedThreshold, tripS) {
         if (this.scene === null)
@@ -94,7 +100,7 @@ export class ResultView {
         this.setScene({ ...this.scene, instances });
         const stages = Object.entries(answer.stage_times);
         const rest = Math.max(0, tripS - stages.reduce((sum, [, seconds]) => sum + seconds, 0));
-        fillTimings(element("timing-bar", HTMLDivElement), element("timing-list", HTMLUListElement), [...stages, ["queue, decoding, transfer", rest]]);
+        fillTimings(element("timing-bar", HTMLDivElement), element("timing-list", HTMLUListElement), [...stages, ["queue, new objects, transfer", rest]]);
         element("total-time", HTMLSpanElement).textContent = milliseconds(tripS);
         element("answer", HTMLDivElement).hidden = false;
         this.filter();
@@ -118,7 +124,7 @@ export class ResultView {
             row.hidden = !this.look.shown.has(instance);
         const count = this.look.shown.size;
         const summary = count === 0 ? "No instance" : count === 1 ? "1 instance" : `${count} instances`;
-        element("summary", HTMLHeadingElement).textContent = summary;
+        element("summary", HTMLSpanElement).textContent = summary;
         const below = element("below-asked", HTMLParagraphElement);
         below.hidden = least >= this.askedThreshold;
         below.textContent = `Nothing below ${this.askedThreshold.toFixed(2)} was asked for: find again to see it.`;

@@ -8,7 +8,8 @@ import { draw, fit, instanceAt, instanceOf, type Instance, type Look, type Scene
 import { decodeGrey16 } from "./png16.js";
 import { fillTable, fillTimings, milliseconds } from "./results.js";
 
-const MAX_HEIGHT_SHARE = 0.68; // of the window
+const MAX_HEIGHT_SHARE = 0.58; // of the window
+const SEEN_SHARE = 0.6;
 
 export class ResultView {
   private readonly canvas = element("picture", HTMLCanvasElement);
@@ -89,6 +90,11 @@ export class ResultView {
     if (depthRadio.disabled && this.look.view === "depth") this.setView("colour");
   }
 
+  /** On a narrow screen the picture is below the form. */
+  bringIntoView(): void {
+    if (this.stage.getBoundingClientRect().top > SEEN_SHARE * window.innerHeight) this.stage.scrollIntoView();
+  }
+
   /** askedThreshold: worse instances were not asked for. tripS: from the click to the answer. */
   showAnswer(answer: Answer, askedThreshold: number, tripS: number): void {
     if (this.scene === null) return;
@@ -102,7 +108,7 @@ export class ResultView {
     fillTimings(
       element("timing-bar", HTMLDivElement),
       element("timing-list", HTMLUListElement),
-      [...stages, ["queue, decoding, transfer", rest]],
+      [...stages, ["queue, new objects, transfer", rest]],
     );
     element("total-time", HTMLSpanElement).textContent = milliseconds(tripS);
     element("answer", HTMLDivElement).hidden = false;
@@ -128,7 +134,7 @@ export class ResultView {
     for (const [instance, row] of this.rows) row.hidden = !this.look.shown.has(instance);
     const count = this.look.shown.size;
     const summary = count === 0 ? "No instance" : count === 1 ? "1 instance" : `${count} instances`;
-    element("summary", HTMLHeadingElement).textContent = summary;
+    element("summary", HTMLSpanElement).textContent = summary;
     const below = element("below-asked", HTMLParagraphElement);
     below.hidden = least >= this.askedThreshold;
     below.textContent = `Nothing below ${this.askedThreshold.toFixed(2)} was asked for: find again to see it.`;
