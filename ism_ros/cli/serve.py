@@ -24,6 +24,12 @@ def serve(
     segmentor: options.Segmentor = None,
     descriptor: options.Descriptor = None,
     device: options.Device = None,
+    engine: Annotated[
+        str | None, typer.Option(help="local: processes of this server. ray: replicas on Ray Serve. Default local.")
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(help="With --engine ray: so many models, each with its share of a device.")
+    ] = None,
 ) -> None:
     """Answer over HTTP: an API at /api/v1, its description at /docs.
 
@@ -40,6 +46,8 @@ def serve(
         "ISM_SEGMENTOR": segmentor,
         "ISM_DESCRIPTOR": descriptor,
         "ISM_DEVICE": device,
+        "ISM_ENGINE": engine,
+        "ISM_REPLICAS": replicas,
     }
     # the app reads its settings from the environment, in whichever process it runs
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})

@@ -7,35 +7,27 @@ import logging
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
 
-from ism_ros.config import Settings
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.preparation import Progress
 from ism_ros.server.errors import RequestError
 from ism_ros.server.inference import Ask
 from ism_ros.server.logs import current_request
-from ism_ros.server.worker_messages import ObjectState, WorkerOptions
-from ism_ros.server.worker_process import WorkerDiedError, WorkerProcess
+from ism_ros.server.worker_messages import ObjectState
+from ism_ros.server.workers import ATTEMPTS, Answer, Worker, WorkerDiedError
 
 RETRY_AFTER_S = 2
-ATTEMPTS = 3
-"""So many workers may die of a request before it is answered that it cannot be."""
-
-Answer = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """devices: a worker each; none = the one of the settings. queue_size: so many requests may wait. batch_size: so
-    many that wait are answered together. worker: what each of them is told."""
+    """queue_size: so many requests may wait. batch_size: so many that wait are answered together."""
 
-    worker: WorkerOptions
-    devices: tuple[str, ...] = ()
     queue_size: int = 16
     batch_size: int = 1
 
@@ -57,21 +49,21 @@ class Engine:
     failed. loaded: set when it is one of the latter for the first time. version: of the objects, counts changes.
     """
 
-    def __init__(self, settings: Settings, options: EngineOptions) -> None:
+    def __init__(self, workers: Sequence[Worker], options: EngineOptions) -> None:
         self.loaded = threading.Event()
         self.version = 0
         self._options = options
-        own = [settings.model_copy(update={"device": device}) for device in options.devices] or [settings]
-        self._workers = [WorkerProcess(one, options.worker, self._worker_changed) for one in own]
+        self._workers = workers
         self._queue: deque[Waiting] = deque()
         self._changed = threading.Condition()
         self._stopping = False
         self._threads = [
             threading.Thread(target=self._serve, args=(worker,), name="ism_engine", daemon=True)
             for worker in self._workers
+            for _ in range(worker.lanes)
         ]
         for worker in self._workers:
-            worker.start()
+            worker.start(self._worker_changed)
         for thread in self._threads:
             thread.start()
 
@@ -89,10 +81,6 @@ class Engine:
     @property
     def devices(self) -> list[str]:
         return [worker.device for worker in self._workers]
-
-    @property
-    def worker_pids(self) -> list[int]:
-        return [worker.pid for worker in self._workers if worker.pid is not None]
 
     @property
     def depth(self) -> int:
@@ -165,7 +153,7 @@ class Engine:
         for worker in self._workers:
             worker.kill()
 
-    def _ready(self) -> list[WorkerProcess]:
+    def _ready(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.state == "ready"]
 
     def _worker_changed(self) -> None:
@@ -174,12 +162,9 @@ class Engine:
         if self.state != "loading":
             self.loaded.set()
 
-    def _serve(self, worker: WorkerProcess) -> None:
-        """Gives one worker what waits; starts it again when it has died."""
-        began_s = time.monotonic()
+    def _serve(self, worker: Worker) -> None:
+        """Gives one lane of a worker what waits; starts the worker again when it has died."""
         while self._wait_until_loaded(worker):
-            seconds = time.monotonic() - began_s
-            logger.info("ready after %.1f s on %s: %d objects", seconds, worker.device, len(worker.objects))
             while worker.state == "ready":
                 batch = self._next(worker)
                 if not batch and self._stopping:
@@ -188,11 +173,10 @@ class Engine:
             if self._stopping and not self._queue:
                 return
             logger.error("a worker on %s has died and is started again", worker.device)
-            began_s = time.monotonic()
             worker.kill()
-            worker.start()
+            worker.start(self._worker_changed)
 
-    def _wait_until_loaded(self, worker: WorkerProcess) -> bool:
+    def _wait_until_loaded(self, worker: Worker) -> bool:
         """False where its models cannot be loaded, or the server ends."""
         with self._changed:
             self._changed.wait_for(lambda: worker.state in ("ready", "failed", "dead") or self._stopping)
@@ -204,12 +188,17 @@ class Engine:
             self._worker_changed()
         return worker.state == "ready" and (not self._stopping or bool(self._queue))
 
-    def _next(self, worker: WorkerProcess) -> list[Waiting]:
-        """Waits for requests and takes as many as go together; none when the server ends or the worker has died."""
+    def _next(self, worker: Worker) -> list[Waiting]:
+        """Waits for requests and takes as many as go together; none when the server ends or the worker has died.
+
+        One that a worker died of goes alone, so that it takes no other along.
+        """
         with self._changed:
             while True:
                 batch: list[Waiting] = []
                 while self._queue and len(batch) < self._options.batch_size:
+                    if batch and (self._queue[0].attempts or batch[-1].attempts):
+                        break
                     waiting = self._queue.popleft()
                     if waiting.attempts or waiting.future.set_running_or_notify_cancel():
                         batch.append(waiting)
@@ -217,28 +206,28 @@ class Engine:
                     return batch
                 self._changed.wait()
 
-    def _answer(self, worker: WorkerProcess, batch: list[Waiting]) -> None:
+    def _answer(self, worker: Worker, batch: list[Waiting]) -> None:
         if not batch:
             return
         for waiting in batch:
             waiting.attempts += 1
         try:
             answers = worker.answer_all([(waiting.ask, waiting.request_id) for waiting in batch])
-        except WorkerDiedError as error:
-            worker.state = "dead"
-            self._give_back(batch, error)
+        except WorkerDiedError:
+            self._give_back(batch)
             return
         for waiting, answer in zip(batch, answers, strict=True):
             _settle(waiting.future, answer)
 
-    def _give_back(self, batch: list[Waiting], error: Exception) -> None:
+    def _give_back(self, batch: list[Waiting]) -> None:
         """To the front of the queue, but for requests that have cost too many workers."""
         with self._changed:
             for waiting in reversed(batch):
                 if waiting.attempts < ATTEMPTS:
                     self._queue.appendleft(waiting)
                 else:
-                    _settle(waiting.future, error)
+                    said = f"the models' process ended {ATTEMPTS} times over this request; the server's log says more"
+                    _settle(waiting.future, RequestError(503, said))
             self._changed.notify_all()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from ism_ros.config import SettingsError
 from ism_ros.server.app import create_app
 from ism_ros.server.logs import set_up_logs
+from ism_ros.server.ray_cluster import check_installed
 from ism_ros.server.settings import server_settings
 
 GRACE_S = 30
@@ -15,6 +16,8 @@ GRACE_S = 30
 def run(uvicorn: Any) -> None:
     """Serves until SIGINT or SIGTERM, then finishes what was accepted. Raises SettingsError before anything starts."""
     server = server_settings()
+    if server.engine == "ray":
+        check_installed()
     try:
         set_up_logs(server.log_level, server.log_format, server.log_file, server.log_file_size)
     except OSError as error:

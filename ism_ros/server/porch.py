@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection
 from ism_ros.config import Settings
 from ism_ros.objects.cache_folder import keep_below
 from ism_ros.server.answers import failure
-from ism_ros.server.engine import Answer, Engine, EngineOptions
+from ism_ros.server.engine import Engine, EngineOptions
 from ism_ros.server.errors import RequestError
 from ism_ros.server.inference import Ask
 from ism_ros.server.logs import begin_request, fields
@@ -33,6 +33,8 @@ from ism_ros.server.roots import Roots
 from ism_ros.server.settings import ServerSettings, state_dir
 from ism_ros.server.stored_objects import StateFolder, StoredObjects
 from ism_ros.server.worker_messages import WorkerOptions
+from ism_ros.server.worker_process import WorkerProcess
+from ism_ros.server.workers import Answer, Worker
 
 STOP_TIMEOUT_S = 30.0
 TIDY_PERIOD_S = 600.0
@@ -65,20 +67,9 @@ class Porch:
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Loads at start, in the background; at the end what was accepted is answered first."""
-        options = EngineOptions(
-            worker=WorkerOptions(
-                state_folder=state_dir(self.server),
-                cache_bytes=self.server.max_cache_size,
-                preload=self.default_object() if self.server.preload_templates else None,
-                limits=self.server.preparation_limits(),
-                log_level=logging.getLogger().level,
-            ),
-            devices=self.server.device_list(),
-            queue_size=self.server.max_waiting,
-            batch_size=self.server.batch_size,
-        )
+        options = EngineOptions(self.server.max_waiting, self.server.batch_size)
         self._objects.read()
-        self._engine = Engine(self.settings, options)
+        self._engine = Engine(self._workers(), options)
         self.jobs.start(self._engine)
         tidying = asyncio.create_task(self._tidy())
         try:
@@ -87,6 +78,22 @@ class Porch:
             tidying.cancel()
             self.jobs.stop()
             await run_in_threadpool(self.engine.stop, STOP_TIMEOUT_S)
+
+    def _workers(self) -> Sequence[Worker]:
+        """One a device, or the replicas of Ray Serve."""
+        options = WorkerOptions(
+            state_folder=state_dir(self.server),
+            cache_bytes=self.server.max_cache_size,
+            preload=self.default_object() if self.server.preload_templates else None,
+            limits=self.server.preparation_limits(),
+            log_level=logging.getLogger().level,
+        )
+        if self.server.engine == "ray":
+            from ism_ros.server.ray_worker import RayWorker  # here, as nothing else needs Ray
+
+            return [RayWorker(self.settings, options, self.server)]
+        devices = self.server.device_list() or (self.settings.device,)
+        return [WorkerProcess(self.settings.model_copy(update={"device": device}), options) for device in devices]
 
     async def _tidy(self) -> None:
         """Keeps the cache on disk within its budget."""

@@ -64,6 +64,13 @@ class ServerSettings(BaseModel):
     devices: str = Field(
         "", description="Devices that share the requests, such as cuda:0,cuda:1; a model each. Empty = ISM_DEVICE."
     )
+    engine: Literal["local", "ray"] = Field(
+        "local", description="What answers: processes of this server, or replicas on Ray Serve."
+    )
+    replicas: int = Field(1, ge=1, le=1024, description="Models on Ray Serve, each with an equal share of a device.")
+    ray_address: str = Field(
+        "", description="Ray to use, host:port, or auto for that of this machine. Empty = one of the server's own."
+    )
     batch_size: int = Field(4, ge=1, le=64, description="So many requests that wait are described in one pass.")
     result_cache: Bytes = Field(
         "0MB", description="Memory for answers that identical requests get again; 0 = none.", validate_default=True
@@ -101,13 +108,22 @@ def server_settings(environment: Mapping[str, str] | None = None) -> ServerSetti
         variable = variable_of(name)
         if variable in environment:
             text = environment[variable].strip()
-            values[name] = text.lower() if name in ("log_level", "log_format") else text
+            values[name] = text.lower() if name in ("log_level", "log_format", "engine") else text
     try:
-        return ServerSettings(**values)
+        return _checked(ServerSettings(**values))
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
         raise SettingsError(f"{variable_of(name)} cannot be '{first['input']}': {first['msg'].lower()}") from None
+
+
+def _checked(server: ServerSettings) -> ServerSettings:
+    """Raises SettingsError where two of them do not go together."""
+    if server.engine == "ray" and server.devices:
+        raise SettingsError("ISM_DEVICES is for the engine 'local', Ray shares devices out itself: leave it out")
+    if server.engine == "local" and server.replicas != 1:
+        raise SettingsError("ISM_REPLICAS (--replicas) is for the engine 'ray': add --engine ray, or leave it out")
+    return server
 
 
 def state_dir(server: ServerSettings) -> Path:

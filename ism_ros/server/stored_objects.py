@@ -12,18 +12,15 @@ import fcntl
 import logging
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ism_ros.ism import InstanceSegmentationModel
 from ism_ros.objects.objects_file import ObjectsFileError, ObjectSpec
 from ism_ros.objects.objects_store import ObjectsStore
 from ism_ros.server.errors import RequestError
-
-if TYPE_CHECKING:
-    from ism_ros.server.engine import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +62,16 @@ class StateFolder:
             folder.mkdir(parents=True, exist_ok=True)
 
 
+class Library(Protocol):
+    """What follows the list: an Engine, or a model."""
+
+    def add_object(self, spec: ObjectSpec) -> object:
+        """Raises ValueError or OSError with one line that says why."""
+        ...
+
+    def remove_object(self, object_id: str) -> None: ...
+
+
 class StoredObjects:
     """The list of uploaded objects: changed here, or by another server that uses the same folder."""
 
@@ -93,7 +100,7 @@ class StoredObjects:
             self._change(object_id, None)
         self._remove_files(before)
 
-    def follow(self, engine: Engine) -> None:
+    def follow(self, library: Library) -> None:
         """Takes over what another server changed; cheap as long as none did."""
         with self._lock:
             if not self._store.is_edited():
@@ -106,11 +113,11 @@ class StoredObjects:
                 return
             after = dict(self.specs)
         for object_id in before.keys() - after.keys():
-            engine.remove_object(object_id)
+            library.remove_object(object_id)
         for object_id, spec in after.items():
             if before.get(object_id) != spec:
                 try:
-                    engine.add_object(spec)
+                    library.add_object(spec)
                 except (ValueError, OSError) as error:
                     logger.error("uploaded object '%s' cannot be used: %s", object_id, error)
 
@@ -139,13 +146,14 @@ class StoredObjects:
             shutil.rmtree(upload, ignore_errors=True)
 
 
-def load_stored(folder: Path, model: InstanceSegmentationModel) -> None:
-    """Onboards what was uploaded before; one that cannot be is told in the log and does not hinder the others.
+def read_stored(folder: Path) -> tuple[ObjectSpec, ...]:
+    """What was uploaded before. Raises ObjectsFileError."""
+    return ObjectsStore(StateFolder(folder).objects_file, saves=True).read()
 
-    Raises ObjectsFileError where the list itself cannot be read.
-    """
-    file = StateFolder(folder).objects_file
-    for spec in ObjectsStore(file, saves=True).read():
+
+def load_stored(specs: Iterable[ObjectSpec], model: InstanceSegmentationModel) -> None:
+    """Onboards what was uploaded before; one that cannot be is told in the log and does not hinder the others."""
+    for spec in specs:
         try:
             if spec.id in model.library.ids:
                 raise ValueError("the objects file has one of the same id")

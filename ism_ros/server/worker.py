@@ -16,32 +16,28 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-import torch
-
 from ism_ros.config import Settings
-from ism_ros.ism import InstanceSegmentationModel, load_model
+from ism_ros.ism import InstanceSegmentationModel
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.preparation_process import PreparationProcess
 from ism_ros.server.inference import Ask, Inference
 from ism_ros.server.logs import answer_requests, current_request
-from ism_ros.server.named_objects import ObjectCache
-from ism_ros.server.stored_objects import load_stored
+from ism_ros.server.stored_objects import read_stored
 from ism_ros.server.worker_messages import (
     Added,
     AddObject,
-    Answers,
     Cancel,
     Failed,
     Loading,
     LogLine,
     Objects,
-    ObjectState,
     Progressed,
     Ready,
     Removed,
     RemoveObject,
     WorkerOptions,
 )
+from ism_ros.server.worker_model import CancelledError, answers, load, object_states, why_not
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +49,6 @@ def run(asks: Connection, control: Connection, settings: Settings, options: Work
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         Worker(asks, control, settings, options).run()
     os._exit(0)
-
-
-class CancelledError(Exception):
-    """The object that is being onboarded is not wanted any more."""
 
 
 class Worker:
@@ -81,27 +73,17 @@ class Worker:
             self._tell(Failed(str(error) or type(error).__name__))
             self._control.recv()
             return
-        self._tell(Objects(_states(inference.model)))
+        self._tell(Objects(object_states(inference.model)))
         self._tell(Ready(inference.model.device))
         threading.Thread(target=self._change_objects, args=(inference.model,), name="ism_objects", daemon=True).start()
         while True:
             batch: Sequence[tuple[Ask, str]] = self._asks.recv()
             answer_requests([request_id for _, request_id in batch])
-            try:
-                answers: Sequence[Any] = inference.answer_all([ask for ask, _ in batch])
-            except Exception as error:
-                logger.exception("a batch of %d failed", len(batch))
-                answers = [RuntimeError(f"{type(error).__name__}: {error}")] * len(batch)
-            self._asks.send(Answers(tuple(answers), _state_of(inference)))
+            self._asks.send(answers(inference, [ask for ask, _ in batch]))
 
     def _load(self) -> Inference:
-        model = load_model(self._settings, lambda text: self._tell(Loading(text)), prepare=self._prepare)
-        load_stored(self._options.state_folder, model)
-        inference = Inference(model, ObjectCache(self._options.cache_bytes))
-        if self._options.preload is not None:
-            with torch.inference_mode():
-                inference.preload(self._options.preload)
-        return inference
+        stored = read_stored(self._options.state_folder)
+        return load(self._settings, self._options, stored, lambda text: self._tell(Loading(text)), self._prepare)
 
     def _change_objects(self, model: InstanceSegmentationModel) -> None:
         with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
@@ -115,7 +97,7 @@ class Worker:
         elif isinstance(message, RemoveObject):
             if message.object_id in model.library.ids:
                 model.library = model.library.without(message.object_id)
-            self._tell(Objects(_states(model)))
+            self._tell(Objects(object_states(model)))
             self._tell(Removed(message.object_id))
 
     def _add(self, model: InstanceSegmentationModel, spec: ObjectSpec) -> None:
@@ -131,34 +113,14 @@ class Worker:
             known = model.onboard(spec, progress)
             model.put(known)
         except Exception as error:  # the job is told
-            foreseen = isinstance(error, (ValueError, OSError, CancelledError))
-            if not foreseen:
-                logger.exception("object '%s' could not be onboarded", spec.id)
-            said = str(error) if foreseen else f"{type(error).__name__}: {error}"
-            self._tell(Added(spec.id, None, said))
+            self._tell(Added(spec.id, None, why_not(spec, error)))
             return
-        self._tell(Objects(_states(model)))
+        self._tell(Objects(object_states(model)))
         self._tell(Added(spec.id, known.template_count))
 
     def _tell(self, news: object) -> None:
         with self._sending:
             self._control.send(news)
-
-
-def _states(model: InstanceSegmentationModel) -> tuple[ObjectState, ...]:
-    return tuple(ObjectState(known.id, known.category_id, known.template_count) for known in model.library.objects)
-
-
-def _state_of(inference: Inference) -> dict[str, int]:
-    cache = inference.cache
-    device_bytes = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
-    return {
-        "objects": len(cache),
-        "templates": cache.templates,
-        "hits": cache.hits,
-        "misses": cache.misses,
-        "device_bytes": device_bytes,
-    }
 
 
 class _Forward(logging.Handler):

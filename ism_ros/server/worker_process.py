@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -31,45 +32,39 @@ from ism_ros.server.worker_messages import (
     RemoveObject,
     WorkerOptions,
 )
+from ism_ros.server.workers import WorkerDiedError, log_ready
 
 END_TIMEOUT_S = 5.0
 
 logger = logging.getLogger(__name__)
 
 
-class WorkerDiedError(RuntimeError):
-    """The worker's process ended in the middle of what it was asked."""
-
-
 class WorkerProcess:
-    """One process at a time, started by `start`.
+    """A Worker that is one process at a time, with a model and a library of its own."""
 
-    state: "loading", "ready", "failed" or "dead"; message: what is being loaded, or why that failed. objects: what it
-    knows. counters: of its cache and device, as of its last answer. changed: called when one of these is another.
-    """
+    lanes = 1
 
-    def __init__(self, settings: Settings, options: WorkerOptions, changed: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, options: WorkerOptions) -> None:
         self.state, self.message, self.device = "dead", "", settings.device
         self.objects: tuple[ObjectState, ...] = ()
         self.counters: dict[str, int] = {}
         self._settings = settings
         self._options = options
-        self._changed = changed
+        self._changed: Callable[[], None] = lambda: None
         self._asks: Connection | None = None
         self._control: Connection | None = None
         self._process: Any = None
+        self._began_s = 0.0
         self._adding, self._removing = threading.Lock(), threading.Lock()
         self._news = threading.Condition()
         self._added: Added | None = None
         self._removed: str | None = None
         self._progressed: Progressed | None = None
 
-    @property
-    def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
-
-    def start(self) -> None:
+    def start(self, changed: Callable[[], None]) -> None:
         """Starts the process, which begins to load."""
+        self._changed = changed
+        self._began_s = time.monotonic()
         context = get_context("spawn")  # a copy of a process with threads may hang
         self._asks, asks = context.Pipe()
         self._control, control = context.Pipe()
@@ -89,6 +84,7 @@ class WorkerProcess:
             self._asks.send(batch)
             answers: Answers = self._asks.recv()
         except (EOFError, OSError):
+            self.state = "dead"
             raise WorkerDiedError("the process of the models ended in the middle of a request") from None
         self.counters = dict(answers.state)
         return answers.answers
@@ -165,6 +161,7 @@ class WorkerProcess:
                 self._tell("loading", news.text)
             elif isinstance(news, Ready):
                 self.device = news.device
+                log_ready(self, time.monotonic() - self._began_s)
                 self._tell("ready", "")
             elif isinstance(news, Failed):
                 self._tell("failed", news.why)
