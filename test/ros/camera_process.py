@@ -121,14 +121,28 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
         messages.rgb = image(stored.rgb[..., ::-1], "bgr8")
         return messages
 
+    def scaled(scale: float) -> tuple[np.ndarray, np.ndarray, CameraInfo]:
+        size = round(width * scale), round(height * scale)
+        intrinsics = stored.intrinsics * np.array([[scale, 1, scale], [1, scale, scale], [1, 1, 1]])
+        rgb, depth_mm = (cv2.resize(a, size, interpolation=cv2.INTER_NEAREST) for a in (stored.rgb, stored.depth_mm))
+        return rgb, depth_mm, camera_info(intrinsics, *size)
+
     def resized(scale: float) -> Callable[[], Messages]:
         def make() -> Messages:
-            size = round(width * scale), round(height * scale)
-            intrinsics = stored.intrinsics * np.array([[scale, 1, scale], [1, scale, scale], [1, 1, 1]])
-            rgb, depth = (cv2.resize(a, size, interpolation=cv2.INTER_NEAREST) for a in (stored.rgb, stored.depth_mm))
-            return Messages(image(rgb, "rgb8"), image(depth, "16UC1"), camera_info(intrinsics, *size))
+            rgb, depth_mm, info = scaled(scale)
+            return Messages(image(rgb, "rgb8"), image(depth_mm, "16UC1"), info)
 
         return make
+
+    random = np.random.default_rng(0)
+
+    def noisy_half_size() -> Messages:
+        """No two of them are the same."""
+        rgb, depth_mm, info = scaled(0.5)
+        rgb = np.clip(rgb + random.normal(0.0, 3.0, rgb.shape), 0, 255).astype(np.uint8)
+        depth_mm = np.round(depth_mm * random.normal(1.0, 0.002, depth_mm.shape)).astype(np.uint16)
+        depth_mm[random.random(depth_mm.shape) < 0.005] = 0
+        return Messages(image(rgb, "rgb8"), image(depth_mm, "16UC1"), info)
 
     def one_pixel() -> Messages:
         return Messages(
@@ -165,6 +179,7 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
         "bgr": bgr,
         "one_pixel": one_pixel,
         "half_size": resized(0.5),
+        "noisy_half_size": noisy_half_size,
         "4k": resized(3840 / width),
         "depth_in_decimetres": with_depth(np.round(stored.depth_m * 10).astype(np.uint16), "16UC1"),
         "depth_float_in_millimetres": with_depth(stored.depth_m * 1000, "32FC1"),
