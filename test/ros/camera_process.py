@@ -3,6 +3,7 @@
 Each line on stdin is a JSON object, each answer on stdout one as well:
 
 {"wait_for_subscribers": 10.0}        -> {"matched": true}
+{"wait_until_known": 10.0}            -> {"known": true}, somebody subscribes, be the QoS as it may
 {"publish": 3, "rate_hz": 10.0, ...}  -> {"stamps": [[sec, nanosec], ...]}, the stamps of the rgb messages
     "alter": name of a function below, applied to every set of messages
     "without": topics that are left out
@@ -205,6 +206,9 @@ class Camera:
     def matched(self) -> bool:
         return all(publisher.get_subscription_count() > 0 for publisher in self._publishers.values())
 
+    def known(self) -> bool:
+        return all(self._node.count_subscribers(publisher.topic_name) > 0 for publisher in self._publishers.values())
+
     def withdraw(self, names: list[str]) -> None:
         for name in names:
             self._node.destroy_publisher(self._publishers.pop(name))
@@ -255,6 +259,13 @@ class Camera:
             time.sleep(1.0 / command["rate_hz"])
 
 
+def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("frame")
@@ -271,10 +282,9 @@ def main() -> None:
     for line in sys.stdin:
         command = json.loads(line)
         if "wait_for_subscribers" in command:
-            deadline = time.monotonic() + command["wait_for_subscribers"]
-            while not camera.matched() and time.monotonic() < deadline:
-                time.sleep(0.02)
-            answer = {"matched": camera.matched()}
+            answer = {"matched": wait_for(camera.matched, command["wait_for_subscribers"])}
+        elif "wait_until_known" in command:
+            answer = {"known": wait_for(camera.known, command["wait_until_known"])}
         elif "withdraw" in command:
             camera.withdraw(command["withdraw"])
             answer = {"withdrawn": True}

@@ -142,6 +142,10 @@ class CameraProcess:
     def wait_for_subscribers(self) -> None:
         assert self._ask({"wait_for_subscribers": TIMEOUT_S})["matched"], "nobody subscribed to the camera"
 
+    def wait_until_known(self) -> None:
+        """Discovery takes up to some seconds; what does not fit in QoS is known, too."""
+        assert self._ask({"wait_until_known": TIMEOUT_S})["known"], "nobody subscribes to the camera"
+
     def publish(self, count: int = 1, **how: Any) -> list[tuple[int, int]]:
         """Stamps (sec, nanosec) of the published rgb messages."""
         return [tuple(stamp) for stamp in self._ask({"publish": count, **how})["stamps"]]

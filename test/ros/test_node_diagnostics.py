@@ -139,6 +139,7 @@ def test_qos_that_does_not_fit_is_an_error_within_two_seconds(start_cell, parame
     try:
         cell.wait_until("active")
         cell.camera = cell._start_camera()
+        cell.camera.wait_until_known()
         finish = cell.camera.start_publishing(40, rate_hz=STREAM_HZ)
         said = ("best effort", "set the parameter reliability to auto")
         cell.listener.assert_told("camera", ERROR, *said, since_s=time.monotonic())
