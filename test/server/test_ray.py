@@ -110,15 +110,19 @@ def test_all_replicas_know_an_object_as_soon_as_its_job_is_done(on_ray: Server, 
 @needs_ray
 def test_replicas_killed_under_load_cost_no_accepted_request(on_ray: Server, sample: dict[str, Any]) -> None:
     ask = {**sample, "visualization": False}
-    with on_ray.client() as client, ThreadPoolExecutor(16) as pool:
-        asked = [pool.submit(client.post, "/api/v1/inference", json=ask) for _ in range(16)]
+    with on_ray.client() as client, ThreadPoolExecutor(32) as pool:
+        before = replicas_of(on_ray)
+        asked = [pool.submit(client.post, "/api/v1/inference", json=ask) for _ in range(32)]
         wait_for_queue(client)
-        for replica in replicas_of(on_ray):
+        for replica in before:
             os.kill(replica.pid, signal.SIGKILL)
-        answers = [one.result() for one in asked]
+        assert client.get("/api/v1/status").json()["queue_depth"] > 0
         assert client.get("/ready").status_code == 200
-    assert Counter(answer.status_code for answer in answers) == {200: 16}
+        answers = [one.result() for one in asked]
+        after = replicas_of(on_ray)
+    assert Counter(answer.status_code for answer in answers) == {200: 32}
     assert all(len(answer.json()["detections"]) == 2 for answer in answers)
+    assert {one.pid for one in before}.isdisjoint(one.pid for one in after)
     assert "a replica has died and is started again" in "".join(on_ray.said)
 
 
