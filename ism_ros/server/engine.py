@@ -14,11 +14,11 @@ from typing import Any
 from ism_ros.config import Settings
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.preparation import Progress
-from ism_ros.server.errors import RequestError
+from ism_ros.server.errors import RequestError, WorkerDiedError
 from ism_ros.server.inference import Ask
 from ism_ros.server.logs import current_request
 from ism_ros.server.worker_messages import ObjectState, WorkerOptions
-from ism_ros.server.worker_process import WorkerDiedError, WorkerProcess
+from ism_ros.server.worker_process import WorkerProcess
 
 RETRY_AFTER_S = 2
 ATTEMPTS = 3

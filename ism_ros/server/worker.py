@@ -82,7 +82,7 @@ class Worker:
             self._control.recv()
             return
         self._tell(Objects(_states(inference.model)))
-        self._tell(Ready(inference.model.device))
+        self._tell(Ready(inference.model.device, _state_of(inference)))
         threading.Thread(target=self._change_objects, args=(inference.model,), name="ism_objects", daemon=True).start()
         while True:
             batch: Sequence[tuple[Ask, str]] = self._asks.recv()

@@ -13,6 +13,7 @@ from ism_ros.config import Settings
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.preparation import Progress
 from ism_ros.server import worker
+from ism_ros.server.errors import WorkerDiedError
 from ism_ros.server.inference import Ask
 from ism_ros.server.logs import log_for
 from ism_ros.server.worker_messages import (
@@ -37,15 +38,12 @@ END_TIMEOUT_S = 5.0
 logger = logging.getLogger(__name__)
 
 
-class WorkerDiedError(RuntimeError):
-    """The worker's process ended in the middle of what it was asked."""
-
-
 class WorkerProcess:
     """One process at a time, started by `start`.
 
     state: "loading", "ready", "failed" or "dead"; message: what is being loaded, or why that failed. objects: what it
-    knows. counters: of its cache and device, as of its last answer. changed: called when one of these is another.
+    knows. counters: of its cache and device, as of its start or its last answer. changed: called when one of these is
+    another.
     """
 
     def __init__(self, settings: Settings, options: WorkerOptions, changed: Callable[[], None]) -> None:
@@ -164,7 +162,7 @@ class WorkerProcess:
             elif isinstance(news, Loading):
                 self._tell("loading", news.text)
             elif isinstance(news, Ready):
-                self.device = news.device
+                self.device, self.counters = news.device, dict(news.state)
                 self._tell("ready", "")
             elif isinstance(news, Failed):
                 self._tell("failed", news.why)
