@@ -14,6 +14,7 @@ from ism_ros.config import Settings
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.preparation import Progress
 from ism_ros.server import worker
+from ism_ros.server.errors import WorkerDiedError
 from ism_ros.server.inference import Ask
 from ism_ros.server.logs import log_for
 from ism_ros.server.worker_messages import (
