@@ -17,7 +17,7 @@ from ism_ros.server.errors import RequestError, WorkerDiedError
 from ism_ros.server.inference import Ask
 from ism_ros.server.logs import current_request
 from ism_ros.server.worker_messages import ObjectState
-from ism_ros.server.workers import ATTEMPTS, Answer, Worker, WorkerDiedError
+from ism_ros.server.workers import ATTEMPTS, Answer, Worker
 
 RETRY_AFTER_S = 2
 

@@ -20,4 +20,4 @@ class RequestError(Exception):
 
 
 class WorkerDiedError(RuntimeError):
-    """The worker's process ended in the middle of what it was asked."""
+    """A process ended in the middle of what it was asked."""

@@ -102,7 +102,10 @@ class StoredObjects:
         self._remove_files(before)
 
     def follow(self, library: Library) -> None:
-        """Takes over what another server changed; cheap as long as none did."""
+        """Takes over what another server changed; cheap as long as none did.
+
+        What a worker died of is taken over by the next call.
+        """
         with self._lock:
             if not self._store.is_edited() and not self._missed:
                 return
@@ -120,6 +123,8 @@ class StoredObjects:
             if before.get(object_id) != spec or object_id in missed:
                 try:
                     library.add_object(spec)
+                except WorkerDiedError:
+                    self._missed.add(object_id)
                 except (ValueError, OSError) as error:
                     logger.error("uploaded object '%s' cannot be used: %s", object_id, error)
 

@@ -33,7 +33,7 @@ from ism_ros.server.worker_messages import (
     RemoveObject,
     WorkerOptions,
 )
-from ism_ros.server.workers import WorkerDiedError, log_ready
+from ism_ros.server.workers import log_ready
 
 END_TIMEOUT_S = 5.0
 
@@ -161,7 +161,7 @@ class WorkerProcess:
             elif isinstance(news, Loading):
                 self._tell("loading", news.text)
             elif isinstance(news, Ready):
-                self.device = news.device
+                self.device, self.counters = news.device, dict(news.state)
                 log_ready(self, time.monotonic() - self._began_s)
                 self._tell("ready", "")
             elif isinstance(news, Failed):
