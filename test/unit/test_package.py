@@ -155,8 +155,8 @@ def test_the_wheel_holds_the_page_of_the_server_and_not_its_sources(tmp_path: Pa
         shutil.copy(REPO / name, source)
     shutil.copytree(REPO / "ism_ros" / "server", source / "ism_ros" / "server")
     (source / "ism_ros" / "__init__.py").touch()
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path, source]
-    subprocess.run(build, check=True, timeout=120)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", tmp_path, source], check=True, timeout=120)
     (wheel,) = tmp_path.glob("*.whl")
     packed = {Path(name).name for name in zipfile.ZipFile(wheel).namelist() if "/server/page/" in name}
     page = REPO / "ism_ros" / "server" / "page"

@@ -56,7 +56,7 @@ function darkenAround(context, lit, scale) {
     around.rect(0, 0, lit.mask.width, lit.mask.height);
     around.addPath(lit.border);
     context.setTransform(scale, 0, 0, scale, 0, 0);
-    context.fillStyle = "rgb(8 12 18 / 0.45)";
+    context.fillStyle = "rgb(8 12 18 / 0.4)";
     context.fill(around, "evenodd");
 }
 function drawMask(context, instance, lit, scale) {

@@ -80,7 +80,7 @@ function darkenAround(context: CanvasRenderingContext2D, lit: Instance, scale: n
   around.rect(0, 0, lit.mask.width, lit.mask.height);
   around.addPath(lit.border);
   context.setTransform(scale, 0, 0, scale, 0, 0);
-  context.fillStyle = "rgb(8 12 18 / 0.45)";
+  context.fillStyle = "rgb(8 12 18 / 0.4)";
   context.fill(around, "evenodd");
 }
 
