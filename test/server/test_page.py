@@ -159,7 +159,7 @@ def test_a_file_that_is_none_of_the_three_is_named(page: Page, tmp_path: Path) -
     (tmp_path / "notes.txt").write_text("not an image")
     give_files(page, tmp_path / "notes.txt")
     expect(page.get_by_role("alert")).to_have_text(
-        "Notes.txt is no PNG, JPEG or JSON: drop a colour image, a 16-bit depth PNG and camera.json."
+        "notes.txt is no PNG, JPEG or JSON: drop a colour image, a 16-bit depth PNG and camera.json."
     )
 
 
@@ -292,6 +292,7 @@ def test_an_uploaded_cad_file_becomes_an_object_to_choose(page: Page, tmp_path: 
     expect(page.locator("#job-text")).to_have_text("ball is ready")
     assert any(re.fullmatch(r"ball: \d+ of 42 views", text) for text in page.evaluate("window.said"))
     expect(page.get_by_role("checkbox", name="ball")).to_be_checked()
+    page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Remove ball from the server").click()
     expect(page.locator("#no-objects")).to_be_visible()
 

@@ -185,8 +185,9 @@ function clear() {
 function sentenceOf(error) {
     return error instanceof Error ? error.message : String(error);
 }
+/** A word gets a capital at the start of a sentence, the name of a file or field does not. */
 function capital(text) {
-    return text.charAt(0).toUpperCase() + text.slice(1);
+    return /^[a-z]+[ ,:]/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
 }
 function pause(milliseconds, signal) {
     return new Promise((resolve, reject) => {

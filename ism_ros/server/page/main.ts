@@ -202,8 +202,9 @@ function sentenceOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** A word gets a capital at the start of a sentence, the name of a file or field does not. */
 function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  return /^[a-z]+[ ,:]/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
 }
 
 function pause(milliseconds: number, signal: AbortSignal): Promise<void> {

@@ -108,6 +108,8 @@ export class ObjectForm {
         return item;
     }
     async remove(id) {
+        if (!confirm(`Remove ${id} and its files from the server?`))
+            return;
         try {
             await api.removeObject(id);
             this.ticked.delete(id);

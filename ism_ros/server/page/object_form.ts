@@ -116,6 +116,7 @@ export class ObjectForm {
   }
 
   private async remove(id: string): Promise<void> {
+    if (!confirm(`Remove ${id} and its files from the server?`)) return;
     try {
       await api.removeObject(id);
       this.ticked.delete(id);
