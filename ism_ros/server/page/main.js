@@ -6,6 +6,8 @@ import { ObjectForm } from "./object_form.js";
 import { element, make } from "./page_elements.js";
 import { ResultView } from "./result_view.js";
 import { watchServer } from "./server_watch.js";
+const SLOW_MS = 2000;
+const SLOW = "Looking for instances … Objects that are new to the server are rendered first: some 5 s each, only once.";
 const SHOWN_BELOW = 0.2; // so far below the server's least score the slider goes without another request
 const message = element("message", HTMLParagraphElement);
 const progress = element("progress", HTMLParagraphElement);
@@ -108,9 +110,10 @@ async function run() {
 }
 /** Waits where the server says when to come back: it loads its models, or is busy. */
 async function patiently(frame, options, signal) {
-    say("Looking for instances …");
     for (;;) {
         const began = performance.now();
+        say("Looking for instances …");
+        const slow = setTimeout(() => say(SLOW), SLOW_MS);
         try {
             const answer = await api.infer(frame, options, signal);
             return { answer, tripS: (performance.now() - began) / 1000 };
@@ -118,8 +121,12 @@ async function patiently(frame, options, signal) {
         catch (error) {
             if (!(error instanceof api.ServerError) || error.retryAfterS === null)
                 throw error;
+            clearTimeout(slow);
             say(`${capital(error.message)}. This goes on by itself.`);
             await pause(1000 * error.retryAfterS, signal);
+        }
+        finally {
+            clearTimeout(slow);
         }
     }
 }
