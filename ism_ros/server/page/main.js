@@ -65,6 +65,7 @@ async function trySample() {
 }
 /** The files of the frame are the person's own now. */
 async function framed() {
+    running?.abort();
     clear();
     asked = null;
     isSample = false;
@@ -86,12 +87,15 @@ async function run() {
     try {
         const frame = frameForm.frame();
         const options = { ...objectForm.options(), ...modelOptions() };
-        asked = { frame, options, isSample, answer: null };
+        const now = { frame, options, isSample, answer: null };
+        asked = now;
         await result.showFrame(frame);
         result.bringIntoView();
         const least = Math.max(0, Math.min(result.leastScore, (defaultThreshold ?? 0) - SHOWN_BELOW));
         const { answer, tripS } = await patiently(frame, { ...options, score_threshold: least }, stop.signal);
-        asked.answer = answer;
+        if (stop.signal.aborted)
+            return;
+        now.answer = answer;
         result.showAnswer(answer, least, tripS);
         showCurl();
     }
@@ -110,9 +114,9 @@ async function run() {
 }
 /** Waits where the server says when to come back: it loads its models, or is busy. */
 async function patiently(frame, options, signal) {
+    say("Looking for instances …");
     for (;;) {
         const began = performance.now();
-        say("Looking for instances …");
         const slow = setTimeout(() => say(SLOW), SLOW_MS);
         try {
             const answer = await api.infer(frame, options, signal);

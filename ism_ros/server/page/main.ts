@@ -76,6 +76,7 @@ async function trySample(): Promise<void> {
 
 /** The files of the frame are the person's own now. */
 async function framed(): Promise<void> {
+  running?.abort();
   clear();
   asked = null;
   isSample = false;
@@ -97,12 +98,14 @@ async function run(): Promise<void> {
   try {
     const frame = frameForm.frame();
     const options = { ...objectForm.options(), ...modelOptions() };
-    asked = { frame, options, isSample, answer: null };
+    const now: Asked = { frame, options, isSample, answer: null };
+    asked = now;
     await result.showFrame(frame);
     result.bringIntoView();
     const least = Math.max(0, Math.min(result.leastScore, (defaultThreshold ?? 0) - SHOWN_BELOW));
     const { answer, tripS } = await patiently(frame, { ...options, score_threshold: least }, stop.signal);
-    asked.answer = answer;
+    if (stop.signal.aborted) return;
+    now.answer = answer;
     result.showAnswer(answer, least, tripS);
     showCurl();
   } catch (error) {
@@ -123,9 +126,9 @@ async function patiently(
   options: api.Options,
   signal: AbortSignal,
 ): Promise<{ answer: api.Answer; tripS: number }> {
+  say("Looking for instances …");
   for (;;) {
     const began = performance.now();
-    say("Looking for instances …");
     const slow = setTimeout(() => say(SLOW), SLOW_MS);
     try {
       const answer = await api.infer(frame, options, signal);
