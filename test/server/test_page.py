@@ -218,6 +218,17 @@ def test_all_can_be_done_from_the_keyboard(page: Page) -> None:
     assert {"view-colour", "show-masks", "download-json", "TR", "SUMMARY"} <= reached
 
 
+def test_an_answer_is_never_shown_over_another_frame(page: Page, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "other.png"), cv2.imread(str(SCENE / "rgb.jpg"))[:, ::-1])
+    try_sample(page)
+    page.get_by_role("button", name="Find instances").click()
+    give_files(page, tmp_path / "other.png")
+    expect(page.locator("#slot-rgb")).to_contain_text("other.png")
+    expect(page.get_by_role("button", name="Find instances")).to_be_enabled()
+    expect(page.locator("#answer")).to_be_hidden()
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
 def test_the_slider_filters_on_the_spot(page: Page) -> None:
     try_sample(page)
     asked: list[str] = []

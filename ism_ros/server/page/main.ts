@@ -8,6 +8,8 @@ import { element, make } from "./page_elements.js";
 import { ResultView } from "./result_view.js";
 import { watchServer } from "./server_watch.js";
 
+const SLOW_MS = 2000;
+const SLOW = "Looking for instances … Objects that are new to the server are rendered first: some 5 s each, only once.";
 const SHOWN_BELOW = 0.2; // so far below the server's least score the slider goes without another request
 
 interface Asked {
@@ -74,6 +76,7 @@ async function trySample(): Promise<void> {
 
 /** The files of the frame are the person's own now. */
 async function framed(): Promise<void> {
+  running?.abort();
   clear();
   asked = null;
   isSample = false;
@@ -95,12 +98,14 @@ async function run(): Promise<void> {
   try {
     const frame = frameForm.frame();
     const options = { ...objectForm.options(), ...modelOptions() };
-    asked = { frame, options, isSample, answer: null };
+    const now: Asked = { frame, options, isSample, answer: null };
+    asked = now;
     await result.showFrame(frame);
     result.bringIntoView();
     const least = Math.max(0, Math.min(result.leastScore, (defaultThreshold ?? 0) - SHOWN_BELOW));
     const { answer, tripS } = await patiently(frame, { ...options, score_threshold: least }, stop.signal);
-    asked.answer = answer;
+    if (stop.signal.aborted) return;
+    now.answer = answer;
     result.showAnswer(answer, least, tripS);
     showCurl();
   } catch (error) {
@@ -124,13 +129,17 @@ async function patiently(
   say("Looking for instances …");
   for (;;) {
     const began = performance.now();
+    const slow = setTimeout(() => say(SLOW), SLOW_MS);
     try {
       const answer = await api.infer(frame, options, signal);
       return { answer, tripS: (performance.now() - began) / 1000 };
     } catch (error) {
       if (!(error instanceof api.ServerError) || error.retryAfterS === null) throw error;
+      clearTimeout(slow);
       say(`${capital(error.message)}. This goes on by itself.`);
       await pause(1000 * error.retryAfterS, signal);
+    } finally {
+      clearTimeout(slow);
     }
   }
 }

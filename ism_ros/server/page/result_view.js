@@ -71,6 +71,8 @@ export class ResultView {
             try {
                 const depth = await decodeGrey16(new Uint8Array(await frame.depth.arrayBuffer()));
                 const view = depthView(depth, await depthScale(frame.camera));
+                if (this.scene?.colour !== colour)
+                    return; // another frame came meanwhile
                 this.setScene({ colour, depth: view, instances: [] });
                 element("legend-near", HTMLSpanElement).textContent = `${view.nearM.toFixed(2)} m`;
                 element("legend-far", HTMLSpanElement).textContent = `${view.farM.toFixed(2)} m`;
