@@ -150,7 +150,7 @@ def _select(detections: Detections) -> Detections:
 class _Vit:
     """What the model asks of a descriptor, and random tokens for templates."""
 
-    name, fingerprint, crop_size, turns_with_camera = "made up", "made up", CROP, True
+    name, fingerprint, crop_size, turns_with_camera, view_weight = "made up", "made up", CROP, True, 0.0
 
     def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         class_tokens, patch_tokens = torch.randn(len(crops), WIDTH), torch.randn(len(crops), PATCHES, WIDTH)

@@ -31,6 +31,7 @@ def _models(profile: str) -> dict[str, str]:
 
 
 PROFILES: dict[str, dict[str, Any]] = {
+    "embedded": {"segmentor": "tiny", "descriptor": "tiny"},
     "fast": {**_models("fast"), "predicted_iou_threshold": 0.8, "score_threshold": 0.2},
     "balanced": {**_models("balanced"), "predicted_iou_threshold": 0.8, "score_threshold": 0.2},
     "accurate": {**_models("accurate"), "score_threshold": 0.2, "overlap_threshold": 1.0},
@@ -44,6 +45,10 @@ model is loaded; only where it is started."""
 LIVE: dict[str, Any] = {"changeable": "live"}
 WHILE_INACTIVE: dict[str, Any] = {"changeable": "inactive"}
 AT_START: dict[str, Any] = {"changeable": "start"}
+
+
+TINY_THREADS = 4
+"""More threads would wait for each other longer than they compute."""
 
 
 class SettingsError(ValueError):
@@ -63,16 +68,17 @@ class Settings(BaseModel):
         0,
         ge=0,
         le=1024,
-        description="Threads of PyTorch on the CPU; 0 = one for the hand-made models, else one a core.",
+        description="Threads of PyTorch on the CPU; 0 = one for the hand-made models, up to four for tiny, else one a "
+        "core.",
     )
-    profile: Literal["", "fast", "balanced", "accurate"] = Field(
+    profile: Literal["", "embedded", "fast", "balanced", "accurate"] = Field(
         "", description="Sets what is left at its default below for speed or for accuracy; empty = the embedded pair."
     )
-    segmentor: str = Field("depth", description=f"Finds class-agnostic proposals: {', '.join(SEGMENTORS)}.")
+    segmentor: str = Field("tiny", description=f"Finds class-agnostic proposals: {', '.join(SEGMENTORS)}.")
     segmentor_model: str = Field(
         "", description="Which one of its models (ism weights list), or the path of a checkpoint; empty = the usual."
     )
-    descriptor: str = Field("classic", description=f"Describes crops and templates: {', '.join(DESCRIPTORS)}.")
+    descriptor: str = Field("tiny", description=f"Describes crops and templates: {', '.join(DESCRIPTORS)}.")
     descriptor_model: str = Field(
         "", description="Which one of its models (ism weights list), or the path of a checkpoint; empty = the usual."
     )
@@ -207,11 +213,14 @@ class Settings(BaseModel):
         )
 
     def resolved_cpu_threads(self) -> int:
-        """`cpu_threads` with 0 decided: the tensors of the hand-made models are too small to be worth sharing out."""
+        """`cpu_threads` with 0 decided: tensors of the hand-made models are too small to be shared out, those of tiny
+        too small to be shared out among many."""
         if self.cpu_threads:
             return self.cpu_threads
-        hand_made = self.segmentor == "depth" and self.descriptor == "classic"
-        return 1 if hand_made else len(os.sched_getaffinity(0))
+        if self.segmentor == "depth" and self.descriptor == "classic":
+            return 1
+        cores = len(os.sched_getaffinity(0))
+        return min(cores, TINY_THREADS) if self.segmentor == self.descriptor == "tiny" else cores
 
     def resolved_device(self) -> str:
         """`device` with auto decided; SettingsError where it cannot be used."""

@@ -52,14 +52,16 @@ class Detections:
     """Instances of known objects in one image, best first.
 
     masks: (N, H, W) bool. boxes_xyxy: (N, 4) int64, inclusive pixels. object_index: (N,) int64 into `object_ids`.
-    template_index: (N,) int64, the best template of that object. score: (N,) final score; semantic_score,
-    appearance_score, geometric_score, visible_ratio: (N,), its parts. rotation: (N, 3, 3) object-to-camera;
-    translation_m: (N, 3), where the object's origin is; both NaN where there is no pose. object_ids: the library's ids
-    at that moment; category_ids: their BOP/COCO categories. stage_s: seconds spent in each stage, in order.
+    template_index: (N,) int64, the best template of that object, or the view of its pose. score: (N,) final score;
+    semantic_score, appearance_score, geometric_score, visible_ratio: (N,), its parts. rotation: (N, 3, 3)
+    object-to-camera; translation_m: (N, 3), where the object's origin is; both NaN where there is no pose. object_ids:
+    the library's ids at that moment; category_ids: their BOP/COCO categories. stage_s: seconds spent in each stage, in
+    order.
 
     pose_covariance: (N, 6, 6) of x y z (metres) and turns about x y z (radians) in the camera frame. model_box_m:
     (N, 2, 3), lowest and highest corner of the CAD model in the object frame. Both NaN where there is no pose, None
-    where nobody asked. instance_id: (N,) int64 from a tracker, or None: row i is instance i + 1.
+    where nobody asked. instance_id: (N,) int64 from a tracker, or None: row i is instance i + 1. view_similarity:
+    (N, T), cosines of the class token with the templates of its object (0 where another one has more), or None.
     """
 
     masks: Tensor
@@ -79,6 +81,7 @@ class Detections:
     pose_covariance: Tensor | None = None
     model_box_m: Tensor | None = None
     instance_id: Tensor | None = None
+    view_similarity: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.masks.shape[0])

@@ -160,7 +160,7 @@ class InstanceSegmentationModel:
         result = detections[kept[: settings.max_detections]]
         clock.lap("selection")
         if query.with_poses:
-            result = with_coarse_poses(result, frame, library)
+            result = with_coarse_poses(result, frame, library, self.descriptor.view_weight)
             clock.lap("pose")
         result.stage_s.update(cut.seconds, **clock.seconds)
         return result
@@ -228,6 +228,7 @@ class InstanceSegmentationModel:
             translation_m=translation_m,
             object_ids=library.ids,
             category_ids=library.category_ids,
+            view_similarity=pairwise[torch.nonzero(found.rows)[:, 0], found.object_index],
         )
 
     def _geometry(
@@ -268,16 +269,20 @@ class InstanceSegmentationModel:
         return geometric, visible_ratio * posed, rotation, translation_m
 
 
-def with_coarse_poses(detections: Detections, frame: Frame, library: ObjectLibrary) -> Detections:
+def with_coarse_poses(
+    detections: Detections, frame: Frame, library: ObjectLibrary, view_weight: float = 0.0
+) -> Detections:
     """`detections` with the poses of their objects' views that fit best, covariances, and boxes of the models.
 
     Those whose object has no views, or that have too little depth, keep the pose that they were scored with. What has
-    no pose at all has NaN everywhere.
+    no pose at all has NaN everywhere. view_weight: the descriptor's, how much its class tokens say in it.
     """
     count = len(detections)
     covariance = torch.full((count, 6, 6), float("nan"))
     box_m = torch.full((count, 2, 3), float("nan"))
     rotation, translation_m = detections.rotation.cpu().clone(), detections.translation_m.cpu().clone()
+    template_index = detections.template_index.cpu().clone()
+    similarity = None if detections.view_similarity is None else detections.view_similarity.cpu().numpy()
     posed = torch.isfinite(rotation).flatten(1).all(dim=1) & torch.isfinite(translation_m).all(dim=1)
     for row in torch.nonzero(posed)[:, 0].tolist():
         known = library.objects[int(detections.object_index[row])]
@@ -286,16 +291,22 @@ def with_coarse_poses(detections: Detections, frame: Frame, library: ObjectLibra
         pose = None
         if known.views is not None and frame.depth_m is not None:
             mask = detections.masks[row].cpu().numpy()
-            pose = coarse_pose(mask, frame.rgb, frame.depth_m, frame.camera, known.views)
+            count_of_views = len(known.views.rotations)
+            preference = None
+            if view_weight and similarity is not None and similarity.shape[1] >= count_of_views:
+                preference = view_weight * similarity[row, :count_of_views]
+            pose = coarse_pose(mask, frame.rgb, frame.depth_m, frame.camera, known.views, preference)
         if pose is not None:
             rotation[row] = torch.from_numpy(pose.rotation)
             translation_m[row] = torch.from_numpy(pose.translation_m)
+            template_index[row] = pose.view
         covariance[row] = torch.from_numpy(unknown_covariance() if pose is None else pose.covariance)
     device = detections.rotation.device
     return replace(
         detections,
         rotation=rotation.to(device),
         translation_m=translation_m.to(device),
+        template_index=template_index.to(device),
         pose_covariance=covariance.to(device),
         model_box_m=box_m.to(device),
     )

@@ -19,9 +19,7 @@ TONES = ((0.85, 1.0), (0.4, 1.0), (0.9, 0.6), (0.5, 0.7))
 """Saturation and value of the first, second, ... instance of one object."""
 
 
-def draw_overlay(
-    rgb: NDArray[np.uint8], detections: Detections, style: OverlayStyle = "filled"
-) -> NDArray[np.uint8]:
+def draw_overlay(rgb: NDArray[np.uint8], detections: Detections, style: OverlayStyle = "filled") -> NDArray[np.uint8]:
     """The image with every instance drawn in `style` and labelled; the better score on top.
 
     rgb: (H, W, 3) uint8, left untouched. Returns (H, W, 3) uint8. Colours stay from frame to frame: see

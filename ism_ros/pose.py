@@ -7,7 +7,7 @@ so that all turns of all views are compared by a few Fourier transforms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,11 +57,12 @@ class Views:
 @dataclass(frozen=True)
 class CoarsePose:
     """rotation: (3, 3) object-to-camera. translation_m: (3,). covariance: (6, 6) of x y z (metres) and turns about x y
-    z (radians) in the camera frame."""
+    z (radians) in the camera frame. view: which of the views it is from."""
 
     rotation: Array
     translation_m: Array
     covariance: Array
+    view: int
 
 
 def views_of(rgb: NDArray[np.uint8], masks: NDArray[np.bool_], xyz_m: NDArray[np.float32], rotations: Array) -> Views:
@@ -100,10 +101,12 @@ def coarse_pose(
     depth_m: NDArray[np.float32],
     camera: Camera,
     views: Views,
+    preference: Array | None = None,
 ) -> CoarsePose | None:
     """The pose of the object with these `views` under one mask; None where too little of it has depth.
 
-    mask: (H, W) bool. rgb: (H, W, 3) uint8. depth_m: (H, W), 0 = no reading.
+    mask: (H, W) bool. rgb: (H, W, 3) uint8. depth_m: (H, W), 0 = no reading. preference: (V,), what else speaks for
+    each view; 1 makes up for an outline of which nothing fits.
     """
     points_m, colours, step = _seen(mask, rgb, depth_m, camera)
     if len(points_m) < LEAST_PIXELS:
@@ -119,6 +122,8 @@ def coarse_pose(
     along_ray = Rotation.align_vectors([middle_m / np.linalg.norm(middle_m)], [[0.0, 0.0, 1.0]])[0].as_matrix()
     ours = polar_map((points_m - middle_m) @ along_ray, colours, area_m2, views.reach_m)
     fit = compare(ours.astype(np.float32), views.maps.astype(np.float32), views.reach_m)
+    if preference is not None:
+        fit = replace(fit, cost=fit.cost - preference[:, None])
     return _pose(fit, views, along_ray, middle_m)
 
 
@@ -193,7 +198,7 @@ def _pose(fit: Fit, views: Views, along_ray: Array, middle_m: Array) -> CoarsePo
     ahead_m = FLOOR_M + RELIEF_SHARE * fit.relief_m[view[best], turn[best]]
     covariance[:3, :3] += along_ray @ np.diag([sideways_m**2, sideways_m**2, ahead_m**2]) @ along_ray.T
     covariance[3:, 3:] += FLOOR_RAD**2 * np.eye(3)
-    return CoarsePose(rotations[best], translations_m[best], covariance)
+    return CoarsePose(rotations[best], translations_m[best], covariance, int(view[best]))
 
 
 def _seen(

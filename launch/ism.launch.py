@@ -45,7 +45,9 @@ def declare_arguments() -> list[LaunchDescriptionEntity]:
             "device", default_value="", description="auto, cpu or cuda:0, where models run; empty: as in params_file"
         ),
         DeclareLaunchArgument(
-            "profile", default_value="", description="fast, balanced or accurate models; empty: as in params_file"
+            "profile",
+            default_value="",
+            description="embedded, fast, balanced or accurate models; empty: as in params_file",
         ),
         DeclareLaunchArgument(
             "segmentor", default_value="", description="What proposes masks; empty: as in params_file"

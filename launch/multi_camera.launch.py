@@ -27,7 +27,7 @@ ARGUMENTS = {
         "Topic of the colour image's calibration; {camera}: the camera's name",
     ),
     "objects_file": ("", "YAML file with the objects that all look for; empty: as in params_file"),
-    "profile": ("", "fast, balanced or accurate models; empty: as in params_file"),
+    "profile": ("", "embedded, fast, balanced or accurate models; empty: as in params_file"),
     "autostart": ("", "true: configure and activate the nodes at start; empty: as in params_file"),
     "use_sim_time": ("", "true: take the time from /clock; empty: as in params_file"),
     "respawn": ("false", "true: start a node again when it ends by itself"),

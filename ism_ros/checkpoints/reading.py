@@ -90,8 +90,7 @@ def require(state: StateDict, keys: Iterable[str], what: str, path: Path) -> Non
     if missing:
         found = ", ".join(list(state)[:3]) or "nothing"
         raise CheckpointError(
-            f"checkpoint {path} is not {what}: expected the key '{missing[0]}', found {len(state)} keys "
-            f"such as {found}"
+            f"checkpoint {path} is not {what}: expected the key '{missing[0]}', found {len(state)} keys such as {found}"
         )
 
 
@@ -221,9 +220,7 @@ def build(make: Callable[[], Model], state: StateDict, path: Path, what: str) ->
     differing = [key for key in expected.keys() & state.keys() if expected[key].shape != state[key].shape]
     if missing or unexpected or differing:
         shapes = [(key, tuple(expected[key].shape), tuple(state[key].shape)) for key in sorted(differing)]
-        raise CheckpointError(
-            f"checkpoint {path} does not fit {what}: " + _differences(missing, unexpected, shapes)
-        )
+        raise CheckpointError(f"checkpoint {path} does not fit {what}: " + _differences(missing, unexpected, shapes))
     model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
     return model.eval().requires_grad_(False)
 

@@ -45,7 +45,7 @@ def doctor(
             # Settings know the models, and these PyTorch: whatever is wrong with it, the rest can still be looked at.
             advice = "pip install . in the package's folder brings what it needs"
             findings = [Finding("ism_ros", "failed", f"cannot be loaded ({error})", advice)]
-            findings += examine("depth", "classic")
+            findings += examine("tiny", "tiny")
         else:
             given = options.given(
                 profile=profile,

@@ -9,11 +9,12 @@ import typer
 
 Config = Annotated[Path | None, typer.Option(help="YAML file of settings (config/ism.yaml lists them).")]
 Profile = Annotated[
-    str | None, typer.Option(help="fast, balanced or accurate (SAM-6D's models); left out: the embedded pair.")
+    str | None,
+    typer.Option(help="embedded, fast, balanced or accurate (SAM-6D's models); left out: the embedded pair."),
 ]
-Segmentor = Annotated[str | None, typer.Option(help="Proposals by: depth, sam, sam2, fastsam.")]
+Segmentor = Annotated[str | None, typer.Option(help="Proposals by: tiny, depth, sam, sam2, fastsam.")]
 SegmentorModel = Annotated[str | None, typer.Option(help="Which of its models, or the path of a checkpoint.")]
-Descriptor = Annotated[str | None, typer.Option(help="Descriptors by: classic, dinov2, dinov3.")]
+Descriptor = Annotated[str | None, typer.Option(help="Descriptors by: tiny, classic, dinov2, dinov3.")]
 DescriptorModel = Annotated[str | None, typer.Option(help="Which of its models, or the path of a checkpoint.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda:0.")]
 

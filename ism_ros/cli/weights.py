@@ -32,7 +32,7 @@ weights = typer.Typer(
     rich_markup_mode="rich",
     help="""Official checkpoints of the neural models: list, download, verify, path.
 
-The embedded default (depth, classic) needs none. Checkpoints lie in one folder, which `ism weights path` prints:
+The embedded default (tiny) needs none. Checkpoints lie in one folder, which `ism weights path` prints:
 --dir, else ISM_CHECKPOINTS_DIR, else ism_ros/checkpoints in the user's data folder (XDG_DATA_HOME).
 Its folders are searched too, one level deep, so the checkpoints folder of SAM-6D can be used as it is.""",
 )

@@ -63,6 +63,14 @@ class Descriptor(Protocol):
         """
         ...
 
+    @property
+    def view_weight(self) -> float:
+        """How much the cosines of class tokens with the templates say in the choice of a pose's view; 0 = nothing.
+
+        In units of the share of the outline that fits (pose.coarse_pose).
+        """
+        ...
+
     def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         """crops: (N, 3, S, S) float32 RGB in [0, 1], zero outside the mask; crop_masks: (N, S, S) bool; S = crop_size.
 

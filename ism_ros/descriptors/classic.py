@@ -44,6 +44,7 @@ class ClassicDescriptor:
     fingerprint = "classic-8"
     crop_size = 64
     turns_with_camera = False
+    view_weight = 0.0
     grid = 8
     min_coverage = 0.2
 

@@ -35,6 +35,7 @@ class TinyDescriptor:
     name = "tiny"
     crop_size = CROP_PX
     turns_with_camera = False
+    view_weight = 0.75
 
     def __init__(self, device: str = "cpu", weights: Path | None = None, recoveries: Recoveries | None = None) -> None:
         self._device = torch.device(device)

@@ -30,6 +30,7 @@ class VitDescriptor:
     """
 
     turns_with_camera = True
+    view_weight = 0.0
 
     def __init__(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import queue
 import signal
 import sys
 import threading
@@ -29,14 +28,11 @@ DESCRIPTION = """Finds instances of known objects in synchronised RGB-D images: 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the node until SIGINT or SIGTERM. Exit code 1 after a wrong configuration, which is said in one line."""
-    # the only queue that a signal handler may put into while the same thread waits for it
-    exit_codes: queue.SimpleQueue[int] = queue.SimpleQueue()
     use_patient_threads()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: exit_codes.put(0))
+    ending = Ending()
     # imports and loading take seconds and are not to be broken by a signal half-way: they have their own thread
-    life = Life(sys.argv if arguments is None else ["ism_node", *arguments], exit_codes)
-    code = exit_codes.get()
+    life = Life(sys.argv if arguments is None else ["ism_node", *arguments], ending)
+    code = ending.wait()
     life.end(END_TIMEOUT_S)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -45,12 +41,39 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os._exit(code)
 
 
-class Life:
-    """The node from start to end, on threads of its own. `exit_codes` gets one where it cannot start."""
+class Ending:
+    """What the main thread waits for: SIGINT or SIGTERM, or the word of another thread. Make it on the main thread.
 
-    def __init__(self, arguments: Sequence[str], exit_codes: queue.SimpleQueue[int]) -> None:
+    The kernel may hand a signal to any thread, and Python's handlers run on the main one, which a lock or a queue would
+    not wake for it: the pipe does.
+    """
+
+    def __init__(self) -> None:
+        self._code = 0
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # without a handler no byte is written
+            signal.signal(number, lambda number, frame: None)
+
+    def now(self, code: int) -> None:
+        """Ends the wait with this exit code."""
+        self._code = code
+        os.write(self._writer, b"\0")
+
+    def wait(self) -> int:
+        """The exit code: 0 after a signal."""
+        os.read(self._reader, 1)
+        return self._code
+
+
+class Life:
+    """The node from start to end, on threads of its own. `ending` is told where it cannot start."""
+
+    def __init__(self, arguments: Sequence[str], ending: Ending) -> None:
         self._arguments = list(arguments)
-        self._exit_codes = exit_codes
+        self._refusal = ending
         self._ending = threading.Event()
         self._node: IsmNode | None = None
         self._executor: Executor | None = None
@@ -75,7 +98,7 @@ class Life:
             traceback.print_exc()
             code = 1
         if code is not None:
-            self._exit_codes.put(code)
+            self._refusal.now(code)
 
     def _make_node(self) -> int | None:
         """The code to exit with, or None when the node is running."""

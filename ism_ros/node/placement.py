@@ -26,9 +26,7 @@ def place(cameras: Sequence[str], devices: Sequence[str]) -> tuple[Placement, ..
         raise ValueError("no cameras are named: give their names, separated by commas, as cameras:=left,right")
     for camera in cameras:
         if not NAME.fullmatch(camera):
-            raise ValueError(
-                f"camera name '{camera}' cannot be a namespace: use letters, digits and _, a letter first"
-            )
+            raise ValueError(f"camera name '{camera}' cannot be a namespace: use letters, digits and _, a letter first")
         if cameras.count(camera) > 1:
             raise ValueError(f"camera '{camera}' is named twice; each needs a name of its own")
     devices = devices or ("cpu",)

@@ -54,6 +54,8 @@ class Input:
     filter: message_filters.SimpleFilter
     arrivals: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=REMEMBERED_MESSAGES))
     order: StampOrder = field(default_factory=StampOrder)
+    late_s: float = -float("inf")
+    """When a stamp out of order came last (time.monotonic)."""
 
     @property
     def type_name(self) -> str:
@@ -153,9 +155,12 @@ class Stream:
         ]
 
     def losses(self) -> list[Problem]:
-        """What is lost of a stream that runs; empty in its first seconds."""
+        """What is lost of a stream that runs; empty in its first seconds, and while stamps come out of order.
+
+        Those are said by themselves, and between them gaps mean nothing.
+        """
         since_s = time.monotonic() - WINDOW_S
-        if since_s < self._opened_s:
+        if since_s < self._opened_s or any(source.late_s >= since_s for source in self._inputs.values()):
             return []
         stamps_s = {source.topic: source.stamps_since(since_s) for source in self._inputs.values()}
         triples = sum(triple_s >= since_s for triple_s in tuple(self._triples))
@@ -221,6 +226,8 @@ class Stream:
                 "for a second publisher; results of such frames cannot be told apart"
             )
             self._on_notice(Problem("stamp_repeated", text))
+        elif order is Order.LATE:
+            source.late_s = time.monotonic()
         source.arrivals.append((time.monotonic(), stamp_s))
         source.filter.signalMessage(message)
         self._synchronising_s += time.perf_counter() - began

@@ -59,9 +59,7 @@ def prepare(
     return Prepared(templates.rgb, templates.masks, rotations, _points_m(spec, templates, max_triangles), views)
 
 
-def _templates(
-    spec: ObjectSpec, cached: Path, progress: Progress | None, max_triangles: int | None
-) -> TemplateSet:
+def _templates(spec: ObjectSpec, cached: Path, progress: Progress | None, max_triangles: int | None) -> TemplateSet:
     if spec.templates is not None:
         return read_templates(spec.templates, spec.units)
     if cached.is_dir():

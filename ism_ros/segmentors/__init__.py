@@ -67,4 +67,3 @@ def create_segmentor(
 
         return FastSamSegmentor(find_checkpoint(checkpoints_dir or Path(), name, model or "x"), device)
     raise ValueError(f"segmentor '{name}' is unknown; choose one of: {', '.join(SEGMENTORS)}")
-

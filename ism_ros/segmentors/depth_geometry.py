@@ -101,9 +101,7 @@ def _noise_level(roughness: Image, disparity: Image, valid: Mask, quantile: floa
     sample, at = roughness[valid][::13], disparity[valid][::13]
     limits = np.quantile(at, np.linspace(0.0, 1.0, levels + 1))
     band = np.clip(np.searchsorted(limits, at, side="right") - 1, 0, levels - 1)
-    level = [
-        np.quantile(sample[band == k], quantile) / usual if (band == k).any() else 1.0 for k in range(levels)
-    ]
+    level = [np.quantile(sample[band == k], quantile) / usual if (band == k).any() else 1.0 for k in range(levels)]
     centre = 0.5 * (limits[1:] + limits[:-1])
     return np.interp(disparity, centre, np.clip(level, 1.0, 3.0)).astype(np.float32)
 

@@ -52,9 +52,7 @@ class MergeTree:
             boxes[self.leaves + start : self.leaves + end, 2:] = pair[..., 2:].max(axis=1)
         return boxes
 
-    def sums(
-        self, leaf_values: NDArray[np.float32], added: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
+    def sums(self, leaf_values: NDArray[np.float32], added: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """(L + M, ...): for every node the sum of `leaf_values` (L, ...) over its leaves, and of `added` (M, ...) over
         the merges that made it."""
         made = np.zeros((len(self.children), *leaf_values.shape[1:]), np.float32) if added is None else added
@@ -91,9 +89,7 @@ class _Borders:
     number: NDArray[np.int64]
 
     def __getitem__(self, columns: NDArray[np.int64]) -> _Borders:
-        return _Borders(
-            self.ends.take(columns, axis=1), self.sums.take(columns, axis=1), self.number.take(columns)
-        )
+        return _Borders(self.ends.take(columns, axis=1), self.sums.take(columns, axis=1), self.number.take(columns))
 
     def followed_by(self, other: _Borders) -> _Borders:
         """The columns of both."""

@@ -97,9 +97,7 @@ def measure_nodes(tree: MergeTree, patches: Patches, sums: Array) -> Measures:
         axis=1,
     )
     leaf = np.concatenate([alone, border, np.zeros_like(border)], axis=1)
-    made = np.concatenate(
-        [np.zeros((len(tree.children), 5), np.float32), -2.0 * tree.shared, tree.shared], axis=1
-    )
+    made = np.concatenate([np.zeros((len(tree.children), 5), np.float32), -2.0 * tree.shared, tree.shared], axis=1)
     times = tree.leaves // count
     total = tree.sums(np.tile(leaf, (times, 1)), made)
     return Measures(
@@ -118,9 +116,7 @@ def join(measures: Measures, first: NDArray[np.int64], second: NDArray[np.int64]
         a.inside + b.inside,
         np.maximum(a.around + b.around - 2.0 * shared, 0.0),
         a.within + b.within + shared,
-        np.concatenate(
-            [np.minimum(a.boxes[:, :2], b.boxes[:, :2]), np.maximum(a.boxes[:, 2:], b.boxes[:, 2:])], 1
-        ),
+        np.concatenate([np.minimum(a.boxes[:, :2], b.boxes[:, :2]), np.maximum(a.boxes[:, 2:], b.boxes[:, 2:])], 1),
     )
 
 

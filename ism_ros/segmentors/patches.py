@@ -58,9 +58,7 @@ def cut_patches(rgb: NDArray[np.uint8], geometry: Geometry | None, spacing: int)
     lab = np.asarray(cv2.cvtColor(cv2.GaussianBlur(rgb, (5, 5), 0), cv2.COLOR_RGB2LAB), np.uint8)
     cues = [_colour_edges(lab), *_depth_edges(geometry, (width, height))]
     colour, step, crease, plane = cues
-    shape = cv2.max(
-        step, cv2.max(cv2.convertScaleAbs(crease, alpha=0.8), cv2.convertScaleAbs(plane, alpha=0.8))
-    )
+    shape = cv2.max(step, cv2.max(cv2.convertScaleAbs(crease, alpha=0.8), cv2.convertScaleAbs(plane, alpha=0.8)))
     labels = watershed(np.asarray(cv2.addWeighted(colour, 0.5, shape, 0.5, 0.0), np.uint8), spacing)
 
     count = int(labels.max()) + 1
@@ -72,12 +70,10 @@ def cut_patches(rgb: NDArray[np.uint8], geometry: Geometry | None, spacing: int)
         means[:, :3] * np.array([0.6, 1.5, 1.5], np.float32) / np.float32(60.0),
         means[:, 3],
         means[:, 4],
-        np.zeros(count, np.float32)
-        if geometry is None
-        else _in_front(labels, met, geometry.disparity, count),
-        np.bincount(
-            np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]), minlength=count
-        ).astype(np.float32),
+        np.zeros(count, np.float32) if geometry is None else _in_front(labels, met, geometry.disparity, count),
+        np.bincount(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]), minlength=count).astype(
+            np.float32
+        ),
         measure_borders(labels, met, cues),
     )
 
@@ -85,9 +81,7 @@ def cut_patches(rgb: NDArray[np.uint8], geometry: Geometry | None, spacing: int)
 def _colour_edges(lab: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Strength of colour edges, 0..255; lightness counts less than hue, for shadows."""
     lightness, a, b = cv2.split(cv2.morphologyEx(lab, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
-    return np.asarray(
-        cv2.addWeighted(lightness, 0.6 * 255 / 60, cv2.max(a, b), 1.5 * 255 / 60, 0.0), np.uint8
-    )
+    return np.asarray(cv2.addWeighted(lightness, 0.6 * 255 / 60, cv2.max(a, b), 1.5 * 255 / 60, 0.0), np.uint8)
 
 
 def _depth_edges(geometry: Geometry | None, size: tuple[int, int]) -> list[NDArray[np.uint8]]:

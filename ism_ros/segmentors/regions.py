@@ -91,9 +91,7 @@ def merge(
 def join_alike(patches: Patches, stop_at: float = 0.4) -> Patches:
     """`patches` with those made one that no cue separates: fewer, larger patches for the trees to start from."""
     nothing = np.zeros((len(patches.boundaries.pairs), 0), np.float32)
-    return joined(
-        patches, merge(patches, [_CAUTIOUS], nothing, small_area=1.0, stop_at=stop_at, max_rounds=18).roots()
-    )
+    return joined(patches, merge(patches, [_CAUTIOUS], nothing, small_area=1.0, stop_at=stop_at, max_rounds=18).roots())
 
 
 def find_regions(patches: Patches, at_most: int) -> Regions:
@@ -166,9 +164,7 @@ def _fair_size(measures: Measures, image_area: float) -> NDArray[np.bool_]:
 
 def concatenated(first: Regions, second: Regions) -> Regions:
     """The rows of both."""
-    return Regions(
-        np.concatenate([first.members, second.members]), np.concatenate([first.score, second.score])
-    )
+    return Regions(np.concatenate([first.members, second.members]), np.concatenate([first.score, second.score]))
 
 
 def distinct(

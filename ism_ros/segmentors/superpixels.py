@@ -66,9 +66,7 @@ def _cell_minima(edges: NDArray[np.uint8], spacing: int) -> NDArray[np.int64]:
     cells = padded.reshape(rows, spacing, columns, spacing).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
     inside = (cells // 2 + (middle[:, None] + middle[None]).ravel()).argmin(axis=1)
     cell = np.arange(rows * columns)
-    return np.stack(
-        [cell // columns * spacing + inside // spacing, cell % columns * spacing + inside % spacing], 1
-    )
+    return np.stack([cell // columns * spacing + inside // spacing, cell % columns * spacing + inside % spacing], 1)
 
 
 def _close_lines(markers: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -114,9 +112,7 @@ def measure_borders(labels: NDArray[np.int32], met: Contacts, cues: list[NDArray
         values[:, column] = np.maximum(cue.ravel()[met.here], cue.ravel()[met.there])
     order, starts = runs_of_pairs(np.minimum(a, b), np.maximum(a, b))
     length = np.diff(np.append(starts, len(a))).astype(np.float32)
-    pairs = np.stack([np.minimum(a, b)[order][starts], np.maximum(a, b)[order][starts]], axis=1).astype(
-        np.int64
-    )
+    pairs = np.stack([np.minimum(a, b)[order][starts], np.maximum(a, b)[order][starts]], axis=1).astype(np.int64)
     if len(starts) == 0:
         return Boundaries(pairs, length, np.zeros((0, len(cues)), np.float32))
     sums = np.add.reduceat(values[order], starts, axis=0)

@@ -45,9 +45,7 @@ class Candidates:
         return len(self.confidence)
 
 
-def find_candidates(
-    head: Tensor, confidence_threshold: float, nms_threshold: float, max_candidates: int
-) -> Candidates:
+def find_candidates(head: Tensor, confidence_threshold: float, nms_threshold: float, max_candidates: int) -> Candidates:
     """The best boxes of RawOutputs.head (4 + 1 + C, A) above `confidence_threshold`, without near duplicates."""
     rows = head[:, head[BOX_NUMBERS] > confidence_threshold].T
     centre, half = rows[:, :2], rows[:, 2:BOX_NUMBERS] / 2

@@ -18,21 +18,20 @@ from starlette.concurrency import run_in_threadpool
 from ism_ros import __version__
 from ism_ros.config import Settings
 from ism_ros.known_answer import SCENE
+from ism_ros.segmentors import SEGMENTORS
 from ism_ros.server.answers import ERRORS, add_error_answers, failed, failure
 from ism_ros.server.asks import ask_of_images, ask_of_json, asked_of_fields, asked_of_form
 from ism_ros.server.body_limit import BodyLimit
 from ism_ros.server.errors import RequestError
 from ism_ros.server.named_objects import sample_specs
 from ism_ros.server.object_routes import add_object_routes
+from ism_ros.server.page_routes import add_page_routes
 from ism_ros.server.porch import Porch
 from ism_ros.server.schemas import Health, InferenceAnswer, InferenceRequest, Status
 from ism_ros.server.settings import ServerSettings, engine_settings, server_settings
 from ism_ros.server.stream import serve_stream
 
-STOP_TIMEOUT_S = 30.0
 MAX_BATCH = 64
-OPEN_PATHS = ("/health", "/ready")
-"""Answered without a key: probes have none."""
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +52,7 @@ def create_app(settings: Settings | None = None, server: ServerSettings | None =
     app.add_middleware(BodyLimit, max_bytes=server.max_upload, refusal=lambda: failure(413, too_large))
     app.middleware("http")(porch.watch)
     add_error_answers(app)
+    add_page_routes(app)
     _add_routes(app, porch)
     add_object_routes(app, lambda: porch.engine, porch.jobs, server, ERRORS)
     return app
@@ -89,6 +89,8 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
             message=engine.message,
             segmentor=porch.settings.segmentor,
             descriptor=porch.settings.descriptor,
+            segmentors=list(SEGMENTORS),
+            score_threshold=porch.settings.score_threshold,
             device=",".join(engine.devices),
             objects=[one.id for one in known],
             templates_loaded=sum(one.template_count for one in known) + engine.counters["templates"],

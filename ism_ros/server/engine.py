@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.preparation import Progress
-from ism_ros.server.errors import RequestError
+from ism_ros.server.errors import RequestError, WorkerDiedError
 from ism_ros.server.inference import Ask
 from ism_ros.server.logs import current_request
 from ism_ros.server.worker_messages import ObjectState
-from ism_ros.server.workers import ATTEMPTS, Answer, Worker, WorkerDiedError
+from ism_ros.server.workers import ATTEMPTS, Answer, Worker
 
 RETRY_AFTER_S = 2
 

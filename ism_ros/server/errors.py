@@ -1,4 +1,4 @@
-"""What a client is told when a request cannot be answered."""
+"""What goes wrong with a request: what a client is told, and the death of a process that was asked."""
 
 from __future__ import annotations
 
@@ -17,3 +17,7 @@ class RequestError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+class WorkerDiedError(RuntimeError):
+    """A process ended in the middle of what it was asked."""

@@ -20,9 +20,8 @@ from pydantic import BaseModel, ValidationError
 
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.server.engine import Engine
-from ism_ros.server.errors import RequestError
+from ism_ros.server.errors import RequestError, WorkerDiedError
 from ism_ros.server.stored_objects import StoredObjects
-from ism_ros.server.workers import WorkerDiedError
 
 MAX_WAITING_JOBS = 32
 FINISHED_JOBS_KEPT = 200

@@ -26,6 +26,7 @@ from ism_ros.server.logs import begin_request, fields
 from ism_ros.server.metrics import Metrics
 from ism_ros.server.named_objects import NamedObject
 from ism_ros.server.object_jobs import ObjectJobs
+from ism_ros.server.page_routes import is_of_page
 from ism_ros.server.rate_limit import RateLimit
 from ism_ros.server.result_cache import ResultCache, key_of
 from ism_ros.server.roots import Roots
@@ -127,9 +128,10 @@ class Porch:
         """Asks for the key, counts and logs the answer, and gives it the request's id."""
         began_s = time.perf_counter()
         request_id = begin_request(request.headers.get("x-request-id"))
-        if request.url.path not in OPEN_PATHS and not self.allows(request):
+        is_open = request.url.path in OPEN_PATHS or is_of_page(request.url.path)
+        if not is_open and not self.allows(request):
             response: Response = failure(401, "the API key is missing or wrong: send it as X-API-Key")
-        elif request.url.path not in OPEN_PATHS and (wait_s := self._rate.wait_s(self._client_of(request))):
+        elif not is_open and (wait_s := self._rate.wait_s(self._client_of(request))):
             response = failure(429, f"more than {self.server.rate_limit} requests a minute: wait {wait_s} s", wait_s)
         else:
             response = await go_on(request)
@@ -139,7 +141,7 @@ class Porch:
         self.metrics.answered(path, response.status_code, seconds)
         response.headers["X-Request-ID"] = request_id
         logger.log(
-            logging.DEBUG if request.url.path in OPEN_PATHS else logging.INFO,
+            logging.DEBUG if is_open else logging.INFO,
             "%s %s %d in %.0f ms",
             request.method,
             path,

@@ -32,7 +32,7 @@ from ism_ros.server.worker_messages import (
     Ready,
     WorkerOptions,
 )
-from ism_ros.server.worker_model import CancelledError, answers, load, object_states, why_not
+from ism_ros.server.worker_model import CancelledError, answers, counters_of, load, object_states, why_not
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Models:
         if self._inference is None:
             return self._told(Failed(self._failure)), self._told(Objects(()))
         model = self._inference.model
-        return self._told(Ready(model.device)), self._told(Objects(object_states(model)))
+        return self._told(Ready(model.device, counters_of(self._inference))), self._told(Objects(object_states(model)))
 
     async def answer(self, batch: Sequence[tuple[Ask, str]]) -> Told:
         """One answer an ask, each of which comes with the id of its request."""

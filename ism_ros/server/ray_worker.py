@@ -20,6 +20,7 @@ from ism_ros.config import Settings
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.preparation import Progress
 from ism_ros.server import ray_cluster
+from ism_ros.server.errors import WorkerDiedError
 from ism_ros.server.inference import Ask
 from ism_ros.server.logs import log_for
 from ism_ros.server.ray_replica import Told
@@ -34,7 +35,7 @@ from ism_ros.server.worker_messages import (
     Ready,
     WorkerOptions,
 )
-from ism_ros.server.workers import ATTEMPTS, Answer, WorkerDiedError, log_ready
+from ism_ros.server.workers import ATTEMPTS, Answer, log_ready
 
 END_TIMEOUT_S = 20.0
 

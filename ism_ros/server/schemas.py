@@ -97,12 +97,17 @@ class Health(BaseModel):
 
 
 class Status(BaseModel):
-    """state: loading, ready or failed. message: what is being loaded, or why it failed."""
+    """state: loading, ready or failed. message: what is being loaded, or why it failed.
+
+    segmentors: what requests may name as segmentor_model. score_threshold: of requests that name none.
+    """
 
     state: str
     message: str
     segmentor: str
     descriptor: str
+    segmentors: list[str]
+    score_threshold: float
     device: str
     objects: list[str]
     templates_loaded: int

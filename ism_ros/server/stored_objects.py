@@ -20,7 +20,7 @@ from typing import Protocol
 from ism_ros.ism import InstanceSegmentationModel
 from ism_ros.objects.objects_file import ObjectsFileError, ObjectSpec
 from ism_ros.objects.objects_store import ObjectsStore
-from ism_ros.server.errors import RequestError
+from ism_ros.server.errors import RequestError, WorkerDiedError
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ class StoredObjects:
         self.specs: dict[str, ObjectSpec] = {}
         self._store = ObjectsStore(folder.objects_file, saves=True)
         self._lock = threading.Lock()
+        self._missed: set[str] = set()
 
     def read(self) -> None:
         """To be called before anything else. Raises ObjectsFileError or OSError."""
@@ -101,9 +102,12 @@ class StoredObjects:
         self._remove_files(before)
 
     def follow(self, library: Library) -> None:
-        """Takes over what another server changed; cheap as long as none did."""
+        """Takes over what another server changed; cheap as long as none did.
+
+        What a worker died of is taken over by the next call.
+        """
         with self._lock:
-            if not self._store.is_edited():
+            if not self._store.is_edited() and not self._missed:
                 return
             before = self.specs
             try:
@@ -112,12 +116,15 @@ class StoredObjects:
                 logger.error("uploaded objects stay as they are: %s", error)
                 return
             after = dict(self.specs)
+            missed, self._missed = self._missed, set()
         for object_id in before.keys() - after.keys():
             library.remove_object(object_id)
         for object_id, spec in after.items():
-            if before.get(object_id) != spec:
+            if before.get(object_id) != spec or object_id in missed:
                 try:
                     library.add_object(spec)
+                except WorkerDiedError:
+                    self._missed.add(object_id)
                 except (ValueError, OSError) as error:
                     logger.error("uploaded object '%s' cannot be used: %s", object_id, error)
 

@@ -37,7 +37,7 @@ from ism_ros.server.worker_messages import (
     RemoveObject,
     WorkerOptions,
 )
-from ism_ros.server.worker_model import CancelledError, answers, load, object_states, why_not
+from ism_ros.server.worker_model import CancelledError, answers, counters_of, load, object_states, why_not
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Worker:
             self._control.recv()
             return
         self._tell(Objects(object_states(inference.model)))
-        self._tell(Ready(inference.model.device))
+        self._tell(Ready(inference.model.device, counters_of(inference)))
         threading.Thread(target=self._change_objects, args=(inference.model,), name="ism_objects", daemon=True).start()
         first, *others = self._asks
         for connection in others:

@@ -56,7 +56,10 @@ class Loading:
 
 @dataclass(frozen=True)
 class Ready:
+    """state: of cache and device, as in Answers."""
+
     device: str
+    state: Mapping[str, int]
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def answers(inference: Inference, asks: Sequence[Ask]) -> Answers:
     except Exception as error:
         logger.exception("a batch of %d failed", len(asks))
         found = [RuntimeError(f"{type(error).__name__}: {error}")] * len(asks)
-    return Answers(tuple(found), _counters(inference))
+    return Answers(tuple(found), counters_of(inference))
 
 
 def object_states(model: InstanceSegmentationModel) -> tuple[ObjectState, ...]:
@@ -67,7 +67,7 @@ def why_not(spec: ObjectSpec, error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _counters(inference: Inference) -> dict[str, int]:
+def counters_of(inference: Inference) -> dict[str, int]:
     cache = inference.cache
     device_bytes = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
     return {

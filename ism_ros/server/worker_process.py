@@ -15,6 +15,7 @@ from ism_ros.config import Settings
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.preparation import Progress
 from ism_ros.server import worker
+from ism_ros.server.errors import WorkerDiedError
 from ism_ros.server.inference import Ask
 from ism_ros.server.logs import log_for
 from ism_ros.server.worker_messages import (
@@ -33,7 +34,7 @@ from ism_ros.server.worker_messages import (
     RemoveObject,
     WorkerOptions,
 )
-from ism_ros.server.workers import WorkerDiedError, log_ready
+from ism_ros.server.workers import log_ready
 
 END_TIMEOUT_S = 5.0
 LANES = 2
@@ -173,7 +174,7 @@ class WorkerProcess:
             elif isinstance(news, Loading):
                 self._tell("loading", news.text)
             elif isinstance(news, Ready):
-                self.device = news.device
+                self.device, self.counters = news.device, dict(news.state)
                 log_ready(self, time.monotonic() - self._began_s)
                 self._tell("ready", "")
             elif isinstance(news, Failed):

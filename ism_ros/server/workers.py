@@ -19,10 +19,6 @@ Answer = dict[str, Any]
 logger = logging.getLogger(__name__)
 
 
-class WorkerDiedError(RuntimeError):
-    """A process ended in the middle of what it was asked."""
-
-
 class Worker(Protocol):
     """Started by `start`, and again when it is dead.
 

@@ -62,9 +62,7 @@ def shrunk(frame: Frame, step: int) -> Frame:
 
 
 def _image(pixels: np.ndarray, encoding: str, step: int) -> Image:
-    message = Image(
-        height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=step, is_bigendian=0
-    )
+    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=step, is_bigendian=0)
     # An array is taken over as it is; any other sequence would be checked number by number.
     message.data = array.array("B", pixels.tobytes())
     message.header.frame_id = FRAME_ID
@@ -95,20 +93,14 @@ class FakeCamera(Node):
         self.views = self._count("views", 8, 1, 1000, "views of the table before they repeat")
         self.sweep_deg = self._number("sweep_deg", 16.0, 0.0, 360.0, "how far the camera swings, degrees")
         self.shrink = self._count("shrink", 1, 1, 16, "every so many-th row and column is published")
-        self.cache = self._text(
-            "cache_dir", "", "folder that keeps simulated views; empty = the user's cache folder"
-        )
+        self.cache = self._text("cache_dir", "", "folder that keeps simulated views; empty = the user's cache folder")
         self.truth_dir = self._text("truth_dir", "", "folder to write the truth to; empty = do not")
-        reliability = self._text(
-            "reliability", "reliable", "QoS of the three topics: reliable or best_effort"
-        )
+        reliability = self._text("reliability", "reliable", "QoS of the three topics: reliable or best_effort")
         if reliability not in ("reliable", "best_effort"):
             raise ValueError(f"reliability is '{reliability}': set it to reliable or best_effort")
         qos = QoSProfile(
             depth=5,
-            reliability=ReliabilityPolicy.RELIABLE
-            if reliability == "reliable"
-            else ReliabilityPolicy.BEST_EFFORT,
+            reliability=ReliabilityPolicy.RELIABLE if reliability == "reliable" else ReliabilityPolicy.BEST_EFFORT,
         )
         self._rgb = self.create_publisher(Image, "~/color/image_raw", qos)
         self._depth = self.create_publisher(Image, "~/aligned_depth_to_color/image_raw", qos)
@@ -130,18 +122,14 @@ class FakeCamera(Node):
         self._shots.append(shot_of(frame))
         if view == 0:
             topic = self._rgb.topic_name
-            self.get_logger().info(
-                f"publishing {frame.width} x {frame.height} at {self.rate:g} Hz on {topic}"
-            )
+            self.get_logger().info(f"publishing {frame.width} x {frame.height} at {self.rate:g} Hz on {topic}")
 
     def frames(self) -> Iterator[tuple[Frame, Truth | None]]:
         """The views to publish. Raises OSError and ValueError with one clear line."""
         if self.folder:
             yield from ((frame, None) for frame in folder_views(Path(self.folder).expanduser()))
         else:
-            cache = load_settings(
-                overrides={"cache_dir": self.cache} if self.cache else None
-            ).resolved_cache_dir()
+            cache = load_settings(overrides={"cache_dir": self.cache} if self.cache else None).resolved_cache_dir()
             yield from scene_views(self.scene, self.object_set, self.views, self.sweep_deg, cache)
 
     def _publish(self) -> None:

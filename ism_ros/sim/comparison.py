@@ -75,8 +75,7 @@ def summarise(
 ) -> list[ObjectSummary]:
     """A row for each known object, by name; keys are the frames' stamps."""
     names = sorted(
-        {t.name for view in truth.values() for t in view if t.known}
-        | {m.name for row in matches.values() for m in row}
+        {t.name for view in truth.values() for t in view if t.known} | {m.name for row in matches.values() for m in row}
     )
     return [_summary(name, matches, truth, shown) for name in names]
 

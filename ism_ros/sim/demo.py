@@ -115,12 +115,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--output", default="out/demo", help="folder of results (default: %(default)s)")
-    parser.add_argument(
-        "--seconds", type=float, default=15.0, help="how long to listen (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--timeout", type=float, default=420.0, help="longest wait for the first result, seconds"
-    )
+    parser.add_argument("--seconds", type=float, default=15.0, help="how long to listen (default: %(default)s)")
+    parser.add_argument("--timeout", type=float, default=420.0, help="longest wait for the first result, seconds")
     parser.add_argument("--scene", type=int, default=DEMO_SCENE, help="number of the simulated table")
     parser.add_argument(
         "--object-set", type=int, default=DEMO_OBJECT_SET, help="number of the set of five known objects"

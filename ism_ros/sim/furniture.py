@@ -67,11 +67,7 @@ def _wood(rng: np.random.Generator) -> NDArray[np.uint8]:
     height, width = 900, 1170
     rows = np.arange(height)[:, None] + 22 * _noise(rng, height, width, (400, 90))
     rings = np.sin(rows / rng.uniform(5, 11)) + 0.6 * np.sin(rows / rng.uniform(17, 30))
-    shade = (
-        0.07 * rings
-        + 0.05 * _noise(rng, height, width, (60, 2))
-        + 0.03 * _noise(rng, height, width, (300, 40))
-    )
+    shade = 0.07 * rings + 0.05 * _noise(rng, height, width, (60, 2)) + 0.03 * _noise(rng, height, width, (300, 40))
     planks = int(rng.integers(1, 6))
     for k in range(planks):
         top, bottom = (int(height * edge / planks) for edge in (k, k + 1))
@@ -85,20 +81,14 @@ def _cloth(rng: np.random.Generator) -> NDArray[np.uint8]:
     y, x = np.mgrid[:height, :width]
     first, second = _tint(rng), _tint(rng)
     pitch = int(rng.integers(40, 120))
-    striped = (
-        (x // pitch % 2 == 0)
-        if rng.random() < 0.5
-        else ((x // pitch + y // pitch) % 2 == 0) & (y % pitch > 9)
-    )
+    striped = (x // pitch % 2 == 0) if rng.random() < 0.5 else ((x // pitch + y // pitch) % 2 == 0) & (y % pitch > 9)
     colour = np.where(striped[..., None], first, 0.7 * first + 0.3 * second)
     weave = 0.05 * np.sin(x * 1.7) * np.sin(y * 1.7) + 0.03 * _noise(rng, height, width, (2, 2))
     return np.clip(colour * (1 + weave[..., None]), 0, 255).astype(np.uint8)
 
 
 def _plain(rng: np.random.Generator) -> NDArray[np.uint8]:
-    return _picture(
-        _tint(rng), 0.025 * _noise(rng, 512, 512, (120, 120)) + 0.008 * _noise(rng, 512, 512, (2, 2))
-    )
+    return _picture(_tint(rng), 0.025 * _noise(rng, 512, 512, (120, 120)) + 0.008 * _noise(rng, 512, 512, (2, 2)))
 
 
 def _checker(rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -107,9 +97,7 @@ def _checker(rng: np.random.Generator) -> NDArray[np.uint8]:
     pitch = int(rng.integers(36, 110))
     first, second = _tint(rng), _tint(rng)
     colour = np.where(((x // pitch + y // pitch) % 2 == 0)[..., None], first, 0.5 * first + 0.5 * second)
-    return np.clip(colour * (1 + 0.03 * _noise(rng, height, width, (50, 50))[..., None]), 0, 255).astype(
-        np.uint8
-    )
+    return np.clip(colour * (1 + 0.03 * _noise(rng, height, width, (50, 50))[..., None]), 0, 255).astype(np.uint8)
 
 
 def _stone(rng: np.random.Generator) -> NDArray[np.uint8]:

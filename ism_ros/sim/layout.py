@@ -110,10 +110,7 @@ class Table:
     def place(self, body: Body, rng: np.random.Generator, stack: bool, spread_m: float) -> Array | None:
         """Object-to-world (4, 4) of `body` put on the table, or upon something if `stack`; None: no room."""
         for _ in range(12):
-            rotation = (
-                _turn(rng.uniform(0, 2 * np.pi))
-                @ body.rotations[rng.choice(len(body.weights), p=body.weights)]
-            )
+            rotation = _turn(rng.uniform(0, 2 * np.pi)) @ body.rotations[rng.choice(len(body.weights), p=body.weights)]
             points = body.points @ rotation.T
             low = points[:, 2].min()
             print_ = _Footprint.of(points - (0, 0, low))
@@ -124,9 +121,7 @@ class Table:
                 continue
             cell, height = at
             rows = print_.cells + cell
-            self._height[rows[:, 0], rows[:, 1]] = np.maximum(
-                self._height[rows[:, 0], rows[:, 1]], height + print_.top
-            )
+            self._height[rows[:, 0], rows[:, 1]] = np.maximum(self._height[rows[:, 0], rows[:, 1]], height + print_.top)
             pose = np.eye(4)
             pose[:3, :3] = rotation
             pose[:2, 3] = (cell - _CELLS // 2) * CELL_M
@@ -155,9 +150,7 @@ class Table:
             else:
                 cell = np.rint(middle + rng.normal(0, 0.6 * spread_m / CELL_M, 2)).astype(np.int64)
                 # Free means free of a rim of one cell as well: these do not touch.
-                around = [
-                    self._rest_height(print_, cell + d) for d in ((0, 0), (2, 0), (-2, 0), (0, 2), (0, -2))
-                ]
+                around = [self._rest_height(print_, cell + d) for d in ((0, 0), (2, 0), (-2, 0), (0, 2), (0, -2))]
                 cell = cell if all(h is not None and h <= 0 for h in around) else None
             if cell is not None and np.linalg.norm(cell - middle) * CELL_M < 1.5 * spread_m:
                 return cell, 0.0

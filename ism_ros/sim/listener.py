@@ -84,9 +84,7 @@ class Listener(Node):
         # Only the newest picture is ever shown.
         for frame in self.heard.values():
             frame.overlay = None
-        self._of(message).overlay = (
-            rows[:, : 3 * message.width].reshape(message.height, message.width, 3).copy()
-        )
+        self._of(message).overlay = rows[:, : 3 * message.width].reshape(message.height, message.width, 3).copy()
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         own = [status for status in message.status if status.name.startswith("ism: ")]

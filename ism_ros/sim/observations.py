@@ -30,9 +30,7 @@ def source_fingerprint() -> str:
     """Changes whenever the code that makes scenes does."""
     here = Path(__file__).resolve().parent
     digest = hashlib.sha256()
-    for path in sorted(
-        [*here.glob("*.py"), *(here.parent / "objects").glob("r*.py"), here.parent / "frame.py"]
-    ):
+    for path in sorted([*here.glob("*.py"), *(here.parent / "objects").glob("r*.py"), here.parent / "frame.py"]):
         if path.stem not in _WITHOUT_SCENES:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -133,9 +133,7 @@ def make_scene(
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(30, 70))
     target = np.array((*rng.normal(0, 0.02, 2), 0.03))
     distance = rng.uniform(0.55, 1.1) * (spread / 0.2) ** 0.5
-    direction = np.array(
-        (np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation))
-    )
+    direction = np.array((np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)))
     eye = target + max(distance, 0.55) * direction
     table_top = TABLE_TOPS[int(rng.integers(len(TABLE_TOPS)))]
     # From the camera's side: the wall would shade the whole table otherwise.
@@ -154,9 +152,7 @@ def make_scene(
         table_top=table_top,
         camera=camera,
         world_to_camera=looking_at(eye, target, roll=rng.normal(0, 0.06)),
-        lighting=Lighting(
-            ambient=rng.uniform(0.35, 0.6), headlight=rng.uniform(0, 0.15), sun=rng.uniform(0.25, 0.7)
-        ),
+        lighting=Lighting(ambient=rng.uniform(0.35, 0.6), headlight=rng.uniform(0, 0.15), sun=rng.uniform(0.25, 0.7)),
         sun_direction=sun,
     )
 

@@ -78,9 +78,7 @@ class Session:
         if values.get("state") != "active":
             return values.get("progress") or "starting the camera and the node"
         rendered = "publishing" in self.camera.tail()
-        return (
-            "active, waiting for the first result" if rendered else "the camera is rendering its first view"
-        )
+        return "active, waiting for the first result" if rendered else "the camera is rendering its first view"
 
 
 @contextmanager

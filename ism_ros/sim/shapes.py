@@ -161,9 +161,7 @@ def _box(extents: Any, centre: Any = (0, 0, 0)) -> trimesh.Trimesh:
     return box
 
 
-def _wedge(
-    bottom: tuple[float, float], top: tuple[float, float], height: float, centre: Any
-) -> trimesh.Trimesh:
+def _wedge(bottom: tuple[float, float], top: tuple[float, float], height: float, centre: Any) -> trimesh.Trimesh:
     """A frustum of a box: x, y sizes at the bottom and at the top."""
     box = trimesh.creation.box(extents=(1, 1, 1))
     corners = np.array(box.vertices)
@@ -227,9 +225,7 @@ def _turned(profile: Any, segments: int = 96) -> trimesh.Trimesh:
     return mesh
 
 
-def _cylinder(
-    radius: float, height: float, centre: Any, axis: str = "z", segments: int = 48
-) -> trimesh.Trimesh:
+def _cylinder(radius: float, height: float, centre: Any, axis: str = "z", segments: int = 48) -> trimesh.Trimesh:
     mesh = _turned([(0, -height / 2), (radius, -height / 2), (radius, height / 2), (0, height / 2)], segments)
     if axis == "x":
         mesh.apply_transform(trimesh.transformations.rotation_matrix(np.pi / 2, (0, 1, 0)))
@@ -259,14 +255,10 @@ def _tube(path: Any, radius: Any, sides: int = 20) -> trimesh.Trimesh:
     return mesh
 
 
-def _arc(
-    radius: float, start_deg: float, end_deg: float, centre: tuple[float, float], count: int = 28
-) -> Array:
+def _arc(radius: float, start_deg: float, end_deg: float, centre: tuple[float, float], count: int = 28) -> Array:
     """An arc in the x-z plane, (count, 3)."""
     angle = np.deg2rad(np.linspace(start_deg, end_deg, count))
-    return np.stack(
-        [centre[0] + radius * np.cos(angle), np.zeros(count), centre[1] + radius * np.sin(angle)], axis=1
-    )
+    return np.stack([centre[0] + radius * np.cos(angle), np.zeros(count), centre[1] + radius * np.sin(angle)], axis=1)
 
 
 # --- print ---
@@ -336,9 +328,7 @@ def _ink_for(ground: Array, rng: np.random.Generator) -> Array:
     return ink if rng.random() < 0.7 else np.clip(255 - ground, 0, 255)
 
 
-def _textured(
-    vertices: Array, faces: Any, uv: Array, image: NDArray[np.uint8], shine: float
-) -> trimesh.Trimesh:
+def _textured(vertices: Array, faces: Any, uv: Array, image: NDArray[np.uint8], shine: float) -> trimesh.Trimesh:
     material = trimesh.visual.material.PBRMaterial(
         baseColorTexture=Image.fromarray(image), metallicFactor=0.0, roughnessFactor=1.0 - 0.7 * shine
     )
@@ -522,9 +512,7 @@ def _make_bracket(rng: np.random.Generator) -> trimesh.Trimesh:
     if rng.random() < 0.5:
         pieces.append(_box((wall, depth, height * 0.8), (length / 2 - wall / 2, 0, height * 0.4)))
     else:
-        pieces.append(
-            _wedge((length * 0.5, wall), (0.008, wall), height * 0.6, (-length * 0.2, 0, height * 0.3))
-        )
+        pieces.append(_wedge((length * 0.5, wall), (0.008, wall), height * 0.6, (-length * 0.2, 0, height * 0.3)))
     parts = [_painted(piece, _plain(body), rng) for piece in pieces]
     for along in (-0.15, 0.25):
         head = _cylinder(0.008, 0.006, (along * length + 0.01, 0, wall + 0.003), segments=6)
@@ -544,9 +532,7 @@ def _make_duck(rng: np.random.Generator) -> trimesh.Trimesh:
         _painted(_ellipsoid((size * 1.25, size * 0.85, size * 0.75), (0, 0, 0)), _plain(body), rng),
         _painted(_ellipsoid((head, head, head), centre), _plain(body), rng),
         _painted(
-            _ellipsoid(
-                (head * 0.65, head * 0.5, head * 0.24), centre + np.array((head * 0.95, 0, -head * 0.1))
-            ),
+            _ellipsoid((head * 0.65, head * 0.5, head * 0.24), centre + np.array((head * 0.95, 0, -head * 0.1))),
             _plain(beak),
             rng,
         ),
@@ -612,9 +598,7 @@ def _make_gear(rng: np.random.Generator) -> trimesh.Trimesh:
         near = np.hypot(points[:, 0], points[:, 1]) < radius * 0.62
         return np.where(near[:, None], hub, body)
 
-    collar = _turned(
-        [(bore, 0), (bore * 1.5, 0), (bore * 1.5, height * 0.9), (bore, height * 0.9), (bore, 0)], 64
-    )
+    collar = _turned([(bore, 0), (bore * 1.5, 0), (bore * 1.5, height * 0.9), (bore, height * 0.9), (bore, 0)], 64)
     collar.apply_translation((0, 0, height * 0.4))
     parts = [_painted(wheel, paint, rng), _painted(collar, _plain(hub), rng)]
     return _joined(parts, shine=0.35)
@@ -645,9 +629,7 @@ def _make_drill(rng: np.random.Generator) -> trimesh.Trimesh:
     chuck.apply_translation((length * 0.5, 0, 0))
     parts = [
         _painted(_cylinder(radius, length, (0, 0, 0), axis="x"), _plain(body), rng),
-        _painted(
-            _cylinder(radius * 1.04, length * 0.16, (-length * 0.46, 0, 0), axis="x"), _plain(_RUBBER), rng
-        ),
+        _painted(_cylinder(radius * 1.04, length * 0.16, (-length * 0.46, 0, 0), axis="x"), _plain(_RUBBER), rng),
         _painted(grip, _bands(trim, _RUBBER, np.array([-drop * rng.uniform(0.3, 0.6)])), rng),
         _painted(_box((0.075, 0.045, 0.026), (-length * 0.2, 0, -drop - 0.006)), _plain(body), rng),
         _painted(chuck, _plain(_STEEL * 0.6), rng),
@@ -661,9 +643,7 @@ def _make_banana(rng: np.random.Generator) -> trimesh.Trimesh:
     path = _arc(radius, -90 - span / 2, -90 + span / 2, (0, 0), 60)
     s = np.linspace(-1, 1, 60)
     width = thick * np.clip(1.15 * (1 - np.abs(s) ** 3.2), 0.28, 1)
-    ripeness = np.array(
-        [(228, 196, 60), (128, 160, 48), (186, 84, 60), (120, 86, 44), (238, 222, 140)], float
-    )
+    ripeness = np.array([(228, 196, 60), (128, 160, 48), (186, 84, 60), (120, 86, 44), (238, 222, 140)], float)
     skin = np.clip(ripeness[rng.integers(len(ripeness))] + rng.normal(0, 14, 3), 20, 245)
     tip = np.array((92.0, 70.0, 40.0))
     freckles = rng.uniform(-1, 1, (int(rng.integers(4, 14)), 3)) * (radius * 0.6, thick, thick)

@@ -36,9 +36,7 @@ def folder_views(folder: Path) -> Iterator[Frame]:
     Raises FileNotFoundError where they are missing, FrameFileError and FrameError where they cannot be used.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"folder {folder} does not exist: give one with rgb.png, depth.png and camera.json"
-        )
+        raise FileNotFoundError(f"folder {folder} does not exist: give one with rgb.png, depth.png and camera.json")
     pairs = [(folder / "rgb.png", folder / "depth.png")] if (folder / "rgb.png").exists() else []
     numbered = [(int(m[1]), p) for p in folder.iterdir() if (m := re.fullmatch(r"(\d+)_rgb\.png", p.name))]
     pairs += [(path, folder / f"{number}_depth.png") for number, path in sorted(numbered)]

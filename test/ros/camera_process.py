@@ -3,6 +3,7 @@
 Each line on stdin is a JSON object, each answer on stdout one as well:
 
 {"wait_for_subscribers": 10.0}        -> {"matched": true}
+{"wait_until_known": 10.0}            -> {"known": true}, somebody subscribes, be the QoS as it may
 {"publish": 3, "rate_hz": 10.0, ...}  -> {"stamps": [[sec, nanosec], ...]}, the stamps of the rgb messages
     "alter": name of a function below, applied to every set of messages
     "without": topics that are left out
@@ -121,14 +122,28 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
         messages.rgb = image(stored.rgb[..., ::-1], "bgr8")
         return messages
 
+    def scaled(scale: float) -> tuple[np.ndarray, np.ndarray, CameraInfo]:
+        size = round(width * scale), round(height * scale)
+        intrinsics = stored.intrinsics * np.array([[scale, 1, scale], [1, scale, scale], [1, 1, 1]])
+        rgb, depth_mm = (cv2.resize(a, size, interpolation=cv2.INTER_NEAREST) for a in (stored.rgb, stored.depth_mm))
+        return rgb, depth_mm, camera_info(intrinsics, *size)
+
     def resized(scale: float) -> Callable[[], Messages]:
         def make() -> Messages:
-            size = round(width * scale), round(height * scale)
-            intrinsics = stored.intrinsics * np.array([[scale, 1, scale], [1, scale, scale], [1, 1, 1]])
-            rgb, depth = (cv2.resize(a, size, interpolation=cv2.INTER_NEAREST) for a in (stored.rgb, stored.depth_mm))
-            return Messages(image(rgb, "rgb8"), image(depth, "16UC1"), camera_info(intrinsics, *size))
+            rgb, depth_mm, info = scaled(scale)
+            return Messages(image(rgb, "rgb8"), image(depth_mm, "16UC1"), info)
 
         return make
+
+    random = np.random.default_rng(0)
+
+    def noisy_half_size() -> Messages:
+        """No two of them are the same."""
+        rgb, depth_mm, info = scaled(0.5)
+        rgb = np.clip(rgb + random.normal(0.0, 3.0, rgb.shape), 0, 255).astype(np.uint8)
+        depth_mm = np.round(depth_mm * random.normal(1.0, 0.002, depth_mm.shape)).astype(np.uint16)
+        depth_mm[random.random(depth_mm.shape) < 0.005] = 0
+        return Messages(image(rgb, "rgb8"), image(depth_mm, "16UC1"), info)
 
     def one_pixel() -> Messages:
         return Messages(
@@ -165,6 +180,7 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
         "bgr": bgr,
         "one_pixel": one_pixel,
         "half_size": resized(0.5),
+        "noisy_half_size": noisy_half_size,
         "4k": resized(3840 / width),
         "depth_in_decimetres": with_depth(np.round(stored.depth_m * 10).astype(np.uint16), "16UC1"),
         "depth_float_in_millimetres": with_depth(stored.depth_m * 1000, "32FC1"),
@@ -189,6 +205,9 @@ class Camera:
 
     def matched(self) -> bool:
         return all(publisher.get_subscription_count() > 0 for publisher in self._publishers.values())
+
+    def known(self) -> bool:
+        return all(self._node.count_subscribers(publisher.topic_name) > 0 for publisher in self._publishers.values())
 
     def withdraw(self, names: list[str]) -> None:
         for name in names:
@@ -240,6 +259,13 @@ class Camera:
             time.sleep(1.0 / command["rate_hz"])
 
 
+def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("frame")
@@ -256,10 +282,9 @@ def main() -> None:
     for line in sys.stdin:
         command = json.loads(line)
         if "wait_for_subscribers" in command:
-            deadline = time.monotonic() + command["wait_for_subscribers"]
-            while not camera.matched() and time.monotonic() < deadline:
-                time.sleep(0.02)
-            answer = {"matched": camera.matched()}
+            answer = {"matched": wait_for(camera.matched, command["wait_for_subscribers"])}
+        elif "wait_until_known" in command:
+            answer = {"known": wait_for(camera.known, command["wait_until_known"])}
         elif "withdraw" in command:
             camera.withdraw(command["withdraw"])
             answer = {"withdrawn": True}

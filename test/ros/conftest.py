@@ -43,6 +43,8 @@ os.environ.pop("ROS_DOMAIN_ID", None)
 keep_traffic_local()
 
 TIMEOUT_S = 60.0
+VISIBLE_S = 2.0
+"""After so long a fault is in /diagnostics."""
 ISM_NODE = ("-m", "ism_ros.node.main")
 FAULTY_NODE = (str(Path(__file__).with_name("faulty_node.py")),)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -62,6 +64,11 @@ TOPICS_IN_SPACE: dict[str, tuple[type, Any]] = {
 
 def stamp_of(message: Any) -> tuple[int, int]:
     return message.header.stamp.sec, message.header.stamp.nanosec
+
+
+def allowed_s(seconds: float = VISIBLE_S) -> float:
+    """`seconds`, and in proportion more where other programs keep the cores busy."""
+    return seconds * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
 
 
 class NodeProcess:
@@ -120,6 +127,8 @@ class CameraProcess:
     def __init__(self, namespace: str, frame: Path, *options: str, **environment: str) -> None:
         script = Path(__file__).with_name("camera_process.py")
         self.is_whole = True
+        self._answers: list[dict[str, Any]] = []
+        self._told = 0
         self.process = subprocess.Popen(
             [sys.executable, str(script), str(frame), "--namespace", namespace, *options],
             stdin=subprocess.PIPE,
@@ -128,10 +137,14 @@ class CameraProcess:
             cwd=frame.parent,
             env={**os.environ, **environment},
         )
-        self._answer()
+        self._answer(0)
 
     def wait_for_subscribers(self) -> None:
         assert self._ask({"wait_for_subscribers": TIMEOUT_S})["matched"], "nobody subscribed to the camera"
+
+    def wait_until_known(self) -> None:
+        """Discovery takes up to some seconds; what does not fit in QoS is known, too."""
+        assert self._ask({"wait_until_known": TIMEOUT_S})["known"], "nobody subscribes to the camera"
 
     def publish(self, count: int = 1, **how: Any) -> list[tuple[int, int]]:
         """Stamps (sec, nanosec) of the published rgb messages."""
@@ -139,8 +152,8 @@ class CameraProcess:
 
     def start_publishing(self, count: int, rate_hz: float, **how: Any) -> Callable[[], list[tuple[int, int]]]:
         """Publishes without waiting; the result waits for the end and gives the stamps."""
-        self._tell({"publish": count, "rate_hz": rate_hz, **how})
-        return lambda: [tuple(stamp) for stamp in self._answer()["stamps"]]
+        number = self._tell({"publish": count, "rate_hz": rate_hz, **how})
+        return lambda: [tuple(stamp) for stamp in self._answer(number)["stamps"]]
 
     def withdraw(self, *names: str) -> None:
         """Ends the publishers of these topics."""
@@ -151,9 +164,14 @@ class CameraProcess:
         """Plays frames and /clock as a bag does; the stamps."""
         return [tuple(s) for s in self._ask({"play": count, "rate_hz": rate_hz, "from_s": from_s, **how})["stamps"]]
 
-    def fuzz(self, count: int, rate_hz: float, seed: int) -> None:
-        """Publishes malformed messages."""
-        self._ask({"fuzz": count, "rate_hz": rate_hz, "seed": seed})
+    def start_fuzzing(self, count: int, rate_hz: float, seed: int) -> Callable[[], None]:
+        """Publishes malformed messages without waiting; the result waits for the end."""
+        number = self._tell({"fuzz": count, "rate_hz": rate_hz, "seed": seed})
+
+        def finish() -> None:
+            self._answer(number)
+
+        return finish
 
     def kill(self) -> None:
         """Ends it without a word to anyone."""
@@ -170,16 +188,21 @@ class CameraProcess:
         self.process.stdout.close()
 
     def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
-        self._tell(command)
-        return self._answer()
+        return self._answer(self._tell(command))
 
-    def _tell(self, command: dict[str, Any]) -> None:
+    def _tell(self, command: dict[str, Any]) -> int:
+        """The number of the answer that will come."""
         self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
+        self._told += 1
+        return self._told
 
-    def _answer(self) -> dict[str, Any]:
-        assert select.select([self.process.stdout], [], [], 2 * TIMEOUT_S)[0], "the camera process does not answer"
-        return json.loads(self.process.stdout.readline())
+    def _answer(self, number: int) -> dict[str, Any]:
+        """That to command `number`, from 1; nobody may have waited for those before. 0: that it is ready."""
+        while len(self._answers) <= number:
+            assert select.select([self.process.stdout], [], [], 2 * TIMEOUT_S)[0], "the camera does not answer"
+            self._answers.append(json.loads(self.process.stdout.readline()))
+        return self._answers[number]
 
 
 class Listener:
@@ -254,6 +277,22 @@ class Listener:
 
     def count(self, key: str) -> int:
         return int(self.values().get(key, "0"))
+
+    def assert_soon(self, condition: Callable[[], Any], what: str, since_s: float) -> Any:
+        """`condition` holds within VISIBLE_S of `since_s` (time.monotonic); prints the seconds it took."""
+        held = self.wait_for(condition, what)
+        took_s = time.monotonic() - since_s
+        print(f"{took_s:.2f} s until {what}")
+        assert took_s < allowed_s(), f"{what} took {took_s:.2f} s"
+        return held
+
+    def assert_told(self, part: str, level: bytes, *said: str, since_s: float) -> None:
+        """Within VISIBLE_S of `since_s` the status of `part` is at `level` and says all of that."""
+
+        def is_told() -> bool:
+            return self.level(part) == level and all(words in self.text(part) for words in said)
+
+        self.assert_soon(is_told, f"{part} at level {level!r} saying {said}", since_s)
 
     def describe(self) -> str:
         counts = {topic: len(messages) for topic, messages in self.messages.items()}

@@ -3,10 +3,11 @@
 {"load": "raise"}                                 the next configure meets an error that nobody foresaw
 {"load": "block"}                                 it does not come back until the file says otherwise
 {"stream": "raise"}                               so does activate
-{"segmentor": "raise" | "out_of_memory" | "block"}     the same for a frame; also "descriptor" and "scoring"
+{"segmentor": "raise" | "out_of_memory" | "block"}     the same for a frame; also each other stage of it: "conversion",
+                                                  "crops", "descriptor", "scoring", "selection", "pose", "publishing"
 {"segmentor_fits": 4}                             more than 4 rows at once do not fit into the memory of its network;
                                                   also "descriptor_fits" and "scoring_fits"
-{"ballast_mb": 400}                               the segmentor that is loaded holds so much memory
+{"ballast_mb": 400}                               the segmentor that is loaded holds so much memory of its device
 
 Each line of $FAULTS.events is one thing that happened: "segmentor blocks", "model freed".
 """
@@ -24,7 +25,9 @@ from typing import Any
 
 import torch
 
+import ism_ros.ism as engine
 import ism_ros.node.ism_node as ism_node
+import ism_ros.node.outputs as outputs
 from ism_ros import scoring, scoring_noctis
 from ism_ros.node.main import main
 
@@ -91,7 +94,9 @@ def watched(load_model: Callable) -> Callable:
             spoil(promptable, "predict", "segmentor", lambda _, embedding, points: len(points))
         if hasattr(model.descriptor, "_tokens"):
             spoil(type(model.descriptor), "_tokens", "descriptor", lambda _, pixels, masks: len(pixels))
-        model.segmentor.ballast = torch.ones(faults().get("ballast_mb", 0) << 20, dtype=torch.uint8)
+        model.segmentor.ballast = torch.ones(
+            faults().get("ballast_mb", 0) << 20, dtype=torch.uint8, device=model.device
+        )
         parts = {"model": model, "segmentor": model.segmentor, "descriptor": model.descriptor}
         parts |= {known.id: known for known in model.library.objects}
         for name, part in parts.items():
@@ -101,9 +106,14 @@ def watched(load_model: Callable) -> Callable:
     return load
 
 
+spoil(ism_node, "frame_from_triple", "conversion")
+spoil(engine, "crop_resize_pad", "crops")
 spoil(scoring, "semantic_score", "scoring")
 spoil(scoring_noctis, "semantic_scores", "scoring")
 spoil(scoring_noctis, "template_appearance", "scoring", lambda query, template: len(query))
+spoil(engine, "nms", "selection")
+spoil(engine, "with_coarse_poses", "pose")
+spoil(outputs, "detection_array", "publishing")
 spoil(ism_node, "Stream", "stream")
 ism_node.load_model = watched(ism_node.load_model)
 

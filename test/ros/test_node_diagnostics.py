@@ -3,7 +3,6 @@
 The seconds that each took are in the report of `pytest -rP`.
 """
 
-import os
 import time
 
 import pytest
@@ -18,14 +17,8 @@ OK, WARN, ERROR, STALE = (
     DiagnosticStatus.ERROR,
     DiagnosticStatus.STALE,
 )
-VISIBLE_S = 2.0
 STREAM_HZ = 10.0
 EVERY_TOPIC = ("rgb", "depth", "camera_info")
-
-
-def allowed_s():
-    """VISIBLE_S, and in proportion more where other programs keep the cores busy."""
-    return VISIBLE_S * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
 
 
 def well(listener):
@@ -46,18 +39,6 @@ def streaming(shared_cell):
     stream()
 
 
-def seen(cell, part, level, *said, since_s):
-    """Waits for a status of that level that says all of that; prints and checks the seconds it took."""
-    listener = cell.listener
-    listener.wait_for(
-        lambda: listener.level(part) == level and all(words in listener.text(part) for words in said),
-        f"{part}: level {level} and {said}",
-    )
-    took_s = time.monotonic() - since_s
-    print(f"{took_s:.2f} s until '{listener.text(part)}'")
-    assert took_s < allowed_s()
-
-
 @pytest.mark.parametrize(
     ("how", "level", "said"),
     [
@@ -68,7 +49,6 @@ def seen(cell, part, level, *said, since_s):
         pytest.param(
             {"without": ["camera_info"]}, ERROR, ("nothing arrives on", "/camera_info, though"),
             id="camera_info stops",
-            marks=pytest.mark.soak,
         ),
         pytest.param(
             {"without": EVERY_TOPIC}, STALE, ("nothing arrives on", "the camera has stopped"),
@@ -77,33 +57,27 @@ def seen(cell, part, level, *said, since_s):
         pytest.param(
             {"offset_s": {"depth": 3600.0}}, ERROR, ("stamps never match", "give the drivers one clock, or raise slop"),
             id="stamps an hour apart",
-            marks=pytest.mark.soak,
         ),
         pytest.param({"alter": "swapped"}, WARN, ("rgb and depth topics swapped",), id="rgb and depth swapped"),
         pytest.param(
             {"alter": "depth_half_size"}, WARN, ("use depth registered to rgb",),
             id="depth not registered",
-            marks=pytest.mark.soak,
         ),
         pytest.param(
             {"alter": "camera_info_other_size"}, WARN, ("use the camera_info of the rgb stream",),
             id="camera_info of another size",
-            marks=pytest.mark.soak,
         ),
         pytest.param(
             {"alter": "rgb_truncated"}, WARN, ("the message was cut", "check the camera driver"),
             id="rgb cut short",
-            marks=pytest.mark.soak,
         ),
         pytest.param(
             {"alter": "depth_all_zero"}, WARN, ("check the depth camera and its range",),
             id="depth without readings",
-            marks=pytest.mark.soak,
         ),
         pytest.param(
             {"alter": "depth_negative"}, WARN, ("negative readings", "check the depth driver"),
             id="negative depth",
-            marks=pytest.mark.soak,
         ),
         pytest.param(
             {"offset_s": dict.fromkeys(EVERY_TOPIC, 3600.0)}, WARN, ("ahead of this node's clock", "chrony"),
@@ -114,7 +88,7 @@ def seen(cell, part, level, *said, since_s):
 def test_a_spoilt_stream_is_in_diagnostics_within_two_seconds_and_gone_when_it_is_good(streaming, how, level, said):
     finish = streaming.camera.start_publishing(40, rate_hz=STREAM_HZ, **how)
     began_s = time.monotonic()
-    seen(streaming, "camera", level, *said, since_s=began_s)
+    streaming.listener.assert_told("camera", level, *said, since_s=began_s)
     assert streaming.listener.level("segmentation") == OK, "only the camera is at fault"
     finish()
 
@@ -130,14 +104,14 @@ def test_a_jump_back_in_time_is_in_diagnostics_within_two_seconds(streaming):
     ahead = dict.fromkeys(EVERY_TOPIC, 10.0)
     streaming.camera.start_publishing(10, rate_hz=STREAM_HZ, offset_s=ahead)()
     finish = streaming.camera.start_publishing(20, rate_hz=STREAM_HZ)
-    seen(streaming, "camera", WARN, "jumped back", since_s=time.monotonic())
+    streaming.listener.assert_told("camera", WARN, "jumped back", since_s=time.monotonic())
     finish()
 
 
 def test_a_camera_that_says_goodbye_is_stale_within_two_seconds(streaming):
     began_s = time.monotonic()
     streaming.camera.withdraw(*EVERY_TOPIC)
-    seen(streaming, "camera", STALE, "nobody publishes", "start the camera", since_s=began_s)
+    streaming.listener.assert_told("camera", STALE, "nobody publishes", "start the camera", since_s=began_s)
     assert streaming.listener.text("segmentation") == "waiting for frames: see the status of the camera"
 
 
@@ -145,7 +119,8 @@ def test_a_topic_that_nobody_publishes_any_more_is_an_error_within_two_seconds(s
     began_s = time.monotonic()
     streaming.camera.withdraw("depth")
     finish = streaming.camera.start_publishing(40, rate_hz=STREAM_HZ)
-    seen(streaming, "camera", ERROR, "nobody publishes", "/depth", "align_depth.enable:=true", since_s=began_s)
+    said = ("nobody publishes", "/depth", "align_depth.enable:=true")
+    streaming.listener.assert_told("camera", ERROR, *said, since_s=began_s)
     finish()
 
 
@@ -154,7 +129,7 @@ def test_a_topic_of_another_type_is_an_error_within_two_seconds(streaming):
     streaming.camera = streaming._start_camera("--compressed")
     # two topics of another type: the node cannot match them, so that there is no subscriber to wait for
     finish = streaming.camera.start_publishing(40, rate_hz=STREAM_HZ, alter="compressed")
-    seen(streaming, "camera", ERROR, "CompressedImage", "set rgb_transport", since_s=time.monotonic())
+    streaming.listener.assert_told("camera", ERROR, "CompressedImage", "set rgb_transport", since_s=time.monotonic())
     finish()
     streaming.connect()
 
@@ -164,8 +139,10 @@ def test_qos_that_does_not_fit_is_an_error_within_two_seconds(start_cell, parame
     try:
         cell.wait_until("active")
         cell.camera = cell._start_camera()
+        cell.camera.wait_until_known()
         finish = cell.camera.start_publishing(40, rate_hz=STREAM_HZ)
-        seen(cell, "camera", ERROR, "best effort", "set the parameter reliability to auto", since_s=time.monotonic())
+        said = ("best effort", "set the parameter reliability to auto")
+        cell.listener.assert_told("camera", ERROR, *said, since_s=time.monotonic())
         finish()
     finally:
         cell.close()
@@ -177,11 +154,11 @@ def test_a_library_without_objects_and_an_object_that_cannot_be_added_are_warnin
     began_s = time.monotonic()
     for entry in known:
         assert listener.call(RemoveObject, "remove_object", RemoveObject.Request(id=entry.id)).success
-    seen(streaming, "objects", WARN, "set objects_file, or call ~/add_object", since_s=began_s)
+    streaming.listener.assert_told("objects", WARN, "set objects_file, or call ~/add_object", since_s=began_s)
     began_s = time.monotonic()
     missing = AddObject.Request(id="ghost", cad=str(tmp_path / "ghost.ply"), units="m")
     assert not listener.call(AddObject, "add_object", missing).success
-    seen(streaming, "objects", WARN, "object 'ghost' was not added", since_s=began_s)
+    streaming.listener.assert_told("objects", WARN, "object 'ghost' was not added", since_s=began_s)
     for entry in known:
         again = AddObject.Request(id=entry.id, cad=entry.cad, units=entry.units, category_id=entry.category_id)
         assert listener.call(AddObject, "add_object", again).success
@@ -199,7 +176,7 @@ def test_diagnostics_tell_what_the_process_takes_and_how_old_the_last_frame_is(s
     values = streaming.listener.values()
     assert int(values["threads"]) > 1
     assert int(values["file_descriptors"]) > 3
-    assert float(values["last_frame_age_s"]) < VISIBLE_S * 5
+    assert float(values["last_frame_age_s"]) < 10.0
     assert values["out_of_memory_recoveries"] == "0"
 
 
@@ -209,4 +186,4 @@ def test_diagnostics_tell_what_the_process_takes_and_how_old_the_last_frame_is(s
 def test_a_killed_camera_is_stale_within_two_seconds(streaming):
     began_s = time.monotonic()
     streaming.camera.kill()
-    seen(streaming, "camera", STALE, "no frame for", "camera", since_s=began_s)
+    streaming.listener.assert_told("camera", STALE, "no frame for", "camera", since_s=began_s)

@@ -142,6 +142,28 @@ def test_ids_stay_and_are_the_same_on_all_topics(cell: Any, results: dict[str, A
         assert before[instance.class_id] == str(instance.id)
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_ids_of_a_static_scene_stay_over_a_thousand_noisy_frames(
+    start_cell: Callable[..., Any], parameters: dict[str, Any]
+) -> None:
+    cell = start_cell({**parameters, "tracking": True}, ["detections"])
+    try:
+        cell.wait_until("active", timeout_s=450.0)
+        cell.connect()
+        detections = cell.listener.messages["detections"]
+        cell.camera.start_publishing(100_000, rate_hz=30.0, alter="noisy_half_size")
+        cell.listener.wait_for(lambda: len(detections) >= 1000, "a thousand results", 1500.0)
+        cell.camera.kill()
+    finally:
+        cell.close()
+    ids = [{d.results[0].hypothesis.class_id: d.id for d in reversed(message.detections)} for message in detections]
+    for name in ("duck", "drill"):
+        shown = [of_frame[name] for of_frame in ids if name in of_frame]
+        assert len(shown) > 950
+        assert set(shown) == {shown[0]}, f"{name} changed its id after {len(set(shown))} ids"
+
+
 def test_what_was_away_for_long_comes_back_with_new_ids_and_without_tracking_ids_are_rows(
     cell: Any, results: dict[str, Any]
 ) -> None:

@@ -4,10 +4,12 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 
@@ -102,8 +104,16 @@ def test_activating_again_finds_the_models_warm(cell):
 # cleanup
 
 
-def test_cleanup_frees_the_memory_of_models_and_objects(cell):
+ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+
+
+@pytest.mark.parametrize(
+    ("device", "key"),
+    [("cpu", "memory_mb.process"), pytest.param("cuda:0", "memory_mb.device", marks=ON_A_GPU)],
+)
+def test_cleanup_frees_the_memory_of_models_and_objects(cell, device, key):
     cell.reach("unconfigured")
+    assert cell.listener.set_parameters(device=device)[0].successful
     cell.faults.set(ballast_mb=BALLAST_MB)
     cell.reach("active")
     cell.connect()
@@ -112,13 +122,14 @@ def test_cleanup_frees_the_memory_of_models_and_objects(cell):
     cell.faults.forget()
     cell.reach("inactive")
     cell.listener.next_status()
-    full_mb = float(cell.listener.values()["memory_mb.process"])
+    full_mb = float(cell.listener.values()[key])
     assert cell.listener.transition("cleanup")
     # by the time that cleanup answers
     assert set(cell.faults.events()) >= {f"{part} freed" for part in ("model", "segmentor", "descriptor", "duck")}
     cell.wait_until("unconfigured")
     cell.listener.next_status()
-    assert float(cell.listener.values()["memory_mb.process"]) < full_mb - 0.9 * BALLAST_MB
+    assert float(cell.listener.values()[key]) < full_mb - 0.9 * BALLAST_MB
+    assert cell.listener.set_parameters(device="cpu")[0].successful
 
 
 def test_cleanup_waits_for_the_frame_in_the_making_because_it_needs_the_model(cell):
@@ -281,9 +292,14 @@ def test_two_nodes_of_one_name_are_said_until_one_of_them_ends(start_cell, start
     cell = start_cell({**parameters, **NO_AUTOSTART}, topics=[])
     other = start_node(cell.node.namespace, {**parameters, **NO_AUTOSTART})
     name = f"/{cell.node.namespace}/ism"
+    graph = cell.listener.node
     try:
-        assert status_with(cell.listener, f"2 nodes are called {name}", DiagnosticStatus.WARN)
-        assert "-r __ns:=" in cell.listener.text("segmentation")
+        # the second one imports its libraries for some seconds before it is there
+        cell.listener.wait_for(
+            lambda: graph.get_node_names_and_namespaces().count(("ism", f"/{cell.node.namespace}")) == 2, "both nodes"
+        )
+        said = (f"2 nodes are called {name}", "-r __ns:=")
+        cell.listener.assert_told("segmentation", DiagnosticStatus.WARN, *said, since_s=time.monotonic())
         for node in (cell.node, other):
             cell.listener.wait_for(lambda node=node: f"2 nodes are called {name}" in node.output, "the log of both")
         other.assert_ends_cleanly()

@@ -1,5 +1,6 @@
 """Start, configuration errors, lifecycle, parameters, services and end of the node, as a user meets them."""
 
+import ctypes
 import re
 import signal
 import time
@@ -18,6 +19,7 @@ from ism_ros.config import Settings
 from ism_ros.node.messages import image_message
 
 END_S = 2.0
+LIBC = ctypes.CDLL(None)
 RESTART_CPU_S = 5.0
 """Processor time, which other work on the machine does not stretch; benchmarks/bench_node.py has the wall clock."""
 
@@ -134,6 +136,25 @@ def test_ctrl_c_while_python_still_imports_ends_cleanly(start_node, parameters):
     node = start_node("ending", parameters)
     wait_until(lambda: caught_signals(node.process) >> (signal.SIGTERM - 1) & 1, "the signal handler")
     ends_cleanly(node)
+
+
+def other_threads(process):
+    """Those beside the main one that take SIGTERM."""
+    tasks = [path for path in Path(f"/proc/{process.pid}/task").iterdir() if int(path.name) != process.pid]
+    blocked = {int(t.name): re.search(r"SigBlk:\s*(\w+)", (t / "status").read_text()).group(1) for t in tasks}
+    return [thread for thread, mask in blocked.items() if not int(mask, 16) >> (signal.SIGTERM - 1) & 1]
+
+
+@pytest.mark.skipif(not hasattr(LIBC, "tgkill"), reason="this C library cannot signal a thread of another process")
+def test_a_signal_that_the_kernel_hands_to_another_thread_ends_it_cleanly(start_node, parameters):
+    node = start_node("ending", {**parameters, "autostart": False})
+    wait_until(lambda: caught_signals(node.process) >> (signal.SIGTERM - 1) & 1, "the signal handler")
+    wait_until(lambda: other_threads(node.process), "another thread")
+    began = time.monotonic()
+    assert LIBC.tgkill(node.process.pid, other_threads(node.process)[0], signal.SIGTERM) == 0
+    assert node.process.wait(30.0) == 0
+    assert time.monotonic() - began < END_S
+    node.close()
 
 
 def test_ctrl_c_while_objects_are_rendered_ends_cleanly(start_node, parameters, tmp_path):

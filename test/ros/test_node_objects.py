@@ -67,9 +67,9 @@ class Library:
     def progress(self):
         return self.listener.values().get("progress", "")
 
-    def wait_for_problem(self, said):
-        self.listener.wait_for(lambda: said in self.listener.text("objects"), f"'{said}' in /diagnostics")
-        assert self.listener.level("objects") == DiagnosticStatus.WARN
+    def assert_problem(self, said):
+        """From this moment on it takes two seconds at most until it is in /diagnostics."""
+        self.listener.assert_told("objects", DiagnosticStatus.WARN, said, since_s=time.monotonic())
 
     def wait_for_no_problem(self):
         self.listener.wait_for(lambda: not self.listener.values().get("objects_problem", "-"), "no problem any more")
@@ -282,7 +282,7 @@ def test_a_full_disk_costs_the_cache_and_not_the_object(library, home):
     try:
         answer = library.add(id="box_3", cad=str(make_box(home, 3)), units="m")
         assert answer.success, answer.message
-        library.wait_for_problem("cannot keep")
+        library.assert_problem("cannot keep")
         assert "free space" in library.listener.text("objects")
         assert "cannot keep rendered templates" in library.cell.node.output
     finally:
@@ -300,13 +300,13 @@ def test_an_edit_by_hand_is_noticed_and_survives_what_the_node_saves(library, ho
     file.write_text(
         file.read_text() + "  # from the night shift\n  - {id: by_hand, cad: box_0.ply, units: m, category_id: 99}\n"
     )
-    library.wait_for_problem("was edited")
+    library.assert_problem("was edited")
     assert library.remove("one").success
     assert "by_hand" in saved(home)
     assert "one" not in saved(home)
     assert "# from the night shift" in file.read_text()
     assert "by_hand" not in library.ids()
-    library.wait_for_problem("was edited")
+    library.assert_problem("was edited")
 
 
 def test_a_half_written_file_is_left_alone_and_saved_to_once_it_is_whole(library, home):
@@ -318,7 +318,7 @@ def test_a_half_written_file_is_left_alone_and_saved_to_once_it_is_whole(library
     answer = library.remove("two")
     assert answer.success
     assert "not saved" in answer.message
-    library.wait_for_problem("changes of two are not saved")
+    library.assert_problem("changes of two are not saved")
     assert file.read_text() == half
     file.write_text(whole)
     library.listener.wait_for(lambda: "not saved" not in library.listener.values()["objects_problem"], "saved")

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from vision_msgs.msg import Detection2DArray
 pytestmark = pytest.mark.faults
 
 HERE = Path(__file__).parent
-WARNED = (DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
+WARN, ERROR = DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
@@ -30,18 +31,17 @@ def opened(cell, *camera_options):
         cell.close()
 
 
-def noticed(cell, reason, said, **how):
-    """Publishes until `reason` is counted once more and `said` is in the message of /diagnostics and in the log."""
+def noticed(cell, reason, said, level=WARN, count=20, rate_hz=10.0, **how):
+    """Publishes: within 2 s `reason` is counted once more and `said` is in /diagnostics, and soon in the log."""
     listener = cell.listener
     before = listener.count(f"noticed.{reason}")
-    cell.publish_until(
-        lambda: listener.count(f"noticed.{reason}") > before and said in listener.status.message,
-        f"'{said}' and one more {reason} in /diagnostics",
-        **how,
-    )
-    assert listener.status.level in WARNED
+    began_s = time.monotonic()
+    finish = cell.camera.start_publishing(count, rate_hz, **how)
+    listener.assert_told("camera", level, said, since_s=began_s)
+    assert listener.count(f"noticed.{reason}") > before
+    finish()
     # what was said in the log a moment ago is said again only after a while
-    cell.publish_until(lambda: said in cell.node.output, f"'{said}' in the log", **how)
+    cell.publish_until(lambda: said in cell.node.output, f"'{said}' in the log", count=count, rate_hz=rate_hz, **how)
 
 
 # a camera that is faster than the model
@@ -51,8 +51,11 @@ def test_frames_at_60_hz_into_a_model_that_needs_a_second_are_answered_fresh_and
     with opened(start_cell(parameters, ["detections"], program=[str(HERE / "slow_node.py")])) as cell:
         listener = cell.listener
         cell.result()
-        before = len(listener.messages["detections"])
-        stamps = cell.camera.start_publishing(300, rate_hz=60.0)()
+        before, dropped = len(listener.messages["detections"]), listener.count("frames_dropped")
+        began_s = time.monotonic()
+        finish = cell.camera.start_publishing(300, rate_hz=60.0)
+        listener.assert_soon(lambda: listener.count("frames_dropped") > dropped, "dropped frames", began_s)
+        stamps = finish()
         listener.wait_for(
             lambda: any(listener.with_stamp("detections", s) for s in stamps[-70:]), "an answer to the newest frames"
         )
@@ -62,7 +65,6 @@ def test_frames_at_60_hz_into_a_model_that_needs_a_second_are_answered_fresh_and
         listener.next_status()
         # processed at once while younger ones keep coming: no frame waits as long as one inference takes
         assert float(listener.values()["latency_ms.waiting.percentile_95"]) < 1000.0
-        assert listener.count("frames_dropped") > 0
 
 
 # stamps
@@ -71,11 +73,9 @@ def test_frames_at_60_hz_into_a_model_that_needs_a_second_are_answered_fresh_and
 def test_one_topic_missing_for_ten_seconds_is_named_and_welcome_back(shared_cell):
     listener = shared_cell.listener
     shared_cell.result()
+    began_s = time.monotonic()
     wait = shared_cell.camera.start_publishing(100, rate_hz=10.0, without=["camera_info"])
-    listener.wait_for(
-        lambda: "/camera_info, though it is published" in listener.status.message, "camera_info in /diagnostics"
-    )
-    assert listener.status.level == DiagnosticStatus.ERROR
+    listener.assert_told("camera", ERROR, "/camera_info, though it is published", since_s=began_s)
     wait()
     assert shared_cell.result().detections
 
@@ -84,7 +84,7 @@ def test_stamps_out_of_order_are_said_and_no_answer_is_older_than_the_one_before
     listener = shared_cell.listener
     shared_cell.result()
     before = len(listener.messages["detections"])
-    noticed(shared_cell, "stamp_late", "out of order", count=6, rate_hz=5.0, offsets_s=[0.0, -0.6, 0.0])
+    noticed(shared_cell, "stamp_late", "out of order", offsets_s=[0.0, 0.0, -0.6, 0.0])
     assert shared_cell.result().detections
     answered = [(m.header.stamp.sec, m.header.stamp.nanosec) for m in listener.messages["detections"][before:]]
     assert answered == sorted(answered)
@@ -93,7 +93,7 @@ def test_stamps_out_of_order_are_said_and_no_answer_is_older_than_the_one_before
 def test_repeated_stamps_are_said_and_answered(shared_cell):
     listener = shared_cell.listener
     before = len(listener.messages["detections"])
-    noticed(shared_cell, "stamp_repeated", "repeats a stamp", count=4, rate_hz=4.0, frozen=True)
+    noticed(shared_cell, "stamp_repeated", "repeats a stamp", frozen=True)
     listener.wait_for(lambda: len(listener.messages["detections"]) > before, "an answer")
     assert shared_cell.result().detections
 
@@ -137,28 +137,31 @@ def test_depth_in_the_wrong_unit_is_said_with_the_unit_it_looks_like(shared_cell
 # malformed messages
 
 
-def answers_after_malformed(cell, count):
-    cell.camera.fuzz(count, rate_hz=100.0, seed=count)
-    cell.listener.wait_for(lambda: sum_of(cell.listener.values(), "rejected."), "rejections in /diagnostics")
-    assert cell.node.process.poll() is None
-    assert cell.result(timeout_s=120.0).detections
-    assert "Traceback" not in cell.node.output
+MALFORMED = 10_000
+A_ROUND = 500
+A_FRAME = 3
+"""Messages."""
 
 
-def sum_of(values, prefix):
-    return sum(int(value) for key, value in values.items() if key.startswith(prefix))
-
-
-def test_after_300_malformed_messages_on_each_topic_the_node_answers(start_cell, parameters):
+@pytest.mark.timeout(1200)
+def test_while_it_judges_10000_malformed_messages_the_node_answers_good_ones(start_cell, parameters):
     with opened(start_cell(parameters, ["detections"])) as cell:
-        answers_after_malformed(cell, 300)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(1800)
-def test_after_10000_malformed_messages_on_each_topic_the_node_answers(start_cell, parameters):
-    with opened(start_cell(parameters, ["detections"])) as cell:
-        answers_after_malformed(cell, 10_000)
+        listener = cell.listener
+        judged, rounds, began_s = 0, 0, time.monotonic()
+        # what waits in the mailbox gives way to what is newer, and counts only if it was looked at
+        while judged < MALFORMED:
+            finish = cell.camera.start_fuzzing(A_ROUND, rate_hz=200.0, seed=rounds)
+            if not rounds:
+                listener.assert_soon(lambda: listener.count("frames_rejected"), "rejections", began_s)
+            finish()
+            assert cell.result(timeout_s=120.0).detections
+            assert cell.node.process.poll() is None
+            judged = A_FRAME * (listener.count("frames_rejected") + listener.count("frames_processed"))
+            rounds += 1
+            assert rounds < 4 * MALFORMED / A_ROUND, f"only {judged} were looked at"
+        print(f"{judged} looked at in {rounds} rounds of {A_ROUND} messages on each topic")
+        assert listener.count("inference_failures") == 0
+        assert "Traceback" not in cell.node.output
 
 
 # subscribers
@@ -231,7 +234,8 @@ def test_a_durability_that_the_camera_does_not_offer_is_said_with_the_remedy(sta
     try:
         cell.wait_until("active")
         cell.camera = cell._start_camera()
-        noticed(cell, "qos_incompatible", "published without the durability that the subscription demands")
+        cell.camera.wait_until_known()
+        noticed(cell, "qos_incompatible", "published without the durability that the subscription demands", ERROR)
     finally:
         cell.close()
 

@@ -35,21 +35,26 @@ def ask_until(url: str, sample: dict[str, Any], deadline_s: float) -> list[tuple
     return answers
 
 
+def memory_mb(server: Server) -> float:
+    """Of the server and all processes below it, the one with the models included; pages that they share count once."""
+    front = psutil.Process(server.process.pid)
+    return sum(one.memory_full_info().pss for one in (front, *front.children(recursive=True))) / 1e6
+
+
 @pytest.mark.soak
 def test_64_clients_see_nothing_worse_than_429_and_memory_stays(
     tmp_path: Path, cache: Path, sample: dict[str, Any]
 ) -> None:
     server = start(tmp_path / "data", cache)
     server.wait_until_ready()
-    memory = psutil.Process(server.process.pid).memory_info
     with ThreadPoolExecutor(CLIENTS) as pool:
         ask = {**sample, "visualization": False}
         deadline_s = time.monotonic() + SECONDS
         asking = [pool.submit(ask_until, server.url, ask, deadline_s) for _ in range(CLIENTS)]
         threading.Event().wait(WARM_S)
-        warm_mb = memory().rss / 1e6
+        warm_mb = memory_mb(server)
         answers = [answer for one in asking for answer in one.result()]
-    at_end_mb = memory().rss / 1e6
+    at_end_mb = memory_mb(server)
     stop(server)
     statuses = Counter(status for status, _ in answers)
     seconds = [seconds for status, seconds in answers if status == 200]
@@ -87,6 +92,26 @@ def test_a_killed_worker_costs_no_accepted_request(tmp_path: Path, cache: Path, 
     assert {answer.status_code for answer in answers} <= {200, 503}  # 503: came while there was no worker
     assert sum(answer.status_code == 200 for answer in answers) >= 3
     assert "has died and is started again" in said
+
+
+@pytest.mark.soak
+def test_a_worker_that_dies_of_another_servers_object_does_not_end_the_following(tmp_path: Path, cache: Path) -> None:
+    state = str(tmp_path / "state")
+    first = start(tmp_path / "first", cache, ISM_STATE_DIR=state)
+    second = start(tmp_path / "second", tmp_path / "own_cache", ISM_STATE_DIR=state)
+    first.wait_until_ready()
+    second.wait_until_ready()
+    with first.client() as client, second.client() as second_client:
+        assert finished(client, upload(client, "thing", cad_of_sample(0))["id"])["state"] == "done"
+        descendant(second, "preparation_process")
+        os.kill(descendant(second, "spawn_main").pid, signal.SIGKILL)
+        while "thing" not in second_client.get("/api/v1/status").json()["objects"]:
+            assert second.process.poll() is None
+        assert finished(client, upload(client, "another", cad_of_sample(1))["id"])["state"] == "done"
+        while "another" not in second_client.get("/api/v1/status").json()["objects"]:
+            assert second.process.poll() is None
+    stop(first)
+    stop(second)
 
 
 def test_a_killed_renderer_costs_its_job_and_nothing_else(tmp_path: Path, sample: dict[str, Any]) -> None:

@@ -6,15 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from server_process import Server, start, stop
+
+from ism_ros.known_answer import SCENE
+from ism_ros.objects.objects_file import read_objects_file
 
 
 def test_health_and_status_name_what_runs(server: Server) -> None:
     with server.client() as client:
         assert client.get("/health").json()["status"] == "healthy"
         status = client.get("/api/v1/status").json()
-    assert (status["state"], status["segmentor"], status["descriptor"]) == ("ready", "depth", "classic")
+    assert (status["state"], status["segmentor"], status["descriptor"]) == ("ready", "tiny", "tiny")
 
 
 def test_metrics_count_answers(server: Server, sample: dict[str, Any]) -> None:
@@ -116,6 +120,48 @@ def test_a_client_beyond_its_rate_is_told_when_to_come_back(tmp_path: Path, cach
     stop(server)
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert 0 < int(answers[-1].headers["retry-after"]) <= 20
+
+
+def test_a_request_that_takes_too_long_is_told_so(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
+    server = start(tmp_path / "data", cache, ISM_TIMEOUT_S="0.01")
+    server.wait_until_ready()
+    with server.client() as client:
+        answer = client.post("/api/v1/inference", json=sample)
+    stop(server)
+    assert answer.status_code == 504
+    assert "0.01 s" in answer.json()["error_message"]
+
+
+def test_requests_of_clients_that_hung_up_leave_the_queue(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
+    server = start(tmp_path / "data", cache, ISM_BATCH_SIZE="1")
+    server.wait_until_ready()
+
+    def hang_up(number: int) -> None:
+        asked = {**sample, "output_dir": f"asked_{number}"}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{server.url}/api/v1/inference", json=asked, timeout=httpx.Timeout(120, read=0.05))
+
+    with server.client() as client, ThreadPoolExecutor(8) as pool:
+        list(pool.map(hang_up, range(8)))
+        assert client.post("/api/v1/inference", json=sample).status_code == 200
+        text = client.get("/metrics").text
+        depth = client.get("/api/v1/status").json()["queue_depth"]
+    stop(server)
+    assert depth == 0
+    assert 'ism_requests_total{path="/api/v1/inference",status="499"} 8.0' in text
+    assert len(list(server.data.glob("asked_*"))) < 4  # the one that was at hand, and few that came while it was
+
+
+def test_templates_are_loaded_at_start_where_that_is_asked_for(tmp_path: Path, cache: Path) -> None:
+    mug = read_objects_file(SCENE / "objects.yaml")[0].cad
+    assert mug is not None
+    wanted = {"ISM_CAD_MODEL_PATH": mug.name, "ISM_PRELOAD_TEMPLATES": "true"}
+    server = start(mug.parent, cache, ISM_STATE_DIR=str(tmp_path), **wanted)
+    server.wait_until_ready()
+    with server.client() as client:
+        loaded = client.get("/api/v1/status").json()["templates_loaded"]
+    stop(server)
+    assert loaded == 42
 
 
 def test_several_devices_share_the_requests(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:

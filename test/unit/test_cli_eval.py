@@ -28,7 +28,7 @@ from ism_ros.sim.bop_dataset import scaled, write_dataset
 from ism_ros.sim.scenes import REALSENSE, known_objects
 
 OBJECT_SET, OBJECTS, SCENES, IMAGES = 4, 2, 2, 2
-PREDICTIONS = "ism-depth-classic_tables-test.json"
+PREDICTIONS = "ism-tiny-tiny_tables-test.json"
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def test_scores_of_noctis_have_a_name_of_their_own(ism: Callable[..., Done], tab
     out = tmp_path / "out"
     done = ism(tables, "--output", out, "--scoring", "noctis", "--limit", 2, "--worst", 0)
     assert done.returncode == 0, done.stderr
-    assert read_predictions(out / PREDICTIONS.replace("classic", "classic-noctis"))
+    assert read_predictions(out / PREDICTIONS.replace("tiny_tables", "tiny-noctis_tables"))
     assert content(out / "scores.json")["settings"]["scoring"] == "noctis"
     assert not (out / PREDICTIONS).exists()
 

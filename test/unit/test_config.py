@@ -76,15 +76,16 @@ def test_thresholds_are_live_and_models_are_not() -> None:
 def test_another_profile_takes_back_what_the_last_one_set_and_nothing_else() -> None:
     chosen = load_settings(None, {"profile": "fast", "descriptor_model": "vitb14"}, environment={})
     changes = changed_profile(chosen, "")
-    assert changes["segmentor"] == "depth"
+    assert changes["segmentor"] == "tiny"
     assert "descriptor_model" not in changes
     assert changed_profile(chosen, "accurate")["overlap_threshold"] == 1.0
     assert changed_profile(chosen, "fast") == {}
 
 
-def test_threads_are_those_given_else_one_for_the_hand_made_models() -> None:
+def test_threads_are_those_given_else_one_for_the_hand_made_models_and_few_for_tiny() -> None:
     assert Settings(cpu_threads=3).resolved_cpu_threads() == 3
-    assert Settings().resolved_cpu_threads() == 1
+    assert Settings(segmentor="depth", descriptor="classic").resolved_cpu_threads() == 1
+    assert 1 <= Settings().resolved_cpu_threads() <= 4
 
 
 def test_an_unusable_device_says_what_to_do() -> None:
@@ -107,9 +108,11 @@ def test_a_profile_sets_what_is_left_at_its_default() -> None:
 
 def test_without_a_profile_the_embedded_pair_is_used() -> None:
     settings = load_settings(None, {}, environment={})
-    assert (settings.profile, settings.segmentor, settings.descriptor) == ("", "depth", "classic")
+    assert (settings.profile, settings.segmentor, settings.descriptor) == ("", "tiny", "tiny")
+    embedded = load_settings(None, {"profile": "embedded"}, environment={})
+    assert (embedded.segmentor, embedded.descriptor) == ("tiny", "tiny")
 
 
 def test_an_unknown_profile_is_refused_with_those_there_are() -> None:
-    with pytest.raises(SettingsError, match=r"'profile' cannot be 'quick'.*'fast', 'balanced' or 'accurate'"):
+    with pytest.raises(SettingsError, match=r"'profile' cannot be 'quick'.*'embedded', 'fast', .* or 'accurate'"):
         load_settings(None, {"profile": "quick"}, environment={})

@@ -36,20 +36,19 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_scene_shows_its_objects_and_is_small() -> None:
     labels = cv2.imread(str(SCENE / "truth.png"), cv2.IMREAD_UNCHANGED)
     specs = read_objects_file(SCENE / "objects.yaml")
-    assert [spec.id for spec in specs] == list(STORED["depth", "classic"])
+    assert [spec.id for spec in specs] == list(STORED["tiny", "tiny"])
     for number in range(1, len(specs) + 1):
         assert (labels == number).sum() > 1000
     assert sum(file.stat().st_size for file in SCENE.iterdir()) < 200_000
 
 
-def test_the_embedded_default_gives_the_stored_answer(cache: Path) -> None:
+@pytest.mark.parametrize("pair", STORED)
+def test_a_pair_without_a_download_gives_the_stored_answer(cache: Path, pair: tuple[str, str]) -> None:
     told: list[str] = []
-    result = run_apart({"cache_dir": str(cache)}, told.append)
+    result = run_apart({"cache_dir": str(cache), "segmentor": pair[0], "descriptor": pair[1]}, told.append)
     assert result.passed, result.wrong
     assert result.stored
-    assert {one.object_id: pytest.approx((one.score, one.iou), abs=0.005) for one in result.found} == STORED[
-        "depth", "classic"
-    ]
+    assert {one.object_id: pytest.approx((one.score, one.iou), abs=0.005) for one in result.found} == STORED[pair]
     assert told[-1] == "segmenting the scene"
 
 

@@ -42,6 +42,7 @@ class MeanColour:
     name = "mean_colour"
     crop_size = 32
     turns_with_camera = True
+    view_weight = 0.0
 
     def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         assert crops.shape == (len(crops), 3, 32, 32)
@@ -162,7 +163,7 @@ from ism_ros.objects.objects_file import ObjectSpec
 onboarding.TEMPLATE_SIZE_PX = 48
 
 class NeverUsed:
-    name, fingerprint, crop_size, turns_with_camera = "mean_colour", "mean colour 1", 32, True
+    name, fingerprint, crop_size, turns_with_camera, view_weight = "mean_colour", "mean colour 1", 32, True, 0.0
 
 known = onboarding.onboard(ObjectSpec("box", Path({str(cad)!r}), "mm"), NeverUsed(), Path({str(warm)!r}))
 print(known.template_count, sorted({{"trimesh", "embreex"}} & set(sys.modules)))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -142,3 +146,25 @@ def test_the_demo_launch_file_shows_the_table_of_make_demo() -> None:
     text = (REPO / "launch" / "demo.launch.py").read_text()
     assert f'"scene": ("{DEMO_SCENE}",' in text
     assert f'"object_set": ("{DEMO_OBJECT_SET}",' in text
+
+
+def test_the_wheel_holds_the_page_of_the_server_and_not_its_sources(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        source.mkdir(exist_ok=True)
+        shutil.copy(REPO / name, source)
+    shutil.copytree(REPO / "ism_ros" / "server", source / "ism_ros" / "server")
+    (source / "ism_ros" / "__init__.py").touch()
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", tmp_path, source], check=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = {Path(name).name for name in zipfile.ZipFile(wheel).namelist() if "/server/page/" in name}
+    page = REPO / "ism_ros" / "server" / "page"
+    assert packed == {file.name for file in page.iterdir() if file.suffix in (".html", ".css", ".js", ".svg")}
+    assert "main.js" in packed
+
+
+def test_every_script_of_the_page_has_its_source() -> None:
+    page = REPO / "ism_ros" / "server" / "page"
+    assert {file.stem for file in page.glob("*.js")} == {file.stem for file in page.glob("*.ts")}
+    assert not re.search(r"(?:src|href)=\"(?:https?:)?//", (page / "index.html").read_text())

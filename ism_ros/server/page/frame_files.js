@@ -1,0 +1,44 @@
+// Which of the dropped files is colour, which depth, which the camera: by what is in them, whatever they are called.
+import { isGrey16, pngHead } from "./png16.js";
+const JPEG = [0xff, 0xd8, 0xff];
+/** Throws an Error with a sentence where the file is none of the three. */
+export async function sortFile(file) {
+    const head = new Uint8Array(await file.slice(0, 64).arrayBuffer());
+    const png = pngHead(head);
+    if (png !== null) {
+        const size = `${png.width} × ${png.height}`;
+        return isGrey16(png) ? { slot: "depth", detail: `${size}, 16-bit` } : { slot: "rgb", detail: size };
+    }
+    if (JPEG.every((byte, i) => head[i] === byte))
+        return { slot: "rgb", detail: kilobytes(file.size) };
+    if (file.name.toLowerCase().endsWith(".json"))
+        return { slot: "camera", detail: await cameraDetail(file) };
+    throw new Error(`${file.name} is no PNG, JPEG or JSON: drop a colour image, a 16-bit depth PNG and camera.json`);
+}
+/** Metres = number in the depth image * depthScale / 1000. */
+export async function depthScale(camera) {
+    const { depth_scale: scale } = (await cameraOf(camera));
+    return typeof scale === "number" ? scale : 1;
+}
+async function cameraDetail(file) {
+    const { cam_K: matrix } = (await cameraOf(file));
+    const numbers = Array.isArray(matrix) ? matrix.flat() : [];
+    if (numbers.length !== 9) {
+        throw new Error(`${file.name} has no cam_K: it must be {"cam_K": [9 numbers], "depth_scale": 1.0}`);
+    }
+    return `f ${Number(numbers[0]).toFixed(0)} px`;
+}
+async function cameraOf(file) {
+    try {
+        const read = JSON.parse(await file.text());
+        if (typeof read === "object" && read !== null)
+            return read;
+    }
+    catch {
+        // said below
+    }
+    throw new Error(`${file.name} is no JSON: it must be {"cam_K": [9 numbers], "depth_scale": 1.0}`);
+}
+function kilobytes(bytes) {
+    return bytes < 1e6 ? `${Math.ceil(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
