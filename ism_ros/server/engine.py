@@ -56,6 +56,7 @@ class Engine:
         self._workers = workers
         self._queue: deque[Waiting] = deque()
         self._changed = threading.Condition()
+        self._starting = threading.Lock()
         self._stopping = False
         self._threads = [
             threading.Thread(target=self._serve, args=(worker,), name="ism_engine", daemon=True)
@@ -172,21 +173,21 @@ class Engine:
                 self._answer(worker, batch)
             if self._stopping and not self._queue:
                 return
-            logger.error("a worker on %s has died and is started again", worker.device)
-            worker.kill()
-            worker.start(self._worker_changed)
+            self._start_again(worker)
+
+    def _start_again(self, worker: Worker) -> None:
+        """Where none of its other lanes has done so."""
+        with self._starting:
+            if worker.state == "dead":
+                logger.error("a worker on %s has died and is started again", worker.device)
+                worker.kill()
+                worker.start(self._worker_changed)
 
     def _wait_until_loaded(self, worker: Worker) -> bool:
         """False where its models cannot be loaded, or the server ends."""
         with self._changed:
-            self._changed.wait_for(lambda: worker.state in ("ready", "failed", "dead") or self._stopping)
-        if worker.state == "failed" and not self._stopping:
-            logger.error("models could not be loaded: %s", worker.message)
-        if worker.state == "dead" and not self._stopping:
-            logger.error("a worker died while it was loading: it is not started again")
-            worker.state, worker.message = "failed", "its process died, as it does when memory is short"
-            self._worker_changed()
-        return worker.state == "ready" and (not self._stopping or bool(self._queue))
+            self._changed.wait_for(lambda: worker.state != "loading" or self._stopping)
+        return worker.state in ("ready", "dead") and (not self._stopping or bool(self._queue))
 
     def _next(self, worker: Worker) -> list[Waiting]:
         """Waits for requests and takes as many as go together; none when the server ends or the worker has died.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,10 +48,13 @@ class Ask:
     output_dir: Path | None = None
     visualization: bool = False
 
-    def frame(self) -> Frame:
-        """Raises RequestError."""
+    def frame(self, beside: Executor) -> Frame:
+        """Depth is decoded on a thread of `beside`. Raises RequestError."""
+        depth = None
+        if self.depth is not None:
+            depth = beside.submit(decode_depth_m, self.depth, self.depth_scale, self.max_pixels)
         rgb = decode_rgb(self.rgb, self.max_pixels)
-        depth_m = None if self.depth is None else decode_depth_m(self.depth, self.depth_scale, self.max_pixels)
+        depth_m = None if depth is None else depth.result()
         try:
             return Frame(rgb, depth_m, Camera(np.reshape(self.intrinsics, (3, 3)), rgb.shape[1], rgb.shape[0]))
         except ValueError as error:
@@ -57,7 +62,8 @@ class Ask:
 
 
 class Inference:
-    """Runs on one thread alone, as the objects and segmentors that requests bring in are kept here.
+    """Several threads may ask: while the model is busy with the frames of one, those of another are decoded and its
+    answers encoded.
 
     cache: of the objects that requests name by path.
     """
@@ -66,21 +72,21 @@ class Inference:
         self.model = model
         self.cache = cache
         self._segmentors: dict[str, Segmentor] = {}
+        self._turn = threading.Lock()
+        self._beside = ThreadPoolExecutor(1, "ism_depth")
 
     def answer_all(self, asks: Sequence[Ask]) -> list[dict[str, Any] | Exception]:
         """The fields of schemas.InferenceAnswer for each; the crops of all frames are described in one pass.
 
         What is wrong with one ask is no matter to the others: RequestError.
         """
-        queries = [_or_error(self._query, ask) for ask in asks]
-        good = [query for query in queries if isinstance(query, Query)]
-        try:
-            found: list[Detections | Exception] = [one.to("cpu") for one in self.model.segment_all(good)]
-        except Exception:
-            if len(good) == 1:
-                raise
-            found = [_or_error(lambda query: self.model.segment_all([query])[0].to("cpu"), query) for query in good]
-        left = iter(found)
+        frames = [_or_error(lambda ask: ask.frame(self._beside), ask) for ask in asks]
+        with self._turn:
+            queries = [
+                _or_error(partial(self._query, ask), frame) if isinstance(frame, Frame) else frame
+                for ask, frame in zip(asks, frames, strict=True)
+            ]
+            left = iter(self._segment([query for query in queries if isinstance(query, Query)]))
         answers: list[dict[str, Any] | Exception] = []
         for ask, query in zip(asks, queries, strict=True):
             result = next(left) if isinstance(query, Query) else query
@@ -91,14 +97,23 @@ class Inference:
                 answers.append(result)
         return answers
 
-    def _query(self, ask: Ask) -> Query:
+    def _segment(self, queries: Sequence[Query]) -> list[Detections | Exception]:
+        """All in one pass, or each for itself where that fails."""
+        try:
+            return [one.to("cpu") for one in self.model.segment_all(queries)]
+        except Exception:
+            if len(queries) == 1:
+                raise
+            return [_or_error(lambda query: self.model.segment_all([query])[0].to("cpu"), query) for query in queries]
+
+    def _query(self, ask: Ask, frame: Frame) -> Query:
         changes = {
             name: value
             for name in ("stability_score_threshold", "score_threshold")
             if (value := getattr(ask, name)) is not None
         }
         settings = self.model.settings.model_copy(update=changes)
-        return Query(ask.frame(), self._library(ask), settings, self._segmentor(ask.segmentor))
+        return Query(frame, self._library(ask), settings, self._segmentor(ask.segmentor))
 
     def preload(self, named: NamedObject) -> KnownObject:
         """Makes `named` ready before the first request asks for it. Raises what `onboard` raises."""

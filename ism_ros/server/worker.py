@@ -1,8 +1,8 @@
 """A process that owns one model: answers requests, and takes objects in and out meanwhile.
 
-Two connections lead to the server, each with a thread of its own here. On `asks` come lists of (Ask, request id), and
-go lists of answers; on `control` come the messages of worker_messages.py and go news: what is being loaded, objects,
-progress, lines for the log. When the server is gone, so is the worker.
+Connections lead to the server, each with a thread of its own here. On each of `asks` come lists of (Ask, request id),
+and go lists of answers; on `control` come the messages of worker_messages.py and go news: what is being loaded,
+objects, progress, lines for the log. When the server is gone, so is the worker.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from ism_ros.server.worker_model import CancelledError, answers, counters_of, lo
 logger = logging.getLogger(__name__)
 
 
-def run(asks: Connection, control: Connection, settings: Settings, options: WorkerOptions) -> None:
+def run(asks: Sequence[Connection], control: Connection, settings: Settings, options: WorkerOptions) -> None:
     """The process, from its start to its end."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the server ends it, when what was accepted is answered
@@ -54,7 +54,9 @@ def run(asks: Connection, control: Connection, settings: Settings, options: Work
 class Worker:
     """See the module."""
 
-    def __init__(self, asks: Connection, control: Connection, settings: Settings, options: WorkerOptions) -> None:
+    def __init__(
+        self, asks: Sequence[Connection], control: Connection, settings: Settings, options: WorkerOptions
+    ) -> None:
         self._asks = asks
         self._control = control
         self._settings = settings
@@ -76,10 +78,19 @@ class Worker:
         self._tell(Objects(object_states(inference.model)))
         self._tell(Ready(inference.model.device, counters_of(inference)))
         threading.Thread(target=self._change_objects, args=(inference.model,), name="ism_objects", daemon=True).start()
-        while True:
-            batch: Sequence[tuple[Ask, str]] = self._asks.recv()
-            answer_requests([request_id for _, request_id in batch])
-            self._asks.send(answers(inference, [ask for ask, _ in batch]))
+        first, *others = self._asks
+        for connection in others:
+            threading.Thread(target=self._answer, args=(inference, connection), name="ism_lane", daemon=True).start()
+        self._answer(inference, first)
+
+    def _answer(self, inference: Inference, asks: Connection) -> None:
+        """One batch after the other; at the end of the server, that of the process."""
+        with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+            while True:
+                batch: Sequence[tuple[Ask, str]] = asks.recv()
+                answer_requests([request_id for _, request_id in batch])
+                asks.send(answers(inference, [ask for ask, _ in batch]))
+        os._exit(0)
 
     def _load(self) -> Inference:
         stored = read_stored(self._options.state_folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -36,14 +37,18 @@ from ism_ros.server.worker_messages import (
 from ism_ros.server.workers import log_ready
 
 END_TIMEOUT_S = 5.0
+LANES = 2
 
 logger = logging.getLogger(__name__)
 
 
 class WorkerProcess:
-    """A Worker that is one process at a time, with a model and a library of its own."""
+    """A Worker that is one process at a time, with a model and a library of its own.
 
-    lanes = 1
+    In one of its lanes the model works; in the other one, pictures are decoded for it and answers encoded.
+    """
+
+    lanes = LANES
 
     def __init__(self, settings: Settings, options: WorkerOptions) -> None:
         self.state, self.message, self.device = "dead", "", settings.device
@@ -52,7 +57,8 @@ class WorkerProcess:
         self._settings = settings
         self._options = options
         self._changed: Callable[[], None] = lambda: None
-        self._asks: Connection | None = None
+        self._free: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+        self._asks: list[Connection] = []
         self._control: Connection | None = None
         self._process: Any = None
         self._began_s = 0.0
@@ -67,26 +73,33 @@ class WorkerProcess:
         self._changed = changed
         self._began_s = time.monotonic()
         context = get_context("spawn")  # a copy of a process with threads may hang
-        self._asks, asks = context.Pipe()
+        lanes = [context.Pipe() for _ in range(LANES)]
+        self._asks, asks = [ours for ours, _ in lanes], [theirs for _, theirs in lanes]
+        self._free = queue.SimpleQueue()
+        for connection in self._asks:
+            self._free.put(connection)
         self._control, control = context.Pipe()
         self._tell("loading", "starting")
         self._process = context.Process(
             target=worker.run, args=(asks, control, self._settings, self._options), name="ism_worker", daemon=False
         )
         self._process.start()
-        asks.close()
-        control.close()
+        for connection in (*asks, control):
+            connection.close()
         threading.Thread(target=self._listen, args=(self._control,), name="ism_worker_news", daemon=True).start()
 
     def answer_all(self, batch: Sequence[tuple[Ask, str]]) -> tuple[dict[str, Any] | Exception, ...]:
         """Raises WorkerDiedError."""
-        assert self._asks is not None
+        free = self._free
+        connection = free.get()
         try:
-            self._asks.send(batch)
-            answers: Answers = self._asks.recv()
+            connection.send(batch)
+            answers: Answers = connection.recv()
         except (EOFError, OSError):
-            self.state = "dead"
+            if free is self._free:  # and not started again meanwhile
+                self.state = "dead"
             raise WorkerDiedError("the process of the models ended in the middle of a request") from None
+        free.put(connection)
         self.counters = dict(answers.state)
         return answers.answers
 
@@ -127,7 +140,7 @@ class WorkerProcess:
         if self._process is not None:
             self._process.kill()
             self._process.join(END_TIMEOUT_S)
-        for connection in (self._asks, self._control):
+        for connection in (*self._asks, self._control):
             if connection is not None:
                 connection.close()
 
@@ -153,8 +166,8 @@ class WorkerProcess:
             try:
                 news = control.recv()
             except (EOFError, OSError):
-                if control is self._control and self.state != "failed":
-                    self._tell("dead", "the process of the models has ended")
+                if control is self._control:
+                    self._end_of_process()
                 return
             if isinstance(news, LogLine):
                 log_for(news.request_id, news.level, news.logger, news.text)
@@ -165,9 +178,17 @@ class WorkerProcess:
                 log_ready(self, time.monotonic() - self._began_s)
                 self._tell("ready", "")
             elif isinstance(news, Failed):
+                logger.error("models could not be loaded: %s", news.why)
                 self._tell("failed", news.why)
             else:
                 self._hear(news)
+
+    def _end_of_process(self) -> None:
+        if self.state == "loading":
+            logger.error("a worker died while it was loading: it is not started again")
+            self._tell("failed", "its process died, as it does when memory is short")
+        elif self.state != "failed":
+            self._tell("dead", "the process of the models has ended")
 
     def _hear(self, news: object) -> None:
         with self._news:

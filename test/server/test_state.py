@@ -76,7 +76,7 @@ def test_models_that_cannot_be_loaded_are_told_of(tmp_path: Path, cache: Path, s
 def test_what_was_accepted_is_answered_before_the_server_ends(
     tmp_path: Path, cache: Path, sample: dict[str, Any]
 ) -> None:
-    server = start(tmp_path / "data", cache)
+    server = start(tmp_path / "data", cache, ISM_BATCH_SIZE="1")
     server.wait_until_ready()
     with server.client() as client, ThreadPoolExecutor(4) as pool:
         client.post("/api/v1/inference", json=sample)
