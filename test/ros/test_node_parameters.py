@@ -202,11 +202,18 @@ def test_models_and_objects_change_while_none_is_loaded(cell, parameters, tmp_pa
 
 def test_a_profile_sets_its_models_and_takes_them_back(cell):
     cell.reach("unconfigured")
+    own = values_of(cell.listener, "segmentor", "descriptor")
+    # a profile leaves alone what was chosen by hand
+    defaults = {name: Settings.model_fields[name].default for name in own}
+    assert set_together(cell.listener, **defaults).successful
     names = sorted({name for profile in PROFILES.values() for name in profile})
     before = values_of(cell.listener, *names)
-    for profile in ("fast", "accurate", ""):
-        assert cell.listener.set_parameters(profile=profile)[0].successful
-        assert values_of(cell.listener, *names) == {**before, **PROFILES.get(profile, {})}
+    try:
+        for profile in ("fast", "accurate", ""):
+            assert cell.listener.set_parameters(profile=profile)[0].successful
+            assert values_of(cell.listener, *names) == {**before, **PROFILES.get(profile, {})}
+    finally:
+        assert set_together(cell.listener, **own).successful
 
 
 def test_the_input_changes_only_while_the_stream_is_closed(cell):
