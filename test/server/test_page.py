@@ -195,6 +195,32 @@ def test_an_instance_under_the_pointer_lights_up_with_its_row(page: Page) -> Non
     expect(row).not_to_have_class("lit")
 
 
+def test_a_clicked_instance_stays_lit(page: Page) -> None:
+    try_sample(page)
+    row = shown_rows(page).last
+    x, y, width, height = (int(number) for number in row.locator("td.numbers").first.text_content().split())
+    picture = page.locator("#picture").bounding_box()
+    scale = picture["width"] / 352
+    page.mouse.click(picture["x"] + (x + width / 2) * scale, picture["y"] + (y + height / 2) * scale)
+    expect(row).to_be_focused()
+    page.mouse.move(3, 3)
+    expect(page.locator("#under-pointer")).to_be_empty()
+    expect(row).to_have_class("lit")
+    page.mouse.click(picture["x"] + 3, picture["y"] + 3)
+    expect(row).not_to_have_class("lit")
+
+
+def test_scores_are_bars_as_well_at_every_width(page: Page) -> None:
+    try_sample(page)
+    cell = shown_rows(page).first.locator("td.score")
+    score = float(cell.locator(".number").text_content())
+    for width in (390, 1024, 1280, 1600):
+        page.set_viewport_size({"width": width, "height": 900})
+        expect(cell.locator(".bar")).to_be_visible()
+    share = cell.locator(".bar").evaluate("(bar) => bar.style.getPropertyValue('--share')")
+    assert abs(float(share.removesuffix("%")) - 100 * score) < 1.5
+
+
 def test_rows_light_up_their_instance_from_the_keyboard(page: Page) -> None:
     try_sample(page)
     unlit = brightness(page)

@@ -42,8 +42,9 @@ export class ResultView {
     });
     this.canvas.addEventListener("pointermove", (event) => this.point(event));
     this.canvas.addEventListener("pointerdown", (event) => this.point(event));
+    this.canvas.addEventListener("click", (event) => this.keepLit(event));
     this.canvas.addEventListener("pointerleave", () => {
-      this.light(null, false);
+      this.light(this.kept(), false);
       this.pointed.textContent = "";
     });
     new ResizeObserver(() => this.redraw()).observe(this.stage);
@@ -102,7 +103,7 @@ export class ResultView {
     this.askedThreshold = askedThreshold;
     const best = [...answer.detections].sort((a, b) => b.score - a.score);
     const instances = best.map(instanceOf);
-    this.rows = fillTable(element("instances", HTMLTableSectionElement), instances, (lit) => this.light(lit, false));
+    this.rows = fillTable(element("instances", HTMLTableSectionElement), instances, (lit) => this.light(lit ?? this.kept(), false));
     this.setScene({ ...this.scene, instances });
     const stages = Object.entries(answer.stage_times);
     const rest = Math.max(0, tripS - stages.reduce((sum, [, seconds]) => sum + seconds, 0));
@@ -161,6 +162,18 @@ export class ResultView {
     const depthM = this.scene.depth?.depthM(x, y) ?? 0;
     this.pointed.textContent = `${x}, ${y}${depthM > 0 ? ` · ${depthM.toFixed(3)} m` : ""}`;
     this.light(instanceAt(this.look.shown, x, y), true);
+  }
+
+  /** The row takes the focus: arrow keys go on from there, and without a hovering pointer it stays lit as well. */
+  private keepLit(event: PointerEvent): void {
+    this.point(event); // pressing took the focus, and the light, from the row before
+    if (this.look.lit !== null) this.rows.get(this.look.lit)?.focus({ preventScroll: true });
+  }
+
+  /** The instance whose row has the focus. */
+  private kept(): Instance | null {
+    for (const [instance, row] of this.rows) if (row === document.activeElement) return instance;
+    return null;
   }
 
   private light(instance: Instance | null, isFromPicture: boolean): void {
