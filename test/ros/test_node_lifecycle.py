@@ -46,7 +46,7 @@ WRONG_PARAMETERS = {
     "value out of range": ({"score_threshold": 7.0}, "score_threshold"),
     "unknown segmentor": ({"segmentor": "magic"}, "magic"),
     "wrong type": ({"slop": "wide"}, "slop"),
-    "no depth for a segmentor that needs it": ({"depth_transport": "none"}, "needs depth"),
+    "no depth for a segmentor that needs it": ({"depth_transport": "none", "segmentor": "depth"}, "needs depth"),
 }
 
 
