@@ -248,14 +248,14 @@ def test_a_live_parameter_changes_the_next_answer(shared_cell):
     ("name", "value"),
     [("score_threshold", 2.0), ("score_threshold", "high"), ("max_detections", 0), ("segmentor", "sam")],
 )
-def test_a_bad_or_fixed_value_is_refused_with_a_reason_and_the_old_one_stays(shared_cell, name, value):
+def test_a_bad_or_fixed_value_is_refused_with_a_reason_and_the_old_one_stays(shared_cell, name, value, parameters):
     listener = shared_cell.listener
     result = listener.set_parameters(**{name: value})[0]
     assert not result.successful
     assert result.reason
     kept = listener.call(GetParameters, "get_parameters", GetParameters.Request(names=[name])).values[0]
-    default = Settings.model_fields[name].default
-    assert default in (kept.double_value, kept.integer_value, kept.string_value)
+    before = parameters.get(name, Settings.model_fields[name].default)
+    assert before in (kept.double_value, kept.integer_value, kept.string_value)
 
 
 def test_max_rate_limits_the_answers(shared_cell):
