@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,11 @@ def allowed_s(seconds: float = VISIBLE_S) -> float:
     return seconds * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
 
 
+def environment_with(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """This process's environment with some variables set, or gone where the value is None."""
+    return {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
+
+
 class NodeProcess:
     """`ism_node` as a user starts it."""
 
@@ -79,7 +84,7 @@ class NodeProcess:
         namespace: str,
         parameters: dict[str, Any],
         log: Path,
-        environment: dict[str, str],
+        environment: Mapping[str, str | None],
         more: Sequence[str] = (),
         program: Sequence[str] = ISM_NODE,
     ) -> None:
@@ -93,7 +98,7 @@ class NodeProcess:
             stdout=self._stderr,
             stderr=subprocess.STDOUT,
             cwd=log.parent,
-            env={**os.environ, **environment},
+            env=environment_with(environment),
         )
 
     @property
@@ -124,7 +129,7 @@ class NodeProcess:
 class CameraProcess:
     """camera_process.py, driven line by line."""
 
-    def __init__(self, namespace: str, frame: Path, *options: str, **environment: str) -> None:
+    def __init__(self, namespace: str, frame: Path, *options: str, **environment: str | None) -> None:
         script = Path(__file__).with_name("camera_process.py")
         self.is_whole = True
         self._answers: list[dict[str, Any]] = []
@@ -135,7 +140,7 @@ class CameraProcess:
             stdout=subprocess.PIPE,
             text=True,
             cwd=frame.parent,
-            env={**os.environ, **environment},
+            env=environment_with(environment),
         )
         self._answer(0)
 
@@ -512,7 +517,7 @@ def start_node(workplace: Path, numbers: Iterator[int]) -> Callable[..., NodePro
         parameters: dict[str, Any],
         more: Sequence[str] = (),
         program: Sequence[str] = ISM_NODE,
-        **environment: str,
+        **environment: str | None,
     ) -> NodeProcess:
         return NodeProcess(namespace, parameters, workplace / f"node_{next(numbers)}.log", environment, more, program)
 
@@ -529,7 +534,7 @@ def start_cell(
         parameters: dict[str, Any],
         topics: Sequence[str] = tuple(TOPICS),
         program: Sequence[str] = ISM_NODE,
-        **environment: str,
+        **environment: str | None,
     ) -> Cell:
         namespace = f"cell_{next(numbers)}"
         listener = Listener(namespace, topics)

@@ -31,13 +31,13 @@ def opened(cell, *camera_options):
         cell.close()
 
 
-def noticed(cell, reason, said, level=WARN, count=20, rate_hz=10.0, **how):
+def noticed(cell, reason, said, count=20, rate_hz=10.0, **how):
     """Publishes: within 2 s `reason` is counted once more and `said` is in /diagnostics, and soon in the log."""
     listener = cell.listener
     before = listener.count(f"noticed.{reason}")
     began_s = time.monotonic()
     finish = cell.camera.start_publishing(count, rate_hz, **how)
-    listener.assert_told("camera", level, said, since_s=began_s)
+    listener.assert_told("camera", WARN, said, since_s=began_s)
     assert listener.count(f"noticed.{reason}") > before
     finish()
     # what was said in the log a moment ago is said again only after a while
@@ -235,7 +235,12 @@ def test_a_durability_that_the_camera_does_not_offer_is_said_with_the_remedy(sta
         cell.wait_until("active")
         cell.camera = cell._start_camera()
         cell.camera.wait_until_known()
-        noticed(cell, "qos_incompatible", "published without the durability that the subscription demands", ERROR)
+        said = "published without the durability that the subscription demands"
+        finish = cell.camera.start_publishing(30, rate_hz=10.0)
+        cell.listener.assert_told("camera", ERROR, said, since_s=time.monotonic())
+        assert cell.listener.count("noticed.qos_incompatible")
+        finish()
+        assert said in cell.node.output
     finally:
         cell.close()
 
@@ -246,7 +251,7 @@ def test_a_subscriber_of_results_that_demands_what_is_not_offered_is_told_about(
 
 
 def test_images_lost_in_a_transport_without_room_for_them_are_said_with_the_remedy(start_cell, parameters):
-    without_profile = dict.fromkeys(PROFILE_VARIABLES, "")
+    without_profile = dict.fromkeys(PROFILE_VARIABLES)
     with opened(start_cell(parameters, [], **without_profile)) as cell:
         listener = cell.listener
         cell.publish_until(
