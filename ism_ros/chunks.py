@@ -11,6 +11,9 @@ import torch
 
 Result = TypeVar("Result")
 
+SAID_OF_MEMORY = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""In errors that have no class of their own: by the CPU's allocator, by CUDA itself, by cuBLAS and cuDNN."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -49,12 +52,13 @@ class Chunks:
             rows = slice(start, min(start + self.size, count))
             try:
                 results.append(work(rows))
+                start = rows.stop
+                continue
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or rows.stop - rows.start == 1:
                     raise
-                self._shrink(rows.stop - rows.start)
-                continue
-            start = rows.stop
+            # only here, where the error is gone, and with it what it held on the way
+            self._shrink(rows.stop - rows.start)
         return results
 
     def _shrink(self, tried: int) -> None:
@@ -69,4 +73,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, on a GPU or on the CPU (which has no exception of its own for it)."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in SAID_OF_MEMORY)

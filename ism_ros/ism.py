@@ -283,9 +283,10 @@ def with_coarse_poses(
     rotation, translation_m = detections.rotation.cpu().clone(), detections.translation_m.cpu().clone()
     template_index = detections.template_index.cpu().clone()
     similarity = None if detections.view_similarity is None else detections.view_similarity.cpu().numpy()
+    object_index = detections.object_index.tolist()  # one wait for a GPU
     posed = torch.isfinite(rotation).flatten(1).all(dim=1) & torch.isfinite(translation_m).all(dim=1)
     for row in torch.nonzero(posed)[:, 0].tolist():
-        known = library.objects[int(detections.object_index[row])]
+        known = library.objects[object_index[row]]
         if known.box_m is not None:
             box_m[row] = known.box_m
         pose = None
@@ -363,13 +364,13 @@ class StageClock:
 
     def __init__(self, device: str) -> None:
         self.seconds: dict[str, float] = {}
-        self._on_gpu = device.startswith("cuda")
+        self._device = torch.device(device)
         self._since = time.perf_counter()
 
     def lap(self, stage: str) -> None:
         """Book the time since the last lap under `stage`."""
-        if self._on_gpu:
-            torch.cuda.synchronize()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
         now = time.perf_counter()
         self.seconds[stage] = now - self._since
         self._since = now

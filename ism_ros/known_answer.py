@@ -89,10 +89,10 @@ def answer(settings: Settings, progress: Callable[[str], None] = lambda text: No
         settings = settings.model_copy(update={"score_threshold": 0.0})
     model = load_model(settings, progress)
     progress("segmenting the scene")
-    detections = model.segment(frame)
+    detections = model.segment(frame).to("cpu")
 
-    masks = detections.masks.cpu().numpy()
-    scores = detections.score.float().cpu().tolist()
+    masks = detections.masks.numpy()
+    scores = detections.score.float().tolist()
     if masks.shape[1:] != labels.shape or masks.dtype != bool:
         raise KnownAnswerError(f"masks are {masks.dtype} of {masks.shape[1:]} instead of bool of {labels.shape}")
     found = []

@@ -28,9 +28,10 @@ def draw_overlay(rgb: NDArray[np.uint8], detections: Detections, style: OverlayS
     canvas = np.ascontiguousarray(rgb).copy()
     if len(detections) == 0:
         return canvas
-    masks = detections.masks.cpu().numpy()
-    boxes = detections.boxes_xyxy.cpu().numpy()
-    scores = detections.score.cpu().numpy()
+    detections = detections.to("cpu")
+    masks = detections.masks.numpy()
+    boxes = detections.boxes_xyxy.numpy()
+    scores = detections.score.numpy()
     colours = instance_colours(detections)
     line = max(1, round(min(canvas.shape[:2]) / 320))
 

@@ -16,10 +16,11 @@ from ism_ros.masks import encode_rle, mask_box
 
 def label_image(detections: Detections) -> NDArray[np.uint16]:
     """(H, W) uint16: 0 background, else the instance's id; where masks overlap the higher score is on top."""
-    masks = detections.masks.cpu().numpy()
+    detections = detections.to("cpu")
+    masks = detections.masks.numpy()
     labels = np.zeros(masks.shape[1:], dtype=np.uint16)
     ids = detections.instance_ids()
-    for row in np.argsort(detections.score.cpu().numpy(), kind="stable"):
+    for row in np.argsort(detections.score.numpy(), kind="stable"):
         left, top, width, height = mask_box(masks[row])
         box = slice(top, top + height), slice(left, left + width)
         np.copyto(labels[box], np.uint16(ids[row]), where=masks[row][box])
@@ -29,7 +30,8 @@ def label_image(detections: Detections) -> NDArray[np.uint16]:
 def to_records(detections: Detections, scene_id: int = 0, image_id: int = 0) -> list[dict[str, Any]]:
     """The BOP records that SAM-6D's pose estimator reads, one a detection, bbox as [x, y, width, height] pixels."""
     time_s = sum(detections.stage_s.values())
-    masks = detections.masks.cpu().numpy()
+    detections = detections.to("cpu")  # at once: a GPU is waited for at each number that is read
+    masks = detections.masks.numpy()
     return [
         {
             "scene_id": scene_id,
@@ -55,6 +57,7 @@ def write_results(
 ) -> None:
     """Write detection_ism.json, detection_ism.npz and vis_ism.png into `folder`, which is made where it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
+    detections = detections.to("cpu")
     records = to_records(detections, scene_id, image_id)
     (folder / "detection_ism.json").write_text(json.dumps(records), encoding="utf-8")
     np.savez_compressed(
@@ -62,9 +65,9 @@ def write_results(
         scene_id=np.int64(scene_id),
         image_id=np.int64(image_id),
         category_id=np.array([record["category_id"] for record in records], dtype=np.int64),
-        score=detections.score.cpu().numpy(),
+        score=detections.score.numpy(),
         bbox=np.array([record["bbox"] for record in records], dtype=np.int64).reshape(-1, 4),
         time=np.float64(sum(detections.stage_s.values())),
-        segmentation=detections.masks.cpu().numpy(),
+        segmentation=detections.masks.numpy(),
     )
     cv2.imwrite(str(folder / "vis_ism.png"), cv2.cvtColor(visualization_rgb, cv2.COLOR_RGB2BGR))

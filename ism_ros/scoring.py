@@ -25,6 +25,9 @@ VISIBLE_SIMILARITY = 0.5
 PROPOSALS_A_PIECE = 4
 """So many proposals at once does a thread hold against their common template on the CPU."""
 
+PIXELS_AT_ONCE = 2**24
+"""So many pixels of masks are made float32 at once on a GPU."""
+
 OUTLINE_DIRECTIONS = 72
 """In how many directions, over the full circle, outlines are compared."""
 
@@ -200,11 +203,17 @@ def mean_position_m(
     valid = depth_m > 0
     positions = torch.stack([x, y, depth_m], dim=2)
     if masks.is_cuda:
-        number = masks.flatten(1).float() @ valid.flatten().float()
-        total = masks.flatten(1).float() @ positions.flatten(0, 1)
-        return total / number[:, None], number.long()
+        return _mean_by_products(masks, torch.cat([positions, valid[:, :, None]], dim=2).flatten(0, 1))
     boxes = boxes_from_masks(masks) if boxes_xyxy is None else boxes_xyxy
     return _mean_inside(masks, valid, positions, boxes)
+
+
+def _mean_by_products(masks: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of the first three of `values` (H * W, 4) by the sum of the last, and that sum; a product of some masks at
+    a time, as they are four times as large in float32."""
+    at_once = max(1, PIXELS_AT_ONCE // len(values))
+    sums = torch.cat([some.flatten(1).float() @ values for some in masks.split(at_once)])
+    return sums[:, :3] / sums[:, 3:], sums[:, 3].long()
 
 
 def _mean_inside(masks: Tensor, valid: Tensor, values: Tensor, boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,8 +24,8 @@ Prediction = dict[str, Any]
 
 def predictions_of(detections: Detections, image: ImageKey, time_s: float) -> list[Prediction]:
     """The entries of one image, best first. time_s: seconds spent on it."""
-    masks = detections.masks.cpu().numpy()
-    encoded = [encode_rle(mask) for mask in masks]
+    detections = detections.to("cpu")
+    encoded = [encode_rle(mask) for mask in detections.masks.numpy()]
     return [
         {
             "scene_id": image.scene_id,

@@ -104,7 +104,7 @@ def segment(
             status.update("segmenting")
             if unknown := [name for name in object_id or () if name not in model.library.ids]:
                 raise ValueError(f"--object {unknown[0]} is not known; known: {', '.join(model.library.ids)}")
-            detections = model.segment(frame, object_id)
+            detections = model.segment(frame, object_id).to("cpu")
         overlay_rgb = draw_overlay(frame.rgb, detections)
     write_results(output, detections, overlay_rgb)
     _print(console, detections, output)

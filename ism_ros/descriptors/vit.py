@@ -10,6 +10,7 @@ from torch.nn.functional import avg_pool2d, normalize
 
 from ism_ros.chunks import Chunks, Recoveries
 from ism_ros.descriptors import Descriptors, TemplateNormalization, concatenated
+from ism_ros.precision import network_dtype
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -47,7 +48,7 @@ class VitDescriptor:
         self.name = name
         self.crop_size = crop_size
         self._device = torch.device(device)
-        self._dtype = dtype or default_dtype(self._device)
+        self._dtype = dtype or network_dtype(self._device)
         self._model: Any = model.to(self._device, self._dtype)
         self._fingerprint = fingerprint
         self._template_normalization = template_normalization
@@ -98,10 +99,3 @@ def imagenet(crops: Tensor) -> Tensor:
     """Colours (N, 3, S, S) in [0, 1], normalised by the mean and standard deviation of ImageNet's."""
     mean, std = (crops.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (crops - mean) / std
-
-
-def default_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 or float16 where the device computes in it, else float32."""
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate, pad
 
 from ism_ros.checkpoints.sam import DECODER_HEADS, load_sam
 from ism_ros.chunks import Recoveries
+from ism_ros.precision import network_dtype
 from ism_ros.segmentors.automatic_masks import AutomaticMaskSegmentor, MaskOptions, Size
 
 MEAN_RGB = (123.675, 116.28, 103.53)
@@ -40,9 +41,8 @@ class PromptableSam:
         self.device = torch.device(device)
         self._model = model.to(self.device)
         self._side = int(model.config.vision_config.image_size)
-        if self.device.type == "cuda":
-            self._model.vision_encoder.to(torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
-        self._encoder_dtype = self._model.vision_encoder.pos_embed.dtype
+        self._encoder_dtype = network_dtype(self.device)
+        self._model.vision_encoder.to(self._encoder_dtype)
 
     def embed(self, image_rgb: NDArray[np.uint8]) -> tuple[Tensor, Size]:
         """The image embedding (1, C, h, w) and the image's height and width."""

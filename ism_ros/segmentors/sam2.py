@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from ism_ros.checkpoints.sam2 import load_sam2
 from ism_ros.chunks import Recoveries
+from ism_ros.precision import network_dtype
 from ism_ros.segmentors.automatic_masks import AutomaticMaskSegmentor, MaskOptions, Size
 
 MEAN_RGB = (0.485, 0.456, 0.406)
@@ -46,9 +47,8 @@ class PromptableSam2:
         self.device = torch.device(device)
         self._model = model.to(self.device)
         self._side = int(model.config.prompt_encoder_config.image_size)
-        if self.device.type == "cuda":
-            self._model.vision_encoder.to(torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
-        self._encoder_dtype = self._model.vision_encoder.dtype
+        self._encoder_dtype = network_dtype(self.device)
+        self._model.vision_encoder.to(self._encoder_dtype)
 
     def embed(self, image_rgb: NDArray[np.uint8]) -> Sam2Embedding:
         """The features of an image (H, W, 3), as they are where no frame came before it."""

@@ -41,6 +41,23 @@ def test_the_allocator_of_the_cpu_is_understood() -> None:
     assert is_out_of_memory(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_libraries_of_a_gpu_are_understood(text: str) -> None:
+    assert is_out_of_memory(RuntimeError(text))
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
 def test_every_halving_is_counted() -> None:
     def work(rows: slice) -> int:
         if rows.stop - rows.start > 2:
