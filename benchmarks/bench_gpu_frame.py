@@ -18,6 +18,7 @@ are from those in float32; peak memory of vit_b and vits14 with about 200 propos
 from __future__ import annotations
 
 import argparse
+import gc
 import statistics
 import time
 from collections import defaultdict
@@ -412,6 +413,7 @@ def wait_for(device: torch.device) -> None:
 
 def forget_peak(device: str) -> None:
     if device.startswith("cuda"):
+        gc.collect()  # watched methods hold their models in cycles
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 
