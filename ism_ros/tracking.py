@@ -20,6 +20,9 @@ HIGHEST_ID = 65535
 """Ids are values of a mono16 mask image."""
 LEAST_AFFINITY = 0.2
 """Below, two are not the same instance."""
+FLEETING_WEIGHT = 0.5
+"""Of the affinity of an instance that was seen in less than half of its frames, such as a part of one that was now and
+then taken for another: where only one of the two is seen, it is the one that is mostly there."""
 REACH_M = 0.15
 """An instance is looked for so far from where it was last; positions within a tenth of it count as the same place."""
 FORGET_FRAMES = 10
@@ -35,7 +38,8 @@ class Track:
     """One instance as it was last seen.
 
     mask: (h, w) bool, what is inside box_xyxy, (4,) inclusive pixels. position_m: (3,) in the camera frame, NaN where
-    it is not known. seen_ns: stamp of the frame. missed: frames since then.
+    it is not known. seen_ns: stamp of the frame. missed: frames since then. frames: since it was first seen, that one
+    included; seen: in how many of them it was.
     """
 
     id: int
@@ -45,6 +49,12 @@ class Track:
     position_m: NDArray[np.float64]
     seen_ns: int
     missed: int = 0
+    frames: int = 1
+    seen: int = 1
+
+    @property
+    def is_fleeting(self) -> bool:
+        return 2 * self.seen < self.frames
 
 
 class Tracker:
@@ -70,10 +80,17 @@ class Tracker:
         self._newest_ns = stamp_ns
         known = [track for track in self.tracks if track.class_id in detections.object_ids or not detections.object_ids]
         seen = seen_in(detections, stamp_ns)
-        pairs = assign(affinities(known, seen))
+        weights = np.array([FLEETING_WEIGHT if track.is_fleeting else 1.0 for track in known])
+        pairs = assign(affinities(known, seen), weights)
         ids = {now: known[before].id for before, now in pairs}
+        for before, now in pairs:
+            seen[now] = replace(seen[now], frames=known[before].frames + 1, seen=known[before].seen + 1)
         found = {before for before, _ in pairs}
-        missed = [replace(t, missed=t.missed + 1) for number, t in enumerate(known) if number not in found]
+        missed = [
+            replace(track, missed=track.missed + 1, frames=track.frames + 1)
+            for number, track in enumerate(known)
+            if number not in found
+        ]
         missed = [track for track in missed if not forgotten(track, stamp_ns)]
         for row in range(len(seen)):
             if row not in ids:
@@ -153,9 +170,12 @@ def mask_iou(first: Track, second: Track) -> float:
     return both / max(1, np.count_nonzero(first.mask) + np.count_nonzero(second.mask) - both)
 
 
-def assign(affinity: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Pairs (row, column) of the largest sum of affinities, each at least LEAST_AFFINITY."""
-    allowed = np.where(affinity >= LEAST_AFFINITY, affinity, 0.0)
+def assign(affinity: NDArray[np.float64], weights: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Pairs (row, column) of the largest sum of weighted affinities, each at least LEAST_AFFINITY.
+
+    weights: one for each row.
+    """
+    allowed = np.where(affinity >= LEAST_AFFINITY, affinity * weights[:, None], 0.0)
     rows, columns = linear_sum_assignment(allowed, maximize=True)
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if allowed[r, c] > 0]
 

@@ -137,6 +137,18 @@ def test_an_instance_that_is_half_hidden_keeps_its_id() -> None:
     assert film.ids([Thing("mug", 58, 60, radius=8)]) == before
 
 
+def test_a_part_that_was_once_taken_for_another_instance_does_not_take_its_id() -> None:
+    film = Film()
+    whole, part = Thing("mug", 60, 60, radius=16), Thing("mug", 65, 60, radius=12)
+    before = film.ids([whole])
+    both = film.ids([whole, part])
+    assert both[0] == before[0]
+    for _ in range(3):
+        assert film.ids([whole]) == before
+    assert film.ids([part]) == before
+    assert film.ids([whole]) == before
+
+
 def test_an_instance_that_leaves_for_long_comes_back_with_a_new_id() -> None:
     film = Film()
     ids = film.ids(TABLE)
