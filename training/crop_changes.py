@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.draws import normal, some, uniform
+
 LEAST_PIXELS, LEAST_LEFT = 30, 0.25
 """A change that leaves less of a mask than this, in pixels and as a share, is not made."""
 
@@ -20,23 +22,10 @@ def changed_crops(rgb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """All changes that training makes."""
     rgb, mask = turned(rgb, mask)
     cut = badly_cut(mask)
-    area, left = (some.sum(dim=(1, 2)) for some in (mask, cut))
+    area, left = (pixels.sum(dim=(1, 2)) for pixels in (mask, cut))
     enough = (left > LEAST_PIXELS) & (left > LEAST_LEFT * area)
     mask = torch.where(enough[:, None, None], cut, mask)
     return changed_light(coarser(rgb)), mask
-
-
-def _some(like: Tensor, share: float) -> Tensor:
-    """(B, 1, 1, 1) bool, true in `share` of the rows."""
-    return torch.rand((len(like), 1, 1, 1), device=like.device) < share
-
-
-def _uniform(like: Tensor, low: float, high: float) -> Tensor:
-    return torch.empty((len(like), 1, 1, 1), device=like.device).uniform_(low, high)
-
-
-def _normal(like: Tensor, deviation: float, channels: int = 1) -> Tensor:
-    return torch.randn((len(like), channels, 1, 1), device=like.device) * deviation
 
 
 def turned(rgb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,31 +52,31 @@ def badly_cut(mask: Tensor) -> Tensor:
         for sign in (1, -1)
     )
     rows = torch.arange(len(mask), device=mask.device)
-    moved = torch.where(_some(out, 0.5), grown[wide, rows], shrunk[wide, rows])
-    out = torch.where(_some(out, 0.6), moved, out)
+    moved = torch.where(some(out, 0.5), grown[wide, rows], shrunk[wide, rows])
+    out = torch.where(some(out, 0.6), moved, out)
 
     waves = F.interpolate(
         torch.randn(len(mask), 1, 16, 16, device=mask.device), size=(size, size), mode="bicubic", align_corners=False
     )
     soft = F.avg_pool2d(F.avg_pool2d(out, 5, stride=1, padding=2), 5, stride=1, padding=2)
-    out = torch.where(_some(out, 0.5), (soft + _uniform(out, 0.05, 0.25) * waves > 0.5).float(), out)
+    out = torch.where(some(out, 0.5), (soft + uniform(out, 0.05, 0.25) * waves > 0.5).float(), out)
 
     line = torch.linspace(-1, 1, size, device=mask.device)
     x, y = line.expand(size, size)[None, None], line[:, None].expand(size, size)[None, None]
-    angle = _uniform(out, 0, 2 * math.pi)
+    angle = uniform(out, 0, 2 * math.pi)
     along = x * angle.cos() + y * angle.sin()
     area = out.sum(dim=(2, 3), keepdim=True).clamp(min=1)
     mean = (along * out).sum(dim=(2, 3), keepdim=True) / area
     deviation = ((along - mean).square() * out).sum(dim=(2, 3), keepdim=True).div(area).sqrt()
-    hidden = (along > mean + _uniform(out, 0, 1.8) * deviation) & _some(out, 0.35)
+    hidden = (along > mean + uniform(out, 0, 1.8) * deviation) & some(out, 0.35)
     out = torch.where(hidden, 0.0, out)
 
-    angle = _uniform(out, 0, math.pi)
-    dx, dy = x - _uniform(out, -1, 1), y - _uniform(out, -1, 1)
-    a = (dx * angle.cos() + dy * angle.sin()) / _uniform(out, 0.1, 0.4)
-    b = (dy * angle.cos() - dx * angle.sin()) / _uniform(out, 0.1, 0.4)
-    spot = (a.square() + b.square() < 1) & _some(out, 0.2)
-    out = torch.where(spot, _some(out, 0.4).float(), out)
+    angle = uniform(out, 0, math.pi)
+    dx, dy = x - uniform(out, -1, 1), y - uniform(out, -1, 1)
+    a = (dx * angle.cos() + dy * angle.sin()) / uniform(out, 0.1, 0.4)
+    b = (dy * angle.cos() - dx * angle.sin()) / uniform(out, 0.1, 0.4)
+    spot = (a.square() + b.square() < 1) & some(out, 0.2)
+    out = torch.where(spot, some(out, 0.4).float(), out)
     return out[:, 0] > 0.5
 
 
@@ -105,12 +94,12 @@ def coarser(rgb: Tensor) -> Tensor:
 
 def changed_light(rgb: Tensor) -> Tensor:
     """Exposure, contrast, tint, a shade across, noise; hues stay, as they tell objects apart."""
-    image = rgb * _normal(rgb, 0.25).exp() * _normal(rgb, 0.05, 3).exp()
+    image = rgb * normal(rgb, 0.25).exp() * normal(rgb, 0.05, 3).exp()
     mean = image.mean(dim=(1, 2, 3), keepdim=True)
-    image = (image - mean) * _normal(rgb, 0.15).exp() + mean + _normal(rgb, 6)
+    image = (image - mean) * normal(rgb, 0.15).exp() + mean + normal(rgb, 6)
     line = torch.linspace(-1, 1, rgb.shape[-1], device=rgb.device)
-    angle = _uniform(rgb, 0, 2 * math.pi)
+    angle = uniform(rgb, 0, 2 * math.pi)
     across = line * angle.cos() + line[:, None] * angle.sin()
-    image = image * (1 + _uniform(rgb, 0, 0.4) * _some(rgb, 0.3) * across)
-    image = image + torch.randn_like(image) * _uniform(rgb, 1, 9) * _some(rgb, 0.4)
+    image = image * (1 + uniform(rgb, 0, 0.4) * some(rgb, 0.3) * across)
+    image = image + torch.randn_like(image) * uniform(rgb, 1, 9) * some(rgb, 0.4)
     return image.clamp(0, 255)

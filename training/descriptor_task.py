@@ -126,11 +126,12 @@ class DescriptorTask:
         """Of all that is there by now."""
         self._pool.grow()
         rng = np.random.default_rng([33, self._seed, epoch])
+        known = [number for number in self._seen if number in self._pool.of_object]
         for _ in range(STEPS_AN_EPOCH):
-            yield self._batch(rng)
+            yield self._batch(rng, known)
 
-    def _batch(self, rng: np.random.Generator) -> Batch:
-        objects = cast(rng, [n for n in self._seen if n in self._pool.of_object], self._size)
+    def _batch(self, rng: np.random.Generator, known: list[int]) -> Batch:
+        objects = cast(rng, known, self._size)
         chosen = np.concatenate([rng.choice(self._pool.of_object[number], CROPS) for number in objects])
         rows = torch.from_numpy(chosen).to(self._device)
         numbers = torch.tensor(objects, device=self._device)

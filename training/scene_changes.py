@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.draws import normal, some, uniform
+
 FULL, NO_DEPTH, NO_COLOUR = 0.76, 0.14, 0.10
 """Shares of the scenes that are seen with colour and depth, with colour alone, with depth alone."""
 
@@ -33,24 +35,9 @@ def changed(scenes: Scenes) -> Scenes:
     return with_senses_lost(scenes)
 
 
-def _chance(scenes: Scenes, share: float) -> Tensor:
-    """(B,) bool, true in `share` of the rows."""
-    return torch.rand(len(scenes.rgb), device=scenes.rgb.device) < share
-
-
-def _uniform(like: Tensor, low: float, high: float) -> Tensor:
-    """(B, 1, 1, 1) for (B, ...)."""
-    return torch.empty((len(like), 1, 1, 1), device=like.device).uniform_(low, high)
-
-
-def _normal(like: Tensor, deviation: float, channels: int = 1) -> Tensor:
-    """(B, channels, 1, 1) for (B, ...)."""
-    return torch.randn((len(like), channels, 1, 1), device=like.device) * deviation
-
-
 def mirrored(scenes: Scenes) -> Scenes:
     """Left and right changed in half of them."""
-    flip = _chance(scenes, 0.5)
+    flip = some(scenes.rgb, 0.5)[:, 0, 0, 0]
     lens = scenes.lens.clone()
     lens[:, 2] = torch.where(flip, scenes.rgb.shape[-1] - 1 - lens[:, 2], lens[:, 2])
 
@@ -65,7 +52,7 @@ def cut(scenes: Scenes) -> Scenes:
     height, width = scenes.rgb.shape[2:]
     count, device = len(scenes.rgb), scenes.rgb.device
     scale = (torch.rand(count, device=device) * torch.log(torch.tensor(1.8))).exp()
-    scale = torch.where(_chance(scenes, 0.6), scale, 1.0)
+    scale = torch.where(some(scenes.rgb, 0.6)[:, 0, 0, 0], scale, 1.0)
     left, top = (torch.rand(count, device=device) * (side - side / scale) for side in (width, height))
     x = left[:, None] + torch.arange(width, device=device) / scale[:, None]
     y = top[:, None] + torch.arange(height, device=device) / scale[:, None]
@@ -89,25 +76,21 @@ def punctured(scenes: Scenes) -> Scenes:
     depth_m = scenes.depth_m[:, None]
     coarse = torch.randn(len(depth_m), 1, 15, 20, device=depth_m.device)
     field = F.interpolate(coarse, size=depth_m.shape[2:], mode="bilinear", align_corners=False)
-    lost = (field > _uniform(depth_m, 1.2, 2.2)) & _chance(scenes, 0.33)[:, None, None, None]
-    noise = torch.randn_like(depth_m) * _uniform(depth_m, 0, 0.005) * _chance(scenes, 0.2)[:, None, None, None]
+    lost = (field > uniform(depth_m, 1.2, 2.2)) & some(depth_m, 0.33)
+    noise = torch.randn_like(depth_m) * uniform(depth_m, 0, 0.005) * some(depth_m, 0.2)
     return replace(scenes, depth_m=(depth_m * (1 + noise) * ~lost)[:, 0])
 
 
 def changed_colours(rgb: Tensor) -> Tensor:
     """Brightness, contrast, tint, channels in another order, blur and noise, each at random; (B, 3, H, W)."""
-
-    def some(share: float) -> Tensor:
-        return torch.rand((len(rgb), 1, 1, 1), device=rgb.device) < share
-
     order = torch.rand((len(rgb), 3), device=rgb.device).argsort(dim=1)
-    image = torch.where(some(0.3), rgb.gather(1, order[:, :, None, None].expand_as(rgb)), rgb)
-    image = torch.where(some(0.1), image.mean(dim=1, keepdim=True), image)
+    image = torch.where(some(rgb, 0.3), rgb.gather(1, order[:, :, None, None].expand_as(rgb)), rgb)
+    image = torch.where(some(rgb, 0.1), image.mean(dim=1, keepdim=True), image)
     mean = image.mean(dim=(1, 2, 3), keepdim=True)
-    image = (image - mean) * _normal(rgb, 0.25).exp() + mean
-    image = image * _normal(rgb, 0.3).exp() * _normal(rgb, 0.07, 3).exp() + _normal(rgb, 10)
-    image = image.lerp(_blurred(image), _uniform(rgb, 0, 1) * some(0.3))
-    image = image + torch.randn_like(image) * _uniform(rgb, 1, 10) * some(0.4)
+    image = (image - mean) * normal(rgb, 0.25).exp() + mean
+    image = image * normal(rgb, 0.3).exp() * normal(rgb, 0.07, 3).exp() + normal(rgb, 10)
+    image = image.lerp(_blurred(image), uniform(rgb, 0, 1) * some(rgb, 0.3))
+    image = image + torch.randn_like(image) * uniform(rgb, 1, 10) * some(rgb, 0.4)
     return image.clamp(0, 255)
 
 
