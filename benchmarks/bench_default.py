@@ -52,7 +52,7 @@ from ism_ros.config import Settings
 from ism_ros.detections import Detections
 from ism_ros.frame import Frame
 from ism_ros.frame_files import read_frame
-from ism_ros.ism import InstanceSegmentationModel, load_model
+from ism_ros.ism import InstanceSegmentationModel, load_model, with_coarse_poses
 from ism_ros.masks import encode_rle
 from ism_ros.objects.viewpoints import camera_positions
 from ism_ros.overlay import draw_overlay
@@ -195,8 +195,9 @@ def on_scenes(pair: str, options: argparse.Namespace, console: Console) -> dict[
         names.update({objects.category(name): f"{name} {number}" for name in symmetries})
         for index, frame, truth in observations(options, console, number, meshes):
             annotations += detection_ap._annotations(objects, index, truth, len(annotations))
-            found = model.segment(frame)
-            near_by_token += viewpoints_near(model.segment(frame, with_poses=False), truth, symmetries)
+            without_poses = model.segment(frame, with_poses=False)
+            near_by_token += viewpoints_near(without_poses, truth, symmetries)
+            found = with_coarse_poses(without_poses, frame, model.library, model.descriptor.view_weight)
             if index < TIMED_SCENES:
                 began = time.perf_counter()
                 stages.append(model.segment(frame, settings=published).stage_s)
