@@ -282,7 +282,9 @@ def with_coarse_poses(
     box_m = torch.full((count, 2, 3), float("nan"))
     rotation, translation_m = detections.rotation.cpu().clone(), detections.translation_m.cpu().clone()
     template_index = detections.template_index.cpu().clone()
-    similarity = None if detections.view_similarity is None else detections.view_similarity.cpu().numpy()
+    preferences = None
+    if view_weight and detections.view_similarity is not None:
+        preferences = view_weight * detections.view_similarity.cpu().numpy()
     object_index = detections.object_index.tolist()  # one wait for a GPU
     posed = torch.isfinite(rotation).flatten(1).all(dim=1) & torch.isfinite(translation_m).all(dim=1)
     for row in torch.nonzero(posed)[:, 0].tolist():
@@ -292,10 +294,7 @@ def with_coarse_poses(
         pose = None
         if known.views is not None and frame.depth_m is not None:
             mask = detections.masks[row].cpu().numpy()
-            count_of_views = len(known.views.rotations)
-            preference = None
-            if view_weight and similarity is not None and similarity.shape[1] >= count_of_views:
-                preference = view_weight * similarity[row, :count_of_views]
+            preference = None if preferences is None else preferences[row, : len(known.views.rotations)]
             pose = coarse_pose(mask, frame.rgb, frame.depth_m, frame.camera, known.views, preference)
         if pose is not None:
             rotation[row] = torch.from_numpy(pose.rotation)

@@ -131,7 +131,8 @@ class RayWorker:
             self._handle = ray_cluster.deploy(
                 self._name, self.lanes, self._settings, self._options, on_loopback=not self._address
             )
-            state, objects = (self._heard(told) for told in self._handle.describe.remote().result())
+            of_state, of_objects = self._handle.describe.remote().result()
+            state, objects = self._heard(of_state), self._heard(of_objects)
         except Exception as error:  # told to every request and in /api/v1/status
             if not isinstance(error, OSError):
                 logger.exception("the replicas could not be started")
@@ -144,6 +145,7 @@ class RayWorker:
         assert isinstance(state, Ready)
         assert isinstance(objects, Objects)
         self.device = ",".join([state.device] * self.lanes)
+        self._counters[of_state.replica] = Counter(state.state)
         self.objects = objects.objects
         log_ready(self, time.monotonic() - began_s)
         self._tell("ready", "")
