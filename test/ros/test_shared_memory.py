@@ -17,9 +17,13 @@ PARTICIPANT = "import rclpy; rclpy.init(); n = rclpy.create_node('holder'); prin
 
 
 def segments_of(process: subprocess.Popen[str]) -> set[str]:
-    """Those that the process uses: fastdds_*, or on Jazzy and before fastrtps_*; ports are everybody's."""
-    maps = Path(f"/proc/{process.pid}/maps").read_text()
-    return {name for name in re.findall(rf"{SHARED_MEMORY}/(fast\w+)$", maps, re.MULTILINE) if "port" not in name}
+    """Those it owns: it keeps their lock files open, while it merely maps what it reads of other processes.
+
+    fastdds_*, or on Jazzy and before fastrtps_*.
+    """
+    opened = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+    owned = [re.fullmatch(rf"{SHARED_MEMORY}/(fast\w+)_el", path) for path in opened]
+    return {match[1] for match in owned if match and "port" not in match[1]}
 
 
 def there() -> set[str]:
