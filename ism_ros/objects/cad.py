@@ -39,7 +39,10 @@ def load_cad(path: Path | str, units: str, max_triangles: int | None = None) -> 
         scene: Any = trimesh.load(path, force="scene")
         parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
     except Exception as error:  # parsers of a dozen formats fail in as many ways
-        raise CadError(f"CAD file {path} cannot be read ({type(error).__name__}: {error}): export it again") from None
+        kind = path.suffix.lstrip(".").upper()
+        raise CadError(
+            f"CAD file {path} is damaged or no {kind} file: export it again (its reader says: {error})"
+        ) from None
     if not parts:
         raise CadError(f"CAD file {path} has no triangles: export it as a mesh, not as points, curves or solids")
     triangles = sum(len(part.faces) for part in parts)

@@ -339,7 +339,7 @@ def test_a_cad_file_that_cannot_be_used_is_refused_in_the_servers_words(page: Pa
     page.get_by_text("Add an object from a CAD file").click()
     page.get_by_label("CAD file", exact=True).set_input_files(str(tmp_path / "broken.ply"))
     page.get_by_role("button", name="Add object").click()
-    expect(page.get_by_role("alert")).to_contain_text("cannot be read")
+    expect(page.get_by_role("alert")).to_contain_text("is damaged or no PLY file")
     expect(page.get_by_role("button", name="Add object")).to_be_enabled()
 
 
