@@ -114,9 +114,10 @@ class Settings(BaseModel):
         False, description="Keep objects_file as objects are added and removed at run time; it may be missing at start."
     )
 
-    scoring: Literal["sam6d", "noctis"] = Field(
-        "sam6d",
-        description="How proposals and objects are compared: sam6d, or noctis (all templates, patch by patch; slower).",
+    scoring: Literal["auto", "sam6d", "noctis", "metric"] = Field(
+        "auto",
+        description="How proposals and objects are compared: sam6d, noctis (all templates, patch by patch; slower), "
+        "metric (sam6d and how well size and shape fit the depth), or auto: metric for tiny, sam6d for the others.",
         json_schema_extra=LIVE,
     )
     confidence_threshold: float = Field(
@@ -189,6 +190,12 @@ class Settings(BaseModel):
         description="Configure and activate the node at start, without a lifecycle manager.",
         json_schema_extra=AT_START,
     )
+
+    def resolved_scoring(self) -> Literal["sam6d", "noctis", "metric"]:
+        """`scoring`, or what suits the descriptor where it is auto."""
+        if self.scoring == "auto":
+            return "metric" if self.descriptor == "tiny" else "sam6d"
+        return self.scoring
 
     def resolved_cache_dir(self) -> Path:
         """`cache_dir`, or the user's cache folder (XDG_CACHE_HOME/ism_ros) where it is empty."""

@@ -62,6 +62,7 @@ class Detections:
     (N, 2, 3), lowest and highest corner of the CAD model in the object frame. Both NaN where there is no pose, None
     where nobody asked. instance_id: (N,) int64 from a tracker, or None: row i is instance i + 1. view_similarity:
     (N, T), cosines of the class token with the templates of its object (0 where another one has more), or None.
+    fit_score: (N,), the fourth part of the score, 0 where it is none (scoring_metric.py).
     """
 
     masks: Tensor
@@ -82,6 +83,11 @@ class Detections:
     model_box_m: Tensor | None = None
     instance_id: Tensor | None = None
     view_similarity: Tensor | None = None
+    fit_score: Tensor = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.fit_score is None:
+            object.__setattr__(self, "fit_score", torch.zeros_like(self.score))
 
     def __len__(self) -> int:
         return int(self.masks.shape[0])

@@ -12,21 +12,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ism_ros import scoring, scoring_noctis
+from ism_ros import scoring, scoring_metric, scoring_noctis
 from ism_ros.chunks import Recoveries
 from ism_ros.config import Settings
 from ism_ros.descriptors import Descriptor, Descriptors, create_descriptor
 from ism_ros.detections import Detections, Proposals
 from ism_ros.frame import Frame
-from ism_ros.masks import crop_resize_pad, large_enough, mask_nms, nms
+from ism_ros.masks import boxes_from_masks, crop_resize_pad, large_enough, mask_nms, nms
 from ism_ros.objects.cache_folder import remove_stale
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.objects_file import ObjectSpec, read_objects_file
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.patch_tokens import PatchStorage
 from ism_ros.objects.preparation import Prepare, prepare
-from ism_ros.pose import coarse_pose, unknown_covariance
+from ism_ros.pose import coarse_poses, unknown_covariance
 from ism_ros.segmentors import Segmentor, create_segmentor
+from ism_ros.views import Seen, fit_views, look_under
 
 OUTLINE_CORNERS = 200
 """Of a round object's many corners about so many are enough to know its outline."""
@@ -203,22 +204,34 @@ class InstanceSegmentationModel:
         if not len(proposals) or not len(library):
             return Detections.empty(frame.height, frame.width, self.device)
         pairwise = scoring.pairwise_similarity(described.class_tokens, library.class_tokens, unit_rows=True)
-        match = partial(match_noctis, recoveries=self.recoveries) if settings.scoring == "noctis" else match_sam6d
-        found = match(pairwise, described.patch_tokens, library, settings.confidence_threshold)
+        method = settings.resolved_scoring()
+        compared = (pairwise, described.patch_tokens, library, settings.confidence_threshold)
+        if method == "noctis":
+            found = match_noctis(*compared, self.recoveries)
+        elif method == "metric" and frame.has_depth:
+            boxes = proposals.boxes_xyxy if proposals.boxes_are_tight else boxes_from_masks(proposals.masks)
+            seen = look_under(proposals.masks, boxes, frame)
+            found = match_metric(*compared, seen, self.descriptor.view_weight)
+        else:
+            found = match_sam6d(*compared)
         proposals = proposals[found.rows]
         geometric, visible_ratio, rotation, translation_m = self._geometry(
             frame, proposals, crop_masks[found.rows], library, found.object_index, found.template_index,
             found.visible_ratio,
         )  # fmt: skip
-        if settings.scoring == "noctis":
+        if method == "noctis":
             score = scoring_noctis.final_score(found.semantic, found.appearance, proposals.confidence)
+        elif found.fit is not None:
+            score = scoring_metric.final_score(
+                found.semantic, found.appearance, geometric, visible_ratio, found.fit, found.fit > 0
+            )
         else:
             score = scoring.final_score(found.semantic, found.appearance, geometric, visible_ratio)
         return Detections(
             masks=proposals.masks,
             boxes_xyxy=proposals.boxes_xyxy,
             object_index=found.object_index,
-            template_index=found.template_index,
+            template_index=found.template_index if found.view is None else found.view,
             score=score,
             semantic_score=found.semantic,
             appearance_score=found.appearance,
@@ -229,6 +242,7 @@ class InstanceSegmentationModel:
             object_ids=library.ids,
             category_ids=library.category_ids,
             view_similarity=pairwise[torch.nonzero(found.rows)[:, 0], found.object_index],
+            fit_score=torch.zeros_like(score) if found.fit is None else found.fit,
         )
 
     def _geometry(
@@ -269,6 +283,7 @@ class InstanceSegmentationModel:
         return geometric, visible_ratio * posed, rotation, translation_m
 
 
+@torch.inference_mode()
 def with_coarse_poses(
     detections: Detections, frame: Frame, library: ObjectLibrary, view_weight: float = 0.0
 ) -> Detections:
@@ -277,31 +292,34 @@ def with_coarse_poses(
     Those whose object has no views, or that have too little depth, keep the pose that they were scored with. What has
     no pose at all has NaN everywhere. view_weight: the descriptor's, how much its class tokens say in it.
     """
-    count = len(detections)
+    count, device = len(detections), detections.rotation.device
     covariance = torch.full((count, 6, 6), float("nan"))
     box_m = torch.full((count, 2, 3), float("nan"))
     rotation, translation_m = detections.rotation.cpu().clone(), detections.translation_m.cpu().clone()
     template_index = detections.template_index.cpu().clone()
-    preferences = None
-    if view_weight and detections.view_similarity is not None:
-        preferences = view_weight * detections.view_similarity.cpu().numpy()
-    object_index = detections.object_index.tolist()  # one wait for a GPU
     posed = torch.isfinite(rotation).flatten(1).all(dim=1) & torch.isfinite(translation_m).all(dim=1)
-    for row in torch.nonzero(posed)[:, 0].tolist():
-        known = library.objects[object_index[row]]
+    covariance[posed] = torch.from_numpy(unknown_covariance()).float()
+    object_index = detections.object_index.cpu()
+    seen = None
+    if frame.has_depth and posed.any():
+        seen = look_under(detections.masks, boxes_from_masks(detections.masks), frame)
+    for index in object_index[posed].unique().tolist():
+        known = library.objects[index]
+        rows = torch.nonzero(posed & (object_index == index))[:, 0]
         if known.box_m is not None:
-            box_m[row] = known.box_m
-        pose = None
-        if known.views is not None and frame.depth_m is not None:
-            mask = detections.masks[row].cpu().numpy()
-            preference = None if preferences is None else preferences[row, : len(known.views.rotations)]
-            pose = coarse_pose(mask, frame.rgb, frame.depth_m, frame.camera, known.views, preference)
-        if pose is not None:
-            rotation[row] = torch.from_numpy(pose.rotation)
-            translation_m[row] = torch.from_numpy(pose.translation_m)
-            template_index[row] = pose.view
-        covariance[row] = torch.from_numpy(unknown_covariance() if pose is None else pose.covariance)
-    device = detections.rotation.device
+            box_m[rows] = known.box_m
+        if known.views is None or seen is None:
+            continue
+        here = rows.to(device)
+        fit = fit_views(seen[here], known.views)
+        if view_weight and detections.view_similarity is not None:
+            fit = fit.preferring(view_weight * detections.view_similarity[here, : known.template_count])
+        for row, pose in zip(rows.tolist(), coarse_poses(fit, known.views), strict=True):
+            if pose is not None:
+                rotation[row] = torch.from_numpy(pose.rotation)
+                translation_m[row] = torch.from_numpy(pose.translation_m)
+                template_index[row] = pose.view
+                covariance[row] = torch.from_numpy(pose.covariance)
     return replace(
         detections,
         rotation=rotation.to(device),
@@ -326,6 +344,44 @@ def match_sam6d(
         patch_tokens, torch.nonzero(rows)[:, 0], library.chosen_patch_tokens(object_index, template_index)
     )
     return scoring.Matches(rows, object_index, template_index, semantic[rows], appearance, visible_ratio)
+
+
+def match_metric(
+    pairwise: Tensor,
+    patch_tokens: Tensor,
+    library: ObjectLibrary,
+    confidence_threshold: float,
+    seen: Seen,
+    view_weight: float = 0.0,
+) -> scoring.Matches:
+    """The object by class tokens and by how well its views fit the depth; patch tokens beside its best template.
+
+    pairwise: (N, O, T), of `library`'s class tokens. patch_tokens: (N, P, C). seen: under the N proposals. view_weight:
+    the descriptor's, how much its class tokens say in the choice of the view.
+    """
+    semantic = scoring.semantic_scores(pairwise)
+    candidates = scoring_metric.candidates(semantic, confidence_threshold)
+    template_index = pairwise.argmax(dim=2)
+    fit, view = torch.zeros_like(semantic), template_index.clone()
+    for index in torch.nonzero(candidates.any(dim=0))[:, 0].tolist():
+        known = library.objects[index]
+        if known.views is None:
+            continue
+        rows = torch.nonzero(candidates[:, index])[:, 0]
+        fits = fit_views(seen[rows], known.views)
+        cost, best = fits.best(view_weight * pairwise[rows, index, : known.template_count])
+        fit[rows, index] = scoring_metric.fit_score(cost)
+        view[rows, index] = best.where(cost.isfinite(), view[rows, index])
+    chosen = scoring_metric.chosen_object(semantic, fit, candidates)
+    rows = candidates.any(dim=1)
+    semantic, fit, view, template_index = (
+        of_object.gather(1, chosen[:, None])[rows, 0] for of_object in (semantic, fit, view, template_index)
+    )
+    object_index = chosen[rows]
+    appearance, visible_ratio = scoring.patch_scores_by_template(
+        patch_tokens, torch.nonzero(rows)[:, 0], library.chosen_patch_tokens(object_index, template_index)
+    )
+    return scoring.Matches(rows, object_index, template_index, semantic, appearance, visible_ratio, fit, view)
 
 
 def match_noctis(

@@ -40,7 +40,8 @@ class Matches:
     """The M of N proposals that are scored further, each with its object.
 
     rows: (N,) bool, which proposals. object_index, template_index: (M,) int64, the object and its best template.
-    semantic, appearance, visible_ratio: (M,) float32 in [0, 1].
+    semantic, appearance, visible_ratio: (M,) float32 in [0, 1]. fit: (M,) float32 in [0, 1], 0 where there is none, and
+    view: (M,) int64, the template that fits best; both None where nobody asked (scoring_metric.py).
     """
 
     rows: Tensor
@@ -49,6 +50,8 @@ class Matches:
     semantic: Tensor
     appearance: Tensor
     visible_ratio: Tensor
+    fit: Tensor | None = None
+    view: Tensor | None = None
 
 
 def pairwise_similarity(query: Tensor, templates: Tensor, *, unit_rows: bool = False) -> Tensor:
@@ -65,14 +68,18 @@ def pairwise_similarity(query: Tensor, templates: Tensor, *, unit_rows: bool = F
     return (query @ templates.reshape(objects * views, size).T).reshape(-1, objects, views).clamp_(0.0, 1.0)
 
 
+def semantic_scores(pairwise: Tensor, top_k: int = 5) -> Tensor:
+    """How much each proposal looks like each object: (N, O, T) -> (N, O), the mean of the `top_k` best templates."""
+    return pairwise.topk(min(top_k, pairwise.shape[2]), dim=2).values.mean(dim=2)
+
+
 def semantic_score(pairwise: Tensor, top_k: int = 5) -> tuple[Tensor, Tensor, Tensor]:
     """Which object each proposal looks most like.
 
     pairwise: (N, O, T) -> semantic score (N,): the mean of the `top_k` best templates of the best object;
     object_index (N,) int64; best_template (N,) int64: the arg-max template of that object. O must be above 0.
     """
-    per_object = pairwise.topk(min(top_k, pairwise.shape[2]), dim=2).values.mean(dim=2)
-    score, object_index = per_object.max(dim=1)
+    score, object_index = semantic_scores(pairwise, top_k).max(dim=1)
     of_best_object = pairwise[torch.arange(len(pairwise), device=pairwise.device), object_index]
     return score, object_index, of_best_object.argmax(dim=1)
 

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CachedDescriptors:
-    """arrays: class_tokens (T, D), and where there are any: rotations (T, 3, 3), points_m (K, 3), and of pose.Views
+    """arrays: class_tokens (T, D), and where there are any: rotations (T, 3, 3), points_m (K, 3), and of views.Views
     view_maps, view_surface_m and view_reach_m (1,)."""
 
     arrays: Arrays

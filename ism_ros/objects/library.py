@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
 from ism_ros.objects.patch_tokens import PatchFile
-from ism_ros.pose import Views
+from ism_ros.views import Views
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, PatchPreci
 from ism_ros.objects.preparation import Prepare, Prepared, Progress, prepare
 from ism_ros.objects.render import RENDERER_VERSION, TEMPLATE_SIZE_PX
 from ism_ros.objects.templates import TemplateError
-from ism_ros.pose import Views
+from ism_ros.views import Views
 
 _CACHE_VERSION = 3
 IN_MEMORY_IF_IT_FITS = PatchStorage()

@@ -15,7 +15,7 @@ from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN, mark_used, reason
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.render import TEMPLATE_SIZE_PX, render_templates
 from ism_ros.objects.templates import TemplateError, TemplateSet, read_templates, write_templates
-from ism_ros.pose import Views, views_of
+from ism_ros.views import Views, views_of
 
 POINT_COUNT = 2048
 

@@ -1,0 +1,56 @@
+"""SAM-6D's scores and a fourth, of size and shape in metres: how well the views of the CAD model fit the depth.
+
+Class tokens see crops of one size: two objects that differ in their proportions, or a bowl and a can of one colour,
+may look alike to them. Their views, held against what lies under the mask (views.py), tell them apart.
+
+N proposals, O objects, T templates an object, V views of an object.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ism_ros.scoring import final_score as final_score_sam6d
+
+FIT_SCALE = 0.7
+"""The cost at which a fit is worth 1/e."""
+
+CHOICE_WEIGHT = 0.3
+"""What the fit weighs beside the semantic score in the choice of the object."""
+
+MOST_CANDIDATES = 3
+"""So many objects at most are held against the depth under each mask."""
+
+
+def fit_score(cost: Tensor) -> Tensor:
+    """exp(-cost / FIT_SCALE): 1 where a view fits in all its parts, 0 where nothing was seen (cost inf)."""
+    return (-cost / FIT_SCALE).exp()
+
+
+def candidates(semantic: Tensor, confidence_threshold: float) -> Tensor:
+    """(N, O) bool, which objects may still be the one of each proposal.
+
+    semantic: (N, O). Those within CHOICE_WEIGHT of the best, which no fit could make up for else, and at most
+    MOST_CANDIDATES; none where the best is not above `confidence_threshold`.
+    """
+    best = semantic.topk(min(MOST_CANDIDATES, semantic.shape[1]), dim=1).values
+    least = torch.maximum(best[:, :1] - CHOICE_WEIGHT, best[:, -1:])
+    return (semantic >= least) & (best[:, :1] > confidence_threshold)
+
+
+def chosen_object(semantic: Tensor, fit: Tensor, candidates: Tensor) -> Tensor:
+    """argmax of semantic + CHOICE_WEIGHT * fit over the candidates; all (N, O) -> (N,) int64."""
+    return (semantic + CHOICE_WEIGHT * fit).where(candidates, -1.0).argmax(dim=1)
+
+
+def final_score(
+    semantic: Tensor, appearance: Tensor, geometric: Tensor, visible_ratio: Tensor, fit: Tensor, has_fit: Tensor
+) -> Tensor:
+    """(semantic + appearance + geometric * visible + fit) / (3 + visible), all (N,).
+
+    Where there is no fit (no depth, or an object without views; has_fit: (N,) bool) it is SAM-6D's.
+    """
+    sam6d = final_score_sam6d(semantic, appearance, geometric, visible_ratio)
+    others = 2.0 + visible_ratio
+    return torch.where(has_fit, (sam6d * others + fit) / (others + 1.0), sam6d)

@@ -1,0 +1,242 @@
+"""Views of an object as maps in metres, and how well those of one object fit what is seen under many masks.
+
+A map has rings and angles about the middle of the visible surface: how much of each cell is covered, how deep it lies,
+and its colour. Turning the camera about its optical axis shifts such a map along the angles, so that all turns of all
+views are compared at once by Fourier transforms along the angles: a matrix product a frequency.
+
+N masks, P places looked at under each, V views of an object, R rings, A angles, F frequencies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import pi
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ism_ros.frame import Frame
+
+RINGS, ANGLES = 8, 36
+CELLS = RINGS * ANGLES
+PLACES_A_SIDE = 32
+"""Places looked at under a mask, along each side of its box."""
+RELIEF_WEIGHT = 20.0
+COLOUR_WEIGHT = 0.3
+"""Of the mean squared differences of depth (in units of the object's diameter, 1.6 reaches) and of colour, beside
+1 - IoU."""
+LEAST_PIXELS = 10
+"""With depth, below which nothing is said of a mask."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of one object.
+
+    maps: (V, 5, R, A) float16: share of the cell that is covered; depth relative to the mean, metres; red, green and
+    blue relative to the view's brightness. surface_m: (V, 3), the mean of the visible surface in the object frame.
+    reach_m: radius of the outermost ring. rotations: (V, 3, 3) object-to-camera.
+    """
+
+    maps: NDArray[np.float16]
+    surface_m: NDArray[np.float64]
+    reach_m: float
+    rotations: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the camera saw at P places under each of N masks.
+
+    points_m: (N, P, 3) float32 in the camera frame. colours: (N, P, 3) float32 in [0, 1]. pixels: (N, P) float32, how
+    many pixels a place stands for, 0 where the mask or the depth has a hole. median_m: (N, 3), of these points. pixel_m:
+    how wide a pixel is at a distance of one metre (the geometric mean of both axes).
+    """
+
+    points_m: Tensor
+    colours: Tensor
+    pixels: Tensor
+    median_m: Tensor
+    pixel_m: float
+
+    def __getitem__(self, rows: Tensor) -> Seen:
+        return Seen(self.points_m[rows], self.colours[rows], self.pixels[rows], self.median_m[rows], self.pixel_m)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Each view in each turn beside what is seen under each mask, all (N, V, A) float32.
+
+    cost: what speaks against it; inf where too little was seen. iou: share of the outlines that is common. shift_m: how
+    much nearer the view's surface must come to lie where it is seen. relief_m: the difference in depth that remains.
+    middle_m: (N, 3), the middle of what was seen, in the camera frame. along_ray: (N, 3, 3), the turn from the optical
+    axis to the ray through it, along which views are held against it.
+    """
+
+    cost: Tensor
+    iou: Tensor
+    shift_m: Tensor
+    relief_m: Tensor
+    middle_m: Tensor
+    along_ray: Tensor
+
+    def preferring(self, preference: Tensor) -> Fit:
+        """The same with what else speaks for each view, (N, V), taken from its cost; 1 makes up for an outline of which
+        nothing fits."""
+        return replace(self, cost=self.cost - preference[:, :, None])
+
+    def best(self, preference: Tensor) -> tuple[Tensor, Tensor]:
+        """The view that is best in the turn that is best for it, as `preferring` has it: what it costs without that,
+        and which it is, both (N,)."""
+        index = self.preferring(preference).cost.flatten(1).argmin(dim=1, keepdim=True)
+        return self.cost.flatten(1).gather(1, index)[:, 0], index[:, 0] // ANGLES
+
+
+def views_of(
+    rgb: NDArray[np.uint8], masks: NDArray[np.bool_], xyz_m: NDArray[np.float32], rotations: NDArray[np.floating]
+) -> Views:
+    """Views from templates: rgb (V, H, W, 3), masks (V, H, W), xyz_m (V, H, W, 3) in the object frame, rotations
+    (V, 3, 3)."""
+    seen = [xyz[mask].astype(np.float64) for xyz, mask in zip(xyz_m, masks, strict=True)]
+    surface_m = np.array([points.mean(axis=0) for points in seen])
+    centred = [(points - middle) @ turn.T for points, middle, turn in zip(seen, surface_m, rotations, strict=True)]
+    reach_m = max(float(max(np.hypot(*points[:, :2].T).max() for points in centred)) * 1.05, 1e-6)
+    maps = []
+    for points, picture, mask in zip(centred, rgb, masks, strict=True):
+        area_m2 = np.full(len(points), _pixel_area_m2(points, mask))
+        one = [torch.from_numpy(array).float()[None] for array in (points, picture[mask] / 255.0, area_m2)]
+        maps.append(polar_maps(*one, reach_m)[0])
+    return Views(torch.stack(maps).half().numpy(), surface_m, reach_m, np.asarray(rotations, np.float64))
+
+
+def look_under(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> Seen:
+    """What `frame`, which must have depth, shows under masks (N, H, W) bool with tight boxes (N, 4), last pixel
+    included; at places of an even grid in each box."""
+    assert frame.depth_m is not None
+    device = masks.device
+    depth_m, rgb = (torch.from_numpy(picture).to(device) for picture in (frame.depth_m, frame.rgb))
+    share = (torch.arange(PLACES_A_SIDE, device=device) + 0.5) / PLACES_A_SIDE
+    first, size = boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2] + 1
+    columns, rows = ((first[:, axis, None] + (share * size[:, axis, None]).long()) for axis in (0, 1))
+    pixel = (rows[:, :, None] * masks.shape[2] + columns[:, None, :]).flatten(1)
+    z = depth_m.flatten()[pixel]
+    inside = masks.flatten(1).gather(1, pixel) & (z > 0)
+    camera = frame.camera
+    x = ((columns - camera.cx) / camera.fx)[:, None, :].expand(-1, PLACES_A_SIDE, -1).flatten(1) * z
+    y = ((rows - camera.cy) / camera.fy)[:, :, None].expand(-1, -1, PLACES_A_SIDE).flatten(1) * z
+    colours = rgb.flatten(0, 1)[pixel].float() / 255.0
+    pixels = inside * (size.prod(dim=1) / PLACES_A_SIDE**2)[:, None]
+    points_m = torch.stack([x, y, z], dim=2).float()
+    median_m = points_m.where(inside[:, :, None], torch.nan).nanmedian(dim=1).values
+    return Seen(points_m, colours, pixels, median_m, (camera.fx * camera.fy) ** -0.5)
+
+
+def fit_views(seen: Seen, views: Views) -> Fit:
+    """Every view of one object in every turn beside what is seen under each mask."""
+    points_m = seen.points_m
+    # what lies further away than the object reaches is the ground beside it, or a reading between the two
+    near = (points_m - seen.median_m[:, None]).square().sum(dim=2) < views.reach_m**2
+    pixels = seen.pixels * near
+    enough = pixels.sum(dim=1) >= LEAST_PIXELS
+    area_m2 = pixels * (seen.pixel_m * points_m[:, :, 2]) ** 2
+    total_m2 = area_m2.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    middle_m = (points_m * area_m2[:, :, None]).sum(dim=1) / total_m2
+    along_ray = _turn_from_optical_axis(middle_m.where(enough[:, None], middle_m.new_tensor([0.0, 0.0, 1.0])))
+    # views are seen along the optical axis: look at the object along the ray to it
+    maps = polar_maps((points_m - middle_m[:, None]) @ along_ray, seen.colours, area_m2, views.reach_m)
+    return replace(
+        compare(maps, torch.from_numpy(views.maps).to(maps), views.reach_m, ~enough),
+        middle_m=middle_m,
+        along_ray=along_ray,
+    )
+
+
+def polar_maps(points_m: Tensor, colours: Tensor, area_m2: Tensor, reach_m: float) -> Tensor:
+    """(N, 5, R, A), as in Views. points_m: (N, P, 3) about their middle, z along the optical axis. colours: (N, P, 3)
+    in [0, 1]. area_m2: (N, P), of each point across the optical axis, 0 = no point."""
+    radius = torch.hypot(points_m[..., 0], points_m[..., 1])
+    angle = torch.atan2(points_m[..., 1], points_m[..., 0]) / (2 * pi)
+    ring = (radius * (RINGS / reach_m)).long().clamp(max=RINGS - 1)
+    cell = ring * ANGLES + (angle * ANGLES).floor().long() % ANGLES
+    count = len(points_m)
+    cell = cell + torch.arange(count, device=cell.device)[:, None] * CELLS
+    values = torch.cat([torch.ones_like(colours[..., :1]), points_m[..., 2:], colours], dim=2) * area_m2[..., None]
+    sums = values.new_zeros(count * CELLS, 5).index_add_(0, cell.flatten(), values.flatten(0, 1))
+    total, *summed = sums.view(count, RINGS, ANGLES, 5).unbind(dim=3)
+    weighted = torch.stack(summed[1:]).sum(dim=(0, 2, 3)) / 3
+    brightness = (weighted / total.sum(dim=(1, 2)).clamp(min=1e-12)).clamp(min=1e-3)[:, None, None]
+    depth, *coloured = (value / total.clamp(min=1e-12) for value in summed)
+    covered = (total / _cell_areas_m2(reach_m, total)).clamp(max=1.0)
+    return torch.stack([covered, depth, *(colour / brightness for colour in coloured)], dim=1)
+
+
+def compare(ours: Tensor, theirs: Tensor, reach_m: float, unseen: Tensor | None = None) -> Fit:
+    """ours: (N, 5, R, A) beside views (V, 5, R, A), each turned by every number of cells. unseen: (N,) bool, of which
+    nothing is known. What the Fit says of places is left at 0."""
+    covered, depth, *_ = ours.unbind(dim=1)
+    weight = covered * _cell_areas_m2(reach_m, ours)
+    one, deep, deep_squared = _spectra(weight, weight * depth, weight * depth**2)
+    red, green, blue, squared = _spectra(*_coloured(weight, ours[:, 2:]))
+    covered, depth, *_ = theirs.unbind(dim=1)
+    t_one, t_deep, t_deep_squared = _spectra(covered, covered * depth, covered * depth**2)
+    t_red, t_green, t_blue, t_squared = _spectra(*_coloured(covered, theirs[:, 2:]))
+
+    common = _correlated([one], [t_one])
+    share = common.clamp(min=1e-12)
+    outlines = weight.sum(dim=(1, 2))[:, None] + (covered * _cell_areas_m2(reach_m, theirs)).sum(dim=(1, 2))
+    iou = (common / (outlines[:, :, None] - common).clamp(min=1e-12)).clamp(0.0, 1.0)
+    # means over the common cells: of (ours - theirs), of its square, and of the square of the difference of colours
+    shift = _correlated([deep, one], [t_one, -t_deep]) / share
+    relief = _correlated([deep_squared, deep, one], [t_one, -2 * t_deep, t_deep_squared]) / share - shift**2
+    difference = (
+        _correlated(
+            [squared, red, green, blue, one], [t_one, -2 * t_red, -2 * t_green, -2 * t_blue, t_squared]
+        ) / share
+    )  # fmt: skip
+    relief = relief.clamp(min=0.0)
+    cost = 1 - iou + RELIEF_WEIGHT / (1.6 * reach_m) ** 2 * relief + COLOUR_WEIGHT * difference.clamp(min=0.0)
+    if unseen is not None:
+        cost = cost.masked_fill(unseen[:, None, None], torch.inf)
+    nowhere = ours.new_zeros(len(ours), 3)
+    return Fit(cost, iou, shift, relief.sqrt(), nowhere, nowhere[:, :, None].expand(-1, -1, 3))
+
+
+def _coloured(weight: Tensor, colours: Tensor) -> list[Tensor]:
+    """Red, green, blue and the sum of their squares, each (N, R, A) with its weight; colours: (N, 3, R, A)."""
+    return [*(weight[:, None] * colours).unbind(dim=1), weight * (colours**2).sum(dim=1)]
+
+
+def _spectra(*maps: Tensor) -> list[Tensor]:
+    """Of each map (N, R, A) along the angles: (F, N, R) complex."""
+    return list(torch.fft.rfft(torch.stack(maps)).permute(0, 3, 1, 2).unbind(dim=0))
+
+
+def _correlated(ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
+    """Sums over all cells of the products of maps, theirs turned by each angle, summed over the pairs: (N, V, A)."""
+    products = torch.cat(ours, dim=2) @ torch.cat(theirs, dim=2).mH
+    return torch.fft.irfft(products.permute(1, 2, 0), ANGLES)
+
+
+def _cell_areas_m2(reach_m: float, like: Tensor) -> Tensor:
+    """(R, 1), of one cell of each ring."""
+    number = torch.arange(RINGS, device=like.device, dtype=like.dtype)[:, None]
+    return pi * reach_m**2 / RINGS**2 / ANGLES * (2 * number + 1)
+
+
+def _turn_from_optical_axis(towards: Tensor) -> Tensor:
+    """The smallest rotations that take the z axis to each direction (N, 3), which must point forward: (N, 3, 3)."""
+    x, y, z = torch.nn.functional.normalize(towards, dim=1).unbind(dim=1)
+    s = 1 / (1 + z)
+    rows = [1 - s * x * x, -s * x * y, x, -s * x * y, 1 - s * y * y, y, -x, -y, z]
+    return torch.stack(rows, dim=1).view(-1, 3, 3)
+
+
+def _pixel_area_m2(points_m: NDArray[np.float64], mask: NDArray[np.bool_]) -> float:
+    """Of one pixel, from how x and y of the points grow with columns and rows: no camera need be known."""
+    sides = []
+    for pixels, values in zip(np.nonzero(mask)[::-1], points_m[:, :2].T, strict=True):
+        offset = pixels - pixels.mean()
+        sides.append(abs(float(offset @ values)) / max(float(offset @ offset), 1e-12))
+    return sides[0] * sides[1]
