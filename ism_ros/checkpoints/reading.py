@@ -20,6 +20,9 @@ from torch import Tensor, nn
 StateDict = dict[str, Tensor]
 Model = TypeVar("Model", bound=nn.Module)
 
+ARCHIVE_START, PICKLE_START = b"PK\x03\x04", b"\x80"
+"""First bytes of ZIP archives and of pickles."""
+
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used; one line that says which, what was expected and what was found."""
@@ -34,23 +37,52 @@ def read_state_dict(file: Path) -> StateDict:
         raise CheckpointError(f"checkpoint {file} does not exist")
     if file.suffix == ".safetensors":
         return _read_safetensors(file)
+    archive = _is_archive(file)
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"checkpoint {file} holds more than tensors (a pickled program) and is not loaded; "
             "take the official file of the weights alone"
         ) from None
     except (OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"checkpoint {file} is damaged or half downloaded ({first_line(error)}); "
-            "delete it and get it again (ism weights verify)"
-        ) from None
+        raise _damaged(file, first_line(error)) from None
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"checkpoint {file} is not a table of tensors; is it the official file?")
     return dict(content)
+
+
+def _is_archive(file: Path) -> bool:
+    """Whether `file` is a ZIP archive, as PyTorch writes them since 1.6, and not the single pickle of before.
+
+    Raises CheckpointError where it is neither: what PyTorch says of such files is long, and advises to trust them.
+    """
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(24)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {file} cannot be read: {error.strerror}") from None
+    if zipfile.is_zipfile(file):
+        return True
+    if start.startswith(ARCHIVE_START):
+        raise _damaged(file, "its end is missing")
+    if not start:
+        raise _damaged(file, "it is empty")
+    if not start.startswith(PICKLE_START):
+        raise CheckpointError(
+            f"checkpoint {file} is no file of PyTorch, it begins with {start!r}: a web page, perhaps, or what stands "
+            "for the file in a repository; delete it and get it again (`ism weights verify` says how)"
+        )
+    return False
+
+
+def _damaged(file: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {file} is damaged or half downloaded ({reason}); "
+        "delete it and get it again (`ism weights verify` says how)"
+    )
 
 
 def _read_safetensors(file: Path) -> StateDict:
@@ -59,9 +91,7 @@ def _read_safetensors(file: Path) -> StateDict:
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"checkpoint {file} is damaged or half downloaded ({first_line(error)}); delete it and get it again"
-        ) from None
+        raise _damaged(file, first_line(error)) from None
 
 
 def fingerprint(path: Path) -> str:

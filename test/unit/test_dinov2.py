@@ -203,6 +203,25 @@ def test_half_a_file_is_told_as_damaged(tmp_path: Path) -> None:
         load_dinov2(tmp_path / "half.pth")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<html>404</html>", "is no file of PyTorch, it begins with b'<html>404</html>'"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "begins with b'version https://git-lfs"),
+        (bytes(1000), "is no file of PyTorch"),
+        (b"", r"is damaged or half downloaded \(it is empty\)"),
+        (OFFICIAL.read_bytes()[:-1000], r"is damaged or half downloaded \(its end is missing\)"),
+    ],
+    ids=["web page", "pointer", "zeros", "empty", "cut short"],
+)
+def test_what_is_no_checkpoint_at_all_is_told_as_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "dinov2.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=said) as refused:
+        load_dinov2(tmp_path / "dinov2.pth")
+    assert "`ism weights verify` says how" in str(refused.value)
+    assert "weights_only" not in str(refused.value)
+
+
 def test_an_unknown_model_is_told_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="dinov2 model 'vits15' is unknown; choose one of vits14"):
         create_descriptor("dinov2", model="vits15", checkpoints_dir=tmp_path)
