@@ -249,11 +249,6 @@ def changeable(name: str) -> Changeable:
     return cast(Changeable, extra.get("changeable", "unconfigured")) if isinstance(extra, dict) else "unconfigured"
 
 
-def is_live(name: str) -> bool:
-    """Whether a setting may change at any moment, for the frames that come after."""
-    return changeable(name) == "live"
-
-
 def changed_profile(settings: Settings, profile: str) -> dict[str, Any]:
     """What changes when `settings` get another profile: what the old one had set goes back to its default first."""
     old, new = PROFILES.get(settings.profile, {}), PROFILES.get(profile, {})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ism_ros.download import Progress, sha256_of
-from ism_ros.weights import Checkpoint, how_to_get, is_transformers_folder, places_of
+from ism_ros.weights import Checkpoint, is_transformers_folder, places_of, ways_to_get
 
 EXPORTS_NOT_KNOWN = "an export of your own: no official hash, opened only"
 
@@ -48,9 +48,7 @@ def verify(
             return Verdict(checkpoint, path, True, _check_onnx(path))
         return Verdict(checkpoint, path, True, _check_official(checkpoint, path, progress))
     except (ValueError, OSError) as error:
-        again = f"`ism weights download {checkpoint.name}`"
-        by_hand = how_to_get(checkpoint, checkpoints_dir)
-        advice = f"delete it, then {by_hand if checkpoint.manual else f'{again}, or {by_hand}'}"
+        advice = f"delete it, then {ways_to_get(checkpoint, checkpoints_dir)}"
         return Verdict(checkpoint, path, False, str(error), advice)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ism_ros.config import Settings, SettingsError, changeable, changed_profile, is_live, load_settings
+from ism_ros.config import Settings, SettingsError, changeable, changed_profile, load_settings
 
 
 def test_later_sources_win(tmp_path: Path) -> None:
@@ -65,9 +65,8 @@ def test_every_setting_says_what_it_is_for() -> None:
 
 
 def test_thresholds_are_live_and_models_are_not() -> None:
-    assert is_live("score_threshold")
-    assert is_live("scoring")
-    assert not is_live("segmentor")
+    assert changeable("score_threshold") == "live"
+    assert changeable("scoring") == "live"
     assert changeable("segmentor") == "unconfigured"
     assert changeable("slop") == "inactive"
     assert changeable("autostart") == "start"
