@@ -233,8 +233,13 @@ def _not_there(checkpoint: Checkpoint, checkpoints_dir: Path) -> str:
     looked_for = " or ".join((checkpoint.file_name, *checkpoint.exports))
     if checkpoint.hub_name:
         looked_for += f" or a folder {checkpoint.hub_name} with config.json and model.safetensors"
+    siblings = [other for other in CHECKPOINTS.values() if other.family == checkpoint.family]
+    here = [other.name for other in siblings if installed_path(other, checkpoints_dir) is not None]
+    if here:
+        looked_for += f"; there is {', '.join(here)}"
+    place = checkpoints_dir if checkpoints_dir.is_dir() else f"{checkpoints_dir}, which does not exist"
     advice = ways_to_get(checkpoint, checkpoints_dir)
-    return f"checkpoint {checkpoint.name} is not in {checkpoints_dir} (looked for {looked_for}): {advice}"
+    return f"checkpoint {checkpoint.name} is not in {place} (looked for {looked_for}): {advice}"
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -135,6 +135,15 @@ class TestFinding:
             find_checkpoint(tmp_path / "nowhere", family, model)
         assert "\n" not in str(error.value)
 
+    def test_a_folder_that_does_not_exist_is_told(self, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match=r"is not in \S+/nowhere, which does not exist"):
+            find_checkpoint(tmp_path / "nowhere", "sam", "vit_h")
+
+    def test_another_size_that_is_there_is_told(self, tmp_path: Path) -> None:
+        put(tmp_path / "segment-anything" / "sam_vit_h_4b8939.pth")
+        with pytest.raises(WeightsError, match=r"sam/vit_b is not in \S+ \(looked for [^)]+; there is sam/vit_h\)"):
+            find_checkpoint(tmp_path, "sam", "vit_b")
+
     def test_a_folder_that_is_no_checkpoint_is_told(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=r"needs config\.json and model\.safetensors"):
             find_checkpoint(tmp_path, "sam", str(tmp_path))
