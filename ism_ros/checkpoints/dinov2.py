@@ -21,6 +21,7 @@ from ism_ros.checkpoints.reading import (
     require,
     split_qkv,
 )
+from ism_ros.checkpoints.transformers_library import prepare_transformers
 
 HEAD_SIZE = 64
 """Channels of an attention head in all published sizes."""
@@ -47,6 +48,7 @@ def load_dinov2(path: Path, image_size: int = 224, heads: int | None = None) -> 
     heads: attention heads; None = one for every HEAD_SIZE channels, as in all published sizes.
     Raises CheckpointError.
     """
+    prepare_transformers()
     from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
     if path.is_dir():

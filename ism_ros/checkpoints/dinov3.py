@@ -19,6 +19,7 @@ from ism_ros.checkpoints.reading import (
     require,
     split_qkv,
 )
+from ism_ros.checkpoints.transformers_library import prepare_transformers
 
 if TYPE_CHECKING:
     from transformers import DINOv3ViTConfig, DINOv3ViTModel
@@ -66,6 +67,7 @@ _RULES = (
 
 def load_dinov3(path: Path, image_size: int = 224) -> DINOv3ViTModel:
     """The model of a checkpoint file or folder, for square images of `image_size` pixels. Raises CheckpointError."""
+    prepare_transformers()
     from transformers import DINOv3ViTModel
 
     if path.is_dir():

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -185,6 +184,8 @@ def load_folder(kind: Any, path: Path, what: str, larger: str = "") -> Any:
     larger: model type of an architecture that `kind` is a part of; its folders are taken too, with what the library
     knows to be the rest of it left out.
     """
+    from huggingface_hub.errors import StrictDataclassError
+
     content = _read_config(path)
     found = str(content.get("model_type"))
     expected = kind.config_class.model_type

@@ -14,6 +14,7 @@ from ism_ros.checkpoints.reading import (
     renamed,
     require,
 )
+from ism_ros.checkpoints.transformers_library import prepare_transformers
 
 if TYPE_CHECKING:
     from transformers import SamConfig, SamModel
@@ -48,6 +49,7 @@ _RULES = (
 
 def load_sam(path: Path, decoder_heads: int = DECODER_HEADS) -> SamModel:
     """The model of a checkpoint file, whose size is read from its tensors, or of a folder. Raises CheckpointError."""
+    prepare_transformers()
     from transformers import SamModel
 
     if path.is_dir():

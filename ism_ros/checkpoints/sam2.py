@@ -22,6 +22,7 @@ from ism_ros.checkpoints.reading import (
     renamed,
     require,
 )
+from ism_ros.checkpoints.transformers_library import prepare_transformers
 
 if TYPE_CHECKING:
     from transformers import Sam2Config, Sam2Model
@@ -119,6 +120,7 @@ def load_sam2(
 
     hiera: the backbone of a file; None = the published one of the width and number of blocks that its tensors have.
     """
+    prepare_transformers()
     from transformers import Sam2Model, Sam2VideoConfig
 
     if path.is_dir():
