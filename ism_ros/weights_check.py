@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from ism_ros.download import Progress, sha256_of
@@ -45,6 +46,9 @@ def verify(
         if is_transformers_folder(path):
             return Verdict(checkpoint, path, True, _check_folder(path))
         if path.name in checkpoint.exports:
+            if find_spec("onnxruntime") is None:
+                found = "not opened: onnxruntime is not installed"
+                return Verdict(checkpoint, path, False, found, "pip install onnxruntime")
             return Verdict(checkpoint, path, True, _check_onnx(path))
         return Verdict(checkpoint, path, True, _check_official(checkpoint, path, progress))
     except (ValueError, OSError) as error:
@@ -81,9 +85,7 @@ def _check_archive(path: Path) -> None:
 def _check_onnx(path: Path) -> str:
     try:
         import onnxruntime
-    except ImportError:
-        raise ValueError("not opened: onnxruntime is not installed (pip install onnxruntime)") from None
-    try:
+
         onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ValueError(f"onnxruntime cannot open it ({str(error).splitlines()[0]})") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -225,6 +226,15 @@ class TestVerifying:
         verdict = verify(CHECKPOINTS["fastsam/x"], path, tmp_path)
         assert not verdict.passed
         assert "onnxruntime cannot open it" in verdict.found
+
+    def test_an_export_that_cannot_be_opened_here_is_not_to_be_deleted(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
+        path = put(tmp_path / "FastSAM-x.onnx", b"a graph")
+        verdict = verify(CHECKPOINTS["fastsam/x"], path, tmp_path)
+        assert not verdict.passed
+        assert verdict.advice == "pip install onnxruntime"
 
     def test_each_place_gets_a_verdict(self, tmp_path: Path) -> None:
         checkpoint = CHECKPOINTS["dinov2/vits14"]
