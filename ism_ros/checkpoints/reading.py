@@ -16,6 +16,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from ism_ros.weights import CHECKPOINTS
+
 StateDict = dict[str, Tensor]
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -121,6 +123,19 @@ def require(state: StateDict, keys: Iterable[str], what: str, path: Path) -> Non
         raise CheckpointError(
             f"checkpoint {path} is not {what}: expected the key '{missing[0]}', found {len(state)} keys such as {found}"
         )
+
+
+def require_size(family: str, found: str | None, path: Path) -> None:
+    """Raises CheckpointError where a file has the official name of one size of `family`, and the tensors of another.
+
+    found: the published size that the tensors are of; None = of none.
+    """
+    for checkpoint in CHECKPOINTS.values():
+        if checkpoint.family == family and checkpoint.file_name == path.name and found not in (None, checkpoint.model):
+            raise CheckpointError(
+                f"checkpoint {path} is of another size than its name says: expected {checkpoint.name}, found "
+                f"{family}/{found}; put the official file there (`ism weights verify` says how)"
+            )
 
 
 def count_blocks(state: StateDict, prefix: str) -> int:

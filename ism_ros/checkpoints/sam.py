@@ -13,6 +13,7 @@ from ism_ros.checkpoints.reading import (
     read_state_dict,
     renamed,
     require,
+    require_size,
 )
 from ism_ros.checkpoints.transformers_library import prepare_transformers
 
@@ -57,6 +58,7 @@ def load_sam(path: Path, decoder_heads: int = DECODER_HEADS) -> SamModel:
     state = from_official(read_state_dict(path), path)
     config = config_of(state, decoder_heads)
     width = config.vision_config.hidden_size
+    require_size("sam", SIZES.get(width), path)
     return build(lambda: SamModel(config), state, path, f"SAM {SIZES.get(width, f'of width {width}')}")
 
 

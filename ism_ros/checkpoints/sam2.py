@@ -21,6 +21,7 @@ from ism_ros.checkpoints.reading import (
     read_state_dict,
     renamed,
     require,
+    require_size,
 )
 from ism_ros.checkpoints.transformers_library import prepare_transformers
 
@@ -127,7 +128,9 @@ def load_sam2(
         model: Sam2Model = load_folder(Sam2Model, path, "SAM 2", larger=Sam2VideoConfig.model_type)
         return model
     state = from_official(read_state_dict(path), path)
-    hiera = hiera or published(state, path)
+    if hiera is None:
+        hiera = published(state, path)
+        require_size("sam2", hiera.name, path)
     config = config_of(state, hiera, image_size, decoder_heads)
     return build(lambda: Sam2Model(config), state, path, f"SAM 2 {hiera.name}")
 

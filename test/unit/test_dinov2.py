@@ -90,10 +90,19 @@ def test_published_sizes_fit_completely(tmp_path: Path, model: str, registers: i
     assert checkpoint.size_bytes is not None
     beside_numbers = checkpoint.size_bytes - 4 * sum(prod(shape) for shape in shapes.values())
     assert 0 < beside_numbers < 400 * len(shapes), "these are not the shapes of the published file"
-    path = saved(tmp_path, {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()})
+    path = tmp_path / checkpoint.file_name
+    torch.save({key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}, path)
     config = load_dinov2(path).config
     assert (config.hidden_size, config.num_hidden_layers) == (width, blocks)
     assert config.num_attention_heads == width // 64
+
+
+def test_registers_where_the_official_name_has_none_are_refused(tmp_path: Path) -> None:
+    shapes = official_shapes(*PUBLISHED["vits14"], registers=4)
+    file = tmp_path / checkpoint_named("dinov2/vits14").file_name
+    torch.save({key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}, file)
+    with pytest.raises(CheckpointError, match="expected dinov2/vits14, found dinov2/vits14_reg"):
+        load_dinov2(file)
 
 
 def test_the_gate_of_a_swiglu_layer_is_its_first_half(tmp_path: Path) -> None:

@@ -91,6 +91,15 @@ def test_published_sizes_fit_completely(tmp_path: Path, model: str) -> None:
     assert (vision.image_size, vision.window_size, tuple(vision.global_attn_indexes)) == (1024, 14, global_blocks)
 
 
+def test_another_size_under_an_official_name_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / checkpoint_named("sam/vit_h").file_name
+    torch.save(published("vit_b"), file)
+    with pytest.raises(CheckpointError, match="than its name says: expected sam/vit_h, found sam/vit_b"):
+        load_sam(file)
+    file.rename(tmp_path / "mine.pth")
+    assert load_sam(tmp_path / "mine.pth").config.vision_config.hidden_size == 768
+
+
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     path = changed(tmp_path, lambda state: state.pop("mask_decoder.iou_prediction_head.layers.1.bias"))
     with pytest.raises(CheckpointError, match=r"1 keys are missing \(mask_decoder.iou_prediction_head"):
