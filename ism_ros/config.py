@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -30,14 +30,19 @@ def _models(profile: str) -> dict[str, str]:
     }
 
 
+SAM6D_PAIRS = {("sam", "dinov2"), ("fastsam", "dinov2")}
+"""Segmentors and descriptors that SAM-6D is published with."""
+SAM6D_THRESHOLDS = {"score_threshold": 0.2, "overlap_threshold": 1.0}
+"""0.2 is from where SAM-6D's pose estimation takes detections; of different objects it keeps all, however they overlap.
+The defaults of these two are those of the embedded pair."""
+
 PROFILES: dict[str, dict[str, Any]] = {
     "embedded": {"segmentor": "tiny", "descriptor": "tiny"},
     "fast": {**_models("fast"), "predicted_iou_threshold": 0.8, "score_threshold": 0.2},
     "balanced": {**_models("balanced"), "predicted_iou_threshold": 0.8, "score_threshold": 0.2},
-    "accurate": {**_models("accurate"), "score_threshold": 0.2, "overlap_threshold": 1.0},
+    "accurate": {**_models("accurate"), **SAM6D_THRESHOLDS},
 }
-"""What each profile sets. `accurate` is SAM-6D as published; 0.2 is from where its pose estimation takes detections,
-0.8 the least predicted IoU of SAM 2's authors."""
+"""What each profile sets. `accurate` is SAM-6D as published; 0.8 is the least predicted IoU of SAM 2's authors."""
 
 Changeable = Literal["live", "inactive", "unconfigured", "start"]
 """When a running node takes another value: at any moment, from the next frame on; while it is not active; while no
@@ -72,7 +77,7 @@ class Settings(BaseModel):
         "core.",
     )
     profile: Literal["", "embedded", "fast", "balanced", "accurate"] = Field(
-        "", description="Sets what is left at its default below for speed or for accuracy; empty = the embedded pair."
+        "", description="Sets what is left at its default below for speed or for accuracy; empty = nothing."
     )
     segmentor: str = Field("tiny", description=f"Finds class-agnostic proposals: {', '.join(SEGMENTORS)}.")
     segmentor_model: str = Field(
@@ -251,11 +256,6 @@ def changeable(name: str) -> Changeable:
     return cast(Changeable, extra.get("changeable", "unconfigured")) if isinstance(extra, dict) else "unconfigured"
 
 
-def is_live(name: str) -> bool:
-    """Whether a setting may change at any moment, for the frames that come after."""
-    return changeable(name) == "live"
-
-
 def changed_profile(settings: Settings, profile: str) -> dict[str, Any]:
     """What changes when `settings` get another profile: what the old one had set goes back to its default first."""
     old, new = PROFILES.get(settings.profile, {}), PROFILES.get(profile, {})
@@ -275,10 +275,13 @@ def load_settings(
     yaml_path: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Settings from all sources, later ones winning: defaults, `yaml_path`, ISM_* of `environment`, `overrides`.
+    """Settings from all sources, later ones winning: defaults, `yaml_path`, ISM_* of `environment`, `overrides`,
+    `flags`.
 
-    environment: os.environ when left out. Raises SettingsError with one clear line.
+    environment: os.environ when left out. flags: of a command line, where each was typed for this run: unlike the
+    others, one stands beside a profile even where it equals the default. Raises SettingsError with one clear line.
     """
     values: dict[str, Any] = {}
     if yaml_path is not None:
@@ -289,15 +292,29 @@ def load_settings(
         if text is not None:
             values[name] = text
     values.update(overrides or {})
-    return checked_settings(with_profile(values))
+    values.update(flags or {})
+    return checked_settings(with_profile(values, flags or ()))
 
 
-def with_profile(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with what their profile sets, where they leave it out or at its default."""
+def with_profile(values: Mapping[str, Any], standing: Collection[str] = ()) -> dict[str, Any]:
+    """`values` with what their profile sets, or without one their pair of models, where they leave it out or at its
+    default; the names in `standing` stay as they are. A profile's model is not meant for another segmentor or
+    descriptor that was chosen beside it.
+    """
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
-    profile = PROFILES.get(str(values.get("profile", "")), {})
-    left = {name: value for name, value in profile.items() if values.get(name, defaults[name]) == defaults[name]}
-    return {**values, **left}
+    wanted = PROFILES.get(str(values.get("profile", "")), {})
+    if not wanted and (values.get("segmentor"), values.get("descriptor")) in SAM6D_PAIRS:
+        wanted = SAM6D_THRESHOLDS
+    left = {
+        name: value
+        for name, value in wanted.items()
+        if name not in standing and values.get(name, defaults[name]) == defaults[name]
+    }
+    result = {**values, **left}
+    for kind in ("segmentor", "descriptor"):
+        if f"{kind}_model" in left and result[kind] != wanted[kind]:
+            result[f"{kind}_model"] = defaults[f"{kind}_model"]
+    return result
 
 
 def checked_settings(values: Mapping[str, Any]) -> Settings:

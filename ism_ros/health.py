@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from ism_ros.checkpoints.transformers_library import BEYOND, FIRST, NEEDED, leading_numbers
 from ism_ros.weights import CHECKPOINTS, installed_path, partial_path
 
 State = Literal["passed", "warning", "failed"]
@@ -25,8 +26,6 @@ Environment = Mapping[str, str]
 
 LEAST_PYTHON = (3, 10)
 LEAST_TORCH = (2, 2)
-TRANSFORMERS_RANGE = (5, 6)
-"""First major version of the transformers library that will do, and the first that is not known to."""
 
 PROBE_TIMEOUT_S = 180.0
 LARGEST_DOMAIN_ID = 232
@@ -67,7 +66,7 @@ def examine(
         "Python": lambda: [check_python()],
         "ROS 2": lambda: check_ros(environment),
         "PyTorch": check_torch,
-        "torchvision": lambda: [check_torchvision(neural)],
+        "torchvision": lambda: [check_torchvision()],
         "transformers": lambda: [check_transformers(neural)],
         "onnxruntime": lambda: [check_onnxruntime(segmentor == "fastsam")],
         "embreex": lambda: [check_embree()],
@@ -176,7 +175,7 @@ def check_torch() -> list[Finding]:
     if torch.error:
         return [Finding("PyTorch", "failed", f"does not import ({torch.error})", "pip install torch")]
     version, cuda = torch.said["version"], torch.said["cuda"]
-    if _version(version) < LEAST_TORCH:
+    if leading_numbers(version) < LEAST_TORCH:
         advice = f"pip install 'torch>={_dotted(LEAST_TORCH)}'"
         return [Finding("PyTorch", "failed", f"{version} is too old", advice)]
     pytorch = Finding("PyTorch", "passed", version)
@@ -197,35 +196,35 @@ def check_torch() -> list[Finding]:
 
 def check_transformers(needed: bool) -> Finding:
     """The transformers library, which has the architectures of the neural models."""
-    first, beyond = TRANSFORMERS_RANGE
-    install = f"pip install 'transformers>={first},<{beyond}'"
-    repair = f"put PyTorch and torchvision right first, where they have failed; then {install}"
+    install = f"pip install '{NEEDED}'"
+    repair = f"put PyTorch right first, where it has failed; then {install}"
     if find_spec("transformers") is None:
         if needed:
             return Finding("transformers", "failed", "not installed, and the chosen models need it", install)
         return Finding("transformers", "passed", "not installed: only neural models need it")
     library = probe(
-        "import json, transformers; from transformers import SamModel, Dinov2Model; "
+        "import json; from ism_ros.checkpoints.transformers_library import without_torchvision; "
+        "without_torchvision(); import transformers; from transformers import SamModel, Dinov2Model; "
         "print(json.dumps({'version': transformers.__version__}))"
     )
     if library.error:
         return Finding("transformers", "failed" if needed else "warning", f"broken ({library.error})", repair)
     version = library.said["version"]
-    if not (first,) <= _version(version) < (beyond,):
-        found = f"{version} is outside of what is supported, {first}.0 to below {beyond}.0"
+    if not FIRST <= leading_numbers(version) < BEYOND:
+        found = f"{version} is outside of what is supported, {_dotted(FIRST)} to below {_dotted(BEYOND)}"
         return Finding("transformers", "failed" if needed else "warning", found, install)
     return Finding("transformers", "passed", version)
 
 
-def check_torchvision(needed: bool) -> Finding:
-    """torchvision: not needed, but of another PyTorch it breaks what imports it, the transformers library among it."""
+def check_torchvision() -> Finding:
+    """torchvision: not needed, and left aside where it is of another PyTorch; other programs would break on it."""
     if find_spec("torchvision") is None:
         return Finding("torchvision", "passed", "not installed, and not needed")
     library = probe("import json, torchvision; print(json.dumps({'version': torchvision.__version__}))")
     if library.error:
-        advice = "pip uninstall torchvision (nothing here needs it), or install the one made for this PyTorch"
-        found = f"does not match PyTorch, and breaks other imports ({library.error})"
-        return Finding("torchvision", "failed" if needed else "warning", found, advice)
+        advice = "pip uninstall torchvision, or install the one made for this PyTorch, where something else uses it"
+        found = f"does not match PyTorch ({library.error}); it is not needed here, but breaks what does need it"
+        return Finding("torchvision", "warning", found, advice)
     return Finding("torchvision", "passed", f"{library.said['version']}, not needed")
 
 
@@ -299,16 +298,6 @@ def check_checkpoints(checkpoints_dir: Path) -> Finding:
         advice = f"ism weights download {' '.join(begun)}"
         return Finding("models", "warning", f"{found}; half fetched: {', '.join(begun)}", advice)
     return Finding("models", "passed", found)
-
-
-def _version(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version: 2.13.0+cpu is (2, 13, 0)."""
-    numbers = []
-    for part in text.split("+")[0].split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
 
 
 def _dotted(version: tuple[int, ...]) -> str:

@@ -34,6 +34,10 @@ STORED: Mapping[tuple[str, str], Mapping[str, tuple[float, float]]] = {
 There is no such answer for models with checkpoints: of these only what LEAST_IOU asks is known.
 """
 
+LENIENT: Mapping[str, float] = {"score_threshold": 0.0, "predicted_iou_threshold": 0.8}
+"""Thresholds for models without a stored answer: their scores are not known, and SAM 2 rates its masks lower than SAM
+does (segmentors/sam2.py)."""
+
 TOLERANCE = 0.03
 """By how much score and IoU may differ from the stored ones: pictures are decoded, and sums are added up, otherwise
 on another machine."""
@@ -69,12 +73,10 @@ class KnownAnswerError(RuntimeError):
 def answer(settings: Settings, progress: Callable[[str], None] = lambda text: None) -> Answer:
     """Onboard the scene's objects with the models of `settings`, and find them.
 
-    Thresholds and scoring are the defaults, whatever `settings` has: they belong to the known answer. Raises what
-    load_model and the models raise.
+    Raises what load_model and the models raise.
     """
     import cv2
 
-    from ism_ros.config import Settings
     from ism_ros.frame_files import read_frame
     from ism_ros.ism import load_model
 
@@ -82,12 +84,7 @@ def answer(settings: Settings, progress: Callable[[str], None] = lambda text: No
     labels = cv2.imread(str(SCENE / "truth.png"), cv2.IMREAD_UNCHANGED)
     if labels is None:
         raise KnownAnswerError(f"{SCENE / 'truth.png'} is missing or damaged: install the package again")
-    names = [name for name in Settings.model_fields if "threshold" in name or name == "scoring"]
-    thresholds = {name: Settings.model_fields[name].default for name in names}
-    settings = settings.model_copy(update={**thresholds, "objects_file": str(SCENE / "objects.yaml")})
-    if (settings.segmentor, settings.descriptor) not in STORED:
-        settings = settings.model_copy(update={"score_threshold": 0.0})
-    model = load_model(settings, progress)
+    model = load_model(as_for_the_answer(settings), progress)
     progress("segmenting the scene")
     detections = model.segment(frame).to("cpu")
 
@@ -107,6 +104,16 @@ def answer(settings: Settings, progress: Callable[[str], None] = lambda text: No
         found.append(Found(object_id, scores[best], iou))
     stored = STORED.get((settings.segmentor, settings.descriptor))
     return Answer(tuple(found), sum(detections.stage_s.values()), stored is not None, what_is_wrong(found, stored))
+
+
+def as_for_the_answer(settings: Settings) -> Settings:
+    """`settings` with the scene's objects, and with the thresholds and the scoring that belong to its answer: the
+    defaults, whatever else is set, but LENIENT where no answer is stored."""
+    names = [name for name in type(settings).model_fields if "threshold" in name or name == "scoring"]
+    changes = {name: type(settings).model_fields[name].default for name in names}
+    if (settings.segmentor, settings.descriptor) not in STORED:
+        changes.update(LENIENT)
+    return settings.model_copy(update={**changes, "objects_file": str(SCENE / "objects.yaml")})
 
 
 def what_is_wrong(found: list[Found], stored: Mapping[str, tuple[float, float]] | None) -> str:

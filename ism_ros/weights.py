@@ -210,6 +210,12 @@ def how_to_get(checkpoint: Checkpoint, checkpoints_dir: Path) -> str:
     return f"fetch {checkpoint.url} by hand and put it into {checkpoints_dir}"
 
 
+def ways_to_get(checkpoint: Checkpoint, checkpoints_dir: Path) -> str:
+    """How a user gets `checkpoint`, with this program where it can, as the end of a sentence."""
+    by_hand = how_to_get(checkpoint, checkpoints_dir)
+    return by_hand if checkpoint.manual else f"run `ism weights download {checkpoint.name}`, or {by_hand}"
+
+
 def _given_path(family: str, model: str) -> Path:
     path = Path(model).expanduser()
     if path.is_file() or is_transformers_folder(path):
@@ -227,9 +233,13 @@ def _not_there(checkpoint: Checkpoint, checkpoints_dir: Path) -> str:
     looked_for = " or ".join((checkpoint.file_name, *checkpoint.exports))
     if checkpoint.hub_name:
         looked_for += f" or a folder {checkpoint.hub_name} with config.json and model.safetensors"
-    by_hand = how_to_get(checkpoint, checkpoints_dir)
-    advice = by_hand if checkpoint.manual else f"run `ism weights download {checkpoint.name}`, or {by_hand}"
-    return f"checkpoint {checkpoint.name} is not in {checkpoints_dir} (looked for {looked_for}): {advice}"
+    siblings = [other for other in CHECKPOINTS.values() if other.family == checkpoint.family]
+    here = [other.name for other in siblings if installed_path(other, checkpoints_dir) is not None]
+    if here:
+        looked_for += f"; there is {', '.join(here)}"
+    place = checkpoints_dir if checkpoints_dir.is_dir() else f"{checkpoints_dir}, which does not exist"
+    advice = ways_to_get(checkpoint, checkpoints_dir)
+    return f"checkpoint {checkpoint.name} is not in {place} (looked for {looked_for}): {advice}"
 
 
 def _subfolders(folder: Path) -> list[Path]:

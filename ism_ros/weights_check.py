@@ -6,10 +6,11 @@ import json
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from ism_ros.download import Progress, sha256_of
-from ism_ros.weights import Checkpoint, how_to_get, is_transformers_folder, places_of
+from ism_ros.weights import Checkpoint, is_transformers_folder, places_of, ways_to_get
 
 EXPORTS_NOT_KNOWN = "an export of your own: no official hash, opened only"
 
@@ -45,12 +46,13 @@ def verify(
         if is_transformers_folder(path):
             return Verdict(checkpoint, path, True, _check_folder(path))
         if path.name in checkpoint.exports:
+            if find_spec("onnxruntime") is None:
+                found = "not opened: onnxruntime is not installed"
+                return Verdict(checkpoint, path, False, found, "pip install onnxruntime")
             return Verdict(checkpoint, path, True, _check_onnx(path))
         return Verdict(checkpoint, path, True, _check_official(checkpoint, path, progress))
     except (ValueError, OSError) as error:
-        again = f"`ism weights download {checkpoint.name}`"
-        by_hand = how_to_get(checkpoint, checkpoints_dir)
-        advice = f"delete it, then {by_hand if checkpoint.manual else f'{again}, or {by_hand}'}"
+        advice = f"delete it, then {ways_to_get(checkpoint, checkpoints_dir)}"
         return Verdict(checkpoint, path, False, str(error), advice)
 
 
@@ -83,9 +85,7 @@ def _check_archive(path: Path) -> None:
 def _check_onnx(path: Path) -> str:
     try:
         import onnxruntime
-    except ImportError:
-        raise ValueError("not opened: onnxruntime is not installed (pip install onnxruntime)") from None
-    try:
+
         onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ValueError(f"onnxruntime cannot open it ({str(error).splitlines()[0]})") from None

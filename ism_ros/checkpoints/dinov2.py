@@ -19,8 +19,10 @@ from ism_ros.checkpoints.reading import (
     read_state_dict,
     renamed,
     require,
+    require_size,
     split_qkv,
 )
+from ism_ros.checkpoints.transformers_library import prepare_transformers
 
 HEAD_SIZE = 64
 """Channels of an attention head in all published sizes."""
@@ -47,6 +49,7 @@ def load_dinov2(path: Path, image_size: int = 224, heads: int | None = None) -> 
     heads: attention heads; None = one for every HEAD_SIZE channels, as in all published sizes.
     Raises CheckpointError.
     """
+    prepare_transformers()
     from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
     if path.is_dir():
@@ -65,7 +68,9 @@ def load_dinov2(path: Path, image_size: int = 224, heads: int | None = None) -> 
         "patch_size": patch,
         "use_swiglu_ffn": "encoder.layer.0.mlp.gate_proj.weight" in state,
     }
-    what = f"DINOv2 {SIZES.get(width, f'of width {width}')}"
+    size = SIZES.get(width)
+    require_size("dinov2", size and (size if registers is None else f"{size}_reg"), path)
+    what = f"DINOv2 {size or f'of width {width}'}"
     if registers is None:
         return build(lambda: Dinov2Model(Dinov2Config(**options)), state, path, what)
     options["num_register_tokens"] = registers.shape[1]

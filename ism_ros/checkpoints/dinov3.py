@@ -17,8 +17,10 @@ from ism_ros.checkpoints.reading import (
     read_state_dict,
     renamed,
     require,
+    require_size,
     split_qkv,
 )
+from ism_ros.checkpoints.transformers_library import prepare_transformers
 
 if TYPE_CHECKING:
     from transformers import DINOv3ViTConfig, DINOv3ViTModel
@@ -66,6 +68,7 @@ _RULES = (
 
 def load_dinov3(path: Path, image_size: int = 224) -> DINOv3ViTModel:
     """The model of a checkpoint file or folder, for square images of `image_size` pixels. Raises CheckpointError."""
+    prepare_transformers()
     from transformers import DINOv3ViTModel
 
     if path.is_dir():
@@ -81,8 +84,9 @@ def load_dinov3(path: Path, image_size: int = 224) -> DINOv3ViTModel:
             f"{state['norm.weight'].shape[0]}, found {len(periods)} periods"
         )
     config = config_of(state, periods, image_size)
-    size = SIZES.get((config.hidden_size, config.use_gated_mlp), f"of width {config.hidden_size}")
-    model = build(lambda: DINOv3ViTModel(config), state, path, f"DINOv3 {size}")
+    size = SIZES.get((config.hidden_size, config.use_gated_mlp))
+    require_size("dinov3", size, path)
+    model = build(lambda: DINOv3ViTModel(config), state, path, f"DINOv3 {size or f'of width {config.hidden_size}'}")
     model.rope_embeddings.inv_freq = 1 / periods.float()
     return model
 

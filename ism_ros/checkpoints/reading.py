@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from ism_ros.weights import CHECKPOINTS
+
 StateDict = dict[str, Tensor]
 Model = TypeVar("Model", bound=nn.Module)
+
+ARCHIVE_START, PICKLE_START = b"PK\x03\x04", b"\x80"
+"""First bytes of ZIP archives and of pickles."""
 
 
 class CheckpointError(ValueError):
@@ -34,23 +38,52 @@ def read_state_dict(file: Path) -> StateDict:
         raise CheckpointError(f"checkpoint {file} does not exist")
     if file.suffix == ".safetensors":
         return _read_safetensors(file)
+    archive = _is_archive(file)
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"checkpoint {file} holds more than tensors (a pickled program) and is not loaded; "
             "take the official file of the weights alone"
         ) from None
     except (OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"checkpoint {file} is damaged or half downloaded ({first_line(error)}); "
-            "delete it and get it again (ism weights verify)"
-        ) from None
+        raise _damaged(file, first_line(error)) from None
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"checkpoint {file} is not a table of tensors; is it the official file?")
     return dict(content)
+
+
+def _is_archive(file: Path) -> bool:
+    """Whether `file` is a ZIP archive, as PyTorch writes them since 1.6, and not the single pickle of before.
+
+    Raises CheckpointError where it is neither: what PyTorch says of such files is long, and advises to trust them.
+    """
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(24)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {file} cannot be read: {error.strerror}") from None
+    if zipfile.is_zipfile(file):
+        return True
+    if start.startswith(ARCHIVE_START):
+        raise _damaged(file, "its end is missing")
+    if not start:
+        raise _damaged(file, "it is empty")
+    if not start.startswith(PICKLE_START):
+        raise CheckpointError(
+            f"checkpoint {file} is no file of PyTorch, it begins with {start!r}: a web page, perhaps, or what stands "
+            "for the file in a repository; delete it and get it again (`ism weights verify` says how)"
+        )
+    return False
+
+
+def _damaged(file: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {file} is damaged or half downloaded ({reason}); "
+        "delete it and get it again (`ism weights verify` says how)"
+    )
 
 
 def _read_safetensors(file: Path) -> StateDict:
@@ -59,9 +92,7 @@ def _read_safetensors(file: Path) -> StateDict:
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"checkpoint {file} is damaged or half downloaded ({first_line(error)}); delete it and get it again"
-        ) from None
+        raise _damaged(file, first_line(error)) from None
 
 
 def fingerprint(path: Path) -> str:
@@ -92,6 +123,19 @@ def require(state: StateDict, keys: Iterable[str], what: str, path: Path) -> Non
         raise CheckpointError(
             f"checkpoint {path} is not {what}: expected the key '{missing[0]}', found {len(state)} keys such as {found}"
         )
+
+
+def require_size(family: str, found: str | None, path: Path) -> None:
+    """Raises CheckpointError where a file has the official name of one size of `family`, and the tensors of another.
+
+    found: the published size that the tensors are of; None = of none.
+    """
+    for checkpoint in CHECKPOINTS.values():
+        if checkpoint.family == family and checkpoint.file_name == path.name and found not in (None, checkpoint.model):
+            raise CheckpointError(
+                f"checkpoint {path} is of another size than its name says: expected {checkpoint.name}, found "
+                f"{family}/{found}; put the official file there (`ism weights verify` says how)"
+            )
 
 
 def count_blocks(state: StateDict, prefix: str) -> int:
@@ -155,6 +199,8 @@ def load_folder(kind: Any, path: Path, what: str, larger: str = "") -> Any:
     larger: model type of an architecture that `kind` is a part of; its folders are taken too, with what the library
     knows to be the rest of it left out.
     """
+    from huggingface_hub.errors import StrictDataclassError
+
     content = _read_config(path)
     found = str(content.get("model_type"))
     expected = kind.config_class.model_type

@@ -13,7 +13,9 @@ from ism_ros.checkpoints.reading import (
     read_state_dict,
     renamed,
     require,
+    require_size,
 )
+from ism_ros.checkpoints.transformers_library import prepare_transformers
 
 if TYPE_CHECKING:
     from transformers import SamConfig, SamModel
@@ -48,6 +50,7 @@ _RULES = (
 
 def load_sam(path: Path, decoder_heads: int = DECODER_HEADS) -> SamModel:
     """The model of a checkpoint file, whose size is read from its tensors, or of a folder. Raises CheckpointError."""
+    prepare_transformers()
     from transformers import SamModel
 
     if path.is_dir():
@@ -55,6 +58,7 @@ def load_sam(path: Path, decoder_heads: int = DECODER_HEADS) -> SamModel:
     state = from_official(read_state_dict(path), path)
     config = config_of(state, decoder_heads)
     width = config.vision_config.hidden_size
+    require_size("sam", SIZES.get(width), path)
     return build(lambda: SamModel(config), state, path, f"SAM {SIZES.get(width, f'of width {width}')}")
 
 

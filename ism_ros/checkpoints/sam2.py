@@ -21,7 +21,9 @@ from ism_ros.checkpoints.reading import (
     read_state_dict,
     renamed,
     require,
+    require_size,
 )
+from ism_ros.checkpoints.transformers_library import prepare_transformers
 
 if TYPE_CHECKING:
     from transformers import Sam2Config, Sam2Model
@@ -119,13 +121,16 @@ def load_sam2(
 
     hiera: the backbone of a file; None = the published one of the width and number of blocks that its tensors have.
     """
+    prepare_transformers()
     from transformers import Sam2Model, Sam2VideoConfig
 
     if path.is_dir():
         model: Sam2Model = load_folder(Sam2Model, path, "SAM 2", larger=Sam2VideoConfig.model_type)
         return model
     state = from_official(read_state_dict(path), path)
-    hiera = hiera or published(state, path)
+    if hiera is None:
+        hiera = published(state, path)
+        require_size("sam2", hiera.name, path)
     config = config_of(state, hiera, image_size, decoder_heads)
     return build(lambda: Sam2Model(config), state, path, f"SAM 2 {hiera.name}")
 

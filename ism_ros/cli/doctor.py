@@ -55,7 +55,7 @@ def doctor(
                 descriptor_model=descriptor_model,
                 device=device,
             )
-            settings = load_settings(config, given)
+            settings = load_settings(config, flags=given)
             folders = settings.resolved_cache_dir(), settings.resolved_checkpoints_dir()
             findings = examine(settings.segmentor, settings.descriptor, *folders)
             findings.append(_try_models(settings, status.update))

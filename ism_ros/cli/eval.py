@@ -86,9 +86,9 @@ def evaluate(
         scoring=scoring,
         device=device,
     )
-    published = load_settings(config, given).score_threshold
+    published = load_settings(config, flags=given).score_threshold
     fixed = {"score_threshold": score_threshold, "max_detections": MAX_DETECTIONS, "objects_file": ""}
-    settings = load_settings(config, {**given, **fixed})
+    settings = load_settings(config, flags={**given, **fixed})
     opened = open_dataset(dataset, split, targets, sensor, models, limit)
     truth = _read_truth(console, opened) if has_ground_truth(opened) else None
     listed = opened.targets.name if opened.targets else "no list of targets: all images"

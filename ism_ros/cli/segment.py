@@ -92,7 +92,7 @@ def segment(
         from ism_ros.ism import load_model
 
         given = {**models, **options.given(objects_file=None if objects is None else str(objects))}
-        settings = load_settings(config, given)
+        settings = load_settings(config, flags=given)
         if not specs and not settings.objects_file:
             raise ValueError("nothing to look for: give --cad FILE (again for more) or --objects objects.yaml")
         frame = read_frame(rgb, depth, camera)

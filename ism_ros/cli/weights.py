@@ -22,6 +22,7 @@ from ism_ros.weights import (
     how_to_get,
     installed_path,
     partial_path,
+    ways_to_get,
 )
 
 WIDTH_FOR_FILES = 110
@@ -158,7 +159,7 @@ def verify(names: Names = None, folder: Folder = None) -> None:
     for checkpoint in wanted:
         if checkpoint.name not in seen:
             wrong = True
-            advice = how_to_get(checkpoint, checkpoints_dir)
+            advice = ways_to_get(checkpoint, checkpoints_dir)
             table.add_row(checkpoint.name, "[bold red]missing[/bold red]", f"[bold]{escape(advice)}[/bold]", "")
     if table.row_count:
         console.print(table)

@@ -56,10 +56,6 @@ class KnownObject:
         """(2, 3), lowest and highest corner of the model in the object frame, on the CPU."""
         return None if self.points_m is None else torch.stack(self.points_m.cpu().aminmax(dim=0))
 
-    @property
-    def has_geometry(self) -> bool:
-        return self.rotations is not None and self.points_m is not None
-
     def patch_tokens_of(self, template_index: Tensor) -> Tensor:
         """Patch tokens of some templates, (N,) -> (N, P, C) float32 on the device of the class tokens."""
         if isinstance(self.patch_tokens, PatchFile):

@@ -85,11 +85,6 @@ class Child:
         """The last lines of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def last_line(self) -> str:
-        """The last line of the log, without the logger's prefix."""
-        lines = self.tail(1).strip()
-        return lines.rsplit("]: ", 1)[-1]
-
 
 def installed_program(name: str, module: str) -> list[str]:
     """The command that starts `name` of this package: the installed executable, else the module itself."""

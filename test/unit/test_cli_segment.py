@@ -55,3 +55,13 @@ def test_a_scoring_method_that_does_not_exist_is_told_in_one_line(
     said = capsys.readouterr().err.strip()
     assert "\n" not in said
     assert all(word in said for word in ("scoring", "cnos", "sam6d", "noctis"))
+
+
+def test_a_segmentor_given_beside_a_profile_is_the_one_that_is_loaded(
+    segment: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ISM_CHECKPOINTS_DIR", str(tmp_path))
+    assert segment("--profile", "accurate", "--segmentor", "sam2") == 2
+    assert "ism weights download sam2/base_plus" in capsys.readouterr().err
+    assert segment("--profile", "accurate", "--segmentor", "tiny") == 2
+    assert "ism weights download dinov2/vitl14" in capsys.readouterr().err

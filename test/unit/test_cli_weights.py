@@ -190,7 +190,7 @@ def test_verify_ends_with_1_when_a_file_is_wrong(ism: Callable[..., Done], here:
     assert done.returncode == 1
     assert "wrong" in row_of("sam/vit_b", done.stdout)
     assert "passed" in row_of("dinov2/vits14", done.stdout)
-    assert "delete it, then `ism weights download sam/vit_b`" in done.stdout
+    assert "delete it, then run `ism weights download sam/vit_b`" in done.stdout
     assert ism("verify", "dinov2/vits14").returncode == 0
 
 
@@ -198,6 +198,7 @@ def test_verify_of_a_name_that_is_not_here_ends_with_1(ism: Callable[..., Done])
     done = ism("verify", "sam/vit_b")
     assert done.returncode == 1
     assert "missing" in row_of("sam/vit_b", done.stdout)
+    assert "run `ism weights download sam/vit_b`" in done.stdout
     assert ism("verify").returncode == 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ism_ros.config import Settings, SettingsError, changeable, changed_profile, is_live, load_settings
+from ism_ros.config import Settings, SettingsError, changeable, changed_profile, load_settings
 
 
 def test_later_sources_win(tmp_path: Path) -> None:
@@ -65,9 +65,8 @@ def test_every_setting_says_what_it_is_for() -> None:
 
 
 def test_thresholds_are_live_and_models_are_not() -> None:
-    assert is_live("score_threshold")
-    assert is_live("scoring")
-    assert not is_live("segmentor")
+    assert changeable("score_threshold") == "live"
+    assert changeable("scoring") == "live"
     assert changeable("segmentor") == "unconfigured"
     assert changeable("slop") == "inactive"
     assert changeable("autostart") == "start"
@@ -104,6 +103,32 @@ def test_a_profile_sets_what_is_left_at_its_default() -> None:
     assert (settings.segmentor, settings.segmentor_model) == ("sam", "vit_h")
     assert (settings.descriptor, settings.descriptor_model) == ("dinov2", "vitb14")
     assert (settings.score_threshold, settings.overlap_threshold) == (0.2, 1.0)
+
+
+def test_a_flag_stands_beside_a_profile_even_where_it_equals_the_default() -> None:
+    flags = {"profile": "accurate", "score_threshold": 0.7}
+    settings = load_settings(None, environment={}, flags=flags)
+    assert (settings.score_threshold, settings.overlap_threshold) == (0.7, 1.0)
+
+
+@pytest.mark.parametrize("segmentor", ["tiny", "sam2", "fastsam"])
+def test_another_segmentor_beside_a_profile_is_of_its_own_usual_size(segmentor: str) -> None:
+    settings = load_settings(None, environment={}, flags={"profile": "accurate", "segmentor": segmentor})
+    assert (settings.segmentor, settings.segmentor_model) == (segmentor, "")
+    assert (settings.descriptor, settings.descriptor_model) == ("dinov2", "vitl14")
+
+
+@pytest.mark.parametrize("segmentor", ["sam", "fastsam"])
+def test_the_models_of_sam6d_have_its_thresholds_without_a_profile_too(segmentor: str) -> None:
+    pair = {"segmentor": segmentor, "descriptor": "dinov2"}
+    settings = load_settings(None, pair, environment={})
+    assert (settings.score_threshold, settings.overlap_threshold) == (0.2, 1.0)
+    assert load_settings(None, {**pair, "score_threshold": 0.5}, environment={}).score_threshold == 0.5
+
+
+def test_other_pairs_keep_the_thresholds_of_the_embedded_pair() -> None:
+    settings = load_settings(None, {"segmentor": "tiny", "descriptor": "dinov2"}, environment={})
+    assert (settings.score_threshold, settings.overlap_threshold) == (0.7, 0.5)
 
 
 def test_without_a_profile_the_embedded_pair_is_used() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -14,29 +15,28 @@ from ism_ros.checkpoints.reading import CheckpointError, StateDict, fingerprint,
 from ism_ros.descriptors import create_descriptor
 from ism_ros.descriptors.dinov2 import dinov2_descriptor
 from ism_ros.descriptors.vit import VitDescriptor, imagenet
-from ism_ros.weights import WeightsError
+from ism_ros.weights import WeightsError, checkpoint_named
 
 OFFICIAL = Path(__file__).parents[1] / "golden" / "dinov2_tiny_pretrain.pth"
 
 
-def official_layout(width: int, blocks: int, registers: int = 0, swiglu: bool = False) -> StateDict:
-    """Random tensors under the names of the official checkpoints."""
-    generator = torch.Generator().manual_seed(0)
+PUBLISHED = {"vits14": (384, 12), "vitb14": (768, 12), "vitl14": (1024, 24), "vitg14": (1536, 40)}
+"""Width and blocks of the sizes that the authors published, each with and without registers."""
 
-    def random(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator) * 0.1
 
-    state = {
-        "cls_token": random(1, 1, width),
-        "mask_token": random(1, width),
-        "pos_embed": random(1, 1 + 37 * 37, width),
-        "patch_embed.proj.weight": random(width, 3, 14, 14),
-        "patch_embed.proj.bias": random(width),
-        "norm.weight": random(width),
-        "norm.bias": random(width),
+def official_shapes(width: int, blocks: int, registers: int = 0, swiglu: bool = False) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors of an official checkpoint."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "cls_token": (1, 1, width),
+        "mask_token": (1, width),
+        "pos_embed": (1, 1 + 37 * 37, width),
+        "patch_embed.proj.weight": (width, 3, 14, 14),
+        "patch_embed.proj.bias": (width,),
+        "norm.weight": (width,),
+        "norm.bias": (width,),
     }
     if registers:
-        state["register_tokens"] = random(1, registers, width)
+        shapes["register_tokens"] = (1, registers, width)
     hidden = (int(width * 4 * 2 / 3) + 7) // 8 * 8
     mlp = {"w12": (2 * hidden, width), "w3": (width, hidden)} if swiglu else {
         "fc1": (4 * width, width), "fc2": (width, 4 * width)
@@ -44,13 +44,20 @@ def official_layout(width: int, blocks: int, registers: int = 0, swiglu: bool = 
     layers = {"attn.qkv": (3 * width, width), "attn.proj": (width, width), **{f"mlp.{n}": s for n, s in mlp.items()}}
     for block in range(blocks):
         for norm in ("norm1", "norm2"):
-            state |= {f"blocks.{block}.{norm}.{part}": random(width) for part in ("weight", "bias")}
+            shapes |= {f"blocks.{block}.{norm}.{part}": (width,) for part in ("weight", "bias")}
         for scale in ("ls1", "ls2"):
-            state[f"blocks.{block}.{scale}.gamma"] = random(width)
+            shapes[f"blocks.{block}.{scale}.gamma"] = (width,)
         for name, shape in layers.items():
-            state[f"blocks.{block}.{name}.weight"] = random(*shape)
-            state[f"blocks.{block}.{name}.bias"] = random(shape[0])
-    return state
+            shapes[f"blocks.{block}.{name}.weight"] = shape
+            shapes[f"blocks.{block}.{name}.bias"] = shape[:1]
+    return shapes
+
+
+def official_layout(width: int, blocks: int, registers: int = 0, swiglu: bool = False) -> StateDict:
+    """Random tensors under the names of the official checkpoints."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = official_shapes(width, blocks, registers, swiglu)
+    return {key: torch.randn(shape, generator=generator) * 0.1 for key, shape in shapes.items()}
 
 
 def saved(tmp_path: Path, state: StateDict) -> Path:
@@ -72,6 +79,30 @@ def test_every_kind_of_official_checkpoint_loads(tmp_path: Path, registers: int,
     with torch.inference_mode():
         tokens = model(torch.rand(1, 3, 224, 224)).last_hidden_state
     assert tokens.shape == (1, 1 + registers + 256, 64)
+
+
+@pytest.mark.parametrize("registers", [0, 4])
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_published_sizes_fit_completely(tmp_path: Path, model: str, registers: int) -> None:
+    checkpoint = checkpoint_named(f"dinov2/{model}_reg" if registers else f"dinov2/{model}")
+    width, blocks = PUBLISHED[model]
+    shapes = official_shapes(width, blocks, registers, swiglu=model == "vitg14")
+    assert checkpoint.size_bytes is not None
+    beside_numbers = checkpoint.size_bytes - 4 * sum(prod(shape) for shape in shapes.values())
+    assert 0 < beside_numbers < 400 * len(shapes), "these are not the shapes of the published file"
+    path = tmp_path / checkpoint.file_name
+    torch.save({key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}, path)
+    config = load_dinov2(path).config
+    assert (config.hidden_size, config.num_hidden_layers) == (width, blocks)
+    assert config.num_attention_heads == width // 64
+
+
+def test_registers_where_the_official_name_has_none_are_refused(tmp_path: Path) -> None:
+    shapes = official_shapes(*PUBLISHED["vits14"], registers=4)
+    file = tmp_path / checkpoint_named("dinov2/vits14").file_name
+    torch.save({key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}, file)
+    with pytest.raises(CheckpointError, match="expected dinov2/vits14, found dinov2/vits14_reg"):
+        load_dinov2(file)
 
 
 def test_the_gate_of_a_swiglu_layer_is_its_first_half(tmp_path: Path) -> None:
@@ -201,6 +232,25 @@ def test_half_a_file_is_told_as_damaged(tmp_path: Path) -> None:
     (tmp_path / "half.pth").write_bytes(OFFICIAL.read_bytes()[:300_000])
     with pytest.raises(CheckpointError, match="damaged or half downloaded"):
         load_dinov2(tmp_path / "half.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<html>404</html>", "is no file of PyTorch, it begins with b'<html>404</html>'"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "begins with b'version https://git-lfs"),
+        (bytes(1000), "is no file of PyTorch"),
+        (b"", r"is damaged or half downloaded \(it is empty\)"),
+        (OFFICIAL.read_bytes()[:-1000], r"is damaged or half downloaded \(its end is missing\)"),
+    ],
+    ids=["web page", "pointer", "zeros", "empty", "cut short"],
+)
+def test_what_is_no_checkpoint_at_all_is_told_as_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "dinov2.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=said) as refused:
+        load_dinov2(tmp_path / "dinov2.pth")
+    assert "`ism weights verify` says how" in str(refused.value)
+    assert "weights_only" not in str(refused.value)
 
 
 def test_an_unknown_model_is_told_with_those_there_are(tmp_path: Path) -> None:

@@ -13,8 +13,17 @@ import numpy as np
 import pytest
 
 from ism_ros.cli.main import main
-from ism_ros.config import Settings
-from ism_ros.known_answer import SCENE, STORED, Found, KnownAnswerError, answer, run_apart, what_is_wrong
+from ism_ros.config import Settings, load_settings
+from ism_ros.known_answer import (
+    SCENE,
+    STORED,
+    Found,
+    KnownAnswerError,
+    answer,
+    as_for_the_answer,
+    run_apart,
+    what_is_wrong,
+)
 from ism_ros.objects.objects_file import read_objects_file
 
 
@@ -55,6 +64,14 @@ def test_a_pair_without_a_download_gives_the_stored_answer(cache: Path, pair: tu
 def test_thresholds_and_scoring_that_are_set_do_not_change_the_answer(cache: Path) -> None:
     strict = Settings(cache_dir=str(cache), score_threshold=0.99, confidence_threshold=0.99, scoring="noctis")
     assert answer(strict).passed
+
+
+@pytest.mark.parametrize("profile", ["fast", "balanced", "accurate"])
+def test_models_with_checkpoints_are_held_to_thresholds_no_higher_than_their_profiles(profile: str) -> None:
+    chosen = load_settings(None, {"profile": profile}, environment={})
+    asked = as_for_the_answer(chosen)
+    for name in ("score_threshold", "confidence_threshold", "predicted_iou_threshold", "stability_score_threshold"):
+        assert getattr(asked, name) <= getattr(chosen, name), name
 
 
 def test_objects_found_elsewhere_are_wrong(cache: Path, scene: Path) -> None:

@@ -395,7 +395,6 @@ def test_a_template_folder_is_described_as_it_is(template_folder: Callable[[int]
     folder = template_folder(42)
     known = onboard(ObjectSpec("thing", None, "mm", folder, 5), MeanColour(), tmp_path / "cache")
     assert (known.template_count, known.category_id, known.source) == (42, 5, str(folder))
-    assert known.has_geometry
     assert known.rotations is not None
     np.testing.assert_allclose(known.rotations.numpy(), object_to_camera_rotations(), atol=1e-6)
     assert known.points_m is not None
@@ -419,7 +418,6 @@ def test_templates_of_unknown_pose_give_no_geometry_and_say_so_once(
         known = onboard(spec, MeanColour(), tmp_path / "cache")
         onboard(spec, MeanColour(), tmp_path / "cache")
     assert known.rotations is None
-    assert not known.has_geometry
     assert [message for message in caplog.messages if "have no poses.npy" in message] == caplog.messages
     assert len(caplog.messages) == 1
 

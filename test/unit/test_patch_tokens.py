@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from ism_ros import scoring
+from ism_ros.ism import match_sam6d
 from ism_ros.objects import patch_tokens
 from ism_ros.objects.descriptor_cache import write_descriptors
 from ism_ros.objects.library import KnownObject, ObjectLibrary
@@ -132,6 +133,24 @@ def test_a_library_mixes_places(tmp_path: Path) -> None:
     assert set(each) == {(0,), (1, 4), (2,), (3,)}
     assert all(torch.equal(chosen, gathered[row]) for rows, chosen in each.items() for row in rows)
     assert library.patch_bytes() == {"cpu": in_memory.nbytes + on_disk.nbytes // 2, "disk": on_disk.nbytes}
+
+
+def test_a_thousand_objects_with_patch_tokens_in_files_are_told_apart(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    looks = torch.randn((1000, 1, 64), generator=generator)
+    class_tokens = normalize(looks + 0.3 * torch.randn((1000, 42, 64), generator=generator), dim=2)
+    patches = normalize(torch.randn((1000, 42, 4, 8), generator=generator), dim=3)
+    files = [written(tmp_path / str(index), tokens.numpy()) for index, tokens in enumerate(patches)]
+    library = ObjectLibrary(
+        tuple(KnownObject(str(index), index, class_tokens[index], file) for index, file in enumerate(files))
+    )
+    objects = torch.randperm(1000, generator=generator)[:50]
+    templates = torch.randint(42, (50,), generator=generator)
+    pairwise = scoring.pairwise_similarity(class_tokens[objects, templates], library.class_tokens, unit_rows=True)
+    found = match_sam6d(pairwise, patches[objects, templates], library, 0.2)
+    assert found.object_index.tolist() == objects.tolist()
+    assert found.template_index.tolist() == templates.tolist()
+    torch.testing.assert_close(found.appearance, torch.ones(50))
 
 
 def test_scores_from_half_precision_agree_to_a_thousandth() -> None:

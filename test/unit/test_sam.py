@@ -2,21 +2,57 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ism_ros.checkpoints.reading import CheckpointError, read_state_dict
+from ism_ros.checkpoints.reading import CheckpointError, StateDict, read_state_dict
 from ism_ros.checkpoints.sam import config_of, from_official, load_sam
 from ism_ros.frame import Camera, Frame
 from ism_ros.segmentors import create_segmentor
 from ism_ros.segmentors.automatic_masks import MaskOptions
 from ism_ros.segmentors.sam import PromptableSam, sam_segmentor
-from ism_ros.weights import WeightsError
+from ism_ros.weights import WeightsError, checkpoint_named
 
 OFFICIAL = Path(__file__).parents[1] / "golden" / "sam_tiny.pth"
+
+
+PUBLISHED = {
+    "vit_b": (768, 12, 12, (2, 5, 8, 11)),
+    "vit_l": (1024, 24, 16, (5, 11, 17, 23)),
+    "vit_h": (1280, 32, 16, (7, 15, 23, 31)),
+}
+"""Width, blocks, heads and blocks with global attention of the image encoders that the authors published."""
+
+
+def published(model: str) -> StateDict:
+    """A published size, without its numbers: the keys of the small file, the shapes grown."""
+    width, blocks, heads, global_blocks = PUBLISHED[model]
+    small = read_state_dict(OFFICIAL)
+    block = {key.rpartition("blocks.0.")[2]: value.shape for key, value in small.items() if "blocks.0." in key}
+    shapes = {
+        f"image_encoder.blocks.{number}.{name}": (127 if number in global_blocks else 27, width // heads)
+        if "rel_pos" in name
+        else tuple({64: width, 192: 3 * width, 256: 4 * width}[size] for size in shape)
+        for number in range(blocks)
+        for name, shape in block.items()
+    }
+    encoder = {64: width, 32: 256}
+    decoder = {32: 256, 16: 128, 64: 2048, 8: 64}
+    for key, value in small.items():
+        if key.startswith("image_encoder.") and ".blocks." not in key:
+            shapes[key] = tuple(encoder.get(size, size) for size in value.shape)
+        elif key.startswith("prompt_encoder."):
+            shapes[key] = tuple({32: 256}.get(size, size) for size in value.shape)
+        elif key.startswith("mask_decoder."):
+            last = re.search(r"output_upscaling\.3|hypernetworks_mlps\.\d\.layers\.2", key)
+            shapes[key] = tuple({**decoder, **({4: 32} if last else {})}.get(size, size) for size in value.shape)
+    shapes["image_encoder.pos_embed"] = (1, 64, 64, width)
+    shapes["prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"] = (2, 128)
+    return {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
 
 
 def changed(tmp_path: Path, change) -> Path:
@@ -40,6 +76,28 @@ def test_the_architecture_is_read_from_the_tensors() -> None:
     assert (vision.hidden_size, vision.num_hidden_layers, vision.num_attention_heads) == (64, 2, 2)
     assert (vision.image_size, vision.window_size, list(vision.global_attn_indexes)) == (256, 14, [1])
     assert (decoder.mlp_dim, decoder.num_hidden_layers, decoder.iou_head_depth) == (64, 2, 3)
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_published_sizes_fit_completely(tmp_path: Path, model: str) -> None:
+    state, checkpoint = published(model), checkpoint_named(f"sam/{model}")
+    assert checkpoint.size_bytes is not None
+    beside_numbers = checkpoint.size_bytes - 4 * sum(value.numel() for value in state.values())
+    assert 0 < beside_numbers < 400 * len(state), "these are not the shapes of the published file"
+    torch.save(state, tmp_path / checkpoint.file_name)
+    vision = load_sam(tmp_path / checkpoint.file_name).config.vision_config
+    width, blocks, heads, global_blocks = PUBLISHED[model]
+    assert (vision.hidden_size, vision.num_hidden_layers, vision.num_attention_heads) == (width, blocks, heads)
+    assert (vision.image_size, vision.window_size, tuple(vision.global_attn_indexes)) == (1024, 14, global_blocks)
+
+
+def test_another_size_under_an_official_name_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / checkpoint_named("sam/vit_h").file_name
+    torch.save(published("vit_b"), file)
+    with pytest.raises(CheckpointError, match="than its name says: expected sam/vit_h, found sam/vit_b"):
+        load_sam(file)
+    file.rename(tmp_path / "mine.pth")
+    assert load_sam(tmp_path / "mine.pth").config.vision_config.hidden_size == 768
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,6 +136,15 @@ class TestFinding:
             find_checkpoint(tmp_path / "nowhere", family, model)
         assert "\n" not in str(error.value)
 
+    def test_a_folder_that_does_not_exist_is_told(self, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match=r"is not in \S+/nowhere, which does not exist"):
+            find_checkpoint(tmp_path / "nowhere", "sam", "vit_h")
+
+    def test_another_size_that_is_there_is_told(self, tmp_path: Path) -> None:
+        put(tmp_path / "segment-anything" / "sam_vit_h_4b8939.pth")
+        with pytest.raises(WeightsError, match=r"sam/vit_b is not in \S+ \(looked for [^)]+; there is sam/vit_h\)"):
+            find_checkpoint(tmp_path, "sam", "vit_b")
+
     def test_a_folder_that_is_no_checkpoint_is_told(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=r"needs config\.json and model\.safetensors"):
             find_checkpoint(tmp_path, "sam", str(tmp_path))
@@ -216,6 +226,15 @@ class TestVerifying:
         verdict = verify(CHECKPOINTS["fastsam/x"], path, tmp_path)
         assert not verdict.passed
         assert "onnxruntime cannot open it" in verdict.found
+
+    def test_an_export_that_cannot_be_opened_here_is_not_to_be_deleted(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
+        path = put(tmp_path / "FastSAM-x.onnx", b"a graph")
+        verdict = verify(CHECKPOINTS["fastsam/x"], path, tmp_path)
+        assert not verdict.passed
+        assert verdict.advice == "pip install onnxruntime"
 
     def test_each_place_gets_a_verdict(self, tmp_path: Path) -> None:
         checkpoint = CHECKPOINTS["dinov2/vits14"]

@@ -1,0 +1,56 @@
+"""The transformers library, which has the architectures: of a version that fits, and without torchvision."""
+
+from __future__ import annotations
+
+import sys
+
+NEEDED = "transformers>=5.20,<6"
+"""What pip is asked for; the same as in pyproject.toml."""
+FIRST, BEYOND = (5, 20), (6,)
+"""The first version that will do, and the first that is not known to."""
+
+
+class TransformersError(ValueError):
+    """The library is missing or of a version that does not fit; the message is one line that says what to do."""
+
+
+def prepare_transformers() -> None:
+    """To be called before anything is imported from the library. Raises TransformersError."""
+    try:
+        without_torchvision()
+        import transformers
+    except ImportError as error:
+        raise TransformersError(
+            f"neural models need the package transformers ({str(error).splitlines()[0]}): pip install '{NEEDED}'"
+        ) from None
+    if not FIRST <= leading_numbers(transformers.__version__) < BEYOND:
+        raise TransformersError(
+            f"neural models do not work with transformers {transformers.__version__}: pip install '{NEEDED}'"
+        )
+
+
+def without_torchvision() -> None:
+    """Imports the library and tells it that there is no torchvision, unless this process has one that works already.
+
+    The library imports it where it finds it, for what is not used here; one that was made for another PyTorch, as there
+    is on many machines, would break that import.
+    """
+    if "torchvision" in sys.modules:
+        return
+    sys.modules["torchvision"] = None  # type: ignore[assignment]
+    try:
+        from transformers.utils import is_torchvision_available
+
+        is_torchvision_available()  # the library keeps this answer
+    finally:
+        del sys.modules["torchvision"]
+
+
+def leading_numbers(version: str) -> tuple[int, ...]:
+    """Those of a version: 2.13.0+cpu is (2, 13, 0)."""
+    numbers = []
+    for part in version.split("+")[0].split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
