@@ -112,6 +112,15 @@ def test_files_can_be_uploaded_as_they_are(server: Server, sample: dict[str, Any
     assert content["scores"] == answer["scores"]
 
 
+@pytest.mark.parametrize("options", ["[]", "nothing", "[" * 100_000])
+def test_options_that_are_no_json_object_are_refused(server: Server, options: str) -> None:
+    with server.client() as client, open(SCENE / "rgb.jpg", "rb") as rgb:
+        fields = {"cam_params": (SCENE / "camera.json").read_text(), "options": options}
+        answer = client.post(f"{PATH}/upload", files={"rgb": rgb}, data=fields)
+    assert answer.status_code == 422, answer.text
+    assert "JSON" in answer.json()["error_message"]
+
+
 def test_a_frame_without_any_of_the_objects_is_a_good_answer(server: Server, sample: dict[str, Any]) -> None:
     content = post(server, {**sample, "score_threshold": 1.0}).json()
     assert content["success"]
