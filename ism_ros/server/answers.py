@@ -20,6 +20,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         401: "The key is missing or wrong.",
         403: "A path outside of the server's folders.",
         404: "A file, folder or object is not there.",
+        408: "The body did not arrive in time.",
         413: "The body or an image is too large.",
         422: "A field is missing or of the wrong kind.",
         429: "Too many requests wait; see Retry-After.",

@@ -46,10 +46,16 @@ def create_app(settings: Settings | None = None, server: ServerSettings | None =
         version=__version__,
         description="Instances of novel objects in RGB-D frames, from their CAD models alone.",
         lifespan=porch.lifespan,
-        responses={},
     )
     too_large = f"the request has more than {server.max_upload} bytes: send smaller images"
-    app.add_middleware(BodyLimit, max_bytes=server.max_upload, refusal=lambda: failure(413, too_large))
+    too_slow = f"the request was not there after {server.upload_timeout_s:g} s: send smaller images, or faster"
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=server.max_upload,
+        timeout_s=server.upload_timeout_s,
+        too_large=lambda: failure(413, too_large),
+        too_slow=lambda: failure(408, too_slow),
+    )
     app.middleware("http")(porch.watch)
     add_error_answers(app)
     add_page_routes(app)

@@ -82,6 +82,9 @@ class ServerSettings(BaseModel):
     max_waiting: int = Field(16, ge=1, le=10_000, description="Requests that may wait; more are answered 429.")
     timeout_s: float = Field(60.0, gt=0, le=86_400, description="Longest that a request may take, seconds.")
     max_upload: Bytes = Field("64MB", description="Largest request body.", validate_default=True)  # type: ignore[assignment]
+    upload_timeout_s: float = Field(
+        60.0, gt=0, le=86_400, description="Longest that the body of a request may take to arrive, seconds."
+    )
     max_unzipped: Bytes = Field("512MB", description="Largest contents of an uploaded zip.", validate_default=True)  # type: ignore[assignment]
     max_triangles: int = Field(2_000_000, ge=1, description="Most triangles of a mesh.")
     max_preparation_memory: Bytes = Field(

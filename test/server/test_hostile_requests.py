@@ -6,11 +6,13 @@ import base64
 import copy
 import json
 import random
+import socket
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from server_process import Server
+from server_process import Server, start, stop
 
 schemathesis = pytest.importorskip("schemathesis", minversion="4.0")
 
@@ -134,3 +136,16 @@ def test_a_body_that_never_ends_is_cut_off(server: Server) -> None:
         except httpx.WriteError:  # the connection was closed on us
             status = 413
     assert status == 413
+
+
+def test_a_body_that_never_comes_is_not_waited_for(tmp_path: Path, cache: Path) -> None:
+    server = start(tmp_path / "data", cache, ISM_UPLOAD_TIMEOUT_S="0.5")
+    server.wait_until_ready()
+    address = httpx.URL(server.url)
+    head = b"POST /api/v1/inference HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+    with socket.create_connection((address.host, address.port), timeout=60) as connection:
+        connection.sendall(head)
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))  # until the server closes the connection
+    stop(server)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"not there after 0.5 s" in answer
