@@ -194,4 +194,4 @@ async def _unless_gone(is_gone: Awaitable[None], future: Future[Answer], timeout
 def _key_of(request: HTTPConnection) -> bytes:
     bearer = request.headers.get("authorization", "")
     given = request.headers.get("x-api-key") or bearer.removeprefix("Bearer ")
-    return given.encode()
+    return given.encode("latin-1")  # the bytes that the client sent, whatever characters they are

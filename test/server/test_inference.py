@@ -159,6 +159,16 @@ def test_paths_stay_inside_the_data_root(server: Server, sample: dict[str, Any],
             assert "outside" in refused(server, {**sample, "object_ids": None, field: path}, 403)
 
 
+def test_a_folder_with_a_link_out_of_the_data_root_is_refused(
+    server: Server, sample: dict[str, Any], tmp_path: Any
+) -> None:
+    folder = server.data / "linked"
+    folder.mkdir()
+    (folder / "xyz_0.npy").symlink_to(tmp_path / "secret.npy")
+    for field in ("template_dir", "output_dir"):
+        assert "xyz_0.npy" in refused(server, {**sample, "object_ids": None, field: "linked"}, 403)
+
+
 def test_images_are_judged_before_they_are_decoded(server: Server, sample: dict[str, Any]) -> None:
     head = io.BytesIO()
     from PIL import Image

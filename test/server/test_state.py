@@ -50,13 +50,14 @@ def test_more_requests_than_may_wait_are_told_when_to_come_back(
 
 
 def test_with_a_key_only_probes_are_answered_without_it(tmp_path: Path, cache: Path) -> None:
-    server = start(tmp_path / "data", cache, ISM_API_KEY="let me in")
+    key = "let me in, für alle"
+    server = start(tmp_path / "data", cache, ISM_API_KEY=key)
     with server.client() as client:
         assert client.get("/health").status_code == 200
         assert client.get("/api/v1/status").status_code == 401
         assert client.get("/api/v1/status", headers={"X-API-Key": "wrong"}).status_code == 401
-        assert client.get("/api/v1/status", headers={"X-API-Key": "let me in"}).status_code == 200
-        assert client.get("/api/v1/status", headers={"Authorization": "Bearer let me in"}).status_code == 200
+        assert client.get("/api/v1/status", headers={"X-API-Key": key.encode()}).status_code == 200
+        assert client.get("/api/v1/status", headers={"Authorization": f"Bearer {key}".encode()}).status_code == 200
     stop(server)
 
 
