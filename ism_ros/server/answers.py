@@ -13,22 +13,6 @@ from starlette.exceptions import HTTPException
 from ism_ros.server.errors import RequestError
 from ism_ros.server.schemas import InferenceAnswer
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": InferenceAnswer, "description": text}
-    for status, text in {
-        400: "The request cannot be used; error_message says why.",
-        401: "The key is missing or wrong.",
-        403: "A path outside of the server's folders.",
-        404: "A file, folder or object is not there.",
-        408: "The body did not arrive in time.",
-        413: "The body or an image is too large.",
-        422: "A field is missing or of the wrong kind.",
-        429: "Too many requests wait; see Retry-After.",
-        503: "Models are being loaded; see Retry-After.",
-        504: "The request took too long.",
-    }.items()
-}
-
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +33,45 @@ def failure(status: int, message: str, retry_after_s: int | None = None) -> JSON
 def failed(message: str) -> dict[str, Any]:
     """The fields of an answer that says what is wrong."""
     return InferenceAnswer(success=False, error_message=message).model_dump()
+
+
+def _described(texts: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    """Answers to failures as /docs shows them, by their status."""
+    return {
+        status: {
+            "model": InferenceAnswer,
+            "description": text,
+            "content": {"application/json": {"example": failed(text)}},
+        }
+        for status, text in texts.items()
+    }
+
+
+ERRORS = _described(
+    {
+        400: "The request cannot be used; error_message says why.",
+        401: "The key is missing or wrong.",
+        403: "A path outside of the server's folders.",
+        404: "A file, folder or object is not there.",
+        408: "The body did not arrive in time.",
+        413: "The body or an image is too large.",
+        422: "A field is missing or of the wrong kind.",
+        429: "Too many requests wait; see Retry-After.",
+        503: "Models are being loaded; see Retry-After.",
+        504: "The request took too long.",
+    }
+)
+KEY_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (401, 429)}
+"""Of routes that can go wrong in no other way."""
+OBJECT_ERRORS = {
+    **ERRORS,
+    **_described(
+        {
+            409: "The id or category_id is that of another object, or of the objects file.",
+            507: "The server's disk is full or cannot be written.",
+        }
+    ),
+}
 
 
 async def _refused(request: Request, error: Exception) -> Response:

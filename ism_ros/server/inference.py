@@ -182,12 +182,14 @@ def to_json(ask: Ask, rgb: NDArray[np.uint8], detections: Detections) -> dict[st
     return {
         "success": True,
         "detections": [_detection(detections, row, record) for row, record in enumerate(records)],
+        "num_detections": len(records),
         "scores": [record["score"] for record in records],
         "inference_time": sum(detections.stage_s.values()),
         "stage_times": detections.stage_s,
         "visualization": _png(overlay) if overlay is not None and ask.visualization else None,
         "template_dir_used": str(named.template_dir) if named is not None and named.template_dir is not None else None,
         "cad_path_used": str(named.cad_path) if named is not None and named.cad_path is not None else None,
+        "output_dir_used": None if ask.output_dir is None else str(ask.output_dir),
         "error_message": None,
     }
 

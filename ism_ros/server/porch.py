@@ -19,6 +19,7 @@ from starlette.requests import HTTPConnection
 from ism_ros.config import Settings
 from ism_ros.objects.cache_folder import keep_below
 from ism_ros.server.answers import failure
+from ism_ros.server.docs_routes import is_of_docs
 from ism_ros.server.engine import Engine, EngineOptions
 from ism_ros.server.errors import RequestError
 from ism_ros.server.inference import Ask
@@ -128,26 +129,26 @@ class Porch:
         """Asks for the key, counts and logs the answer, and gives it the request's id."""
         began_s = time.perf_counter()
         request_id = begin_request(request.headers.get("x-request-id"))
-        is_open = request.url.path in OPEN_PATHS or is_of_page(request.url.path)
+        path = request.url.path
+        is_open = path in OPEN_PATHS or is_of_page(path) or is_of_docs(path)
         if not is_open and not self.allows(request):
             response: Response = failure(401, "the API key is missing or wrong: send it as X-API-Key")
         elif not is_open and (wait_s := self._rate.wait_s(self._client_of(request))):
             response = failure(429, f"more than {self.server.rate_limit} requests a minute: wait {wait_s} s", wait_s)
         else:
             response = await go_on(request)
-        route = request.scope.get("route")
-        path = getattr(route, "path", "none")
+        route = getattr(request.scope.get("route"), "path", "none")
         seconds = time.perf_counter() - began_s
-        self.metrics.answered(path, response.status_code, seconds)
+        self.metrics.answered(route, response.status_code, seconds)
         response.headers["X-Request-ID"] = request_id
         logger.log(
             logging.DEBUG if is_open else logging.INFO,
             "%s %s %d in %.0f ms",
             request.method,
-            path,
+            route,
             response.status_code,
             1000 * seconds,
-            extra=fields(method=request.method, path=path, status=response.status_code, seconds=round(seconds, 4)),
+            extra=fields(method=request.method, path=route, status=response.status_code, seconds=round(seconds, 4)),
         )
         return response
 

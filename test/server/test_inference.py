@@ -59,6 +59,7 @@ def test_every_detection_has_its_scores_a_box_and_a_pose(answer: dict[str, Any])
         assert (x, y, x + width, y + height) == (columns[0], rows[0], columns[-1], rows[-1])
         assert len(found["pose"]["rotation"]) == 9
         assert 0.2 < found["pose"]["translation_m"][2] < 3.0
+    assert answer["num_detections"] == len(answer["detections"])
     assert answer["scores"] == sorted(answer["scores"], reverse=True)
     assert answer["inference_time"] == pytest.approx(sum(answer["stage_times"].values()))
 
@@ -96,6 +97,7 @@ def test_files_are_written_where_they_are_asked_for(server: Server, sample: dict
     content = post(server, {**sample, "output_dir": "results/first"}).json()
     records = json.loads((server.data / "results/first/detection_ism.json").read_text())
     assert [record["score"] for record in records] == content["scores"]
+    assert content["output_dir_used"] == str((server.data / "results/first").resolve())
 
 
 def test_files_can_be_uploaded_as_they_are(server: Server, sample: dict[str, Any], answer: dict[str, Any]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from server_process import Server, start, stop
+from server_process import REPOSITORY, Server, start, stop
 
 from ism_ros.known_answer import SCENE
 from ism_ros.objects.objects_file import read_objects_file
@@ -94,6 +97,19 @@ def test_a_setting_that_cannot_be_used_is_one_line(tmp_path: Path, cache: Path) 
         start(tmp_path / "data", cache, ISM_MAX_CACHE_SIZE="much")
     assert "ISM_MAX_CACHE_SIZE" in str(said.value)
     assert len(str(said.value).strip().splitlines()) == 1
+
+
+def test_what_is_not_installed_is_named_in_one_line() -> None:
+    program = (
+        "import sys; sys.modules['fastapi_offline'] = None; sys.argv = ['ism', 'serve', '--port', '0'];"
+        "from ism_ros.cli.main import main; main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.strip().splitlines()
+    assert "fastapi_offline" in line
+    assert "pip install 'ism_ros[server]'" in line
 
 
 def test_an_identical_request_is_answered_from_the_result_cache(
