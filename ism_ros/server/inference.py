@@ -176,7 +176,11 @@ def to_json(ask: Ask, rgb: NDArray[np.uint8], detections: Detections) -> dict[st
     """The fields of schemas.InferenceAnswer, ready for json.dumps; writes the files that were asked for."""
     overlay = draw_overlay(rgb, detections) if ask.visualization or ask.output_dir else None
     if ask.output_dir is not None and overlay is not None:
-        write_results(ask.output_dir, detections, overlay)
+        try:
+            write_results(ask.output_dir, detections, overlay)
+        except OSError as error:
+            why = error.strerror or error
+            raise RequestError(400, f"output_dir {ask.output_dir} cannot be written ({why}): choose another") from None
     named = ask.named
     records = to_records(detections)
     return {

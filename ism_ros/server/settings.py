@@ -104,13 +104,15 @@ class ServerSettings(BaseModel):
 
 
 def server_settings(environment: Mapping[str, str] | None = None) -> ServerSettings:
-    """From ISM_* of `environment`, os.environ when left out. Raises SettingsError with one clear line."""
+    """From ISM_* of `environment`, os.environ when left out; an empty variable is one that is left out.
+
+    Raises SettingsError with one clear line.
+    """
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
     for name in ServerSettings.model_fields:
         variable = variable_of(name)
-        if variable in environment:
-            text = environment[variable].strip()
+        if text := environment.get(variable, "").strip():
             values[name] = text.lower() if name in ("log_level", "log_format", "engine") else text
     try:
         return _checked(ServerSettings(**values))
@@ -121,11 +123,14 @@ def server_settings(environment: Mapping[str, str] | None = None) -> ServerSetti
 
 
 def _checked(server: ServerSettings) -> ServerSettings:
-    """Raises SettingsError where two of them do not go together."""
+    """Raises SettingsError where two of them do not go together, or a folder is not there."""
     if server.engine == "ray" and server.devices:
         raise SettingsError("ISM_DEVICES is for the engine 'local', Ray shares devices out itself: leave it out")
     if server.engine == "local" and server.replicas != 1:
         raise SettingsError("ISM_REPLICAS (--replicas) is for the engine 'ray': add --engine ray, or leave it out")
+    for folder in server.data_root.split(os.pathsep):
+        if not Path(folder).expanduser().is_dir():
+            raise SettingsError(f"ISM_DATA_ROOT (--data-root): '{folder}' is no folder: create it, or name another")
     return server
 
 

@@ -100,6 +100,12 @@ def test_files_are_written_where_they_are_asked_for(server: Server, sample: dict
     assert content["output_dir_used"] == str((server.data / "results/first").resolve())
 
 
+def test_an_output_folder_that_cannot_be_written_is_named(server: Server, sample: dict[str, Any]) -> None:
+    (server.data / "taken").write_text("a file")
+    told = refused(server, {**sample, "output_dir": "taken/results"}, 400)
+    assert f"output_dir {server.data / 'taken/results'} cannot be written (Not a directory)" in told
+
+
 def test_files_can_be_uploaded_as_they_are(server: Server, sample: dict[str, Any], answer: dict[str, Any]) -> None:
     with server.client() as client, open(SCENE / "rgb.jpg", "rb") as rgb, open(SCENE / "depth.png", "rb") as depth:
         content = client.post(
