@@ -51,7 +51,7 @@ ERRORS = _described(
     {
         400: "The request cannot be used; error_message says why.",
         401: "The key is missing or wrong.",
-        403: "A path outside of the server's folders.",
+        403: "A path outside of the server's folders, or a page of another site.",
         404: "A file, folder or object is not there.",
         408: "The body did not arrive in time.",
         413: "The body or an image is too large.",

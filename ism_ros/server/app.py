@@ -27,7 +27,7 @@ from ism_ros.server.errors import RequestError
 from ism_ros.server.named_objects import sample_specs
 from ism_ros.server.object_routes import add_object_routes
 from ism_ros.server.page_routes import add_page_routes
-from ism_ros.server.porch import Porch
+from ism_ros.server.porch import CLIENT_GONE, OTHER_SITE, Porch, is_from_another_site
 from ism_ros.server.schemas import REQUEST_EXAMPLE, Health, InferenceAnswer, InferenceRequest, Status
 from ism_ros.server.settings import ServerSettings, engine_settings, server_settings
 from ism_ros.server.stream import serve_stream
@@ -147,6 +147,8 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
                 ask = await run_in_threadpool(ask_of_json, porch, one)
                 answers.append(await porch.infer(ask, _disconnected(request)))
             except RequestError as error:
+                if error.status == CLIENT_GONE:
+                    raise
                 answers.append(failed(error.message))
         succeeded = all(answer["success"] for answer in answers)
         return JSONResponse(answers, 200 if succeeded else 207)  # type: ignore[return-value]
@@ -154,6 +156,9 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
     @app.websocket("/api/v1/stream")
     async def stream(socket: WebSocket) -> None:
         """Frames in, detections out: see server/stream.py for the messages."""
+        if is_from_another_site(socket):
+            await socket.close(code=1008, reason=OTHER_SITE)
+            return
         if not porch.allows(socket):
             await socket.close(code=1008, reason="the API key is missing or wrong")
             return

@@ -41,6 +41,11 @@ STOP_TIMEOUT_S = 30.0
 TIDY_PERIOD_S = 600.0
 OPEN_PATHS = ("/health", "/ready")
 """Answered without a key: probes have none."""
+CLIENT_GONE = 499
+"""nginx's status; nobody sees it but log and metrics."""
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+"""Pages of other sites may send these, as browsers do not show them what comes back."""
+OTHER_SITE = "a page of another site may not send this: use the page of this server; a proxy must pass Host on"
 
 logger = logging.getLogger(__name__)
 
@@ -131,8 +136,10 @@ class Porch:
         request_id = begin_request(request.headers.get("x-request-id"))
         path = request.url.path
         is_open = path in OPEN_PATHS or is_of_page(path) or is_of_docs(path)
-        if not is_open and not self.allows(request):
-            response: Response = failure(401, "the API key is missing or wrong: send it as X-API-Key")
+        if request.method not in SAFE_METHODS and is_from_another_site(request):
+            response: Response = failure(403, OTHER_SITE)
+        elif not is_open and not self.allows(request):
+            response = failure(401, "the API key is missing or wrong: send it as X-API-Key")
         elif not is_open and (wait_s := self._rate.wait_s(self._client_of(request))):
             response = failure(429, f"more than {self.server.rate_limit} requests a minute: wait {wait_s} s", wait_s)
         else:
@@ -185,11 +192,22 @@ async def _unless_gone(is_gone: Awaitable[None], future: Future[Answer], timeout
         if result.done():
             return result.result()
         if gone.done():
-            raise RequestError(499, "the client went away")
+            raise RequestError(CLIENT_GONE, "the client went away")
         raise RequestError(504, f"no answer within {timeout_s:g} s: the queue is long or the model slow", 1)
     finally:
         result.cancel()
         gone.cancel()
+
+
+def is_from_another_site(connection: HTTPConnection) -> bool:
+    """Whether a browser says that a page of another site, which may be anybody's, sends this.
+
+    A server that listens to this machine alone is in reach of every page that is looked at here.
+    """
+    if site := connection.headers.get("sec-fetch-site"):
+        return site not in ("same-origin", "none")
+    origin = connection.headers.get("origin")  # all that browsers say to a server without TLS elsewhere
+    return origin is not None and origin.partition("://")[2] != connection.headers.get("host")
 
 
 def _key_of(request: HTTPConnection) -> bytes:

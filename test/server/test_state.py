@@ -24,12 +24,45 @@ def test_health_and_status_name_what_runs(server: Server) -> None:
     assert (status["state"], status["segmentor"], status["descriptor"]) == ("ready", "tiny", "tiny")
 
 
-def test_metrics_count_answers(server: Server, sample: dict[str, Any]) -> None:
+def test_while_models_load_requests_are_told_when_to_come_back(
+    tmp_path: Path, cache: Path, sample: dict[str, Any]
+) -> None:
+    server = start(tmp_path / "data", cache)
+    with server.client() as client:
+        healthy, ready = client.get("/health"), client.get("/ready")
+        answer = client.post("/api/v1/inference", json=sample)
+    stop(server)
+    assert (healthy.status_code, ready.status_code, answer.status_code) == (200, 503, 503)
+    assert int(ready.headers["retry-after"]) == int(answer.headers["retry-after"]) > 0
+    assert "being loaded" in answer.json()["error_message"]
+
+
+def test_metrics_count_answers_stages_caches_queue_and_memory(server: Server, sample: dict[str, Any]) -> None:
     with server.client() as client:
         client.post("/api/v1/inference", json=sample)
-        text = client.get("/metrics").text
-    assert 'ism_requests_total{path="/api/v1/inference",status="200"}' in text
-    assert 'ism_stage_seconds_count{stage="proposals"}' in text
+        before = numbers_of(client.get("/metrics").text)
+        client.post("/api/v1/inference", json=sample)
+        client.post("/api/v1/inference", json={})
+        after = numbers_of(client.get("/metrics").text)
+    path = 'path="/api/v1/inference"'
+    for name, more in (
+        (f'ism_requests_total{{{path},status="200"}}', 1),
+        (f"ism_request_seconds_count{{{path}}}", 2),
+        ('ism_stage_seconds_count{stage="proposals"}', 1),
+        ("ism_detections_total", 2),
+        ('ism_object_cache{what="hits"}', 2),
+        ('ism_object_cache{what="misses"}', 0),
+    ):
+        assert after[name] - before[name] == more, name
+    assert f'ism_requests_total{{{path},status="422"}}' in after
+    assert after["ism_queue_depth"] == 0
+    assert "ism_device_memory_bytes" in after
+
+
+def numbers_of(text: str) -> dict[str, float]:
+    """What /metrics says, by name and labels."""
+    lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(number) for name, _, number in lines}
 
 
 def test_a_path_that_is_not_there_is_answered_in_the_same_shape(server: Server) -> None:
@@ -167,6 +200,16 @@ def test_requests_of_clients_that_hung_up_leave_the_queue(tmp_path: Path, cache:
     assert depth == 0
     assert 'ism_requests_total{path="/api/v1/inference",status="499"} 8.0' in text
     assert len(list(server.data.glob("asked_*"))) < 4  # the one that was at hand, and few that came while it was
+
+
+def test_a_batch_whose_client_hung_up_is_given_up(server: Server, sample: dict[str, Any]) -> None:
+    frames = [{**sample, "output_dir": f"of_batch_{number}"} for number in range(16)]
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.url}/api/v1/inference/batch", json=frames, timeout=httpx.Timeout(120, read=0.05))
+    with server.client() as client:
+        while 'path="/api/v1/inference/batch",status="499"' not in client.get("/metrics").text:
+            assert client.get("/health").status_code == 200
+    assert len(list(server.data.glob("of_batch_*"))) < 4
 
 
 def test_templates_are_loaded_at_start_where_that_is_asked_for(tmp_path: Path, cache: Path) -> None:
