@@ -165,6 +165,7 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
         await socket.accept()
 
         async def answer(fields: dict[str, Any], rgb: bytes, depth: bytes | None) -> dict[str, Any]:
+            porch.check_rate(socket)
             asked = asked_of_fields(fields, "the frame's header")
             ask = await run_in_threadpool(ask_of_images, porch, asked, rgb, depth)
             return await porch.infer(ask, _never())

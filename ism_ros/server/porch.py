@@ -130,18 +130,32 @@ class Porch:
         key = self.server.api_key.encode()
         return not key or hmac.compare_digest(_key_of(connection), key)
 
+    def check_rate(self, connection: HTTPConnection) -> None:
+        """Raises RequestError 429 where those of its key, or of its address, came too often."""
+        client = hashlib.sha256(_key_of(connection)).hexdigest() if self.server.api_key else _address_of(connection)
+        if wait_s := self._rate.wait_s(client):
+            raise RequestError(429, f"more than {self.server.rate_limit} requests a minute: wait {wait_s} s", wait_s)
+
+    def _check(self, request: Request, is_open: bool) -> None:
+        """Raises RequestError where a request is not to be answered at all."""
+        if request.method not in SAFE_METHODS and is_from_another_site(request):
+            raise RequestError(403, OTHER_SITE)
+        if is_open:
+            return
+        if not self.allows(request):
+            raise RequestError(401, "the API key is missing or wrong: send it as X-API-Key")
+        self.check_rate(request)
+
     async def watch(self, request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Asks for the key, counts and logs the answer, and gives it the request's id."""
+        """Checks who asks, counts and logs the answer, and gives it the request's id."""
         began_s = time.perf_counter()
         request_id = begin_request(request.headers.get("x-request-id"))
         path = request.url.path
         is_open = path in OPEN_PATHS or is_of_page(path) or is_of_docs(path)
-        if request.method not in SAFE_METHODS and is_from_another_site(request):
-            response: Response = failure(403, OTHER_SITE)
-        elif not is_open and not self.allows(request):
-            response = failure(401, "the API key is missing or wrong: send it as X-API-Key")
-        elif not is_open and (wait_s := self._rate.wait_s(self._client_of(request))):
-            response = failure(429, f"more than {self.server.rate_limit} requests a minute: wait {wait_s} s", wait_s)
+        try:
+            self._check(request, is_open)
+        except RequestError as error:
+            response: Response = failure(error.status, error.message, error.retry_after_s)
         else:
             response = await go_on(request)
         route = getattr(request.scope.get("route"), "path", "none")
@@ -175,12 +189,6 @@ class Porch:
         self.metrics.inferred(answer["stage_times"], len(answer["detections"]))
         return answer
 
-    def _client_of(self, request: Request) -> str:
-        """Whose requests are counted together: those of a key, or else those of an address."""
-        if self.server.api_key:
-            return hashlib.sha256(_key_of(request)).hexdigest()
-        return request.client.host if request.client is not None else ""
-
 
 async def _unless_gone(is_gone: Awaitable[None], future: Future[Answer], timeout_s: float) -> Answer:
     """The future's result. Raises RequestError 504 after `timeout_s`, and 499 where the client hung up."""
@@ -208,6 +216,10 @@ def is_from_another_site(connection: HTTPConnection) -> bool:
         return site not in ("same-origin", "none")
     origin = connection.headers.get("origin")  # all that browsers say to a server without TLS elsewhere
     return origin is not None and origin.partition("://")[2] != connection.headers.get("host")
+
+
+def _address_of(connection: HTTPConnection) -> str:
+    return connection.client.host if connection.client is not None else ""
 
 
 def _key_of(request: HTTPConnection) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 from server_process import REPOSITORY, Server, start, stop
+from test_stream import frame
+from websockets.sync.client import connect
 
 from ism_ros.known_answer import SCENE
 from ism_ros.objects.objects_file import read_objects_file
@@ -162,14 +165,20 @@ def test_an_identical_request_is_answered_from_the_result_cache(
     assert 'ism_object_cache{what="result_hits"} 1.0' in text
 
 
-def test_a_client_beyond_its_rate_is_told_when_to_come_back(tmp_path: Path, cache: Path) -> None:
+def test_a_client_beyond_its_rate_is_told_when_to_come_back(
+    tmp_path: Path, cache: Path, sample: dict[str, Any]
+) -> None:
     server = start(tmp_path / "data", cache, ISM_RATE_LIMIT="3")
     with server.client() as client:
         answers = [client.get("/api/v1/status") for _ in range(4)]
         assert client.get("/health").status_code == 200
+        with connect(server.url.replace("http", "ws") + "/api/v1/stream") as socket:
+            socket.send(frame(sample))
+            told = json.loads(socket.recv(timeout=60))
     stop(server)
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert 0 < int(answers[-1].headers["retry-after"]) <= 20
+    assert "more than 3 requests a minute" in told["error_message"]
 
 
 def test_a_request_that_takes_too_long_is_told_so(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from server_process import Server
+from server_process import REPOSITORY, Server
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+
+from ism_ros.known_answer import SCENE
 
 
 def frame(sample: dict[str, Any], **changes: Any) -> bytes:
@@ -54,6 +61,16 @@ def test_a_bad_frame_is_told_of_and_the_stream_goes_on(server: Server, sample: d
             assert word in answer["error_message"]
         socket.send(frame(sample))
         assert json.loads(socket.recv(timeout=60))["success"]
+
+
+def test_the_lines_in_the_docs_work(server: Server, tmp_path: Path) -> None:
+    for name, own in {"rgb.jpg": "rgb.png", "depth.png": "depth.png", "camera.json": "camera.json"}.items():
+        shutil.copy(SCENE / name, tmp_path / own)
+    shutil.copy(SCENE / "carton.glb", server.data / "of_docs.glb")
+    (lines,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "server.md").read_text("utf-8"), re.DOTALL)
+    program = lines.replace("localhost:8002", server.url.removeprefix("http://")).replace("mug.ply", "of_docs.glb")
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert "'class_id': 'of_docs'" in ended.stdout, ended.stderr
 
 
 def test_a_text_message_is_told_what_frames_are(server: Server) -> None:
