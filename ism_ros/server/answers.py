@@ -88,9 +88,9 @@ async def _malformed(request: Request, error: Exception) -> Response:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return failure(error.status_code, f"{request.method} {request.url.path}: {error.detail}; see /docs")
+    return failure(error.status_code, f"{request.method} {request.scope['path']}: {error.detail}; see /docs")
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
-    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    logger.error("%s %r failed", request.method, request.scope["path"], exc_info=error)
     return failure(500, "the server failed to answer this request; its log says why")

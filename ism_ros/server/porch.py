@@ -150,7 +150,7 @@ class Porch:
         """Checks who asks, counts and logs the answer, and gives it the request's id."""
         began_s = time.perf_counter()
         request_id = begin_request(request.headers.get("x-request-id"))
-        path = request.url.path
+        path = request.scope["path"]  # that of request.url comes out of the Host header as well, in some Starlettes
         is_open = path in OPEN_PATHS or is_of_page(path) or is_of_docs(path)
         try:
             self._check(request, is_open)

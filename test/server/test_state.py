@@ -95,6 +95,7 @@ def test_with_a_key_only_probes_are_answered_without_it(tmp_path: Path, cache: P
         assert client.get("/health").status_code == 200
         assert client.get("/api/v1/status").status_code == 401
         assert client.get("/api/v1/status", headers={"X-API-Key": "wrong"}).status_code == 401
+        assert client.get("/api/v1/status", headers={"Host": "localhost/health?"}).status_code == 401
         assert client.get("/api/v1/status", headers={"X-API-Key": key.encode()}).status_code == 200
         assert client.get("/api/v1/status", headers={"Authorization": f"Bearer {key}".encode()}).status_code == 200
     stop(server)
