@@ -11,7 +11,13 @@ import yaml
 
 from ism_ros.config import Settings, SettingsError
 from ism_ros.server.metrics import Metrics
-from ism_ros.server.settings import OLDER_NAMES, ServerSettings, server_settings, variable_of
+from ism_ros.server.settings import (
+    OLDER_NAMES,
+    ServerSettings,
+    engine_settings,
+    server_settings,
+    variable_of,
+)
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
@@ -50,6 +56,14 @@ def test_the_docs_tell_every_setting_and_the_old_names() -> None:
     told = set(re.findall(r"`(ISM_\w+)`", (ROOT / "docs" / "server.md").read_text(encoding="utf-8")))
     elsewhere = {"ISM_CONFIG_DIR", "ISM_CHECKPOINTS_DIR", *OLDER_NAMES}
     assert elsewhere | {*map(variable_of, ServerSettings.model_fields)} <= told
+
+
+def test_names_of_earlier_servers_are_understood_and_those_of_today_win() -> None:
+    old = {"ISM_MODEL_TYPE": "sam", "ISM_STABILITY_THRESHOLD": "0.97"}
+    settings = engine_settings(old)
+    assert (settings.segmentor, settings.stability_score_threshold) == ("sam", 0.97)
+    assert engine_settings({**old, "ISM_SEGMENTOR": "depth"}).segmentor == "depth"
+    assert server_settings({"ISM_LOG_LEVEL": "INFO", "ISM_MAX_CACHE_SIZE": "500"}).max_cache_size == 500 << 20
 
 
 def test_an_empty_variable_is_one_that_is_left_out() -> None:

@@ -98,6 +98,21 @@ def test_a_cad_path_and_a_data_url_and_a_square_camera_matrix(server: Server, sa
     assert content["cad_path_used"].endswith("carton.glb")
 
 
+def test_depth_scale_says_what_the_numbers_of_the_depth_image_are(
+    server: Server, sample: dict[str, Any], answer: dict[str, Any]
+) -> None:
+    depth_mm = cv2.imread(str(SCENE / "depth.png"), cv2.IMREAD_UNCHANGED)
+    half_mm = {"depth_image": png(depth_mm * 2), "cam_params": {**sample["cam_params"], "depth_scale": 0.5}}
+    assert post(server, {**sample, **half_mm}).json()["detections"] == answer["detections"]
+
+
+def test_another_segmentor_may_be_asked_for(server: Server, sample: dict[str, Any], answer: dict[str, Any]) -> None:
+    content = post(server, {**sample, "segmentor_model": "depth"}).json()
+    assert content["success"], content["error_message"]
+    assert content["detections"][0]["score"] > 0.5
+    assert content["detections"] != answer["detections"]
+
+
 def test_files_are_written_where_they_are_asked_for(server: Server, sample: dict[str, Any]) -> None:
     content = post(server, {**sample, "output_dir": "results/first"}).json()
     records = json.loads((server.data / "results/first/detection_ism.json").read_text())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from server_process import REPOSITORY, Server, start, stop
 from test_stream import frame
@@ -60,6 +61,29 @@ def test_metrics_count_answers_stages_caches_queue_and_memory(server: Server, sa
     assert f'ism_requests_total{{{path},status="422"}}' in after
     assert after["ism_queue_depth"] == 0
     assert "ism_device_memory_bytes" in after
+
+
+def test_objects_beyond_the_budget_are_forgotten(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
+    server = start(tmp_path / "data", cache, ISM_MAX_CACHE_SIZE="1B")
+    server.wait_until_ready()
+    with server.client() as client:
+        answers = [client.post("/api/v1/inference", json=sample).json() for _ in range(2)]
+        numbers = numbers_of(client.get("/metrics").text)
+    stop(server)
+    assert [len(answer["detections"]) for answer in answers] == [2, 2]
+    assert numbers['ism_object_cache{what="objects"}'] == 1
+    assert numbers['ism_object_cache{what="misses"}'] == 4
+
+
+def test_it_listens_on_this_machine_alone(server: Server) -> None:
+    front = psutil.Process(server.process.pid)
+    listening = [
+        socket.laddr
+        for process in (front, *front.children(recursive=True))
+        for socket in process.net_connections(kind="inet")
+        if socket.status == psutil.CONN_LISTEN
+    ]
+    assert {address.ip for address in listening} == {"127.0.0.1"}
 
 
 def numbers_of(text: str) -> dict[str, float]:
