@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 
+import anyio
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -48,8 +48,9 @@ class BodyLimit:
             if is_complete:  # what comes now is that the client has gone, which may take as long as it likes
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, deadline_s - time.monotonic()))
-            except asyncio.TimeoutError:
+                with anyio.fail_after(deadline_s - time.monotonic()):
+                    message = await receive()
+            except TimeoutError:
                 refusal = self._too_slow
                 raise BodyError from None
             is_complete = not message.get("more_body", False)

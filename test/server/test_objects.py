@@ -17,6 +17,7 @@ from server_process import Server, start, stop
 
 from ism_ros.known_answer import SCENE
 from ism_ros.objects.objects_file import read_objects_file
+from ism_ros.server.object_jobs import FINISHED_JOBS_KEPT
 
 FINISHED = ("done", "failed", "stopped")
 
@@ -112,6 +113,22 @@ def test_a_job_that_a_killed_server_left_is_taken_up_again(tmp_path: Path) -> No
         assert finished(client, job["id"])["state"] == "done"
         assert ids(client) == ["thing"]
     stop(second)
+
+
+def test_the_oldest_of_many_jobs_are_forgotten(own_server: Server) -> None:
+    folder = own_server.data.with_name(f"{own_server.data.name}_state") / "jobs"
+    with own_server.client() as client:
+        first = upload(client, "first", cad_of_sample(0))["id"]
+        assert finished(client, first)["state"] == "done"
+        done = (folder / f"{first}.json").read_text()
+        for number in range(FINISHED_JOBS_KEPT):
+            (folder / f"{number}.json").write_text(done.replace(first, str(number)))
+        last = upload(client, "last", cad_of_sample(0))["id"]
+        while len(kept := client.get("/api/v1/jobs").json()) > FINISHED_JOBS_KEPT:
+            assert own_server.process.poll() is None
+        assert ids(client) == ["first", "last"]
+    assert kept[0]["id"] == last
+    assert len(list(folder.glob("*.json"))) == FINISHED_JOBS_KEPT
 
 
 def test_servers_that_share_a_folder_follow_each_other(own_server: Server, cache: Path) -> None:
