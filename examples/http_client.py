@@ -59,6 +59,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--object", action="append", help="id of one of the server's objects; may be given again")
     parser.add_argument("--output", type=Path, help="folder for answer.json and overlay.png")
     options = parser.parse_args()
+    options.server = options.server.rstrip("/")
     if not options.sample and not (options.rgb and options.camera):
         parser.error("give --rgb and --camera, or --sample")
     return options

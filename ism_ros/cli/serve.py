@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ism_ros.cli import options
+
+NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "uvicorn", "websockets")
+"""What the extra `server` installs."""
 
 
 def serve(
@@ -51,11 +56,9 @@ def serve(
     }
     # the app reads its settings from the environment, in whichever process it runs
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
-    try:
-        import uvicorn
-    except ImportError:
-        raise ValueError("ism serve needs FastAPI and uvicorn: pip install 'ism_ros[server]'") from None
-    from importlib import import_module
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise ValueError(f"ism serve needs {', '.join(missing)}: pip install 'ism_ros[server]'")
+    import uvicorn
 
     # by name, as uvicorn itself would: one porch does not import another
     import_module("ism_ros.server.main").run(uvicorn)

@@ -25,24 +25,54 @@ def referenced_files(path: Path) -> tuple[Path, ...]:
 
 
 def names_in(path: Path) -> list[str]:
-    """File names that an OBJ, MTL, PLY header or glTF mentions."""
+    """File names that an OBJ, MTL, PLY header, glTF or GLB mentions."""
     suffix = path.suffix.lower()
-    if suffix == ".gltf":
-        try:
-            tree = json.loads(path.read_text(encoding="utf-8"))
-            uris = [item.get("uri", "") for item in [*tree.get("buffers", []), *tree.get("images", [])]]
-        except (ValueError, AttributeError):
-            return []
-        return [unquote(uri) for uri in uris if uri and not uri.startswith("data:")]
+    if suffix in (".gltf", ".glb"):
+        return _uris(_glb_text(path) if suffix == ".glb" else path.read_bytes())
     if suffix == ".ply":
-        keywords, text = rb"comment[ \t]+texturefile", path.read_bytes()[:65536].partition(b"end_header")[0]
+        lines = _ply_textures(path)
     elif suffix == ".obj":
-        keywords, text = b"mtllib", path.read_bytes()
+        lines = _after_keyword(path, rb"mtllib")
     elif suffix == ".mtl":
-        keywords, text = rb"map_\w+|bump|disp|refl", path.read_bytes()
+        lines = _after_keyword(path, rb"map_\w+|bump|disp|refl")
     else:
         return []
-    lines = re.findall(rb"^[ \t]*(?:" + keywords + rb")[ \t]+([^\r\n]+)", text, re.MULTILINE | re.IGNORECASE)
     values = [line.decode("utf-8", errors="replace").strip() for line in lines]
     # A name may hold spaces; options of a map stand before it.
     return [name for value in values if value for name in (value, value.split()[-1])]
+
+
+def _after_keyword(path: Path, keywords: bytes) -> list[bytes]:
+    pattern = rb"^[ \t]*(?:" + keywords + rb")[ \t]+([^\r\n]+)"
+    return re.findall(pattern, path.read_bytes(), re.MULTILINE | re.IGNORECASE)
+
+
+def _ply_textures(path: Path) -> list[bytes]:
+    """What follows the word in any line of the header, however long that is: readers want neither `comment` before
+    it nor a space behind it."""
+    word = b"texturefile"
+    found = []
+    with path.open("rb") as file:
+        for line in file:
+            if b"end_header" in line.split():
+                break
+            if (at := line.lower().find(word)) >= 0:
+                found.append(line[at + len(word) :])
+    return found
+
+
+def _uris(text: bytes) -> list[str]:
+    """Of the buffers and images of a glTF; those of one that is damaged are none."""
+    try:
+        tree = json.loads(text)
+        uris = [item.get("uri") for item in [*tree.get("buffers", []), *tree.get("images", [])]]
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return []
+    return [unquote(uri) for uri in uris if isinstance(uri, str) and uri and not uri.startswith("data:")]
+
+
+def _glb_text(path: Path) -> bytes:
+    """The first chunk, which is JSON, after 12 bytes about the file and 8 about the chunk."""
+    with path.open("rb") as file:
+        head = file.read(20)
+        return file.read(int.from_bytes(head[12:16], "little"))

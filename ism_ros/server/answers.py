@@ -13,21 +13,6 @@ from starlette.exceptions import HTTPException
 from ism_ros.server.errors import RequestError
 from ism_ros.server.schemas import InferenceAnswer
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": InferenceAnswer, "description": text}
-    for status, text in {
-        400: "The request cannot be used; error_message says why.",
-        401: "The key is missing or wrong.",
-        403: "A path outside of the server's folders.",
-        404: "A file, folder or object is not there.",
-        413: "The body or an image is too large.",
-        422: "A field is missing or of the wrong kind.",
-        429: "Too many requests wait; see Retry-After.",
-        503: "Models are being loaded; see Retry-After.",
-        504: "The request took too long.",
-    }.items()
-}
-
 logger = logging.getLogger(__name__)
 
 
@@ -50,6 +35,45 @@ def failed(message: str) -> dict[str, Any]:
     return InferenceAnswer(success=False, error_message=message).model_dump()
 
 
+def _described(texts: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    """Answers to failures as /docs shows them, by their status."""
+    return {
+        status: {
+            "model": InferenceAnswer,
+            "description": text,
+            "content": {"application/json": {"example": failed(text)}},
+        }
+        for status, text in texts.items()
+    }
+
+
+ERRORS = _described(
+    {
+        400: "The request cannot be used; error_message says why.",
+        401: "The key is missing or wrong.",
+        403: "A path outside of the server's folders, or a page of another site.",
+        404: "A file, folder or object is not there.",
+        408: "The body did not arrive in time.",
+        413: "The body or an image is too large.",
+        422: "A field is missing or of the wrong kind.",
+        429: "Too many requests wait; see Retry-After.",
+        503: "Models are being loaded; see Retry-After.",
+        504: "The request took too long.",
+    }
+)
+KEY_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (401, 429)}
+"""Of routes that can go wrong in no other way."""
+OBJECT_ERRORS = {
+    **ERRORS,
+    **_described(
+        {
+            409: "The id or category_id is that of another object, or of the objects file.",
+            507: "The server's disk is full or cannot be written.",
+        }
+    ),
+}
+
+
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
     return failure(error.status, error.message, error.retry_after_s)
@@ -64,9 +88,9 @@ async def _malformed(request: Request, error: Exception) -> Response:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return failure(error.status_code, f"{request.method} {request.url.path}: {error.detail}; see /docs")
+    return failure(error.status_code, f"{request.method} {request.scope['path']}: {error.detail}; see /docs")
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
-    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    logger.error("%s %r failed", request.method, request.scope["path"], exc_info=error)
     return failure(500, "the server failed to answer this request; its log says why")

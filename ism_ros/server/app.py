@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, File, Form, Request, Response, UploadFile, WebSocket
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
@@ -19,19 +19,22 @@ from ism_ros import __version__
 from ism_ros.config import Settings
 from ism_ros.known_answer import SCENE
 from ism_ros.segmentors import SEGMENTORS
-from ism_ros.server.answers import ERRORS, add_error_answers, failed, failure
+from ism_ros.server.answers import ERRORS, KEY_ERRORS, add_error_answers, failed, failure
 from ism_ros.server.asks import ask_of_images, ask_of_json, asked_of_fields, asked_of_form
 from ism_ros.server.body_limit import BodyLimit
+from ism_ros.server.docs_routes import OPENAPI_URL, add_docs_routes, describe_key
 from ism_ros.server.errors import RequestError
 from ism_ros.server.named_objects import sample_specs
 from ism_ros.server.object_routes import add_object_routes
 from ism_ros.server.page_routes import add_page_routes
-from ism_ros.server.porch import Porch
-from ism_ros.server.schemas import Health, InferenceAnswer, InferenceRequest, Status
+from ism_ros.server.porch import CLIENT_GONE, OTHER_SITE, Porch, is_from_another_site
+from ism_ros.server.schemas import REQUEST_EXAMPLE, Health, InferenceAnswer, InferenceRequest, Status
 from ism_ros.server.settings import ServerSettings, engine_settings, server_settings
 from ism_ros.server.stream import serve_stream
 
 MAX_BATCH = 64
+_CAMERA = json.dumps(REQUEST_EXAMPLE["cam_params"])
+_OPTIONS = json.dumps({"object_ids": REQUEST_EXAMPLE["object_ids"]})
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +49,27 @@ def create_app(settings: Settings | None = None, server: ServerSettings | None =
         version=__version__,
         description="Instances of novel objects in RGB-D frames, from their CAD models alone.",
         lifespan=porch.lifespan,
-        responses={},
+        openapi_url=OPENAPI_URL,
+        docs_url=None,
+        redoc_url=None,
     )
     too_large = f"the request has more than {server.max_upload} bytes: send smaller images"
-    app.add_middleware(BodyLimit, max_bytes=server.max_upload, refusal=lambda: failure(413, too_large))
+    too_slow = f"the request was not there after {server.upload_timeout_s:g} s: send smaller images, or faster"
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=server.max_upload,
+        timeout_s=server.upload_timeout_s,
+        too_large=lambda: failure(413, too_large),
+        too_slow=lambda: failure(408, too_slow),
+    )
     app.middleware("http")(porch.watch)
     add_error_answers(app)
     add_page_routes(app)
+    add_docs_routes(app)
+    if server.api_key:
+        describe_key(app)
     _add_routes(app, porch)
-    add_object_routes(app, lambda: porch.engine, porch.jobs, server, ERRORS)
+    add_object_routes(app, lambda: porch.engine, porch.jobs, server)
     return app
 
 
@@ -79,7 +94,7 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
         porch.engine.check_ready()
         return Health(status="ready", version=__version__)
 
-    @app.get("/api/v1/status", tags=["state"])
+    @app.get("/api/v1/status", tags=["state"], responses=KEY_ERRORS)
     async def status() -> Status:
         """Models, objects, and how busy the server is."""
         engine = porch.engine
@@ -99,7 +114,7 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
             queue_size=porch.server.max_waiting,
         )
 
-    @app.get("/metrics", tags=["state"], response_class=Response)
+    @app.get("/metrics", tags=["state"], response_class=PlainTextResponse, responses=KEY_ERRORS)
     async def metrics() -> Response:
         """Counters and histograms for Prometheus."""
         counters, results = porch.engine.counters, porch.results
@@ -132,6 +147,8 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
                 ask = await run_in_threadpool(ask_of_json, porch, one)
                 answers.append(await porch.infer(ask, _disconnected(request)))
             except RequestError as error:
+                if error.status == CLIENT_GONE:
+                    raise
                 answers.append(failed(error.message))
         succeeded = all(answer["success"] for answer in answers)
         return JSONResponse(answers, 200 if succeeded else 207)  # type: ignore[return-value]
@@ -139,12 +156,16 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
     @app.websocket("/api/v1/stream")
     async def stream(socket: WebSocket) -> None:
         """Frames in, detections out: see server/stream.py for the messages."""
+        if is_from_another_site(socket):
+            await socket.close(code=1008, reason=OTHER_SITE)
+            return
         if not porch.allows(socket):
             await socket.close(code=1008, reason="the API key is missing or wrong")
             return
         await socket.accept()
 
         async def answer(fields: dict[str, Any], rgb: bytes, depth: bytes | None) -> dict[str, Any]:
+            porch.check_rate(socket)
             asked = asked_of_fields(fields, "the frame's header")
             ask = await run_in_threadpool(ask_of_images, porch, asked, rgb, depth)
             return await porch.infer(ask, _never())
@@ -155,9 +176,9 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
     async def upload(
         request: Request,
         rgb: Annotated[UploadFile, File(description="PNG or JPEG")],
-        cam_params: Annotated[str, Form(description='{"cam_K": [9 numbers], "depth_scale": 1.0}')],
+        cam_params: Annotated[str, Form(description="As in the JSON request.", examples=[_CAMERA])],
         depth: Annotated[UploadFile | None, File(description="16-bit PNG, registered to rgb")] = None,
-        options: Annotated[str, Form(description="Further fields of the JSON request, as JSON.")] = "{}",
+        options: Annotated[str, Form(description="Further fields of the JSON request.", examples=[_OPTIONS])] = "{}",
     ) -> Response:
         """The same with files instead of base64."""
         porch.engine.check_ready()
@@ -166,7 +187,7 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
         ask = await run_in_threadpool(ask_of_images, porch, asked, *images)
         return JSONResponse(await porch.infer(ask, _disconnected(request)))
 
-    @app.get("/test/sample", tags=["inference"])
+    @app.get("/test/sample", tags=["inference"], responses=KEY_ERRORS)
     async def sample() -> InferenceRequest:
         """A request that can be sent as it is: a rendered scene and two objects that come with the package."""
         camera = json.loads((SCENE / "camera.json").read_text(encoding="utf-8"))

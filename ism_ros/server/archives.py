@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -15,6 +17,7 @@ from PIL import Image
 from ism_ros.server.errors import RequestError
 
 TEMPLATE_FILE = re.compile(r"(rgb|mask)_\d{1,4}\.png|xyz_\d{1,4}\.npy|poses\.npy|templates\.(json|png)")
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 MAX_FILES = 4096
 _BLOCK = 1 << 16
 
@@ -33,8 +36,12 @@ def unpack_templates(archive: Path, folder: Path, max_bytes: int, max_pixels: in
                 file = folder / PurePosixPath(member.filename).name
                 left -= _write(opened, member, file, left, max_bytes)
                 _check_contents(file, max_pixels)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
         raise RequestError(400, f"the templates cannot be unpacked ({error}): send a plain zip") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # which reading at a place that only the zip's own list has gives
+            raise
+        raise RequestError(400, "the templates cannot be unpacked (its list is damaged): send a plain zip") from None
 
 
 def zip_folder(folder: Path) -> bytes:
@@ -63,6 +70,8 @@ def _members(archive: zipfile.ZipFile, max_bytes: int) -> list[zipfile.ZipInfo]:
                 400, f"the zip holds {member.filename!r}; only rgb_N.png, mask_N.png, xyz_N.npy, poses.npy and "
                 "templates.json belong there"
             )  # fmt: skip
+        if member.compress_type not in COMPRESSIONS:
+            raise RequestError(400, f"{member.filename!r} is not stored or deflated in the zip: send a plain zip")
         folders.add(path.parent)
     if len(folders) > 1:
         raise RequestError(400, f"the zip has templates in {len(folders)} folders: send those of one object")
@@ -96,7 +105,7 @@ def _check_contents(file: Path, max_pixels: int) -> None:
     if file.suffix == ".npy":
         try:
             np.load(file, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, OSError, TypeError, SyntaxError):
+        except Exception:  # a header is Python's syntax, and numpy raises whatever its tokenizer and parser do
             raise RequestError(400, f"{file.name} is no array that can be read") from None
     elif file.suffix == ".png":
         try:

@@ -22,8 +22,8 @@ def ask_of_json(porch: Porch, asked: InferenceRequest) -> Ask:
 def asked_of_form(cam_params: str, options: str) -> InferenceRequest:
     try:
         fields = {**json.loads(options), "cam_params": json.loads(cam_params)}
-    except (ValueError, TypeError) as error:
-        raise RequestError(422, f"cam_params and options must be JSON: {error}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise RequestError(422, f"cam_params and options must be JSON objects: {error}") from None
     return asked_of_fields(fields, "cam_params or options")
 
 

@@ -176,18 +176,24 @@ def to_json(ask: Ask, rgb: NDArray[np.uint8], detections: Detections) -> dict[st
     """The fields of schemas.InferenceAnswer, ready for json.dumps; writes the files that were asked for."""
     overlay = draw_overlay(rgb, detections) if ask.visualization or ask.output_dir else None
     if ask.output_dir is not None and overlay is not None:
-        write_results(ask.output_dir, detections, overlay)
+        try:
+            write_results(ask.output_dir, detections, overlay)
+        except OSError as error:
+            why = error.strerror or error
+            raise RequestError(400, f"output_dir {ask.output_dir} cannot be written ({why}): choose another") from None
     named = ask.named
     records = to_records(detections)
     return {
         "success": True,
         "detections": [_detection(detections, row, record) for row, record in enumerate(records)],
+        "num_detections": len(records),
         "scores": [record["score"] for record in records],
         "inference_time": sum(detections.stage_s.values()),
         "stage_times": detections.stage_s,
         "visualization": _png(overlay) if overlay is not None and ask.visualization else None,
         "template_dir_used": str(named.template_dir) if named is not None and named.template_dir is not None else None,
         "cad_path_used": str(named.cad_path) if named is not None and named.cad_path is not None else None,
+        "output_dir_used": None if ask.output_dir is None else str(ask.output_dir),
         "error_message": None,
     }
 

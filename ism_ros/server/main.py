@@ -29,4 +29,5 @@ def run(uvicorn: Any) -> None:
         log_config=None,
         access_log=False,  # the app logs each answer itself, with its request's id
         timeout_graceful_shutdown=GRACE_S,
+        ws_max_size=server.max_upload,
     )

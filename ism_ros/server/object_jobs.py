@@ -199,6 +199,7 @@ class ObjectJobs:
             stored = self._jobs.get(job_id)
             if stored is not None and stored.job.state == "waiting":
                 self._do(stored, self._engine)
+                self._forget_old()
 
     def _watch(self) -> None:
         """Shows that this server lives, and follows what others do."""
@@ -347,9 +348,12 @@ class ObjectJobs:
         """Removes the oldest of the finished jobs, and uploads that belong to nothing."""
         jobs = self.jobs()
         for job in [job for job in jobs if job.state in FINISHED][FINISHED_JOBS_KEPT:]:
+            with self._lock:
+                self._jobs.pop(job.id, None)
             self._folder.job_file(job.id).unlink(missing_ok=True)
-        used = {self._folder.upload_of(spec) for spec in self._objects.specs.values()}
-        used |= {self._folder.upload(job.id) for job in jobs if job.state not in FINISHED}
+        # in this order, as a job is done only after its object is among the others
+        used: set[Path | None] = {self._folder.upload(job.id) for job in jobs if job.state not in FINISHED}
+        used |= {self._folder.upload_of(spec) for spec in self._objects.specs.values()}
         for folder in self._folder.uploads.iterdir():
             if folder not in used and time.time() - folder.stat().st_mtime > UNUSED_S:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from ism_ros.objects.objects_file import ObjectSpec, declared_units
 from ism_ros.objects.preparation_process import PreparationProcess
+from ism_ros.server.answers import ERRORS, KEY_ERRORS, OBJECT_ERRORS
 from ism_ros.server.archives import zip_folder
 from ism_ros.server.engine import Engine
 from ism_ros.server.errors import RequestError
@@ -31,18 +32,16 @@ Cad = Annotated[UploadFile | None, File(description="PLY, OBJ, STL, OFF, GLB or 
 Units = Annotated[str | None, Form(pattern="^(mm|m)$", description="Of the CAD file; else glTF m, others mm.")]
 
 
-def add_object_routes(
-    app: FastAPI, engine: Any, jobs: ObjectJobs, server: ServerSettings, errors: dict[int | str, dict[str, Any]]
-) -> None:
-    """engine: gives the running Engine. errors: descriptions of error answers, for /docs."""
+def add_object_routes(app: FastAPI, engine: Callable[[], Engine], jobs: ObjectJobs, server: ServerSettings) -> None:
+    """engine: gives the one that runs."""
     renderings = Renderings(PreparationProcess(limits=server.preparation_limits()))
 
-    @app.get("/api/v1/objects", tags=["objects"])
+    @app.get("/api/v1/objects", tags=["objects"], responses=KEY_ERRORS)
     async def objects() -> Objects:
         """All that requests can ask for by object_ids."""
         return _objects(engine(), jobs)
 
-    @app.post("/api/v1/objects", tags=["objects"], status_code=202, responses=errors)
+    @app.post("/api/v1/objects", tags=["objects"], status_code=202, responses=OBJECT_ERRORS)
     async def add(
         response: Response,
         id: Annotated[str, Form(description="Its class_id in answers.", examples=["mug"])],
@@ -59,18 +58,23 @@ def add_object_routes(
         response.headers["Location"] = f"/api/v1/jobs/{job.id}"
         return job
 
-    @app.delete("/api/v1/objects/{object_id}", tags=["objects"], responses=errors)
+    @app.delete("/api/v1/objects/{object_id}", tags=["objects"], responses=OBJECT_ERRORS)
     async def remove(object_id: str) -> Done:
         """Forgets an uploaded object and its files; one that is being onboarded is given up."""
         engine().check_ready()
         return Done(message=await run_in_threadpool(jobs.remove, object_id))
 
-    @app.get("/api/v1/jobs", tags=["objects"])
+    @app.get("/api/v1/jobs", tags=["objects"], responses=KEY_ERRORS)
     async def all_jobs() -> list[Job]:
         """The latest first."""
         return await run_in_threadpool(jobs.jobs)
 
-    @app.get("/api/v1/jobs/{job_id}", tags=["objects"], response_model=Job, responses={404: errors[404]})
+    @app.get(
+        "/api/v1/jobs/{job_id}",
+        tags=["objects"],
+        response_model=Job,
+        responses={**KEY_ERRORS, 404: ERRORS[404], 422: ERRORS[422]},
+    )
     async def job(request: Request, job_id: str) -> Any:
         """Progress of one job; as server-sent events with `Accept: text/event-stream`, until it has ended."""
         found = jobs.job(job_id)
@@ -84,7 +88,7 @@ def add_object_routes(
         "/api/v1/render",
         tags=["objects"],
         response_class=Response,
-        responses={**errors, 200: {"content": {"application/zip": {}}, "description": "The template folder."}},
+        responses={**OBJECT_ERRORS, 200: {"content": {"application/zip": {}}, "description": "The template folder."}},
     )
     async def render(cad: Annotated[UploadFile, File(description="A CAD file")], units: Units = None) -> Response:
         """CAD file in, zip of a template folder out, which `templates` of /api/v1/objects takes."""

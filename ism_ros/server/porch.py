@@ -19,6 +19,7 @@ from starlette.requests import HTTPConnection
 from ism_ros.config import Settings
 from ism_ros.objects.cache_folder import keep_below
 from ism_ros.server.answers import failure
+from ism_ros.server.docs_routes import is_of_docs
 from ism_ros.server.engine import Engine, EngineOptions
 from ism_ros.server.errors import RequestError
 from ism_ros.server.inference import Ask
@@ -40,6 +41,11 @@ STOP_TIMEOUT_S = 30.0
 TIDY_PERIOD_S = 600.0
 OPEN_PATHS = ("/health", "/ready")
 """Answered without a key: probes have none."""
+CLIENT_GONE = 499
+"""nginx's status; nobody sees it but log and metrics."""
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+"""Pages of other sites may send these, as browsers do not show them what comes back."""
+OTHER_SITE = "a page of another site may not send this: use the page of this server; a proxy must pass Host on"
 
 logger = logging.getLogger(__name__)
 
@@ -124,30 +130,46 @@ class Porch:
         key = self.server.api_key.encode()
         return not key or hmac.compare_digest(_key_of(connection), key)
 
+    def check_rate(self, connection: HTTPConnection) -> None:
+        """Raises RequestError 429 where those of its key, or of its address, came too often."""
+        client = hashlib.sha256(_key_of(connection)).hexdigest() if self.server.api_key else _address_of(connection)
+        if wait_s := self._rate.wait_s(client):
+            raise RequestError(429, f"more than {self.server.rate_limit} requests a minute: wait {wait_s} s", wait_s)
+
+    def _check(self, request: Request, is_open: bool) -> None:
+        """Raises RequestError where a request is not to be answered at all."""
+        if request.method not in SAFE_METHODS and is_from_another_site(request):
+            raise RequestError(403, OTHER_SITE)
+        if is_open:
+            return
+        if not self.allows(request):
+            raise RequestError(401, "the API key is missing or wrong: send it as X-API-Key")
+        self.check_rate(request)
+
     async def watch(self, request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Asks for the key, counts and logs the answer, and gives it the request's id."""
+        """Checks who asks, counts and logs the answer, and gives it the request's id."""
         began_s = time.perf_counter()
         request_id = begin_request(request.headers.get("x-request-id"))
-        is_open = request.url.path in OPEN_PATHS or is_of_page(request.url.path)
-        if not is_open and not self.allows(request):
-            response: Response = failure(401, "the API key is missing or wrong: send it as X-API-Key")
-        elif not is_open and (wait_s := self._rate.wait_s(self._client_of(request))):
-            response = failure(429, f"more than {self.server.rate_limit} requests a minute: wait {wait_s} s", wait_s)
+        path = request.scope["path"]  # that of request.url comes out of the Host header as well, in some Starlettes
+        is_open = path in OPEN_PATHS or is_of_page(path) or is_of_docs(path)
+        try:
+            self._check(request, is_open)
+        except RequestError as error:
+            response: Response = failure(error.status, error.message, error.retry_after_s)
         else:
             response = await go_on(request)
-        route = request.scope.get("route")
-        path = getattr(route, "path", "none")
+        route = getattr(request.scope.get("route"), "path", "none")
         seconds = time.perf_counter() - began_s
-        self.metrics.answered(path, response.status_code, seconds)
+        self.metrics.answered(route, response.status_code, seconds)
         response.headers["X-Request-ID"] = request_id
         logger.log(
             logging.DEBUG if is_open else logging.INFO,
             "%s %s %d in %.0f ms",
             request.method,
-            path,
+            route,
             response.status_code,
             1000 * seconds,
-            extra=fields(method=request.method, path=path, status=response.status_code, seconds=round(seconds, 4)),
+            extra=fields(method=request.method, path=route, status=response.status_code, seconds=round(seconds, 4)),
         )
         return response
 
@@ -167,12 +189,6 @@ class Porch:
         self.metrics.inferred(answer["stage_times"], len(answer["detections"]))
         return answer
 
-    def _client_of(self, request: Request) -> str:
-        """Whose requests are counted together: those of a key, or else those of an address."""
-        if self.server.api_key:
-            return hashlib.sha256(_key_of(request)).hexdigest()
-        return request.client.host if request.client is not None else ""
-
 
 async def _unless_gone(is_gone: Awaitable[None], future: Future[Answer], timeout_s: float) -> Answer:
     """The future's result. Raises RequestError 504 after `timeout_s`, and 499 where the client hung up."""
@@ -184,14 +200,29 @@ async def _unless_gone(is_gone: Awaitable[None], future: Future[Answer], timeout
         if result.done():
             return result.result()
         if gone.done():
-            raise RequestError(499, "the client went away")
+            raise RequestError(CLIENT_GONE, "the client went away")
         raise RequestError(504, f"no answer within {timeout_s:g} s: the queue is long or the model slow", 1)
     finally:
         result.cancel()
         gone.cancel()
 
 
+def is_from_another_site(connection: HTTPConnection) -> bool:
+    """Whether a browser says that a page of another site, which may be anybody's, sends this.
+
+    A server that listens to this machine alone is in reach of every page that is looked at here.
+    """
+    if site := connection.headers.get("sec-fetch-site"):
+        return site not in ("same-origin", "none")
+    origin = connection.headers.get("origin")  # all that browsers say to a server without TLS elsewhere
+    return origin is not None and origin.partition("://")[2] != connection.headers.get("host")
+
+
+def _address_of(connection: HTTPConnection) -> str:
+    return connection.client.host if connection.client is not None else ""
+
+
 def _key_of(request: HTTPConnection) -> bytes:
     bearer = request.headers.get("authorization", "")
     given = request.headers.get("x-api-key") or bearer.removeprefix("Bearer ")
-    return given.encode()
+    return given.encode("latin-1")  # the bytes that the client sent, whatever characters they are

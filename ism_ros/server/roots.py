@@ -33,7 +33,10 @@ class Roots:
         return path
 
     def inside(self, text: str, what: str) -> Path:
-        """The same for something that need not be there yet."""
+        """The same for something that need not be there yet.
+
+        A folder with a link to something outside counts as outside: who reads or writes its files follows the link.
+        """
         if not text or "\0" in text:
             raise RequestError(400, f"{what} must be a path, not {text!r}")
         try:
@@ -41,8 +44,26 @@ class Roots:
             path = (self.first / Path(text)).resolve()
         except (OSError, RuntimeError):
             raise RequestError(400, f"{what} {text[:200]!r} is not a path that can be followed") from None
-        if not any(path.is_relative_to(root) for root in self._roots):
+        if not self._holds(path):
             raise RequestError(
                 403, f"{what} {text[:200]} lies outside of the folders that this server may read: set ISM_DATA_ROOT"
             )
+        for link in _links_in(path):
+            if not self._holds(Path(os.path.realpath(link))):
+                raise RequestError(
+                    403,
+                    f"{what} {text[:200]} has a link, {link.name}, to something outside of the folders that this "
+                    "server may read: set ISM_DATA_ROOT",
+                )
         return path
+
+    def _holds(self, path: Path) -> bool:
+        return any(path.is_relative_to(root) for root in self._roots)
+
+
+def _links_in(path: Path) -> list[Path]:
+    """None where it is no folder; one that cannot be read is noticed by who needs its contents."""
+    try:
+        return [entry for entry in path.iterdir() if entry.is_symlink()]
+    except OSError:
+        return []

@@ -6,6 +6,50 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PositiveFloat
 
+_GREY_PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAEAAAAAwCAIAAAAuKetIAAAAQUlEQVRo3u3PAQkAAAgDMDX5o9tCELYG6yT12dRzAgICAgICAgICAgICAgIC"
+    "AgICAgICAgICAgICAgICAgICAncWNcMB4EdmrgwAAAAASUVORK5CYII="
+)
+_WALL_PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAEAAAAAwEAAAAADUsP+AAAAANUlEQVRYw+3OQQEAAAQEsEMR/VOK4bMlWM3mVScCAgICAgICAgICAgICAgICAgIC"
+    "AgICAr8O7+YAg+XbpQoAAAAASUVORK5CYII="
+)
+REQUEST_EXAMPLE: dict[str, Any] = {
+    "rgb_image": _GREY_PNG,
+    "depth_image": _WALL_PNG,
+    "cam_params": {"cam_K": [60.0, 0.0, 32.0, 0.0, 60.0, 24.0, 0.0, 0.0, 1.0], "depth_scale": 1.0},
+    "object_ids": ["sample:banana"],
+}
+"""A grey wall of 64 x 48 pixels at 0.8 m, small enough for /docs: it can be sent as it is, and nothing is found in it.
+"""
+ANSWER_EXAMPLE: dict[str, Any] = {
+    "success": True,
+    "detections": [
+        {
+            "category_id": 1,
+            "class_id": "mug",
+            "score": 0.81,
+            "semantic_score": 0.79,
+            "appearance_score": 0.83,
+            "geometric_score": 0.86,
+            "visible_ratio": 0.93,
+            "bbox": [10, 20, 3, 2],
+            "segmentation": {"counts": "d?3]100000\\Z2", "size": [48, 64]},
+            "template_index": 17,
+            "pose": {"rotation": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], "translation_m": [0.1, -0.05, 0.8]},
+        }
+    ],
+    "num_detections": 1,
+    "scores": [0.81],
+    "inference_time": 0.15,
+    "stage_times": {"proposals": 0.09, "descriptors": 0.05, "scores": 0.01},
+    "visualization": None,
+    "template_dir_used": None,
+    "cad_path_used": "/data/mug.ply",
+    "output_dir_used": None,
+    "error_message": None,
+}
+
 
 def _nine(value: Any) -> Any:
     """A 3 x 3 matrix row by row; anything else is left to be judged as it is."""
@@ -26,12 +70,12 @@ class CameraParameters(BaseModel):
 class InferenceRequest(BaseModel):
     """One frame, and what to look for in it: template_dir and cad_path, or object_ids, or what the server has."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [REQUEST_EXAMPLE]})
 
     rgb_image: str = Field(description="PNG or JPEG in base64; a data-URL prefix is allowed.")
     depth_image: str | None = Field(None, description="16-bit PNG in base64, registered to rgb_image.")
     cam_params: CameraParameters
-    segmentor_model: str | None = Field(None, description="sam, sam2, fastsam or depth, instead of the server's own.")
+    segmentor_model: str | None = Field(None, description="One of /api/v1/status's segmentors, such as sam or fastsam.")
     stability_score_thresh: float | None = Field(None, ge=0, le=1, description="Least stability of a mask of SAM.")
     template_dir: str | None = Field(None, description="SAM-6D template folder, relative to ISM_DATA_ROOT.")
     cad_path: str | None = Field(None, description="CAD file, relative to ISM_DATA_ROOT.")
@@ -77,17 +121,22 @@ class Detection(BaseModel):
 class InferenceAnswer(BaseModel):
     """The answer to every request, good or bad; error_message is None where success is true.
 
-    inference_time: seconds of the models. stage_times: seconds of each stage, in order.
+    inference_time: seconds of the models. stage_times: seconds of each stage, in order. num_detections and
+    output_dir_used: as earlier ISM servers answer.
     """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [ANSWER_EXAMPLE]})
 
     success: bool
     detections: list[Detection] = []
+    num_detections: int = 0
     scores: list[float] = []
     inference_time: float = 0.0
     stage_times: dict[str, float] = {}
     visualization: str | None = None
     template_dir_used: str | None = None
     cad_path_used: str | None = None
+    output_dir_used: str | None = None
     error_message: str | None = None
 
 

@@ -82,6 +82,9 @@ class ServerSettings(BaseModel):
     max_waiting: int = Field(16, ge=1, le=10_000, description="Requests that may wait; more are answered 429.")
     timeout_s: float = Field(60.0, gt=0, le=86_400, description="Longest that a request may take, seconds.")
     max_upload: Bytes = Field("64MB", description="Largest request body.", validate_default=True)  # type: ignore[assignment]
+    upload_timeout_s: float = Field(
+        60.0, gt=0, le=86_400, description="Longest that the body of a request may take to arrive, seconds."
+    )
     max_unzipped: Bytes = Field("512MB", description="Largest contents of an uploaded zip.", validate_default=True)  # type: ignore[assignment]
     max_triangles: int = Field(2_000_000, ge=1, description="Most triangles of a mesh.")
     max_preparation_memory: Bytes = Field(
@@ -101,13 +104,15 @@ class ServerSettings(BaseModel):
 
 
 def server_settings(environment: Mapping[str, str] | None = None) -> ServerSettings:
-    """From ISM_* of `environment`, os.environ when left out. Raises SettingsError with one clear line."""
+    """From ISM_* of `environment`, os.environ when left out; an empty variable is one that is left out.
+
+    Raises SettingsError with one clear line.
+    """
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
     for name in ServerSettings.model_fields:
         variable = variable_of(name)
-        if variable in environment:
-            text = environment[variable].strip()
+        if text := environment.get(variable, "").strip():
             values[name] = text.lower() if name in ("log_level", "log_format", "engine") else text
     try:
         return _checked(ServerSettings(**values))
@@ -118,11 +123,14 @@ def server_settings(environment: Mapping[str, str] | None = None) -> ServerSetti
 
 
 def _checked(server: ServerSettings) -> ServerSettings:
-    """Raises SettingsError where two of them do not go together."""
+    """Raises SettingsError where two of them do not go together, or a folder is not there."""
     if server.engine == "ray" and server.devices:
         raise SettingsError("ISM_DEVICES is for the engine 'local', Ray shares devices out itself: leave it out")
     if server.engine == "local" and server.replicas != 1:
         raise SettingsError("ISM_REPLICAS (--replicas) is for the engine 'ray': add --engine ray, or leave it out")
+    for folder in server.data_root.split(os.pathsep):
+        if not Path(folder).expanduser().is_dir():
+            raise SettingsError(f"ISM_DATA_ROOT (--data-root): '{folder}' is no folder: create it, or name another")
     return server
 
 

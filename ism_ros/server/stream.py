@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ HEADER_BYTES = 4
 
 Answer = Callable[[dict[str, Any], bytes, bytes | None], Awaitable[dict[str, Any]]]
 """From request fields, rgb and depth to the answer's fields."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -41,7 +44,9 @@ async def serve_stream(socket: WebSocket, answer: Answer, failure: Callable[[str
             newest.message = await socket.receive_bytes()
             newest.number += 1
             arrived.set()
-    except (WebSocketDisconnect, KeyError):  # KeyError: a text message, which this stream does not know
+    except KeyError:
+        await socket.close(code=1003, reason="frames are binary messages, not text")
+    except WebSocketDisconnect:
         pass
     finally:
         answering.cancel()
@@ -60,6 +65,9 @@ async def _answer_newest(
             content = await answer(*split_frame(message))
         except RequestError as error:
             content = failure(error.message)
+        except Exception:
+            logger.exception("a frame of a stream failed")
+            content = failure("the server failed to answer this frame; its log says why")
         await socket.send_text(json.dumps({**content, "frame": number, "dropped": number - last - 1}))
         last = number
 
@@ -70,7 +78,7 @@ def split_frame(message: bytes) -> tuple[dict[str, Any], bytes, bytes | None]:
     try:
         fields = json.loads(message[HEADER_BYTES:end])
         rgb_bytes, depth_bytes = int(fields.pop("rgb_bytes")), int(fields.pop("depth_bytes", 0))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         raise RequestError(
             400, "a frame starts with 4 bytes of length and a JSON text with rgb_bytes and depth_bytes"
         ) from None

@@ -176,7 +176,7 @@ def test_what_is_up_to_the_server_is_not_asked_of_it() -> None:
 
 def test_the_example_shows_and_saves_what_is_in_the_sample(server: Server, tmp_path: Path) -> None:
     example = REPOSITORY / "examples" / "http_client.py"
-    ended = run(example, "--server", server.url, "--sample", "--output", tmp_path)
+    ended = run(example, "--server", f"{server.url}/", "--sample", "--output", tmp_path)
     assert ended.returncode == 0, ended.stderr
     answer = json.loads((tmp_path / "answer.json").read_text())
     assert [line.split()[0] for line in ended.stdout.splitlines()[1:-2]] == [

@@ -1,5 +1,6 @@
 """Image, compose file and manifests say what the server understands: names, port, probes, metric, files."""
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -8,9 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
-from ism_ros.config import Settings
+from ism_ros.config import Settings, SettingsError
 from ism_ros.server.metrics import Metrics
-from ism_ros.server.settings import OLDER_NAMES, ServerSettings, variable_of
+from ism_ros.server.settings import (
+    OLDER_NAMES,
+    ServerSettings,
+    engine_settings,
+    server_settings,
+    variable_of,
+)
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
@@ -23,15 +30,8 @@ KNOWN = {
 PORT = ServerSettings.model_fields["port"].default
 
 
-class Loader(yaml.SafeLoader):
-    """YAML with compose's own tags."""
-
-
-Loader.add_constructor("!reset", lambda loader, node: None)
-
-
 def service(name: str) -> dict[str, Any]:
-    return yaml.load((ROOT / name).read_text(encoding="utf-8"), Loader)["services"]["ism-server"]
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"][name]
 
 
 def manifest(kind: str) -> dict[str, Any]:
@@ -46,27 +46,58 @@ def container() -> dict[str, Any]:
 
 
 def test_each_variable_is_one_that_the_server_reads(container: dict[str, Any]) -> None:
-    compose = {**service("docker-compose.yml")["environment"], **service("docker-compose.cpu.yml")["environment"]}
-    used = {*re.findall(r"\bISM_\w+(?==)", DOCKERFILE), *compose, *(variable["name"] for variable in container["env"])}
+    composed = service("ism-server")["environment"]
+    used = {*re.findall(r"\bISM_\w+(?==)", DOCKERFILE), *composed, *(variable["name"] for variable in container["env"])}
     assert used
     assert used <= KNOWN
+
+
+def test_the_docs_tell_every_setting_and_the_old_names() -> None:
+    told = set(re.findall(r"`(ISM_\w+)`", (ROOT / "docs" / "server.md").read_text(encoding="utf-8")))
+    elsewhere = {"ISM_CONFIG_DIR", "ISM_CHECKPOINTS_DIR", *OLDER_NAMES}
+    assert elsewhere | {*map(variable_of, ServerSettings.model_fields)} <= told
+
+
+def test_names_of_earlier_servers_are_understood_and_those_of_today_win() -> None:
+    old = {"ISM_MODEL_TYPE": "sam", "ISM_STABILITY_THRESHOLD": "0.97"}
+    settings = engine_settings(old)
+    assert (settings.segmentor, settings.stability_score_threshold) == ("sam", 0.97)
+    assert engine_settings({**old, "ISM_SEGMENTOR": "depth"}).segmentor == "depth"
+    assert server_settings({"ISM_LOG_LEVEL": "INFO", "ISM_MAX_CACHE_SIZE": "500"}).max_cache_size == 500 << 20
+
+
+def test_an_empty_variable_is_one_that_is_left_out() -> None:
+    assert server_settings(dict.fromkeys(KNOWN, "")) == server_settings({})
+
+
+def test_a_data_root_that_is_not_there_is_said_at_start(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"ISM_DATA_ROOT .*nowhere' is no folder"):
+        server_settings({"ISM_DATA_ROOT": f"{tmp_path}{os.pathsep}{tmp_path / 'nowhere'}"})
 
 
 def test_all_agree_on_the_port(container: dict[str, Any]) -> None:
     assert f"EXPOSE {PORT}" in DOCKERFILE
     assert f"ISM_SERVER_PORT={PORT}" in DOCKERFILE
-    assert [mapping.rpartition(":")[2] for mapping in service("docker-compose.yml")["ports"]] == [str(PORT)]
+    assert [mapping.rpartition(":")[2] for mapping in service("ism-server")["ports"]] == [str(PORT)]
     assert [port["containerPort"] for port in container["ports"]] == [PORT]
     assert [port["port"] for port in manifest("Service")["spec"]["ports"]] == [PORT]
 
 
 def test_compose_publishes_on_this_machine_alone() -> None:
-    assert all(mapping.startswith("127.0.0.1:") for mapping in service("docker-compose.yml")["ports"])
+    assert all(mapping.startswith("127.0.0.1:") for mapping in service("ism-server")["ports"])
 
 
 def test_without_a_gpu_none_is_asked_for() -> None:
-    assert service("docker-compose.yml")["deploy"]
-    assert service("docker-compose.cpu.yml")["deploy"] is None
+    with_gpu, without = service("ism-server"), service("ism-server-cpu")
+    (device,) = with_gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert device["driver"] == "nvidia"
+    assert not without["deploy"]
+    assert {**with_gpu, **without, "deploy": with_gpu["deploy"]} == {**without, "deploy": with_gpu["deploy"]}
+    assert without["profiles"]  # `docker compose up` starts the other one alone
+
+
+def test_compose_leaves_defaults_to_the_server() -> None:
+    assert set(service("ism-server")["environment"].values()) == {None}
 
 
 def test_probes_ask_the_routes_that_are_made_for_them(container: dict[str, Any]) -> None:

@@ -6,11 +6,15 @@ import base64
 import copy
 import json
 import random
+from pathlib import Path
+from socket import create_connection
 from typing import Any
 
 import httpx
 import pytest
-from server_process import Server
+from server_process import Server, start, stop
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 schemathesis = pytest.importorskip("schemathesis", minversion="4.0")
 
@@ -134,3 +138,48 @@ def test_a_body_that_never_ends_is_cut_off(server: Server) -> None:
         except httpx.WriteError:  # the connection was closed on us
             status = 413
     assert status == 413
+
+
+def test_a_body_that_never_comes_is_not_waited_for(tmp_path: Path, cache: Path) -> None:
+    server = start(tmp_path / "data", cache, ISM_UPLOAD_TIMEOUT_S="0.5")
+    server.wait_until_ready()
+    address = httpx.URL(server.url)
+    head = b"POST /api/v1/inference HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+    with create_connection((address.host, address.port), timeout=60) as connection:
+        connection.sendall(head)
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))  # until the server closes the connection
+    stop(server)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"not there after 0.5 s" in answer
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "http://elsewhere.example"},
+        {"origin": "null"},
+    ],
+    ids=str,
+)
+def test_pages_of_other_sites_cannot_use_the_server_through_a_browser(
+    server: Server, sample: dict[str, Any], headers: dict[str, str]
+) -> None:
+    with server.client() as client:
+        sent = client.post("/api/v1/inference", json=sample, headers=headers)
+        removed = client.delete("/api/v1/objects/thing", headers=headers)
+        read = client.get("/health", headers=headers)
+    assert (sent.status_code, removed.status_code, read.status_code) == (403, 403, 200)
+    assert "another site" in sent.json()["error_message"]
+    assert "access-control-allow-origin" not in read.headers
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(server.url.replace("http", "ws") + "/api/v1/stream", additional_headers=headers)
+
+
+def test_a_page_of_the_server_itself_can_use_it(server: Server, sample: dict[str, Any]) -> None:
+    for headers in ({"sec-fetch-site": "same-origin"}, {"origin": server.url}):
+        with server.client() as client:
+            assert client.post("/api/v1/inference", json=sample, headers=headers).status_code == 200
+        with connect(server.url.replace("http", "ws") + "/api/v1/stream", additional_headers=headers) as socket:
+            socket.ping().wait(60)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import shutil
+import subprocess
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import trimesh
 from server_process import Server
 
 from ism_ros.known_answer import SCENE
@@ -59,6 +64,7 @@ def test_every_detection_has_its_scores_a_box_and_a_pose(answer: dict[str, Any])
         assert (x, y, x + width, y + height) == (columns[0], rows[0], columns[-1], rows[-1])
         assert len(found["pose"]["rotation"]) == 9
         assert 0.2 < found["pose"]["translation_m"][2] < 3.0
+    assert answer["num_detections"] == len(answer["detections"])
     assert answer["scores"] == sorted(answer["scores"], reverse=True)
     assert answer["inference_time"] == pytest.approx(sum(answer["stage_times"].values()))
 
@@ -92,10 +98,32 @@ def test_a_cad_path_and_a_data_url_and_a_square_camera_matrix(server: Server, sa
     assert content["cad_path_used"].endswith("carton.glb")
 
 
+def test_depth_scale_says_what_the_numbers_of_the_depth_image_are(
+    server: Server, sample: dict[str, Any], answer: dict[str, Any]
+) -> None:
+    depth_mm = cv2.imread(str(SCENE / "depth.png"), cv2.IMREAD_UNCHANGED)
+    half_mm = {"depth_image": png(depth_mm * 2), "cam_params": {**sample["cam_params"], "depth_scale": 0.5}}
+    assert post(server, {**sample, **half_mm}).json()["detections"] == answer["detections"]
+
+
+def test_another_segmentor_may_be_asked_for(server: Server, sample: dict[str, Any], answer: dict[str, Any]) -> None:
+    content = post(server, {**sample, "segmentor_model": "depth"}).json()
+    assert content["success"], content["error_message"]
+    assert content["detections"][0]["score"] > 0.5
+    assert content["detections"] != answer["detections"]
+
+
 def test_files_are_written_where_they_are_asked_for(server: Server, sample: dict[str, Any]) -> None:
     content = post(server, {**sample, "output_dir": "results/first"}).json()
     records = json.loads((server.data / "results/first/detection_ism.json").read_text())
     assert [record["score"] for record in records] == content["scores"]
+    assert content["output_dir_used"] == str((server.data / "results/first").resolve())
+
+
+def test_an_output_folder_that_cannot_be_written_is_named(server: Server, sample: dict[str, Any]) -> None:
+    (server.data / "taken").write_text("a file")
+    told = refused(server, {**sample, "output_dir": "taken/results"}, 400)
+    assert f"output_dir {server.data / 'taken/results'} cannot be written (Not a directory)" in told
 
 
 def test_files_can_be_uploaded_as_they_are(server: Server, sample: dict[str, Any], answer: dict[str, Any]) -> None:
@@ -110,6 +138,15 @@ def test_files_can_be_uploaded_as_they_are(server: Server, sample: dict[str, Any
         ).json()
     assert content["error_message"] is None
     assert content["scores"] == answer["scores"]
+
+
+@pytest.mark.parametrize("options", ["[]", "nothing", "[" * 100_000])
+def test_options_that_are_no_json_object_are_refused(server: Server, options: str) -> None:
+    with server.client() as client, open(SCENE / "rgb.jpg", "rb") as rgb:
+        fields = {"cam_params": (SCENE / "camera.json").read_text(), "options": options}
+        answer = client.post(f"{PATH}/upload", files={"rgb": rgb}, data=fields)
+    assert answer.status_code == 422, answer.text
+    assert "JSON" in answer.json()["error_message"]
 
 
 def test_a_frame_without_any_of_the_objects_is_a_good_answer(server: Server, sample: dict[str, Any]) -> None:
@@ -131,15 +168,71 @@ def test_wrong_requests_are_refused_with_what_to_do(server: Server, sample: dict
     assert "choose one of" in refused(server, {**sample, "segmentor_model": "yolo"}, 400)
 
 
-def test_template_folders_are_judged_as_users_know_it(server: Server, sample: dict[str, Any]) -> None:
+@pytest.fixture(scope="session")
+def template_folder(server: Server) -> Path:
+    """Of the carton, with nothing but what SAM-6D's render tool writes."""
+    cad = SCENE / "carton.glb"
+    with server.client() as client:
+        rendered = client.post("/api/v1/render", files={"cad": (cad.name, cad.read_bytes())})
+    folder = server.data / "outputs" / "templates"
+    with zipfile.ZipFile(io.BytesIO(rendered.content)) as archive:
+        archive.extractall(folder, [name for name in archive.namelist() if re.match("(rgb|mask|xyz)_", name)])
+    return folder
+
+
+def test_the_curl_line_of_an_earlier_server_gives_a_right_answer(
+    server: Server, sample: dict[str, Any], template_folder: Path, tmp_path: Path
+) -> None:
+    cad = server.data / "earlier.glb"
+    shutil.copy(SCENE / "carton.glb", cad)
+    body = {
+        "rgb_image": png(cv2.imread(str(SCENE / "rgb.jpg"))),
+        "depth_image": sample["depth_image"],
+        "cam_params": sample["cam_params"],
+        "template_dir": str(template_folder),
+        "cad_path": str(cad),
+        "output_dir": str(server.data / "output"),
+    }
+    (tmp_path / "request.json").write_text(json.dumps(body))
+    line = f'curl -s -X POST "{server.url}{PATH}" -H "Content-Type: application/json" -d @request.json'
+    said = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, check=True, timeout=60).stdout
+    content = json.loads(said)
+    assert content["success"] is True, content
+    assert content["num_detections"] == len(content["detections"]) == len(content["scores"]) > 0
+    assert content["inference_time"] > 0
+    used = (content["template_dir_used"], content["cad_path_used"], content["output_dir_used"])
+    assert used == (body["template_dir"], body["cad_path"], body["output_dir"])
+    there = cv2.imread(str(SCENE / "truth.png"), cv2.IMREAD_UNCHANGED) == 1
+    mask = decode_rle(content["detections"][0]["segmentation"])
+    assert (mask & there).sum() / (mask | there).sum() > 0.8
+    assert {file.name for file in (server.data / "output").iterdir()} >= {"detection_ism.json", "detection_ism.npz"}
+
+
+def test_template_folders_are_judged_as_users_know_it(
+    server: Server, sample: dict[str, Any], template_folder: Path
+) -> None:
     body = {**sample, "object_ids": None, "template_dir": "templates"}
     assert "templates does not exist" in refused(server, body, 404)
     folder = server.data / "templates"
-    folder.mkdir(exist_ok=True)
-    assert "xyz_*.npy" in refused(server, body, 400)
-    np.save(folder / "xyz_0.npy", np.zeros((8, 8, 3), np.float16))
-    assert str(folder / "rgb_0.png") in refused(server, body, 400)
-    shutil.rmtree(folder)
+    folder.mkdir()
+    told = refused(server, body, 400)
+    assert f"{folder} has no xyz_*.npy" in told
+    for name in ("rgb_7.png", "mask_7.png", "xyz_7.npy"):
+        shutil.copytree(template_folder, folder, dirs_exist_ok=True)
+        (folder / name).rename(folder / "elsewhere")
+        if name.startswith("xyz"):  # the number of templates is that of these files
+            (folder / "xyz_41.npy").rename(folder / "xyz_99.npy")
+        assert str(folder / name) in refused(server, body, 400)
+
+
+def test_a_file_that_changed_is_noticed(server: Server, sample: dict[str, Any]) -> None:
+    truth = cv2.imread(str(SCENE / "truth.png"), cv2.IMREAD_UNCHANGED)
+    cad = server.data / "changing.glb"
+    for value, file in ((1, "carton.glb"), (2, "banana.ply")):
+        trimesh.load(SCENE / file, force="mesh").export(cad)
+        content = post(server, {**sample, "object_ids": None, "cad_path": "changing.glb", "cad_units": "m"}).json()
+        mask = decode_rle(content["detections"][0]["segmentation"])
+        assert (mask & (truth == value)).sum() / (mask | (truth == value)).sum() > 0.8
 
 
 def test_paths_stay_inside_the_data_root(server: Server, sample: dict[str, Any], tmp_path: Any) -> None:
@@ -148,6 +241,16 @@ def test_paths_stay_inside_the_data_root(server: Server, sample: dict[str, Any],
     for path in ("../secret.ply", str(tmp_path / "secret.ply"), "link/secret.ply", "/etc/passwd"):
         for field in ("cad_path", "template_dir", "output_dir"):
             assert "outside" in refused(server, {**sample, "object_ids": None, field: path}, 403)
+
+
+def test_a_folder_with_a_link_out_of_the_data_root_is_refused(
+    server: Server, sample: dict[str, Any], tmp_path: Any
+) -> None:
+    folder = server.data / "linked"
+    folder.mkdir()
+    (folder / "xyz_0.npy").symlink_to(tmp_path / "secret.npy")
+    for field in ("template_dir", "output_dir"):
+        assert "xyz_0.npy" in refused(server, {**sample, "object_ids": None, field: "linked"}, 403)
 
 
 def test_images_are_judged_before_they_are_decoded(server: Server, sample: dict[str, Any]) -> None:

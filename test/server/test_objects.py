@@ -17,6 +17,7 @@ from server_process import Server, start, stop
 
 from ism_ros.known_answer import SCENE
 from ism_ros.objects.objects_file import read_objects_file
+from ism_ros.server.object_jobs import FINISHED_JOBS_KEPT
 
 FINISHED = ("done", "failed", "stopped")
 
@@ -114,6 +115,22 @@ def test_a_job_that_a_killed_server_left_is_taken_up_again(tmp_path: Path) -> No
     stop(second)
 
 
+def test_the_oldest_of_many_jobs_are_forgotten(own_server: Server) -> None:
+    folder = own_server.data.with_name(f"{own_server.data.name}_state") / "jobs"
+    with own_server.client() as client:
+        first = upload(client, "first", cad_of_sample(0))["id"]
+        assert finished(client, first)["state"] == "done"
+        done = (folder / f"{first}.json").read_text()
+        for number in range(FINISHED_JOBS_KEPT):
+            (folder / f"{number}.json").write_text(done.replace(first, str(number)))
+        last = upload(client, "last", cad_of_sample(0))["id"]
+        while len(kept := client.get("/api/v1/jobs").json()) > FINISHED_JOBS_KEPT:
+            assert own_server.process.poll() is None
+        assert ids(client) == ["first", "last"]
+    assert kept[0]["id"] == last
+    assert len(list(folder.glob("*.json"))) == FINISHED_JOBS_KEPT
+
+
 def test_servers_that_share_a_folder_follow_each_other(own_server: Server, cache: Path) -> None:
     state = str(own_server.data.with_name(f"{own_server.data.name}_state"))
     other = start(own_server.data, cache, ISM_STATE_DIR=state)
@@ -192,9 +209,9 @@ def test_objects_of_the_objects_file_cannot_be_deleted(tmp_path: Path, cache: Pa
     assert unknown.status_code == 404
 
 
-def zip_of(contents: dict[str, bytes]) -> bytes:
+def zip_of(contents: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, content in contents.items():
             archive.writestr(name, content)
     return buffer.getvalue()
@@ -217,13 +234,26 @@ def lying_about_its_size() -> bytes:
     return bytes(data)
 
 
+def damaged_inside() -> bytes:
+    """A zip whose only file starts as no deflated bytes can."""
+    name = b"rgb_0.png"
+    data = bytearray(zip_of({name.decode(): bytes(1000)}))
+    data[data.index(name) + len(name)] = 0xFF
+    return bytes(data)
+
+
 def chunk(kind: bytes, content: bytes) -> bytes:
     checked = kind + content
     return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
 
 
-HEADER = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
-BIG_PNG = b"\x89PNG\r\n\x1a\n" + HEADER + chunk(b"IDAT", zlib.compress(bytes(1000)))
+def png(side_px: int) -> bytes:
+    """Of a picture of so many pixels in each direction, most of which are missing."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000)))
+
+
+UNFINISHED = b"\x93NUMPY\x01\x00\x0b\x00{'descr': ("
 PICKLE = b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape': (9,)}"
 
 
@@ -238,12 +268,16 @@ PICKLE = b"\x93NUMPY\x01\x00v\x00{'descr': '|O', 'fortran_order': False, 'shape'
         (lambda: zip_of({"xyz_0.npy": bytes(600 << 20)}), 413),
         (lying_about_its_size, 400),
         (lambda: zip_of({f"rgb_{number}.png": b"" for number in range(5000)}), 413),
-        (lambda: zip_of({"rgb_0.png": BIG_PNG}), 413),
+        (lambda: zip_of({"rgb_0.png": png(60_000)}), 413),
         (lambda: zip_of({"xyz_0.npy": PICKLE}), 400),
+        (lambda: zip_of({"xyz_0.npy": UNFINISHED}), 400),
+        (damaged_inside, 400),
+        (lambda: zip_of({"rgb_0.png": png(8)}, zipfile.ZIP_LZMA), 400),
         (lambda: b"not a zip", 400),
         (lambda: b"", 400),
     ],
-    ids=["dots", "absolute", "drive", "link", "stranger", "bomb", "liar", "many", "pixels", "pickle", "text", "empty"],
+    ids=["dots", "absolute", "drive", "link", "stranger", "bomb", "liar", "many", "pixels", "pickle", "header",
+         "damaged", "lzma", "text", "empty"],
 )  # fmt: skip
 def test_a_hostile_zip_is_refused_and_leaves_nothing(server: Server, archive: Any, status: int) -> None:
     with server.client() as client:
@@ -253,12 +287,18 @@ def test_a_hostile_zip_is_refused_and_leaves_nothing(server: Server, archive: An
     assert list(server.data.with_name(f"{server.data.name}_state").glob("uploads/*")) == []
 
 
+def glb(tree: bytes) -> bytes:
+    return b"glTF" + struct.pack("<IIII", 2, 20 + len(tree), len(tree), 0x4E4F534A) + tree
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         ("a.obj", b"mtllib ../../secret.mtl\nv 0 0 0\n"),
         ("a.gltf", b'{"buffers": [{"uri": "/etc/passwd"}]}'),
         ("a.ply", b"ply\ncomment TextureFile ..\\x.png\nend_header\n"),
+        ("a.ply", b"ply\nformat ascii 1.0\n" + b"comment x\n" * 10_000 + b"obj_info TextureFile../x.png\nend_header\n"),
+        ("a.glb", glb(b'{"images": [{"uri": "..%2f..%2fsecret.png"}]}')),
         ("a.exe", b"MZ"),
         ("a.ply", b""),
     ],
@@ -268,6 +308,13 @@ def test_a_cad_file_that_reaches_for_others_is_refused(server: Server, name: str
         for path in ("/api/v1/objects", "/api/v1/render"):
             answer = client.post(path, data={"id": "x"}, files={"cad": (name, content)})
             assert answer.status_code == 400, answer.text
+
+
+@pytest.mark.parametrize("tree", [b'{"buffers": 5}', b'{"buffers": [{"uri": 5}]}', b"[" * 100_000])
+def test_a_gltf_that_is_none_is_refused(server: Server, tree: bytes) -> None:
+    with server.client() as client:
+        answer = client.post("/api/v1/render", files={"cad": ("a.gltf", tree)})
+    assert answer.status_code == 400, answer.text
 
 
 def test_a_mesh_of_too_many_triangles_is_refused(tmp_path: Path, cache: Path) -> None:

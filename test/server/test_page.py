@@ -416,6 +416,14 @@ def test_the_page_may_load_nothing_from_elsewhere_and_run_nothing_inline(server:
         assert "http" not in policy
 
 
+def test_the_description_is_shown_and_tried_without_any_other_host(page: Page) -> None:
+    page.get_by_role("link", name="API").click()
+    page.locator("#operations-state-health_health_get").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table")).to_contain_text('"healthy"')
+
+
 def test_the_scripts_are_what_the_compiler_makes_of_the_sources(tmp_path: Path) -> None:
     compiler = shutil.which("tsc")
     if compiler is None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
-from server_process import Server, start, stop
+from server_process import REPOSITORY, Server, start, stop
+from test_stream import frame
+from websockets.sync.client import connect
 
 from ism_ros.known_answer import SCENE
 from ism_ros.objects.objects_file import read_objects_file
@@ -21,12 +28,68 @@ def test_health_and_status_name_what_runs(server: Server) -> None:
     assert (status["state"], status["segmentor"], status["descriptor"]) == ("ready", "tiny", "tiny")
 
 
-def test_metrics_count_answers(server: Server, sample: dict[str, Any]) -> None:
+def test_while_models_load_requests_are_told_when_to_come_back(
+    tmp_path: Path, cache: Path, sample: dict[str, Any]
+) -> None:
+    server = start(tmp_path / "data", cache)
+    with server.client() as client:
+        healthy, ready = client.get("/health"), client.get("/ready")
+        answer = client.post("/api/v1/inference", json=sample)
+    stop(server)
+    assert (healthy.status_code, ready.status_code, answer.status_code) == (200, 503, 503)
+    assert int(ready.headers["retry-after"]) == int(answer.headers["retry-after"]) > 0
+    assert "being loaded" in answer.json()["error_message"]
+
+
+def test_metrics_count_answers_stages_caches_queue_and_memory(server: Server, sample: dict[str, Any]) -> None:
     with server.client() as client:
         client.post("/api/v1/inference", json=sample)
-        text = client.get("/metrics").text
-    assert 'ism_requests_total{path="/api/v1/inference",status="200"}' in text
-    assert 'ism_stage_seconds_count{stage="proposals"}' in text
+        before = numbers_of(client.get("/metrics").text)
+        client.post("/api/v1/inference", json=sample)
+        client.post("/api/v1/inference", json={})
+        after = numbers_of(client.get("/metrics").text)
+    path = 'path="/api/v1/inference"'
+    for name, more in (
+        (f'ism_requests_total{{{path},status="200"}}', 1),
+        (f"ism_request_seconds_count{{{path}}}", 2),
+        ('ism_stage_seconds_count{stage="proposals"}', 1),
+        ("ism_detections_total", 2),
+        ('ism_object_cache{what="hits"}', 2),
+        ('ism_object_cache{what="misses"}', 0),
+    ):
+        assert after[name] - before[name] == more, name
+    assert f'ism_requests_total{{{path},status="422"}}' in after
+    assert after["ism_queue_depth"] == 0
+    assert "ism_device_memory_bytes" in after
+
+
+def test_objects_beyond_the_budget_are_forgotten(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
+    server = start(tmp_path / "data", cache, ISM_MAX_CACHE_SIZE="1B")
+    server.wait_until_ready()
+    with server.client() as client:
+        answers = [client.post("/api/v1/inference", json=sample).json() for _ in range(2)]
+        numbers = numbers_of(client.get("/metrics").text)
+    stop(server)
+    assert [len(answer["detections"]) for answer in answers] == [2, 2]
+    assert numbers['ism_object_cache{what="objects"}'] == 1
+    assert numbers['ism_object_cache{what="misses"}'] == 4
+
+
+def test_it_listens_on_this_machine_alone(server: Server) -> None:
+    front = psutil.Process(server.process.pid)
+    listening = [
+        socket.laddr
+        for process in (front, *front.children(recursive=True))
+        for socket in process.net_connections(kind="inet")
+        if socket.status == psutil.CONN_LISTEN
+    ]
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+
+
+def numbers_of(text: str) -> dict[str, float]:
+    """What /metrics says, by name and labels."""
+    lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(number) for name, _, number in lines}
 
 
 def test_a_path_that_is_not_there_is_answered_in_the_same_shape(server: Server) -> None:
@@ -50,13 +113,15 @@ def test_more_requests_than_may_wait_are_told_when_to_come_back(
 
 
 def test_with_a_key_only_probes_are_answered_without_it(tmp_path: Path, cache: Path) -> None:
-    server = start(tmp_path / "data", cache, ISM_API_KEY="let me in")
+    key = "let me in, für alle"
+    server = start(tmp_path / "data", cache, ISM_API_KEY=key)
     with server.client() as client:
         assert client.get("/health").status_code == 200
         assert client.get("/api/v1/status").status_code == 401
         assert client.get("/api/v1/status", headers={"X-API-Key": "wrong"}).status_code == 401
-        assert client.get("/api/v1/status", headers={"X-API-Key": "let me in"}).status_code == 200
-        assert client.get("/api/v1/status", headers={"Authorization": "Bearer let me in"}).status_code == 200
+        assert client.get("/api/v1/status", headers={"Host": "localhost/health?"}).status_code == 401
+        assert client.get("/api/v1/status", headers={"X-API-Key": key.encode()}).status_code == 200
+        assert client.get("/api/v1/status", headers={"Authorization": f"Bearer {key}".encode()}).status_code == 200
     stop(server)
 
 
@@ -95,6 +160,19 @@ def test_a_setting_that_cannot_be_used_is_one_line(tmp_path: Path, cache: Path) 
     assert len(str(said.value).strip().splitlines()) == 1
 
 
+def test_what_is_not_installed_is_named_in_one_line() -> None:
+    program = (
+        "import sys; sys.modules['fastapi_offline'] = None; sys.argv = ['ism', 'serve', '--port', '0'];"
+        "from ism_ros.cli.main import main; main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.strip().splitlines()
+    assert "fastapi_offline" in line
+    assert "pip install 'ism_ros[server]'" in line
+
+
 def test_an_identical_request_is_answered_from_the_result_cache(
     tmp_path: Path, cache: Path, sample: dict[str, Any]
 ) -> None:
@@ -112,14 +190,20 @@ def test_an_identical_request_is_answered_from_the_result_cache(
     assert 'ism_object_cache{what="result_hits"} 1.0' in text
 
 
-def test_a_client_beyond_its_rate_is_told_when_to_come_back(tmp_path: Path, cache: Path) -> None:
+def test_a_client_beyond_its_rate_is_told_when_to_come_back(
+    tmp_path: Path, cache: Path, sample: dict[str, Any]
+) -> None:
     server = start(tmp_path / "data", cache, ISM_RATE_LIMIT="3")
     with server.client() as client:
         answers = [client.get("/api/v1/status") for _ in range(4)]
         assert client.get("/health").status_code == 200
+        with connect(server.url.replace("http", "ws") + "/api/v1/stream") as socket:
+            socket.send(frame(sample))
+            told = json.loads(socket.recv(timeout=60))
     stop(server)
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert 0 < int(answers[-1].headers["retry-after"]) <= 20
+    assert "more than 3 requests a minute" in told["error_message"]
 
 
 def test_a_request_that_takes_too_long_is_told_so(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
@@ -150,6 +234,16 @@ def test_requests_of_clients_that_hung_up_leave_the_queue(tmp_path: Path, cache:
     assert depth == 0
     assert 'ism_requests_total{path="/api/v1/inference",status="499"} 8.0' in text
     assert len(list(server.data.glob("asked_*"))) < 4  # the one that was at hand, and few that came while it was
+
+
+def test_a_batch_whose_client_hung_up_is_given_up(server: Server, sample: dict[str, Any]) -> None:
+    frames = [{**sample, "output_dir": f"of_batch_{number}"} for number in range(16)]
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.url}/api/v1/inference/batch", json=frames, timeout=httpx.Timeout(120, read=0.05))
+    with server.client() as client:
+        while 'path="/api/v1/inference/batch",status="499"' not in client.get("/metrics").text:
+            assert client.get("/health").status_code == 200
+    assert len(list(server.data.glob("of_batch_*"))) < 4
 
 
 def test_templates_are_loaded_at_start_where_that_is_asked_for(tmp_path: Path, cache: Path) -> None:

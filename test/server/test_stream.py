@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
-from server_process import Server
+import pytest
+from server_process import REPOSITORY, Server
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+
+from ism_ros.known_answer import SCENE
 
 
 def frame(sample: dict[str, Any], **changes: Any) -> bytes:
@@ -43,6 +52,8 @@ def test_a_bad_frame_is_told_of_and_the_stream_goes_on(server: Server, sample: d
             (b"xx", "4 bytes"),
             (frame(sample)[:-1], "header says"),
             (frame(sample, cam_params=1), "cam"),
+            (frame(sample, rgb_bytes=float("inf")), "rgb_bytes"),
+            ((100_000).to_bytes(4, "little") + b"[" * 100_000, "rgb_bytes"),
         ):
             socket.send(bad)
             answer = json.loads(socket.recv(timeout=60))
@@ -50,6 +61,32 @@ def test_a_bad_frame_is_told_of_and_the_stream_goes_on(server: Server, sample: d
             assert word in answer["error_message"]
         socket.send(frame(sample))
         assert json.loads(socket.recv(timeout=60))["success"]
+
+
+def test_the_lines_in_the_docs_work(server: Server, tmp_path: Path) -> None:
+    for name, own in {"rgb.jpg": "rgb.png", "depth.png": "depth.png", "camera.json": "camera.json"}.items():
+        shutil.copy(SCENE / name, tmp_path / own)
+    shutil.copy(SCENE / "carton.glb", server.data / "of_docs.glb")
+    (lines,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "server.md").read_text("utf-8"), re.DOTALL)
+    program = lines.replace("localhost:8002", server.url.removeprefix("http://")).replace("mug.ply", "of_docs.glb")
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert "'class_id': 'of_docs'" in ended.stdout, ended.stderr
+
+
+def test_a_text_message_is_told_what_frames_are(server: Server) -> None:
+    with connect(server.url.replace("http", "ws") + "/api/v1/stream") as socket:
+        socket.send("{}")
+        with pytest.raises(ConnectionClosed, match="binary messages"):
+            socket.recv(timeout=60)
+
+
+def test_a_frame_may_be_as_large_as_an_upload(server: Server, sample: dict[str, Any]) -> None:
+    with connect(server.url.replace("http", "ws") + "/api/v1/stream", max_size=None) as socket:
+        socket.send(frame(sample) + bytes(30 << 20))
+        assert "header says" in json.loads(socket.recv(timeout=60))["error_message"]
+        socket.send(bytes(65 << 20))
+        with pytest.raises(ConnectionClosed, match="1009"):
+            socket.recv(timeout=60)
 
 
 def test_a_batch_answers_each_frame_in_order(server: Server, sample: dict[str, Any]) -> None:
