@@ -48,7 +48,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from ism_ros.config import Settings
+from ism_ros.config import Settings, load_settings
 from ism_ros.detections import Detections
 from ism_ros.frame import Frame
 from ism_ros.frame_files import read_frame
@@ -151,6 +151,12 @@ def _settings(pair: str, options: argparse.Namespace, objects_file: Path, cache:
     )
 
 
+def _threshold_of(pair: str) -> float:
+    """The least score that this pair publishes where nothing else is set."""
+    segmentor, descriptor = pair.split("+")
+    return load_settings(None, {"segmentor": segmentor, "descriptor": descriptor}, environment={}).score_threshold
+
+
 def _objects_file(meshes: list[trimesh.Trimesh], folder: Path) -> Path:
     entries = [{"id": m.metadata["name"], "cad": export_cad(m, folder).name, "units": "m"} for m in meshes]
     file = folder / "objects.yaml"
@@ -189,7 +195,7 @@ def on_scenes(pair: str, options: argparse.Namespace, console: Console) -> dict[
         began = time.perf_counter()
         model = load_model(_settings(pair, options, file, f"cache_{time.time_ns()}"))
         onboarding.append((time.perf_counter() - began) / len(meshes))
-        published = model.settings.model_copy(update={"score_threshold": Settings().score_threshold})
+        published = model.settings.model_copy(update={"score_threshold": _threshold_of(pair)})
         symmetries = {str(mesh.metadata["name"]): symmetries_of(mesh) for mesh in meshes}
         objects = detection_ap.ObjectSet(number, [make_thing(mesh) for mesh in meshes], file)
         names.update({objects.category(name): f"{name} {number}" for name in symmetries})
@@ -239,7 +245,7 @@ def on_scenes(pair: str, options: argparse.Namespace, console: Console) -> dict[
 
 
 def _print_best_threshold(console: Console, evaluation: Any, total: int) -> None:
-    """The score above which published detections have the best F1."""
+    """Precision, recall and F1 at IoU 0.5 of what is published above some scores, and the score with the best F1."""
     judged = detection_ap._judged(evaluation)
     scores = np.concatenate([s for s, _ in judged.values()])
     right = np.concatenate([r for _, r in judged.values()])
@@ -247,6 +253,9 @@ def _print_best_threshold(console: Console, evaluation: Any, total: int) -> None
         ((2 * right[scores >= t].sum() / max((scores >= t).sum() + total, 1), t) for t in np.arange(0.3, 0.95, 0.025)),
     )
     console.print(f"best F1 at IoU 0.5: {best[0]:.3f} at a score of {best[1]:.3f}")
+    for least in (0.5, 0.55, 0.6, 0.65, 0.7):
+        found = right[scores >= least]
+        console.print(f"above {least:.2f}: precision {found.mean():.3f}, recall {found.sum() / total:.3f}")
 
 
 def viewpoints_near(found: Detections, truth: Truth, symmetries: dict[str, Array]) -> list[bool]:

@@ -30,11 +30,16 @@ def _models(profile: str) -> dict[str, str]:
     }
 
 
-SAM6D_PAIRS = {("sam", "dinov2"), ("fastsam", "dinov2")}
-"""Segmentors and descriptors that SAM-6D is published with."""
 SAM6D_THRESHOLDS = {"score_threshold": 0.2, "overlap_threshold": 1.0}
 """0.2 is from where SAM-6D's pose estimation takes detections; of different objects it keeps all, however they overlap.
-The defaults of these two are those of the embedded pair."""
+"""
+PAIRS: dict[tuple[str, str], dict[str, Any]] = {
+    ("sam", "dinov2"): SAM6D_THRESHOLDS,
+    ("fastsam", "dinov2"): SAM6D_THRESHOLDS,
+    ("depth", "classic"): {"score_threshold": 0.7},
+}
+"""Thresholds of segmentors and descriptors whose scores are others than those of the embedded pair, which has the
+defaults. SAM-6D is published with the first two."""
 
 PROFILES: dict[str, dict[str, Any]] = {
     "embedded": {"segmentor": "tiny", "descriptor": "tiny"},
@@ -133,7 +138,7 @@ class Settings(BaseModel):
         json_schema_extra=LIVE,
     )
     score_threshold: float = Field(
-        0.7, ge=0.0, le=1.0, description="Least final score of a detection that is published.", json_schema_extra=LIVE
+        0.6, ge=0.0, le=1.0, description="Least final score of a detection that is published.", json_schema_extra=LIVE
     )
     stability_score_threshold: float = Field(
         0.85,
@@ -303,8 +308,8 @@ def with_profile(values: Mapping[str, Any], standing: Collection[str] = ()) -> d
     """
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     wanted = PROFILES.get(str(values.get("profile", "")), {})
-    if not wanted and (values.get("segmentor"), values.get("descriptor")) in SAM6D_PAIRS:
-        wanted = SAM6D_THRESHOLDS
+    if not wanted:
+        wanted = PAIRS.get((str(values.get("segmentor")), str(values.get("descriptor"))), {})
     left = {
         name: value
         for name, value in wanted.items()

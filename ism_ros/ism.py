@@ -32,6 +32,9 @@ from ism_ros.views import Seen, fit_views, look_under
 OUTLINE_CORNERS = 200
 """Of a round object's many corners about so many are enough to know its outline."""
 
+FITS_AT_ONCE = 256
+"""So many proposals at once are held against the views of an object, which takes some 100 MB."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -367,11 +370,11 @@ def match_metric(
         known = library.objects[index]
         if known.views is None:
             continue
-        rows = torch.nonzero(candidates[:, index])[:, 0]
-        fits = fit_views(seen[rows], known.views)
-        cost, best = fits.best(view_weight * pairwise[rows, index, : known.template_count])
-        fit[rows, index] = scoring_metric.fit_score(cost)
-        view[rows, index] = best.where(cost.isfinite(), view[rows, index])
+        for rows in torch.nonzero(candidates[:, index])[:, 0].split(FITS_AT_ONCE):
+            fits = fit_views(seen[rows], known.views)
+            cost, best = fits.best(view_weight * pairwise[rows, index, : known.template_count])
+            fit[rows, index] = scoring_metric.fit_score(cost)
+            view[rows, index] = best.where(cost.isfinite(), view[rows, index])
     chosen = scoring_metric.chosen_object(semantic, fit, candidates)
     rows = candidates.any(dim=1)
     semantic, fit, view, template_index = (

@@ -40,9 +40,16 @@ class CoarsePose:
 
 def coarse_poses(fit: Fit, views: Views) -> list[CoarsePose | None]:
     """The pose under each mask of `fit`, which is that of `views`; None where too little was seen."""
-    fields = (fit.cost, fit.iou, fit.shift_m, fit.relief_m, fit.middle_m, fit.along_ray)
-    rows = zip(*(field.cpu().numpy() for field in fields), strict=True)
-    return [_pose(*row, views) if np.isfinite(row[0]).any() else None for row in rows]
+    cost, iou, shift_m, relief_m, middle_m, along_ray = (
+        field.cpu().numpy().astype(np.float64)
+        for field in (fit.cost, fit.iou, fit.shift_m, fit.relief_m, fit.middle_m, fit.along_ray)
+    )
+    return [
+        _pose(cost[row], iou[row], shift_m[row], relief_m[row], middle_m[row], along_ray[row], views)
+        if np.isfinite(cost[row]).any()
+        else None
+        for row in range(len(cost))
+    ]
 
 
 def unknown_covariance() -> Array:

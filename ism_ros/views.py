@@ -51,8 +51,8 @@ class Seen:
     """What the camera saw at P places under each of N masks.
 
     points_m: (N, P, 3) float32 in the camera frame. colours: (N, P, 3) float32 in [0, 1]. pixels: (N, P) float32, how
-    many pixels a place stands for, 0 where the mask or the depth has a hole. median_m: (N, 3), of these points. pixel_m:
-    how wide a pixel is at a distance of one metre (the geometric mean of both axes).
+    many pixels a place stands for, 0 where the mask or the depth has a hole. median_m: (N, 3), of these points.
+    pixel_m: how wide a pixel is at a distance of one metre (the geometric mean of both axes).
     """
 
     points_m: Tensor
@@ -106,8 +106,8 @@ def views_of(
     maps = []
     for points, picture, mask in zip(centred, rgb, masks, strict=True):
         area_m2 = np.full(len(points), _pixel_area_m2(points, mask))
-        one = [torch.from_numpy(array).float()[None] for array in (points, picture[mask] / 255.0, area_m2)]
-        maps.append(polar_maps(*one, reach_m)[0])
+        points_m, colours = torch.from_numpy(points).float(), torch.from_numpy(picture[mask]).float() / 255.0
+        maps.append(polar_maps(points_m[None], colours[None], torch.from_numpy(area_m2).float()[None], reach_m)[0])
     return Views(torch.stack(maps).half().numpy(), surface_m, reach_m, np.asarray(rotations, np.float64))
 
 

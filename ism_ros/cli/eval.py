@@ -51,7 +51,7 @@ def evaluate(
     segmentor_model: options.SegmentorModel = None,
     descriptor: options.Descriptor = None,
     descriptor_model: options.DescriptorModel = None,
-    scoring: Annotated[str | None, typer.Option(help="Compared by: sam6d, or noctis (slower).")] = None,
+    scoring: Annotated[str | None, typer.Option(help="Compared by: auto, sam6d, metric, or noctis (slower).")] = None,
     device: options.Device = None,
     score_threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Least score of a detection. Above 0 it costs average precision.")
@@ -101,8 +101,9 @@ def evaluate(
 
     results = _find_all(console, opened, settings, output, restart)
     method = f"ism-{settings.segmentor}-{settings.descriptor}"
-    if settings.scoring != "sam6d":
-        method += f"-{settings.scoring}"
+    scoring = settings.resolved_scoring()
+    if scoring != settings.model_copy(update={"scoring": "auto"}).resolved_scoring():
+        method += f"-{scoring}"
     predictions = output / file_name(method, opened)
     write_predictions(predictions, (entry for result in results for entry in result.predictions))
     if truth is None:
@@ -239,7 +240,7 @@ def _write_report(
                 drawn[kind].append((case, case_pictures(rgb, case, truth, predictions, summary.threshold)))
                 bar.advance(task)
     about = (
-        f"{settings.segmentor} proposals, {settings.descriptor} descriptors, {settings.scoring} scores, on "
+        f"{settings.segmentor} proposals, {settings.descriptor} descriptors, {settings.resolved_scoring()} scores, on "
         f"{settings.resolved_device()}. "
         f"{len(dataset.models)} objects searched for in each of {summary.images} images; {summary.detections} "
         f"detections, {summary.images_without} images without one. ism_ros {__version__}."

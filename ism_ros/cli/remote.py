@@ -131,6 +131,7 @@ def detections_of(content: Mapping[str, Any], height: int, width: int) -> Detect
         appearance_score=numbers("appearance_score"),
         geometric_score=numbers("geometric_score"),
         visible_ratio=numbers("visible_ratio"),
+        fit_score=numbers("fit_score"),
         rotation=of_pose("rotation", 3, 3),
         translation_m=of_pose("translation_m", 3),
         object_ids=ids,

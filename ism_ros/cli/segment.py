@@ -51,7 +51,7 @@ def segment(
     segmentor_model: options.SegmentorModel = None,
     descriptor: options.Descriptor = None,
     descriptor_model: options.DescriptorModel = None,
-    scoring: Annotated[str | None, typer.Option(help="Compared by: sam6d, or noctis (slower).")] = None,
+    scoring: Annotated[str | None, typer.Option(help="Compared by: auto, sam6d, metric, or noctis (slower).")] = None,
     stability_score_threshold: Annotated[
         float | None, typer.Option(help="Least stability of a mask of sam and sam2.")
     ] = None,
@@ -113,10 +113,10 @@ def segment(
 def _print(console: Console, detections: Detections, output: Path) -> None:
     count = len(detections)
     table = Table(title=f"{count} detection{'' if count == 1 else 's'}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("object", "score", "semantic", "appearance", "geometric", "visible", "x, y, w, h (px)"):
+    for column in ("object", "score", "semantic", "appearance", "geometric", "visible", "fit", "x, y, w, h (px)"):
         table.add_column(column, justify="left" if column == "object" else "right", no_wrap=True)
     for row in range(len(detections)):
-        parts = ("score", "semantic_score", "appearance_score", "geometric_score", "visible_ratio")
+        parts = ("score", "semantic_score", "appearance_score", "geometric_score", "visible_ratio", "fit_score")
         x_first, y_first, x_last, y_last = detections.boxes_xyxy[row].tolist()
         table.add_row(
             detections.class_id(row),

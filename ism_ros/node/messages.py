@@ -72,6 +72,7 @@ def mask_array(detections: Detections, header: Header, inference_s: float) -> In
             appearance_score=float(detections.appearance_score[row]),
             geometric_score=float(detections.geometric_score[row]),
             visible_ratio=float(detections.visible_ratio[row]),
+            fit_score=float(detections.fit_score[row]),
             bbox=_box(detections, row),
             height=height,
             width=width,

@@ -201,7 +201,7 @@ def to_json(ask: Ask, rgb: NDArray[np.uint8], detections: Detections) -> dict[st
 def _detection(detections: Detections, row: int, record: dict[str, Any]) -> dict[str, Any]:
     rotation, translation_m = detections.rotation[row], detections.translation_m[row]
     posed = bool(rotation.isfinite().all() and translation_m.isfinite().all())
-    parts = ("semantic_score", "appearance_score", "geometric_score", "visible_ratio")
+    parts = ("semantic_score", "appearance_score", "geometric_score", "visible_ratio", "fit_score")
     return {
         "category_id": record["category_id"],
         "class_id": detections.class_id(row),

@@ -103,7 +103,8 @@ class Pose(BaseModel):
 
 
 class Detection(BaseModel):
-    """One instance. bbox: x, y, width, height, pixels. pose: None where there is no depth or no template pose."""
+    """One instance. bbox: x, y, width, height, pixels. pose: None where there is no depth or no template pose.
+    fit_score: 0 where it is no part of the score."""
 
     category_id: int
     class_id: str
@@ -112,6 +113,7 @@ class Detection(BaseModel):
     appearance_score: float
     geometric_score: float
     visible_ratio: float
+    fit_score: float
     bbox: list[int]
     segmentation: Rle
     template_index: int

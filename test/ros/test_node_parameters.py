@@ -108,7 +108,7 @@ def test_parameters_and_lists_are_answered_while_a_frame_is_computed(cell):
     assert cell.faults.events() == ["segmentor blocks"]
 
 
-@pytest.mark.parametrize("scoring", ["sam6d", "noctis"])
+@pytest.mark.parametrize("scoring", ["sam6d", "noctis", "metric"])
 def test_the_scoring_method_changes_live(cell, scoring):
     cell.reach("active")
     cell.connect()

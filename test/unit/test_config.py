@@ -128,7 +128,20 @@ def test_the_models_of_sam6d_have_its_thresholds_without_a_profile_too(segmentor
 
 def test_other_pairs_keep_the_thresholds_of_the_embedded_pair() -> None:
     settings = load_settings(None, {"segmentor": "tiny", "descriptor": "dinov2"}, environment={})
-    assert (settings.score_threshold, settings.overlap_threshold) == (0.7, 0.5)
+    assert (settings.score_threshold, settings.overlap_threshold) == (0.6, 0.5)
+
+
+def test_the_hand_made_pair_has_its_own_threshold() -> None:
+    pair = {"segmentor": "depth", "descriptor": "classic"}
+    assert load_settings(None, pair, environment={}).score_threshold == 0.7
+
+
+@pytest.mark.parametrize(
+    ("values", "scoring"),
+    [({}, "metric"), ({"descriptor": "classic"}, "sam6d"), ({"scoring": "noctis"}, "noctis")],
+)
+def test_how_things_are_compared_goes_by_the_descriptor_unless_it_is_set(values: dict, scoring: str) -> None:
+    assert load_settings(None, values, environment={}).resolved_scoring() == scoring
 
 
 def test_without_a_profile_the_embedded_pair_is_used() -> None:

@@ -20,8 +20,9 @@ from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.render import render, render_templates
 from ism_ros.objects.surfaces import surface_of
-from ism_ros.pose import CoarsePose, Views, coarse_pose, compare, unknown_covariance, views_of
+from ism_ros.pose import CoarsePose, coarse_poses, unknown_covariance
 from ism_ros.sim.shapes import export_cad, make_object
+from ism_ros.views import Fit, Views, compare, fit_views, look_under, views_of
 
 CAMERA = Camera(np.array([[615.0, 0, 322.5], [0, 615.0, 238.5], [0, 0, 1]]), 640, 480)
 SPACING_DEG = 36.0
@@ -46,8 +47,13 @@ def seen(mesh: trimesh.Trimesh, rotation: Rotation, translation_m: tuple[float, 
     return view.rgb, view.depth_m, view.instance == 0
 
 
+def fit_of(views: Views, rgb: np.ndarray, depth_m: np.ndarray, *masks: np.ndarray) -> Fit:
+    stack = torch.from_numpy(np.stack(masks))
+    return fit_views(look_under(stack, boxes_from_masks(stack), Frame(rgb, depth_m, CAMERA)), views)
+
+
 def pose_of(views: Views, rgb: np.ndarray, depth_m: np.ndarray, mask: np.ndarray) -> CoarsePose:
-    pose = coarse_pose(mask, rgb, depth_m, CAMERA, views)
+    (pose,) = coarse_poses(fit_of(views, rgb, depth_m, mask), views)
     assert pose is not None
     return pose
 
@@ -120,26 +126,63 @@ def test_a_hidden_half_widens_the_covariance(drill: trimesh.Trimesh, views: View
     assert np.trace(hidden.covariance[:3, :3]) > 1.5 * np.trace(whole.covariance[:3, :3])
 
 
-def test_a_mask_without_depth_has_no_pose(views: Views) -> None:
-    mask = np.zeros((480, 640), bool)
-    mask[200:260, 300:360] = True
-    rgb, depth_m = np.zeros((480, 640, 3), np.uint8), np.zeros((480, 640), np.float32)
-    assert coarse_pose(mask, rgb, depth_m, CAMERA, views) is None
-    assert coarse_pose(np.zeros_like(mask), rgb, depth_m + 1, CAMERA, views) is None
+def test_a_mask_without_depth_has_no_pose_and_leaves_the_others_theirs(drill: trimesh.Trimesh, views: Views) -> None:
+    rgb, depth_m, mask = seen(drill, Rotation.random(random_state=1), (0.0, 0.0, 0.7))
+    corner = np.zeros_like(mask)
+    corner[:60, :60] = True
+    alone = pose_of(views, rgb, depth_m, mask)
+    depth_m[corner] = 0.0
+    nowhere, pose, empty = coarse_poses(fit_of(views, rgb, depth_m, corner, mask, np.zeros_like(mask)), views)
+    assert nowhere is None
+    assert empty is None
+    assert pose is not None
+    np.testing.assert_allclose(pose.translation_m, alone.translation_m, atol=1e-5)
 
 
 def test_a_view_beside_itself_fits_best_unturned(views: Views) -> None:
-    maps = views.maps.astype(np.float64)
-    for number in (0, 7, 41):
-        fit = compare(maps[number], maps, views.reach_m)
-        assert fit.iou.max() <= 1.0
-        assert np.unravel_index(fit.cost.argmin(), fit.cost.shape) == (number, 0)
+    maps, numbers = torch.from_numpy(views.maps).double(), [0, 7, 41]
+    fit = compare(maps[numbers], maps, views.reach_m)
+    assert fit.iou.max() <= 1.0
+    view, turn = np.unravel_index(fit.cost.flatten(1).argmin(dim=1).numpy(), fit.cost.shape[1:])
+    assert view.tolist() == numbers
+    assert turn.tolist() == [0, 0, 0]
 
 
 def test_turning_a_view_is_found_as_that_turn(views: Views) -> None:
-    maps = views.maps.astype(np.float64)
-    fit = compare(np.roll(maps[5], 9, axis=-1), maps, views.reach_m)
-    assert np.unravel_index(fit.cost.argmin(), fit.cost.shape) == (5, 9)
+    maps = torch.from_numpy(views.maps).double()
+    fit = compare(maps[5:6].roll(9, dims=-1), maps, views.reach_m)
+    assert np.unravel_index(int(fit.cost.argmin()), fit.cost.shape[1:]) == (5, 9)
+
+
+def test_a_fit_is_what_the_maps_say_cell_by_cell(views: Views) -> None:
+    # the sums that the transforms stand for, written out for one view in one turn
+    maps, turn = torch.from_numpy(views.maps).double(), 4
+    ours, theirs = maps[3], maps[11].roll(turn, dims=-1)
+    fit = compare(maps[3:4], maps[11:12], views.reach_m)
+    ring = torch.arange(8, dtype=torch.float64)[:, None]
+    area_m2 = torch.pi * views.reach_m**2 * (2 * ring + 1) / 64 / 36
+    share = ours[0] * theirs[0] * area_m2
+    common = share.sum()
+    iou = common / ((ours[0] * area_m2).sum() + (theirs[0] * area_m2).sum() - common)
+    shift_m = (share * (ours[1] - theirs[1])).sum() / common
+    relief_m2 = (share * (ours[1] - theirs[1]) ** 2).sum() / common - shift_m**2
+    colour = (share * ((ours[2:] - theirs[2:]) ** 2).sum(dim=0)).sum() / common
+    cost = 1 - iou + 20 * relief_m2 / (1.6 * views.reach_m) ** 2 + 0.3 * colour
+    for found, wanted in ((fit.iou, iou), (fit.shift_m, shift_m), (fit.relief_m, relief_m2.sqrt()), (fit.cost, cost)):
+        torch.testing.assert_close(found[0, 0, turn], wanted, atol=1e-6, rtol=1e-6)
+
+
+def test_what_else_speaks_for_a_view_is_taken_from_its_cost(views: Views) -> None:
+    maps = torch.from_numpy(views.maps).float()
+    fit = compare(maps[7:8], maps, views.reach_m)
+    preference = torch.zeros(1, 42)
+    cost, view = fit.best(preference)
+    assert view.tolist() == [7]
+    assert cost.item() == pytest.approx(float(fit.cost[0, 7].min()))
+    preference[0, 20] = 5.0
+    cost, view = fit.best(preference)
+    assert view.tolist() == [20]
+    assert cost.item() == pytest.approx(float(fit.cost[0, 20].min()))
 
 
 @pytest.fixture(scope="module")

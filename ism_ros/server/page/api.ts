@@ -35,6 +35,7 @@ export interface Detection {
   appearance_score: number;
   geometric_score: number;
   visible_ratio: number;
+  fit_score: number;
   bbox: [number, number, number, number];
   segmentation: Rle;
   template_index: number;

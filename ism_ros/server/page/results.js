@@ -28,6 +28,7 @@ function rowOf({ detection, colour }) {
         detection.appearance_score,
         detection.geometric_score,
         detection.visible_ratio,
+        detection.fit_score,
     ];
     const position = detection.pose?.translation_m.map((metres) => metres.toFixed(3)).join("  ") ?? "–";
     row.append(name, barCell(detection.score, "score"), ...parts.map((part) => barCell(part, "part")), make("td", "numbers", detection.bbox.join("  ")), make("td", "numbers", position));

@@ -36,6 +36,7 @@ function rowOf({ detection, colour }: Instance): HTMLTableRowElement {
     detection.appearance_score,
     detection.geometric_score,
     detection.visible_ratio,
+    detection.fit_score,
   ];
   const position = detection.pose?.translation_m.map((metres) => metres.toFixed(3)).join("  ") ?? "–";
   row.append(

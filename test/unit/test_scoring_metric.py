@@ -1,0 +1,113 @@
+"""The scoring `metric`: which objects are held against the depth, which one is chosen, and what the fit adds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from scipy.spatial.transform import Rotation
+
+from ism_ros import scoring, scoring_metric
+from ism_ros.descriptors import create_descriptor
+from ism_ros.frame import Camera, Frame
+from ism_ros.ism import match_metric, match_sam6d
+from ism_ros.masks import boxes_from_masks
+from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.objects.onboarding import onboard
+from ism_ros.objects.render import render
+from ism_ros.objects.surfaces import surface_of
+from ism_ros.sim.shapes import export_cad
+from ism_ros.views import Seen, look_under
+
+CAMERA = Camera(np.array([[615.0, 0, 322.5], [0, 615.0, 238.5], [0, 0, 1]]), 640, 480)
+
+
+def test_only_objects_that_a_fit_could_bring_to_the_front_are_candidates() -> None:
+    semantic = torch.tensor([[0.8, 0.6, 0.4, 0.1], [0.15, 0.1, 0.0, 0.0], [0.5, 0.5, 0.5, 0.4]])
+    found = scoring_metric.candidates(semantic, confidence_threshold=0.2)
+    assert found.tolist() == [[True, True, False, False], [False] * 4, [True, True, True, False]]
+
+
+def test_a_better_fit_brings_a_similar_object_to_the_front() -> None:
+    semantic, fit = torch.tensor([[0.70, 0.65], [0.70, 0.30]]), torch.tensor([[0.2, 0.8], [0.2, 0.8]])
+    everyone = torch.ones(2, 2, dtype=torch.bool)
+    assert scoring_metric.chosen_object(semantic, fit, everyone).tolist() == [1, 0]
+
+
+def test_the_score_is_the_mean_of_the_parts_and_sam6ds_without_a_fit() -> None:
+    semantic, appearance, geometric, visible = (torch.tensor([x, x]) for x in (0.8, 0.6, 0.9, 0.5))
+    fit, has_fit = torch.tensor([0.7, 0.0]), torch.tensor([True, False])
+    score = scoring_metric.final_score(semantic, appearance, geometric, visible, fit, has_fit)
+    assert score[0].item() == pytest.approx((0.8 + 0.6 + 0.9 * 0.5 + 0.7) / 3.5)
+    assert score[1].item() == pytest.approx(float(scoring.final_score(semantic, appearance, geometric, visible)[1]))
+
+
+def test_a_fit_is_1_where_nothing_differs_and_0_where_nothing_was_seen() -> None:
+    assert scoring_metric.fit_score(torch.tensor([0.0, torch.inf])).tolist() == [1.0, 0.0]
+
+
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory: pytest.TempPathFactory) -> tuple[trimesh.Trimesh, ObjectLibrary]:
+    """A box of 10 x 6 x 4 cm, and the library of it and of its double size."""
+    folder = tmp_path_factory.mktemp("boxes")
+    descriptor = create_descriptor("classic", "cpu")
+    small = trimesh.creation.box((0.10, 0.06, 0.04))
+    library = ObjectLibrary()
+    for name, factor in (("small", 1.0), ("large", 2.0)):
+        (folder / name).mkdir()
+        mesh = small.copy().apply_scale(factor)
+        mesh.metadata["name"] = name
+        spec = ObjectSpec(name, cad=export_cad(mesh, folder / name), units="m", category_id=len(library) + 1)
+        library = library.with_object(onboard(spec, descriptor, folder / "cache"))
+    return small, library
+
+
+def seen_box(mesh: trimesh.Trimesh, distance_m: float) -> Seen:
+    pose = np.eye(4)
+    pose[:3, :3], pose[2, 3] = Rotation.from_euler("xyz", (30, 40, 10), degrees=True).as_matrix(), distance_m
+    view = render([surface_of(mesh)], [pose], CAMERA, background=(120, 120, 124), samples=1)
+    masks = torch.from_numpy(view.instance == 0)[None]
+    return look_under(masks, boxes_from_masks(masks), Frame(view.rgb, view.depth_m, CAMERA))
+
+
+def alike(library: ObjectLibrary) -> tuple[torch.Tensor, torch.Tensor]:
+    """Class tokens that know nothing, slightly for the large one, and some patch tokens, of one proposal."""
+    views = library.class_tokens.shape[1]
+    pairwise = torch.tensor([0.60, 0.62])[None, :, None].expand(1, 2, views).clone()
+    return pairwise, torch.zeros(1, *library.objects[0].patch_tokens.shape[1:])
+
+
+def test_two_boxes_of_different_size_are_told_apart_by_depth_alone(
+    boxes: tuple[trimesh.Trimesh, ObjectLibrary],
+) -> None:
+    small, library = boxes
+    pairwise, patch_tokens = alike(library)
+    assert match_sam6d(pairwise, patch_tokens, library, 0.2).object_index.tolist() == [1]
+    for mesh, name in ((small, "small"), (small.copy().apply_scale(2.0), "large")):
+        found = match_metric(pairwise, patch_tokens, library, 0.2, seen_box(mesh, 0.8))
+        assert library.ids[int(found.object_index)] == name
+        assert found.fit is not None
+        assert found.fit.item() > 0.5
+
+
+def test_without_views_or_depth_it_is_sam6d(boxes: tuple[trimesh.Trimesh, ObjectLibrary]) -> None:
+    small, library = boxes
+    pairwise, patch_tokens = alike(library)
+    wanted = match_sam6d(pairwise, patch_tokens, library, 0.2)
+    bare = ObjectLibrary(tuple(without_views(known) for known in library.objects))
+    seen = seen_box(small, 0.8)
+    blind = replace(seen, pixels=torch.zeros_like(seen.pixels))
+    for objects, under in ((bare, seen), (library, blind)):
+        found = match_metric(pairwise, patch_tokens, objects, 0.2, under)
+        assert found.object_index.tolist() == wanted.object_index.tolist()
+        assert found.template_index.tolist() == wanted.template_index.tolist()
+        assert found.fit is not None
+        assert found.fit.tolist() == [0.0]
+
+
+def without_views(known: KnownObject) -> KnownObject:
+    return replace(known, views=None)
