@@ -50,7 +50,7 @@ class Views:
 class Seen:
     """What the camera saw at P places under each of N masks.
 
-    points_m: (N, P, 3) float32 in the camera frame. colours: (N, P, 3) float32 in [0, 1]. pixels: (N, P) float32, how
+    points_m: (N, 3, P) float32 in the camera frame. colours: (N, 3, P) float32 in [0, 1]. pixels: (N, P) float32, how
     many pixels a place stands for, 0 where the mask or the depth has a hole. median_m: (N, 3), of these points.
     pixel_m: how wide a pixel is at a distance of one metre (the geometric mean of both axes).
     """
@@ -107,7 +107,7 @@ def views_of(
     for points, picture, mask in zip(centred, rgb, masks, strict=True):
         area_m2 = np.full(len(points), _pixel_area_m2(points, mask))
         points_m, colours = torch.from_numpy(points).float(), torch.from_numpy(picture[mask]).float() / 255.0
-        maps.append(polar_maps(points_m[None], colours[None], torch.from_numpy(area_m2).float()[None], reach_m)[0])
+        maps.append(polar_maps(points_m.T[None], colours.T[None], torch.from_numpy(area_m2).float()[None], reach_m)[0])
     return Views(torch.stack(maps).half().numpy(), surface_m, reach_m, np.asarray(rotations, np.float64))
 
 
@@ -126,10 +126,10 @@ def look_under(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> Seen:
     camera = frame.camera
     x = ((columns - camera.cx) / camera.fx)[:, None, :].expand(-1, PLACES_A_SIDE, -1).flatten(1) * z
     y = ((rows - camera.cy) / camera.fy)[:, :, None].expand(-1, -1, PLACES_A_SIDE).flatten(1) * z
-    colours = rgb.flatten(0, 1)[pixel].float() / 255.0
+    colours = rgb.flatten(0, 1)[pixel].transpose(1, 2).float() / 255.0
     pixels = inside * (size.prod(dim=1) / PLACES_A_SIDE**2)[:, None]
-    points_m = torch.stack([x, y, z], dim=2).float()
-    median_m = points_m.where(inside[:, :, None], torch.nan).nanmedian(dim=1).values
+    points_m = torch.stack([x, y, z], dim=1).float()
+    median_m = points_m.where(inside[:, None], torch.nan).nanmedian(dim=2).values
     return Seen(points_m, colours, pixels, median_m, (camera.fx * camera.fy) ** -0.5)
 
 
@@ -137,15 +137,15 @@ def fit_views(seen: Seen, views: Views) -> Fit:
     """Every view of one object in every turn beside what is seen under each mask."""
     points_m = seen.points_m
     # what lies further away than the object reaches is the ground beside it, or a reading between the two
-    near = (points_m - seen.median_m[:, None]).square().sum(dim=2) < views.reach_m**2
+    near = (points_m - seen.median_m[:, :, None]).square().sum(dim=1) < views.reach_m**2
     pixels = seen.pixels * near
     enough = pixels.sum(dim=1) >= LEAST_PIXELS
-    area_m2 = pixels * (seen.pixel_m * points_m[:, :, 2]) ** 2
+    area_m2 = pixels * (seen.pixel_m * points_m[:, 2]).square()
     total_m2 = area_m2.sum(dim=1, keepdim=True).clamp(min=1e-12)
-    middle_m = (points_m * area_m2[:, :, None]).sum(dim=1) / total_m2
+    middle_m = (points_m @ area_m2[:, :, None])[:, :, 0] / total_m2
     along_ray = _turn_from_optical_axis(middle_m.where(enough[:, None], middle_m.new_tensor([0.0, 0.0, 1.0])))
     # views are seen along the optical axis: look at the object along the ray to it
-    maps = polar_maps((points_m - middle_m[:, None]) @ along_ray, seen.colours, area_m2, views.reach_m)
+    maps = polar_maps(along_ray.mT @ (points_m - middle_m[:, :, None]), seen.colours, area_m2, views.reach_m)
     return replace(
         compare(maps, torch.from_numpy(views.maps).to(maps), views.reach_m, ~enough),
         middle_m=middle_m,
@@ -154,17 +154,15 @@ def fit_views(seen: Seen, views: Views) -> Fit:
 
 
 def polar_maps(points_m: Tensor, colours: Tensor, area_m2: Tensor, reach_m: float) -> Tensor:
-    """(N, 5, R, A), as in Views. points_m: (N, P, 3) about their middle, z along the optical axis. colours: (N, P, 3)
+    """(N, 5, R, A), as in Views. points_m: (N, 3, P) about their middle, z along the optical axis. colours: (N, 3, P)
     in [0, 1]. area_m2: (N, P), of each point across the optical axis, 0 = no point."""
-    radius = torch.hypot(points_m[..., 0], points_m[..., 1])
-    angle = torch.atan2(points_m[..., 1], points_m[..., 0]) / (2 * pi)
-    ring = (radius * (RINGS / reach_m)).long().clamp(max=RINGS - 1)
-    cell = ring * ANGLES + (angle * ANGLES).floor().long() % ANGLES
-    count = len(points_m)
-    cell = cell + torch.arange(count, device=cell.device)[:, None] * CELLS
-    values = torch.cat([torch.ones_like(colours[..., :1]), points_m[..., 2:], colours], dim=2) * area_m2[..., None]
-    sums = values.new_zeros(count * CELLS, 5).index_add_(0, cell.flatten(), values.flatten(0, 1))
-    total, *summed = sums.view(count, RINGS, ANGLES, 5).unbind(dim=3)
+    x, y, depth = points_m.unbind(dim=1)
+    ring = (torch.hypot(x, y) * (RINGS / reach_m)).clamp(max=RINGS - 1).long()
+    angle = ((torch.atan2(y, x) / (2 * pi) + 1) * ANGLES).long() % ANGLES
+    cell = (ring * ANGLES + angle)[:, None].expand(-1, 5, -1)
+    values = torch.cat([area_m2[:, None], (depth * area_m2)[:, None], colours * area_m2[:, None]], dim=1)
+    sums = values.new_zeros(len(values), 5, CELLS).scatter_add_(2, cell, values)
+    total, *summed = sums.unflatten(2, (RINGS, ANGLES)).unbind(dim=1)
     weighted = torch.stack(summed[1:]).sum(dim=(0, 2, 3)) / 3
     brightness = (weighted / total.sum(dim=(1, 2)).clamp(min=1e-12)).clamp(min=1e-3)[:, None, None]
     depth, *coloured = (value / total.clamp(min=1e-12) for value in summed)
