@@ -142,7 +142,7 @@ def fit_views(seen: Seen, views: Views) -> Fit:
     enough = pixels.sum(dim=1) >= LEAST_PIXELS
     area_m2 = pixels * (seen.pixel_m * points_m[:, 2]).square()
     total_m2 = area_m2.sum(dim=1, keepdim=True).clamp(min=1e-12)
-    middle_m = (points_m @ area_m2[:, :, None])[:, :, 0] / total_m2
+    middle_m = (points_m * area_m2[:, None]).sum(dim=2) / total_m2
     along_ray = _turn_from_optical_axis(middle_m.where(enough[:, None], middle_m.new_tensor([0.0, 0.0, 1.0])))
     # views are seen along the optical axis: look at the object along the ray to it
     maps = polar_maps(along_ray.mT @ (points_m - middle_m[:, :, None]), seen.colours, area_m2, views.reach_m)

@@ -28,11 +28,12 @@ ANSWER_EXAMPLE: dict[str, Any] = {
         {
             "category_id": 1,
             "class_id": "mug",
-            "score": 0.81,
+            "score": 0.80,
             "semantic_score": 0.79,
             "appearance_score": 0.83,
             "geometric_score": 0.86,
             "visible_ratio": 0.93,
+            "fit_score": 0.71,
             "bbox": [10, 20, 3, 2],
             "segmentation": {"counts": "d?3]100000\\Z2", "size": [48, 64]},
             "template_index": 17,
@@ -40,7 +41,7 @@ ANSWER_EXAMPLE: dict[str, Any] = {
         }
     ],
     "num_detections": 1,
-    "scores": [0.81],
+    "scores": [0.80],
     "inference_time": 0.15,
     "stage_times": {"proposals": 0.09, "descriptors": 0.05, "scores": 0.01},
     "visualization": None,
