@@ -261,13 +261,17 @@ def changeable(name: str) -> Changeable:
     return cast(Changeable, extra.get("changeable", "unconfigured")) if isinstance(extra, dict) else "unconfigured"
 
 
-def changed_profile(settings: Settings, profile: str) -> dict[str, Any]:
-    """What changes when `settings` get another profile: what the old one had set goes back to its default first."""
-    old, new = PROFILES.get(settings.profile, {}), PROFILES.get(profile, {})
+def changed_models(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What else changes when `settings` get another profile, segmentor or descriptor: what the old profile or pair had
+    set goes back to its default first, then the new one sets its own. given: of these three, what is set by hand.
+    """
     values = settings.model_dump()
+    old = _set_by(values)
     left = {name: Settings.model_fields[name].default for name, value in old.items() if values[name] == value}
-    wanted = with_profile({**values, **left, "profile": profile})
-    return {name: wanted[name] for name in {**old, **new} if wanted[name] != values[name]}
+    wanted = with_profile({**values, **left, **given}, given)
+    return {
+        name: wanted[name] for name in {**old, **_set_by(wanted)} if name not in given and wanted[name] != values[name]
+    }
 
 
 def check_depth(settings: Settings) -> None:
@@ -307,9 +311,7 @@ def with_profile(values: Mapping[str, Any], standing: Collection[str] = ()) -> d
     descriptor that was chosen beside it.
     """
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
-    wanted = PROFILES.get(str(values.get("profile", "")), {})
-    if not wanted:
-        wanted = PAIRS.get((str(values.get("segmentor")), str(values.get("descriptor"))), {})
+    wanted = _set_by(values)
     left = {
         name: value
         for name, value in wanted.items()
@@ -320,6 +322,12 @@ def with_profile(values: Mapping[str, Any], standing: Collection[str] = ()) -> d
         if f"{kind}_model" in left and result[kind] != wanted[kind]:
             result[f"{kind}_model"] = defaults[f"{kind}_model"]
     return result
+
+
+def _set_by(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the profile of `values` sets, or without one their pair of models."""
+    pair = (str(values.get("segmentor")), str(values.get("descriptor")))
+    return PROFILES.get(str(values.get("profile", ""))) or PAIRS.get(pair, {})
 
 
 def checked_settings(values: Mapping[str, Any]) -> Settings:

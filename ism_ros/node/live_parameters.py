@@ -9,7 +9,10 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ism_ros.config import Settings, SettingsError, changeable, changed_profile, check_depth, checked_settings
+from ism_ros.config import Settings, SettingsError, changeable, changed_models, check_depth, checked_settings
+
+CHOICES = ("profile", "segmentor", "descriptor")
+"""Parameters that set others."""
 
 
 class LiveParameters:
@@ -33,11 +36,12 @@ class LiveParameters:
         node.add_on_set_parameters_callback(self._check)
 
     def _complete(self, parameters: list[Parameter[Any]]) -> list[Parameter[Any]]:
-        """Whole numbers for fractions as fractions; with another profile all that it sets."""
+        """Whole numbers for fractions as fractions; with another profile or other models all that these set."""
         complete = [_as_declared(parameter) for parameter in parameters]
         given = {parameter.name: parameter.value for parameter in complete}
-        if isinstance(given.get("profile"), str):
-            more = changed_profile(self._settings, given["profile"])
+        chosen = {name: given[name] for name in CHOICES if isinstance(given.get(name), str)}
+        if chosen:
+            more = changed_models(self._settings, chosen)
             complete += [Parameter(name, value=value) for name, value in more.items() if name not in given]
         return complete
 

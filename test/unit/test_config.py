@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ism_ros.config import Settings, SettingsError, changeable, changed_profile, load_settings
+from ism_ros.config import Settings, SettingsError, changeable, changed_models, load_settings
 
 
 def test_later_sources_win(tmp_path: Path) -> None:
@@ -74,11 +74,21 @@ def test_thresholds_are_live_and_models_are_not() -> None:
 
 def test_another_profile_takes_back_what_the_last_one_set_and_nothing_else() -> None:
     chosen = load_settings(None, {"profile": "fast", "descriptor_model": "vitb14"}, environment={})
-    changes = changed_profile(chosen, "")
+    changes = changed_models(chosen, {"profile": ""})
     assert changes["segmentor"] == "tiny"
     assert "descriptor_model" not in changes
-    assert changed_profile(chosen, "accurate")["overlap_threshold"] == 1.0
-    assert changed_profile(chosen, "fast") == {}
+    assert changed_models(chosen, {"profile": "accurate"})["overlap_threshold"] == 1.0
+    assert changed_models(chosen, {"profile": "fast"}) == {}
+
+
+def test_other_models_take_their_thresholds_along_and_leave_those_set_by_hand() -> None:
+    hand_made = load_settings(None, {"segmentor": "depth", "descriptor": "classic"}, environment={})
+    assert changed_models(hand_made, {"segmentor": "tiny", "descriptor": "tiny"}) == {"score_threshold": 0.6}
+    assert changed_models(hand_made, {"segmentor": "depth"}) == {}
+    of_sam6d = changed_models(hand_made, {"segmentor": "sam", "descriptor": "dinov2"})
+    assert of_sam6d == {"score_threshold": 0.2, "overlap_threshold": 1.0}
+    by_hand = hand_made.model_copy(update={"score_threshold": 0.5})
+    assert changed_models(by_hand, {"segmentor": "tiny", "descriptor": "tiny"}) == {}
 
 
 def test_threads_are_those_given_else_one_for_the_hand_made_models_and_few_for_tiny() -> None:
