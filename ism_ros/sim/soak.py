@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ism_ros.sim.session import Session
 
 FRAMES_AN_HOUR = 12_600
-"""3.5 frames a second, which the embedded default reaches at 640 x 480 on two cores."""
+"""3.5 frames a second, which the hand-made pair reaches at 640 x 480 on two cores."""
 ALLOWED_THREADS = 2
 """Threads of the executor are started when they are first needed."""
 ALLOWED_FILE_DESCRIPTORS = 4
