@@ -137,9 +137,9 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
 
     random = np.random.default_rng(0)
 
-    def noisy_half_size() -> Messages:
+    def noisy() -> Messages:
         """No two of them are the same."""
-        rgb, depth_mm, info = scaled(0.5)
+        rgb, depth_mm, info = scaled(1.0)
         rgb = np.clip(rgb + random.normal(0.0, 3.0, rgb.shape), 0, 255).astype(np.uint8)
         depth_mm = np.round(depth_mm * random.normal(1.0, 0.002, depth_mm.shape)).astype(np.uint16)
         depth_mm[random.random(depth_mm.shape) < 0.005] = 0
@@ -180,7 +180,7 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
         "bgr": bgr,
         "one_pixel": one_pixel,
         "half_size": resized(0.5),
-        "noisy_half_size": noisy_half_size,
+        "noisy": noisy,
         "4k": resized(3840 / width),
         "depth_in_decimetres": with_depth(np.round(stored.depth_m * 10).astype(np.uint16), "16UC1"),
         "depth_float_in_millimetres": with_depth(stored.depth_m * 1000, "32FC1"),
