@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 EXECUTOR_THREADS = 12
 """One for each callback that may have to wait: stream, four of segment, adding, removing, listing, lifecycle, ..."""
 END_TIMEOUT_S = 1.0
+SWITCH_INTERVAL_S = 0.0005
+"""Each of a frame's thousand operations gives Python's lock away and gets it back after at most so long from a thread
+that takes messages; Python's own 5 ms would make that seconds."""
 DESCRIPTION = """Finds instances of known objects in synchronised RGB-D images: rgb, depth and camera_info in;
 ~/detections, ~/mask_image, ~/masks and ~/overlay out. All settings are ROS parameters, listed in config/ism.yaml:
 --ros-args --params-file FILE, or --ros-args -p objects_file:=FILE."""
@@ -29,6 +32,7 @@ DESCRIPTION = """Finds instances of known objects in synchronised RGB-D images: 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the node until SIGINT or SIGTERM. Exit code 1 after a wrong configuration, which is said in one line."""
     use_patient_threads()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     ending = Ending()
     # imports and loading take seconds and are not to be broken by a signal half-way: they have their own thread
     life = Life(sys.argv if arguments is None else ["ism_node", *arguments], ending)
