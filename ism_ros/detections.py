@@ -48,6 +48,15 @@ class Proposals:
 
 
 @dataclass(frozen=True)
+class NearMiss:
+    """What would have been the best detection of a frame without any. box_xyxy: inclusive pixels."""
+
+    class_id: str
+    score: float
+    box_xyxy: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
 class Detections:
     """Instances of known objects in one image, best first.
 
@@ -62,7 +71,8 @@ class Detections:
     (N, 2, 3), lowest and highest corner of the CAD model in the object frame. Both NaN where there is no pose, None
     where nobody asked. instance_id: (N,) int64 from a tracker, or None: row i is instance i + 1. view_similarity:
     (N, T), cosines of the class token with the templates of its object (0 where another one has more), or None.
-    fit_score: (N,), the fourth part of the score, 0 where it is none (scoring_metric.py).
+    fit_score: (N,), the fourth part of the score, 0 where it is none (scoring_metric.py). near_miss: where nothing
+    reached the score threshold, the best of what did not, if there was anything.
     """
 
     masks: Tensor
@@ -84,6 +94,7 @@ class Detections:
     instance_id: Tensor | None = None
     view_similarity: Tensor | None = None
     fit_score: Tensor = field(default=None)  # type: ignore[assignment]
+    near_miss: NearMiss | None = None
 
     def __post_init__(self) -> None:
         if self.fit_score is None:
@@ -108,6 +119,14 @@ class Detections:
 
     def class_id(self, row: int) -> str:
         return self.object_ids[int(self.object_index[row])]
+
+    def as_near_miss(self) -> NearMiss | None:
+        """The best of these, as it is told where none is good enough."""
+        if not len(self):
+            return None
+        best = int(self.score.argmax())
+        x_first, y_first, x_last, y_last = self.boxes_xyxy[best].tolist()
+        return NearMiss(self.class_id(best), float(self.score[best]), (x_first, y_first, x_last, y_last))
 
     def category_id(self, row: int) -> int:
         return self.category_ids[int(self.object_index[row])]

@@ -162,6 +162,8 @@ class InstanceSegmentationModel:
         if settings.overlap_threshold < 1.0:
             kept = mask_nms(detections.masks, kept, settings.overlap_threshold)
         result = detections[kept[: settings.max_detections]]
+        if not len(result):
+            result = replace(result, near_miss=detections.as_near_miss())
         clock.lap("selection")
         if query.with_poses:
             result = with_coarse_poses(result, frame, library, self.descriptor.view_weight)

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from ism_ros.detections import Detections
+from ism_ros.detections import Detections, NearMiss
 from ism_ros.frame_files import FrameFileError, read_camera
 from ism_ros.masks import decode_rle
 
@@ -107,7 +107,8 @@ def detections_of(content: Mapping[str, Any], height: int, width: int) -> Detect
     """The detections of an answer of /api/v1/inference to an image of height x width pixels, row by row."""
     rows = content["detections"]
     if not rows:
-        return _timed(Detections.empty(height, width), content)
+        nothing = replace(Detections.empty(height, width), near_miss=_near_miss(content.get("near_miss")))
+        return _timed(nothing, content)
     category_of = {row["class_id"]: row["category_id"] for row in rows}
     ids = tuple(category_of)
     boxes = torch.tensor([row["bbox"] for row in rows], dtype=torch.int64)
@@ -138,6 +139,13 @@ def detections_of(content: Mapping[str, Any], height: int, width: int) -> Detect
         category_ids=tuple(category_of.values()),
     )
     return _timed(found, content)
+
+
+def _near_miss(told: Mapping[str, Any] | None) -> NearMiss | None:
+    if told is None:
+        return None
+    x, y, width, height = told["bbox"]
+    return NearMiss(told["class_id"], told["score"], (x, y, x + width, y + height))
 
 
 def _timed(detections: Detections, content: Mapping[str, Any]) -> Detections:

@@ -112,20 +112,33 @@ def segment(
 
 def _print(console: Console, detections: Detections, output: Path) -> None:
     count = len(detections)
-    table = Table(title=f"{count} detection{'' if count == 1 else 's'}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("object", "score", "semantic", "appearance", "geometric", "visible", "fit", "x, y, w, h (px)"):
-        table.add_column(column, justify="left" if column == "object" else "right", no_wrap=True)
+    table = Table(title=f"{count} detection{'' if count == 1 else 's'}", box=box.SIMPLE_HEAD, padding=0)
+    table.add_column("object", overflow="fold")
+    for column in ("score", "semantic", "appearance", "geometric", "visible", "fit", "x,y,w,h (px)"):
+        table.add_column(column, justify="right", no_wrap=True, min_width=len(column))
     for row in range(len(detections)):
         parts = ("score", "semantic_score", "appearance_score", "geometric_score", "visible_ratio", "fit_score")
         x_first, y_first, x_last, y_last = detections.boxes_xyxy[row].tolist()
         table.add_row(
             detections.class_id(row),
             *(f"{float(getattr(detections, part)[row]):.3f}" for part in parts),
-            f"{x_first}, {y_first}, {x_last - x_first}, {y_last - y_first}",
+            f"{x_first},{y_first},{x_last - x_first},{y_last - y_first}",
         )
-    console.print(table)
+    console.print(table if count else _why_nothing(detections))
     timing = ", ".join(f"{stage} {seconds * 1000:.0f} ms" for stage, seconds in detections.stage_s.items())
     console.print(f"{timing}; wrote {output / 'vis_ism.png'}, detection_ism.json, detection_ism.npz")
+
+
+def _why_nothing(detections: Detections) -> str:
+    miss = detections.near_miss
+    if miss is None:
+        return "0 detections: nothing in the picture looks like any of the objects"
+    x_first, y_first, x_last, y_last = miss.box_xyxy
+    return (
+        f"0 detections: the best guess is {miss.class_id} at {miss.score:.3f}, {x_last - x_first} x {y_last - y_first} "
+        f"pixels at x {x_first}, y {y_first}, which is not certain enough; --score-threshold "
+        f"{max(0.0, miss.score - 0.05):.2f} shows it and what is about as certain"
+    )
 
 
 def _asked(

@@ -114,7 +114,15 @@ def segmentation_verdict(
         return Verdict(OK, "waiting for frames: see the status of the camera")
     if snapshot.processed == 0:
         return Verdict(OK, "waiting for the first frame")
-    return Verdict(OK, f"{snapshot.rate_hz:.1f} frames a second")
+    rate = f"{snapshot.rate_hz:.1f} frames a second"
+    miss = snapshot.near_miss
+    if miss is not None:
+        return Verdict(
+            OK,
+            f"{rate}, and nothing found in the last: nearest to it came {miss.class_id} with {miss.score:.2f}; if that "
+            "is there, lower score_threshold, which may change while the node runs",
+        )
+    return Verdict(OK, rate)
 
 
 def objects_verdict(state: str, ids: Sequence[str], progress: str, problem: str, snapshot: Snapshot) -> Verdict:

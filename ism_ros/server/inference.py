@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.detections import Detections
+from ism_ros.detections import Detections, NearMiss
 from ism_ros.frame import Camera, Frame
 from ism_ros.ism import InstanceSegmentationModel, Query
 from ism_ros.objects.library import KnownObject, ObjectLibrary
@@ -187,6 +187,7 @@ def to_json(ask: Ask, rgb: NDArray[np.uint8], detections: Detections) -> dict[st
         "success": True,
         "detections": [_detection(detections, row, record) for row, record in enumerate(records)],
         "num_detections": len(records),
+        "near_miss": _near_miss(detections.near_miss),
         "scores": [record["score"] for record in records],
         "inference_time": sum(detections.stage_s.values()),
         "stage_times": detections.stage_s,
@@ -195,6 +196,17 @@ def to_json(ask: Ask, rgb: NDArray[np.uint8], detections: Detections) -> dict[st
         "cad_path_used": str(named.cad_path) if named is not None and named.cad_path is not None else None,
         "output_dir_used": None if ask.output_dir is None else str(ask.output_dir),
         "error_message": None,
+    }
+
+
+def _near_miss(miss: NearMiss | None) -> dict[str, Any] | None:
+    if miss is None:
+        return None
+    x_first, y_first, x_last, y_last = miss.box_xyxy
+    return {
+        "class_id": miss.class_id,
+        "score": miss.score,
+        "bbox": [x_first, y_first, x_last - x_first, y_last - y_first],
     }
 
 

@@ -121,11 +121,19 @@ class Detection(BaseModel):
     pose: Pose | None
 
 
+class NearMiss(BaseModel):
+    """The best of what score_threshold kept out. bbox: x, y, width, height, pixels."""
+
+    class_id: str
+    score: float
+    bbox: list[int]
+
+
 class InferenceAnswer(BaseModel):
     """The answer to every request, good or bad; error_message is None where success is true.
 
-    inference_time: seconds of the models. stage_times: seconds of each stage, in order. num_detections and
-    output_dir_used: as earlier ISM servers answer.
+    inference_time: seconds of the models. stage_times: seconds of each stage, in order. near_miss: where there is no
+    detection, what came nearest to one. num_detections and output_dir_used: as earlier ISM servers answer.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [ANSWER_EXAMPLE]})
@@ -133,6 +141,7 @@ class InferenceAnswer(BaseModel):
     success: bool
     detections: list[Detection] = []
     num_detections: int = 0
+    near_miss: NearMiss | None = None
     scores: list[float] = []
     inference_time: float = 0.0
     stage_times: dict[str, float] = {}

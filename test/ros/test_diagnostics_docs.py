@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import re
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import CompressedImage
 
+from ism_ros.detections import NearMiss
 from ism_ros.frame import FrameError
 from ism_ros.node.conversion import Triple, frame_from_triple
 from ism_ros.node.depth_unit import doubt_about_unit
@@ -172,7 +174,7 @@ def camera_verdicts() -> list[Verdict]:
 
 
 def segmentation_verdicts() -> list[Verdict]:
-    one = Snapshot(processed=1, rate_hz=3.0)
+    one, miss = Snapshot(processed=1, rate_hz=3.0), NearMiss("mug", 0.48, (0, 0, 9, 9))
     failures = [failure_text(error) for error in (torch.OutOfMemoryError("CUDA out of memory"), ValueError("odd"))]
     namesake = (
         "2 nodes are called /ism and answer each other's services: end one of them, or give it another name "
@@ -187,6 +189,7 @@ def segmentation_verdicts() -> list[Verdict]:
         segmentation_verdict("active", "", "", False, 0.0, Snapshot()),
         segmentation_verdict("active", "", "", True, 0.0, one),
         segmentation_verdict("active", "", "", False, 0.0, one),
+        segmentation_verdict("active", "", "", False, 0.0, replace(one, near_miss=miss)),
         segmentation_verdict("active", "", "", False, 99.0, one),
         segmentation_verdict("active", "", "", False, 0.0, Snapshot(recent_recovery=True)),
         *(segmentation_verdict("active", "", "", False, 0.0, Snapshot(recent_failure=text)) for text in failures),

@@ -153,6 +153,7 @@ def test_a_frame_without_any_of_the_objects_is_a_good_answer(server: Server, sam
     content = post(server, {**sample, "score_threshold": 1.0}).json()
     assert content["success"]
     assert content["detections"] == []
+    assert set(content["near_miss"]) == {"class_id", "score", "bbox"}
 
 
 def test_wrong_requests_are_refused_with_what_to_do(server: Server, sample: dict[str, Any]) -> None:

@@ -48,6 +48,28 @@ def test_objects_are_found_with_the_scores_of_noctis(segment: Callable[..., int]
         )
 
 
+def test_where_nothing_is_certain_enough_the_best_guess_is_told_and_the_threshold_that_shows_it(
+    segment: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment("--score-threshold", 1) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "0 detections: the best guess is carton at 0." in said
+    threshold = said.split("--score-threshold ")[1].split()[0]
+    assert segment("--score-threshold", threshold) == 0
+    assert "carton" in capsys.readouterr().err
+
+
+def test_the_table_of_detections_is_whole_in_a_narrow_terminal(
+    segment: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert segment() == 0
+    said = capsys.readouterr().err
+    assert "…" not in said
+    (row,) = (line for line in said.splitlines() if line.split()[:1] == ["carton"])
+    assert len(row.split()) == 1 + 6 + 1
+
+
 def test_a_scoring_method_that_does_not_exist_is_told_in_one_line(
     segment: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -187,6 +187,20 @@ def test_thresholds_may_change_while_it_runs(model: InstanceSegmentationModel, o
     assert len(strict.segment(frame)) == 0
 
 
+def test_a_frame_without_detections_tells_what_came_nearest_to_one(
+    model: InstanceSegmentationModel, observed: tuple
+) -> None:
+    frame, _ = observed
+    found = model.segment(frame)
+    assert found.near_miss is None
+    strict = model.settings.model_copy(update={"score_threshold": 1.0})
+    miss = model.segment(frame, settings=strict).near_miss
+    assert miss is not None
+    assert miss.class_id == found.class_id(0)
+    assert miss.score == pytest.approx(float(found.score[0]))
+    assert list(miss.box_xyxy) == found.boxes_xyxy[0].tolist()
+
+
 def test_one_region_is_one_object(model: InstanceSegmentationModel, observed: tuple) -> None:
     frame, _ = observed
     loose = InstanceSegmentationModel(model.segmentor, model.descriptor, model.library, model.settings)
