@@ -27,13 +27,17 @@ from ism_ros.objects.patch_tokens import PatchStorage
 from ism_ros.objects.preparation import Prepare, prepare
 from ism_ros.pose import coarse_poses, unknown_covariance
 from ism_ros.segmentors import Segmentor, create_segmentor
-from ism_ros.views import Seen, fit_views, look_under
+from ism_ros.threads import one_thread
+from ism_ros.views import Fit, Seen, ViewFits, fit_views, joined, look_under
 
 OUTLINE_CORNERS = 200
 """Of a round object's many corners about so many are enough to know its outline."""
 
 FITS_AT_ONCE = 256
 """So many proposals at once are held against the views of an object, which takes some 100 MB."""
+
+FitOf = Callable[[int, Tensor], Fit]
+"""How the views of the object with this index fit under these rows (K,) int64 of some masks."""
 
 logger = logging.getLogger(__name__)
 
@@ -154,19 +158,21 @@ class InstanceSegmentationModel:
         """Of all proposals those that are instances, with scores and poses."""
         frame, library, settings = query.frame, query.library, query.settings
         clock = StageClock(self.device)
-        detections = self._score(frame, cut.proposals, cut.crop_masks, described, library, settings)
+        detections, fit_of = self._score(frame, cut.proposals, cut.crop_masks, described, library, settings)
         clock.lap("scores")
 
         kept = nms(detections.boxes_xyxy, detections.score, settings.nms_threshold, detections.object_index)
         kept = kept[detections.score[kept] >= settings.score_threshold]
         if settings.overlap_threshold < 1.0:
             kept = mask_nms(detections.masks, kept, settings.overlap_threshold)
-        result = detections[kept[: settings.max_detections]]
+        kept = kept[: settings.max_detections]
+        result = detections[kept]
         if not len(result):
             result = replace(result, near_miss=detections.as_near_miss())
         clock.lap("selection")
         if query.with_poses:
-            result = with_coarse_poses(result, frame, library, self.descriptor.view_weight)
+            of_kept = None if fit_of is None else lambda index, rows: fit_of(index, kept[rows])
+            result = with_coarse_poses(result, frame, library, self.descriptor.view_weight, of_kept)
             clock.lap("pose")
         result.stage_s.update(cut.seconds, **clock.seconds)
         return result
@@ -205,9 +211,10 @@ class InstanceSegmentationModel:
         described: Descriptors,
         library: ObjectLibrary,
         settings: Settings,
-    ) -> Detections:
+    ) -> tuple[Detections, FitOf | None]:
+        """All proposals that may be instances, and how the views of the objects fit them, where that was looked at."""
         if not len(proposals) or not len(library):
-            return Detections.empty(frame.height, frame.width, self.device)
+            return Detections.empty(frame.height, frame.width, self.device), None
         pairwise = scoring.pairwise_similarity(described.class_tokens, library.class_tokens, unit_rows=True)
         method = settings.resolved_scoring()
         compared = (pairwise, described.patch_tokens, library, settings.confidence_threshold)
@@ -220,10 +227,11 @@ class InstanceSegmentationModel:
         else:
             found = match_sam6d(*compared)
         proposals = proposals[found.rows]
-        geometric, visible_ratio, rotation, translation_m = self._geometry(
-            frame, proposals, crop_masks[found.rows], library, found.object_index, found.template_index,
-            found.visible_ratio,
-        )  # fmt: skip
+        with one_thread():
+            geometric, visible_ratio, rotation, translation_m = self._geometry(
+                frame, proposals, crop_masks[found.rows], library, found.object_index, found.template_index,
+                found.visible_ratio,
+            )  # fmt: skip
         if method == "noctis":
             score = scoring_noctis.final_score(found.semantic, found.appearance, proposals.confidence)
         elif found.fit is not None:
@@ -232,7 +240,8 @@ class InstanceSegmentationModel:
             )
         else:
             score = scoring.final_score(found.semantic, found.appearance, geometric, visible_ratio)
-        return Detections(
+        numbers, fits = torch.nonzero(found.rows)[:, 0], found.fits
+        detections = Detections(
             masks=proposals.masks,
             boxes_xyxy=proposals.boxes_xyxy,
             object_index=found.object_index,
@@ -246,9 +255,10 @@ class InstanceSegmentationModel:
             translation_m=translation_m,
             object_ids=library.ids,
             category_ids=library.category_ids,
-            view_similarity=pairwise[torch.nonzero(found.rows)[:, 0], found.object_index],
+            view_similarity=pairwise[numbers, found.object_index],
             fit_score=torch.zeros_like(score) if found.fit is None else found.fit,
         )
+        return detections, None if fits is None else lambda index, rows: fits.under(numbers[rows], index)
 
     def _geometry(
         self,
@@ -270,16 +280,17 @@ class InstanceSegmentationModel:
             boxes = proposals.boxes_xyxy if proposals.boxes_are_tight else None
             translation_m, _ = scoring.mean_position_m(proposals.masks, depth_m, intrinsics, boxes)
         posed = torch.isfinite(rotation).all(dim=(1, 2)) & torch.isfinite(translation_m).all(dim=1)
+        outlines = None if self.descriptor.turns_with_camera else scoring.outlines(crop_masks)
         for index in object_index[posed].unique().tolist():
             known = library.objects[index]
             rows = torch.nonzero(posed & (object_index == index))[:, 0]
             if known.corners_m is None:
                 posed[rows] = False
                 continue
-            if not self.descriptor.turns_with_camera:
+            if outlines is not None:
                 some_m = known.corners_m[:: 1 + len(known.corners_m) // OUTLINE_CORNERS]
                 rotation[rows] = scoring.turn_in_plane(
-                    rotation[rows], crop_masks[rows], some_m, translation_m[rows], intrinsics
+                    rotation[rows], outlines[rows], some_m, translation_m[rows], intrinsics
                 )
             projected = scoring.projected_boxes(
                 known.corners_m, rotation[rows], translation_m[rows], intrinsics, (frame.height, frame.width)
@@ -290,12 +301,17 @@ class InstanceSegmentationModel:
 
 @torch.inference_mode()
 def with_coarse_poses(
-    detections: Detections, frame: Frame, library: ObjectLibrary, view_weight: float = 0.0
+    detections: Detections,
+    frame: Frame,
+    library: ObjectLibrary,
+    view_weight: float = 0.0,
+    fit_of: FitOf | None = None,
 ) -> Detections:
     """`detections` with the poses of their objects' views that fit best, covariances, and boxes of the models.
 
     Those whose object has no views, or that have too little depth, keep the pose that they were scored with. What has
-    no pose at all has NaN everywhere. view_weight: the descriptor's, how much its class tokens say in it.
+    no pose at all has NaN everywhere. view_weight: the descriptor's, how much its class tokens say in it. fit_of: where
+    the fits of these are known already.
     """
     count, device = len(detections), detections.rotation.device
     covariance = torch.full((count, 6, 6), float("nan"))
@@ -305,18 +321,17 @@ def with_coarse_poses(
     posed = torch.isfinite(rotation).flatten(1).all(dim=1) & torch.isfinite(translation_m).all(dim=1)
     covariance[posed] = torch.from_numpy(unknown_covariance()).float()
     object_index = detections.object_index.cpu()
-    seen = None
-    if frame.has_depth and posed.any():
-        seen = look_under(detections.masks, boxes_from_masks(detections.masks), frame)
+    if fit_of is None and frame.has_depth and posed.any():
+        fit_of = _fits_under(detections.masks, frame, library)
     for index in object_index[posed].unique().tolist():
         known = library.objects[index]
         rows = torch.nonzero(posed & (object_index == index))[:, 0]
         if known.box_m is not None:
             box_m[rows] = known.box_m
-        if known.views is None or seen is None:
+        if known.views is None or fit_of is None:
             continue
         here = rows.to(device)
-        fit = fit_views(seen[here], known.views)
+        fit = fit_of(index, here)
         if view_weight and detections.view_similarity is not None:
             fit = fit.preferring(view_weight * detections.view_similarity[here, : known.template_count])
         for row, pose in zip(rows.tolist(), coarse_poses(fit, known.views), strict=True):
@@ -333,6 +348,19 @@ def with_coarse_poses(
         pose_covariance=covariance.to(device),
         model_box_m=box_m.to(device),
     )
+
+
+def _fits_under(masks: Tensor, frame: Frame, library: ObjectLibrary) -> FitOf:
+    """Fits of the views of `library`'s objects, made when they are asked for."""
+    seen = look_under(masks, boxes_from_masks(masks), frame)
+
+    def fit_of(index: int, rows: Tensor) -> Fit:
+        views = library.objects[index].views
+        assert views is not None
+        with one_thread():
+            return fit_views(seen[rows], views)
+
+    return fit_of
 
 
 def match_sam6d(
@@ -368,15 +396,18 @@ def match_metric(
     candidates = scoring_metric.candidates(semantic, confidence_threshold)
     template_index = pairwise.argmax(dim=2)
     fit, view = torch.zeros_like(semantic), template_index.clone()
-    for index in torch.nonzero(candidates.any(dim=0))[:, 0].tolist():
-        known = library.objects[index]
-        if known.views is None:
-            continue
-        for rows in torch.nonzero(candidates[:, index])[:, 0].split(FITS_AT_ONCE):
-            fits = fit_views(seen[rows], known.views)
-            cost, best = fits.best(view_weight * pairwise[rows, index, : known.template_count])
+    fits: dict[int, tuple[Tensor, Fit]] = {}
+    with one_thread():
+        for index in torch.nonzero(candidates.any(dim=0))[:, 0].tolist():
+            known = library.objects[index]
+            if known.views is None:
+                continue
+            rows = torch.nonzero(candidates[:, index])[:, 0]
+            own = joined([fit_views(seen[some], known.views) for some in rows.split(FITS_AT_ONCE)])
+            cost, best = own.best(view_weight * pairwise[rows, index, : known.template_count])
             fit[rows, index] = scoring_metric.fit_score(cost)
             view[rows, index] = best.where(cost.isfinite(), view[rows, index])
+            fits[index] = rows, own
     chosen = scoring_metric.chosen_object(semantic, fit, candidates)
     rows = candidates.any(dim=1)
     semantic, fit, view, template_index = (
@@ -386,7 +417,9 @@ def match_metric(
     appearance, visible_ratio = scoring.patch_scores_by_template(
         patch_tokens, torch.nonzero(rows)[:, 0], library.chosen_patch_tokens(object_index, template_index)
     )
-    return scoring.Matches(rows, object_index, template_index, semantic, appearance, visible_ratio, fit, view)
+    return scoring.Matches(
+        rows, object_index, template_index, semantic, appearance, visible_ratio, fit, view, ViewFits(fits)
+    )
 
 
 def match_noctis(

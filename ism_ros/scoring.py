@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ism_ros.masks import box_iou, boxes_from_masks
+from ism_ros.views import ViewFits
 
 VISIBLE_SIMILARITY = 0.5
 """A template patch counts as visible when some patch of the proposal is more similar to it than this."""
@@ -41,7 +42,8 @@ class Matches:
 
     rows: (N,) bool, which proposals. object_index, template_index: (M,) int64, the object and its best template.
     semantic, appearance, visible_ratio: (M,) float32 in [0, 1]. fit: (M,) float32 in [0, 1], 0 where there is none, and
-    view: (M,) int64, the template that fits best; both None where nobody asked (scoring_metric.py).
+    view: (M,) int64, the template that fits best; fits: of all the objects that were held against the depth under each
+    of the N proposals; None where nobody asked (scoring_metric.py).
     """
 
     rows: Tensor
@@ -52,6 +54,7 @@ class Matches:
     visible_ratio: Tensor
     fit: Tensor | None = None
     view: Tensor | None = None
+    fits: ViewFits | None = None
 
 
 def pairwise_similarity(query: Tensor, templates: Tensor, *, unit_rows: bool = False) -> Tensor:
@@ -254,34 +257,46 @@ def projected_boxes(
     return torch.cat(ends, dim=1).long()
 
 
+def outlines(masks: Tensor) -> Tensor:
+    """How far each mask reaches in OUTLINE_DIRECTIONS directions from its centroid, relative to the mean: (N, D).
+
+    masks: (N, h, w) bool at any scale and place, crops included.
+    """
+    return _relative(_reach_of_masks(masks, _directions(masks.device)))
+
+
 def turn_in_plane(
-    rotation: Tensor, masks: Tensor, points_m: Tensor, translation_m: Tensor, intrinsics: Tensor
+    rotation: Tensor, outlines: Tensor, points_m: Tensor, translation_m: Tensor, intrinsics: Tensor
 ) -> Tensor:
     """Rotations turned about the optical axis until the outline of the projected points fits the mask's best.
 
-    rotation: (N, 3, 3) and translation_m: (N, 3), object-to-camera. masks: (N, h, w) bool at any scale and place, crops
-    included. points_m: (K, 3), those on the convex hull are enough. Returns (N, 3, 3).
+    rotation: (N, 3, 3) and translation_m: (N, 3), object-to-camera. outlines: (N, D), of the masks. points_m: (K, 3),
+    those on the convex hull are enough. Returns (N, 3, 3).
 
-    Outlines are compared by how far they reach in OUTLINE_DIRECTIONS directions, relative to their mean; turning one is
-    shifting these numbers. For descriptors that do not see the turn themselves (the reference has no such step).
+    Turning an outline is shifting its numbers. For descriptors that do not see the turn themselves (the reference has
+    no such step).
     """
     step = 2 * torch.pi / OUTLINE_DIRECTIONS
     number = torch.arange(OUTLINE_DIRECTIONS, device=rotation.device)
-    directions = torch.stack([(number * step).cos(), (number * step).sin()])
     # one product for all, coordinate by coordinate: many times faster than point by point
     x, y, z = (intrinsics @ rotation @ points_m.T + intrinsics @ translation_m[:, :, None]).unbind(dim=1)
     middle = translation_m @ intrinsics.T
     middle = middle / middle[:, 2:].clamp(min=1e-6)
     u, v = x / z.clamp(min=1e-6) - middle[:, :1], y / z.clamp(min=1e-6) - middle[:, 1:2]
-    ours = _relative(_reach(u, v, directions))
-    wanted = _relative(_reach_of_masks(masks, directions))
+    ours = _relative(_reach(u, v, _directions(rotation.device)))
     turned = ours[:, (number[None] - number[:, None]) % OUTLINE_DIRECTIONS]
-    difference = (turned - wanted[:, None]).square().mean(dim=2)
+    difference = (turned - outlines[:, None]).square().mean(dim=2)
     angle = torch.minimum(number, OUTLINE_DIRECTIONS - number) * step
     turn = (difference + TURN_PRICE * angle / torch.pi).argmin(dim=1) * step
     cos, sin, zero, one = turn.cos(), turn.sin(), torch.zeros_like(turn), torch.ones_like(turn)
     about_z = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=1).view(-1, 3, 3)
     return about_z @ rotation
+
+
+def _directions(device: torch.device) -> Tensor:
+    """(2, D): x and y of each direction, over the full circle."""
+    angle = torch.arange(OUTLINE_DIRECTIONS, device=device) * (2 * torch.pi / OUTLINE_DIRECTIONS)
+    return torch.stack([angle.cos(), angle.sin()])
 
 
 def _reach(u: Tensor, v: Tensor, directions: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 """Environment in which threads sleep while they wait. By default they spin, which costs tenfold on cores that the
@@ -21,3 +23,17 @@ def use_patient_threads() -> None:
     """
     for name, value in {**PATIENT_THREADS, **LARGE_PAGES}.items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Meanwhile PyTorch works on one thread: of many small tensors each would cost the others' waking up, which takes
+    longer than the work."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -9,7 +9,8 @@ N masks, P places looked at under each, V views of an object, R rings, A angles,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from math import pi
 
 import numpy as np
@@ -82,6 +83,9 @@ class Fit:
     middle_m: Tensor
     along_ray: Tensor
 
+    def __getitem__(self, rows: Tensor) -> Fit:
+        return Fit(*(getattr(self, field.name)[rows] for field in fields(self)))
+
     def preferring(self, preference: Tensor) -> Fit:
         """The same with what else speaks for each view, (N, V), taken from its cost; 1 makes up for an outline of which
         nothing fits."""
@@ -92,6 +96,26 @@ class Fit:
         and which it is, both (N,)."""
         index = self.preferring(preference).cost.flatten(1).argmin(dim=1, keepdim=True)
         return self.cost.flatten(1).gather(1, index)[:, 0], index[:, 0] // ANGLES
+
+
+@dataclass(frozen=True)
+class ViewFits:
+    """Fits of the views of several objects under the masks of one frame.
+
+    by_object: of each object's index, under which masks, (K,) int64 ascending, and the Fit of those.
+    """
+
+    by_object: Mapping[int, tuple[Tensor, Fit]]
+
+    def under(self, masks: Tensor, index: int) -> Fit:
+        """Of one object under some of those masks, (M,) int64."""
+        there, fit = self.by_object[index]
+        return fit[torch.searchsorted(there, masks)]
+
+
+def joined(fits: Sequence[Fit]) -> Fit:
+    """All rows of `fits`, of which there is at least one."""
+    return fits[0] if len(fits) == 1 else Fit(*(torch.cat([getattr(f, x.name) for f in fits]) for x in fields(Fit)))
 
 
 def views_of(

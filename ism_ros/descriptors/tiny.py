@@ -65,7 +65,7 @@ class TinyDescriptor:
 
     @torch.inference_mode()
     def _tokens(self, crops: Tensor, masks: Tensor) -> Descriptors:
-        pixels = network_input(crops, masks).contiguous(memory_format=torch.channels_last)
+        pixels = network_input(crops, masks)
         tokens, patches = self._network(pixels)
         valid = valid_patches(pixels, LEAST_SHARE)
         return Descriptors(tokens, patches * valid[:, :, None])

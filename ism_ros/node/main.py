@@ -107,13 +107,13 @@ class Life:
     def _make_node(self) -> int | None:
         """The code to exit with, or None when the node is running."""
         import rclpy
-        from rclpy.executors import MultiThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
         from rclpy.utilities import remove_ros_args
 
         try:
             parser = argparse.ArgumentParser(prog="ism_node", description=DESCRIPTION)
             parser.parse_args(remove_ros_args(self._arguments)[1:])
+            from ism_ros.node.executor import StreamExecutor
             from ism_ros.node.ism_node import IsmNode
 
             if self._ending.is_set():
@@ -123,7 +123,7 @@ class Life:
         except (ValueError, RuntimeError) as error:  # RuntimeError: what rcl says of malformed arguments and YAML
             say(error)
             return 1
-        self._executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
+        self._executor = StreamExecutor(self._node.stream_group, EXECUTOR_THREADS, self._on_error)
         self._executor.add_node(self._node)
         threading.Thread(target=self._spin, name="ism_executor", daemon=True).start()
         if self._node.settings.autostart and not self._node.autostart():
@@ -138,8 +138,11 @@ class Life:
             try:
                 self._executor.spin_once()
             except Exception as error:
-                if not self._ending.is_set():
-                    self._node.get_logger().error(f"a callback failed: {error!r}")
+                self._on_error(error)
+
+    def _on_error(self, error: BaseException) -> None:
+        if not self._ending.is_set() and self._node is not None:
+            self._node.get_logger().error(f"a callback failed: {error!r}")
 
     def _give_back(self) -> None:
         import rclpy

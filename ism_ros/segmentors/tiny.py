@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ism_ros.detections import Proposals
 from ism_ros.frame import Frame
+from ism_ros.masks import mask_areas
 from ism_ros.segmentors.enlarge import enlarge_to_masks
 from ism_ros.segmentors.tiny_input import encode, working_size
 from ism_ros.segmentors.tiny_masks import FoundMasks, find_masks
@@ -36,7 +37,7 @@ class TinySegmentor:
         device: str = "cpu",
         weights: Path | None = None,
         max_proposals: int = 60,
-        least_score: float = 0.05,
+        least_score: float = 0.2,
         duplicate_iou: float = 0.75,
     ) -> None:
         self.device = torch.device(device)
@@ -75,7 +76,7 @@ class TinySegmentor:
         )
         masks = enlarge_to_masks(found.logits, row_at, column_at, 0.0)
         proposals = Proposals(masks, found.confidence)
-        return proposals[masks.flatten(1).any(dim=1)]
+        return proposals[mask_areas(masks) > 0]
 
 
 def network_pixels(frame: Frame) -> NDArray[np.float32]:

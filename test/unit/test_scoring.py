@@ -94,7 +94,9 @@ def test_a_long_object_is_turned_to_lie_along_its_mask(angle: float) -> None:
     intrinsics = torch.tensor([[200.0, 0, 80], [0, 200.0, 60], [0, 0, 1]])
     line = torch.linspace(-0.2, 0.2, 50)
     points = torch.stack([line, line * 0, line * 0], dim=1)
-    turned = scoring.turn_in_plane(torch.eye(3)[None], bar(angle), points, torch.tensor([[0.0, 0, 1]]), intrinsics)
+    turned = scoring.turn_in_plane(
+        torch.eye(3)[None], scoring.outlines(bar(angle)), points, torch.tensor([[0.0, 0, 1]]), intrinsics
+    )
     direction = turned[0] @ torch.tensor([1.0, 0, 0])
     half_a_step = torch.pi / scoring.OUTLINE_DIRECTIONS
     assert abs(float(torch.atan2(direction[1], direction[0])) - angle) < half_a_step + 0.01
@@ -107,7 +109,9 @@ def test_which_end_is_which_is_seen_in_the_outline(turns: int) -> None:
     mask = wedge.rot90(-turns)[None]
     points = torch.tensor([[-0.03, -0.02, 0.0], [-0.03, 0.02, 0.0], [0.05, 0.0, 0.0]])
     intrinsics = torch.tensor([[1000.0, 0, 60], [0, 1000.0, 60], [0, 0, 1]])
-    turned = scoring.turn_in_plane(torch.eye(3)[None], mask, points, torch.tensor([[0.0, 0, 1]]), intrinsics)
+    turned = scoring.turn_in_plane(
+        torch.eye(3)[None], scoring.outlines(mask), points, torch.tensor([[0.0, 0, 1]]), intrinsics
+    )
     direction = turned[0] @ torch.tensor([1.0, 0, 0])
     expected = torch.tensor([torch.pi / 2 * turns])
     assert float(direction[0] * expected.cos() + direction[1] * expected.sin()) > 0.99
@@ -118,7 +122,9 @@ def test_a_round_mask_turns_nothing() -> None:
     disc = ((x - 80) ** 2 + (y - 60) ** 2 < 900)[None]
     points = torch.tensor([[-0.1, 0.0, 0.0], [0.1, 0.0, 0.0]])
     intrinsics = torch.tensor([[200.0, 0, 80], [0, 200.0, 60], [0, 0, 1]])
-    turned = scoring.turn_in_plane(torch.eye(3)[None], disc, points, torch.tensor([[0.0, 0, 1]]), intrinsics)
+    turned = scoring.turn_in_plane(
+        torch.eye(3)[None], scoring.outlines(disc), points, torch.tensor([[0.0, 0, 1]]), intrinsics
+    )
     assert torch.equal(turned[0], torch.eye(3))
 
 
