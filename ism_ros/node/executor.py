@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
+from rclpy.context import Context
 from rclpy.executors import Executor, ExternalShutdownException, ShutdownException, TimeoutException
 
 
@@ -18,8 +19,14 @@ class StreamExecutor(Executor):
     on_error: told what a callback raises.
     """
 
-    def __init__(self, quick: CallbackGroup, threads: int, on_error: Callable[[BaseException], None]) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        quick: CallbackGroup,
+        threads: int,
+        on_error: Callable[[BaseException], None],
+        context: Context | None = None,
+    ) -> None:
+        super().__init__(context=context)
         self._quick = quick
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="ism_callback")
         self._on_error = on_error

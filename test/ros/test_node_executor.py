@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import rclpy
 from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.context import Context
 from rclpy.node import Node
 
 from ism_ros.node.executor import StreamExecutor
@@ -19,11 +20,13 @@ class Spun:
     """A node whose callbacks a StreamExecutor runs on the thread `spinning`."""
 
     def __init__(self) -> None:
-        self.node = Node("spun", start_parameter_services=False, enable_rosout=False)
+        self.context = Context()
+        rclpy.init(args=[], context=self.context)
+        self.node = Node("spun", context=self.context, start_parameter_services=False, enable_rosout=False)
         self.quick = MutuallyExclusiveCallbackGroup()
         self.errors: list[BaseException] = []
         self.has_error = threading.Event()
-        self.executor = StreamExecutor(self.quick, 2, self._on_error)
+        self.executor = StreamExecutor(self.quick, 2, self._on_error, self.context)
         self.executor.add_node(self.node)
         self._ending = threading.Event()
         self.spinning = threading.Thread(target=self._spin)
@@ -38,6 +41,7 @@ class Spun:
         self.spinning.join(TIMEOUT_S)
         self.executor.shutdown(0)
         self.node.destroy_node()
+        self.context.try_shutdown()
 
     def _spin(self) -> None:
         while not self._ending.is_set():
@@ -50,11 +54,9 @@ class Spun:
 
 @pytest.fixture
 def spun() -> Iterator[Spun]:
-    rclpy.init(args=[])
     spun = Spun()
     yield spun
     spun.end()
-    rclpy.try_shutdown()
 
 
 def test_a_quick_callback_runs_on_the_thread_that_spins(spun: Spun) -> None:
