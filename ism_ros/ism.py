@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,9 +28,11 @@ from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.patch_tokens import PatchStorage
 from ism_ros.objects.preparation import Prepare, prepare
 from ism_ros.pose import coarse_poses, unknown_covariance
-from ism_ros.segmentors import Segmentor, create_segmentor
+from ism_ros.segmentors import SMALL, Segmentor, create_segmentor
 from ism_ros.threads import one_thread
 from ism_ros.views import Fit, Seen, ViewFits, fit_views, joined, look_under
+
+Result = TypeVar("Result")
 
 OUTLINE_CORNERS = 200
 """Of a round object's many corners about so many are enough to know its outline."""
@@ -112,17 +116,31 @@ class InstanceSegmentationModel:
 
         The seconds of that pass are shared out by the number of crops.
         """
-        cuts = [self._cut(query) for query in queries]
+        cuts = self._each(self._cut, queries)
         clock = StageClock(self.device)
         described = self._describe(cuts)
         clock.lap("descriptors")
         crop_count = sum(len(cut.proposals) for cut in cuts)
-        results = []
-        for query, cut, own in zip(queries, cuts, described, strict=True):
+        for cut in cuts:
             share = len(cut.proposals) / crop_count if crop_count else 1 / len(cuts)
             cut.seconds["descriptors"] += share * clock.seconds["descriptors"]
-            results.append(self._detect(query, cut, own))
-        return results
+        return self._each(self._detect, queries, cuts, described)
+
+    def _each(self, work: Callable[..., Result], queries: Sequence[Query], *others: Sequence[Any]) -> list[Result]:
+        """What `work` gives for each query and what belongs to it; small models on a CPU work on several side by
+        side."""
+        threads = min(torch.get_num_threads(), len(queries))
+        small = all((query.segmentor or self.segmentor).name in SMALL for query in queries)
+        if threads == 1 or not small or self.device != "cpu":
+            return [work(*one) for one in zip(queries, *others, strict=True)]
+
+        @torch.inference_mode()
+        def alone(*one: Any) -> Result:
+            with one_thread():
+                return work(*one)
+
+        with ThreadPoolExecutor(threads, "ism_frame") as pool:
+            return list(pool.map(alone, queries, *others))
 
     def _cut(self, query: Query) -> Cut:
         """Proposals of a frame, and their crops."""

@@ -578,9 +578,16 @@ def faulty_cell(start_faulty_cell: Callable[..., Cell], parameters: dict[str, An
         cell.close()
 
 
-@pytest.fixture(scope="session")
-def shared_cell(start_cell: Callable[..., Cell], parameters: dict[str, Any]) -> Iterator[Cell]:
+@pytest.fixture
+def shared_cell(lasting_cell: Cell) -> Cell:
     """One active node and a best-effort camera for all tests that leave them as they found them."""
+    if lasting_cell.camera.process.poll() is not None:  # it ended in a test that failed
+        lasting_cell.connect()
+    return lasting_cell
+
+
+@pytest.fixture(scope="session")
+def lasting_cell(start_cell: Callable[..., Cell], parameters: dict[str, Any]) -> Iterator[Cell]:
     cell = start_cell(parameters)
     try:
         # the first start renders the templates of two objects

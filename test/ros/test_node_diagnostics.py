@@ -129,9 +129,12 @@ def test_a_topic_of_another_type_is_an_error_within_two_seconds(streaming):
     streaming.camera = streaming._start_camera("--compressed")
     # two topics of another type: the node cannot match them, so that there is no subscriber to wait for
     finish = streaming.camera.start_publishing(40, rate_hz=STREAM_HZ, alter="compressed")
-    streaming.listener.assert_told("camera", ERROR, "CompressedImage", "set rgb_transport", since_s=time.monotonic())
-    finish()
-    streaming.connect()
+    began_s = time.monotonic()
+    try:
+        streaming.listener.assert_told("camera", ERROR, "CompressedImage", "set rgb_transport", since_s=began_s)
+        finish()
+    finally:
+        streaming.connect()
 
 
 def test_qos_that_does_not_fit_is_an_error_within_two_seconds(start_cell, parameters):

@@ -81,7 +81,7 @@ def rendering_processes(node):
 
 
 @pytest.fixture(scope="module")
-def home(shared_cell, workplace, tmp_path_factory):
+def home(lasting_cell, workplace, tmp_path_factory):
     """An objects file with comments, which the node may change, and a cache in which its objects are."""
     folder = tmp_path_factory.mktemp("objects")
     shutil.copytree(workplace / "cache", folder / "cache")

@@ -15,8 +15,8 @@ WAITING = 4
 
 
 @pytest.fixture(scope="module")
-def cell(shared_cell, start_cell, parameters):
-    """A node without autostart and without a camera; `shared_cell` has filled the cache."""
+def cell(lasting_cell, start_cell, parameters):
+    """A node without autostart and without a camera; `lasting_cell` has filled the cache."""
     cell = start_cell({**parameters, "autostart": False}, topics=["detections"])
     try:
         cell.wait_until("unconfigured")

@@ -22,11 +22,11 @@ def truth(workplace):
 
 
 @pytest.fixture(scope="module")
-def results(shared_cell):
+def results(lasting_cell):
     """All result messages of one frame."""
-    detections = shared_cell.result("detections")
+    detections = lasting_cell.result("detections")
     stamp = detections.header.stamp.sec, detections.header.stamp.nanosec
-    listener = shared_cell.listener
+    listener = lasting_cell.listener
     return {
         topic: listener.wait_for(lambda topic=topic: listener.with_stamp(topic, stamp), topic)
         for topic in RESULT_TOPICS
