@@ -19,6 +19,10 @@ FIT_SCALE = 0.7
 CHOICE_WEIGHT = 0.3
 """What the fit weighs beside the semantic score in the choice of the object."""
 
+SCORE_WEIGHT = 2.0
+"""What the fit weighs in the final score. Colours of a CAD model are seldom those of the real thing, its size is: the
+rest of the score falls from rendered to real pictures more than the fit does."""
+
 MOST_CANDIDATES = 3
 """So many objects at most are held against the depth under each mask."""
 
@@ -47,10 +51,10 @@ def chosen_object(semantic: Tensor, fit: Tensor, candidates: Tensor) -> Tensor:
 def final_score(
     semantic: Tensor, appearance: Tensor, geometric: Tensor, visible_ratio: Tensor, fit: Tensor, has_fit: Tensor
 ) -> Tensor:
-    """(semantic + appearance + geometric * visible + fit) / (3 + visible), all (N,).
+    """(semantic + appearance + geometric * visible + 2 * fit) / (4 + visible), all (N,).
 
     Where there is no fit (no depth, or an object without views; has_fit: (N,) bool) it is SAM-6D's.
     """
     sam6d = final_score_sam6d(semantic, appearance, geometric, visible_ratio)
     others = 2.0 + visible_ratio
-    return torch.where(has_fit, (sam6d * others + fit) / (others + 1.0), sam6d)
+    return torch.where(has_fit, (sam6d * others + SCORE_WEIGHT * fit) / (others + SCORE_WEIGHT), sam6d)

@@ -90,7 +90,7 @@ class Churn:
         self._expect(EXTRA in [entry.id for entry in objects], f"'{EXTRA}' is not listed")
 
     def _set(self) -> None:
-        threshold = 0.6 if self.counts["parameters set"] % 2 else 0.7
+        threshold = 0.55 if self.counts["parameters set"] % 2 else 0.7
         self._expect(self._set_parameter("score_threshold", threshold), f"score_threshold {threshold} was refused")
 
     def _set_badly(self) -> None:

@@ -83,7 +83,7 @@ def test_another_profile_takes_back_what_the_last_one_set_and_nothing_else() -> 
 
 def test_other_models_take_their_thresholds_along_and_leave_those_set_by_hand() -> None:
     hand_made = load_settings(None, {"segmentor": "depth", "descriptor": "classic"}, environment={})
-    assert changed_models(hand_made, {"segmentor": "tiny", "descriptor": "tiny"}) == {"score_threshold": 0.6}
+    assert changed_models(hand_made, {"segmentor": "tiny", "descriptor": "tiny"}) == {"score_threshold": 0.55}
     assert changed_models(hand_made, {"segmentor": "depth"}) == {}
     of_sam6d = changed_models(hand_made, {"segmentor": "sam", "descriptor": "dinov2"})
     assert of_sam6d == {"score_threshold": 0.2, "overlap_threshold": 1.0}
@@ -138,7 +138,7 @@ def test_the_models_of_sam6d_have_its_thresholds_without_a_profile_too(segmentor
 
 def test_other_pairs_keep_the_thresholds_of_the_embedded_pair() -> None:
     settings = load_settings(None, {"segmentor": "tiny", "descriptor": "dinov2"}, environment={})
-    assert (settings.score_threshold, settings.overlap_threshold) == (0.6, 0.5)
+    assert (settings.score_threshold, settings.overlap_threshold) == (0.55, 0.5)
 
 
 def test_the_hand_made_pair_has_its_own_threshold() -> None:

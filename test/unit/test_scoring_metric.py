@@ -42,7 +42,7 @@ def test_the_score_is_the_mean_of_the_parts_and_sam6ds_without_a_fit() -> None:
     semantic, appearance, geometric, visible = (torch.tensor([x, x]) for x in (0.8, 0.6, 0.9, 0.5))
     fit, has_fit = torch.tensor([0.7, 0.0]), torch.tensor([True, False])
     score = scoring_metric.final_score(semantic, appearance, geometric, visible, fit, has_fit)
-    assert score[0].item() == pytest.approx((0.8 + 0.6 + 0.9 * 0.5 + 0.7) / 3.5)
+    assert score[0].item() == pytest.approx((0.8 + 0.6 + 0.9 * 0.5 + 2 * 0.7) / 4.5)
     assert score[1].item() == pytest.approx(float(scoring.final_score(semantic, appearance, geometric, visible)[1]))
 
 
