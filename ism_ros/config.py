@@ -107,6 +107,10 @@ class Settings(BaseModel):
     crop_layers: int = Field(
         0, ge=0, le=4, description="Layers of crops that SAM and SAM 2 look at besides the whole image."
     )
+    fastsam_confidence_threshold: float = Field(
+        0.25, ge=0.0, le=1.0, description="Least confidence of a mask of FastSAM."
+    )
+    fastsam_nms_threshold: float = Field(0.9, ge=0.0, le=1.0, description="Largest box IoU of two masks of FastSAM.")
     checkpoints_dir: str = Field("", description="Folder of model checkpoints; empty = the user's data folder.")
     cache_dir: str = Field(
         "", description="Folder of rendered templates and descriptors; empty = the user's cache folder."
@@ -227,6 +231,8 @@ class Settings(BaseModel):
             predicted_iou=self.predicted_iou_threshold,
             stability=self.stability_score_threshold,
             crop_layers=self.crop_layers,
+            fastsam_confidence=self.fastsam_confidence_threshold,
+            fastsam_nms=self.fastsam_nms_threshold,
         )
 
     def resolved_cpu_threads(self) -> int:

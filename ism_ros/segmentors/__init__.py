@@ -67,5 +67,8 @@ def create_segmentor(
     if name == "fastsam":
         from ism_ros.segmentors.fastsam import FastSamSegmentor
 
-        return FastSamSegmentor(find_checkpoint(checkpoints_dir or Path(), name, model or "x"), device)
+        path = find_checkpoint(checkpoints_dir or Path(), name, model or "x")
+        if options is None:
+            return FastSamSegmentor(path, device)
+        return FastSamSegmentor(path, device, options.fastsam_confidence, options.fastsam_nms)
     raise ValueError(f"segmentor '{name}' is unknown; choose one of: {', '.join(SEGMENTORS)}")

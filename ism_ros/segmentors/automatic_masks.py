@@ -41,7 +41,8 @@ class MaskOptions:
     2 x 2 crops, 2 at 4 x 4 more. crop_overlap: of neighbouring crops, as a share of the image's shorter side. crop_nms:
     largest box IoU of masks of different crops. crop_points_scale: the grid is so many times coarser in each layer.
     stability_margin: candidates whose stability on the small logits is so close to the least value are decided at
-    full size; infinity decides all of them so, as the reference does.
+    full size; infinity decides all of them so, as the reference does. fastsam_confidence, fastsam_nms: what FastSAM is
+    asked for instead of all that: least confidence, and largest box IoU of two masks.
     """
 
     width: int = 640
@@ -54,6 +55,8 @@ class MaskOptions:
     crop_nms: float = 0.7
     crop_points_scale: int = 1
     stability_margin: float = 0.005
+    fastsam_confidence: float = 0.25
+    fastsam_nms: float = 0.9
 
 
 class Promptable(Protocol):

@@ -18,8 +18,10 @@ from tiny_networks import FIRST, place, small_fastsam
 from torch import Tensor
 
 from ism_ros.checkpoints.reading import CheckpointError
+from ism_ros.config import Settings
 from ism_ros.frame import Camera, Frame
 from ism_ros.masks import decode_rle
+from ism_ros.segmentors import create_segmentor
 from ism_ros.segmentors.fastsam import FastSamSegmentor
 from ism_ros.segmentors.letterbox import Letterbox, letterbox_around, letterbox_into
 from ism_ros.segmentors.yolo_masks import Candidates, assemble_masks, find_candidates
@@ -327,6 +329,14 @@ def test_a_missing_package_is_named_with_its_licence(
 def test_an_input_side_that_the_network_cannot_halve_is_refused(side: int, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"input_side is {side}; it must be a multiple of 32"):
         FastSamSegmentor(small_fastsam(tmp_path / "f.onnx"), input_side=side)
+
+
+def test_least_confidence_and_overlap_are_settings(tmp_path: Path) -> None:
+    file = small_fastsam(tmp_path / "f.onnx")
+    settings = Settings(fastsam_confidence_threshold=0.7, fastsam_nms_threshold=0.5)
+    segmentor = create_segmentor("fastsam", model=str(file), options=settings.mask_options())
+    assert isinstance(segmentor, FastSamSegmentor)
+    assert (segmentor.confidence_threshold, segmentor.nms_threshold) == (0.7, 0.5)
 
 
 # -- PyTorch checkpoints -----------------------------------------------------------------------------------------
