@@ -92,6 +92,7 @@ class InstanceSegmentationModel:
         self.settings = settings
         self.device = device
         self._prepare = prepare
+        self._threads = torch.get_num_threads()
 
     @torch.inference_mode()
     def segment(
@@ -116,6 +117,10 @@ class InstanceSegmentationModel:
 
         The seconds of that pass are shared out by the number of crops.
         """
+        if not queries:
+            return []
+        # a thread that PyTorch met while another one was in one_thread() would have one for ever
+        torch.set_num_threads(self._threads)
         cuts = self._each(self._cut, queries)
         clock = StageClock(self.device)
         described = self._describe(cuts)
