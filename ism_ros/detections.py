@@ -71,8 +71,8 @@ class Detections:
     (N, 2, 3), lowest and highest corner of the CAD model in the object frame. Both NaN where there is no pose, None
     where nobody asked. instance_id: (N,) int64 from a tracker, or None: row i is instance i + 1. view_similarity:
     (N, T), cosines of the class token with the templates of its object (0 where another one has more), or None.
-    fit_score: (N,), the fourth part of the score, 0 where it is none (scoring_metric.py). near_miss: where nothing
-    reached the score threshold, the best of what did not, if there was anything.
+    fit_score: (N,), the part of the score that is of the fit of the views, 0 where it is none (scoring_metric.py).
+    near_miss: where nothing reached the score threshold, the best of what did not, if there was anything.
     """
 
     masks: Tensor

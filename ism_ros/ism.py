@@ -17,7 +17,7 @@ from torch import Tensor
 from ism_ros import scoring, scoring_metric, scoring_noctis
 from ism_ros.chunks import Recoveries
 from ism_ros.config import Settings
-from ism_ros.descriptors import Descriptor, Descriptors, create_descriptor
+from ism_ros.descriptors import SMALL_DESCRIPTORS, Descriptor, Descriptors, create_descriptor
 from ism_ros.detections import Detections, Proposals
 from ism_ros.frame import Frame
 from ism_ros.masks import boxes_from_masks, crop_resize_pad, large_enough, mask_nms, nms
@@ -28,8 +28,8 @@ from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.patch_tokens import PatchStorage
 from ism_ros.objects.preparation import Prepare, prepare
 from ism_ros.pose import coarse_poses, unknown_covariance
-from ism_ros.segmentors import SMALL, Segmentor, create_segmentor
-from ism_ros.threads import one_thread
+from ism_ros.segmentors import SMALL_SEGMENTORS, Segmentor, create_segmentor
+from ism_ros.threads import one_thread, use_threads
 from ism_ros.views import Fit, Seen, ViewFits, fit_views, joined, look_under
 
 Result = TypeVar("Result")
@@ -115,12 +115,12 @@ class InstanceSegmentationModel:
     def segment_all(self, queries: Sequence[Query]) -> list[Detections]:
         """The same for several frames, each with its own library and settings; all crops are described in one pass.
 
-        The seconds of that pass are shared out by the number of crops.
+        The seconds of that pass are shared out by the number of crops. PyTorch uses as many threads as when the model
+        was made. Where frames are worked on side by side, their seconds overlap.
         """
         if not queries:
             return []
-        # a thread that PyTorch met while another one was in one_thread() would have one for ever
-        torch.set_num_threads(self._threads)
+        self.claim_threads()
         cuts = self._each(self._cut, queries)
         clock = StageClock(self.device)
         described = self._describe(cuts)
@@ -131,21 +131,28 @@ class InstanceSegmentationModel:
             cut.seconds["descriptors"] += share * clock.seconds["descriptors"]
         return self._each(self._detect, queries, cuts, described)
 
+    def claim_threads(self) -> None:
+        """Gives the thread that asks as many threads of PyTorch as it had when the model was made."""
+        use_threads(self._threads)
+
     def _each(self, work: Callable[..., Result], queries: Sequence[Query], *others: Sequence[Any]) -> list[Result]:
-        """What `work` gives for each query and what belongs to it; small models on a CPU work on several side by
-        side."""
-        threads = min(torch.get_num_threads(), len(queries))
-        small = all((query.segmentor or self.segmentor).name in SMALL for query in queries)
-        if threads == 1 or not small or self.device != "cpu":
+        """What `work` gives for each query and what belongs to it; side by side, each on one thread, where small models
+        on a CPU have no more threads than there are queries."""
+        segmentors = {(query.segmentor or self.segmentor).name for query in queries}
+        small = segmentors <= SMALL_SEGMENTORS and self.descriptor.name in SMALL_DESCRIPTORS
+        if not (small and self.device == "cpu" and 1 < self._threads <= len(queries)):
             return [work(*one) for one in zip(queries, *others, strict=True)]
 
         @torch.inference_mode()
         def alone(*one: Any) -> Result:
-            with one_thread():
-                return work(*one)
+            use_threads(1)
+            return work(*one)
 
-        with ThreadPoolExecutor(threads, "ism_frame") as pool:
-            return list(pool.map(alone, queries, *others))
+        try:
+            with ThreadPoolExecutor(self._threads, "ism_frame") as pool:
+                return list(pool.map(alone, queries, *others))
+        finally:
+            self.claim_threads()
 
     def _cut(self, query: Query) -> Cut:
         """Proposals of a frame, and their crops."""
@@ -212,6 +219,7 @@ class InstanceSegmentationModel:
 
     def onboard(self, spec: ObjectSpec, progress: Callable[[int, int], None] | None = None) -> KnownObject:
         """The object that `spec` describes, for `put`. progress: told (views rendered, views)."""
+        self.claim_threads()
         held = self.library.patch_bytes()
         storage = PatchStorage(
             self.settings.patch_tokens,
@@ -250,7 +258,7 @@ class InstanceSegmentationModel:
         else:
             found = match_sam6d(*compared)
         proposals = proposals[found.rows]
-        with one_thread():
+        with one_thread(crop_masks):
             geometric, visible_ratio, rotation, translation_m = self._geometry(
                 frame, proposals, crop_masks[found.rows], library, found.object_index, found.template_index,
                 found.visible_ratio,
@@ -303,7 +311,7 @@ class InstanceSegmentationModel:
             boxes = proposals.boxes_xyxy if proposals.boxes_are_tight else None
             translation_m, _ = scoring.mean_position_m(proposals.masks, depth_m, intrinsics, boxes)
         posed = torch.isfinite(rotation).all(dim=(1, 2)) & torch.isfinite(translation_m).all(dim=1)
-        outlines = None if self.descriptor.turns_with_camera else scoring.outlines(crop_masks)
+        outlines = None if self.descriptor.turns_with_camera or not posed.any() else scoring.outlines(crop_masks)
         for index in object_index[posed].unique().tolist():
             known = library.objects[index]
             rows = torch.nonzero(posed & (object_index == index))[:, 0]
@@ -380,7 +388,7 @@ def _fits_under(masks: Tensor, frame: Frame, library: ObjectLibrary) -> FitOf:
     def fit_of(index: int, rows: Tensor) -> Fit:
         views = library.objects[index].views
         assert views is not None
-        with one_thread():
+        with one_thread(rows):
             return fit_views(seen[rows], views)
 
     return fit_of
@@ -420,7 +428,7 @@ def match_metric(
     template_index = pairwise.argmax(dim=2)
     fit, view = torch.zeros_like(semantic), template_index.clone()
     fits: dict[int, tuple[Tensor, Fit]] = {}
-    with one_thread():
+    with one_thread(semantic):
         for index in torch.nonzero(candidates.any(dim=0))[:, 0].tolist():
             known = library.objects[index]
             if known.views is None:
@@ -500,14 +508,14 @@ def load_model(
 ) -> InstanceSegmentationModel:
     """The model that `settings` describe, with every object of its objects file onboarded, or those of `specs`.
 
-    Sets how many threads PyTorch uses, in this thread and in those that start later, to settings.cpu_threads.
+    Sets how many threads PyTorch uses to settings.cpu_threads; frames have as many, whichever thread asks.
 
     progress: told in words what is being done. prepare: renders, here or in another process. Raises ValueError
     (SettingsError, ObjectsFileError, CadError, TemplateError) with one line that a user can act on.
     """
     tell = progress or (lambda text: None)
     device = settings.resolved_device()
-    torch.set_num_threads(settings.resolved_cpu_threads())
+    use_threads(settings.resolved_cpu_threads())
     checkpoints_dir = settings.resolved_checkpoints_dir()
     if specs is None:
         specs = read_objects_file(Path(settings.objects_file)) if settings.objects_file else ()

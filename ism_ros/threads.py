@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 """Environment in which threads sleep while they wait. By default they spin, which costs tenfold on cores that the
@@ -25,13 +29,31 @@ def use_patient_threads() -> None:
         os.environ.setdefault(name, value)
 
 
+MOST_ROWS = 128
+"""Of so many rows at most are tensors that are small for more than one thread."""
+
+
+def use_threads(count: int) -> None:
+    """PyTorch works on so many threads when this one asks it to, and when one does that it has not met yet."""
+    import torch
+
+    torch.get_num_threads()  # the first question of a thread would undo the answer
+    torch.set_num_threads(count)
+
+
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Meanwhile PyTorch works on one thread: of many small tensors each would cost the others' waking up, which takes
-    longer than the work."""
+def one_thread(rows: Tensor) -> Iterator[None]:
+    """Meanwhile PyTorch works on one thread, where `rows` are few and on the CPU: of many small tensors each would cost
+    the others' waking up, which takes longer than the work.
+
+    A thread that PyTorch meets for the first time meanwhile has one as well, until `use_threads`.
+    """
     import torch
 
     before = torch.get_num_threads()
+    if before == 1 or rows.is_cuda or len(rows) > MOST_ROWS:
+        yield
+        return
     torch.set_num_threads(1)
     try:
         yield

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
@@ -120,7 +121,7 @@ def _print(console: Console, detections: Detections, output: Path) -> None:
         parts = ("score", "semantic_score", "appearance_score", "geometric_score", "visible_ratio", "fit_score")
         x_first, y_first, x_last, y_last = detections.boxes_xyxy[row].tolist()
         table.add_row(
-            detections.class_id(row),
+            escape(detections.class_id(row)),
             *(f"{float(getattr(detections, part)[row]):.3f}" for part in parts),
             f"{x_first},{y_first},{x_last - x_first},{y_last - y_first}",
         )
@@ -135,8 +136,8 @@ def _why_nothing(detections: Detections) -> str:
         return "0 detections: nothing in the picture looks like any of the objects"
     x_first, y_first, x_last, y_last = miss.box_xyxy
     return (
-        f"0 detections: the best guess is {miss.class_id} at {miss.score:.3f}, {x_last - x_first} x {y_last - y_first} "
-        f"pixels at x {x_first}, y {y_first}, which is not certain enough; --score-threshold "
+        f"0 detections: the best guess is {escape(miss.class_id)} at {miss.score:.3f}, {x_last - x_first} x "
+        f"{y_last - y_first} pixels at x {x_first}, y {y_first}, which is not certain enough; --score-threshold "
         f"{max(0.0, miss.score - 0.05):.2f} shows it and what is about as certain"
     )
 

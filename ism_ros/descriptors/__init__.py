@@ -118,3 +118,5 @@ def create_descriptor(
 
 
 DESCRIPTORS = ("classic", "tiny", "dinov2", "dinov3")
+SMALL_DESCRIPTORS = {"classic", "tiny"}
+"""As SMALL_SEGMENTORS (segmentors/__init__.py)."""

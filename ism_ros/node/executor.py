@@ -30,6 +30,7 @@ class StreamExecutor(Executor):
         self._quick = quick
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="ism_callback")
         self._on_error = on_error
+        self._handed_over: set[Any] = set()
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
         """Waits for one callback, and runs it or hands it to a thread."""
@@ -39,16 +40,18 @@ class StreamExecutor(Executor):
             return
         if entity is not None and entity.callback_group is self._quick:
             self._run(handler)
-        else:
+        elif handler not in self._handed_over:  # what waits for its thread comes again
+            self._handed_over.add(handler)
             self._threads.submit(self._run, handler)
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
-        """Runs nothing more. Does not wait for callbacks that are running."""
+        """Begins nothing more. Does not wait for callbacks that are running."""
         ended = bool(super().shutdown(timeout_sec))
-        self._threads.shutdown(wait=False)
+        self._threads.shutdown(wait=False, cancel_futures=True)
         return ended
 
     def _run(self, handler: Any) -> None:
         handler()
+        self._handed_over.discard(handler)
         if handler.done() and (error := handler.exception()) is not None:
             self._on_error(error)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ism_ros.node.ism_node import IsmNode
 
 EXECUTOR_THREADS = 12
-"""One for each callback that may have to wait: stream, four of segment, adding, removing, listing, lifecycle, ..."""
+"""One for each callback that may have to wait: four of segment, adding, removing, listing, lifecycle, ..."""
 END_TIMEOUT_S = 1.0
 SWITCH_INTERVAL_S = 0.0005
 """Each of a frame's thousand operations gives Python's lock away and gets it back after at most so long from a thread

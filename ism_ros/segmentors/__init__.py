@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ism_ros.segmentors.automatic_masks import MaskOptions
 
 SEGMENTORS = ("depth", "tiny", "sam", "sam2", "fastsam")
-SMALL = ("depth", "tiny")
+SMALL_SEGMENTORS = {"depth", "tiny"}
 """Several frames at once, each on one thread of a CPU, take these less time than one after the other on all threads."""
 
 

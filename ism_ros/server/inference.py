@@ -147,6 +147,7 @@ class Inference:
         if name not in SEGMENTORS:
             raise RequestError(400, f"segmentor_model '{name}' is unknown; choose one of: {', '.join(SEGMENTORS)}")
         if name not in self._segmentors:
+            model.claim_threads()
             settings = model.settings
             folder = settings.resolved_checkpoints_dir()
             self._segmentors[name] = create_segmentor(name, model.device, "", folder, settings.mask_options())

@@ -10,6 +10,7 @@ import rclpy
 from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.context import Context
 from rclpy.node import Node
+from rclpy.timer import Timer
 
 from ism_ros.node.executor import StreamExecutor
 
@@ -32,11 +33,13 @@ class Spun:
         self.spinning = threading.Thread(target=self._spin)
         self.spinning.start()
 
-    def call(self, group: CallbackGroup, callback: object) -> None:
+    def call(self, group: CallbackGroup, callback: object) -> Timer:
         """Runs `callback` in `group` again and again."""
-        self.node.create_timer(0.01, callback, group)
+        return self.node.create_timer(0.01, callback, group)
 
     def end(self) -> None:
+        if self._ending.is_set():
+            return
         self._ending.set()
         self.spinning.join(TIMEOUT_S)
         self.executor.shutdown(0)
@@ -101,3 +104,54 @@ def test_what_a_callback_raises_is_told_and_ends_nothing(spun: Spun, is_quick: b
         assert ran.acquire(timeout=TIMEOUT_S)
     assert spun.has_error.wait(TIMEOUT_S)
     assert "odd" in str(spun.errors[0])
+
+
+def test_a_callback_that_waits_for_a_thread_runs_once_and_is_told_once(spun: Spun) -> None:
+    waiting, released, ran = threading.Semaphore(0), threading.Event(), []
+
+    def wait() -> None:
+        waiting.release()
+        released.wait(TIMEOUT_S)
+
+    def fail() -> None:
+        ran.append(1)
+        timer.cancel()
+        raise ValueError("odd")
+
+    for _ in range(2):
+        spun.call(MutuallyExclusiveCallbackGroup(), wait)
+    for _ in range(2):
+        assert waiting.acquire(timeout=TIMEOUT_S)
+    timer = spun.call(MutuallyExclusiveCallbackGroup(), fail)
+    ticks = threading.Semaphore(0)
+    spun.call(spun.quick, ticks.release)
+    for _ in range(20):
+        assert ticks.acquire(timeout=TIMEOUT_S)
+    assert not ran  # both threads are taken
+    released.set()
+    assert spun.has_error.wait(TIMEOUT_S)
+    for _ in range(20):
+        assert ticks.acquire(timeout=TIMEOUT_S)
+    assert len(spun.errors) == len(ran) == 1
+
+
+def test_what_waits_for_a_thread_is_dropped_at_shutdown(spun: Spun) -> None:
+    waiting, released, ran = threading.Semaphore(0), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        waiting.release()
+        released.wait(TIMEOUT_S)
+
+    for _ in range(2):
+        spun.call(MutuallyExclusiveCallbackGroup(), wait)
+    for _ in range(2):
+        assert waiting.acquire(timeout=TIMEOUT_S)
+    ticks = threading.Semaphore(0)
+    spun.call(MutuallyExclusiveCallbackGroup(), ran.set)
+    spun.call(spun.quick, ticks.release)
+    for _ in range(20):
+        assert ticks.acquire(timeout=TIMEOUT_S)
+    spun.end()
+    released.set()
+    spun.executor._threads.shutdown(wait=True)
+    assert not ran.is_set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import yaml
 from ism_ros.config import Settings
 from ism_ros.detections import Detections
 from ism_ros.frame import Camera, Frame
-from ism_ros.ism import InstanceSegmentationModel, Query, load_model
+from ism_ros.ism import InstanceSegmentationModel, Query, load_model, with_coarse_poses
 from ism_ros.sim.scenes import Truth, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad
 
@@ -77,6 +78,33 @@ def test_frames_segmented_together_are_as_those_segmented_alone(
         assert torch.equal(found.masks, alone.masks)
         assert torch.equal(found.object_index, alone.object_index)
         torch.testing.assert_close(found.score, alone.score, atol=1e-6, rtol=0)
+        torch.testing.assert_close(found.translation_m, alone.translation_m, atol=1e-5, rtol=0)
+        torch.testing.assert_close(found.rotation, alone.rotation, atol=1e-4, rtol=0)
+
+
+def test_poses_from_the_fits_of_the_scores_are_those_of_fits_made_anew(
+    model: InstanceSegmentationModel, observed: tuple
+) -> None:
+    frame, _ = observed
+    loose = model.settings.model_copy(update={"score_threshold": 0.2})
+    found = model.segment(frame, settings=loose)
+    assert len(set(found.object_index.tolist())) == 3
+    bare = model.segment(frame, settings=loose, with_poses=False)
+    anew = with_coarse_poses(bare, frame, model.library, model.descriptor.view_weight)
+    assert torch.equal(found.template_index, anew.template_index)
+    for field in ("rotation", "translation_m", "pose_covariance", "model_box_m"):
+        torch.testing.assert_close(getattr(found, field), getattr(anew, field), atol=1e-4, rtol=0, equal_nan=True)
+
+
+def test_a_frame_leaves_its_thread_as_many_threads_of_pytorch_as_it_had(
+    model: InstanceSegmentationModel, observed: tuple
+) -> None:
+    before = torch.get_num_threads()
+    model.segment(observed[0])
+    assert torch.get_num_threads() == before
+    with ThreadPoolExecutor(1) as other:
+        other.submit(model.segment, observed[0]).result()
+        assert other.submit(torch.get_num_threads).result() == before
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def test_a_better_fit_brings_a_similar_object_to_the_front() -> None:
     assert scoring_metric.chosen_object(semantic, fit, everyone).tolist() == [1, 0]
 
 
-def test_the_score_is_the_mean_of_the_parts_and_sam6ds_without_a_fit() -> None:
+def test_the_fit_counts_twice_in_the_score_which_is_sam6ds_without_one() -> None:
     semantic, appearance, geometric, visible = (torch.tensor([x, x]) for x in (0.8, 0.6, 0.9, 0.5))
     fit, has_fit = torch.tensor([0.7, 0.0]), torch.tensor([True, False])
     score = scoring_metric.final_score(semantic, appearance, geometric, visible, fit, has_fit)

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ism_ros.descriptors import create_descriptor
-from ism_ros.descriptors.tiny_network import TinyDescriptorNetwork, network_input
+from ism_ros.descriptors.tiny_network import TinyDescriptorNetwork, common_frame, network_input, small_picture
 from ism_ros.frame import Camera, Frame
 from ism_ros.segmentors import create_segmentor
 from ism_ros.segmentors.tiny_input import CHANNELS, encode, working_size
@@ -116,6 +117,35 @@ def test_a_turn_of_the_crop_changes_little_of_what_the_network_sees() -> None:
     turned = network_input(crops.rot90(1, (2, 3)), masks.rot90(1, (1, 2)))
     as_it_was = network_input(crops, masks)
     assert float((turned - as_it_was).abs().mean()) < 0.02
+
+
+def crops_and_masks() -> tuple[Tensor, Tensor]:
+    """Of a usual crop, one of a single colour, a small one and an empty one."""
+    masks = torch.zeros(4, 96, 96, dtype=torch.bool)
+    masks[:2, 20:60, 10:90] = True
+    masks[2, 40:48, 44:50] = True
+    crops = torch.rand(4, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    crops[1] = 0.7
+    return crops * masks[:, None], masks
+
+
+def test_the_common_frame_is_sampled_as_pytorch_samples_an_affine_grid() -> None:
+    crops, masks = crops_and_masks()
+    inside = masks[:, None].float()
+    pixels = torch.cat([(crops * 2 - 1) * inside, inside], dim=1)
+    grid = F.affine_grid(common_frame(masks), list(pixels.shape), align_corners=False)
+    expected = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    torch.testing.assert_close(network_input(crops, masks), expected, atol=1e-4, rtol=0)
+
+
+def test_the_small_picture_is_the_mean_of_colours_of_even_contrast() -> None:
+    pixels = network_input(*crops_and_masks())
+    mask, colours = pixels[:, 3:].double(), pixels[:, :3].double()
+    area = mask.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    away = (colours - (colours * mask).sum(dim=(2, 3), keepdim=True) / area) * mask
+    deviation = (away.square().sum(dim=(1, 2, 3), keepdim=True) / (3 * area)).sqrt() + 0.05
+    expected = F.avg_pool2d(torch.cat([0.5 * away / deviation, mask - 0.5], dim=1), 8)
+    torch.testing.assert_close(small_picture(pixels).double(), expected, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("damage", ["missing", "other network", "no weights"])
