@@ -45,9 +45,9 @@ class StreamExecutor(Executor):
             self._threads.submit(self._run, handler)
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
-        """Begins nothing more. Does not wait for callbacks that are running."""
+        """Takes nothing more. Does not wait for callbacks that threads have been handed."""
         ended = bool(super().shutdown(timeout_sec))
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False)
         return ended
 
     def _run(self, handler: Any) -> None:
