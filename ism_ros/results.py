@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def to_records(detections: Detections, scene_id: int = 0, image_id: int = 0) -> 
     ]
 
 
-def xywh(box_xyxy: list[int]) -> list[int]:
+def xywh(box_xyxy: Sequence[int]) -> list[int]:
     """An inclusive box as [x, y, width, height], the way the reference writes it (last minus first)."""
     x_first, y_first, x_last, y_last = box_xyxy
     return [x_first, y_first, x_last - x_first, y_last - y_first]

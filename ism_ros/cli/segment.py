@@ -112,6 +112,8 @@ def segment(
 
 
 def _print(console: Console, detections: Detections, output: Path) -> None:
+    from ism_ros.results import xywh
+
     count = len(detections)
     table = Table(title=f"{count} detection{'' if count == 1 else 's'}", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("object", overflow="fold")
@@ -119,11 +121,10 @@ def _print(console: Console, detections: Detections, output: Path) -> None:
         table.add_column(column, justify="right", no_wrap=True, min_width=len(column))
     for row in range(len(detections)):
         parts = ("score", "semantic_score", "appearance_score", "geometric_score", "visible_ratio", "fit_score")
-        x_first, y_first, x_last, y_last = detections.boxes_xyxy[row].tolist()
         table.add_row(
             escape(detections.class_id(row)),
             *(f"{float(getattr(detections, part)[row]):.3f}" for part in parts),
-            f"{x_first},{y_first},{x_last - x_first},{y_last - y_first}",
+            ",".join(map(str, xywh(detections.boxes_xyxy[row].tolist()))),
         )
     console.print(table if count else _why_nothing(detections))
     timing = ", ".join(f"{stage} {seconds * 1000:.0f} ms" for stage, seconds in detections.stage_s.items())
@@ -131,13 +132,15 @@ def _print(console: Console, detections: Detections, output: Path) -> None:
 
 
 def _why_nothing(detections: Detections) -> str:
+    from ism_ros.results import xywh
+
     miss = detections.near_miss
     if miss is None:
         return "0 detections: nothing in the picture looks like any of the objects"
-    x_first, y_first, x_last, y_last = miss.box_xyxy
+    x, y, width, height = xywh(miss.box_xyxy)
     return (
-        f"0 detections: the best guess is {escape(miss.class_id)} at {miss.score:.3f}, {x_last - x_first} x "
-        f"{y_last - y_first} pixels at x {x_first}, y {y_first}, which is not certain enough; --score-threshold "
+        f"0 detections: the best guess is {escape(miss.class_id)} at {miss.score:.3f}, {width} x {height} pixels at "
+        f"x {x}, y {y}, which is not certain enough; --score-threshold "
         f"{max(0.0, miss.score - 0.05):.2f} shows it and what is about as certain"
     )
 

@@ -65,10 +65,10 @@ def create_segmentor(
         path = find_checkpoint(checkpoints_dir or Path(), name, model or "base_plus")
         return sam2_segmentor(path, device, options, recoveries)
     if name == "fastsam":
+        from ism_ros.segmentors.automatic_masks import MaskOptions
         from ism_ros.segmentors.fastsam import FastSamSegmentor
 
         path = find_checkpoint(checkpoints_dir or Path(), name, model or "x")
-        if options is None:
-            return FastSamSegmentor(path, device)
+        options = options or MaskOptions()
         return FastSamSegmentor(path, device, options.fastsam_confidence, options.fastsam_nms)
     raise ValueError(f"segmentor '{name}' is unknown; choose one of: {', '.join(SEGMENTORS)}")

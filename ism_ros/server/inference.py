@@ -20,7 +20,7 @@ from ism_ros.frame import Camera, Frame
 from ism_ros.ism import InstanceSegmentationModel, Query
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.overlay import draw_overlay
-from ism_ros.results import to_records, write_results
+from ism_ros.results import to_records, write_results, xywh
 from ism_ros.segmentors import SEGMENTORS, Segmentor, create_segmentor
 from ism_ros.server.errors import RequestError
 from ism_ros.server.named_objects import SAMPLE_PREFIX, NamedObject, ObjectCache, sample_specs
@@ -201,14 +201,7 @@ def to_json(ask: Ask, rgb: NDArray[np.uint8], detections: Detections) -> dict[st
 
 
 def _near_miss(miss: NearMiss | None) -> dict[str, Any] | None:
-    if miss is None:
-        return None
-    x_first, y_first, x_last, y_last = miss.box_xyxy
-    return {
-        "class_id": miss.class_id,
-        "score": miss.score,
-        "bbox": [x_first, y_first, x_last - x_first, y_last - y_first],
-    }
+    return None if miss is None else {"class_id": miss.class_id, "score": miss.score, "bbox": xywh(miss.box_xyxy)}
 
 
 def _detection(detections: Detections, row: int, record: dict[str, Any]) -> dict[str, Any]:
