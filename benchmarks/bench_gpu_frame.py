@@ -41,12 +41,12 @@ from ism_ros.descriptors.vit import VitDescriptor
 from ism_ros.frame import Camera, Frame
 from ism_ros.ism import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.objects.viewpoints import object_to_camera_rotations
-from ism_ros.pose import ANGLES, RINGS, Views
+from ism_ros.objects.viewpoints import object_to_camera_rotations, rotations_between
 from ism_ros.precision import network_dtype
 from ism_ros.results import to_records
 from ism_ros.segmentors.automatic_masks import AutomaticMaskSegmentor, MaskOptions
 from ism_ros.segmentors.sam import PromptableSam
+from ism_ros.views import ANGLES, RINGS, Views, nearest_templates
 
 SAM_SIZES: dict[str, dict[str, Any]] = {
     "vit_b": {},
@@ -238,8 +238,9 @@ def library(descriptor: Any, count: int, device: str) -> ObjectLibrary:
     turn, height = torch.rand(2, 2048, device=device)
     points_m = torch.stack([0.03 * (6.28 * turn).cos(), 0.03 * (6.28 * turn).sin(), 0.12 * (height - 0.5)], dim=1)
     rotations = object_to_camera_rotations()
-    maps = np.random.default_rng(0).random((TEMPLATES, 5, RINGS, ANGLES)).astype(np.float16)
-    views = Views(maps, np.zeros((TEMPLATES, 3)), 0.07, np.asarray(rotations, np.float64))
+    of_views = np.concatenate([rotations, rotations_between()])
+    maps = np.random.default_rng(0).random((len(of_views), 5, RINGS, ANGLES)).astype(np.float16)
+    views = Views(maps, np.zeros((len(of_views), 3)), 0.07, of_views, nearest_templates(of_views, TEMPLATES))
     known = []
     for number in range(count):
         crops = torch.rand(TEMPLATES, 3, CROP, CROP, device=device)

@@ -364,12 +364,13 @@ def with_coarse_poses(
         here = rows.to(device)
         fit = fit_of(index, here)
         if view_weight and detections.view_similarity is not None:
-            fit = fit.preferring(view_weight * detections.view_similarity[here, : known.template_count])
+            of_templates = detections.view_similarity[here, : known.template_count]
+            fit = fit.preferring(view_weight * known.views.from_templates(of_templates))
         for row, pose in zip(rows.tolist(), coarse_poses(fit, known.views), strict=True):
             if pose is not None:
                 rotation[row] = torch.from_numpy(pose.rotation)
                 translation_m[row] = torch.from_numpy(pose.translation_m)
-                template_index[row] = pose.view
+                template_index[row] = int(known.views.template[pose.view])
                 covariance[row] = torch.from_numpy(pose.covariance)
     return replace(
         detections,
@@ -426,7 +427,7 @@ def match_metric(
     semantic = scoring.semantic_scores(pairwise)
     candidates = scoring_metric.candidates(semantic, confidence_threshold)
     template_index = pairwise.argmax(dim=2)
-    fit, view = torch.zeros_like(semantic), template_index.clone()
+    fit, proportion, view = torch.zeros_like(semantic), torch.zeros_like(semantic), template_index.clone()
     fits: dict[int, tuple[Tensor, Fit]] = {}
     with one_thread(semantic):
         for index in torch.nonzero(candidates.any(dim=0))[:, 0].tolist():
@@ -435,11 +436,14 @@ def match_metric(
                 continue
             rows = torch.nonzero(candidates[:, index])[:, 0]
             own = joined([fit_views(seen[some], known.views) for some in rows.split(FITS_AT_ONCE)])
-            cost, best = own.best(view_weight * pairwise[rows, index, : known.template_count])
+            of_templates = pairwise[rows, index, : known.template_count]
+            cost, relief_m, best = own.best(view_weight * known.views.from_templates(of_templates))
             fit[rows, index] = scoring_metric.fit_score(cost)
-            view[rows, index] = best.where(cost.isfinite(), view[rows, index])
+            proportion[rows, index] = scoring_metric.proportion_score(cost, relief_m, known.views.reach_m)
+            template = torch.from_numpy(known.views.template).to(best.device)[best]
+            view[rows, index] = template.where(cost.isfinite(), view[rows, index])
             fits[index] = rows, own
-    chosen = scoring_metric.chosen_object(semantic, fit, candidates)
+    chosen = scoring_metric.chosen_object(semantic, proportion, candidates)
     rows = candidates.any(dim=1)
     semantic, fit, view, template_index = (
         of_object.gather(1, chosen[:, None])[rows, 0] for of_object in (semantic, fit, view, template_index)

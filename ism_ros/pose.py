@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 
 TEMPERATURE = 0.05
 """Views and turns that fit worse by this count 1/e as much in the covariance."""
+FARTHEST = 5.0
+"""By so many temperatures worse is what no longer counts at all."""
 FLOOR_RAD = 0.17
 """Standard deviation of the rotation about each axis that the spacing of views (36 degrees) and turns leaves open."""
 FLOOR_M = 0.004
@@ -61,21 +63,23 @@ def _pose(
     cost: Array, iou: Array, shift_m: Array, relief_m: Array, middle_m: Array, along_ray: Array, views: Views
 ) -> CoarsePose:
     """The best view and turn; in the covariance all others by how well they fit. One row of each array of a Fit."""
-    likely = np.exp(-(cost - cost.min()) / TEMPERATURE)
-    view, turn = np.nonzero(likely > 1e-3)
-    weight = likely[view, turn] / likely[view, turn].sum()
-    turns = Rotation.from_rotvec(np.outer(turn, [0.0, 0.0, 2 * np.pi / ANGLES])).as_matrix()
-    rotations = along_ray @ turns @ views.rotations[view]
+    least = cost.min()
+    view, turn = np.nonzero(cost < least + FARTHEST * TEMPERATURE)
+    likely = np.exp((least - cost[view, turn]) / TEMPERATURE)
+    weight = likely / likely.sum()
+    turns = Rotation.from_rotvec(np.outer(range(ANGLES), [0.0, 0.0, 2 * np.pi / ANGLES])).as_matrix()
+    on_axis = turns[turn] @ views.rotations[view]
+    rotations = along_ray @ on_axis
     shifts_m = along_ray[:, 2] * shift_m[view, turn][:, None]
-    translations_m = middle_m + shifts_m - np.einsum("nij,nj->ni", rotations, views.surface_m[view])
+    translations_m = middle_m + shifts_m - (rotations @ views.surface_m[view][:, :, None])[:, :, 0]
     best = int(cost[view, turn].argmin())
     offsets = np.hstack(
         [
             translations_m - translations_m[best],
-            Rotation.from_matrix(rotations @ rotations[best].T).as_rotvec(),
+            Rotation.from_matrix(on_axis @ on_axis[best].T).as_rotvec() @ along_ray.T,
         ]
     )
-    covariance = np.einsum("n,ni,nj->ij", weight, offsets, offsets)
+    covariance = (weight[:, None] * offsets).T @ offsets
     sideways_m = FLOOR_M + HIDDEN_SHARE * views.reach_m * (1 - iou[view[best], turn[best]])
     ahead_m = FLOOR_M + RELIEF_SHARE * relief_m[view[best], turn[best]]
     covariance[:3, :3] += along_ray @ np.diag([sideways_m**2, sideways_m**2, ahead_m**2]) @ along_ray.T

@@ -12,12 +12,17 @@ import torch
 from torch import Tensor
 
 from ism_ros.scoring import final_score as final_score_sam6d
+from ism_ros.views import RELIEF_WEIGHT, relative
 
 FIT_SCALE = 0.7
 """The cost at which a fit is worth 1/e."""
 
+CHOICE_RELIEF_WEIGHT, CHOICE_SCALE = 80.0, 0.4
+"""Where two objects are held beside each other, relief counts four times as much as where views of one are: colours of
+twins are the same, and outlines of what is short and what is seen from its end are."""
+
 CHOICE_WEIGHT = 0.3
-"""What the fit weighs beside the semantic score in the choice of the object."""
+"""What that weighs beside the semantic score in the choice of the object."""
 
 SCORE_WEIGHT = 2.0
 """What the fit weighs in the final score. Colours of a CAD model are seldom those of the real thing, its size is: the
@@ -32,6 +37,13 @@ def fit_score(cost: Tensor) -> Tensor:
     return (-cost / FIT_SCALE).exp()
 
 
+def proportion_score(cost: Tensor, relief_m: Tensor, reach_m: float) -> Tensor:
+    """The fit for the choice of the object: as `fit_score`, with more weight for relief. cost, relief_m: (N,), of the
+    views that fit best, as Fit.best has them; reach_m: of their object."""
+    more = (CHOICE_RELIEF_WEIGHT - RELIEF_WEIGHT) * relative(relief_m.square(), reach_m)
+    return (-(cost + more) / CHOICE_SCALE).exp()
+
+
 def candidates(semantic: Tensor, confidence_threshold: float) -> Tensor:
     """(N, O) bool, which objects may still be the one of each proposal.
 
@@ -43,9 +55,9 @@ def candidates(semantic: Tensor, confidence_threshold: float) -> Tensor:
     return (semantic >= least) & (best[:, :1] > confidence_threshold)
 
 
-def chosen_object(semantic: Tensor, fit: Tensor, candidates: Tensor) -> Tensor:
-    """argmax of semantic + CHOICE_WEIGHT * fit over the candidates; all (N, O) -> (N,) int64."""
-    return (semantic + CHOICE_WEIGHT * fit).where(candidates, -1.0).argmax(dim=1)
+def chosen_object(semantic: Tensor, proportion: Tensor, candidates: Tensor) -> Tensor:
+    """argmax of semantic + CHOICE_WEIGHT * proportion over the candidates; all (N, O) -> (N,) int64."""
+    return (semantic + CHOICE_WEIGHT * proportion).where(candidates, -1.0).argmax(dim=1)
 
 
 def final_score(

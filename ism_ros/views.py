@@ -2,7 +2,8 @@
 
 A map has rings and angles about the middle of the visible surface: how much of each cell is covered, how deep it lies,
 and its colour. Turning the camera about its optical axis shifts such a map along the angles, so that all turns of all
-views are compared at once by Fourier transforms along the angles: a matrix product a frequency.
+views are compared at once by Fourier transforms along the angles: a matrix product a frequency. Views are transformed
+once, and kept so for as long as they are in use.
 
 N masks, P places looked at under each, V views of an object, R rings, A angles, F frequencies.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from math import pi
 
 import numpy as np
@@ -22,6 +24,7 @@ from ism_ros.frame import Frame
 
 RINGS, ANGLES = 8, 36
 CELLS = RINGS * ANGLES
+FREQUENCIES = ANGLES // 2 + 1
 PLACES_A_SIDE = 32
 """Places looked at under a mask, along each side of its box."""
 RELIEF_WEIGHT = 20.0
@@ -32,19 +35,29 @@ LEAST_PIXELS = 10
 """With depth, below which nothing is said of a mask."""
 
 
-@dataclass(frozen=True)
+SPECTRA_KEPT = 64
+"""Objects whose views are kept ready to be compared, 1.4 MB each."""
+
+
+@dataclass(frozen=True, eq=False)
 class Views:
     """The views of one object.
 
     maps: (V, 5, R, A) float16: share of the cell that is covered; depth relative to the mean, metres; red, green and
     blue relative to the view's brightness. surface_m: (V, 3), the mean of the visible surface in the object frame.
-    reach_m: radius of the outermost ring. rotations: (V, 3, 3) object-to-camera.
+    reach_m: radius of the outermost ring. rotations: (V, 3, 3) object-to-camera. template: (V,) int64, that of the T
+    templates which is seen from nearest by; the first T views are the templates themselves.
     """
 
     maps: NDArray[np.float16]
     surface_m: NDArray[np.float64]
     reach_m: float
     rotations: NDArray[np.float64]
+    template: NDArray[np.int64]
+
+    def from_templates(self, of_templates: Tensor) -> Tensor:
+        """What each view has from its template: (N, T) -> (N, V)."""
+        return of_templates[:, torch.from_numpy(self.template).to(of_templates.device)]
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,34 @@ class Seen:
 
     def __getitem__(self, rows: Tensor) -> Seen:
         return Seen(self.points_m[rows], self.colours[rows], self.pixels[rows], self.median_m[rows], self.pixel_m)
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """The maps of V views, transformed along the angles.
+
+    waves: (F, 7, 2, R, V), of each of seven terms the cosine and the sine part; the terms are, all by coverage: the
+    squared colours, red, green, blue, 1, depth, its square. area_m2: (V,), covered.
+    """
+
+    waves: Tensor
+    area_m2: Tensor
+
+    @property
+    def of_colours(self) -> Tensor:
+        return self.waves[:, :5]
+
+    @property
+    def of_ones(self) -> Tensor:
+        return self.waves[:, 4:5]
+
+    @property
+    def of_depths(self) -> Tensor:
+        return self.waves[:, 4:6]
+
+    @property
+    def of_squared_depths(self) -> Tensor:
+        return self.waves[:, 4:]
 
 
 @dataclass(frozen=True)
@@ -91,11 +132,12 @@ class Fit:
         nothing fits."""
         return replace(self, cost=self.cost - preference[:, :, None])
 
-    def best(self, preference: Tensor) -> tuple[Tensor, Tensor]:
+    def best(self, preference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The view that is best in the turn that is best for it, as `preferring` has it: what it costs without that,
-        and which it is, both (N,)."""
+        how much relief remains in metres, and which it is, all (N,)."""
         index = self.preferring(preference).cost.flatten(1).argmin(dim=1, keepdim=True)
-        return self.cost.flatten(1).gather(1, index)[:, 0], index[:, 0] // ANGLES
+        cost, relief_m = (of_all.flatten(1).gather(1, index)[:, 0] for of_all in (self.cost, self.relief_m))
+        return cost, relief_m, index[:, 0] // ANGLES
 
 
 @dataclass(frozen=True)
@@ -119,10 +161,14 @@ def joined(fits: Sequence[Fit]) -> Fit:
 
 
 def views_of(
-    rgb: NDArray[np.uint8], masks: NDArray[np.bool_], xyz_m: NDArray[np.float32], rotations: NDArray[np.floating]
+    rgb: Sequence[NDArray[np.uint8]],
+    masks: Sequence[NDArray[np.bool_]],
+    xyz_m: Sequence[NDArray[np.float32]],
+    rotations: NDArray[np.floating],
+    templates: int | None = None,
 ) -> Views:
-    """Views from templates: rgb (V, H, W, 3), masks (V, H, W), xyz_m (V, H, W, 3) in the object frame, rotations
-    (V, 3, 3)."""
+    """Views from pictures of any sizes: rgb (H, W, 3), masks (H, W), xyz_m (H, W, 3) in the object frame, of each;
+    rotations (V, 3, 3). templates: how many of the views, from the first on, are templates; all where it isn't said."""
     seen = [xyz[mask].astype(np.float64) for xyz, mask in zip(xyz_m, masks, strict=True)]
     surface_m = np.array([points.mean(axis=0) for points in seen])
     centred = [(points - middle) @ turn.T for points, middle, turn in zip(seen, surface_m, rotations, strict=True)]
@@ -132,7 +178,20 @@ def views_of(
         area_m2 = np.full(len(points), _pixel_area_m2(points, mask))
         points_m, colours = torch.from_numpy(points).float(), torch.from_numpy(picture[mask]).float() / 255.0
         maps.append(polar_maps(points_m.T[None], colours.T[None], torch.from_numpy(area_m2).float()[None], reach_m)[0])
-    return Views(torch.stack(maps).half().numpy(), surface_m, reach_m, np.asarray(rotations, np.float64))
+    return Views(
+        torch.stack(maps).half().numpy(),
+        surface_m,
+        reach_m,
+        np.asarray(rotations, np.float64),
+        nearest_templates(rotations, len(rotations) if templates is None else templates),
+    )
+
+
+def nearest_templates(rotations: NDArray[np.floating], templates: int) -> NDArray[np.int64]:
+    """(V,) int64, for each of the object-to-camera rotations (V, 3, 3) which of the first `templates` looks along an
+    axis nearest to its own; the first where two are as near."""
+    axes = rotations[:, 2].astype(np.float64)
+    return (axes @ axes[:templates].T).round(5).argmax(axis=1)
 
 
 def look_under(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> Seen:
@@ -171,10 +230,15 @@ def fit_views(seen: Seen, views: Views) -> Fit:
     # views are seen along the optical axis: look at the object along the ray to it
     maps = polar_maps(along_ray.mT @ (points_m - middle_m[:, :, None]), seen.colours, area_m2, views.reach_m)
     return replace(
-        compare(maps, torch.from_numpy(views.maps).to(maps), views.reach_m, ~enough),
+        compare(maps, _kept_spectra(views, maps.device), views.reach_m, ~enough),
         middle_m=middle_m,
         along_ray=along_ray,
     )
+
+
+@lru_cache(SPECTRA_KEPT)
+def _kept_spectra(views: Views, device: torch.device) -> Spectra:
+    return spectra_of(torch.from_numpy(views.maps).to(device).float(), views.reach_m)
 
 
 def polar_maps(points_m: Tensor, colours: Tensor, area_m2: Tensor, reach_m: float) -> Tensor:
@@ -194,51 +258,75 @@ def polar_maps(points_m: Tensor, colours: Tensor, area_m2: Tensor, reach_m: floa
     return torch.stack([covered, depth, *(colour / brightness for colour in coloured)], dim=1)
 
 
-def compare(ours: Tensor, theirs: Tensor, reach_m: float, unseen: Tensor | None = None) -> Fit:
-    """ours: (N, 5, R, A) beside views (V, 5, R, A), each turned by every number of cells. unseen: (N,) bool, of which
-    nothing is known. What the Fit says of places is left at 0."""
-    covered, depth, *_ = ours.unbind(dim=1)
-    weight = covered * _cell_areas_m2(reach_m, ours)
-    one, deep, deep_squared = _spectra(weight, weight * depth, weight * depth**2)
-    red, green, blue, squared = _spectra(*_coloured(weight, ours[:, 2:]))
-    covered, depth, *_ = theirs.unbind(dim=1)
-    t_one, t_deep, t_deep_squared = _spectra(covered, covered * depth, covered * depth**2)
-    t_red, t_green, t_blue, t_squared = _spectra(*_coloured(covered, theirs[:, 2:]))
+def spectra_of(maps: Tensor, reach_m: float) -> Spectra:
+    """Of the maps (V, 5, R, A) of an object."""
+    one, depth, *_ = maps.unbind(dim=1)
+    terms = torch.stack([*_coloured(one, maps[:, 2:]), one, one * depth, one * depth**2])
+    area_m2 = (one * _cell_areas_m2(reach_m, maps)).sum(dim=(1, 2))
+    return Spectra(_waves(terms).permute(4, 0, 3, 2, 1).contiguous(), area_m2)
 
-    common = _correlated([one], [t_one])
+
+def compare(ours: Tensor, theirs: Spectra, reach_m: float, unseen: Tensor | None = None) -> Fit:
+    """ours: (N, 5, R, A) beside V views, each turned by every number of cells. unseen: (N,) bool, of which nothing is
+    known. What the Fit says of places is left at 0."""
+    covered, depth, *_ = ours.unbind(dim=1)
+    one = covered * _cell_areas_m2(reach_m, ours)
+    terms = torch.stack([*_coloured(one, ours[:, 2:]), one, one * depth, one * depth**2])
+    squared, red, green, blue, ones, deep, deep_squared = _waves(terms).unbind(dim=0)
+
+    common = _correlated([ones], theirs.of_ones)
     share = common.clamp(min=1e-12)
-    outlines = weight.sum(dim=(1, 2))[:, None] + (covered * _cell_areas_m2(reach_m, theirs)).sum(dim=(1, 2))
+    outlines = one.sum(dim=(1, 2))[:, None] + theirs.area_m2
     iou = (common / (outlines[:, :, None] - common).clamp(min=1e-12)).clamp(0.0, 1.0)
     # means over the common cells: of (ours - theirs), of its square, and of the square of the difference of colours
-    shift = _correlated([deep, one], [t_one, -t_deep]) / share
-    relief = _correlated([deep_squared, deep, one], [t_one, -2 * t_deep, t_deep_squared]) / share - shift**2
-    difference = (
-        _correlated(
-            [squared, red, green, blue, one], [t_one, -2 * t_red, -2 * t_green, -2 * t_blue, t_squared]
-        ) / share
-    )  # fmt: skip
+    shift = _correlated([deep, -ones], theirs.of_depths) / share
+    relief = _correlated([deep_squared, -2 * deep, ones], theirs.of_squared_depths) / share - shift**2
+    difference = _correlated([ones, -2 * red, -2 * green, -2 * blue, squared], theirs.of_colours) / share
     relief = relief.clamp(min=0.0)
-    cost = 1 - iou + RELIEF_WEIGHT / (1.6 * reach_m) ** 2 * relief + COLOUR_WEIGHT * difference.clamp(min=0.0)
+    cost = 1 - iou + RELIEF_WEIGHT * relative(relief, reach_m) + COLOUR_WEIGHT * difference.clamp(min=0.0)
     if unseen is not None:
         cost = cost.masked_fill(unseen[:, None, None], torch.inf)
     nowhere = ours.new_zeros(len(ours), 3)
     return Fit(cost, iou, shift, relief.sqrt(), nowhere, nowhere[:, :, None].expand(-1, -1, 3))
 
 
+def relative(relief_m2: Tensor, reach_m: float) -> Tensor:
+    """A mean squared difference of depth in units of the object's diameter."""
+    return relief_m2 / (1.6 * reach_m) ** 2
+
+
 def _coloured(weight: Tensor, colours: Tensor) -> list[Tensor]:
-    """Red, green, blue and the sum of their squares, each (N, R, A) with its weight; colours: (N, 3, R, A)."""
-    return [*(weight[:, None] * colours).unbind(dim=1), weight * (colours**2).sum(dim=1)]
+    """The sum of the squares of red, green and blue, and these, each (N, R, A) by weight; colours: (N, 3, R, A)."""
+    return [weight * (colours**2).sum(dim=1), *(weight[:, None] * colours).unbind(dim=1)]
 
 
-def _spectra(*maps: Tensor) -> list[Tensor]:
-    """Of each map (N, R, A) along the angles: (F, N, R) complex."""
-    return list(torch.fft.rfft(torch.stack(maps)).permute(0, 3, 1, 2).unbind(dim=0))
+def _waves(maps: Tensor) -> Tensor:
+    """Fourier transforms along the angles: (..., A) -> (..., 2, F), cosine and sine parts."""
+    return (maps @ _cosines_and_sines(maps).flatten(1)).unflatten(-1, (2, FREQUENCIES))
 
 
-def _correlated(ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
-    """Sums over all cells of the products of maps, theirs turned by each angle, summed over the pairs: (N, V, A)."""
-    products = torch.cat(ours, dim=2) @ torch.cat(theirs, dim=2).mH
-    return torch.fft.irfft(products.permute(1, 2, 0), ANGLES)
+def _correlated(ours: list[Tensor], theirs: Tensor) -> Tensor:
+    """Sums over all cells of the products of maps, theirs turned by each angle, summed over K pairs: (N, V, A).
+
+    ours: K of (N, R, 2, F). theirs: (F, K, 2, R, V). By products of matrices: for so few angles they are faster than
+    fast transforms, and all sums are one product.
+    """
+    count, views = len(ours[0]), theirs.shape[-1]
+    cosine, sine = torch.stack(ours).unbind(dim=3)
+    # of the product of our spectrum with the conjugate of theirs: the real part, and minus the imaginary part
+    parts = torch.stack([cosine, sine, sine, -cosine]).unflatten(0, (2, 2))
+    left = parts.permute(5, 0, 3, 2, 1, 4).reshape(FREQUENCIES, 2 * count, -1)
+    products = left @ theirs.flatten(1, 3)
+    once = torch.arange(FREQUENCIES, device=theirs.device) % (ANGLES // 2) == 0
+    back = _cosines_and_sines(theirs) * ((2.0 - once.to(theirs)) / ANGLES)
+    return (products.view(-1, count * views).mT @ back.permute(2, 1, 0).flatten(0, 1)).view(count, views, ANGLES)
+
+
+def _cosines_and_sines(like: Tensor) -> Tensor:
+    """(A, 2, F), of each frequency at each angle."""
+    angle = torch.arange(ANGLES, device=like.device, dtype=like.dtype) * (2 * pi / ANGLES)
+    phase = angle[:, None] * torch.arange(FREQUENCIES, device=like.device, dtype=like.dtype)
+    return torch.stack([phase.cos(), phase.sin()], dim=1)
 
 
 def _cell_areas_m2(reach_m: float, like: Tensor) -> Tensor:

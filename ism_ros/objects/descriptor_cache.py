@@ -23,7 +23,9 @@ from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, checksums_
 
 Arrays = dict[str, NDArray[np.floating[Any]]]
 
-_ARRAYS = ("class_tokens", "rotations", "points_m", "view_maps", "view_surface_m", "view_reach_m")
+_ARRAYS = (
+    "class_tokens", "rotations", "points_m", "view_maps", "view_surface_m", "view_reach_m", "view_rotations",
+)  # fmt: skip
 _CHECKSUMS = "patch_checksums"
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class CachedDescriptors:
     """arrays: class_tokens (T, D), and where there are any: rotations (T, 3, 3), points_m (K, 3), and of views.Views
-    view_maps, view_surface_m and view_reach_m (1,)."""
+    view_maps, view_surface_m, view_reach_m (1,) and view_rotations."""
 
     arrays: Arrays
     patches: PatchFile

@@ -28,9 +28,9 @@ from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, PatchPreci
 from ism_ros.objects.preparation import Prepare, Prepared, Progress, prepare
 from ism_ros.objects.render import RENDERER_VERSION, TEMPLATE_SIZE_PX
 from ism_ros.objects.templates import TemplateError
-from ism_ros.views import Views
+from ism_ros.views import Views, nearest_templates
 
-_CACHE_VERSION = 3
+_CACHE_VERSION = 4
 IN_MEMORY_IF_IT_FITS = PatchStorage()
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,8 @@ def _views(arrays: Arrays) -> Views | None:
         maps=arrays["view_maps"].astype(np.float16),
         surface_m=arrays["view_surface_m"].astype(np.float64),
         reach_m=float(arrays["view_reach_m"][0]),
-        rotations=arrays["rotations"].astype(np.float64),
+        rotations=np.asarray(arrays["view_rotations"], np.float64),
+        template=nearest_templates(arrays["view_rotations"], len(arrays["rotations"])),
     )
 
 
@@ -189,6 +190,7 @@ def _describe(
         arrays["view_maps"] = prepared.views.maps
         arrays["view_surface_m"] = prepared.views.surface_m.astype(np.float32)
         arrays["view_reach_m"] = np.array([prepared.views.reach_m], np.float32)
+        arrays["view_rotations"] = prepared.views.rotations
     return arrays, np.ascontiguousarray(described.patch_tokens.float().cpu().numpy().astype(precision))
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,15 @@ from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN, mark_used, reason
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.render import TEMPLATE_SIZE_PX, render_templates
 from ism_ros.objects.templates import TemplateError, TemplateSet, read_templates, write_templates
+from ism_ros.objects.viewpoints import rotations_between
 from ism_ros.views import Views, views_of
 
+if TYPE_CHECKING:
+    import trimesh
+
 POINT_COUNT = 2048
+BETWEEN_SIZE_PX = 128
+"""Of the views between the templates, which are only looked at in the coarse cells of views.py."""
 
 Progress = Callable[[int, int], None]
 
@@ -47,19 +53,28 @@ def prepare(
     spec: ObjectSpec, cached: Path, progress: Progress | None = None, max_triangles: int | None = None
 ) -> Prepared:
     """What `spec` looks like: its templates, or those in the folder `cached`, or else views rendered of its CAD file
-    and kept in `cached`. progress: told (views rendered, views).
+    and kept in `cached`. Where there is a CAD file, views between the templates are rendered as well. progress: told
+    (templates rendered, templates).
 
     Raises CadError, of a mesh of more than `max_triangles` as well, or TemplateError.
     """
-    templates = _templates(spec, cached, progress, max_triangles)
-    rotations = views = None
-    if templates.rotations is not None:
-        rotations = templates.rotations.astype(np.float32)
-        views = views_of(templates.rgb, templates.masks, templates.xyz_m, templates.rotations)
-    return Prepared(templates.rgb, templates.masks, rotations, _points_m(spec, templates, max_triangles), views)
+    mesh = _mesh(spec, max_triangles)
+    templates = _templates(spec, mesh, cached, progress)
+    rotations = None if templates.rotations is None else templates.rotations.astype(np.float32)
+    return Prepared(templates.rgb, templates.masks, rotations, _points_m(mesh, templates), views_seen(mesh, templates))
 
 
-def _templates(spec: ObjectSpec, cached: Path, progress: Progress | None, max_triangles: int | None) -> TemplateSet:
+def _mesh(spec: ObjectSpec, max_triangles: int | None) -> trimesh.Trimesh | None:
+    if spec.cad is None:
+        return None
+    from ism_ros.objects.cad import load_cad
+
+    return load_cad(spec.cad, spec.units, max_triangles)
+
+
+def _templates(
+    spec: ObjectSpec, mesh: trimesh.Trimesh | None, cached: Path, progress: Progress | None
+) -> TemplateSet:
     if spec.templates is not None:
         return read_templates(spec.templates, spec.units)
     if cached.is_dir():
@@ -73,10 +88,8 @@ def _templates(spec: ObjectSpec, cached: Path, progress: Progress | None, max_tr
                 error,
                 extra={"reason": DAMAGED},
             )
-    from ism_ros.objects.cad import load_cad
-
     assert spec.cad is not None
-    mesh = load_cad(spec.cad, spec.units, max_triangles)
+    assert mesh is not None
     templates = render_templates(mesh, size_px=TEMPLATE_SIZE_PX, progress=progress)
     try:
         write_templates(cached, templates, {"cad": spec.cad.name, "cad_units": spec.units})
@@ -90,12 +103,29 @@ def _templates(spec: ObjectSpec, cached: Path, progress: Progress | None, max_tr
     return templates
 
 
-def _points_m(spec: ObjectSpec, templates: TemplateSet, max_triangles: int | None) -> NDArray[np.float32] | None:
-    """(POINT_COUNT, 3) points of the surface: of the CAD file, or else of what the templates show."""
-    if spec.cad is not None:
-        from ism_ros.objects.cad import load_cad, sample_surface_m
+def views_seen(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> Views | None:
+    """The templates as views, and those between them where there is a mesh to see from there."""
+    if templates.rotations is None:
+        return None
+    if mesh is None:
+        return views_of([*templates.rgb], [*templates.masks], [*templates.xyz_m], templates.rotations)
+    between = render_templates(mesh, size_px=BETWEEN_SIZE_PX, samples=1, rotations=rotations_between())
+    assert between.rotations is not None
+    return views_of(
+        [*templates.rgb, *between.rgb],
+        [*templates.masks, *between.masks],
+        [*templates.xyz_m, *between.xyz_m],
+        np.concatenate([templates.rotations, between.rotations]),
+        templates=len(templates),
+    )
 
-        return sample_surface_m(load_cad(spec.cad, spec.units, max_triangles), POINT_COUNT)
+
+def _points_m(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> NDArray[np.float32] | None:
+    """(POINT_COUNT, 3) points of the surface: of the CAD file, or else of what the templates show."""
+    if mesh is not None:
+        from ism_ros.objects.cad import sample_surface_m
+
+        return sample_surface_m(mesh, POINT_COUNT)
     if templates.rotations is None:
         return None
     seen = templates.xyz_m[templates.masks]

@@ -135,12 +135,14 @@ def render_templates(
     *,
     size_px: int = TEMPLATE_SIZE_PX,
     samples: int = 2,
+    rotations: NDArray[np.float64] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TemplateSet:
     """`mesh` (metres) seen from the 42 viewpoints on black, in pictures of size_px x size_px.
 
     The cameras stand four radii of the object away from its middle and zoom until it fills the picture, so that a
-    pencil seen from its tip is as sharp as from its side. samples: see render. progress: told (views done, 42).
+    pencil seen from its tip is as sharp as from its side. samples: see render. rotations: (T, 3, 3) object-to-camera,
+    where other viewpoints are wanted. progress: told (views done, T).
     """
     surface = mesh if isinstance(mesh, Surface) else surface_of(mesh)
     corners = surface.triangles_m.reshape(-1, 3)
@@ -150,7 +152,7 @@ def render_templates(
     vertices = np.unique(corners - middle, axis=0).astype(np.float64)
     scene = Scene([surface], np.eye(3, dtype=np.float32)[None], create_tracer(surface.triangles_m - middle))
     backdrop = np.zeros((size_px, size_px, 3), dtype=np.uint8)
-    rotations = object_to_camera_rotations()
+    rotations = object_to_camera_rotations() if rotations is None else rotations
     offset_m = _DISTANCE_IN_RADII * radius_m * np.array([0.0, 0.0, 1.0])
     views, intrinsics = [], []
     for index, rotation in enumerate(rotations):

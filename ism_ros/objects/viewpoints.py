@@ -1,6 +1,6 @@
 """The 42 views from which an object is looked at: the vertices of an icosahedron and the middles of its edges.
 
-Templates made by the reference tool carry no poses; theirs are these, in this order.
+Templates made by the reference tool carry no poses; theirs are these, in this order. Between them lie 120 more.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
 
 VIEW_COUNT = 42
 
@@ -44,6 +45,14 @@ def camera_positions() -> NDArray[np.float64]:
 def object_to_camera_rotations() -> NDArray[np.float64]:
     """Rotations (42, 3, 3) from the object frame to the camera's (OpenCV axes: x right, y down, z forward)."""
     return np.stack([look_at_origin(position) for position in camera_positions()])
+
+
+def rotations_between() -> NDArray[np.float64]:
+    """Object-to-camera rotations (120, 3, 3) of cameras in the middle between any two neighbours of the 42."""
+    corners = camera_positions()
+    triangles = np.sort(ConvexHull(corners).simplices, axis=1)
+    sides = np.unique(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [0, 2]]]), axis=0)
+    return np.stack([look_at_origin(middle) for middle in corners[sides].mean(axis=1)])
 
 
 def look_at_origin(camera_position: NDArray[np.float64]) -> NDArray[np.float64]:

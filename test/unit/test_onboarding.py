@@ -144,6 +144,27 @@ def test_a_cad_file_becomes_a_known_object(cad: Path, cache: Path) -> None:
     assert (known.class_tokens @ colour).min() > 0.999
 
 
+def test_a_cad_file_is_viewed_from_between_its_templates_as_well(cad: Path, cache: Path) -> None:
+    known = onboard(ObjectSpec("box", cad, "mm"), MeanColour(), cache)
+    assert known.views is not None
+    assert len(known.views.maps) == len(known.views.rotations) == len(known.views.surface_m) == 162
+    np.testing.assert_allclose(known.views.rotations[:42], object_to_camera_rotations(), atol=1e-6)
+    assert known.views.template[:42].tolist() == list(range(42))
+    similarity = torch.rand(3, 42)
+    cosines = known.views.rotations[:, 2] @ known.views.rotations[:42, 2].T
+    nearest = known.views.template
+    np.testing.assert_allclose(cosines[np.arange(162), nearest], cosines.max(axis=1), atol=1e-5)
+    assert torch.equal(known.views.from_templates(similarity), similarity[:, nearest])
+
+
+def test_templates_alone_are_all_the_views_there_are(cad: Path, cache: Path, tmp_path: Path) -> None:
+    onboard(ObjectSpec("box", cad, "mm"), MeanColour(), tmp_path)
+    (folder,) = (tmp_path / "templates").iterdir()
+    known = onboard(ObjectSpec("box", None, "mm", templates=folder), MeanColour(), cache)
+    assert known.views is not None
+    assert len(known.views.maps) == 42
+
+
 def test_rendering_and_describing_happen_once(cad: Path, tmp_path: Path) -> None:
     spec, descriptor, views = ObjectSpec("box", cad, "mm"), MeanColour(), Views()
     first = onboard(spec, descriptor, tmp_path, progress=views)

@@ -18,11 +18,12 @@ from ism_ros.masks import boxes_from_masks
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.onboarding import onboard
+from ism_ros.objects.preparation import views_seen
 from ism_ros.objects.render import render, render_templates
 from ism_ros.objects.surfaces import surface_of
 from ism_ros.pose import CoarsePose, coarse_poses, unknown_covariance
 from ism_ros.sim.shapes import export_cad, make_object
-from ism_ros.views import Fit, Views, compare, fit_views, look_under, views_of
+from ism_ros.views import Fit, Views, compare, fit_views, look_under, spectra_of, views_of
 
 CAMERA = Camera(np.array([[615.0, 0, 322.5], [0, 615.0, 238.5], [0, 0, 1]]), 640, 480)
 SPACING_DEG = 36.0
@@ -35,8 +36,9 @@ def drill() -> trimesh.Trimesh:
 
 @pytest.fixture(scope="module")
 def views(drill: trimesh.Trimesh) -> Views:
-    templates = render_templates(drill, size_px=128)
-    return views_of(templates.rgb, templates.masks, templates.xyz_m, templates.rotations)
+    views = views_seen(drill, render_templates(drill, size_px=128))
+    assert views is not None
+    return views
 
 
 def seen(mesh: trimesh.Trimesh, rotation: Rotation, translation_m: tuple[float, float, float]) -> tuple:
@@ -110,7 +112,7 @@ def test_a_covariance_is_symmetric_and_positive(drill: trimesh.Trimesh, views: V
 def test_what_looks_the_same_from_all_sides_has_a_covariance_that_says_so() -> None:
     ball = trimesh.creation.icosphere(subdivisions=3, radius=0.04)
     templates = render_templates(ball, size_px=96)
-    of_ball = views_of(templates.rgb, templates.masks, templates.xyz_m, templates.rotations)
+    of_ball = views_of([*templates.rgb], [*templates.masks], [*templates.xyz_m], templates.rotations)
     pose = pose_of(of_ball, *seen(ball, Rotation.identity(), (0.0, 0.0, 0.6)))
     assert np.sqrt(np.diag(pose.covariance)[3:]).min() > np.radians(45)
     assert np.sqrt(np.diag(pose.covariance)[:3]).max() < 0.02
@@ -141,7 +143,7 @@ def test_a_mask_without_depth_has_no_pose_and_leaves_the_others_theirs(drill: tr
 
 def test_a_view_beside_itself_fits_best_unturned(views: Views) -> None:
     maps, numbers = torch.from_numpy(views.maps).double(), [0, 7, 41]
-    fit = compare(maps[numbers], maps, views.reach_m)
+    fit = compare(maps[numbers], spectra_of(maps, views.reach_m), views.reach_m)
     assert fit.iou.max() <= 1.0
     view, turn = np.unravel_index(fit.cost.flatten(1).argmin(dim=1).numpy(), fit.cost.shape[1:])
     assert view.tolist() == numbers
@@ -150,7 +152,7 @@ def test_a_view_beside_itself_fits_best_unturned(views: Views) -> None:
 
 def test_turning_a_view_is_found_as_that_turn(views: Views) -> None:
     maps = torch.from_numpy(views.maps).double()
-    fit = compare(maps[5:6].roll(9, dims=-1), maps, views.reach_m)
+    fit = compare(maps[5:6].roll(9, dims=-1), spectra_of(maps, views.reach_m), views.reach_m)
     assert np.unravel_index(int(fit.cost.argmin()), fit.cost.shape[1:]) == (5, 9)
 
 
@@ -158,7 +160,7 @@ def test_a_fit_is_what_the_maps_say_cell_by_cell(views: Views) -> None:
     # the sums that the transforms stand for, written out for one view in one turn
     maps, turn = torch.from_numpy(views.maps).double(), 4
     ours, theirs = maps[3], maps[11].roll(turn, dims=-1)
-    fit = compare(maps[3:4], maps[11:12], views.reach_m)
+    fit = compare(maps[3:4], spectra_of(maps[11:12], views.reach_m), views.reach_m)
     ring = torch.arange(8, dtype=torch.float64)[:, None]
     area_m2 = torch.pi * views.reach_m**2 * (2 * ring + 1) / 64 / 36
     share = ours[0] * theirs[0] * area_m2
@@ -174,15 +176,17 @@ def test_a_fit_is_what_the_maps_say_cell_by_cell(views: Views) -> None:
 
 def test_what_else_speaks_for_a_view_is_taken_from_its_cost(views: Views) -> None:
     maps = torch.from_numpy(views.maps).float()
-    fit = compare(maps[7:8], maps, views.reach_m)
-    preference = torch.zeros(1, 42)
-    cost, view = fit.best(preference)
+    fit = compare(maps[7:8], spectra_of(maps, views.reach_m), views.reach_m)
+    preference = torch.zeros(1, len(maps))
+    cost, relief_m, view = fit.best(preference)
     assert view.tolist() == [7]
     assert cost.item() == pytest.approx(float(fit.cost[0, 7].min()))
+    assert relief_m.item() == pytest.approx(float(fit.relief_m[0, 7, fit.cost[0, 7].argmin()]))
     preference[0, 20] = 5.0
-    cost, view = fit.best(preference)
+    cost, relief_m, view = fit.best(preference)
     assert view.tolist() == [20]
     assert cost.item() == pytest.approx(float(fit.cost[0, 20].min()))
+    assert relief_m.item() == pytest.approx(float(fit.relief_m[0, 20, fit.cost[0, 20].argmin()]))
 
 
 @pytest.fixture(scope="module")

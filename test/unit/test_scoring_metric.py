@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +52,13 @@ def test_a_fit_is_1_where_nothing_differs_and_0_where_nothing_was_seen() -> None
     assert scoring_metric.fit_score(torch.tensor([0.0, torch.inf])).tolist() == [1.0, 0.0]
 
 
+def test_in_the_choice_of_the_object_relief_counts_four_times() -> None:
+    cost, relief_m = torch.tensor([0.5, torch.inf]), torch.tensor([0.008, 0.0])
+    proportion = scoring_metric.proportion_score(cost, relief_m, reach_m=0.05)
+    assert proportion[0].item() == pytest.approx(math.exp(-(0.5 + 60 * 0.1**2) / 0.4))
+    assert proportion[1].item() == 0.0
+
+
 @pytest.fixture(scope="module")
 def boxes(tmp_path_factory: pytest.TempPathFactory) -> tuple[trimesh.Trimesh, ObjectLibrary]:
     """A box of 10 x 6 x 4 cm, and the library of it and of its double size."""
@@ -92,6 +101,20 @@ def test_two_boxes_of_different_size_are_told_apart_by_depth_alone(
         assert library.ids[int(found.object_index)] == name
         assert found.fit is not None
         assert found.fit.item() > 0.5
+
+
+def test_a_box_is_told_from_one_of_less_length_by_depth_alone(
+    boxes: tuple[trimesh.Trimesh, ObjectLibrary], tmp_path: Path
+) -> None:
+    small, library = boxes
+    short = small.copy().apply_scale((0.6, 1.0, 1.0))
+    short.metadata["name"] = "short"
+    spec = ObjectSpec("short", cad=export_cad(short, tmp_path), units="m", category_id=3)
+    twins = library.without("large").with_object(onboard(spec, create_descriptor("classic", "cpu"), tmp_path / "cache"))
+    pairwise, patch_tokens = alike(twins)
+    for mesh, name in ((small, "small"), (short, "short")):
+        found = match_metric(pairwise, patch_tokens, twins, 0.2, seen_box(mesh, 0.8))
+        assert twins.ids[int(found.object_index)] == name
 
 
 def test_without_views_or_depth_it_is_sam6d(boxes: tuple[trimesh.Trimesh, ObjectLibrary]) -> None:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ism_ros.objects.viewpoints import VIEW_COUNT, camera_positions, look_at_origin, object_to_camera_rotations
+from ism_ros.objects.viewpoints import (
+    VIEW_COUNT,
+    camera_positions,
+    look_at_origin,
+    object_to_camera_rotations,
+    rotations_between,
+)
 
 GOLDEN = Path(os.environ.get("ISM_GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
 
@@ -49,3 +55,17 @@ def test_every_camera_looks_at_the_object_with_its_z_axis_up() -> None:
 def test_a_camera_on_the_z_axis_has_the_y_axis_of_the_object_up() -> None:
     for z in (-1.0, 1.0):
         np.testing.assert_allclose(look_at_origin(np.array([0, 0, z]))[1], [0, -1, 0], atol=1e-12)
+
+
+def test_with_the_views_between_no_direction_is_further_than_twelve_degrees_from_one() -> None:
+    views = np.concatenate([camera_positions(), -rotations_between()[:, 2]])
+    assert views.shape == (162, 3)
+    directions = np.random.default_rng(0).normal(size=(5000, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    assert np.degrees(np.arccos((directions @ views.T).max(axis=1))).max() < 12
+
+
+def test_each_view_between_is_as_far_from_one_neighbour_as_from_the_other() -> None:
+    cosines = np.sort(-rotations_between()[:, 2] @ camera_positions().T, axis=1)
+    np.testing.assert_allclose(cosines[:, -1], cosines[:, -2])
+    assert (cosines[:, -1] > cosines[:, -3] + 0.05).all()
