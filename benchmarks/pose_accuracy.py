@@ -116,8 +116,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=5000, help="number of the first scene")
     parser.add_argument("--sets", type=int, default=5, help="how many sets of 5 known objects take turns")
     parser.add_argument("--first-set", type=int, default=0, help="number of the first set of known objects")
-    parser.add_argument("--segmentor", default="depth")
-    parser.add_argument("--descriptor", default="classic")
+    parser.add_argument("--segmentor", default="tiny")
+    parser.add_argument("--descriptor", default="tiny")
     parser.add_argument("--output", default="out/benchmark", help="folder of scenes and results")
     return parser.parse_args()
 

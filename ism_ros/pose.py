@@ -17,8 +17,9 @@ TEMPERATURE = 0.05
 """Views and turns that fit worse by this count 1/e as much in the covariance."""
 FARTHEST = 5.0
 """By so many temperatures worse is what no longer counts at all."""
-FLOOR_RAD = 0.17
-"""Standard deviation of the rotation about each axis that the spacing of views (36 degrees) and turns leaves open."""
+SPACING_SHARE = 0.31
+"""Standard deviation of the rotation about each axis that the spacing of views and turns leaves open, as a share of the
+side of the square that each of the views has on the sphere of directions (16 degrees for 162)."""
 FLOOR_M = 0.004
 HIDDEN_SHARE = 0.2
 """Share of the reach by which the middle moves sideways per share of the outline that does not fit."""
@@ -83,5 +84,5 @@ def _pose(
     sideways_m = FLOOR_M + HIDDEN_SHARE * views.reach_m * (1 - iou[view[best], turn[best]])
     ahead_m = FLOOR_M + RELIEF_SHARE * relief_m[view[best], turn[best]]
     covariance[:3, :3] += along_ray @ np.diag([sideways_m**2, sideways_m**2, ahead_m**2]) @ along_ray.T
-    covariance[3:, 3:] += FLOOR_RAD**2 * np.eye(3)
+    covariance[3:, 3:] += SPACING_SHARE**2 * 4 * np.pi / len(views.rotations) * np.eye(3)
     return CoarsePose(rotations[best], translations_m[best], covariance, int(view[best]))

@@ -28,6 +28,10 @@ SCORE_WEIGHT = 2.0
 """What the fit weighs in the final score. Colours of a CAD model are seldom those of the real thing, its size is: the
 rest of the score falls from rendered to real pictures more than the fit does."""
 
+CANDIDATE_MARGIN = 0.15
+"""Of the semantic score, behind the best. On noisy depth no proportion score is above 0.5, so that none could make up
+for more."""
+
 MOST_CANDIDATES = 3
 """So many objects at most are held against the depth under each mask."""
 
@@ -47,11 +51,11 @@ def proportion_score(cost: Tensor, relief_m: Tensor, reach_m: float) -> Tensor:
 def candidates(semantic: Tensor, confidence_threshold: float) -> Tensor:
     """(N, O) bool, which objects may still be the one of each proposal.
 
-    semantic: (N, O). Those within CHOICE_WEIGHT of the best, which no fit could make up for else, and at most
-    MOST_CANDIDATES; none where the best is not above `confidence_threshold`.
+    semantic: (N, O). Those within CANDIDATE_MARGIN of the best, and at most MOST_CANDIDATES; none where the best is not
+    above `confidence_threshold`.
     """
     best = semantic.topk(min(MOST_CANDIDATES, semantic.shape[1]), dim=1).values
-    least = torch.maximum(best[:, :1] - CHOICE_WEIGHT, best[:, -1:])
+    least = torch.maximum(best[:, :1] - CANDIDATE_MARGIN, best[:, -1:])
     return (semantic >= least) & (best[:, :1] > confidence_threshold)
 
 

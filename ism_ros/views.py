@@ -302,7 +302,7 @@ def _coloured(weight: Tensor, colours: Tensor) -> list[Tensor]:
 
 def _waves(maps: Tensor) -> Tensor:
     """Fourier transforms along the angles: (..., A) -> (..., 2, F), cosine and sine parts."""
-    return (maps @ _cosines_and_sines(maps).flatten(1)).unflatten(-1, (2, FREQUENCIES))
+    return (maps @ _there_and_back(maps.device, maps.dtype)[0]).unflatten(-1, (2, FREQUENCIES))
 
 
 def _correlated(ours: list[Tensor], theirs: Tensor) -> Tensor:
@@ -317,16 +317,19 @@ def _correlated(ours: list[Tensor], theirs: Tensor) -> Tensor:
     parts = torch.stack([cosine, sine, sine, -cosine]).unflatten(0, (2, 2))
     left = parts.permute(5, 0, 3, 2, 1, 4).reshape(FREQUENCIES, 2 * count, -1)
     products = left @ theirs.flatten(1, 3)
-    once = torch.arange(FREQUENCIES, device=theirs.device) % (ANGLES // 2) == 0
-    back = _cosines_and_sines(theirs) * ((2.0 - once.to(theirs)) / ANGLES)
-    return (products.view(-1, count * views).mT @ back.permute(2, 1, 0).flatten(0, 1)).view(count, views, ANGLES)
+    back = _there_and_back(theirs.device, theirs.dtype)[1]
+    return (products.view(-1, count * views).mT @ back).view(count, views, ANGLES)
 
 
-def _cosines_and_sines(like: Tensor) -> Tensor:
-    """(A, 2, F), of each frequency at each angle."""
-    angle = torch.arange(ANGLES, device=like.device, dtype=like.dtype) * (2 * pi / ANGLES)
-    phase = angle[:, None] * torch.arange(FREQUENCIES, device=like.device, dtype=like.dtype)
-    return torch.stack([phase.cos(), phase.sin()], dim=1)
+@lru_cache
+def _there_and_back(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Fourier transforms as matrices: to cosine and sine parts (A, 2F), and from both of each frequency (2F, A)."""
+    angle = torch.arange(ANGLES, device=device, dtype=dtype) * (2 * pi / ANGLES)
+    phase = angle[:, None] * torch.arange(FREQUENCIES, device=device, dtype=dtype)
+    waves = torch.stack([phase.cos(), phase.sin()], dim=1)
+    twice = torch.full((FREQUENCIES,), 2.0, device=device, dtype=dtype)
+    twice[0] = twice[-1] = 1.0
+    return waves.flatten(1), (waves * twice / ANGLES).permute(2, 1, 0).flatten(0, 1)
 
 
 def _cell_areas_m2(reach_m: float, like: Tensor) -> Tensor:

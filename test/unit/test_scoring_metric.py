@@ -29,7 +29,7 @@ CAMERA = Camera(np.array([[615.0, 0, 322.5], [0, 615.0, 238.5], [0, 0, 1]]), 640
 
 
 def test_only_objects_that_a_fit_could_bring_to_the_front_are_candidates() -> None:
-    semantic = torch.tensor([[0.8, 0.6, 0.4, 0.1], [0.15, 0.1, 0.0, 0.0], [0.5, 0.5, 0.5, 0.4]])
+    semantic = torch.tensor([[0.8, 0.7, 0.6, 0.1], [0.15, 0.1, 0.0, 0.0], [0.5, 0.5, 0.5, 0.4]])
     found = scoring_metric.candidates(semantic, confidence_threshold=0.2)
     assert found.tolist() == [[True, True, False, False], [False] * 4, [True, True, True, False]]
 
