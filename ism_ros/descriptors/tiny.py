@@ -22,6 +22,7 @@ from ism_ros.descriptors.tiny_network import (
     network_input,
     valid_patches,
 )
+from ism_ros.precision import small_network_dtype
 from ism_ros.tiny_weights import channels_last, load_weights
 
 CHUNK_CPU, CHUNK_GPU = 32, 512
@@ -41,7 +42,9 @@ class TinyDescriptor:
         self._device = torch.device(device)
         network = TinyDescriptorNetwork()
         digest = load_weights(network, "descriptor", weights)
-        self.fingerprint = f"tiny-1-{digest[:16]}"
+        dtype = small_network_dtype(self._device)
+        network.convolve_in(dtype)
+        self.fingerprint = f"tiny-1-{digest[:16]}-{dtype}"
         self._network = channels_last(network, self._device)
         self._chunks = Chunks(CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU, "crops", recoveries)
 

@@ -61,15 +61,20 @@ class TinyDescriptorNetwork(nn.Module):
         nn.init.orthogonal_(self.picture.weight)
         nn.init.normal_(self.view[2].weight, std=0.01)  # type: ignore[arg-type]
 
+    def convolve_in(self, dtype: torch.dtype) -> None:
+        """Convolutions in `dtype`; what follows them stays as it is."""
+        for part in (self.stem, self.patches, self.patch_token, self.whole, self.places):
+            part.to(dtype)
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mask = x[:, 3:]
-        middle = self.patches(self.stem(x))
+        middle = self.patches(self.stem(x.to(self.patch_token.weight.dtype)))
         whole = self.whole(middle)
         inside = F.adaptive_avg_pool2d(mask, whole.shape[2:])
         mean = (whole * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3)).clamp(min=1e-3)
-        most = whole.amax(dim=(2, 3))
+        most = whole.amax(dim=(2, 3)).to(x.dtype)
         picture = small_picture(x).flatten(1)
-        layout = torch.cat([self.places(whole).flatten(1), picture], dim=1)
+        layout = torch.cat([self.places(whole).flatten(1).to(x.dtype), picture], dim=1)
         identity = F.normalize(self.identity(torch.cat([mean, most, layout], dim=1)).float(), dim=-1)
         view = F.normalize((self.picture(picture) + self.view(layout)).float(), dim=-1)
         token = torch.cat([identity * (1 - VIEW_SHARE) ** 0.5, view * VIEW_SHARE**0.5], dim=1)

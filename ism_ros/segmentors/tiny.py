@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ism_ros.detections import Proposals
 from ism_ros.frame import Frame
 from ism_ros.masks import mask_areas
+from ism_ros.precision import small_network_dtype
 from ism_ros.segmentors.enlarge import enlarge_to_masks
 from ism_ros.segmentors.tiny_input import encode, working_size
 from ism_ros.segmentors.tiny_masks import FoundMasks, find_masks
@@ -46,7 +47,8 @@ class TinySegmentor:
         self.duplicate_iou = duplicate_iou
         network = TinyNetwork()
         load_weights(network, "segmentor", weights)
-        self._network = channels_last(network, self.device)
+        self._dtype = small_network_dtype(self.device)
+        self._network = channels_last(network, self.device).to(self._dtype)
 
     def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
         """Proposals of `frame`, most confident first, masks on the device."""
@@ -57,7 +59,7 @@ class TinySegmentor:
 
     @torch.inference_mode()
     def _find(self, pixels: NDArray[np.float32]) -> FoundMasks:
-        image = torch.from_numpy(pixels)[None].to(self.device).contiguous(memory_format=torch.channels_last)
+        image = torch.from_numpy(pixels)[None].to(self.device, self._dtype, memory_format=torch.channels_last)
         return find_masks(
             self._network(image),
             least_score=self.least_score,
