@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -58,22 +59,22 @@ def prepare(
 
     Raises CadError, of a mesh of more than `max_triangles` as well, or TemplateError.
     """
-    mesh = _mesh(spec, max_triangles)
-    templates = _templates(spec, mesh, cached, progress)
+    load = cache(lambda: _mesh(spec, max_triangles))
+    templates = _templates(spec, load, cached, progress)
     rotations = None if templates.rotations is None else templates.rotations.astype(np.float32)
+    mesh = load() if spec.cad is not None else None
     return Prepared(templates.rgb, templates.masks, rotations, _points_m(mesh, templates), views_seen(mesh, templates))
 
 
-def _mesh(spec: ObjectSpec, max_triangles: int | None) -> trimesh.Trimesh | None:
-    if spec.cad is None:
-        return None
+def _mesh(spec: ObjectSpec, max_triangles: int | None) -> trimesh.Trimesh:
     from ism_ros.objects.cad import load_cad
 
+    assert spec.cad is not None
     return load_cad(spec.cad, spec.units, max_triangles)
 
 
 def _templates(
-    spec: ObjectSpec, mesh: trimesh.Trimesh | None, cached: Path, progress: Progress | None
+    spec: ObjectSpec, load: Callable[[], trimesh.Trimesh], cached: Path, progress: Progress | None
 ) -> TemplateSet:
     if spec.templates is not None:
         return read_templates(spec.templates, spec.units)
@@ -89,8 +90,7 @@ def _templates(
                 extra={"reason": DAMAGED},
             )
     assert spec.cad is not None
-    assert mesh is not None
-    templates = render_templates(mesh, size_px=TEMPLATE_SIZE_PX, progress=progress)
+    templates = render_templates(load(), size_px=TEMPLATE_SIZE_PX, progress=progress)
     try:
         write_templates(cached, templates, {"cad": spec.cad.name, "cad_units": spec.units})
     except (OSError, TemplateError) as error:
