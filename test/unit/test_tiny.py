@@ -188,3 +188,15 @@ def test_most_things_on_a_table_never_seen_get_a_mask() -> None:
     masks = create_segmentor("tiny").propose(frame).masks.numpy()
     best = [max(iou_of(mask, instance) for mask in masks) for instance in truth.masks[truth.visible_share > 0.3]]
     assert np.mean(np.array(best) > 0.5) > 0.7
+
+
+def test_tokens_in_bfloat16_are_those_in_float32_but_for_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    crops, masks = crops_and_masks()
+    described = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr("ism_ros.descriptors.tiny.small_network_dtype", lambda device, dtype=dtype: dtype)
+        descriptor = create_descriptor("tiny", "cpu")
+        described[descriptor.fingerprint] = descriptor.describe(crops, masks)
+    exact, rounded = described.values()
+    assert rounded.class_tokens.dtype == rounded.patch_tokens.dtype == torch.float32
+    assert F.cosine_similarity(exact.class_tokens, rounded.class_tokens).min() > 0.998
