@@ -46,7 +46,7 @@ from ism_ros.precision import network_dtype
 from ism_ros.results import to_records
 from ism_ros.segmentors.automatic_masks import AutomaticMaskSegmentor, MaskOptions
 from ism_ros.segmentors.sam import PromptableSam
-from ism_ros.views import ANGLES, RINGS, Views, nearest_templates
+from ism_ros.views import ANGLES, RINGS, Views
 
 SAM_SIZES: dict[str, dict[str, Any]] = {
     "vit_b": {},
@@ -240,7 +240,7 @@ def library(descriptor: Any, count: int, device: str) -> ObjectLibrary:
     rotations = object_to_camera_rotations()
     of_views = np.concatenate([rotations, rotations_between()])
     maps = np.random.default_rng(0).random((len(of_views), 5, RINGS, ANGLES)).astype(np.float16)
-    views = Views(maps, np.zeros((len(of_views), 3)), 0.07, of_views, nearest_templates(of_views, TEMPLATES))
+    views = Views(maps, np.zeros((len(of_views), 3)), 0.07, of_views, TEMPLATES)
     known = []
     for number in range(count):
         crops = torch.rand(TEMPLATES, 3, CROP, CROP, device=device)

@@ -48,7 +48,7 @@ from ism_ros.sim.shapes import export_cad
 Array = NDArray[np.float64]
 
 SPACING_DEG = 36.0
-"""Largest angle between a view and the nearest other one."""
+"""Largest angle between a template and the nearest other one; between views it is half of that."""
 LIMIT_M = 0.02
 LEVELS = (0.5, 0.9, 0.99)
 STEP_DEG = 10

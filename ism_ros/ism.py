@@ -364,8 +364,7 @@ def with_coarse_poses(
         here = rows.to(device)
         fit = fit_of(index, here)
         if view_weight and detections.view_similarity is not None:
-            of_templates = detections.view_similarity[here, : known.template_count]
-            fit = fit.preferring(view_weight * known.views.from_templates(of_templates))
+            fit = fit.preferring(view_weight * known.views.from_templates(detections.view_similarity[here]))
         for row, pose in zip(rows.tolist(), coarse_poses(fit, known.views), strict=True):
             if pose is not None:
                 rotation[row] = torch.from_numpy(pose.rotation)
@@ -436,8 +435,7 @@ def match_metric(
                 continue
             rows = torch.nonzero(candidates[:, index])[:, 0]
             own = joined([fit_views(seen[some], known.views) for some in rows.split(FITS_AT_ONCE)])
-            of_templates = pairwise[rows, index, : known.template_count]
-            cost, relief_m, best = own.best(view_weight * known.views.from_templates(of_templates))
+            cost, relief_m, best = own.best(view_weight * known.views.from_templates(pairwise[rows, index]))
             fit[rows, index] = scoring_metric.fit_score(cost)
             proportion[rows, index] = scoring_metric.proportion_score(cost, relief_m, known.views.reach_m)
             template = torch.from_numpy(known.views.template).to(best.device)[best]

@@ -13,6 +13,8 @@ from ism_ros.views import ANGLES, Fit, Views
 
 Array = NDArray[np.float64]
 
+TURNS = Rotation.from_rotvec(np.outer(range(ANGLES), [0.0, 0.0, 2 * np.pi / ANGLES])).as_matrix()
+"""(A, 3, 3), about the optical axis."""
 TEMPERATURE = 0.05
 """Views and turns that fit worse by this count 1/e as much in the covariance."""
 FARTHEST = 5.0
@@ -68,8 +70,7 @@ def _pose(
     view, turn = np.nonzero(cost < least + FARTHEST * TEMPERATURE)
     likely = np.exp((least - cost[view, turn]) / TEMPERATURE)
     weight = likely / likely.sum()
-    turns = Rotation.from_rotvec(np.outer(range(ANGLES), [0.0, 0.0, 2 * np.pi / ANGLES])).as_matrix()
-    on_axis = turns[turn] @ views.rotations[view]
+    on_axis = TURNS[turn] @ views.rotations[view]
     rotations = along_ray @ on_axis
     shifts_m = along_ray[:, 2] * shift_m[view, turn][:, None]
     translations_m = middle_m + shifts_m - (rotations @ views.surface_m[view][:, :, None])[:, :, 0]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import pi
 
 import numpy as np
@@ -45,18 +45,25 @@ class Views:
 
     maps: (V, 5, R, A) float16: share of the cell that is covered; depth relative to the mean, metres; red, green and
     blue relative to the view's brightness. surface_m: (V, 3), the mean of the visible surface in the object frame.
-    reach_m: radius of the outermost ring. rotations: (V, 3, 3) object-to-camera. template: (V,) int64, that of the T
-    templates which is seen from nearest by; the first T views are the templates themselves.
+    reach_m: radius of the outermost ring. rotations: (V, 3, 3) object-to-camera. template_count: T, how many views,
+    from the first on, are the templates themselves.
     """
 
     maps: NDArray[np.float16]
     surface_m: NDArray[np.float64]
     reach_m: float
     rotations: NDArray[np.float64]
-    template: NDArray[np.int64]
+    template_count: int
+
+    @cached_property
+    def template(self) -> NDArray[np.int64]:
+        """(V,) int64, the template that looks along an axis nearest to that of each view; the first where two are as
+        near."""
+        axes = self.rotations[:, 2]
+        return (axes @ axes[: self.template_count].T).round(5).argmax(axis=1)
 
     def from_templates(self, of_templates: Tensor) -> Tensor:
-        """What each view has from its template: (N, T) -> (N, V)."""
+        """What each view has from its template: (N, T), or longer rows, -> (N, V)."""
         return of_templates[:, torch.from_numpy(self.template).to(of_templates.device)]
 
 
@@ -165,10 +172,10 @@ def views_of(
     masks: Sequence[NDArray[np.bool_]],
     xyz_m: Sequence[NDArray[np.float32]],
     rotations: NDArray[np.floating],
-    templates: int | None = None,
+    template_count: int | None = None,
 ) -> Views:
     """Views from pictures of any sizes: rgb (H, W, 3), masks (H, W), xyz_m (H, W, 3) in the object frame, of each;
-    rotations (V, 3, 3). templates: how many of the views, from the first on, are templates; all where it isn't said."""
+    rotations (V, 3, 3). template_count: as in Views; all where it isn't said."""
     seen = [xyz[mask].astype(np.float64) for xyz, mask in zip(xyz_m, masks, strict=True)]
     surface_m = np.array([points.mean(axis=0) for points in seen])
     centred = [(points - middle) @ turn.T for points, middle, turn in zip(seen, surface_m, rotations, strict=True)]
@@ -183,15 +190,8 @@ def views_of(
         surface_m,
         reach_m,
         np.asarray(rotations, np.float64),
-        nearest_templates(rotations, len(rotations) if templates is None else templates),
+        len(rotations) if template_count is None else template_count,
     )
-
-
-def nearest_templates(rotations: NDArray[np.floating], templates: int) -> NDArray[np.int64]:
-    """(V,) int64, for each of the object-to-camera rotations (V, 3, 3) which of the first `templates` looks along an
-    axis nearest to its own; the first where two are as near."""
-    axes = rotations[:, 2].astype(np.float64)
-    return (axes @ axes[:templates].T).round(5).argmax(axis=1)
 
 
 def look_under(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> Seen:
@@ -260,23 +260,20 @@ def polar_maps(points_m: Tensor, colours: Tensor, area_m2: Tensor, reach_m: floa
 
 def spectra_of(maps: Tensor, reach_m: float) -> Spectra:
     """Of the maps (V, 5, R, A) of an object."""
-    one, depth, *_ = maps.unbind(dim=1)
-    terms = torch.stack([*_coloured(one, maps[:, 2:]), one, one * depth, one * depth**2])
-    area_m2 = (one * _cell_areas_m2(reach_m, maps)).sum(dim=(1, 2))
-    return Spectra(_waves(terms).permute(4, 0, 3, 2, 1).contiguous(), area_m2)
+    covered = maps[:, 0]
+    area_m2 = (covered * _cell_areas_m2(reach_m, maps)).sum(dim=(1, 2))
+    return Spectra(_waves(_terms(maps, covered)).permute(4, 0, 3, 2, 1).contiguous(), area_m2)
 
 
 def compare(ours: Tensor, theirs: Spectra, reach_m: float, unseen: Tensor | None = None) -> Fit:
     """ours: (N, 5, R, A) beside V views, each turned by every number of cells. unseen: (N,) bool, of which nothing is
     known. What the Fit says of places is left at 0."""
-    covered, depth, *_ = ours.unbind(dim=1)
-    one = covered * _cell_areas_m2(reach_m, ours)
-    terms = torch.stack([*_coloured(one, ours[:, 2:]), one, one * depth, one * depth**2])
-    squared, red, green, blue, ones, deep, deep_squared = _waves(terms).unbind(dim=0)
+    weight = ours[:, 0] * _cell_areas_m2(reach_m, ours)
+    squared, red, green, blue, ones, deep, deep_squared = _waves(_terms(ours, weight)).unbind(dim=0)
 
     common = _correlated([ones], theirs.of_ones)
     share = common.clamp(min=1e-12)
-    outlines = one.sum(dim=(1, 2))[:, None] + theirs.area_m2
+    outlines = weight.sum(dim=(1, 2))[:, None] + theirs.area_m2
     iou = (common / (outlines[:, :, None] - common).clamp(min=1e-12)).clamp(0.0, 1.0)
     # means over the common cells: of (ours - theirs), of its square, and of the square of the difference of colours
     shift = _correlated([deep, -ones], theirs.of_depths) / share
@@ -295,9 +292,11 @@ def relative(relief_m2: Tensor, reach_m: float) -> Tensor:
     return relief_m2 / (1.6 * reach_m) ** 2
 
 
-def _coloured(weight: Tensor, colours: Tensor) -> list[Tensor]:
-    """The sum of the squares of red, green and blue, and these, each (N, R, A) by weight; colours: (N, 3, R, A)."""
-    return [weight * (colours**2).sum(dim=1), *(weight[:, None] * colours).unbind(dim=1)]
+def _terms(maps: Tensor, weight: Tensor) -> Tensor:
+    """(7, N, R, A), the terms of Spectra by weight; maps: (N, 5, R, A), weight: (N, R, A)."""
+    depth, colours = maps[:, 1], maps[:, 2:]
+    coloured = (weight[:, None] * colours).unbind(dim=1)
+    return torch.stack([weight * (colours**2).sum(dim=1), *coloured, weight, weight * depth, weight * depth**2])
 
 
 def _waves(maps: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, PatchPreci
 from ism_ros.objects.preparation import Prepare, Prepared, Progress, prepare
 from ism_ros.objects.render import RENDERER_VERSION, TEMPLATE_SIZE_PX
 from ism_ros.objects.templates import TemplateError
-from ism_ros.views import Views, nearest_templates
+from ism_ros.views import Views
 
 _CACHE_VERSION = 4
 IN_MEMORY_IF_IT_FITS = PatchStorage()
@@ -121,7 +121,7 @@ def _views(arrays: Arrays) -> Views | None:
         surface_m=arrays["view_surface_m"].astype(np.float64),
         reach_m=float(arrays["view_reach_m"][0]),
         rotations=np.asarray(arrays["view_rotations"], np.float64),
-        template=nearest_templates(arrays["view_rotations"], len(arrays["rotations"])),
+        template_count=len(arrays["rotations"]),
     )
 
 

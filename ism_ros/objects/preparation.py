@@ -116,7 +116,7 @@ def views_seen(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> Views | 
         [*templates.masks, *between.masks],
         [*templates.xyz_m, *between.xyz_m],
         np.concatenate([templates.rotations, between.rotations]),
-        templates=len(templates),
+        template_count=len(templates),
     )
 
 
