@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ism_ros.input_warnings import InputWarning
 from ism_ros.masks import boxes_from_masks
 
 
@@ -73,6 +74,7 @@ class Detections:
     (N, T), cosines of the class token with the templates of its object (0 where another one has more), or None.
     fit_score: (N,), the part of the score that is of the fit of the views, 0 where it is none (scoring_metric.py).
     near_miss: where nothing reached the score threshold, the best of what did not, if there was anything.
+    warnings: doubts about the frame and the objects, which make this result doubtful.
     """
 
     masks: Tensor
@@ -95,6 +97,7 @@ class Detections:
     view_similarity: Tensor | None = None
     fit_score: Tensor = field(default=None)  # type: ignore[assignment]
     near_miss: NearMiss | None = None
+    warnings: tuple[InputWarning, ...] = ()
 
     def __post_init__(self) -> None:
         if self.fit_score is None:

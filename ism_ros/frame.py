@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ism_ros.input_warnings import InputWarning
+
 
 class FrameError(ValueError):
     """A frame that cannot be used.
@@ -67,7 +69,7 @@ class Frame:
 
     rgb: (H, W, 3) uint8. depth_m: (H, W) float32 metres along the optical axis, 0 = no reading, or None without a
     depth sensor; NaN, infinite and negative readings become 0. stamp_ns: nanoseconds of the sensor's clock.
-    frame_id: the optical frame (x right, y down, z forward).
+    frame_id: the optical frame (x right, y down, z forward). warnings: what whoever made the frame doubts about it.
 
     Raises FrameError where sizes disagree.
     """
@@ -77,6 +79,7 @@ class Frame:
     camera: Camera
     stamp_ns: int = 0
     frame_id: str = ""
+    warnings: tuple[InputWarning, ...] = ()
     invalid_depth_share: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:

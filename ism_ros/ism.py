@@ -20,6 +20,7 @@ from ism_ros.config import Settings
 from ism_ros.descriptors import SMALL_DESCRIPTORS, Descriptor, Descriptors, create_descriptor
 from ism_ros.detections import Detections, Proposals
 from ism_ros.frame import Frame
+from ism_ros.input_warnings import without_repeats
 from ism_ros.masks import boxes_from_masks, crop_resize_pad, large_enough, mask_nms, nms
 from ism_ros.objects.cache_folder import remove_stale
 from ism_ros.objects.library import KnownObject, ObjectLibrary
@@ -205,7 +206,8 @@ class InstanceSegmentationModel:
             result = with_coarse_poses(result, frame, library, self.descriptor.view_weight, of_kept)
             clock.lap("pose")
         result.stage_s.update(cut.seconds, **clock.seconds)
-        return result
+        of_objects = (warning for known in library.objects for warning in known.warnings)
+        return replace(result, warnings=without_repeats((*frame.warnings, *of_objects)))
 
     def add(self, spec: ObjectSpec, progress: Callable[[int, int], None] | None = None) -> None:
         """Onboard one object and find it from the next frame on. Raises what `onboard` raises."""

@@ -20,6 +20,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from ism_ros.detections import Detections, NearMiss
 from ism_ros.frame_files import FrameFileError, read_camera
+from ism_ros.input_warnings import InputWarning
 from ism_ros.masks import decode_rle
 
 CONNECT_TIMEOUT_S = 10.0
@@ -150,7 +151,8 @@ def _near_miss(told: Mapping[str, Any] | None) -> NearMiss | None:
 
 def _timed(detections: Detections, content: Mapping[str, Any]) -> Detections:
     detections.stage_s.update(content["stage_times"])
-    return detections
+    told = [InputWarning(warning["reason"], warning["text"]) for warning in content.get("warnings", ())]
+    return replace(detections, warnings=tuple(told))
 
 
 def _fields(answer: requests.Response) -> dict[str, Any]:

@@ -114,6 +114,8 @@ def segment(
 def _print(console: Console, detections: Detections, output: Path) -> None:
     from ism_ros.results import xywh
 
+    for warning in detections.warnings:
+        console.print(f"warning: {escape(warning.text)}", style="yellow", highlight=False, soft_wrap=True)
     count = len(detections)
     table = Table(title=f"{count} detection{'' if count == 1 else 's'}", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("object", overflow="fold")

@@ -17,6 +17,7 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 from ism_ros.config import Settings, check_depth
+from ism_ros.detections import Detections
 from ism_ros.frame import Frame, FrameError
 from ism_ros.ism import InstanceSegmentationModel, load_model
 from ism_ros.node.camera_watch import CameraWatch
@@ -247,6 +248,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._note(notes)
         converted_s = time.perf_counter()
         detections = model.segment(frame, settings=settings)
+        self._warn_of_input(detections, model)
         if settings.tracking:
             detections = self._tracker.update(detections.to("cpu"), frame.stamp_ns)
         else:
@@ -293,6 +295,13 @@ class IsmNode(LifecycleNodeMixin, Node):
     def _reject(self, error: FrameError) -> None:
         self.statistics.frame_rejected(error.reason, str(error))
         self.warn(error.reason, f"frame rejected: {error}")
+
+    def _warn_of_input(self, detections: Detections, model: InstanceSegmentationModel) -> None:
+        """Says what is odd about the frame; what is odd about an object is said once, when it is onboarded."""
+        of_objects = {warning for known in model.library.objects for warning in known.warnings}
+        for warning in detections.warnings:
+            if warning not in of_objects:
+                self.on_notice(Problem(warning.reason, warning.text))
 
     def _note(self, notes: DepthNotes) -> None:
         if notes.unit_doubt:

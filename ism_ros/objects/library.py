@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
+from ism_ros.input_warnings import InputWarning
 from ism_ros.objects.patch_tokens import PatchFile
 from ism_ros.views import Views
 
@@ -24,7 +25,7 @@ class KnownObject:
     (T, P, C) unit rows, zero where invalid, float32 or float16, on the device, on the CPU, or in a file. rotations:
     (T, 3, 3) object-to-camera, or None when the templates have no poses. points_m: (K, 3) surface points in the object
     frame, metres, or None without geometry. source: the file or folder it came from. views: what coarse poses are made
-    by, or None.
+    by, or None. warnings: doubts about its files, found at onboarding.
     """
 
     id: str
@@ -35,6 +36,7 @@ class KnownObject:
     points_m: Tensor | None = None
     source: str = ""
     views: Views | None = None
+    warnings: tuple[InputWarning, ...] = ()
 
     @property
     def template_count(self) -> int:
@@ -50,6 +52,11 @@ class KnownObject:
         except QhullError:  # flat, or too few
             return self.points_m
         return self.points_m[torch.from_numpy(hull.vertices).long().to(self.points_m.device)]
+
+    @cached_property
+    def diameter_m(self) -> float | None:
+        """Diagonal of the box around the model, metres; None without geometry."""
+        return None if self.box_m is None else float((self.box_m[1] - self.box_m[0]).norm())
 
     @cached_property
     def box_m(self) -> Tensor | None:
@@ -76,6 +83,7 @@ class KnownObject:
             None if self.points_m is None else self.points_m.to(device),
             self.source,
             self.views,
+            self.warnings,
         )
 
 

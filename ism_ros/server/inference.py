@@ -189,6 +189,7 @@ def to_json(ask: Ask, rgb: NDArray[np.uint8], detections: Detections) -> dict[st
         "detections": [_detection(detections, row, record) for row, record in enumerate(records)],
         "num_detections": len(records),
         "near_miss": _near_miss(detections.near_miss),
+        "warnings": [{"reason": warning.reason, "text": warning.text} for warning in detections.warnings],
         "scores": [record["score"] for record in records],
         "inference_time": sum(detections.stage_s.values()),
         "stage_times": detections.stage_s,

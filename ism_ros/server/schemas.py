@@ -41,6 +41,7 @@ ANSWER_EXAMPLE: dict[str, Any] = {
         }
     ],
     "num_detections": 1,
+    "warnings": [],
     "scores": [0.80],
     "inference_time": 0.15,
     "stage_times": {"proposals": 0.09, "descriptors": 0.05, "scores": 0.01},
@@ -129,11 +130,19 @@ class NearMiss(BaseModel):
     bbox: list[int]
 
 
+class AnswerWarning(BaseModel):
+    """A doubt about the request that makes its answer doubtful. reason: a stable word; text: a sentence."""
+
+    reason: str
+    text: str
+
+
 class InferenceAnswer(BaseModel):
     """The answer to every request, good or bad; error_message is None where success is true.
 
     inference_time: seconds of the models. stage_times: seconds of each stage, in order. near_miss: where there is no
-    detection, what came nearest to one. num_detections and output_dir_used: as earlier ISM servers answer.
+    detection, what came nearest to one. warnings: doubts about frame, camera and objects. num_detections and
+    output_dir_used: as earlier ISM servers answer.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [ANSWER_EXAMPLE]})
@@ -142,6 +151,7 @@ class InferenceAnswer(BaseModel):
     detections: list[Detection] = []
     num_detections: int = 0
     near_miss: NearMiss | None = None
+    warnings: list[AnswerWarning] = []
     scores: list[float] = []
     inference_time: float = 0.0
     stage_times: dict[str, float] = {}
