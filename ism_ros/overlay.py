@@ -111,6 +111,8 @@ def draw_label(
     taken: list[tuple[int, int, int, int]],
 ) -> tuple[int, int, int, int]:
     """Writes `text` above the box, or at the nearest free height below; returns the rectangle it occupies."""
+    # OpenCV crashes on half a surrogate pair, which names of files can hold where the locale is not UTF-8
+    text = text.encode("utf-8", "replace").decode("utf-8")
     height, width = canvas.shape[:2]
     scale = max(0.4, min(height, width) / 1000)
     pad = max(2, round(4 * scale))

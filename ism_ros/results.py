@@ -71,4 +71,6 @@ def write_results(
         time=np.float64(sum(detections.stage_s.values())),
         segmentation=detections.masks.numpy(),
     )
-    cv2.imwrite(str(folder / "vis_ism.png"), cv2.cvtColor(visualization_rgb, cv2.COLOR_RGB2BGR))
+    # cv2.imwrite says nothing when the disk is full
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(visualization_rgb, cv2.COLOR_RGB2BGR))
+    (folder / "vis_ism.png").write_bytes(encoded.tobytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -51,11 +52,20 @@ def ism(
 def main() -> None:
     """The program `ism`: what a user gave wrong ends in one line and exit status 2."""
     use_patient_threads()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that is not UTF-8 shows '?', and nothing fails
+            stream.reconfigure(errors="replace")
     try:
         app()
     except (ValueError, OSError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(Text("ism:", style="bold red"), Text(str(error)))
+        Console(stderr=True, soft_wrap=True, highlight=False).print(Text("ism:", style="bold red"), Text(_said(error)))
         sys.exit(2)
+
+
+def _said(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 if __name__ == "__main__":

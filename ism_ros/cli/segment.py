@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from ism_ros.cli import options
 from ism_ros.objects.objects_file import ObjectSpec, parse_objects, read_text
+from ism_ros.objects.resource_uri import resolve_path
 
 if TYPE_CHECKING:
     from ism_ros.detections import Detections
@@ -107,7 +109,11 @@ def segment(
                 raise ValueError(f"--object {unknown[0]} is not known; known: {', '.join(model.library.ids)}")
             detections = model.segment(frame, object_id).to("cpu")
         overlay_rgb = draw_overlay(frame.rgb, detections)
-    write_results(output, detections, overlay_rgb)
+    try:
+        write_results(output, detections, overlay_rgb)
+    except OSError as error:
+        why = error.strerror or error
+        raise ValueError(f"--output {output} cannot be written ({why}): choose another folder, or free space") from None
     _print(console, detections, output)
 
 
@@ -186,6 +192,11 @@ def _show_views(status: Status, name: str, done: int, total: int) -> None:
     status.update(f"onboarding {name}: view {done} of {total}")
 
 
+def _text(name: str) -> str:
+    """A file's name as text: under a locale that is not UTF-8 its bytes come in pieces that no message can hold."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 def _specs(cad: list[Path], templates: list[Path], units: str) -> list[ObjectSpec]:
     """What --cad and --templates name, the file's name being the id."""
     if units not in ("auto", "mm", "m"):
@@ -196,14 +207,14 @@ def _specs(cad: list[Path], templates: list[Path], units: str) -> list[ObjectSpe
         )
     specs = []
     for position in range(max(len(cad), len(templates))):
-        file = cad[position] if position < len(cad) else None
+        file = resolve_path(str(cad[position]), Path()) if position < len(cad) else None
         folder = templates[position] if position < len(templates) else None
         named = file if file is not None else folder
         assert named is not None
         metres = file is not None and file.suffix.lower() in (".glb", ".gltf")
         specs.append(
             ObjectSpec(
-                id=named.stem,
+                id=_text(named.stem),
                 cad=file,
                 units=("m" if metres else "mm") if units == "auto" else units,
                 templates=folder,

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from ism_ros.objects.resource_uri import resolve_path
+
 UNITS = ("mm", "m")
 _KEYS = ("id", "cad", "units", "templates", "category_id")
 _METRES_BY_STANDARD = (".glb", ".gltf")
@@ -32,6 +34,16 @@ class ObjectSpec:
     units: str = "mm"
     templates: Path | None = None
     category_id: int = 1
+
+
+class _IdsAsText(yaml.SafeLoader):
+    """Reads an `id` as it is written: 000010 is a name and no octal number, `no` is none for false."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, value in node.value:
+            if key.value == "id" and isinstance(value, yaml.ScalarNode) and value.tag != "tag:yaml.org,2002:null":
+                value.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
 
 
 def declared_units(cad: Path) -> str | None:
@@ -83,7 +95,7 @@ def parse_objects(
 
 def _entries(text: str, path: Path, may_be_empty: bool) -> list[Any]:
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _IdsAsText)  # a SafeLoader
     except yaml.YAMLError as error:
         raise ObjectsFileError(f"{path} is not YAML: {_one_line(error)}") from None
     if content is None:
@@ -109,12 +121,12 @@ def _spec(entry: Any, position: int, folder: Path) -> ObjectSpec:
         raise ValueError("it must be a mapping such as {id: mug, cad: mug.ply, units: mm}")
     _check_keys(entry, _KEYS)
     object_id = entry.get("id")
-    if isinstance(object_id, bool) or not isinstance(object_id, (str, int)) or not str(object_id).strip():
+    if not isinstance(object_id, str) or not object_id.strip():
         raise ValueError("it needs an id, the name under which it is reported")
     cad, templates = _path(entry, "cad", folder), _path(entry, "templates", folder)
     if cad is None and templates is None:
         raise ValueError("it needs a cad file, a templates folder, or both")
-    return ObjectSpec(str(object_id).strip(), cad, _units(entry, cad), templates, _category_id(entry, position))
+    return ObjectSpec(object_id.strip(), cad, _units(entry, cad), templates, _category_id(entry, position))
 
 
 def _check_files(spec: ObjectSpec) -> None:
@@ -131,7 +143,7 @@ def _path(entry: dict[str, Any], key: str, folder: Path) -> Path | None:
         return None
     if not isinstance(text, str) or not text:
         raise ValueError(f"{key} must be a path, not {text!r}")
-    return folder / Path(text).expanduser()
+    return resolve_path(text, folder)
 
 
 def _units(entry: dict[str, Any], cad: Path | None) -> str:

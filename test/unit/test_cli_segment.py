@@ -87,3 +87,12 @@ def test_a_segmentor_given_beside_a_profile_is_the_one_that_is_loaded(
     assert "ism weights download sam2/base_plus" in capsys.readouterr().err
     assert segment("--profile", "accurate", "--segmentor", "tiny") == 2
     assert "ism weights download dinov2/vitl14" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_told_in_one_line(
+    segment: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    assert segment("--output", tmp_path / "file") == 2
+    said = capsys.readouterr().err.strip()
+    assert f"--output {tmp_path / 'file'} cannot be written (File exists)" in said

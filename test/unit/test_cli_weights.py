@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -218,3 +220,15 @@ def test_profiles_name_a_segmentor_and_a_descriptor() -> None:
         families = [CHECKPOINTS[name].family for name in names]
         assert families[0] in ("sam", "sam2", "fastsam")
         assert families[1] in ("dinov2", "dinov3")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_table_is_printed_in_terminals_of_any_encoding(encoding: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "ism_ros.cli.main", "weights", "list"],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert b"dinov2/vitl14" in ended.stdout

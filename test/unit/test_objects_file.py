@@ -128,3 +128,9 @@ def test_the_example_file_is_right_but_for_the_cad_model_that_is_the_users(tmp_p
     (tmp_path / "watering_can.ply").write_bytes(b"ply")
     (spec,) = read_objects_file(write(tmp_path, example))
     assert (spec.id, spec.units) == ("watering_can", "mm")
+
+
+@pytest.mark.parametrize("written", ["000010", "007", "1e3", "1.0", "no", "2024-01-01", "0x1f"])
+def test_an_id_is_the_text_that_is_written(folder: Path, written: str) -> None:
+    (spec,) = read_objects_file(write(folder, f"objects:\n- {{id: {written}, cad: mug.ply, units: mm}}\n"))
+    assert spec.id == written

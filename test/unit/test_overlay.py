@@ -152,3 +152,9 @@ def test_the_label_of_a_tracked_instance_has_its_number():
     detections = detections_of([(50, 100, 100, 150)], [3], [0.9])
     assert label_of(detections, 0) == "object_3 0.90"
     assert label_of(replace(detections, instance_id=torch.tensor([17])), 0) == "object_3 #17 0.90"
+
+
+def test_a_name_whose_bytes_are_no_text_is_drawn_all_the_same(grey):
+    found = detections_of([(10, 10, 40, 40)], [0], [0.9])
+    canvas = draw_overlay(grey, replace(found, object_ids=("gr\udcc3\udcb6\udcc3\udc9fe",)))
+    assert (canvas != grey).any()

@@ -82,3 +82,10 @@ def test_rows_are_picked_together(detections: Detections) -> None:
     picked = detections[torch.tensor([1])]
     assert (len(picked), picked.class_id(0), picked.category_id(0)) == (1, "mug", 7)
     assert picked.boxes_xyxy.tolist() == [detections.boxes_xyxy[1].tolist()]
+
+
+def test_a_picture_that_does_not_fit_on_the_disk_is_an_error(detections: Detections, tmp_path: Path) -> None:
+    # a device that is always full stands for the disk
+    (tmp_path / "vis_ism.png").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write_results(tmp_path, detections, np.zeros((4, 6, 3), dtype=np.uint8))
