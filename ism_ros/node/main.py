@@ -115,11 +115,14 @@ class Life:
             parser.parse_args(remove_ros_args(self._arguments)[1:])
             from ism_ros.node.executor import StreamExecutor
             from ism_ros.node.ism_node import IsmNode
+            from ism_ros.node.params_files import unmatched_params_files
 
             if self._ending.is_set():
                 return 0
             rclpy.init(args=self._arguments, signal_handler_options=SignalHandlerOptions.NO)
             self._node = IsmNode()
+            for sentence in unmatched_params_files(self._arguments, self._node.get_fully_qualified_name()):
+                self._node.get_logger().warning(sentence)
         except (ValueError, RuntimeError) as error:  # RuntimeError: what rcl says of malformed arguments and YAML
             say(error)
             return 1
