@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,11 @@ of another size than the one that was calibrated."""
 SLANTED = 0.05
 """Skew, of the focal length."""
 ROUNDING = 1e-3
+_PROJECTION_FIELDS = (
+    *("cam_model", "camera_model", "projection_model_type", "projection_model", "projection", "distortion_model"),
+    "model",
+)
+_PINHOLE = ("pinhole", "perspective", "plumb_bob", "rational_polynomial", "opencv", "brown", "radtan", "none")
 
 
 def fault_of_intrinsics(intrinsics: NDArray[np.float64], width: int, height: int) -> str:
@@ -68,9 +75,7 @@ def fault_of_intrinsics(intrinsics: NDArray[np.float64], width: int, height: int
     return ""
 
 
-def doubts_about_intrinsics(
-    intrinsics: NDArray[np.float64], width: int, height: int
-) -> tuple[InputWarning, ...]:
+def doubts_about_intrinsics(intrinsics: NDArray[np.float64], width: int, height: int) -> tuple[InputWarning, ...]:
     """Tell what is odd about a camera matrix that `fault_of_intrinsics` finds no fault with.
 
     Args:
@@ -113,6 +118,26 @@ def doubts_about_intrinsics(
         return ()
     joint = "? If not," if ": was" in text else ":"
     return (InputWarning("camera_matrix", f"{text}{joint} give the matrix that belongs to this image, row by row"),)
+
+
+def other_projection(entry: Mapping[str, Any]) -> str:
+    """Name the projection of a camera file's entry where it says that it is no pinhole camera's.
+
+    Args:
+        entry: with fields such as cam_model (HOT3D), camera_model or projection_model_type.
+
+    Returns:
+        Such as FISHEYE624; empty for pinhole cameras, and where nothing is said.
+    """
+    for field in _PROJECTION_FIELDS:
+        told = entry.get(field)
+        if isinstance(told, Mapping):
+            told = next((told[name] for name in (*_PROJECTION_FIELDS, "name", "type") if name in told), None)
+        if isinstance(told, str) and told.strip():
+            name = told.rpartition(".")[2].strip()
+            if not any(pinhole in name.lower() for pinhole in _PINHOLE):
+                return name
+    return ""
 
 
 def _other_size(cx: float, cy: float, width: int, height: int) -> str:

@@ -122,9 +122,7 @@ def doubts_about_encoding(depth_m: NDArray[np.float32], encoding: str) -> tuple[
     return (InputWarning("depth_unit", text),)
 
 
-def doubts_about_depth_scale(
-    depth_m: NDArray[np.float32], depth_scale: float, where: str
-) -> tuple[InputWarning, ...]:
+def doubts_about_depth_scale(depth_m: NDArray[np.float32], depth_scale: float, where: str) -> tuple[InputWarning, ...]:
     """Doubt the depth_scale of a depth file whose readings are nearer or further than any camera sees.
 
     Args:

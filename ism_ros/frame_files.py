@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ism_ros.camera_checks import other_projection
 from ism_ros.depth_checks import depth_in_metres, doubts_about_depth_scale
 from ism_ros.frame import Camera, Frame, FrameError
 from ism_ros.image_decoding import decode_colour, decode_unchanged
@@ -81,6 +82,8 @@ def read_camera(path: Path) -> tuple[NDArray[np.float64], float]:
         content = json.loads(_bytes(path, "camera file").tobytes())
     except ValueError:
         raise FrameFileError(f'{path} is not JSON; expected {{"cam_K": [9 numbers], "depth_scale": 1.0}}') from None
+    if isinstance(content, dict) and (projection := other_projection(content)):
+        raise FrameFileError(f"{path} is of a {projection} camera, not of a pinhole camera: undistort the images first")
     if not isinstance(content, dict) or "cam_K" not in content:
         raise FrameFileError(f'{path} has no "cam_K"; expected {{"cam_K": [9 numbers], "depth_scale": 1.0}}')
     try:

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from ism_ros.depth_checks import depth_in_metres, doubts_about_encoding
 from ism_ros.frame import Camera, Frame, FrameError
 from ism_ros.image_decoding import decode_colour, decode_unchanged
+from ism_ros.input_warnings import InputWarning
 
 MILLIMETRE_M = 0.001
 
@@ -58,7 +59,8 @@ def frame_from_triple(triple: Triple) -> tuple[Frame, DepthNotes]:
     """The frame of one triple. Raises FrameError with the reason."""
     stamp = triple.rgb.header.stamp
     rgb = rgb_from_message(triple.rgb)
-    depth_m, notes, doubts = None, DepthNotes(), ()
+    depth_m, notes = None, DepthNotes()
+    doubts: tuple[InputWarning, ...] = ()
     if triple.depth is not None:
         depth_m = depth_from_message(triple.depth)
         notes = note_depth(depth_m)
