@@ -25,6 +25,8 @@ of another size than the one that was calibrated."""
 SLANTED = 0.05
 """Skew, of the focal length."""
 ROUNDING = 1e-3
+SMALLEST_PX = 16
+"""Of smaller images nothing is concluded but from the matrix alone."""
 _PROJECTION_FIELDS = (
     *("cam_model", "camera_model", "projection_model_type", "projection_model", "projection", "distortion_model"),
     "model",
@@ -43,36 +45,8 @@ def fault_of_intrinsics(intrinsics: NDArray[np.float64], width: int, height: int
     Returns:
         One sentence with a remedy; empty where nothing is certainly wrong.
     """
-    (fx, skew, cx), (below, fy, cy), last = intrinsics
-    if np.abs(last - (0, 0, 1)).max() > ROUNDING:
-        row = " ".join(f"{number:g}" for number in last)
-        by_column = "; it is written column by column" if not (cx or cy) and last[0] > 0 and last[1] > 0 else ""
-        return f"the last row of the camera matrix is {row} and must be 0 0 1{by_column}: write it row by row"
-    if abs(below) > ROUNDING * fx:
-        return f"the camera matrix begins its second row with {below:g} and must with 0: write fx s cx 0 fy cy 0 0 1"
-    if max(fx, fy) < 10 and max(cx, cy) <= 2 and min(width, height) > 10:
-        return (
-            f"the camera matrix is normalised by the image's size, fx = {fx:.4g} pixels, cx = {cx:.4g}: multiply its "
-            f"first row by the width ({width}) and its second by the height ({height})"
-        )
-    for name, focal, side in (("fx", fx, width), ("fy", fy, height)):
-        if not WIDEST * side <= focal <= NARROWEST * side:
-            return (
-                f"the camera matrix has {name} = {focal:.4g} pixels, which for {side} pixels is a field of view of "
-                f"{_degrees(focal, side)}, as no lens has: give the focal length in pixels of this image"
-            )
-    for name, centre, side, along in (("cx", cx, width, "wide"), ("cy", cy, height, "high")):
-        if not min(1.0, 0.1 * side) < centre < side - min(1.0, 0.1 * side):
-            return (
-                f"the camera matrix has {name} = {centre:.4g}, which is outside of an image {side} pixels {along}"
-                f"{_other_size(cx, cy, width, height)}: give the matrix of this image"
-            )
-    if max(fx, fy) > MOST_STRETCHED * min(fx, fy):
-        return (
-            f"the camera matrix has fx = {fx:.4g} and fy = {fy:.4g}, which would be pixels {_ratio(fx, fy)} times as "
-            "long as wide: correct the wrong one"
-        )
-    return ""
+    what = _fault(intrinsics, width, height)
+    return f"the camera matrix cannot be that of an image of {width} x {height} pixels: {what}" if what else ""
 
 
 def doubts_about_intrinsics(intrinsics: NDArray[np.float64], width: int, height: int) -> tuple[InputWarning, ...]:
@@ -86,38 +60,11 @@ def doubts_about_intrinsics(intrinsics: NDArray[np.float64], width: int, height:
     Returns:
         At most one warning, of the reason `camera_matrix`.
     """
-    (fx, skew, cx), (_, fy, cy), _ = intrinsics
-    text = ""
-    other = _other_size(cx, cy, width, height)
-    wide_or_narrow = [
-        (name, focal, side)
-        for name, focal, side in (("fx", fx, width), ("fy", fy, height))
-        if not WIDE * side <= focal <= NARROW * side
-    ]
-    off_centre = [
-        (name, centre, side)
-        for name, centre, side in (("cx", cx, width), ("cy", cy, height))
-        if not NEAR_EDGE * side <= centre <= (1 - NEAR_EDGE) * side
-    ]
-    if other:
-        text = f"the camera matrix has cx = {cx:.4g}, cy = {cy:.4g}, far from the centre of this image{other}"
-    elif wide_or_narrow:
-        name, focal, side = wide_or_narrow[0]
-        text = (
-            f"the camera matrix has {name} = {focal:.4g} pixels, which for {side} pixels is an unusual field of view "
-            f"of {_degrees(focal, side)}"
-        )
-    elif off_centre:
-        name, centre, side = off_centre[0]
-        text = f"the camera matrix has {name} = {centre:.4g}, at the edge of an image of {side} pixels: was it cropped"
-    elif max(fx, fy) > STRETCHED * min(fx, fy):
-        text = f"the camera matrix has fx = {fx:.4g} and fy = {fy:.4g}: was the image squeezed"
-    elif abs(skew) > SLANTED * fx:
-        text = f"the camera matrix has a skew of {skew:.4g} pixels"
-    if not text:
+    what = _doubt(intrinsics, width, height)
+    if not what:
         return ()
-    joint = "? If not," if ": was" in text else ":"
-    return (InputWarning("camera_matrix", f"{text}{joint} give the matrix that belongs to this image, row by row"),)
+    text = f"the camera matrix is odd for an image of {width} x {height} pixels: {what}; give the one of this image"
+    return (InputWarning("camera_matrix", text),)
 
 
 def other_projection(entry: Mapping[str, Any]) -> str:
@@ -140,17 +87,65 @@ def other_projection(entry: Mapping[str, Any]) -> str:
     return ""
 
 
+def _fault(intrinsics: NDArray[np.float64], width: int, height: int) -> str:
+    (fx, _, cx), (below, fy, cy), last = intrinsics
+    if np.abs(last - (0, 0, 1)).max() > ROUNDING:
+        row = " ".join(f"{number:g}" for number in last)
+        by_column = ", it is written column by column" if not (cx or cy) and last[0] > 0 and last[1] > 0 else ""
+        return f"its last row is {row} and must be 0 0 1{by_column}; give it row by row"
+    if abs(below) > ROUNDING * fx:
+        return f"its second row begins with {below:g} and must with 0; give fx s cx 0 fy cy 0 0 1"
+    if min(width, height) < SMALLEST_PX:
+        return ""
+    if max(fx, fy) < 10 and max(cx, cy) <= 2:
+        return (
+            f"it is normalised, with fx = {fx:.4g} pixels and cx = {cx:.4g}; give pixels, its first row times the "
+            "width and its second times the height"
+        )
+    for name, focal, side in (("fx", fx, width), ("fy", fy, height)):
+        if not WIDEST * side <= focal <= NARROWEST * side:
+            return (
+                f"{name} = {focal:.4g} pixels is a field of view of {_degrees(focal, side)}, as no lens has; give the "
+                "focal length in pixels"
+            )
+    for name, centre, side, along in (("cx", cx, width, "wide"), ("cy", cy, height, "high")):
+        if not 1 < centre < side - 1:
+            return (
+                f"{name} = {centre:.4g} is outside of an image {side} pixels {along}{_other_size(cx, cy, width, height)}"
+                "; give the matrix of this image"
+            )
+    if max(fx, fy) > MOST_STRETCHED * min(fx, fy):
+        return (
+            f"fx = {fx:.4g} and fy = {fy:.4g} would be of pixels {max(fx, fy) / min(fx, fy):.3g} times as long as "
+            "wide; give the right focal lengths"
+        )
+    return ""
+
+
+def _doubt(intrinsics: NDArray[np.float64], width: int, height: int) -> str:
+    (fx, skew, cx), (_, fy, cy), _ = intrinsics
+    if min(width, height) < SMALLEST_PX:
+        return ""
+    if other := _other_size(cx, cy, width, height):
+        return f"cx = {cx:.4g}, cy = {cy:.4g} is far from its centre{other}"
+    for name, focal, side in (("fx", fx, width), ("fy", fy, height)):
+        if not WIDE * side <= focal <= NARROW * side:
+            return f"{name} = {focal:.4g} pixels is an unusual field of view of {_degrees(focal, side)}"
+    for name, centre, side in (("cx", cx, width), ("cy", cy, height)):
+        if not NEAR_EDGE * side <= centre <= (1 - NEAR_EDGE) * side:
+            return f"{name} = {centre:.4g} is at its edge, as of an image that was cropped afterwards"
+    if max(fx, fy) > STRETCHED * min(fx, fy):
+        return f"fx = {fx:.4g} and fy = {fy:.4g}, as of an image that was squeezed afterwards"
+    return f"it has a skew of {skew:.4g} pixels" if abs(skew) > SLANTED * fx else ""
+
+
 def _other_size(cx: float, cy: float, width: int, height: int) -> str:
     """That the principal point is the centre of a larger or smaller image of this shape; empty where it is not."""
     across, down = 2 * cx / width, 2 * cy / height
     if min(across, down) <= 0 or not 0.85 < across / down < 1.18 or 1 - OTHER_SIZE < across < 1 + OTHER_SIZE:
         return ""
-    return f", as of images of about {2 * cx:.0f} x {2 * cy:.0f} pixels, while this one has {width} x {height}"
+    return f", as of an image of about {2 * cx:.0f} x {2 * cy:.0f} pixels"
 
 
 def _degrees(focal_px: float, side_px: int) -> str:
-    return f"{math.degrees(2 * math.atan(side_px / (2 * focal_px))):.3g} degrees"
-
-
-def _ratio(first: float, second: float) -> str:
-    return f"{max(first, second) / min(first, second):.3g}"
+    return f"{math.degrees(2 * math.atan(side_px / 2 / focal_px)):.3g} degrees"

@@ -83,18 +83,25 @@ def missing_floats(depth_m: NDArray[np.float32]) -> NDArray[np.bool_] | None:
 
 
 def _missing_integers(stored: NDArray[Any], metres_per_step: float) -> NDArray[np.bool_] | None:
-    highest = int(stored.max(initial=0))
-    half = (int(np.iinfo(stored.dtype).max) + 1) // 2
-    if highest < half:
+    largest = int(np.iinfo(stored.dtype).max)
+    half = (largest + 1) // 2
+    if int(stored.max(initial=0)) < half:
         return None
-    missing = stored == np.iinfo(stored.dtype).max
     if half * metres_per_step >= FARTHEST_M:
         beyond = stored >= half
-        before = np.count_nonzero((stored >= half // 2) & ~beyond)
-        # readings in a finer unit than is believed go on from below 32768 to above
-        if before <= 0.1 * np.count_nonzero(beyond):
-            missing = beyond
+        if _stand_apart(stored[beyond], stored[~beyond], half):
+            return beyond
+    missing = stored == largest
     return missing if missing.any() else None
+
+
+def _stand_apart(beyond: NDArray[Any], below: NDArray[Any], half: int) -> bool:
+    """Whether the numbers from `half` on are no continuation of those below it, as readings in a finer unit would be:
+    of one value, or all near the type's largest, and with nothing before them."""
+    if not below.any() or np.count_nonzero(below >= half // 2) > 0.1 * beyond.size:
+        return False
+    of_one_value = np.count_nonzero(beyond == np.sort(beyond)[beyond.size // 2]) >= 0.5 * beyond.size
+    return bool(of_one_value or np.percentile(beyond, 5) >= 1.8 * half)
 
 
 def doubts_about_encoding(depth_m: NDArray[np.float32], encoding: str) -> tuple[InputWarning, ...]:
@@ -141,8 +148,8 @@ def doubts_about_depth_scale(depth_m: NDArray[np.float32], depth_scale: float, w
     guesses = _usual({f"{scale:.4g}": number * scale for scale in scales if not math.isclose(scale, depth_scale)})
     likely = " or ".join(f"{scale} ({distance_m:.2g} m)" for scale, distance_m in guesses[:2])
     text = (
-        f"median depth is {median_m:.2g} m with depth_scale {depth_scale:g}, which no camera sees: depth_scale "
-        f"{likely or 'of another unit'}? Correct it in {where} (metres = stored number * depth_scale / 1000)"
+        f"median depth is {float(f'{median_m:.2g}'):g} m with depth_scale {depth_scale:g}, which no camera sees: give "
+        f"depth_scale {likely or 'of another unit'} in {where}, as metres = stored number * depth_scale / 1000"
     )
     return (InputWarning("depth_unit", text),)
 
