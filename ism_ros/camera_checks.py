@@ -148,4 +148,5 @@ def _other_size(cx: float, cy: float, width: int, height: int) -> str:
 
 
 def _degrees(focal_px: float, side_px: int) -> str:
-    return f"{math.degrees(2 * math.atan(side_px / 2 / focal_px)):.3g} degrees"
+    angle = round(math.degrees(2 * math.atan(side_px / 2 / focal_px)), 2)
+    return f"{angle:.3g} degrees"

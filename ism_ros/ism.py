@@ -227,13 +227,19 @@ class InstanceSegmentationModel:
             return size_checks.doubt_about_found(sizes.in_diameters(result.object_index, library))
         likely = scored.semantic_score.topk(min(size_checks.MOST_LOOKED_AT, len(scored))).indices
         sizes = size_checks.measure(scored.masks[likely], scored.boxes_xyxy[likely], frame)
-        rows = rows[likely]
-        for factor in size_checks.factors_to_try(sizes.in_diameters(scored.object_index[likely], library)):
+        in_diameters = sizes.in_diameters(scored.object_index[likely], library)
+        some = Descriptors(described.class_tokens[rows[likely]], described.patch_tokens[rows[likely]])
+        proposals, crop_masks = cut.proposals[rows[likely]], cut.crop_masks[rows[likely]]
+        for factor in size_checks.factors_to_try(in_diameters):
             assert frame.depth_m is not None
             other = replace(frame, depth_m=frame.depth_m * np.float32(factor))
-            some = Descriptors(described.class_tokens[rows], described.patch_tokens[rows])
-            again, _, _ = self._score(other, cut.proposals[rows], cut.crop_masks[rows], some, library, settings)
-            if len(again) and float(again.score.max()) >= settings.score_threshold:
+            again, _, _ = self._score(other, proposals, crop_masks, some, library, settings)
+            if not _any_above(again, settings.score_threshold) and size_checks.nothing_fits(in_diameters):
+                # masks that were found in depth of another unit may be bad ones
+                anew = self._cut(replace(query, frame=other))
+                anew_described = self._describe([anew])[0]
+                again, _, _ = self._score(other, anew.proposals, anew.crop_masks, anew_described, library, settings)
+            if _any_above(again, settings.score_threshold):
                 best = int(again.score.argmax())
                 known, score = library.objects[int(again.object_index[best])], float(again.score[best])
                 if known.diameter_m is not None:
@@ -364,6 +370,10 @@ class InstanceSegmentationModel:
             )
             geometric[rows] = scoring.geometric_score(projected, proposals.boxes_xyxy[rows])
         return geometric, visible_ratio * posed, rotation, translation_m
+
+
+def _any_above(detections: Detections, score_threshold: float) -> bool:
+    return bool((detections.score >= score_threshold).any())
 
 
 @torch.inference_mode()

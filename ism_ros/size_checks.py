@@ -28,6 +28,7 @@ OTHER_SIZE = (0.2, 3.0)
 """Diameters outside of which what was found is not of the object's size."""
 MOST_LOOKED_AT = 8
 """Of the proposals that look most like an object so many are held against it in other units."""
+FEWEST_TO_TELL = 3
 SHOWN = 3
 """Objects named in one sentence."""
 
@@ -126,6 +127,17 @@ def factors_to_try(in_diameters: Tensor) -> list[float]:
         for factor in (1.0, *FACTORS)
     }
     return sorted((f for f in FACTORS if support[f] > 0), key=lambda f: -support[f])[:2]
+
+
+def nothing_fits(in_diameters: Tensor) -> bool:
+    """Whether all that looks like an object is far from that object's size, and there is enough of it to tell.
+
+    Args:
+        in_diameters: (N,) sizes of what looks like an object in diameters of it.
+    """
+    sizes = in_diameters[in_diameters.isfinite() & (in_diameters > 0)]
+    outside = (sizes < OTHER_SIZE[0]) | (sizes > OTHER_SIZE[1])
+    return len(sizes) >= FEWEST_TO_TELL and bool(outside.all())
 
 
 def doubt_about_scale(object_id: str, score: float, factor: float, diameter_m: float) -> InputWarning:

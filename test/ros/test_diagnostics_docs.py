@@ -91,8 +91,10 @@ def spoilt_frames() -> list[Triple]:
     rvl = CompressedImage(format="16UC1; compressedDepth rvl", data=[0] * 40)
     short = CompressedImage(format="16UC1; compressedDepth png", data=[0] * 3)
     colours = CompressedImage(format="16UC1; compressedDepth png", data=bytes(12) + bytes(small.rgb.data))
-    matrices = ([60, 0, 0, 0, 60, 0, 32, 24, 1], [60, 0, 32, 1, 60, 24, 0, 0, 1], [0.9, 0, 0.5, 0, 1.2, 0.5, 0, 0, 1],
-                [1e308, 0, 32, 0, 60, 24, 0, 0, 1], [60, 0, 64, 0, 60, 48, 0, 0, 1], [20, 0, 32, 0, 99, 24, 0, 0, 1])  # fmt: skip
+    matrices = (
+        *([60, 0, 0, 0, 60, 0, 32, 24, 1], [60, 0, 32, 1, 60, 24, 0, 0, 1], [0.9, 0, 0.5, 0, 1.2, 0.5, 0, 0, 1]),
+        *([1e308, 0, 32, 0, 60, 24, 0, 0, 1], [60, 0, 64, 0, 60, 48, 0, 0, 1], [20, 0, 32, 0, 99, 24, 0, 0, 1]),
+    )
     infos = [replaced(good.camera_info, matrix) for matrix in matrices]
     return [
         *triples,
@@ -295,7 +297,7 @@ def reasons_in_the_code() -> set[str]:
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute)):
                 continue
             called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            key = {"FrameError": "rejected", "Problem": "noticed", "noticed": "noticed", "InputWarning": "noticed"}.get(called)
+            key = {"FrameError": "rejected", **dict.fromkeys(("Problem", "noticed", "InputWarning"), "noticed")}.get(called)
             first = node.args[0] if node.args else None
             if key and isinstance(first, ast.Constant):
                 reasons.add(f"{key}.{first.value}")

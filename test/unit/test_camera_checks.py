@@ -80,7 +80,7 @@ def test_matrices_of_real_cameras_are_taken_without_a_word(k: list[float], width
 @pytest.mark.parametrize(
     ("entry", "name"),
     [
-        ({"cam_model": {"projection_model_type": "CameraModelType.FISHEYE624", "projection_params": [1]}}, "FISHEYE624"),
+        ({"cam_model": {"projection_model_type": "CameraModelType.FISHEYE624"}}, "FISHEYE624"),
         ({"camera_model": "equidistant", "cam_K": RIGHT}, "equidistant"),
         ({"projection_model_type": "KANNALA_BRANDT_K3"}, "KANNALA_BRANDT_K3"),
         ({"cam_K": RIGHT}, ""),
