@@ -110,10 +110,9 @@ def _fault(intrinsics: NDArray[np.float64], width: int, height: int) -> str:
             )
     for name, centre, side, along in (("cx", cx, width, "wide"), ("cy", cy, height, "high")):
         if not 1 < centre < side - 1:
-            return (
-                f"{name} = {centre:.4g} is outside of an image {side} pixels {along}{_other_size(cx, cy, width, height)}"
-                "; give the matrix of this image"
-            )
+            other = _other_size(cx, cy, width, height)
+            outside = f"{name} = {centre:.4g} is outside of an image {side} pixels {along}"
+            return f"{outside}{other}; give the one of this image"
     if max(fx, fy) > MOST_STRETCHED * min(fx, fy):
         return (
             f"fx = {fx:.4g} and fy = {fy:.4g} would be of pixels {max(fx, fy) / min(fx, fy):.3g} times as long as "

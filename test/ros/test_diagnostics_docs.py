@@ -297,7 +297,8 @@ def reasons_in_the_code() -> set[str]:
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute)):
                 continue
             called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            key = {"FrameError": "rejected", **dict.fromkeys(("Problem", "noticed", "InputWarning"), "noticed")}.get(called)
+            noticed = dict.fromkeys(("Problem", "noticed", "InputWarning"), "noticed")
+            key = {"FrameError": "rejected", **noticed}.get(called)
             first = node.args[0] if node.args else None
             if key and isinstance(first, ast.Constant):
                 reasons.add(f"{key}.{first.value}")

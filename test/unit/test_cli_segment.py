@@ -18,9 +18,15 @@ from ism_ros.known_answer import SCENE
 from ism_ros.objects.objects_file import read_objects_file
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all runs: models are onboarded once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def segment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
-    monkeypatch.setenv("ISM_CACHE_DIR", str(tmp_path / "cache"))
+def segment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> Callable[..., int]:
+    monkeypatch.setenv("ISM_CACHE_DIR", str(cache))
     files = {"rgb": "rgb.jpg", "depth": "depth.png", "camera": "camera.json", "objects": "objects.yaml"}
 
     def run(*arguments: object) -> int:
