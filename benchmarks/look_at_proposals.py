@@ -78,7 +78,7 @@ def read_frames(folder: Path, camera_file: Path | None) -> Iterator[tuple[str, F
     for path in colours:
         depth_path = path.with_name(path.name.replace("rgb.png", "depth.png"))
         rgb, depth_png = (
-            cv2.imread(str(path), cv2.IMREAD_COLOR),
+            cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION),
             cv2.imread(str(depth_path), cv2.IMREAD_UNCHANGED),
         )
         if rgb is None or depth_png is None:

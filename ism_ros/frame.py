@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.input_warnings import InputWarning
+from ism_ros.camera_checks import doubts_about_intrinsics, fault_of_intrinsics
+from ism_ros.depth_checks import missing_floats
+from ism_ros.input_warnings import InputWarning, without_repeats
 
 
 class FrameError(ValueError):
@@ -68,10 +70,11 @@ class Frame:
     """One colour image with its registered depth.
 
     rgb: (H, W, 3) uint8. depth_m: (H, W) float32 metres along the optical axis, 0 = no reading, or None without a
-    depth sensor; NaN, infinite and negative readings become 0. stamp_ns: nanoseconds of the sensor's clock.
-    frame_id: the optical frame (x right, y down, z forward). warnings: what whoever made the frame doubts about it.
+    depth sensor; NaN, infinite and negative readings become 0, and so does what stands for 'no reading', such as the
+    largest float. stamp_ns: nanoseconds of the sensor's clock. frame_id: the optical frame (x right, y down, z
+    forward). warnings: what whoever made the frame doubts about it, and what is odd about its camera matrix.
 
-    Raises FrameError where sizes disagree.
+    Raises FrameError where sizes disagree or the camera matrix cannot be that of an image of this size.
     """
 
     rgb: NDArray[np.uint8]
@@ -94,6 +97,11 @@ class Frame:
                 f"camera_info is for {self.camera.width} x {self.camera.height} but rgb is {width} x {height}: "
                 "use the camera_info of the rgb stream",
             )
+        intrinsics = self.camera.intrinsics
+        if fault := fault_of_intrinsics(intrinsics, width, height):
+            raise FrameError("bad_intrinsics", fault)
+        doubts = doubts_about_intrinsics(intrinsics, width, height)
+        object.__setattr__(self, "warnings", without_repeats((*self.warnings, *doubts)))
         if self.depth_m is not None:
             if self.depth_m.shape != (height, width):
                 raise FrameError(
@@ -103,6 +111,8 @@ class Frame:
                 )
             depth = np.nan_to_num(self.depth_m.astype(np.float32, copy=False), nan=0.0, posinf=0.0, neginf=0.0)
             np.maximum(depth, 0.0, out=depth)
+            if (missing := missing_floats(depth)) is not None:
+                depth[missing] = 0.0
             object.__setattr__(self, "depth_m", depth)
             object.__setattr__(self, "invalid_depth_share", 1.0 - float(np.count_nonzero(depth)) / depth.size)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.frame import Camera, Frame
+from ism_ros.camera_checks import other_projection
+from ism_ros.depth_checks import depth_in_metres, doubts_about_depth_scale
+from ism_ros.frame import Camera, Frame, FrameError
+from ism_ros.image_decoding import decode_colour, decode_unchanged
 
 
 class FrameFileError(ValueError):
@@ -21,23 +23,48 @@ def read_frame(rgb_path: Path, depth_path: Path | None, camera_path: Path) -> Fr
 
     Raises FrameFileError for a file at fault and FrameError where the files do not fit together.
     """
-    rgb = read_rgb(rgb_path)
     intrinsics, depth_scale = read_camera(camera_path)
+    return frame_of_files(rgb_path, depth_path, intrinsics, depth_scale, str(camera_path))
+
+
+def frame_of_files(
+    rgb_path: Path, depth_path: Path | None, intrinsics: NDArray[np.float64], depth_scale: float, where: str
+) -> Frame:
+    """Read the images of a frame whose camera is known, with doubts about its unit of depth.
+
+    Args:
+        rgb_path: colour image.
+        depth_path: depth image, or None.
+        intrinsics: (3, 3) camera matrix, pixels.
+        depth_scale: millimetres for a stored depth of 1.
+        where: the file that holds the camera, and the place in it, for messages.
+
+    Raises:
+        FrameFileError: for an image at fault.
+        FrameError: where these do not fit together; the message names `where` if the camera matrix is at fault.
+    """
+    rgb = read_rgb(rgb_path)
     depth_m = None if depth_path is None else read_depth_m(depth_path, depth_scale)
-    return Frame(rgb, depth_m, Camera(intrinsics, rgb.shape[1], rgb.shape[0]))
+    doubts = () if depth_m is None else doubts_about_depth_scale(depth_m, depth_scale, where)
+    try:
+        return Frame(rgb, depth_m, Camera(intrinsics, rgb.shape[1], rgb.shape[0]), warnings=doubts)
+    except FrameError as error:
+        if error.reason != "bad_intrinsics":
+            raise
+        raise FrameError(error.reason, f"{where}: {error}") from None
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """A colour image (PNG, JPEG, ...) as (H, W, 3) uint8."""
-    image = cv2.imdecode(_bytes(path, "colour image"), cv2.IMREAD_COLOR)
+    """A colour image (PNG, JPEG, ...) as (H, W, 3) uint8, its pixels as they are stored."""
+    image = decode_colour(_bytes(path, "colour image"))
     if image is None:
         raise FrameFileError(f"{path} is not an image that can be read (PNG or JPEG expected)")
-    return np.ascontiguousarray(image[:, :, ::-1])
+    return image
 
 
 def read_depth_m(path: Path, depth_scale: float) -> NDArray[np.float32]:
-    """A depth image (one channel, 16-bit or float) as (H, W) float32 metres, every bit kept."""
-    image = cv2.imdecode(_bytes(path, "depth image"), cv2.IMREAD_UNCHANGED)
+    """A depth image (one channel, 16-bit or float) as (H, W) float32 metres, every bit kept, 0 = no reading."""
+    image = decode_unchanged(_bytes(path, "depth image"))
     if image is None:
         raise FrameFileError(f"{path} is not an image that can be read (16-bit PNG expected)")
     if image.ndim != 2 or image.dtype not in (np.uint16, np.float32):
@@ -46,7 +73,7 @@ def read_depth_m(path: Path, depth_scale: float) -> NDArray[np.float32]:
             f"{path} is not a depth image: it has {channels} channel(s) of {image.dtype}; "
             "expected one of uint16 or float32"
         )
-    return (image.astype(np.float64) * (depth_scale / 1000.0)).astype(np.float32)
+    return depth_in_metres(image, depth_scale / 1000.0)
 
 
 def read_camera(path: Path) -> tuple[NDArray[np.float64], float]:
@@ -55,6 +82,8 @@ def read_camera(path: Path) -> tuple[NDArray[np.float64], float]:
         content = json.loads(_bytes(path, "camera file").tobytes())
     except ValueError:
         raise FrameFileError(f'{path} is not JSON; expected {{"cam_K": [9 numbers], "depth_scale": 1.0}}') from None
+    if isinstance(content, dict) and (projection := other_projection(content)):
+        raise FrameFileError(f"{path} is of a {projection} camera, not of a pinhole camera: undistort the images first")
     if not isinstance(content, dict) or "cam_K" not in content:
         raise FrameFileError(f'{path} has no "cam_K"; expected {{"cam_K": [9 numbers], "depth_scale": 1.0}}')
     try:

@@ -11,16 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ism_ros import scoring, scoring_metric, scoring_noctis
+from ism_ros import scoring, scoring_metric, scoring_noctis, size_checks
 from ism_ros.chunks import Recoveries
 from ism_ros.config import Settings
 from ism_ros.descriptors import SMALL_DESCRIPTORS, Descriptor, Descriptors, create_descriptor
 from ism_ros.detections import Detections, Proposals
 from ism_ros.frame import Frame
-from ism_ros.input_warnings import without_repeats
+from ism_ros.input_warnings import InputWarning, without_repeats
 from ism_ros.masks import boxes_from_masks, crop_resize_pad, large_enough, mask_nms, nms
 from ism_ros.objects.cache_folder import remove_stale
 from ism_ros.objects.library import KnownObject, ObjectLibrary
@@ -189,7 +190,7 @@ class InstanceSegmentationModel:
         """Of all proposals those that are instances, with scores and poses."""
         frame, library, settings = query.frame, query.library, query.settings
         clock = StageClock(self.device)
-        detections, fit_of = self._score(frame, cut.proposals, cut.crop_masks, described, library, settings)
+        detections, fit_of, rows = self._score(frame, cut.proposals, cut.crop_masks, described, library, settings)
         clock.lap("scores")
 
         kept = nms(detections.boxes_xyxy, detections.score, settings.nms_threshold, detections.object_index)
@@ -207,7 +208,43 @@ class InstanceSegmentationModel:
             clock.lap("pose")
         result.stage_s.update(cut.seconds, **clock.seconds)
         of_objects = (warning for known in library.objects for warning in known.warnings)
-        return replace(result, warnings=without_repeats((*frame.warnings, *of_objects)))
+        of_sizes = self._size_doubts(query, cut, described, detections, rows, result)
+        return replace(result, warnings=without_repeats((*frame.warnings, *of_objects, *of_sizes)))
+
+    def _size_doubts(
+        self, query: Query, cut: Cut, described: Descriptors, scored: Detections, rows: Tensor, result: Detections
+    ) -> tuple[InputWarning, ...]:
+        """Whether depth or objects seem to be in other units. scored: what was looked at, rows: among the proposals."""
+        frame, library, settings = query.frame, query.library, query.settings
+        if not frame.has_depth or any(warning.reason == "depth_unit" for warning in frame.warnings):
+            return ()
+        found = set(result.object_index.tolist())
+        missing = [known for index, known in enumerate(library.objects) if index not in found]
+        if doubts := size_checks.doubts_about_objects(frame, missing):
+            return doubts
+        if len(result):
+            sizes = size_checks.measure(result.masks, result.boxes_xyxy, frame)
+            return size_checks.doubt_about_found(sizes.in_diameters(result.object_index, library))
+        likely = scored.semantic_score.topk(min(size_checks.MOST_LOOKED_AT, len(scored))).indices
+        sizes = size_checks.measure(scored.masks[likely], scored.boxes_xyxy[likely], frame)
+        in_diameters = sizes.in_diameters(scored.object_index[likely], library)
+        some = Descriptors(described.class_tokens[rows[likely]], described.patch_tokens[rows[likely]])
+        proposals, crop_masks = cut.proposals[rows[likely]], cut.crop_masks[rows[likely]]
+        for factor in size_checks.factors_to_try(in_diameters):
+            assert frame.depth_m is not None
+            other = replace(frame, depth_m=frame.depth_m * np.float32(factor))
+            again, _, _ = self._score(other, proposals, crop_masks, some, library, settings)
+            if not _any_above(again, settings.score_threshold) and size_checks.nothing_fits(in_diameters):
+                # masks that were found in depth of another unit may be bad ones
+                anew = self._cut(replace(query, frame=other))
+                anew_described = self._describe([anew])[0]
+                again, _, _ = self._score(other, anew.proposals, anew.crop_masks, anew_described, library, settings)
+            if _any_above(again, settings.score_threshold):
+                best = int(again.score.argmax())
+                known, score = library.objects[int(again.object_index[best])], float(again.score[best])
+                if known.diameter_m is not None:
+                    return (size_checks.doubt_about_scale(known.id, score, factor, known.diameter_m),)
+        return ()
 
     def add(self, spec: ObjectSpec, progress: Callable[[int, int], None] | None = None) -> None:
         """Onboard one object and find it from the next frame on. Raises what `onboard` raises."""
@@ -244,10 +281,12 @@ class InstanceSegmentationModel:
         described: Descriptors,
         library: ObjectLibrary,
         settings: Settings,
-    ) -> tuple[Detections, FitOf | None]:
-        """All proposals that may be instances, and how the views of the objects fit them, where that was looked at."""
+    ) -> tuple[Detections, FitOf | None, Tensor]:
+        """All proposals that may be instances, how the views of the objects fit them, where that was looked at, and
+        which of the proposals they are, (K,) int64."""
         if not len(proposals) or not len(library):
-            return Detections.empty(frame.height, frame.width, self.device), None
+            nothing = torch.zeros(0, dtype=torch.int64, device=self.device)
+            return Detections.empty(frame.height, frame.width, self.device), None, nothing
         pairwise = scoring.pairwise_similarity(described.class_tokens, library.class_tokens, unit_rows=True)
         method = settings.resolved_scoring()
         compared = (pairwise, described.patch_tokens, library, settings.confidence_threshold)
@@ -291,7 +330,8 @@ class InstanceSegmentationModel:
             view_similarity=pairwise[numbers, found.object_index],
             fit_score=torch.zeros_like(score) if found.fit is None else found.fit,
         )
-        return detections, None if fits is None else lambda index, rows: fits.under(numbers[rows], index)
+        fit_of = None if fits is None else lambda index, rows: fits.under(numbers[rows], index)
+        return detections, fit_of, numbers
 
     def _geometry(
         self,
@@ -330,6 +370,10 @@ class InstanceSegmentationModel:
             )
             geometric[rows] = scoring.geometric_score(projected, proposals.boxes_xyxy[rows])
         return geometric, visible_ratio * posed, rotation, translation_m
+
+
+def _any_above(detections: Detections, score_threshold: float) -> bool:
+    return bool((detections.score >= score_threshold).any())
 
 
 @torch.inference_mode()

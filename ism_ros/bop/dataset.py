@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ism_ros.bop.files import BopFileError, numbered, picked, read_json
-from ism_ros.frame import Camera, Frame
-from ism_ros.frame_files import read_depth_m, read_rgb
+from ism_ros.camera_checks import fault_of_intrinsics, other_projection
+from ism_ros.frame import Frame
+from ism_ros.frame_files import frame_of_files
 from ism_ros.objects.objects_file import ObjectSpec
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -103,10 +105,8 @@ class BopScene:
         if image_id not in self.cameras:
             raise BopFileError(f"{self.json('scene_camera')} has no entry for image {image_id}")
         intrinsics, depth_scale = self.cameras[image_id]
-        rgb = read_rgb(self.colour_file(image_id))
-        depth_file = self.depth_file(image_id)
-        depth_m = None if depth_file is None else read_depth_m(depth_file, depth_scale)
-        return Frame(rgb, depth_m, Camera(intrinsics, rgb.shape[1], rgb.shape[0]))
+        where = f"{self.json('scene_camera')}, image {image_id}"
+        return frame_of_files(self.colour_file(image_id), self.depth_file(image_id), intrinsics, depth_scale, where)
 
     def _image(self, folders: list[str], image_id: int) -> Path | None:
         paths = (self.folder / name / f"{image_id:06d}{suffix}" for name in folders for suffix in IMAGE_SUFFIXES)
@@ -158,6 +158,11 @@ def open_scene(folder: Path, sensor: str = "") -> BopScene:
     cameras = {}
     for image_id, entry in numbered(path, read_json(path, dict, "the camera of each image")).items():
         where = f"image {image_id}"
+        if isinstance(entry, dict) and (projection := other_projection(entry)):
+            raise BopFileError(
+                f"{path}: {where} is of a {projection} camera, and only pinhole cameras can be used: undistort the "
+                "images and write the new camera as cam_K"
+            )
         found = picked(path, where, {"depth_scale": 1.0, **entry}, {"cam_K": _intrinsics, "depth_scale": float})
         if not found["depth_scale"] > 0:
             raise BopFileError(f"{path}: {where}: depth_scale is {found['depth_scale']:g}, expected a number above 0")
@@ -235,11 +240,30 @@ def _by_scene(keys: list[ImageKey]) -> tuple[ImageKey, ...]:
 
 
 def _check_images(dataset: BopDataset) -> None:
-    """Before hours of work: every image has its files."""
+    """Before hours of work: every image has its files, and a camera matrix that may be that of the scene's images."""
     for scene_id in dataset.scene_ids():
         scene = dataset.scene(scene_id)
+        size: tuple[int, int] | None = None
         for image in dataset.images:
             if image.scene_id == scene_id:
-                scene.colour_file(image.image_id)
+                colour_file = scene.colour_file(image.image_id)
                 if image.image_id not in scene.cameras:
                     raise BopFileError(f"{scene.json('scene_camera')} has no entry for image {image.image_id}")
+                size = size or _size(colour_file)
+                _check_camera(scene, image.image_id, size)
+
+
+def _check_camera(scene: BopScene, image_id: int, size: tuple[int, int] | None) -> None:
+    intrinsics, _ = scene.cameras[image_id]
+    usable = np.isfinite(intrinsics).all() and intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0
+    if size is not None and usable and (fault := fault_of_intrinsics(intrinsics, *size)):
+        raise BopFileError(f"{scene.json('scene_camera')}: image {image_id}: {fault}")
+
+
+def _size(file: Path) -> tuple[int, int] | None:
+    """Width and height of an image as its first bytes tell them; None where they do not."""
+    try:
+        with Image.open(file) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError):
+        return None

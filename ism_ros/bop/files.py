@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from ism_ros.image_decoding import decode_unchanged
 
 Fields = dict[str, Callable[[Any], Any]]
 """Names of fields, and the functions that check their values: KeyError, TypeError or ValueError where one is bad."""
@@ -68,7 +69,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         content = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise BopFileError(f"mask {path} cannot be read: {error.strerror or error}") from None
-    image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    image = decode_unchanged(content)
     if image is None:
         raise BopFileError(f"{path} is not an image that can be read (a PNG with one channel expected)")
     return np.asarray((image if image.ndim == 2 else image.max(axis=2)) > 0)

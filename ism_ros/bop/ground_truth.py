@@ -56,9 +56,41 @@ class GroundTruth:
     instances: tuple[TrueInstance, ...]
 
 
-def has_ground_truth(dataset: BopDataset) -> bool:
-    """Whether the dataset says what is in its images; for some test splits only the benchmark's server knows."""
-    return all(dataset.scene(scene_id).json("scene_gt").is_file() for scene_id in dataset.scene_ids())
+def missing_truth(dataset: BopDataset) -> str:
+    """Tell what is missing to judge what is found in the images of `dataset`.
+
+    Of some test splits only the benchmark's server knows the truth, and renderers write scene_gt.json alone.
+
+    Returns:
+        A phrase that names the first scene at fault and, where there is one, the script of the BOP toolkit that makes
+        what it lacks; empty where nothing is missing.
+
+    Raises:
+        BopFileError: for a scene_gt.json that cannot be used.
+    """
+    for scene_id in dataset.scene_ids():
+        scene = dataset.scene(scene_id)
+        wanted = [image for image in dataset.images if image.scene_id == scene_id]
+        if _from_coco(scene, wanted) is not None:
+            continue
+        if not scene.json("scene_gt").is_file():
+            return f"{scene.folder} has no {scene.json('scene_gt').name}"
+        instances = _per_image(scene, "scene_gt")
+        shown = [image.image_id for image in wanted if instances.get(image.image_id)]
+        masks = {
+            scene.mask(kind, 0, 0).parent.name
+            for kind in ("mask", "mask_visib")
+            if shown and not any(scene.mask(kind, image_id, 0).is_file() for image_id in shown)
+        }
+        without_info = not scene.json("scene_gt_info").is_file()
+        lacks = [*sorted(masks), *[scene.json("scene_gt_info").name] * without_info]
+        scripts = ["calc_gt_masks.py"] * bool(masks) + ["calc_gt_info.py"] * without_info
+        if lacks:
+            return (
+                f"{scene.folder} has {scene.json('scene_gt').name} but no {', '.join(lacks)}, which "
+                f"{' and '.join(scripts)} of the BOP toolkit make{'s' * (len(scripts) == 1)} from it"
+            )
+    return ""
 
 
 def read_ground_truth(dataset: BopDataset, progress: Callable[[int, int], None] | None = None) -> GroundTruth:

@@ -40,6 +40,7 @@ p { margin: 4px 0 14px; color: var(--soft); max-width: 75ch; }
 .tile { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
 .tile b { display: block; font-size: 26px; line-height: 1.3; font-variant-numeric: tabular-nums; font-weight: 600; }
 .tile span { color: var(--soft); font-size: 13px; }
+.warnings { border-left: 4px solid var(--second); padding: 6px 14px 6px 32px; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: right; font-weight: 500; color: var(--soft); font-size: 13px; white-space: nowrap; }
@@ -76,7 +77,7 @@ details td { white-space: normal; text-align: left; overflow-wrap: anywhere; }
 <body><main>
 <h1>$title</h1>
 <p>$about</p>
-<div class="tiles">$tiles</div>
+$warnings<div class="tiles">$tiles</div>
 <h2>Objects</h2>
 <p>$objects_note</p>
 <div class="scroll">$objects</div>
@@ -101,6 +102,7 @@ def html_report(
     return _PAGE.substitute(
         title=escape(title),
         about=escape(about),
+        warnings=_warnings(summary),
         tiles=_tiles(summary),
         objects_note=(
             "AP is the mean over IoU 0.50 to 0.95; boxes are amodal, as in BOP. "
@@ -126,6 +128,14 @@ def number(value: float, digits: int = 3) -> str:
 
 def _count(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def _warnings(summary: Summary) -> str:
+    """What makes the numbers doubtful, before the numbers."""
+    rows = "".join(
+        f"<li>{escape(warning.text)} ({_count(warning.images, 'image')})</li>" for warning in summary.warnings
+    )
+    return f'<ul class="warnings">{rows}</ul>\n' if rows else ""
 
 
 def _tiles(summary: Summary) -> str:

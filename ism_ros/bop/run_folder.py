@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ism_ros.bop.dataset import BopDataset, ImageKey
-from ism_ros.bop.files import BopFileError, picked, read_json, write_json
+from ism_ros.bop.files import BopFileError, Fields, picked, read_json, write_json
 from ism_ros.bop.predictions import Prediction
+from ism_ros.input_warnings import InputWarning
 from ism_ros.objects.onboarding import cad_key
 
 _SOURCES = ("*.py", "segmentors/*.py", "descriptors/*.py", "checkpoints/*.py", "objects/*.py")
@@ -25,11 +26,13 @@ class RunError(ValueError):
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What was found in one image. stage_s: seconds spent in each stage, in order; they add up to the image's time."""
+    """What was found in one image. stage_s: seconds spent in each stage, in order; they add up to the image's time.
+    warnings: doubts about its files and the objects."""
 
     image: ImageKey
     predictions: list[Prediction]
     stage_s: dict[str, float]
+    warnings: tuple[InputWarning, ...] = ()
 
     @property
     def time_s(self) -> float:
@@ -48,17 +51,24 @@ class RunFolder:
         if not path.is_file():
             return None
         try:
-            content = picked(path, "the file", read_json(path, dict, "results"), {"stage_s": dict, "predictions": list})
+            fields: Fields = {"stage_s": dict, "predictions": list, "warnings": _warnings}
+            content = picked(path, "the file", read_json(path, dict, "results"), fields)
         except BopFileError:
             return None
-        return ImageResult(image, content["predictions"], content["stage_s"])
+        return ImageResult(image, content["predictions"], content["stage_s"], content["warnings"])
 
     def write(self, result: ImageResult) -> None:
         """Keeps the result, whole or not at all."""
-        write_json(self._path(result.image), {"stage_s": result.stage_s, "predictions": result.predictions})
+        warnings = [asdict(warning) for warning in result.warnings]
+        content = {"stage_s": result.stage_s, "predictions": result.predictions, "warnings": warnings}
+        write_json(self._path(result.image), content)
 
     def _path(self, image: ImageKey) -> Path:
         return self.folder / "images" / f"{image.scene_id:06d}_{image.image_id:06d}.json"
+
+
+def _warnings(value: Any) -> tuple[InputWarning, ...]:
+    return tuple(InputWarning(str(entry["reason"]), str(entry["text"])) for entry in value)
 
 
 def making(dataset: BopDataset, settings: dict[str, Any], program: str) -> dict[str, Any]:

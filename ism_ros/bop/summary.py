@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from ism_ros.bop.dataset import BopDataset, object_name
 from ism_ros.bop.ground_truth import GroundTruth
 from ism_ros.bop.predictions import Prediction
 from ism_ros.bop.run_folder import ImageResult
+from ism_ros.input_warnings import InputWarning
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,19 @@ class Operating:
 
 
 @dataclass(frozen=True)
+class CountedWarning:
+    """One doubt about what was searched, in the words of the first of the `images` images that it was told of."""
+
+    reason: str
+    text: str
+    images: int
+
+
+@dataclass(frozen=True)
 class Summary:
     """tasks: the evaluation of each of TASKS. seconds: by stage, the whole under "together". operating: by threshold,
-    from 0 to 1. threshold: the one for publishing. images_without: images in which nothing was found."""
+    from 0 to 1. threshold: the one for publishing. images_without: images in which nothing was found.
+    warnings: doubts about images and objects."""
 
     images: int
     instances: int
@@ -61,6 +74,7 @@ class Summary:
     objects: tuple[ObjectRow, ...]
     seconds: dict[str, Seconds]
     operating: tuple[Operating, ...]
+    warnings: tuple[CountedWarning, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Numbers only; null where there is no number."""
@@ -70,6 +84,7 @@ class Summary:
             "ignored_instances": self.ignored,
             "detections": self.detections,
             "images_without_detection": self.images_without,
+            "warnings": [asdict(warning) for warning in self.warnings],
             **{task: _plain(evaluation.scores) for task, evaluation in self.tasks.items()},
             "objects": {
                 row.name: {
@@ -106,7 +121,20 @@ def summarize(
         objects=tuple(_object_rows(dataset, truth, predictions, tasks, threshold)),
         seconds=seconds_by_stage(results),
         operating=tuple(_operating(tasks["segm"], predictions, _instances(truth, dataset))),
+        warnings=count_warnings(results),
     )
+
+
+def count_warnings(results: Sequence[ImageResult]) -> tuple[CountedWarning, ...]:
+    """Count the images of each doubt, those that differ in numbers alone together, the most frequent first."""
+    first: dict[tuple[str, str], InputWarning] = {}
+    images: Counter[tuple[str, str]] = Counter()
+    for result in results:
+        # numbers within names, as in obj_000001, tell objects apart
+        kinds = {(one.reason, re.sub(r"(?<!\w)[\d.]+(e[+-]?\d+)?", "0", one.text)): one for one in result.warnings}
+        images.update(kinds.keys())
+        first = {**kinds, **first}
+    return tuple(CountedWarning(first[kind].reason, first[kind].text, count) for kind, count in images.most_common())
 
 
 def seconds_by_stage(results: Sequence[ImageResult]) -> dict[str, Seconds]:

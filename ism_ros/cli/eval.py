@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -72,7 +73,7 @@ def evaluate(
     --output gets METHOD_DATASET-SPLIT.json, as the BOP benchmark takes it, scores.json and report.html.
     """
     from ism_ros.bop.dataset import open_dataset
-    from ism_ros.bop.ground_truth import has_ground_truth
+    from ism_ros.bop.ground_truth import missing_truth
     from ism_ros.bop.predictions import file_name, write_predictions
     from ism_ros.config import load_settings
 
@@ -90,7 +91,8 @@ def evaluate(
     fixed = {"score_threshold": score_threshold, "max_detections": MAX_DETECTIONS, "objects_file": ""}
     settings = load_settings(config, flags={**given, **fixed})
     opened = open_dataset(dataset, split, targets, sensor, models, limit)
-    truth = _read_truth(console, opened) if has_ground_truth(opened) else None
+    lacking = missing_truth(opened)
+    truth = None if lacking else _read_truth(console, opened)
     listed = opened.targets.name if opened.targets else "no list of targets: all images"
     console.print(
         f"{opened.name} {opened.split}: {len(opened.images)} images ({listed}), {len(opened.models)} objects",
@@ -106,10 +108,11 @@ def evaluate(
         method += f"-{scoring}"
     predictions = output / file_name(method, opened)
     write_predictions(predictions, (entry for result in results for entry in result.predictions))
+    _print_warnings(console, results)
     if truth is None:
         console.print(
-            f"{opened.name} has no scene_gt.json for {opened.split}, so nothing can be judged here: "
-            f"give {predictions} to the BOP benchmark's server",
+            f"{lacking}, so nothing can be judged here: give {predictions} to the BOP benchmark's server, or give this "
+            "command again when the truth is there",
             highlight=False,
             soft_wrap=True,
         )
@@ -160,7 +163,7 @@ def _find(model: InstanceSegmentationModel, frame: Any, image: Any, run: RunFold
 
     detections = model.segment(frame, with_poses=False)
     stage_s = dict(detections.stage_s)
-    result = ImageResult(image, predictions_of(detections, image, sum(stage_s.values())), stage_s)
+    result = ImageResult(image, predictions_of(detections, image, sum(stage_s.values())), stage_s, detections.warnings)
     run.write(result)
     return result
 
@@ -248,6 +251,18 @@ def _write_report(
     title = f"{dataset.name} {dataset.split}: what was found"
     page = html_report(title, about, summary, drawn, _relevant(settings))
     (output / "report.html").write_text(page, encoding="utf-8")
+
+
+def _print_warnings(console: Console, results: list[ImageResult]) -> None:
+    from ism_ros.bop.summary import count_warnings
+
+    for warning in count_warnings(results):
+        console.print(
+            f"warning: {escape(warning.text)} ({warning.images} of {len(results)} images)",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _print_summary(console: Console, summary: Summary) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,12 @@ from cv_bridge import CvBridge
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from ism_ros.depth_checks import depth_in_metres, doubts_about_encoding
 from ism_ros.frame import Camera, Frame, FrameError
-from ism_ros.node.depth_unit import doubt_about_unit
+from ism_ros.image_decoding import decode_colour, decode_unchanged
+from ism_ros.input_warnings import InputWarning
 
-MILLIMETRE_M = np.float32(0.001)
+MILLIMETRE_M = 0.001
 
 CHANNELS = {"rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4, "8UC4": 4, "mono8": 1, "8UC1": 1}
 TO_RGB: dict[str, int | None] = {
@@ -45,13 +48,11 @@ class Triple:
 class DepthNotes:
     """What was odd about the depth readings.
 
-    nonfinite_share, negative_share: of all pixels; they are taken as 'no reading'. unit_doubt: a sentence where the
-    readings cannot be in the unit that their encoding stands for.
+    nonfinite_share, negative_share: of all pixels; they are taken as 'no reading'.
     """
 
     nonfinite_share: float = 0.0
     negative_share: float = 0.0
-    unit_doubt: str = ""
 
 
 def frame_from_triple(triple: Triple) -> tuple[Frame, DepthNotes]:
@@ -59,15 +60,18 @@ def frame_from_triple(triple: Triple) -> tuple[Frame, DepthNotes]:
     stamp = triple.rgb.header.stamp
     rgb = rgb_from_message(triple.rgb)
     depth_m, notes = None, DepthNotes()
+    doubts: tuple[InputWarning, ...] = ()
     if triple.depth is not None:
         depth_m = depth_from_message(triple.depth)
-        notes = note_depth(depth_m, depth_encoding(triple.depth))
+        notes = note_depth(depth_m)
+        doubts = doubts_about_encoding(depth_m, depth_encoding(triple.depth))
     frame = Frame(
         rgb=rgb,
         depth_m=depth_m,
         camera=camera_from_message(triple.camera_info),
         stamp_ns=stamp.sec * 1_000_000_000 + stamp.nanosec,
         frame_id=triple.rgb.header.frame_id,
+        warnings=doubts,
     )
     return frame, notes
 
@@ -75,7 +79,7 @@ def frame_from_triple(triple: Triple) -> tuple[Frame, DepthNotes]:
 def rgb_from_message(message: Image | CompressedImage) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB; rgb8 is a view of the message. Raises FrameError."""
     if isinstance(message, CompressedImage):
-        return _decode(message.data, cv2.IMREAD_COLOR, cv2.COLOR_BGR2RGB, "rgb", message.format)
+        return _decoded(decode_colour, message.data, "rgb", message.format)
     encoding = message.encoding
     if encoding in DEPTH_TYPES and encoding != "mono16":
         raise FrameError("encoding", f"rgb has the depth encoding '{encoding}': are the rgb and depth topics swapped?")
@@ -91,7 +95,7 @@ def rgb_from_message(message: Image | CompressedImage) -> NDArray[np.uint8]:
 
 
 def depth_from_message(message: Image | CompressedImage) -> NDArray[np.float32]:
-    """(H, W) float32 metres along the optical axis, readings as they come. Raises FrameError."""
+    """(H, W) float32 metres along the optical axis, NaN and negative readings as they come. Raises FrameError."""
     if isinstance(message, CompressedImage):
         return _compressed_depth(message)
     encoding = message.encoding
@@ -116,22 +120,19 @@ def depth_encoding(message: Image | CompressedImage) -> str:
     return str(message.format.split(";")[0].strip() if isinstance(message, CompressedImage) else message.encoding)
 
 
-def note_depth(depth_m: NDArray[np.float32], encoding: str) -> DepthNotes:
-    """What is odd about depth readings (H, W), in metres by the rules of `encoding`."""
-    doubt = doubt_about_unit(depth_m, encoding)
+def note_depth(depth_m: NDArray[np.float32]) -> DepthNotes:
+    """What is odd about depth readings (H, W), metres."""
     # one pass decides for the usual case: min of an array with NaN is NaN
     low, high = (float(depth_m.min()), float(depth_m.max())) if depth_m.size else (0.0, 0.0)
     if low >= 0 and high < np.inf:
-        return DepthNotes(unit_doubt=doubt)
+        return DepthNotes()
     finite = np.isfinite(depth_m)
     negative = np.count_nonzero(depth_m[finite] < 0)
-    return DepthNotes(1.0 - float(finite.mean()), negative / depth_m.size, doubt)
+    return DepthNotes(1.0 - float(finite.mean()), negative / depth_m.size)
 
 
 def _metres(depth: NDArray[Any]) -> NDArray[np.float32]:
-    if depth.dtype.kind == "u":
-        return depth.astype(np.float32) * MILLIMETRE_M
-    return depth.astype(np.float32, copy=False)
+    return depth_in_metres(depth, MILLIMETRE_M if depth.dtype.kind == "u" else 1.0)
 
 
 def _rows(message: Image, topic: str, pixel_bytes: int) -> NDArray[np.uint8]:
@@ -171,18 +172,17 @@ def _rgb_by_cv_bridge(message: Image) -> NDArray[np.uint8]:
         ) from None
 
 
-def _decode(data: Any, flags: int, to_rgb: int | None, topic: str, form: str) -> NDArray[Any]:
-    """Decodes a JPEG or PNG. Raises FrameError."""
-    buffer = np.frombuffer(data, dtype=np.uint8)
-    try:
-        image = cv2.imdecode(buffer, flags) if buffer.size else None
-    except cv2.error:
-        image = None
+def _decoded(
+    decode: Callable[[NDArray[np.uint8]], NDArray[Any] | None], content: Any, topic: str, form: str
+) -> NDArray[Any]:
+    """The image in a JPEG, PNG, ...; raises FrameError."""
+    buffer = np.frombuffer(content, dtype=np.uint8)
+    image = decode(buffer)
     if image is None:
         raise FrameError(
             "decode", f"{topic} holds {buffer.size} bytes of '{form}' that cannot be decoded: check the image transport"
         )
-    return image if to_rgb is None else cv2.cvtColor(image, to_rgb)
+    return image
 
 
 def _compressed_depth(message: CompressedImage) -> NDArray[np.float32]:
@@ -192,7 +192,7 @@ def _compressed_depth(message: CompressedImage) -> NDArray[np.float32]:
         raise FrameError("truncated", f"depth has {data.size} bytes, too few for compressedDepth: check its transport")
     if "rvl" in message.format.lower():
         raise FrameError("encoding", "depth is compressed as RVL; set the publisher's compressedDepth format to png")
-    png = _decode(data[COMPRESSED_DEPTH_HEADER_BYTES:], cv2.IMREAD_UNCHANGED, None, "depth", message.format)
+    png = _decoded(decode_unchanged, data[COMPRESSED_DEPTH_HEADER_BYTES:], "depth", message.format)
     if png.ndim != 2 or png.dtype != np.uint16:
         raise FrameError(
             "encoding",

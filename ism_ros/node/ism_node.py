@@ -304,8 +304,6 @@ class IsmNode(LifecycleNodeMixin, Node):
                 self.on_notice(Problem(warning.reason, warning.text))
 
     def _note(self, notes: DepthNotes) -> None:
-        if notes.unit_doubt:
-            self.on_notice(Problem("depth_unit", notes.unit_doubt))
         if notes.nonfinite_share > 0:
             self.statistics.noticed("nonfinite_depth")
             if self._once.passes("nonfinite_depth"):

@@ -110,7 +110,8 @@ class SegmentService:
         response.masks = mask_array(detections, header, inference_s)
         response.success = True
         hint = "" if len(model.library) else ": there are no objects to look for, call ~/add_object"
-        response.message = f"{len(detections)} instances{hint}"
+        doubts = "".join(f"; {warning.text}" for warning in detections.warnings)
+        response.message = f"{len(detections)} instances{hint}{doubts}"
 
     def _newest_of_stream(self, timeout_s: float, deadline_s: float) -> Triple:
         stream = self._node.stream

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ism_ros.depth_checks import doubts_about_depth_scale
 from ism_ros.detections import Detections, NearMiss
 from ism_ros.frame import Camera, Frame
 from ism_ros.ism import InstanceSegmentationModel, Query
@@ -55,8 +56,10 @@ class Ask:
             depth = beside.submit(decode_depth_m, self.depth, self.depth_scale, self.max_pixels)
         rgb = decode_rgb(self.rgb, self.max_pixels)
         depth_m = None if depth is None else depth.result()
+        doubts = () if depth_m is None else doubts_about_depth_scale(depth_m, self.depth_scale, "cam_params")
         try:
-            return Frame(rgb, depth_m, Camera(np.reshape(self.intrinsics, (3, 3)), rgb.shape[1], rgb.shape[0]))
+            camera = Camera(np.reshape(self.intrinsics, (3, 3)), rgb.shape[1], rgb.shape[0])
+            return Frame(rgb, depth_m, camera, warnings=doubts)
         except ValueError as error:
             raise RequestError(400, str(error)) from None
 

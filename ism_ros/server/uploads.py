@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from typing import Any
+from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from ism_ros.depth_checks import depth_in_metres
+from ism_ros.image_decoding import decode_colour, decode_unchanged
 from ism_ros.server.errors import RequestError
+
+Pixel = TypeVar("Pixel", bound=Any)
 
 FORMATS = ("PNG", "JPEG")
 DEPTH_FORMATS = ("PNG",)
@@ -33,22 +36,21 @@ def bytes_of_base64(text: str, what: str) -> bytes:
 
 
 def decode_rgb(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 of a PNG or JPEG. Raises RequestError."""
+    """(H, W, 3) uint8 of a PNG or JPEG, its pixels as they are stored. Raises RequestError."""
     check_image(data, "rgb_image", max_pixels, FORMATS)
-    image = _decode(data, cv2.IMREAD_COLOR, "rgb_image")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return _whole(decode_colour(np.frombuffer(data, dtype=np.uint8)), "rgb_image")
 
 
 def decode_depth_m(data: bytes, depth_scale: float, max_pixels: int) -> NDArray[np.float32]:
-    """(H, W) float32 metres = number * depth_scale / 1000 of a 16-bit PNG. Raises RequestError."""
+    """(H, W) float32 metres = number * depth_scale / 1000 of a 16-bit PNG, 0 = no reading. Raises RequestError."""
     check_image(data, "depth_image", max_pixels, DEPTH_FORMATS)
-    image = _decode(data, cv2.IMREAD_UNCHANGED, "depth_image")
+    image = _whole(decode_unchanged(np.frombuffer(data, dtype=np.uint8)), "depth_image")
     if image.ndim != 2 or image.dtype != np.uint16:
         channels = 1 if image.ndim == 2 else image.shape[2]
         raise RequestError(
             400, f"depth_image has {channels} channel(s) of {image.dtype}; send a 16-bit PNG with one channel"
         )
-    return np.asarray((image.astype(np.float64) * (depth_scale / 1000.0)), dtype=np.float32)
+    return depth_in_metres(image, depth_scale / 1000.0)
 
 
 def check_image(data: bytes, what: str, max_pixels: int, formats: tuple[str, ...]) -> None:
@@ -66,11 +68,7 @@ def check_image(data: bytes, what: str, max_pixels: int, formats: tuple[str, ...
         raise RequestError(413, f"{what} is {width} x {height} pixels; at most {max_pixels} pixels are taken")
 
 
-def _decode(data: bytes, flags: int, what: str) -> NDArray[Any]:
-    try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
-    except cv2.error:
-        image = None
+def _whole(image: NDArray[Pixel] | None, what: str) -> NDArray[Pixel]:
     if image is None:
         raise RequestError(400, f"{what} is damaged: it starts like an image but cannot be decoded")
     return image

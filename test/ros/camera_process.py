@@ -183,6 +183,14 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
         "noisy": noisy,
         "4k": resized(3840 / width),
         "depth_in_decimetres": with_depth(np.round(stored.depth_m * 10).astype(np.uint16), "16UC1"),
+        "depth_in_tenths_of_a_millimetre": with_depth(np.round(stored.depth_m * 10_000).astype(np.uint16), "16UC1"),
+        "depth_holes_65535": with_depth(
+            np.where(stored.depth_mm == 0, 65535, stored.depth_mm).astype(np.uint16), "16UC1"
+        ),
+        "k_by_column": changed("camera_info", k=stored.intrinsics.T.flatten().tolist()),
+        "k_normalised": changed(
+            "camera_info", k=(stored.intrinsics / np.array([[width], [height], [1.0]])).flatten().tolist()
+        ),
         "depth_float_in_millimetres": with_depth(stored.depth_m * 1000, "32FC1"),
         "compressed": compressed,
     }

@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 import torch
 from diagnostic_msgs.msg import DiagnosticStatus
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage
 
+from ism_ros import size_checks
+from ism_ros.camera_checks import doubts_about_intrinsics
+from ism_ros.depth_checks import doubts_about_encoding
 from ism_ros.detections import NearMiss
 from ism_ros.frame import FrameError
+from ism_ros.input_warnings import InputWarning
 from ism_ros.node.conversion import Triple, frame_from_triple
-from ism_ros.node.depth_unit import doubt_about_unit
 from ism_ros.node.diagnostics import camera_values, segmentation_values
 from ism_ros.node.losses import losses
 from ism_ros.node.rhythm import Rhythm
@@ -28,6 +31,7 @@ from ism_ros.node.transport import loss_remedy
 from ism_ros.node.verdicts import Verdict, camera_verdict, failure_text, objects_verdict, segmentation_verdict
 from ism_ros.node.watch import TopicState, why_no_frame
 from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN
+from ism_ros.objects.library import KnownObject
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {
@@ -87,12 +91,23 @@ def spoilt_frames() -> list[Triple]:
     rvl = CompressedImage(format="16UC1; compressedDepth rvl", data=[0] * 40)
     short = CompressedImage(format="16UC1; compressedDepth png", data=[0] * 3)
     colours = CompressedImage(format="16UC1; compressedDepth png", data=bytes(12) + bytes(small.rgb.data))
+    matrices = (
+        *([60, 0, 0, 0, 60, 0, 32, 24, 1], [60, 0, 32, 1, 60, 24, 0, 0, 1], [0.9, 0, 0.5, 0, 1.2, 0.5, 0, 0, 1]),
+        *([1e308, 0, 32, 0, 60, 24, 0, 0, 1], [60, 0, 64, 0, 60, 48, 0, 0, 1], [20, 0, 32, 0, 99, 24, 0, 0, 1]),
+    )
+    infos = [replaced(good.camera_info, matrix) for matrix in matrices]
     return [
         *triples,
+        *(Triple(good.rgb, good.depth, info) for info in infos),
         Triple(empty.rgb, good.depth, good.camera_info),
         Triple(broken, good.depth, good.camera_info),
         *(Triple(good.rgb, depth, good.camera_info) for depth in (rvl, short, colours)),
     ]
+
+
+def replaced(info: CameraInfo, k: list[float]) -> CameraInfo:
+    """`info` with another camera matrix."""
+    return CameraInfo(header=info.header, width=info.width, height=info.height, k=[float(number) for number in k])
 
 
 def rejections() -> list[str]:
@@ -134,6 +149,24 @@ SILENCES = [
 ]
 
 
+def doubts() -> list[InputWarning]:
+    """What is odd about frames, and about objects beside frames."""
+    good = spoilt_frames()[0]
+    frame, _ = frame_from_triple(Triple(good.rgb, good.depth, good.camera_info))
+    sizes_m = ([0.0, 0.0, 0.0], [50.0, 1.0, 1.0]), ([0.0, 0.0, 0.0], [0.0005, 0.0005, 0.0005])
+    objects = [KnownObject("part", 1, torch.ones(1, 1), torch.ones(1, 1, 1), points_m=torch.tensor(m)) for m in sizes_m]
+    matrices = ([20, 0, 10, 0, 20, 7.5, 0, 0, 1], [14, 0, 32, 0, 14, 24, 0, 0, 1], [60, 0, 4, 0, 60, 24, 0, 0, 1],
+                [60, 0, 32, 0, 100, 24, 0, 0, 1], [60, 9, 32, 0, 60, 24, 0, 0, 1])  # fmt: skip
+    return [
+        *doubts_about_encoding(np.full((48, 64), 700.0, np.float32), "32FC1"),
+        *doubts_about_encoding(np.full((48, 64), 1e9, np.float32), "16UC1"),
+        *size_checks.doubts_about_objects(frame, objects),
+        *size_checks.doubt_about_found(torch.tensor([9.0, 11.0])),
+        size_checks.doubt_about_scale("mug", 0.7, 0.1, 0.12),
+        *(doubt for k in matrices for doubt in doubts_about_intrinsics(np.reshape(k, (3, 3)), 64, 48)),
+    ]
+
+
 def camera_verdicts() -> list[Verdict]:
     plain = Snapshot()
     said = [camera_verdict("inactive", None, False, False, 0.0, None, plain)]
@@ -162,8 +195,7 @@ def camera_verdicts() -> list[Verdict]:
         "a subscriber of /ism/detections demands a durability that is not offered, and gets nothing: change it "
         "there, or set qos_overrides./ism/detections.publisher.durability",
         "depth has negative readings (3% of this frame), taken as no reading: check the depth driver",
-        doubt_about_unit(np.full((48, 64), 700.0, np.float32), "32FC1"),
-        doubt_about_unit(np.full((48, 64), 1e9, np.float32), "16UC1"),
+        *(warning.text for warning in doubts()),
         *(f"3 messages on /rgb were lost in the transport: {remedy}" for remedy in REMEDIES),
         *(problem.text for remedy in REMEDIES for problem in losses(with_gaps, 30, 0.05, remedy)),
         *(problem.text for problem in losses(half, 30, 0.05, "")),
@@ -265,7 +297,8 @@ def reasons_in_the_code() -> set[str]:
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute)):
                 continue
             called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            key = {"FrameError": "rejected", "Problem": "noticed", "noticed": "noticed"}.get(called)
+            noticed = dict.fromkeys(("Problem", "noticed", "InputWarning"), "noticed")
+            key = {"FrameError": "rejected", **noticed}.get(called)
             first = node.args[0] if node.args else None
             if key and isinstance(first, ast.Constant):
                 reasons.add(f"{key}.{first.value}")

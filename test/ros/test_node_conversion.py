@@ -2,6 +2,7 @@
 
 import array
 import contextlib
+import io
 import json
 import struct
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image as PictureFile
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -113,10 +115,10 @@ def test_a_compressed_image_is_decoded(rgb):
 
 @pytest.mark.parametrize("big_endian", [False, True])
 def test_16uc1_is_millimetres(big_endian):
-    millimetres = np.array([[0, 1, 1000], [65535, 250, 3]], dtype=">u2" if big_endian else "<u2")
+    millimetres = np.array([[0, 1, 1000], [30_000, 250, 3]], dtype=">u2" if big_endian else "<u2")
     depth_m = depth_from_message(image(millimetres, "16UC1", padding=2, big_endian=big_endian))
     assert depth_m.dtype == np.float32
-    assert depth_m == pytest.approx(np.array([[0, 0.001, 1], [65.535, 0.25, 0.003]]), abs=1e-5)
+    assert depth_m == pytest.approx(np.array([[0, 0.001, 1], [30.0, 0.25, 0.003]]), abs=1e-5)
 
 
 @pytest.mark.parametrize("big_endian", [False, True])
@@ -132,9 +134,27 @@ def compressed_depth(pixels, encoding, quantisation=(0.0, 0.0)):
 
 
 def test_compressed_depth_loses_no_bit_of_16uc1():
-    millimetres = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH), dtype=np.uint16)
+    millimetres = np.random.default_rng(0).integers(0, 32768, (HEIGHT, WIDTH), dtype=np.uint16)
     depth_m = depth_from_message(compressed_depth(millimetres, "16UC1"))
     assert np.array_equal(np.round(depth_m * 1000).astype(np.uint16), millimetres)
+
+
+def test_compressed_depth_of_65535_is_no_reading():
+    depth_mm = np.full((HEIGHT, WIDTH), 800, np.uint16)
+    depth_mm[0] = 65535
+    depth_m = depth_from_message(compressed_depth(depth_mm, "16UC1"))
+    assert (depth_m[0] == 0).all()
+    assert depth_m[1:] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_exif_turns_no_compressed_image(rgb, orientation):
+    file = io.BytesIO()
+    exif = PictureFile.Exif()
+    exif[274] = orientation
+    PictureFile.fromarray(rgb).save(file, "PNG", exif=exif)
+    message = CompressedImage(format="rgb8; png compressed bgr8", data=array.array("B", file.getvalue()))
+    np.testing.assert_array_equal(rgb_from_message(message), rgb)
 
 
 def test_compressed_32fc1_is_quantised_inverse_depth_with_0_for_no_reading():

@@ -18,6 +18,8 @@ WARNED = (DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE)
         ("rgb_step_too_small", "step", "7 bytes a row"),
         ("depth_half_size", "size_mismatch", "320 x 240"),
         ("zero_k", "bad_intrinsics", "focal"),
+        ("k_by_column", "bad_intrinsics", "must be 0 0 1"),
+        ("k_normalised", "bad_intrinsics", "normalised"),
         ("camera_info_other_size", "camera_info_size", "1280 x 960"),
         ("depth_all_zero", "no_depth", "no reading"),
     ],
@@ -48,6 +50,12 @@ def test_nan_infinite_and_negative_depth_is_noticed_and_the_frame_answered(share
     assert shared_cell.result(alter="depth_float_with_holes").detections
     listener.wait_for(lambda: listener.count("noticed.nonfinite_depth"), "nonfinite_depth in /diagnostics")
     listener.wait_for(lambda: listener.count("noticed.negative_depth"), "negative_depth in /diagnostics")
+
+
+def test_65535_is_no_reading_and_no_doubt(shared_cell):
+    listener = shared_cell.listener
+    assert shared_cell.result(alter="depth_holes_65535").detections
+    assert not listener.count("noticed.depth_unit")
 
 
 def test_a_frame_of_one_pixel_is_answered(shared_cell):

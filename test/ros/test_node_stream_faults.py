@@ -127,6 +127,7 @@ def test_a_4k_frame_is_answered_at_its_size(shared_cell):
     [
         ("depth_in_decimetres", "they look like metres x 10"),
         ("depth_float_in_millimetres", "they look like millimetres"),
+        ("depth_in_tenths_of_a_millimetre", "if depth were 10 times nearer"),
     ],
 )
 def test_depth_in_the_wrong_unit_is_said_with_the_unit_it_looks_like(shared_cell, alter, said):

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 from server_process import Server
 
 from ism_ros.known_answer import SCENE
@@ -104,6 +105,51 @@ def test_depth_scale_says_what_the_numbers_of_the_depth_image_are(
     depth_mm = cv2.imread(str(SCENE / "depth.png"), cv2.IMREAD_UNCHANGED)
     half_mm = {"depth_image": png(depth_mm * 2), "cam_params": {**sample["cam_params"], "depth_scale": 0.5}}
     assert post(server, {**sample, **half_mm}).json()["detections"] == answer["detections"]
+
+
+@pytest.mark.parametrize(("factor", "said"), [(0.001, "which no camera sees"), (10, "if depth were 10 times nearer")])
+def test_depth_in_another_unit_is_doubted_in_the_answer(
+    server: Server, sample: dict[str, Any], factor: float, said: str
+) -> None:
+    scale = sample["cam_params"]["depth_scale"] * factor
+    content = post(server, {**sample, "cam_params": {**sample["cam_params"], "depth_scale": scale}}).json()
+    assert content["success"]
+    (doubt,) = content["warnings"]
+    assert doubt["reason"] == "depth_unit"
+    assert said in doubt["text"]
+
+
+@pytest.mark.parametrize(
+    ("k", "said"),
+    [
+        ([1e308, 0, 240, 0, 460, 180, 0, 0, 1], "as no lens has"),
+        ([0.96, 0, 0.5, 0, 1.28, 0.5, 0, 0, 1], "normalised"),
+        ([460, 0, 0, 0, 460, 0, 240, 180, 1], "must be 0 0 1"),
+        ([460, 0, 9000, 0, 460, 180, 0, 0, 1], "outside of an image"),
+    ],
+)
+def test_a_camera_matrix_that_cannot_be_of_this_image_is_refused(
+    server: Server, sample: dict[str, Any], k: list[float], said: str
+) -> None:
+    told = refused(server, {**sample, "cam_params": {**sample["cam_params"], "cam_K": k}}, 400)
+    assert said in told
+
+
+def test_65535_is_no_reading_and_exif_turns_nothing(
+    server: Server, sample: dict[str, Any], answer: dict[str, Any]
+) -> None:
+    depth_mm = cv2.imread(str(SCENE / "depth.png"), cv2.IMREAD_UNCHANGED)
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.open(SCENE / "rgb.jpg").save(file, "PNG", exif=exif)
+    depth_image = png(np.where(depth_mm == 0, 65535, depth_mm).astype(np.uint16))
+    turned = {"depth_image": depth_image, "rgb_image": base64.b64encode(file.getvalue()).decode()}
+    content = post(server, {**sample, **turned}).json()
+    assert [found["class_id"] for found in content["detections"]] == [
+        found["class_id"] for found in answer["detections"]
+    ]
+    np.testing.assert_allclose(content["scores"], answer["scores"], atol=0.02)
 
 
 def test_another_segmentor_may_be_asked_for(server: Server, sample: dict[str, Any], answer: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from ism_ros.bop.dataset import ImageKey, open_dataset
 from ism_ros.bop.files import BopFileError
-from ism_ros.bop.ground_truth import has_ground_truth, read_ground_truth
+from ism_ros.bop.ground_truth import missing_truth, read_ground_truth
 
 
 def edit(path: Path, change) -> None:
@@ -129,9 +129,9 @@ def test_an_instance_without_a_visible_pixel_is_none(tiny: Path) -> None:
 
 
 def test_a_test_split_without_truth_can_still_be_searched(tiny: Path) -> None:
-    assert has_ground_truth(open_dataset(tiny))
+    assert missing_truth(open_dataset(tiny)) == ""
     (tiny / "test" / "000002" / "scene_gt.json").unlink()
-    assert not has_ground_truth(open_dataset(tiny))
+    assert "000002 has no scene_gt.json" in missing_truth(open_dataset(tiny))
 
 
 def broken(name: str, dataset: Path) -> None:

@@ -240,6 +240,69 @@ def test_a_split_without_truth_gives_predictions_for_the_server(
     assert not (tmp_path / "out" / "scores.json").exists()
 
 
+@pytest.mark.parametrize("also_missing", ["scene_gt_info.json", ""])
+def test_truth_without_masks_gives_predictions_and_names_what_makes_the_masks(
+    ism: Callable[..., Done], tables: Path, tmp_path: Path, also_missing: str
+) -> None:
+    rendered = tmp_path / "tables"
+    shutil.copytree(tables, rendered)
+    for scene in (rendered / "test").iterdir():
+        shutil.rmtree(scene / "mask")
+        shutil.rmtree(scene / "mask_visib")
+        if also_missing:
+            (scene / also_missing).unlink()
+    done = ism(rendered, "--output", tmp_path / "out", "--limit", 1)
+    assert done.returncode == 0, done.stderr
+    assert "000001 has scene_gt.json but no mask, mask_visib" in done.stderr
+    assert "calc_gt_masks.py" in done.stderr
+    assert ("calc_gt_info.py" in done.stderr) == bool(also_missing)
+    assert read_predictions(tmp_path / "out" / PREDICTIONS)
+
+
+def change_cameras(dataset: Path, **changes: Any) -> None:
+    for path in dataset.glob("test/*/scene_camera.json"):
+        cameras = {image: {**camera, **changes} for image, camera in content(path).items()}
+        path.write_text(json.dumps(cameras))
+
+
+def test_depth_in_another_unit_is_told_once_with_the_number_of_images(
+    ism: Callable[..., Done], tables: Path, tmp_path: Path
+) -> None:
+    scaled_tables = tmp_path / "tables"
+    shutil.copytree(tables, scaled_tables)
+    change_cameras(scaled_tables, depth_scale=0.0001)
+    done = ism(scaled_tables, "--output", tmp_path / "out", "--limit", 2, "--worst", 0)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("warning: ") == 1
+    assert "with depth_scale 0.0001, which no camera sees" in done.stderr
+    assert "(2 of 2 images)" in done.stderr
+    (told,) = content(tmp_path / "out" / "scores.json")["warnings"]
+    assert (told["reason"], told["images"]) == ("depth_unit", 2)
+    assert "which no camera sees" in (tmp_path / "out" / "report.html").read_text()
+    again = ism(scaled_tables, "--output", tmp_path / "out", "--limit", 2, "--worst", 0)
+    assert "(2 of 2 images)" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cam_model": {"projection_model_type": "CameraModelType.FISHEYE624"}}, "image 0 is of a FISHEYE624 camera"),
+        ({"cam_K": [0.96, 0, 0.5, 0, 1.28, 0.5, 0, 0, 1]}, "image 0: the camera matrix cannot be that of an image"),
+    ],
+)
+def test_a_camera_that_cannot_be_used_is_refused_before_anything_is_done(
+    ism: Callable[..., Done], tables: Path, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    other = tmp_path / "tables"
+    shutil.copytree(tables, other)
+    change_cameras(other, **changes)
+    done = ism(other, "--output", tmp_path / "out")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_cut_by_score_is_said_to_cost_precision(ism: Callable[..., Done], tables: Path, tmp_path: Path) -> None:
     done = ism(tables, "--output", tmp_path / "out", "--limit", 1, "--score-threshold", 0.6, "--worst", 0)
     assert "average precision will be lower" in done.stderr

@@ -258,7 +258,7 @@ def test_automatic_masks_are_those_of_the_public_implementation(
 ) -> None:
     loaded(checkpoint).save_pretrained(tmp_path)
     options = MaskOptions(0, 4, predicted_iou=0.25, stability=0.08, box_nms=1.0, stability_margin=float("inf"))
-    frame = Frame(expected["image"].numpy(), None, Camera(np.eye(3), 80, 144))
+    frame = Frame(expected["image"].numpy(), None, Camera(np.array([[80.0, 0, 40], [0, 80, 72], [0, 0, 1]]), 80, 144))
     ours, reference = sam2_segmentor(tmp_path, options=options).propose(frame), load("automatic_masks.npz")
     masks = torch.from_numpy(np.unpackbits(reference["masks"].numpy(), axis=2, count=80).astype(bool))
     assert_agrees(ours.confidence, reference["predicted_iou"])
