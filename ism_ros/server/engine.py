@@ -84,6 +84,11 @@ class Engine:
         return [worker.device for worker in self._workers]
 
     @property
+    def lanes(self) -> int:
+        """Batches that are answered at a time."""
+        return len(self._threads)
+
+    @property
     def depth(self) -> int:
         """Requests that wait, those at hand not counted."""
         return len(self._queue)

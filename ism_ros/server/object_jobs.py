@@ -101,6 +101,7 @@ class ObjectJobs:
         self._jobs: dict[str, StoredJob] = {}
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = threading.RLock()
+        self._removing = threading.RLock()  # what leaves the list is known to the engine for a moment longer
         self._end = threading.Event()
         self._threads = [
             threading.Thread(target=run, name="ism_objects", daemon=True) for run in (self._run, self._watch)
@@ -177,10 +178,10 @@ class ObjectJobs:
         """
         assert self._engine is not None
         stopped = self._stop_jobs_of(object_id)
-        if object_id in self._objects.specs:
-            self._objects.remove(object_id)
-            self._engine.remove_object(object_id)
-            return f"removed '{object_id}'"
+        with self._removing:
+            if self._objects.remove(object_id):
+                self._engine.remove_object(object_id)
+                return f"removed '{object_id}'"
         if stopped:
             return f"stopped adding '{object_id}'"
         self._check_id(object_id)
@@ -310,7 +311,8 @@ class ObjectJobs:
 
     def _check_id(self, object_id: str) -> None:
         assert self._engine is not None
-        own = {known.id for known in self._engine.objects} - set(self._objects.specs)
+        with self._removing:
+            own = {known.id for known in self._engine.objects} - set(self._objects.specs)
         if object_id in own:
             raise RequestError(409, f"object '{object_id}' comes from the server's objects file: change it there")
 

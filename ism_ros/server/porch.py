@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -19,9 +20,11 @@ from starlette.requests import HTTPConnection
 from ism_ros.config import Settings
 from ism_ros.objects.cache_folder import keep_below
 from ism_ros.server.answers import failure
+from ism_ros.server.connections import say_seldom_that_descriptors_are_lacking
 from ism_ros.server.docs_routes import is_of_docs
 from ism_ros.server.engine import Engine, EngineOptions
 from ism_ros.server.errors import RequestError
+from ism_ros.server.hosts import AllowedHosts
 from ism_ros.server.inference import Ask
 from ism_ros.server.logs import begin_request, fields
 from ism_ros.server.metrics import Metrics
@@ -40,11 +43,15 @@ from ism_ros.server.workers import Answer, Worker
 STOP_TIMEOUT_S = 30.0
 TIDY_PERIOD_S = 600.0
 OPEN_PATHS = ("/health", "/ready")
-"""Answered without a key: probes have none."""
+"""Answered without a key and under any name: probes have none."""
+BATCH_PATH = "/api/v1/inference/batch"
 CLIENT_GONE = 499
 """nginx's status; nobody sees it but log and metrics."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 """Pages of other sites may send these, as browsers do not show them what comes back."""
+WRONG_KEYS_A_MINUTE = 30
+"""Of one address: enough for a person who types, too few for a program that guesses."""
+MAX_ADDRESSES = 10_000
 OTHER_SITE = "a page of another site may not send this: use the page of this server; a proxy must pass Host on"
 
 logger = logging.getLogger(__name__)
@@ -60,7 +67,10 @@ class Porch:
         self.metrics = Metrics()
         self.results = ResultCache(server.result_cache)
         self.began_s = time.monotonic()
+        self._hosts = AllowedHosts(server.allowed_hosts, server.host)
         self._rate = RateLimit(server.rate_limit)
+        self._wrong_keys = RateLimit(WRONG_KEYS_A_MINUTE)
+        self._known_addresses: OrderedDict[str, None] = OrderedDict()
         self._objects = StoredObjects(StateFolder(state_dir(server)))
         self.jobs = ObjectJobs(self._objects)
         self._engine: Engine | None = None
@@ -73,6 +83,7 @@ class Porch:
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Loads at start, in the background; at the end what was accepted is answered first."""
+        say_seldom_that_descriptors_are_lacking(asyncio.get_running_loop())
         options = EngineOptions(self.server.max_waiting, self.server.batch_size)
         self._objects.read()
         self._engine = Engine(self._workers(), options)
@@ -125,26 +136,55 @@ class Porch:
             units,
         )
 
-    def allows(self, connection: HTTPConnection) -> bool:
-        """Whether a request carries the key, where one is asked for."""
-        key = self.server.api_key.encode()
-        return not key or hmac.compare_digest(_key_of(connection), key)
+    def check_site(self, connection: HTTPConnection, is_safe: bool = False) -> None:
+        """Raises RequestError 403 for what pages of other sites may not send. is_safe: what they are shown nothing
+        of."""
+        host = connection.headers.get("host")
+        if not self._hosts.allows(host):
+            shown = (host or "")[:100]
+            raise RequestError(403, f"the host {shown!r} is none of this server's: add its name to ISM_ALLOWED_HOSTS")
+        if not is_safe and is_from_another_site(connection):
+            raise RequestError(403, OTHER_SITE)
 
-    def check_rate(self, connection: HTTPConnection) -> None:
-        """Raises RequestError 429 where those of its key, or of its address, came too often."""
+    def check_key(self, connection: HTTPConnection) -> None:
+        """Raises RequestError 401 where a request does not carry the key, if one is asked for; 429 where its address
+        has sent too many wrong ones, unless it has shown the right one before."""
+        key = self.server.api_key.encode()
+        if not key:
+            return
+        address, given = _address_of(connection), _key_of(connection)
+        is_known = address in self._known_addresses
+        if not is_known and (wait_s := self._wrong_keys.wait_s(address, cost=0)):
+            raise RequestError(429, f"too many wrong API keys came from {address}: wait {wait_s} s", wait_s)
+        if hmac.compare_digest(given, key):
+            self._known_addresses[address] = None
+            self._known_addresses.move_to_end(address)
+            while len(self._known_addresses) > MAX_ADDRESSES:
+                self._known_addresses.popitem(last=False)
+            return
+        if wait_s := self._wrong_keys.wait_s(address):
+            raise RequestError(429, f"too many wrong API keys came from {address}: wait {wait_s} s", wait_s)
+        raise RequestError(401, "the API key is missing or wrong: send it as X-API-Key")
+
+    def check_rate(self, connection: HTTPConnection, requests: int = 1) -> None:
+        """Counts them. Raises RequestError 429 where those of its key, or of its address, come too often."""
         client = hashlib.sha256(_key_of(connection)).hexdigest() if self.server.api_key else _address_of(connection)
-        if wait_s := self._rate.wait_s(client):
-            raise RequestError(429, f"more than {self.server.rate_limit} requests a minute: wait {wait_s} s", wait_s)
+        limit = self.server.rate_limit
+        if limit and requests > limit:
+            raise RequestError(429, f"a batch of {requests} is more than {limit} requests a minute: send fewer at once")
+        if wait_s := self._rate.wait_s(client, requests):
+            raise RequestError(429, f"more than {limit} requests a minute: wait {wait_s} s", wait_s)
 
     def _check(self, request: Request, is_open: bool) -> None:
         """Raises RequestError where a request is not to be answered at all."""
-        if request.method not in SAFE_METHODS and is_from_another_site(request):
-            raise RequestError(403, OTHER_SITE)
+        if request.scope["path"] in OPEN_PATHS:
+            return
+        self.check_site(request, is_safe=request.method in SAFE_METHODS)
         if is_open:
             return
-        if not self.allows(request):
-            raise RequestError(401, "the API key is missing or wrong: send it as X-API-Key")
-        self.check_rate(request)
+        self.check_key(request)
+        if request.scope["path"] != BATCH_PATH:  # which counts its frames itself
+            self.check_rate(request)
 
     async def watch(self, request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
         """Checks who asks, counts and logs the answer, and gives it the request's id."""
@@ -172,6 +212,11 @@ class Porch:
             extra=fields(method=request.method, path=route, status=response.status_code, seconds=round(seconds, 4)),
         )
         return response
+
+    def places_of_batch(self) -> int:
+        """So many frames of one batch wait at a time: enough to keep the models busy, not all that may wait."""
+        lanes = self.server.batch_size * self.engine.lanes
+        return max(1, min(lanes, self.server.max_waiting // 2))
 
     async def infer(self, ask: Ask, gone: Awaitable[None]) -> dict[str, Any]:
         """Queues, waits, and answers. A client that is `gone` takes its request out of the queue."""
@@ -223,6 +268,6 @@ def _address_of(connection: HTTPConnection) -> str:
 
 
 def _key_of(request: HTTPConnection) -> bytes:
-    bearer = request.headers.get("authorization", "")
-    given = request.headers.get("x-api-key") or bearer.removeprefix("Bearer ")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    given = request.headers.get("x-api-key") or (token.strip() if scheme.lower() == "bearer" else scheme)
     return given.encode("latin-1")  # the bytes that the client sent, whatever characters they are

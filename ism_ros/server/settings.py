@@ -41,6 +41,18 @@ class ServerSettings(BaseModel):
 
     host: str = Field("127.0.0.1", description="Address to listen at; 0.0.0.0 = every network of this machine.")
     port: int = Field(8002, ge=0, le=65535, description="Port to listen at; 0 = any that is free.")
+    allowed_hosts: str = Field(
+        "",
+        description="Names under which the server may be asked, separated by commas, beside those of this machine; "
+        "*.example.com = all below it, * = any.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks of proxies whose X-Forwarded-For is believed, separated by commas.",
+    )
+    max_connections: int = Field(
+        512, ge=1, le=100_000, description="Open at once; fewer where the system gives few descriptors."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: LogFormat = Field("human", description="Lines for people, or one JSON object a line.")
     log_file: str = Field("", description="File for the log; empty = stderr.")
@@ -78,7 +90,9 @@ class ServerSettings(BaseModel):
     max_disk_cache: Bytes = Field(
         "20GB", description="Disk for templates and descriptors; the least recently used go.", validate_default=True
     )  # type: ignore[assignment]
-    rate_limit: int = Field(0, ge=0, description="Requests a minute of one key, or of one address; 0 = no limit.")
+    rate_limit: int = Field(
+        0, ge=0, description="Requests (each frame of a batch or stream is one) a minute of a key or address; 0 = any."
+    )
     max_waiting: int = Field(16, ge=1, le=10_000, description="Requests that may wait; more are answered 429.")
     timeout_s: float = Field(60.0, gt=0, le=86_400, description="Longest that a request may take, seconds.")
     max_upload: Bytes = Field("64MB", description="Largest request body.", validate_default=True)  # type: ignore[assignment]

@@ -94,12 +94,15 @@ class StoredObjects:
             self._change(spec.id, spec)
         self._remove_files(before)
 
-    def remove(self, object_id: str) -> None:
-        """Raises KeyError where it is not known, RequestError 507 where that cannot be written."""
+    def remove(self, object_id: str) -> bool:
+        """False where it is not known (any more). Raises RequestError 507 where that cannot be written."""
         with self._lock:
-            before = self.specs[object_id]
+            before = self.specs.get(object_id)
+            if before is None:
+                return False
             self._change(object_id, None)
         self._remove_files(before)
+        return True
 
     def follow(self, library: Library) -> None:
         """Takes over what another server changed; cheap as long as none did.
