@@ -18,11 +18,12 @@ SAMPLE_PREFIX = "sample:"
 
 @dataclass(frozen=True)
 class NamedObject:
-    """What a request names: a template folder, a CAD file, or both."""
+    """What a request names: a template folder, a CAD file, or both. root: as in ObjectSpec."""
 
     template_dir: Path | None
     cad_path: Path | None
     cad_units: str | None = None
+    root: Path | None = None
 
     def spec(self) -> ObjectSpec:
         """As of objects.yaml, with the name of the CAD file (or of the folder) as its id."""
@@ -30,7 +31,7 @@ class NamedObject:
         units = self.cad_units or (declared_units(cad) if cad is not None else None) or "mm"
         named = cad if cad is not None else self.template_dir
         assert named is not None
-        return ObjectSpec(named.stem, cad, units, self.template_dir, category_id=1)
+        return ObjectSpec(named.stem, cad, units, self.template_dir, category_id=1, root=self.root)
 
 
 def sample_specs() -> dict[str, ObjectSpec]:

@@ -334,7 +334,7 @@ class ObjectJobs:
     def _spec(self, stored: StoredJob) -> ObjectSpec:
         folder = self._folder.upload(stored.job.id)
         cad, templates = (folder / name if name else None for name in (stored.cad, stored.templates))
-        return ObjectSpec(stored.job.object_id, cad, stored.units, templates, stored.category_id)
+        return self._folder.alone(ObjectSpec(stored.job.object_id, cad, stored.units, templates, stored.category_id))
 
     def _write_job(self, stored: StoredJob) -> None:
         """Whole or not at all; a full disk is no reason to stop."""

@@ -63,7 +63,10 @@ def cad_suffix(cad: UploadFile) -> str:
 
 
 def write_cad(cad: UploadFile, file: Path) -> None:
-    """Raises RequestError where it refers to other files by a path, which might be any of this machine."""
+    """Raises RequestError where it plainly refers to files in other folders, which do not come with it.
+
+    This is told at once as a courtesy; that none is ever read is up to ObjectSpec.root.
+    """
     _save(cad, file)
     for name in names_in(file):
         if Path(name).is_absolute() or len(Path(name.replace("\\", "/")).parts) != 1 or name == "..":

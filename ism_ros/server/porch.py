@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -130,11 +131,18 @@ class Porch:
         """The paths of a request, or the server's own where it has none. Raises RequestError."""
         if not template_dir and not cad_path:
             return self.default_object()
+        cad = self.roots.existing(cad_path, "cad_path") if cad_path else None
         return NamedObject(
             self.roots.existing(template_dir, "template_dir") if template_dir else None,
-            self.roots.existing(cad_path, "cad_path") if cad_path else None,
+            cad,
             units,
+            None if cad is None else self._root_of(cad),
         )
+
+    def _root_of(self, cad: Path) -> Path:
+        """Where files may lie that a CAD file names: beside it, where clients uploaded it."""
+        uploads = StateFolder(state_dir(self.server)).uploads.resolve()
+        return cad.parent if cad.is_relative_to(uploads) else self.roots.holding(cad)
 
     def check_site(self, connection: HTTPConnection, is_safe: bool = False) -> None:
         """Raises RequestError 403 for what pages of other sites may not send. is_safe: what they are shown nothing

@@ -61,6 +61,10 @@ class Roots:
                 )
         return path
 
+    def holding(self, path: Path) -> Path:
+        """The folder that requests may read in which `path` lies."""
+        return next(root for root in self._roots if path.is_relative_to(root))
+
     def _holds(self, path: Path) -> bool:
         return any(path.is_relative_to(root) for root in self._roots)
 

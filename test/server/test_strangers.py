@@ -154,7 +154,9 @@ def test_a_body_of_millions_of_values_holds_nobody_up(server: Server) -> None:
     assert slowest_s < 2.0
 
 
-@pytest.mark.parametrize("field", ["rgb_image", "cad_path", "template_dir", "output_dir", "segmentor_model", "cad_units"])
+@pytest.mark.parametrize(
+    "field", ["rgb_image", "cad_path", "template_dir", "output_dir", "segmentor_model", "cad_units"]
+)
 def test_half_a_surrogate_pair_is_refused_wherever_it_stands(
     server: Server, sample: dict[str, Any], field: str
 ) -> None:
@@ -282,18 +284,15 @@ def test_idle_connections_make_room_for_those_that_ask(impatient: Server) -> Non
 
 
 def test_streams_leave_room_for_requests(impatient: Server) -> None:
-    url, opened, refused = impatient.url.replace("http", "ws") + "/api/v1/stream", [], 0
-    for _ in range(8):
-        try:
-            opened.append(connect(url))
-        except InvalidStatus as error:
-            assert error.response.status_code == 503
-            refused += 1
+    url = impatient.url.replace("http", "ws") + "/api/v1/stream"
+    opened = [connect(url) for _ in range(4)]
+    for _ in range(4):
+        with pytest.raises(InvalidStatus, match="503"):
+            connect(url)
     with impatient.client() as client:
         assert client.get("/health").status_code == 200
     for stream in opened:
         stream.close()
-    assert len(opened) == refused == 4
 
 
 def test_a_server_short_of_descriptors_says_so_in_a_line_and_goes_on(tmp_path: Path, cache: Path) -> None:
@@ -302,13 +301,9 @@ def test_a_server_short_of_descriptors_says_so_in_a_line_and_goes_on(tmp_path: P
     used = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 10, used + 10))
     flood = [connection_to(server) for _ in range(100)]
-    end_s = time.monotonic() + 2.5
-    for connection in flood[:3]:  # until the server has tried again and again
-        connection.settimeout(max(0.1, end_s - time.monotonic()))
-        with pytest.raises((TimeoutError, ConnectionError)):
-            while connection.recv(1 << 16):
-                pass
-            raise ConnectionError
+    while "no connection can be accepted" not in "".join(server.said):
+        assert server.process.poll() is None
+    threading.Event().wait(2.5)  # while asyncio tries again each second
     for connection in flood:
         connection.close()
     with server.client() as client:
