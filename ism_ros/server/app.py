@@ -30,7 +30,7 @@ from ism_ros.server.named_objects import sample_specs
 from ism_ros.server.object_routes import add_object_routes
 from ism_ros.server.page_routes import add_page_routes
 from ism_ros.server.porch import CLIENT_GONE, Porch
-from ism_ros.server.schemas import REQUEST_EXAMPLE, Health, InferenceAnswer, InferenceRequest, Status
+from ism_ros.server.schemas import REQUEST_EXAMPLE, Health, InferenceAnswer, InferenceRequest, OnboardingEntry, Status
 from ism_ros.server.settings import ServerSettings, engine_settings, server_settings
 from ism_ros.server.stream import serve_stream
 
@@ -88,9 +88,11 @@ async def _never() -> None:
 
 
 def _add_routes(app: FastAPI, porch: Porch) -> None:
-    @app.get("/health", tags=["state"])
+    @app.get("/health", tags=["state"], responses={503: ERRORS[503]})
     async def health() -> Health:
-        """Always answered at once, whatever the models do."""
+        """Answered at once, whatever the models do; 503 only where they could not be loaded and the server ends."""
+        if porch.engine.has_given_up:
+            porch.engine.check_ready()
         return Health(version=__version__)
 
     @app.get("/ready", tags=["state"], responses={503: ERRORS[503]})
@@ -116,6 +118,9 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
             templates_loaded=sum(one.template_count for one in known) + engine.counters["templates"],
             uptime_s=time.monotonic() - porch.began_s,
             queue_depth=engine.depth,
+            onboarding=[
+                OnboardingEntry(id=name, done=done, total=total) for name, (done, total) in engine.onboarding.items()
+            ],
             queue_size=porch.server.max_waiting,
         )
 

@@ -199,6 +199,9 @@ class ObjectJobs:
         while (job_id := self._queue.get()) is not None and not self._end.is_set():
             stored = self._jobs.get(job_id)
             if stored is not None and stored.job.state == "waiting":
+                self._wait_for(self._engine)
+                if self._end.is_set():
+                    return
                 self._do(stored, self._engine)
                 self._forget_old()
 
@@ -220,7 +223,8 @@ class ObjectJobs:
                 self._take_up_abandoned()
 
     def _wait_for(self, engine: Engine) -> None:
-        while not engine.loaded.wait(WATCH_PERIOD_S) and not self._end.is_set():
+        """Until its models are ready, which may be a while where something has to be mended, or the server ends."""
+        while engine.state != "ready" and not self._end.wait(WATCH_PERIOD_S / 10):
             pass
 
     def _take_up_abandoned(self) -> None:

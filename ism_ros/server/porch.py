@@ -23,7 +23,7 @@ from ism_ros.objects.cache_folder import keep_below
 from ism_ros.server.answers import failure
 from ism_ros.server.connections import say_seldom_that_descriptors_are_lacking
 from ism_ros.server.docs_routes import is_of_docs
-from ism_ros.server.engine import Engine, EngineOptions
+from ism_ros.server.engine import Engine, EngineOptions, Reply
 from ism_ros.server.errors import RequestError
 from ism_ros.server.hosts import AllowedHosts
 from ism_ros.server.inference import Ask
@@ -68,6 +68,7 @@ class Porch:
         self.metrics = Metrics()
         self.results = ResultCache(server.result_cache)
         self.began_s = time.monotonic()
+        self.on_give_up: Callable[[], None] = lambda: None
         self._hosts = AllowedHosts(server.allowed_hosts, server.host)
         self._rate = RateLimit(server.rate_limit)
         self._wrong_keys = RateLimit(WRONG_KEYS_A_MINUTE)
@@ -85,9 +86,9 @@ class Porch:
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Loads at start, in the background; at the end what was accepted is answered first."""
         say_seldom_that_descriptors_are_lacking(asyncio.get_running_loop())
-        options = EngineOptions(self.server.max_waiting, self.server.batch_size)
+        options = EngineOptions(self.server.max_waiting, self.server.batch_size, self.server.load_attempts)
         self._objects.read()
-        self._engine = Engine(self._workers(), options)
+        self._engine = Engine(self._workers(), options, self.on_give_up)
         self.jobs.start(self._engine)
         tidying = asyncio.create_task(self._tidy())
         try:
@@ -238,12 +239,22 @@ class Porch:
         return answer
 
     async def _infer(self, ask: Ask, gone: Awaitable[None]) -> dict[str, Any]:
-        answer = await _unless_gone(gone, self.engine.answer(ask), self.server.timeout_s)
+        reply = self.engine.answer(ask)
+        answer = await _unless_gone(gone, reply, self.server.timeout_s, lambda: self._why_late(reply))
         self.metrics.inferred(answer["stage_times"], len(answer["detections"]))
         return answer
 
+    def _why_late(self, reply: Reply) -> str:
+        if reply.waits_for is None:
+            return "the queue is long or the model slow"
+        done, total = self.engine.onboarding.get(reply.waits_for, (0, 0))
+        so_far = f" ({done} of {total} views)" if total else ""
+        return f"object '{reply.waits_for}' is still being onboarded{so_far}; ask again"
 
-async def _unless_gone(is_gone: Awaitable[None], future: Future[Answer], timeout_s: float) -> Answer:
+
+async def _unless_gone(
+    is_gone: Awaitable[None], future: Future[Answer], timeout_s: float, why_late: Callable[[], str]
+) -> Answer:
     """The future's result. Raises RequestError 504 after `timeout_s`, and 499 where the client hung up."""
     result = asyncio.wrap_future(future)
     gone = asyncio.ensure_future(is_gone)
@@ -254,7 +265,7 @@ async def _unless_gone(is_gone: Awaitable[None], future: Future[Answer], timeout
             return result.result()
         if gone.done():
             raise RequestError(CLIENT_GONE, "the client went away")
-        raise RequestError(504, f"no answer within {timeout_s:g} s: the queue is long or the model slow", 1)
+        raise RequestError(504, f"no answer within {timeout_s:g} s: {why_late()}", 1)
     finally:
         result.cancel()
         gone.cancel()

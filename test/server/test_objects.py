@@ -353,9 +353,8 @@ PYRAMID = (
         "mtllib \\\n model.obj\nnewmtl a\nmap_Kd {picture}\n",
         "#mtllib {library}\n",
         "o mtllib {library}\n",
-        "o x\\\nmtllib {library}\n",
     ],
-    ids=["itself", "itself_and_dots", "continued", "continued_itself", "comment", "name", "continued_name"],
+    ids=["itself", "itself_and_dots", "continued", "continued_itself", "comment", "name"],
 )
 def test_an_upload_sees_no_picture_of_the_server(server: Server, tmp_path: Path, head: str) -> None:
     picture, library = tmp_path / "secret.png", tmp_path / "secret.mtl"
