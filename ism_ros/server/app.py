@@ -150,7 +150,7 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
         request: Request, asked: Annotated[list[InferenceRequest], Field(min_length=1, max_length=MAX_BATCH)]
     ) -> list[InferenceAnswer]:
         """Several frames, answered in their order; 207 where some could not be, each of which says why."""
-        porch.check_rate(request, len(asked))
+        porch.check_batch(request, len(asked))
         porch.engine.check_ready()
         places = asyncio.Semaphore(porch.places_of_batch())
         gone = asyncio.ensure_future(_disconnected(request))

@@ -45,7 +45,6 @@ STOP_TIMEOUT_S = 30.0
 TIDY_PERIOD_S = 600.0
 OPEN_PATHS = ("/health", "/ready")
 """Answered without a key and under any name: probes have none."""
-BATCH_PATH = "/api/v1/inference/batch"
 CLIENT_GONE = 499
 """nginx's status; nobody sees it but log and metrics."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -178,11 +177,16 @@ class Porch:
     def check_rate(self, connection: HTTPConnection, requests: int = 1) -> None:
         """Counts them. Raises RequestError 429 where those of its key, or of its address, come too often."""
         client = hashlib.sha256(_key_of(connection)).hexdigest() if self.server.api_key else _address_of(connection)
-        limit = self.server.rate_limit
-        if limit and requests > limit:
-            raise RequestError(429, f"a batch of {requests} is more than {limit} requests a minute: send fewer at once")
         if wait_s := self._rate.wait_s(client, requests):
-            raise RequestError(429, f"more than {limit} requests a minute: wait {wait_s} s", wait_s)
+            raise RequestError(429, f"more than {self.server.rate_limit} requests a minute: wait {wait_s} s", wait_s)
+
+    def check_batch(self, connection: HTTPConnection, frames: int) -> None:
+        """Counts the frames of a batch beyond the first, which the request was. Raises RequestError 429."""
+        limit = self.server.rate_limit
+        if limit and frames > limit:
+            raise RequestError(429, f"a batch of {frames} is more than {limit} requests a minute: send fewer at once")
+        if frames > 1:
+            self.check_rate(connection, frames - 1)
 
     def _check(self, request: Request, is_open: bool) -> None:
         """Raises RequestError where a request is not to be answered at all."""
@@ -192,8 +196,7 @@ class Porch:
         if is_open:
             return
         self.check_key(request)
-        if request.scope["path"] != BATCH_PATH:  # which counts its frames itself
-            self.check_rate(request)
+        self.check_rate(request)
 
     async def watch(self, request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
         """Checks who asks, counts and logs the answer, and gives it the request's id."""
