@@ -50,7 +50,7 @@ class Reply(Future[Answer]):
         return super().cancel()
 
 
-@dataclass
+@dataclass(eq=False)
 class Waiting:
     """A request in the queue. attempts: workers that it was given to. looks: how often its objects were not ready;
     worker: which has them onboarded; since_s: when it began to wait for them."""
@@ -174,7 +174,7 @@ class Engine:
             raise RequestError(503, f"the models are being loaded ({message or 'starting'})", RETRY_AFTER_S)
         if state == "failed":
             again = "the server ends" if self.has_given_up else "that is tried again"
-            raise RequestError(503, f"the models could not be loaded ({message}): {again}", RETRY_AFTER_S)
+            raise RequestError(503, f"the models could not be loaded ({message}): {again}")
 
     def add_object(self, spec: ObjectSpec, progress: Progress | None = None) -> int:
         """Onboards an object, or another one in the place of that with its id; answers go on meanwhile.
