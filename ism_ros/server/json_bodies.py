@@ -42,7 +42,7 @@ def json_of(data: bytes, what: str) -> Any:
     except json.JSONDecodeError as error:
         raise RequestError(422, f"{what} is no JSON: {error.msg} at character {error.pos}") from None
     except RecursionError:
-        raise RequestError(422, f"{what} is nested too deeply") from None
+        raise RequestError(422, f"{what} is JSON that is nested too deeply") from None
     except ValueError as error:  # a number of thousands of digits
         raise RequestError(422, f"{what} cannot be read: {error}") from None
     return value

@@ -43,7 +43,6 @@ def run(uvicorn: Any) -> None:
         timeout_graceful_shutdown=GRACE_S,
         ws_max_size=server.max_upload,
         ws_max_queue=2,  # only the newest frame counts
-        ws_per_message_deflate=False,  # pictures are compressed, and unpacking would hold up everybody else
     )
     web_server = uvicorn.Server(config)
 

@@ -82,9 +82,10 @@ def split_frame(message: bytes) -> tuple[dict[str, Any], bytes, bytes | None]:
             raise ValueError
         fields = json_of(message[HEADER_BYTES:end], "the frame's header")
         rgb_bytes, depth_bytes = int(fields.pop("rgb_bytes")), int(fields.pop("depth_bytes", 0))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+    except (RequestError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        why = f" ({error})" if isinstance(error, RequestError) else ""
         raise RequestError(
-            400, "a frame starts with 4 bytes of length and a JSON text with rgb_bytes and depth_bytes"
+            400, f"a frame starts with 4 bytes of length and a JSON text with rgb_bytes and depth_bytes{why}"
         ) from None
     if rgb_bytes < 0 or depth_bytes < 0 or len(message) != end + rgb_bytes + depth_bytes:
         raise RequestError(

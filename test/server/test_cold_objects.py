@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import trimesh
 from server_process import Server, start, stop
 from test_objects import PYRAMID
 from test_state import numbers_of
+
+from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.server.named_objects import signature
 
 PATH = "/api/v1/inference"
 
@@ -77,29 +81,40 @@ def test_a_request_that_cannot_wait_any_longer_is_told_what_for(
     assert "'ball' is still being onboarded" in answer.json()["error_message"]
 
 
+def textured(folder: Path) -> Path:
+    (folder / "textured.obj").write_text(f"mtllib a.mtl\n{PYRAMID}")
+    (folder / "a.mtl").write_text("newmtl a\nmap_Kd red.png\n")
+    paint(folder / "red.png", (0, 0, 255))
+    return folder / "textured.obj"
+
+
+def paint(file: Path, bgr: tuple[int, int, int]) -> None:
+    cv2.imwrite(str(file), np.random.default_rng(0).integers(0, 9, (8, 8, 3), np.uint8) + np.array(bgr, np.uint8))
+
+
 def test_a_texture_that_changes_beside_its_cad_file_is_noticed(cold: Server, sample: dict[str, Any]) -> None:
-    picture, library, other = (cold.data / name for name in ("red.png", "a.mtl", "other.png"))
-    (cold.data / "textured.obj").write_text(f"mtllib {library.name}\n{PYRAMID}")
-    library.write_text("newmtl a\nmap_Kd red.png\n")
-    misses, counts = 'ism_object_cache{what="misses"}', []
-
-    def paint(file: Path, bgr: tuple[int, int, int]) -> None:
-        cv2.imwrite(str(file), np.full((8, 8, 3), bgr, np.uint8))
-
-    changes = [
-        lambda: paint(picture, (0, 0, 255)),
-        lambda: None,
-        lambda: paint(picture, (9, 99, 255)),
-        lambda: paint(other, (255, 0, 0)),  # which nothing names yet
-        lambda: library.write_text("newmtl a\nmap_Kd other.png\n"),
-        lambda: paint(other, (255, 99, 9)),
-    ]
+    cad, counts = textured(cold.data), []
     with cold.client() as client:
-        for change in changes:
-            change()
-            assert client.post(PATH, json=asking(sample, "textured.obj")).status_code == 200
-            counts.append(numbers_of(client.get("/metrics").text)[misses])
-    assert np.diff(counts).tolist() == [0, 1, 0, 1, 1]
+        for colour in ((0, 0, 200), None, (9, 99, 200)):
+            if colour is not None:
+                paint(cad.with_name("red.png"), colour)
+            assert client.post(PATH, json=asking(sample, cad.name)).status_code == 200
+            counts.append(numbers_of(client.get("/metrics").text)['ism_object_cache{what="misses"}'])
+    assert np.diff(counts).tolist() == [0, 1]
+
+
+def test_what_an_object_is_made_of_includes_all_files_that_it_names(tmp_path: Path) -> None:
+    spec = ObjectSpec("thing", textured(tmp_path))
+    seen = [signature(spec), signature(spec)]
+    paint(tmp_path / "other.png", (9, 9, 9))  # which nothing names yet
+    seen.append(signature(spec))
+    (tmp_path / "a.mtl").write_text("newmtl a\nmap_Kd other.png \n")
+    seen.append(signature(spec))
+    (tmp_path / "other.png").write_bytes(b"anything else")
+    seen.append(signature(spec))
+    (tmp_path / "other.png").unlink()
+    seen.append(signature(spec))
+    assert [one == other for one, other in pairwise(seen)] == [True, True, False, False, False]
 
 
 def test_frames_of_a_batch_wait_together(cold: Server, sample: dict[str, Any]) -> None:
