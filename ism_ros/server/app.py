@@ -177,8 +177,7 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
     async def stream(socket: WebSocket) -> None:
         """Frames in, detections out: see server/stream.py for the messages."""
         try:
-            porch.check_site(socket)
-            porch.check_key(socket)
+            porch.check_client(socket)
         except RequestError as error:
             await socket.close(code=1008, reason=error.message)
             return

@@ -52,6 +52,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 WRONG_KEYS_A_MINUTE = 30
 """Of one address: enough for a person who types, too few for a program that guesses."""
 MAX_ADDRESSES = 10_000
+NO_KEY = "the API key is missing or wrong: send it as X-API-Key"
 OTHER_SITE = "a page of another site may not send this: use the page of this server; a proxy must pass Host on"
 
 logger = logging.getLogger(__name__)
@@ -144,17 +145,21 @@ class Porch:
         uploads = StateFolder(state_dir(self.server)).uploads.resolve()
         return cad.parent if cad.is_relative_to(uploads) else self.roots.holding(cad)
 
-    def check_site(self, connection: HTTPConnection, is_safe: bool = False) -> None:
-        """Raises RequestError 403 for what pages of other sites may not send. is_safe: what they are shown nothing
-        of."""
+    def check_client(self, connection: HTTPConnection, is_safe: bool = False, is_open: bool = False) -> None:
+        """Raises RequestError where a request is not to be answered: 403 for what pages of other sites may not send, 401
+        or 429 for its key. is_safe: pages are shown nothing of the answer; is_open: no key is needed."""
+        if not is_safe and is_from_another_site(connection):
+            raise RequestError(403, OTHER_SITE)
+        if self.server.api_key and not is_open and not _key_of(connection):
+            raise RequestError(401, NO_KEY)  # no guess, as a page of another site may have it sent from anywhere
         host = connection.headers.get("host")
         if not self._hosts.allows(host):
             shown = (host or "")[:100]
             raise RequestError(403, f"the host {shown!r} is none of this server's: add its name to ISM_ALLOWED_HOSTS")
-        if not is_safe and is_from_another_site(connection):
-            raise RequestError(403, OTHER_SITE)
+        if not is_open:
+            self._check_key(connection)
 
-    def check_key(self, connection: HTTPConnection) -> None:
+    def _check_key(self, connection: HTTPConnection) -> None:
         """Raises RequestError 401 where a request does not carry the key, if one is asked for; 429 where its address
         has sent too many wrong ones, unless it has shown the right one before."""
         key = self.server.api_key.encode()
@@ -172,7 +177,7 @@ class Porch:
             return
         if wait_s := self._wrong_keys.wait_s(address):
             raise RequestError(429, f"too many wrong API keys came from {address}: wait {wait_s} s", wait_s)
-        raise RequestError(401, "the API key is missing or wrong: send it as X-API-Key")
+        raise RequestError(401, NO_KEY)
 
     def check_rate(self, connection: HTTPConnection, requests: int = 1) -> None:
         """Counts them. Raises RequestError 429 where those of its key, or of its address, come too often."""
@@ -192,11 +197,9 @@ class Porch:
         """Raises RequestError where a request is not to be answered at all."""
         if request.scope["path"] in OPEN_PATHS:
             return
-        self.check_site(request, is_safe=request.method in SAFE_METHODS)
-        if is_open:
-            return
-        self.check_key(request)
-        self.check_rate(request)
+        self.check_client(request, request.method in SAFE_METHODS, is_open)
+        if not is_open:
+            self.check_rate(request)
 
     async def watch(self, request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
         """Checks who asks, counts and logs the answer, and gives it the request's id."""
