@@ -146,8 +146,8 @@ class Porch:
         return cad.parent if cad.is_relative_to(uploads) else self.roots.holding(cad)
 
     def check_client(self, connection: HTTPConnection, is_safe: bool = False, is_open: bool = False) -> None:
-        """Raises RequestError where a request is not to be answered: 403 for what pages of other sites may not send, 401
-        or 429 for its key. is_safe: pages are shown nothing of the answer; is_open: no key is needed."""
+        """Raises RequestError where a request is not to be answered: 403 for what pages of other sites may not send,
+        401 or 429 for its key. is_safe: pages are shown nothing of the answer; is_open: no key is needed."""
         if not is_safe and is_from_another_site(connection):
             raise RequestError(403, OTHER_SITE)
         if self.server.api_key and not is_open and not _key_of(connection):
