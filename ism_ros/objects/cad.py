@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
+from trimesh.resolvers import Resolver
 
 from ism_ros.objects.atlas import atlas_mesh
 from ism_ros.objects.surfaces import surface_of
@@ -21,12 +22,15 @@ class CadError(ValueError):
     """A CAD file that cannot be used; the message names it and says what to do."""
 
 
-def load_cad(path: Path | str, units: str, max_triangles: int | None = None) -> trimesh.Trimesh:
+def load_cad(
+    path: Path | str, units: str, max_triangles: int | None = None, root: Path | None = None
+) -> trimesh.Trimesh:
     """The mesh in a CAD file of any format that trimesh reads, in metres.
 
     Parts of a scene are placed and joined; vertex colours, face colours or textures are kept. units: mm or m, as
-    the file's numbers are. Raises CadError where the file is missing, cannot be read, has no triangles, more than
-    `max_triangles` or, in these units, the size of no object.
+    the file's numbers are. root: files that it names are read within this folder alone; None = anywhere. Raises
+    CadError where the file is missing, cannot be read, has no triangles, more than `max_triangles` or, in these units,
+    the size of no object.
     """
     path = Path(path)
     if units not in METRES:
@@ -36,7 +40,8 @@ def load_cad(path: Path | str, units: str, max_triangles: int | None = None) -> 
     if path.suffix.lower().lstrip(".") not in trimesh.available_formats():
         raise CadError(f"CAD file {path}: '{path.suffix}' is no format that can be read; use PLY, OBJ, STL or GLB")
     try:
-        scene: Any = trimesh.load(path, force="scene")
+        resolver = None if root is None else FilesWithin(path.parent, root)
+        scene: Any = trimesh.load(path, force="scene", resolver=resolver)
         parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
     except Exception as error:  # parsers of a dozen formats fail in as many ways
         kind = path.suffix.lstrip(".").upper()
@@ -52,6 +57,30 @@ def load_cad(path: Path | str, units: str, max_triangles: int | None = None) -> 
     mesh.apply_scale(METRES[units])
     _check(mesh, path, units)
     return mesh
+
+
+class FilesWithin(Resolver):
+    """Gives trimesh the files beside a CAD file that lie within `root`, once all links are followed, and no others."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._folder = folder
+        self._root = root.resolve()
+
+    def get(self, key: str) -> bytes:
+        """Raises FileNotFoundError."""
+        path = (self._folder / key.strip()).resolve()
+        if not path.is_relative_to(self._root) or not path.is_file():
+            raise FileNotFoundError(f"'{key}' does not come with the CAD file")
+        return path.read_bytes()
+
+    def write(self, name: str, data: object) -> None:
+        raise OSError("files beside a CAD file are only read")
+
+    def namespaced(self, namespace: str) -> FilesWithin:
+        return FilesWithin(self._folder / namespace, self._root)
+
+    def keys(self) -> list[str]:
+        return [file.name for file in self._folder.iterdir() if file.is_file()]
 
 
 def sample_surface_m(mesh: trimesh.Trimesh, count: int = 2048, seed: int = 0) -> NDArray[np.float32]:

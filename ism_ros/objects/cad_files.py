@@ -8,20 +8,25 @@ from pathlib import Path
 from urllib.parse import unquote
 
 
-def referenced_files(path: Path) -> tuple[Path, ...]:
+def referenced_files(path: Path, root: Path | None = None) -> tuple[Path, ...]:
     """Files next to a CAD file that its text names: materials and textures of OBJ, PLY and glTF.
 
-    Files that do not exist are left out; formats that hold everything themselves (STL, GLB) give none.
+    Files that do not exist, or lie outside of `root`, are left out; formats that hold everything themselves (STL, GLB)
+    give none.
     """
     found: list[Path] = []
     queue = [path]
     while queue:
         for name in names_in(queue.pop()):
             other = path.parent / name
-            if other.is_file() and other not in found:
+            if other.is_file() and other not in found and (root is None or _lies_in(other, root)):
                 found.append(other)
                 queue.append(other)
     return tuple(sorted(found))
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def names_in(path: Path) -> list[str]:

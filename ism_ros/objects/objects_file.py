@@ -26,7 +26,8 @@ class ObjectSpec:
     """One object to look for.
 
     id: its class_id everywhere. cad: CAD file or None. units: of the CAD file, mm or m. templates: folder of
-    templates to use instead of rendering the CAD file, or None. category_id: for BOP and COCO output.
+    templates to use instead of rendering the CAD file, or None. category_id: for BOP and COCO output. root: the folder
+    within which alone files that the CAD file names are read, or None.
     """
 
     id: str
@@ -34,6 +35,7 @@ class ObjectSpec:
     units: str = "mm"
     templates: Path | None = None
     category_id: int = 1
+    root: Path | None = None
 
 
 class _IdsAsText(yaml.SafeLoader):

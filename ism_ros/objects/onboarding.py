@@ -148,9 +148,9 @@ def _on_device(patch_tokens: torch.Tensor, object_id: str, device: str) -> torch
         ) from None
 
 
-def cad_key(cad: Path, units: str) -> str:
+def cad_key(cad: Path, units: str, root: Path | None = None) -> str:
     """A name for what is rendered of a CAD file: its bytes, the files it names, units, renderer and picture size."""
-    files = [cad, *referenced_files(cad)]
+    files = [cad, *referenced_files(cad, root)]
     return _key(["cad", RENDERER_VERSION, TEMPLATE_SIZE_PX, units, cad.suffix.lower(), *_contents(files)])
 
 
@@ -161,11 +161,11 @@ def _key_of_templates(spec: ObjectSpec) -> str:
             from ism_ros.objects.cad import load_cad
 
             load_cad(spec.cad, spec.units)  # raises what is wrong with it
-        return cad_key(spec.cad, spec.units)
+        return cad_key(spec.cad, spec.units, spec.root)
     patterns = ["rgb_*.png", "mask_*.png", "xyz_*.npy", "poses.npy", "templates.json"]
     files = sorted(file for pattern in patterns for file in spec.templates.glob(pattern))
     xyz_count = len(list(spec.templates.glob("xyz_*.npy")))
-    geometry = "xyz" if spec.cad is None else cad_key(spec.cad, spec.units)
+    geometry = "xyz" if spec.cad is None else cad_key(spec.cad, spec.units, spec.root)
     names = [file.name for file in files]
     return _key(["templates", xyz_count, spec.units, geometry, *names, *_contents(files)])
 

@@ -70,7 +70,7 @@ def _mesh(spec: ObjectSpec, max_triangles: int | None) -> trimesh.Trimesh:
     from ism_ros.objects.cad import load_cad
 
     assert spec.cad is not None
-    return load_cad(spec.cad, spec.units, max_triangles)
+    return load_cad(spec.cad, spec.units, max_triangles, spec.root)
 
 
 def _templates(

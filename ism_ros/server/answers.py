@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from ism_ros.server.errors import RequestError
 from ism_ros.server.schemas import InferenceAnswer
@@ -32,7 +33,8 @@ def failure(status: int, message: str, retry_after_s: int | None = None) -> JSON
 
 def failed(message: str) -> dict[str, Any]:
     """The fields of an answer that says what is wrong."""
-    return InferenceAnswer(success=False, error_message=message).model_dump()
+    text = message.encode("utf-8", "backslashreplace").decode()  # halves of surrogate pairs cannot be sent
+    return InferenceAnswer(success=False, error_message=text).model_dump()
 
 
 def _described(texts: dict[int, str]) -> dict[int | str, dict[str, Any]]:
@@ -51,7 +53,7 @@ ERRORS = _described(
     {
         400: "The request cannot be used; error_message says why.",
         401: "The key is missing or wrong.",
-        403: "A path outside of the server's folders, or a page of another site.",
+        403: "A path outside of the server's folders, a page of another site, or a host that is not this server's.",
         404: "A file, folder or object is not there.",
         408: "The body did not arrive in time.",
         413: "The body or an image is too large.",
@@ -88,7 +90,21 @@ async def _malformed(request: Request, error: Exception) -> Response:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return failure(error.status_code, f"{request.method} {request.scope['path']}: {error.detail}; see /docs")
+    said = f"{request.method} {request.scope['path']}: {error.detail}; see /docs"
+    answer = failure(error.status_code, said)
+    answer.headers.update(error.headers or {})
+    if error.status_code == 405:
+        answer.headers["Allow"] = ", ".join(_methods(request))
+    return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """Those that some route of this path takes."""
+    taken: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            taken |= getattr(route, "methods", None) or set()
+    return sorted(taken | {"HEAD"} if "GET" in taken else taken)
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:

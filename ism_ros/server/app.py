@@ -24,11 +24,13 @@ from ism_ros.server.asks import ask_of_images, ask_of_json, asked_of_fields, ask
 from ism_ros.server.body_limit import BodyLimit
 from ism_ros.server.docs_routes import OPENAPI_URL, add_docs_routes, describe_key
 from ism_ros.server.errors import RequestError
+from ism_ros.server.head_requests import HeadAsGet
+from ism_ros.server.json_bodies import JsonRoute
 from ism_ros.server.named_objects import sample_specs
 from ism_ros.server.object_routes import add_object_routes
 from ism_ros.server.page_routes import add_page_routes
-from ism_ros.server.porch import CLIENT_GONE, OTHER_SITE, Porch, is_from_another_site
-from ism_ros.server.schemas import REQUEST_EXAMPLE, Health, InferenceAnswer, InferenceRequest, Status
+from ism_ros.server.porch import CLIENT_GONE, Porch
+from ism_ros.server.schemas import REQUEST_EXAMPLE, Health, InferenceAnswer, InferenceRequest, OnboardingEntry, Status
 from ism_ros.server.settings import ServerSettings, engine_settings, server_settings
 from ism_ros.server.stream import serve_stream
 
@@ -53,6 +55,7 @@ def create_app(settings: Settings | None = None, server: ServerSettings | None =
         docs_url=None,
         redoc_url=None,
     )
+    app.router.route_class = JsonRoute
     too_large = f"the request has more than {server.max_upload} bytes: send smaller images"
     too_slow = f"the request was not there after {server.upload_timeout_s:g} s: send smaller images, or faster"
     app.add_middleware(
@@ -63,6 +66,8 @@ def create_app(settings: Settings | None = None, server: ServerSettings | None =
         too_slow=lambda: failure(408, too_slow),
     )
     app.middleware("http")(porch.watch)
+    app.add_middleware(HeadAsGet)
+    app.state.porch = porch
     add_error_answers(app)
     add_page_routes(app)
     add_docs_routes(app)
@@ -83,9 +88,11 @@ async def _never() -> None:
 
 
 def _add_routes(app: FastAPI, porch: Porch) -> None:
-    @app.get("/health", tags=["state"])
+    @app.get("/health", tags=["state"], responses={503: ERRORS[503]})
     async def health() -> Health:
-        """Always answered at once, whatever the models do."""
+        """Answered at once, whatever the models do; 503 only where they could not be loaded and the server ends."""
+        if porch.engine.has_given_up:
+            porch.engine.check_ready()
         return Health(version=__version__)
 
     @app.get("/ready", tags=["state"], responses={503: ERRORS[503]})
@@ -111,6 +118,9 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
             templates_loaded=sum(one.template_count for one in known) + engine.counters["templates"],
             uptime_s=time.monotonic() - porch.began_s,
             queue_depth=engine.depth,
+            onboarding=[
+                OnboardingEntry(id=name, done=done, total=total) for name, (done, total) in engine.onboarding.items()
+            ],
             queue_size=porch.server.max_waiting,
         )
 
@@ -140,27 +150,36 @@ def _add_routes(app: FastAPI, porch: Porch) -> None:
         request: Request, asked: Annotated[list[InferenceRequest], Field(min_length=1, max_length=MAX_BATCH)]
     ) -> list[InferenceAnswer]:
         """Several frames, answered in their order; 207 where some could not be, each of which says why."""
+        porch.check_batch(request, len(asked))
         porch.engine.check_ready()
-        answers = []
-        for one in asked:
-            try:
-                ask = await run_in_threadpool(ask_of_json, porch, one)
-                answers.append(await porch.infer(ask, _disconnected(request)))
-            except RequestError as error:
-                if error.status == CLIENT_GONE:
-                    raise
-                answers.append(failed(error.message))
+        places = asyncio.Semaphore(porch.places_of_batch())
+        gone = asyncio.ensure_future(_disconnected(request))
+
+        async def answer(one: InferenceRequest) -> dict[str, Any]:
+            async with places:  # others are served in between
+                try:
+                    return await porch.infer(await run_in_threadpool(ask_of_json, porch, one), asyncio.shield(gone))
+                except RequestError as error:
+                    if error.status == CLIENT_GONE:
+                        raise
+                    return failed(error.message)
+
+        answering = [asyncio.ensure_future(answer(one)) for one in asked]
+        try:
+            answers = await asyncio.gather(*answering)
+        finally:
+            for one in (gone, *answering):
+                one.cancel()
         succeeded = all(answer["success"] for answer in answers)
         return JSONResponse(answers, 200 if succeeded else 207)  # type: ignore[return-value]
 
     @app.websocket("/api/v1/stream")
     async def stream(socket: WebSocket) -> None:
         """Frames in, detections out: see server/stream.py for the messages."""
-        if is_from_another_site(socket):
-            await socket.close(code=1008, reason=OTHER_SITE)
-            return
-        if not porch.allows(socket):
-            await socket.close(code=1008, reason="the API key is missing or wrong")
+        try:
+            porch.check_client(socket)
+        except RequestError as error:
+            await socket.close(code=1008, reason=error.message)
             return
         await socket.accept()
 

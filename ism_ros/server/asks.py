@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pydantic import ValidationError
 
 from ism_ros.server.errors import RequestError
 from ism_ros.server.inference import Ask
+from ism_ros.server.json_bodies import json_of
 from ism_ros.server.porch import Porch
 from ism_ros.server.schemas import InferenceRequest
 from ism_ros.server.uploads import DEPTH_FORMATS, FORMATS, bytes_of_base64, check_image
@@ -21,8 +21,9 @@ def ask_of_json(porch: Porch, asked: InferenceRequest) -> Ask:
 
 def asked_of_form(cam_params: str, options: str) -> InferenceRequest:
     try:
-        fields = {**json.loads(options), "cam_params": json.loads(cam_params)}
-    except (ValueError, TypeError, RecursionError) as error:
+        camera = json_of(cam_params.encode(), "cam_params")
+        fields = {**json_of(options.encode(), "options"), "cam_params": camera}
+    except (ValueError, TypeError) as error:
         raise RequestError(422, f"cam_params and options must be JSON objects: {error}") from None
     return asked_of_fields(fields, "cam_params or options")
 

@@ -23,9 +23,11 @@ from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.overlay import draw_overlay
 from ism_ros.results import to_records, write_results, xywh
 from ism_ros.segmentors import SEGMENTORS, Segmentor, create_segmentor
+from ism_ros.server.cold_objects import ColdObjects, Tell
 from ism_ros.server.errors import RequestError
 from ism_ros.server.named_objects import SAMPLE_PREFIX, NamedObject, ObjectCache, sample_specs
 from ism_ros.server.uploads import decode_depth_m, decode_rgb
+from ism_ros.server.worker_messages import NotYet
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
@@ -68,35 +70,45 @@ class Inference:
     """Several threads may ask: while the model is busy with the frames of one, those of another are decoded and its
     answers encoded.
 
-    cache: of the objects that requests name by path.
+    cache: of the objects that requests name by path. tell: told of those that are being onboarded.
     """
 
-    def __init__(self, model: InstanceSegmentationModel, cache: ObjectCache) -> None:
+    def __init__(
+        self, model: InstanceSegmentationModel, cache: ObjectCache, tell: Tell = lambda progress: None
+    ) -> None:
         self.model = model
         self.cache = cache
+        self._cold = ColdObjects(cache, model, tell)
         self._segmentors: dict[str, Segmentor] = {}
         self._turn = threading.Lock()
         self._beside = ThreadPoolExecutor(1, "ism_depth")
 
-    def answer_all(self, asks: Sequence[Ask]) -> list[dict[str, Any] | Exception]:
+    def answer_all(self, asks: Sequence[Ask]) -> list[dict[str, Any] | Exception | NotYet]:
         """The fields of schemas.InferenceAnswer for each; the crops of all frames are described in one pass.
 
-        What is wrong with one ask is no matter to the others: RequestError.
+        What is wrong with one ask is no matter to the others: RequestError. One for objects that are not ready is
+        NotYet, to be asked again; they are being onboarded meanwhile.
         """
-        frames = [_or_error(lambda ask: ask.frame(self._beside), ask) for ask in asks]
+        named = [_or_error(self._named, ask) for ask in asks]
+        frames = [
+            _or_error(lambda ask: ask.frame(self._beside), ask) if isinstance(objects, list) else objects
+            for ask, objects in zip(asks, named, strict=True)
+        ]
         with self._turn:
             queries = [
-                _or_error(partial(self._query, ask), frame) if isinstance(frame, Frame) else frame
-                for ask, frame in zip(asks, frames, strict=True)
+                _or_error(partial(self._query, ask, objects), frame)
+                if isinstance(frame, Frame) and isinstance(objects, list)
+                else frame
+                for ask, objects, frame in zip(asks, named, frames, strict=True)
             ]
             left = iter(self._segment([query for query in queries if isinstance(query, Query)]))
-        answers: list[dict[str, Any] | Exception] = []
+        answers: list[dict[str, Any] | Exception | NotYet] = []
         for ask, query in zip(asks, queries, strict=True):
             result = next(left) if isinstance(query, Query) else query
             if isinstance(query, Query) and isinstance(result, Detections):
                 answers.append(_or_error(partial(to_json, ask, query.frame.rgb), result))
             else:
-                assert isinstance(result, Exception)
+                assert isinstance(result, (Exception, NotYet))
                 answers.append(result)
         return answers
 
@@ -109,27 +121,37 @@ class Inference:
                 raise
             return [_or_error(lambda query: self.model.segment_all([query])[0].to("cpu"), query) for query in queries]
 
-    def _query(self, ask: Ask, frame: Frame) -> Query:
+    def _query(self, ask: Ask, named: list[KnownObject], frame: Frame) -> Query:
         changes = {
             name: value
             for name in ("stability_score_threshold", "score_threshold")
             if (value := getattr(ask, name)) is not None
         }
         settings = self.model.settings.model_copy(update=changes)
-        return Query(frame, self._library(ask), settings, self._segmentor(ask.segmentor))
+        return Query(frame, self._library(ask, named), settings, self._segmentor(ask.segmentor))
 
     def preload(self, named: NamedObject) -> KnownObject:
         """Makes `named` ready before the first request asks for it. Raises what `onboard` raises."""
         return self.cache.get(named.spec(), self.model)
 
-    def _library(self, ask: Ask) -> ObjectLibrary:
+    def _named(self, ask: Ask) -> list[KnownObject] | NotYet:
+        """Objects of the request that are not the server's own."""
+        if ask.object_ids is not None:
+            wanted = [name for name in ask.object_ids if name.startswith(SAMPLE_PREFIX)]
+            samples = sample_specs() if wanted else {}
+            specs = [samples[name] for name in _known(wanted, samples)]
+        else:
+            specs = [] if ask.named is None else [ask.named.spec()]
+        return self._cold.get(specs) if specs else []
+
+    def _library(self, ask: Ask, named: list[KnownObject]) -> ObjectLibrary:
         library = self.model.library
         if ask.object_ids is not None:
             own = [name for name in ask.object_ids if not name.startswith(SAMPLE_PREFIX)]
-            known = [*library.subset(_known(own, library)).objects, *self._samples(ask.object_ids)]
+            known = [*library.subset(_known(own, library)).objects, *named]
             return ObjectLibrary(tuple(known))
         if ask.named is not None:
-            return ObjectLibrary((self.cache.get(ask.named.spec(), self.model),))
+            return ObjectLibrary(tuple(named))
         if not len(library):
             raise RequestError(
                 400,
@@ -137,11 +159,6 @@ class Inference:
                 "server with ISM_OBJECTS_FILE",
             )
         return library
-
-    def _samples(self, object_ids: tuple[str, ...]) -> list[KnownObject]:
-        wanted = [name for name in object_ids if name.startswith(SAMPLE_PREFIX)]
-        specs = sample_specs() if wanted else {}
-        return [self.cache.get(specs[name], self.model) for name in _known(wanted, specs)]
 
     def _segmentor(self, name: str | None) -> Segmentor | None:
         model = self.model

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ism_ros.ism import InstanceSegmentationModel
 from ism_ros.known_answer import SCENE
+from ism_ros.objects.cad_files import referenced_files
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.objects_file import ObjectSpec, declared_units, read_objects_file
 from ism_ros.objects.patch_tokens import PatchFile
 
+FRESH_OBJECTS = 64
 SAMPLE_PREFIX = "sample:"
 """Ids of the objects in the bundled scene start with it."""
 
 
 @dataclass(frozen=True)
 class NamedObject:
-    """What a request names: a template folder, a CAD file, or both."""
+    """What a request names: a template folder, a CAD file, or both. root: as in ObjectSpec."""
 
     template_dir: Path | None
     cad_path: Path | None
     cad_units: str | None = None
+    root: Path | None = None
 
     def spec(self) -> ObjectSpec:
         """As of objects.yaml, with the name of the CAD file (or of the folder) as its id."""
@@ -30,7 +37,7 @@ class NamedObject:
         units = self.cad_units or (declared_units(cad) if cad is not None else None) or "mm"
         named = cad if cad is not None else self.template_dir
         assert named is not None
-        return ObjectSpec(named.stem, cad, units, self.template_dir, category_id=1)
+        return ObjectSpec(named.stem, cad, units, self.template_dir, category_id=1, root=self.root)
 
 
 def sample_specs() -> dict[str, ObjectSpec]:
@@ -44,8 +51,12 @@ def sample_specs() -> dict[str, ObjectSpec]:
     }
 
 
+Files = tuple[object, ...]
+
+
 class ObjectCache:
-    """Least recently used objects go when all together take more than `budget_bytes`; for one thread.
+    """Least recently used objects go when all together take more than `budget_bytes`; those that nobody has asked for
+    since they were put here do not count.
 
     hits, misses: how often an object was there.
     """
@@ -53,7 +64,9 @@ class ObjectCache:
     def __init__(self, budget_bytes: int) -> None:
         self.hits = self.misses = 0
         self._budget_bytes = budget_bytes
-        self._kept: OrderedDict[tuple[ObjectSpec, int], tuple[tuple[object, ...], KnownObject]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[ObjectSpec, int], tuple[Files, KnownObject]] = OrderedDict()
+        self._fresh: OrderedDict[tuple[ObjectSpec, int], tuple[Files, KnownObject]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -63,32 +76,100 @@ class ObjectCache:
         return sum(known.template_count for _, known in self._kept.values())
 
     def get(self, spec: ObjectSpec, model: InstanceSegmentationModel) -> KnownObject:
-        """The object of `spec` for the descriptor of `model`. Raises what `onboard` raises."""
-        key = (spec, id(model.descriptor))
-        files = signature(spec)
-        kept = self._kept.get(key)
-        if kept is not None and kept[0] == files:
+        """The object of `spec` for the descriptor of `model`, onboarded now. Raises what `onboard` raises."""
+        key = spec, signature(spec)
+        found = self.take([key], model)
+        if found is None:
+            self.put(key, model.onboard(spec), model)
+            found = self.take([key], model)
+        assert found is not None
+        return found[0]
+
+    def take(
+        self, wanted: Sequence[tuple[ObjectSpec, Files]], model: InstanceSegmentationModel
+    ) -> list[KnownObject] | None:
+        """All objects of these specs and signatures, or None where one is not here."""
+        with self._lock:
+            found = [self._find(one, model) for one in wanted]
+            if any(known is None for known in found):
+                return None
+            objects = [known for known in found if known is not None]
+            for (spec, files), known in zip(wanted, objects, strict=True):
+                self._use((spec, id(model.descriptor)), files, known)
+            return objects
+
+    def holds(self, wanted: tuple[ObjectSpec, Files], model: InstanceSegmentationModel) -> bool:
+        with self._lock:
+            return self._find(wanted, model) is not None
+
+    def put(self, key: tuple[ObjectSpec, Files], known: KnownObject, model: InstanceSegmentationModel) -> None:
+        """Keeps an object at least until it is taken, or FRESH_OBJECTS others came."""
+        spec, files = key
+        with self._lock:
+            self._fresh[spec, id(model.descriptor)] = files, known
+            while len(self._fresh) > FRESH_OBJECTS:
+                self._fresh.popitem(last=False)
+
+    def _find(self, wanted: tuple[ObjectSpec, Files], model: InstanceSegmentationModel) -> KnownObject | None:
+        spec, files = wanted
+        key = spec, id(model.descriptor)
+        for place in (self._kept, self._fresh):
+            if (entry := place.get(key)) is not None and entry[0] == files:
+                return entry[1]
+        return None
+
+    def _use(self, key: tuple[ObjectSpec, int], files: Files, known: KnownObject) -> None:
+        self._fresh.pop(key, None)
+        if key in self._kept and self._kept[key][0] == files:
             self.hits += 1
-            self._kept.move_to_end(key)
-            return kept[1]
-        self.misses += 1
-        known = model.onboard(spec)
-        self._kept[key] = files, known
+        else:
+            self.misses += 1
+            self._kept[key] = files, known
         self._kept.move_to_end(key)
         while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > self._budget_bytes:
             self._kept.popitem(last=False)
-        return known
 
 
-def signature(spec: ObjectSpec) -> tuple[object, ...]:
-    """Changes when a file does: names, sizes and times, read in a hundredth of the time that contents take."""
-    files = [] if spec.cad is None else [spec.cad]
+def signature(spec: ObjectSpec) -> Files:
+    """Changes when a file does: names, sizes and times, read in a hundredth of the time that contents take.
+
+    Materials and textures that a CAD file names are among them.
+    """
+    files = [] if spec.cad is None else [spec.cad, *_companions(spec.cad, spec.root)]
     if spec.templates is not None and spec.templates.is_dir():
         files += sorted(spec.templates.iterdir())
-    return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
+    return _times(files)
 
 
-def _bytes(entry: tuple[object, KnownObject]) -> int:
+def _companions(cad: Path, root: Path | None) -> tuple[Path, ...]:
+    """Files that a CAD file names, which are looked for again only where they, it or its folder changed."""
+    now = _times([cad, cad.parent])
+    found = _named_by(cad, root, now, ())
+    times = _times(found)
+    return found if times == _first_times(cad, root, now) else _named_by(cad, root, now, times)
+
+
+@lru_cache(maxsize=1024)
+def _named_by(cad: Path, root: Path | None, times: Files, others: Files) -> tuple[Path, ...]:
+    """`times` and `others`: what it depends on."""
+    return referenced_files(cad, root) if cad.is_file() else ()
+
+
+@lru_cache(maxsize=1024)
+def _first_times(cad: Path, root: Path | None, times: Files) -> Files:
+    return _times(_named_by(cad, root, times, ()))
+
+
+def _times(paths: Iterable[Path]) -> Files:
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            stat = path.stat()
+            found.append((str(path), stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
+
+
+def _bytes(entry: tuple[Files, KnownObject]) -> int:
     known = entry[1]
     tokens = 0 if isinstance(known.patch_tokens, PatchFile) else known.patch_tokens.nbytes
     return known.class_tokens.nbytes + tokens

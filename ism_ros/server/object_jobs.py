@@ -101,6 +101,7 @@ class ObjectJobs:
         self._jobs: dict[str, StoredJob] = {}
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = threading.RLock()
+        self._removing = threading.RLock()  # what leaves the list is known to the engine for a moment longer
         self._end = threading.Event()
         self._threads = [
             threading.Thread(target=run, name="ism_objects", daemon=True) for run in (self._run, self._watch)
@@ -177,10 +178,10 @@ class ObjectJobs:
         """
         assert self._engine is not None
         stopped = self._stop_jobs_of(object_id)
-        if object_id in self._objects.specs:
-            self._objects.remove(object_id)
-            self._engine.remove_object(object_id)
-            return f"removed '{object_id}'"
+        with self._removing:
+            if self._objects.remove(object_id):
+                self._engine.remove_object(object_id)
+                return f"removed '{object_id}'"
         if stopped:
             return f"stopped adding '{object_id}'"
         self._check_id(object_id)
@@ -198,6 +199,9 @@ class ObjectJobs:
         while (job_id := self._queue.get()) is not None and not self._end.is_set():
             stored = self._jobs.get(job_id)
             if stored is not None and stored.job.state == "waiting":
+                self._wait_for(self._engine)
+                if self._end.is_set():
+                    return
                 self._do(stored, self._engine)
                 self._forget_old()
 
@@ -219,7 +223,8 @@ class ObjectJobs:
                 self._take_up_abandoned()
 
     def _wait_for(self, engine: Engine) -> None:
-        while not engine.loaded.wait(WATCH_PERIOD_S) and not self._end.is_set():
+        """Until its models are ready, which may be a while where something has to be mended, or the server ends."""
+        while engine.state != "ready" and not self._end.wait(WATCH_PERIOD_S / 10):
             pass
 
     def _take_up_abandoned(self) -> None:
@@ -310,7 +315,8 @@ class ObjectJobs:
 
     def _check_id(self, object_id: str) -> None:
         assert self._engine is not None
-        own = {known.id for known in self._engine.objects} - set(self._objects.specs)
+        with self._removing:
+            own = {known.id for known in self._engine.objects} - set(self._objects.specs)
         if object_id in own:
             raise RequestError(409, f"object '{object_id}' comes from the server's objects file: change it there")
 
@@ -332,7 +338,7 @@ class ObjectJobs:
     def _spec(self, stored: StoredJob) -> ObjectSpec:
         folder = self._folder.upload(stored.job.id)
         cad, templates = (folder / name if name else None for name in (stored.cad, stored.templates))
-        return ObjectSpec(stored.job.object_id, cad, stored.units, templates, stored.category_id)
+        return self._folder.alone(ObjectSpec(stored.job.object_id, cad, stored.units, templates, stored.category_id))
 
     def _write_job(self, stored: StoredJob) -> None:
         """Whole or not at all; a full disk is no reason to stop."""

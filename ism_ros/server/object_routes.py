@@ -117,7 +117,7 @@ class Renderings:
                 write_cad(cad, file)
                 with self._turn:
                     try:
-                        self._prepare(ObjectSpec("model", file, units), templates)
+                        self._prepare(ObjectSpec("model", file, units, root=file.parent), templates)
                     except (ValueError, RuntimeError) as error:
                         raise RequestError(400, str(error).replace(f"{folder}/", "")) from None
                 if not templates.is_dir():

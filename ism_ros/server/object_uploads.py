@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,20 +11,24 @@ from fastapi import UploadFile
 from ism_ros.objects.cad_files import names_in
 from ism_ros.server.archives import unpack_templates
 from ism_ros.server.errors import RequestError
-from ism_ros.server.named_objects import SAMPLE_PREFIX
 from ism_ros.server.object_jobs import Upload
 from ism_ros.server.settings import ServerSettings
 
 CAD_SUFFIXES = (".ply", ".obj", ".stl", ".glb", ".gltf", ".off")
-_ID = re.compile(r"[A-Za-z0-9][\w .()+-]{0,63}")
+MAX_ID = 64
 _BLOCK = 1 << 20
 
 
 def checked_id(object_id: str) -> str:
     """Raises RequestError where it is no name for an object."""
-    if not _ID.fullmatch(object_id) or object_id.startswith(SAMPLE_PREFIX):
+    kinds = [unicodedata.category(character)[0] for character in object_id]
+    is_name = 0 < len(object_id) <= MAX_ID and kinds[0] in "LN"
+    others = (character for character, kind in zip(object_id, kinds, strict=True) if kind not in "LMN")
+    if not is_name or not set(others) <= set("_ .()+-"):
         raise RequestError(
-            400, "id must be 1 to 64 letters, digits, or any of '_ .()+-', and start with a letter or digit"
+            400,
+            f"id must be 1 to {MAX_ID} letters (of any alphabet), digits, or any of '_ .()+-', and start with one of "
+            "the first two",
         )
     return object_id
 
@@ -59,7 +63,10 @@ def cad_suffix(cad: UploadFile) -> str:
 
 
 def write_cad(cad: UploadFile, file: Path) -> None:
-    """Raises RequestError where it refers to other files by a path, which might be any of this machine."""
+    """Raises RequestError where it plainly refers to files in other folders, which do not come with it.
+
+    This is told at once as a courtesy; that none is ever read is up to ObjectSpec.root.
+    """
     _save(cad, file)
     for name in names_in(file):
         if Path(name).is_absolute() or len(Path(name.replace("\\", "/")).parts) != 1 or name == "..":

@@ -8,8 +8,10 @@ import hashlib
 import hmac
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -19,9 +21,11 @@ from starlette.requests import HTTPConnection
 from ism_ros.config import Settings
 from ism_ros.objects.cache_folder import keep_below
 from ism_ros.server.answers import failure
+from ism_ros.server.connections import say_seldom_that_descriptors_are_lacking
 from ism_ros.server.docs_routes import is_of_docs
-from ism_ros.server.engine import Engine, EngineOptions
+from ism_ros.server.engine import Engine, EngineOptions, Reply
 from ism_ros.server.errors import RequestError
+from ism_ros.server.hosts import AllowedHosts
 from ism_ros.server.inference import Ask
 from ism_ros.server.logs import begin_request, fields
 from ism_ros.server.metrics import Metrics
@@ -40,11 +44,15 @@ from ism_ros.server.workers import Answer, Worker
 STOP_TIMEOUT_S = 30.0
 TIDY_PERIOD_S = 600.0
 OPEN_PATHS = ("/health", "/ready")
-"""Answered without a key: probes have none."""
+"""Answered without a key and under any name: probes have none."""
 CLIENT_GONE = 499
 """nginx's status; nobody sees it but log and metrics."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 """Pages of other sites may send these, as browsers do not show them what comes back."""
+WRONG_KEYS_A_MINUTE = 30
+"""Of one address: enough for a person who types, too few for a program that guesses."""
+MAX_ADDRESSES = 10_000
+NO_KEY = "the API key is missing or wrong: send it as X-API-Key"
 OTHER_SITE = "a page of another site may not send this: use the page of this server; a proxy must pass Host on"
 
 logger = logging.getLogger(__name__)
@@ -60,7 +68,11 @@ class Porch:
         self.metrics = Metrics()
         self.results = ResultCache(server.result_cache)
         self.began_s = time.monotonic()
+        self.on_give_up: Callable[[], None] = lambda: None
+        self._hosts = AllowedHosts(server.allowed_hosts, server.host)
         self._rate = RateLimit(server.rate_limit)
+        self._wrong_keys = RateLimit(WRONG_KEYS_A_MINUTE)
+        self._known_addresses: OrderedDict[str, None] = OrderedDict()
         self._objects = StoredObjects(StateFolder(state_dir(server)))
         self.jobs = ObjectJobs(self._objects)
         self._engine: Engine | None = None
@@ -73,9 +85,10 @@ class Porch:
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Loads at start, in the background; at the end what was accepted is answered first."""
-        options = EngineOptions(self.server.max_waiting, self.server.batch_size)
+        say_seldom_that_descriptors_are_lacking(asyncio.get_running_loop())
+        options = EngineOptions(self.server.max_waiting, self.server.batch_size, self.server.load_attempts)
         self._objects.read()
-        self._engine = Engine(self._workers(), options)
+        self._engine = Engine(self._workers(), options, self.on_give_up)
         self.jobs.start(self._engine)
         tidying = asyncio.create_task(self._tidy())
         try:
@@ -119,32 +132,74 @@ class Porch:
         """The paths of a request, or the server's own where it has none. Raises RequestError."""
         if not template_dir and not cad_path:
             return self.default_object()
+        cad = self.roots.existing(cad_path, "cad_path") if cad_path else None
         return NamedObject(
             self.roots.existing(template_dir, "template_dir") if template_dir else None,
-            self.roots.existing(cad_path, "cad_path") if cad_path else None,
+            cad,
             units,
+            None if cad is None else self._root_of(cad),
         )
 
-    def allows(self, connection: HTTPConnection) -> bool:
-        """Whether a request carries the key, where one is asked for."""
-        key = self.server.api_key.encode()
-        return not key or hmac.compare_digest(_key_of(connection), key)
+    def _root_of(self, cad: Path) -> Path:
+        """Where files may lie that a CAD file names: beside it, where clients uploaded it."""
+        uploads = StateFolder(state_dir(self.server)).uploads.resolve()
+        return cad.parent if cad.is_relative_to(uploads) else self.roots.holding(cad)
 
-    def check_rate(self, connection: HTTPConnection) -> None:
-        """Raises RequestError 429 where those of its key, or of its address, came too often."""
+    def check_client(self, connection: HTTPConnection, is_safe: bool = False, is_open: bool = False) -> None:
+        """Raises RequestError where a request is not to be answered: 403 for what pages of other sites may not send,
+        401 or 429 for its key. is_safe: pages are shown nothing of the answer; is_open: no key is needed."""
+        if not is_safe and is_from_another_site(connection):
+            raise RequestError(403, OTHER_SITE)
+        if self.server.api_key and not is_open and not _key_of(connection):
+            raise RequestError(401, NO_KEY)  # no guess, as a page of another site may have it sent from anywhere
+        host = connection.headers.get("host")
+        if not self._hosts.allows(host):
+            shown = (host or "")[:100]
+            raise RequestError(403, f"the host {shown!r} is none of this server's: add its name to ISM_ALLOWED_HOSTS")
+        if not is_open:
+            self._check_key(connection)
+
+    def _check_key(self, connection: HTTPConnection) -> None:
+        """Raises RequestError 401 where a request does not carry the key, if one is asked for; 429 where its address
+        has sent too many wrong ones, unless it has shown the right one before."""
+        key = self.server.api_key.encode()
+        if not key:
+            return
+        address, given = _address_of(connection), _key_of(connection)
+        is_known = address in self._known_addresses
+        if not is_known and (wait_s := self._wrong_keys.wait_s(address, cost=0)):
+            raise RequestError(429, f"too many wrong API keys came from {address}: wait {wait_s} s", wait_s)
+        if hmac.compare_digest(given, key):
+            self._known_addresses[address] = None
+            self._known_addresses.move_to_end(address)
+            while len(self._known_addresses) > MAX_ADDRESSES:
+                self._known_addresses.popitem(last=False)
+            return
+        if wait_s := self._wrong_keys.wait_s(address):
+            raise RequestError(429, f"too many wrong API keys came from {address}: wait {wait_s} s", wait_s)
+        raise RequestError(401, NO_KEY)
+
+    def check_rate(self, connection: HTTPConnection, requests: int = 1) -> None:
+        """Counts them. Raises RequestError 429 where those of its key, or of its address, come too often."""
         client = hashlib.sha256(_key_of(connection)).hexdigest() if self.server.api_key else _address_of(connection)
-        if wait_s := self._rate.wait_s(client):
+        if wait_s := self._rate.wait_s(client, requests):
             raise RequestError(429, f"more than {self.server.rate_limit} requests a minute: wait {wait_s} s", wait_s)
+
+    def check_batch(self, connection: HTTPConnection, frames: int) -> None:
+        """Counts the frames of a batch beyond the first, which the request was. Raises RequestError 429."""
+        limit = self.server.rate_limit
+        if limit and frames > limit:
+            raise RequestError(429, f"a batch of {frames} is more than {limit} requests a minute: send fewer at once")
+        if frames > 1:
+            self.check_rate(connection, frames - 1)
 
     def _check(self, request: Request, is_open: bool) -> None:
         """Raises RequestError where a request is not to be answered at all."""
-        if request.method not in SAFE_METHODS and is_from_another_site(request):
-            raise RequestError(403, OTHER_SITE)
-        if is_open:
+        if request.scope["path"] in OPEN_PATHS:
             return
-        if not self.allows(request):
-            raise RequestError(401, "the API key is missing or wrong: send it as X-API-Key")
-        self.check_rate(request)
+        self.check_client(request, request.method in SAFE_METHODS, is_open)
+        if not is_open:
+            self.check_rate(request)
 
     async def watch(self, request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
         """Checks who asks, counts and logs the answer, and gives it the request's id."""
@@ -173,6 +228,11 @@ class Porch:
         )
         return response
 
+    def places_of_batch(self) -> int:
+        """So many frames of one batch wait at a time: enough to keep the models busy, not all that may wait."""
+        lanes = self.server.batch_size * self.engine.lanes
+        return max(1, min(lanes, self.server.max_waiting // 2))
+
     async def infer(self, ask: Ask, gone: Awaitable[None]) -> dict[str, Any]:
         """Queues, waits, and answers. A client that is `gone` takes its request out of the queue."""
         if not self.results.is_on or ask.output_dir is not None:
@@ -185,12 +245,22 @@ class Porch:
         return answer
 
     async def _infer(self, ask: Ask, gone: Awaitable[None]) -> dict[str, Any]:
-        answer = await _unless_gone(gone, self.engine.answer(ask), self.server.timeout_s)
+        reply = self.engine.answer(ask)
+        answer = await _unless_gone(gone, reply, self.server.timeout_s, lambda: self._why_late(reply))
         self.metrics.inferred(answer["stage_times"], len(answer["detections"]))
         return answer
 
+    def _why_late(self, reply: Reply) -> str:
+        if reply.waits_for is None:
+            return "the queue is long or the model slow"
+        done, total = self.engine.onboarding.get(reply.waits_for, (0, 0))
+        so_far = f" ({done} of {total} views)" if total else ""
+        return f"object '{reply.waits_for}' is still being onboarded{so_far}; ask again"
 
-async def _unless_gone(is_gone: Awaitable[None], future: Future[Answer], timeout_s: float) -> Answer:
+
+async def _unless_gone(
+    is_gone: Awaitable[None], future: Future[Answer], timeout_s: float, why_late: Callable[[], str]
+) -> Answer:
     """The future's result. Raises RequestError 504 after `timeout_s`, and 499 where the client hung up."""
     result = asyncio.wrap_future(future)
     gone = asyncio.ensure_future(is_gone)
@@ -201,7 +271,7 @@ async def _unless_gone(is_gone: Awaitable[None], future: Future[Answer], timeout
             return result.result()
         if gone.done():
             raise RequestError(CLIENT_GONE, "the client went away")
-        raise RequestError(504, f"no answer within {timeout_s:g} s: the queue is long or the model slow", 1)
+        raise RequestError(504, f"no answer within {timeout_s:g} s: {why_late()}", 1)
     finally:
         result.cancel()
         gone.cancel()
@@ -223,6 +293,6 @@ def _address_of(connection: HTTPConnection) -> str:
 
 
 def _key_of(request: HTTPConnection) -> bytes:
-    bearer = request.headers.get("authorization", "")
-    given = request.headers.get("x-api-key") or bearer.removeprefix("Bearer ")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    given = request.headers.get("x-api-key") or (token.strip() if scheme.lower() == "bearer" else scheme)
     return given.encode("latin-1")  # the bytes that the client sent, whatever characters they are

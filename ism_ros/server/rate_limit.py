@@ -21,15 +21,19 @@ class RateLimit:
         self._now_s = now_s
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def wait_s(self, client: str) -> int:
-        """0 where `client` may go on, else in how many seconds it may try again."""
+    def wait_s(self, client: str, cost: int = 1) -> int:
+        """0 where `client` may go on, else in how many seconds it may try again.
+
+        cost: tokens that are taken then, at most `per_minute`; 0 only looks whether there is one.
+        """
         if not self._per_minute:
             return 0
         now_s = self._now_s()
         tokens, since_s = self._buckets.get(client, (float(self._per_minute), now_s))
         tokens = min(self._per_minute, tokens + (now_s - since_s) * self._per_minute / 60)
-        wait_s = 0 if tokens >= 1 else math.ceil((1 - tokens) * 60 / self._per_minute)
-        self._buckets[client] = (tokens - 1 if tokens >= 1 else tokens), now_s
+        needed = max(1, cost)
+        wait_s = 0 if tokens >= needed else math.ceil((needed - tokens) * 60 / self._per_minute)
+        self._buckets[client] = (tokens if wait_s else tokens - cost), now_s
         self._buckets.move_to_end(client)
         while len(self._buckets) > MAX_CLIENTS:
             self._buckets.popitem(last=False)

@@ -29,6 +29,7 @@ from ism_ros.server.worker_messages import (
     Added,
     Answers,
     Failed,
+    NotYet,
     Objects,
     ObjectState,
     Progressed,
@@ -47,10 +48,13 @@ logger = logging.getLogger(__name__)
 class RayWorker:
     """A Worker, never dead once it was ready."""
 
+    starts_again = False  # Ray Serve does that
+
     def __init__(self, settings: Settings, options: WorkerOptions, server: ServerSettings) -> None:
         self.state, self.message, self.device = "loading", "starting", settings.device
         self.objects: tuple[ObjectState, ...] = ()
         self.lanes = server.replicas
+        self.onboarding: dict[str, tuple[int, int]] = {}
         self._settings = settings
         self._options = options
         self._address = server.ray_address
@@ -75,7 +79,7 @@ class RayWorker:
         self._signals_back = lambda: loop.call_soon_threadsafe(_take_signals_back)
         self._thread.start()
 
-    def answer_all(self, batch: Sequence[tuple[Ask, str]]) -> Sequence[Answer | Exception]:
+    def answer_all(self, batch: Sequence[tuple[Ask, str]]) -> Sequence[Answer | Exception | NotYet]:
         """Raises WorkerDiedError."""
         told = self._unless_death(lambda: self._handle.answer.remote(list(batch)).result())
         answers = self._heard(told)
@@ -139,7 +143,6 @@ class RayWorker:
             self._tell("failed", (str(error) or type(error).__name__).splitlines()[0])
             return
         if isinstance(state, Failed):
-            logger.error("models could not be loaded: %s", state.why)
             self._tell("failed", state.why)
             return
         assert isinstance(state, Ready)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ism_ros.server.errors import RequestError
 
+MAX_DEPTH = 64
+
 
 class Roots:
     """The folders in which paths of requests may lie.
@@ -38,11 +40,13 @@ class Roots:
         A folder with a link to something outside counts as outside: who reads or writes its files follows the link.
         """
         if not text or "\0" in text:
-            raise RequestError(400, f"{what} must be a path, not {text!r}")
+            raise RequestError(400, f"{what} must be a path, not {text[:200]!r}")
+        if len(Path(text).parts) > MAX_DEPTH:
+            raise RequestError(400, f"{what} is more than {MAX_DEPTH} folders deep: choose one nearer to ISM_DATA_ROOT")
         try:
             # links are followed before the path is judged
             path = (self.first / Path(text)).resolve()
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError, ValueError):
             raise RequestError(400, f"{what} {text[:200]!r} is not a path that can be followed") from None
         if not self._holds(path):
             raise RequestError(
@@ -56,6 +60,10 @@ class Roots:
                     "server may read: set ISM_DATA_ROOT",
                 )
         return path
+
+    def holding(self, path: Path) -> Path:
+        """The folder that requests may read in which `path` lies."""
+        return next(root for root in self._roots if path.is_relative_to(root))
 
     def _holds(self, path: Path) -> bool:
         return any(path.is_relative_to(root) for root in self._roots)

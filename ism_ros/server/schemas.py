@@ -167,10 +167,19 @@ class Health(BaseModel):
     version: str
 
 
+class OnboardingEntry(BaseModel):
+    """done, total: views rendered; total is 0 until it is known."""
+
+    id: str
+    done: int
+    total: int
+
+
 class Status(BaseModel):
     """state: loading, ready or failed. message: what is being loaded, or why it failed.
 
-    segmentors: what requests may name as segmentor_model. score_threshold: of requests that name none.
+    segmentors: what requests may name as segmentor_model. score_threshold: of requests that name none. onboarding:
+    objects that requests named by path and that are not ready yet.
     """
 
     state: str
@@ -185,6 +194,7 @@ class Status(BaseModel):
     uptime_s: float
     queue_depth: int
     queue_size: int
+    onboarding: list[OnboardingEntry] = []
 
 
 class ObjectEntry(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,9 @@ OLDER_NAMES = {"ISM_MODEL_TYPE": "segmentor", "ISM_STABILITY_THRESHOLD": "stabil
 
 SETTINGS_FILE = "ism.yaml"
 """Read from ISM_CONFIG_DIR where it is there."""
+
+_SERVICE_LINK = re.compile(r"ISM_\w*(_SERVICE_(HOST|PORT)(_\w+)?|_PORT_\d+_\w+)")
+"""Variables that Kubernetes sets in each pod for a service of the name ism-..."""
 
 _UNITS = {"": 1 << 20, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 
@@ -41,6 +45,18 @@ class ServerSettings(BaseModel):
 
     host: str = Field("127.0.0.1", description="Address to listen at; 0.0.0.0 = every network of this machine.")
     port: int = Field(8002, ge=0, le=65535, description="Port to listen at; 0 = any that is free.")
+    allowed_hosts: str = Field(
+        "",
+        description="Names under which the server may be asked, separated by commas, beside those of this machine; "
+        "*.example.com = all below it, * = any.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses or networks of proxies whose X-Forwarded-For is believed, separated by commas.",
+    )
+    max_connections: int = Field(
+        512, ge=1, le=100_000, description="Open at once; fewer where the system gives few descriptors."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: LogFormat = Field("human", description="Lines for people, or one JSON object a line.")
     log_file: str = Field("", description="File for the log; empty = stderr.")
@@ -78,8 +94,13 @@ class ServerSettings(BaseModel):
     max_disk_cache: Bytes = Field(
         "20GB", description="Disk for templates and descriptors; the least recently used go.", validate_default=True
     )  # type: ignore[assignment]
-    rate_limit: int = Field(0, ge=0, description="Requests a minute of one key, or of one address; 0 = no limit.")
+    rate_limit: int = Field(
+        0, ge=0, description="Requests (each frame of a batch or stream is one) a minute of a key or address; 0 = any."
+    )
     max_waiting: int = Field(16, ge=1, le=10_000, description="Requests that may wait; more are answered 429.")
+    load_attempts: int = Field(
+        6, ge=0, le=10_000, description="Tries to load the models before the server ends with code 1; 0 = no end."
+    )
     timeout_s: float = Field(60.0, gt=0, le=86_400, description="Longest that a request may take, seconds.")
     max_upload: Bytes = Field("64MB", description="Largest request body.", validate_default=True)  # type: ignore[assignment]
     upload_timeout_s: float = Field(
@@ -112,7 +133,8 @@ def server_settings(environment: Mapping[str, str] | None = None) -> ServerSetti
     values: dict[str, Any] = {}
     for name in ServerSettings.model_fields:
         variable = variable_of(name)
-        if text := environment.get(variable, "").strip():
+        text = environment.get(variable, "").strip()
+        if text and not _is_service_link(name, text):
             values[name] = text.lower() if name in ("log_level", "log_format", "engine") else text
     try:
         return _checked(ServerSettings(**values))
@@ -120,6 +142,40 @@ def server_settings(environment: Mapping[str, str] | None = None) -> ServerSetti
         first = error.errors()[0]
         name = str(first["loc"][0])
         raise SettingsError(f"{variable_of(name)} cannot be '{first['input']}': {first['msg'].lower()}") from None
+
+
+def doubts(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Sentences about variables that nothing reads, or that meant something else to earlier servers."""
+    environment = os.environ if environment is None else environment
+    known = {"ISM_CONFIG_DIR", *OLDER_NAMES, *(f"ISM_{name.upper()}" for name in Settings.model_fields)}
+    known |= {*map(variable_of, ServerSettings.model_fields)}
+    found = []
+    for name in sorted(environment):
+        if not name.startswith("ISM_") or name in known or _SERVICE_LINK.fullmatch(name):
+            continue
+        words = set(name.split("_"))
+        near = get_close_matches(name, sorted(known), 1, 0.75) or [
+            other for other in sorted(known) if words < set(other.split("_"))
+        ]
+        meant = f"did you mean {near[0]}?" if near else "docs/server.md has those that are: leave it out"
+        found.append(f"{name} is no setting and is not read: {meant}")
+    size = environment.get("ISM_MAX_CACHE_SIZE", "").strip()
+    if size.replace(".", "", 1).isdigit():
+        found.append(
+            f"ISM_MAX_CACHE_SIZE={size} is read as {size} MB of memory, where earlier ISM servers counted objects: "
+            f"write {size}MB where that is meant, or leave it out for 1GB"
+        )
+    if _is_service_link("port", environment.get("ISM_SERVER_PORT", "")):
+        found.append(
+            "ISM_SERVER_PORT is what Kubernetes tells of a service called ism-server, and is not read: set "
+            "enableServiceLinks: false, or the port"
+        )
+    return found
+
+
+def _is_service_link(name: str, text: str) -> bool:
+    """Whether Kubernetes set a variable, for a service whose name happens to make it that of a setting."""
+    return name == "port" and text.startswith(("tcp://", "udp://"))
 
 
 def _checked(server: ServerSettings) -> ServerSettings:

@@ -13,7 +13,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -56,6 +56,10 @@ class StateFolder:
             return None
         return self.uploads / path.relative_to(self.uploads).parts[0]
 
+    def alone(self, spec: ObjectSpec) -> ObjectSpec:
+        """The object whose CAD file is read with nothing in sight but what came with it."""
+        return replace(spec, root=self.upload_of(spec))
+
     def make(self) -> None:
         """Raises OSError."""
         for folder in (self.uploads, self.jobs):
@@ -85,7 +89,7 @@ class StoredObjects:
     def read(self) -> None:
         """To be called before anything else. Raises ObjectsFileError or OSError."""
         self.folder.make()
-        self.specs = {spec.id: spec for spec in self._store.read()}
+        self.specs = {spec.id: spec for spec in self._read()}
 
     def put(self, spec: ObjectSpec) -> None:
         """Writes an object down, in the place of that with its id, whose files go. Raises RequestError 507."""
@@ -94,12 +98,15 @@ class StoredObjects:
             self._change(spec.id, spec)
         self._remove_files(before)
 
-    def remove(self, object_id: str) -> None:
-        """Raises KeyError where it is not known, RequestError 507 where that cannot be written."""
+    def remove(self, object_id: str) -> bool:
+        """False where it is not known (any more). Raises RequestError 507 where that cannot be written."""
         with self._lock:
-            before = self.specs[object_id]
+            before = self.specs.get(object_id)
+            if before is None:
+                return False
             self._change(object_id, None)
         self._remove_files(before)
+        return True
 
     def follow(self, library: Library) -> None:
         """Takes over what another server changed; cheap as long as none did.
@@ -111,7 +118,7 @@ class StoredObjects:
                 return
             before = self.specs
             try:
-                self.specs = {spec.id: spec for spec in self._store.read()}
+                self.specs = {spec.id: spec for spec in self._read()}
             except ObjectsFileError as error:
                 logger.error("uploaded objects stay as they are: %s", error)
                 return
@@ -127,6 +134,9 @@ class StoredObjects:
                     self._missed.add(object_id)
                 except (ValueError, OSError) as error:
                     logger.error("uploaded object '%s' cannot be used: %s", object_id, error)
+
+    def _read(self) -> tuple[ObjectSpec, ...]:
+        return tuple(map(self.folder.alone, self._store.read()))
 
     def _change(self, object_id: str, spec: ObjectSpec | None) -> None:
         with self._alone():
@@ -155,7 +165,8 @@ class StoredObjects:
 
 def read_stored(folder: Path) -> tuple[ObjectSpec, ...]:
     """What was uploaded before. Raises ObjectsFileError."""
-    return ObjectsStore(StateFolder(folder).objects_file, saves=True).read()
+    state = StateFolder(folder)
+    return tuple(map(state.alone, ObjectsStore(state.objects_file, saves=True).read()))
 
 
 def load_stored(specs: Iterable[ObjectSpec], model: InstanceSegmentationModel) -> None:

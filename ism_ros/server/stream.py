@@ -18,8 +18,10 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ism_ros.server.errors import RequestError
+from ism_ros.server.json_bodies import json_of
 
 HEADER_BYTES = 4
+MAX_HEADER_BYTES = 1 << 20
 
 Answer = Callable[[dict[str, Any], bytes, bytes | None], Awaitable[dict[str, Any]]]
 """From request fields, rgb and depth to the answer's fields."""
@@ -76,11 +78,14 @@ def split_frame(message: bytes) -> tuple[dict[str, Any], bytes, bytes | None]:
     """Request fields, rgb file, depth file or None of a binary message. Raises RequestError."""
     end = HEADER_BYTES + int.from_bytes(message[:HEADER_BYTES], "little")
     try:
-        fields = json.loads(message[HEADER_BYTES:end])
+        if end > MAX_HEADER_BYTES:
+            raise ValueError
+        fields = json_of(message[HEADER_BYTES:end], "the frame's header")
         rgb_bytes, depth_bytes = int(fields.pop("rgb_bytes")), int(fields.pop("depth_bytes", 0))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+    except (RequestError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        why = f" ({error})" if isinstance(error, RequestError) else ""
         raise RequestError(
-            400, "a frame starts with 4 bytes of length and a JSON text with rgb_bytes and depth_bytes"
+            400, f"a frame starts with 4 bytes of length and a JSON text with rgb_bytes and depth_bytes{why}"
         ) from None
     if rgb_bytes < 0 or depth_bytes < 0 or len(message) != end + rgb_bytes + depth_bytes:
         raise RequestError(

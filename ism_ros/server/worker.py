@@ -31,6 +31,7 @@ from ism_ros.server.worker_messages import (
     Loading,
     LogLine,
     Objects,
+    Onboarding,
     Progressed,
     Ready,
     Removed,
@@ -94,7 +95,14 @@ class Worker:
 
     def _load(self) -> Inference:
         stored = read_stored(self._options.state_folder)
-        return load(self._settings, self._options, stored, lambda text: self._tell(Loading(text)), self._prepare)
+        return load(
+            self._settings,
+            self._options,
+            stored,
+            lambda text: self._tell(Loading(text)),
+            self._prepare,
+            lambda progress: self._tell(Onboarding(progress)),
+        )
 
     def _change_objects(self, model: InstanceSegmentationModel) -> None:
         with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):

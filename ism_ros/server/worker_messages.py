@@ -77,6 +77,20 @@ class Objects:
 
 
 @dataclass(frozen=True)
+class NotYet:
+    """The answer to a request for an object that is being onboarded: to be asked again."""
+
+    object_id: str
+
+
+@dataclass(frozen=True)
+class Onboarding:
+    """Objects that requests named by path and that are being onboarded: id to views rendered and views."""
+
+    progress: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
 class Progressed:
     done: int
     total: int
@@ -106,7 +120,8 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Answers:
-    """One answer a request: the fields of schemas.InferenceAnswer, or the exception. state: of cache and device."""
+    """One answer a request: the fields of schemas.InferenceAnswer, an exception, or NotYet. state: of cache and
+    device."""
 
-    answers: tuple[dict[str, Any] | Exception, ...]
+    answers: tuple[dict[str, Any] | Exception | NotYet, ...]
     state: Mapping[str, int]

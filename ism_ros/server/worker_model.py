@@ -12,6 +12,7 @@ from ism_ros.config import Settings
 from ism_ros.ism import InstanceSegmentationModel, load_model
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.preparation import Prepare
+from ism_ros.server.cold_objects import Tell
 from ism_ros.server.inference import Ask, Inference
 from ism_ros.server.named_objects import ObjectCache
 from ism_ros.server.stored_objects import load_stored
@@ -30,14 +31,16 @@ def load(
     stored: Iterable[ObjectSpec],
     tell: Callable[[str], None],
     prepare: Prepare,
+    tell_onboarding: Tell = lambda progress: None,
 ) -> Inference:
     """The models with the objects of the objects file and those that are `stored`. tell: what is being loaded.
+    tell_onboarding: of objects that requests name.
 
     Raises ValueError or OSError with one line that says why.
     """
     model = load_model(settings, tell, prepare=prepare)
     load_stored(stored, model)
-    inference = Inference(model, ObjectCache(options.cache_bytes))
+    inference = Inference(model, ObjectCache(options.cache_bytes), tell_onboarding)
     if options.preload is not None:
         with torch.inference_mode():
             inference.preload(options.preload)

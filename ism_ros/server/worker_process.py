@@ -26,8 +26,10 @@ from ism_ros.server.worker_messages import (
     Failed,
     Loading,
     LogLine,
+    NotYet,
     Objects,
     ObjectState,
+    Onboarding,
     Progressed,
     Ready,
     Removed,
@@ -49,11 +51,13 @@ class WorkerProcess:
     """
 
     lanes = LANES
+    starts_again = True
 
     def __init__(self, settings: Settings, options: WorkerOptions) -> None:
         self.state, self.message, self.device = "dead", "", settings.device
         self.objects: tuple[ObjectState, ...] = ()
         self.counters: dict[str, int] = {}
+        self.onboarding: dict[str, tuple[int, int]] = {}
         self._settings = settings
         self._options = options
         self._changed: Callable[[], None] = lambda: None
@@ -79,16 +83,23 @@ class WorkerProcess:
         for connection in self._asks:
             self._free.put(connection)
         self._control, control = context.Pipe()
+        self.onboarding = {}
         self._tell("loading", "starting")
         self._process = context.Process(
             target=worker.run, args=(asks, control, self._settings, self._options), name="ism_worker", daemon=False
         )
-        self._process.start()
-        for connection in (*asks, control):
-            connection.close()
+        try:
+            self._process.start()
+        except OSError as error:
+            self._process = None
+            self._tell("failed", f"its process cannot be started ({error.strerror})")
+            return
+        finally:
+            for connection in (*asks, control):
+                connection.close()
         threading.Thread(target=self._listen, args=(self._control,), name="ism_worker_news", daemon=True).start()
 
-    def answer_all(self, batch: Sequence[tuple[Ask, str]]) -> tuple[dict[str, Any] | Exception, ...]:
+    def answer_all(self, batch: Sequence[tuple[Ask, str]]) -> tuple[dict[str, Any] | Exception | NotYet, ...]:
         """Raises WorkerDiedError."""
         free = self._free
         connection = free.get()
@@ -178,15 +189,13 @@ class WorkerProcess:
                 log_ready(self, time.monotonic() - self._began_s)
                 self._tell("ready", "")
             elif isinstance(news, Failed):
-                logger.error("models could not be loaded: %s", news.why)
                 self._tell("failed", news.why)
             else:
                 self._hear(news)
 
     def _end_of_process(self) -> None:
         if self.state == "loading":
-            logger.error("a worker died while it was loading: it is not started again")
-            self._tell("failed", "its process died, as it does when memory is short")
+            self._tell("failed", "its process died while it was loading, as it does when memory is short")
         elif self.state != "failed":
             self._tell("dead", "the process of the models has ended")
 
@@ -194,6 +203,8 @@ class WorkerProcess:
         with self._news:
             if isinstance(news, Objects):
                 self.objects = news.objects
+            elif isinstance(news, Onboarding):
+                self.onboarding = dict(news.progress)
             elif isinstance(news, Progressed):
                 self._progressed = news
             elif isinstance(news, Added):

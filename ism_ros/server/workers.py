@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.preparation import Progress
 from ism_ros.server.inference import Ask
-from ism_ros.server.worker_messages import ObjectState
+from ism_ros.server.worker_messages import NotYet, ObjectState
 
 ATTEMPTS = 3
 """So many processes may die of a request, or of an object, before it is given up."""
@@ -23,14 +23,18 @@ class Worker(Protocol):
     """Started by `start`, and again when it is dead.
 
     state: "loading", "ready", "failed" or "dead"; message: what is being loaded, or why that failed. objects: what it
-    knows. counters: of its cache and device, as of its last answer. lanes: so many batches it answers at a time.
+    knows. counters: of its cache and device, as of its last answer. onboarding: objects that requests named, id to
+    views rendered and views. lanes: so many batches it answers at a time. starts_again: whether `start` may be called
+    again where it has failed.
     """
 
     state: str
     message: str
     device: str
     objects: tuple[ObjectState, ...]
+    onboarding: dict[str, tuple[int, int]]
     lanes: int
+    starts_again: bool
 
     @property
     def counters(self) -> dict[str, int]: ...
@@ -39,7 +43,7 @@ class Worker(Protocol):
         """Begins to load. changed: called when state, message or objects are others."""
         ...
 
-    def answer_all(self, batch: Sequence[tuple[Ask, str]]) -> Sequence[Answer | Exception]:
+    def answer_all(self, batch: Sequence[tuple[Ask, str]]) -> Sequence[Answer | Exception | NotYet]:
         """One answer for each ask, which comes with the id of its request. Raises WorkerDiedError."""
         ...
 

@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 import yaml
+from server_process import start, stop
 
 from ism_ros.config import Settings, SettingsError
+from ism_ros.server.main import GRACE_S
 from ism_ros.server.metrics import Metrics
+from ism_ros.server.porch import STOP_TIMEOUT_S
 from ism_ros.server.settings import (
     OLDER_NAMES,
     ServerSettings,
+    doubts,
     engine_settings,
     server_settings,
     variable_of,
@@ -124,3 +128,70 @@ def test_nothing_runs_as_root(container: dict[str, Any]) -> None:
     assert re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE) == ["1000"]
     assert manifest("Deployment")["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_each_setting_reaches_the_server_in_a_container(container: dict[str, Any]) -> None:
+    by_image = set(re.findall(r"\bISM_\w+(?==)", DOCKERFILE)) - {"ISM_ALLOWED_HOSTS"}
+    of_the_node = {"queue_size", "slop", "rgb_transport", "depth_transport", "reliability", "autostart", "max_rate"}
+    left_out = by_image | {f"ISM_{name.upper()}" for name in (*of_the_node, "tracking")}
+    assert set(service("ism-server")["environment"]) == KNOWN - left_out
+    assert container["envFrom"] == [{"configMapRef": {"name": "ism-server", "optional": True}}]
+
+
+def test_a_pod_starts_with_what_every_cluster_has_and_ends_in_time(container: dict[str, Any]) -> None:
+    deployment = manifest("Deployment")["spec"]
+    pod = deployment["template"]["spec"]
+    assert "ISM_OBJECTS_FILE" not in {variable["name"] for variable in container["env"]}
+    assert all(one["valueFrom"]["secretKeyRef"]["optional"] for one in container["env"] if "valueFrom" in one)
+    assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    pause_s = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert pod["terminationGracePeriodSeconds"] >= pause_s + GRACE_S + STOP_TIMEOUT_S
+    assert int(service("ism-server")["stop_grace_period"].removesuffix("s")) >= GRACE_S + STOP_TIMEOUT_S
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["timeoutSeconds"] >= 5
+
+
+def test_the_variables_that_kubernetes_makes_of_the_service_are_no_settings() -> None:
+    links = {
+        "ISM_SERVER_PORT": "tcp://10.0.0.1:8002",
+        "ISM_SERVER_PORT_8002_TCP": "tcp://10.0.0.1:8002",
+        "ISM_SERVER_PORT_8002_TCP_ADDR": "10.0.0.1",
+        "ISM_SERVER_SERVICE_HOST": "10.0.0.1",
+        "ISM_SERVER_SERVICE_PORT_HTTP": "8002",
+    }
+    assert manifest("Deployment")["spec"]["template"]["spec"]["enableServiceLinks"] is False
+    assert server_settings(links).port == PORT
+    (said,) = doubts(links)
+    assert "enableServiceLinks" in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("ISM_OBJECT_FILE", "ISM_OBJECTS_FILE"),
+        ("ISM_APIKEY", "ISM_API_KEY"),
+        ("ISM_SERVER_PROT", "ISM_SERVER_PORT"),
+        ("ISM_PORT", "ISM_SERVER_PORT"),
+        ("ISM_HOST", "ISM_SERVER_HOST"),
+        ("ISM_SERVER_LOG_LEVEL", "ISM_LOG_LEVEL"),
+        ("ISM_SCORE_TRESHOLD", "ISM_SCORE_THRESHOLD"),
+        ("ISM_SOMETHING_ELSE", None),
+    ],
+)
+def test_a_mistyped_variable_is_named_with_what_was_meant(variable: str, meant: str | None) -> None:
+    (said,) = doubts({variable: "x", "PATH": "/bin", **dict.fromkeys(KNOWN, "")})
+    assert said.startswith(f"{variable} is no setting")
+    assert meant is None or f"{meant}?" in said
+
+
+def test_a_cache_size_of_an_earlier_server_is_named_as_what_it_is() -> None:
+    (said,) = doubts({"ISM_MAX_CACHE_SIZE": "20"})
+    assert "20 MB" in said
+    assert "counted objects" in said
+    assert doubts({"ISM_MAX_CACHE_SIZE": "20MB"}) == doubts({}) == []
+
+
+def test_what_is_doubtful_about_the_environment_is_said_at_start(tmp_path: Path, cache: Path) -> None:
+    said = stop(start(tmp_path / "data", cache, ISM_OBJECT_FILE="x", ISM_MAX_CACHE_SIZE="20"))
+    assert "did you mean ISM_OBJECTS_FILE?" in said
+    assert "ISM_MAX_CACHE_SIZE=20 is read as 20 MB" in said

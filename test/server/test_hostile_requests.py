@@ -144,7 +144,13 @@ def test_a_body_that_never_comes_is_not_waited_for(tmp_path: Path, cache: Path) 
     server = start(tmp_path / "data", cache, ISM_UPLOAD_TIMEOUT_S="0.5")
     server.wait_until_ready()
     address = httpx.URL(server.url)
-    head = b"POST /api/v1/inference HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+    lines = (
+        b"POST /api/v1/inference HTTP/1.1",
+        b"Host: localhost",
+        b"Content-Type: application/json",
+        b"Content-Length: 9",
+    )
+    head = b"\r\n".join(lines) + b"\r\n\r\n{"
     with create_connection((address.host, address.port), timeout=60) as connection:
         connection.sendall(head)
         answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))  # until the server closes the connection

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import httpx
+import numpy as np
 import pytest
 from server_process import Server, start, stop
 
@@ -334,3 +336,36 @@ def test_an_id_that_is_no_name_is_refused(server: Server, object_id: str) -> Non
         cad = cad_of_sample(0)
         answer = client.post("/api/v1/objects", data={"id": object_id}, files={"cad": (cad.name, cad.read_bytes())})
     assert answer.status_code in (400, 422)
+
+
+PYRAMID = (
+    "v 0 0 0\nv .1 0 0\nv .1 .1 0\nv 0 .1 0\nv .05 .05 .1\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\nusemtl a\n"
+    "f 3/3 2/2 1/1\nf 4/4 3/3 1/1\nf 1/1 2/2 5/3\nf 2/1 3/2 5/3\nf 3/1 4/2 5/3\nf 4/1 1/2 5/3\n"
+)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "mtllib model.obj\n# newmtl a\nnewmtl a\nmap_Kd {picture}\n",  # as the server calls what it keeps
+        "mtllib model.obj\nnewmtl a\nmap_Kd ../../../{picture}\n",
+        "mtllib \\\n{library}\n",
+        "mtllib \\\n model.obj\nnewmtl a\nmap_Kd {picture}\n",
+        "#mtllib {library}\n",
+        "o mtllib {library}\n",
+    ],
+    ids=["itself", "itself_and_dots", "continued", "continued_itself", "comment", "name"],
+)
+def test_an_upload_sees_no_picture_of_the_server(server: Server, tmp_path: Path, head: str) -> None:
+    picture, library = tmp_path / "secret.png", tmp_path / "secret.mtl"
+    cv2.imwrite(str(picture), np.full((8, 8, 3), (0, 0, 255), np.uint8))  # pure red, as no light makes the grey pyramid
+    library.write_text(f"newmtl a\nmap_Kd {picture}\n")
+    content = head.format(picture=picture, library=library) + PYRAMID
+    with server.client() as client:
+        rendered = client.post("/api/v1/render", data={"units": "m"}, files={"cad": ("a.obj", content)})
+    with zipfile.ZipFile(io.BytesIO(rendered.content)) as templates:
+        rgb = [cv2.imdecode(np.frombuffer(templates.read(name), np.uint8), cv2.IMREAD_COLOR)
+               for name in templates.namelist() if name.startswith("rgb_")]  # fmt: skip
+    seen = np.concatenate([one.reshape(-1, 3) for one in rgb]).astype(int)
+    assert len(seen[seen.sum(1) > 0])
+    assert not ((seen[:, 2] - seen[:, 0]) > 50).any()

@@ -108,6 +108,8 @@ def test_an_output_that_cannot_be_written_is_told_in_one_line(
     assert segment("--output", tmp_path / "file") == 2
     said = capsys.readouterr().err.strip()
     assert f"--output {tmp_path / 'file'} cannot be written (File exists)" in said
+
+
 # --- files that are not as they should be ---
 
 

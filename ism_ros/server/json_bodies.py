@@ -1,0 +1,83 @@
+"""JSON out of requests: looked at before it is parsed, and parsed beside the event loop."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from ism_ros.server.body_limit import BodyError
+from ism_ros.server.errors import RequestError
+
+MAX_VALUES = 200_000
+"""Of one text. Pictures in base64 are one each, however large; more would hold Python's lock for seconds."""
+_SEPARATORS = (b",", b"[", b"{")
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def json_of(data: bytes, what: str) -> Any:
+    """What a JSON text in UTF-8 (UTF-16 and UTF-32 as well) holds. Raises RequestError 413 or 422.
+
+    Halves of surrogate pairs are refused, as no file, answer or log can hold them.
+    """
+    if sum(map(data.count, _SEPARATORS)) > MAX_VALUES:
+        raise RequestError(413, f"{what} has more than {MAX_VALUES} values: send pictures as base64, and fewer fields")
+    try:
+        text = data.decode(json.detect_encoding(data))
+        value = json.loads(text)
+        if _HALF_PAIR.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise RequestError(
+            422, f"{what} holds half of a surrogate pair (\\ud800 to \\udfff), which is no text"
+        ) from None
+    except UnicodeDecodeError:
+        raise RequestError(422, f"{what} is no UTF-8: send JSON in UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise RequestError(422, f"{what} is no JSON: {error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise RequestError(422, f"{what} is JSON that is nested too deeply") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise RequestError(422, f"{what} cannot be read: {error}") from None
+    return value
+
+
+class JsonRoute(APIRoute):
+    """A route whose JSON body is parsed on another thread."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        answer = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            if self.body_field is None or "json" not in request.headers.get("content-type", ""):
+                return await answer(request)
+            try:
+                body = await request.body()
+            except (BodyError, ClientDisconnect):
+                raise RequestError(400, "the body broke off: send it whole") from None
+            if not body:
+                return await answer(request)
+            value = await run_in_threadpool(json_of, body, "the body")
+            return await answer(_Parsed(request, body, value))
+
+        return handle
+
+
+class _Parsed(Request):
+    """A request whose body is known."""
+
+    def __init__(self, request: Request, body: bytes, value: Any) -> None:
+        super().__init__(request.scope, request.receive)
+        self._known_body, self._value = body, value
+
+    async def body(self) -> bytes:
+        return self._known_body
+
+    async def json(self) -> Any:
+        return self._value
