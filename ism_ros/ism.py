@@ -20,9 +20,10 @@ from ism_ros.config import Settings
 from ism_ros.descriptors import SMALL_DESCRIPTORS, Descriptor, Descriptors, create_descriptor
 from ism_ros.detections import Detections, Proposals
 from ism_ros.frame import Frame
-from ism_ros.input_warnings import without_repeats
+from ism_ros.input_warnings import InputWarning, without_repeats
 from ism_ros.masks import boxes_from_masks, crop_resize_pad, mask_nms, nms
 from ism_ros.objects.cache_folder import remove_stale
+from ism_ros.objects.grey import library_in_grey
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.objects_file import ObjectSpec, read_objects_file
 from ism_ros.objects.onboarding import onboard
@@ -41,6 +42,12 @@ OUTLINE_CORNERS = 200
 
 FITS_AT_ONCE = 256
 """So many proposals at once are held against the views of an object, which takes some 100 MB."""
+
+GREY_IMAGE = InputWarning(
+    "grey_image",
+    "the rgb image has no colours (all its channels are equal), so that objects are compared in grey and those that "
+    "differ in colour alone are mixed up: use the colour image of the camera, not a mono8 one, if it has any",
+)
 
 FitOf = Callable[[int, Tensor], Fit]
 """How the views of the object with this index fit under these rows (K,) int64 of some masks."""
@@ -127,6 +134,10 @@ class InstanceSegmentationModel:
         if not queries:
             return []
         self.claim_threads()
+        queries = [
+            replace(query, library=library_in_grey(query.library)) if query.frame.is_grey else query
+            for query in queries
+        ]
         cuts = self._each(self._cut, queries)
         clock = StageClock(self.device)
         described = self._describe(cuts)
@@ -211,7 +222,8 @@ class InstanceSegmentationModel:
             result = with_coarse_poses(result, frame, library, self.descriptor.view_weight, of_kept)
             clock.lap("pose")
         result.stage_s.update(cut.seconds, **clock.seconds)
-        warnings = [*frame.warnings, *(warning for known in library.objects for warning in known.warnings)]
+        warnings = [*frame.warnings, *([GREY_IMAGE] if frame.is_grey else [])]
+        warnings += [warning for known in library.objects for warning in known.warnings]
         if not len(result):
             diameters_m = [known.diameter_m for known in library.objects]
             too_small = too_small_warning(cut.left_out, frame, diameters_m, settings.min_mask_pixels)

@@ -17,6 +17,7 @@ from sensor_msgs.msg import CompressedImage
 
 from ism_ros.detections import NearMiss
 from ism_ros.frame import FrameError
+from ism_ros.ism import GREY_IMAGE
 from ism_ros.node.conversion import Triple, frame_from_triple
 from ism_ros.node.depth_unit import doubt_about_unit
 from ism_ros.node.diagnostics import camera_values, segmentation_values
@@ -164,6 +165,7 @@ def camera_verdicts() -> list[Verdict]:
         "depth has negative readings (3% of this frame), taken as no reading: check the depth driver",
         doubt_about_unit(np.full((48, 64), 700.0, np.float32), "32FC1"),
         doubt_about_unit(np.full((48, 64), 1e9, np.float32), "16UC1"),
+        GREY_IMAGE.text,
         "nothing was found, but 9 regions of the size of the objects are left out as too small, the largest with 90 "
         "pixels, less than 100 pixels: lower min_mask_pixels, go nearer, or take pictures of a higher resolution",
         *(f"3 messages on /rgb were lost in the transport: {remedy}" for remedy in REMEDIES),
