@@ -15,6 +15,7 @@ from ism_ros.objects.patch_tokens import PatchPlace, PatchPrecision
 from ism_ros.overlay import OverlayStyle
 from ism_ros.segmentors import SEGMENTORS
 from ism_ros.segmentors.automatic_masks import MaskOptions
+from ism_ros.small_proposals import SHARES_OF_SAM6D
 from ism_ros.weights import PROFILES as CHECKPOINTS_OF_PROFILES
 from ism_ros.weights import checkpoint_named
 
@@ -30,9 +31,9 @@ def _models(profile: str) -> dict[str, str]:
     }
 
 
-SAM6D_THRESHOLDS = {"score_threshold": 0.2, "overlap_threshold": 1.0}
-"""0.2 is from where SAM-6D's pose estimation takes detections; of different objects it keeps all, however they overlap.
-"""
+SAM6D_THRESHOLDS = {"score_threshold": 0.2, "overlap_threshold": 1.0, "min_mask_pixels": SHARES_OF_SAM6D}
+"""0.2 is from where SAM-6D's pose estimation takes detections; of different objects it keeps all, however they overlap;
+it leaves out proposals by their share of the picture."""
 PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     ("sam", "dinov2"): SAM6D_THRESHOLDS,
     ("fastsam", "dinov2"): SAM6D_THRESHOLDS,
@@ -149,6 +150,14 @@ class Settings(BaseModel):
         ge=0.0,
         le=1.0,
         description="Least stability of a mask (segmentors of the SAM family).",
+        json_schema_extra=LIVE,
+    )
+    min_mask_pixels: int = Field(
+        100,
+        ge=SHARES_OF_SAM6D,
+        le=100_000_000,
+        description="Least size of a proposal, pixels of its mask; -1 = SAM-6D's shares of the picture (0.03 % of its "
+        "pixels, and a box of 5 % of its side: 92 pixels and 28 x 28 at 640 x 480).",
         json_schema_extra=LIVE,
     )
     nms_threshold: float = Field(

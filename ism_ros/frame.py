@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,16 @@ from numpy.typing import NDArray
 from ism_ros.camera_checks import doubts_about_intrinsics, fault_of_intrinsics
 from ism_ros.depth_checks import missing_floats
 from ism_ros.input_warnings import InputWarning, without_repeats
+
+GREY_TOLERANCE = 3
+"""Grey levels by which the channels of a picture without colours differ at most, after JPEG. A camera that has colours
+is noisier than that in some of its pixels, whatever it looks at."""
+GREY_SHARE = 0.999
+"""Of the pixels that have to be as grey as that: single ones may be drawn over, as by a time stamp."""
+LEAST_CONTRAST = 4.0
+"""Standard deviation of a picture's grey levels, below which it shows nothing, in colour or without."""
+GREY_STRIDE = 4
+"""Every so manieth row and column is looked at first."""
 
 
 class FrameError(ValueError):
@@ -124,7 +135,19 @@ class Frame:
     def width(self) -> int:
         return int(self.rgb.shape[1])
 
+    @cached_property
+    def is_grey(self) -> bool:
+        """Whether the picture has no colours at all, as of a camera without or after a conversion to mono8."""
+        return _is_grey(self.rgb[::GREY_STRIDE, ::GREY_STRIDE]) and _is_grey(self.rgb)
+
     @property
     def has_depth(self) -> bool:
         """Whether any pixel has a depth reading."""
         return self.depth_m is not None and self.invalid_depth_share < 1.0
+
+
+def _is_grey(rgb: NDArray[np.uint8]) -> bool:
+    red, green, blue = (rgb[..., channel].astype(np.int16) for channel in range(3))
+    differences = np.maximum(np.abs(red - green), np.abs(green - blue))
+    coloured = np.count_nonzero(differences > GREY_TOLERANCE)
+    return coloured <= (1 - GREY_SHARE) * differences.size and float(green.std()) > LEAST_CONTRAST

@@ -22,8 +22,9 @@ from ism_ros.descriptors import SMALL_DESCRIPTORS, Descriptor, Descriptors, crea
 from ism_ros.detections import Detections, Proposals
 from ism_ros.frame import Frame
 from ism_ros.input_warnings import InputWarning, without_repeats
-from ism_ros.masks import boxes_from_masks, crop_resize_pad, large_enough, mask_nms, nms
+from ism_ros.masks import boxes_from_masks, crop_resize_pad, mask_nms, nms
 from ism_ros.objects.cache_folder import remove_stale
+from ism_ros.objects.grey import library_in_grey
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.objects_file import ObjectSpec, read_objects_file
 from ism_ros.objects.onboarding import onboard
@@ -31,6 +32,7 @@ from ism_ros.objects.patch_tokens import PatchStorage
 from ism_ros.objects.preparation import Prepare, prepare
 from ism_ros.pose import coarse_poses, unknown_covariance
 from ism_ros.segmentors import SMALL_SEGMENTORS, Segmentor, create_segmentor
+from ism_ros.small_proposals import LeftOut, too_small_warning, without_small
 from ism_ros.threads import one_thread, use_threads
 from ism_ros.views import Fit, Seen, ViewFits, fit_views, joined, look_under
 
@@ -41,6 +43,12 @@ OUTLINE_CORNERS = 200
 
 FITS_AT_ONCE = 256
 """So many proposals at once are held against the views of an object, which takes some 100 MB."""
+
+GREY_IMAGE = InputWarning(
+    "grey_image",
+    "the rgb image has no colours (all its channels are equal), so that objects are compared in grey and those that "
+    "differ in colour alone are mixed up: use the colour image of the camera, not a mono8 one, if it has any",
+)
 
 FitOf = Callable[[int, Tensor], Fit]
 """How the views of the object with this index fit under these rows (K,) int64 of some masks."""
@@ -61,9 +69,13 @@ class Query:
 
 @dataclass(frozen=True)
 class Cut:
-    """Proposals of one frame, crops (N, 3, S, S) float32 0..1 and crop_masks (N, S, S) of them, seconds of stages."""
+    """Proposals of one frame, crops (N, 3, S, S) float32 0..1 and crop_masks (N, S, S) of them, seconds of stages.
+
+    left_out: the proposals that were too small.
+    """
 
     proposals: Proposals
+    left_out: LeftOut
     crops: Tensor
     crop_masks: Tensor
     seconds: dict[str, float]
@@ -123,6 +135,10 @@ class InstanceSegmentationModel:
         if not queries:
             return []
         self.claim_threads()
+        queries = [
+            replace(query, library=library_in_grey(query.library)) if query.frame.is_grey else query
+            for query in queries
+        ]
         cuts = self._each(self._cut, queries)
         clock = StageClock(self.device)
         described = self._describe(cuts)
@@ -165,11 +181,11 @@ class InstanceSegmentationModel:
             if len(query.library)
             else Proposals.empty(frame.height, frame.width, self.device)
         )
-        proposals = proposals[large_enough(proposals.masks, proposals.boxes_xyxy)]
+        proposals, left_out = without_small(proposals, query.settings.min_mask_pixels)
         clock.lap("proposals")
         crops, crop_masks = self._crops(frame, proposals)
         clock.lap("descriptors")
-        return Cut(proposals, crops, crop_masks, clock.seconds)
+        return Cut(proposals, left_out, crops, crop_masks, clock.seconds)
 
     def _describe(self, cuts: Sequence[Cut]) -> list[Descriptors]:
         """Descriptors of the crops of each frame."""
@@ -207,9 +223,14 @@ class InstanceSegmentationModel:
             result = with_coarse_poses(result, frame, library, self.descriptor.view_weight, of_kept)
             clock.lap("pose")
         result.stage_s.update(cut.seconds, **clock.seconds)
-        of_objects = (warning for known in library.objects for warning in known.warnings)
-        of_sizes = self._size_doubts(query, cut, described, detections, rows, result)
-        return replace(result, warnings=without_repeats((*frame.warnings, *of_objects, *of_sizes)))
+        warnings = [*frame.warnings, *([GREY_IMAGE] if frame.is_grey else [])]
+        warnings += [warning for known in library.objects for warning in known.warnings]
+        warnings += self._size_doubts(query, cut, described, detections, rows, result)
+        if not len(result):
+            diameters_m = [known.diameter_m for known in library.objects]
+            too_small = too_small_warning(cut.left_out, frame, diameters_m, settings.min_mask_pixels)
+            warnings += [] if too_small is None else [too_small]
+        return replace(result, warnings=without_repeats(tuple(warnings)))
 
     def _size_doubts(
         self, query: Query, cut: Cut, described: Descriptors, scored: Detections, rows: Tensor, result: Detections

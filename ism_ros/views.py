@@ -254,21 +254,21 @@ def polar_maps(points_m: Tensor, colours: Tensor, area_m2: Tensor, reach_m: floa
     weighted = torch.stack(summed[1:]).sum(dim=(0, 2, 3)) / 3
     brightness = (weighted / total.sum(dim=(1, 2)).clamp(min=1e-12)).clamp(min=1e-3)[:, None, None]
     depth, *coloured = (value / total.clamp(min=1e-12) for value in summed)
-    covered = (total / _cell_areas_m2(reach_m, total)).clamp(max=1.0)
+    covered = (total / cell_areas_m2(reach_m, total)).clamp(max=1.0)
     return torch.stack([covered, depth, *(colour / brightness for colour in coloured)], dim=1)
 
 
 def spectra_of(maps: Tensor, reach_m: float) -> Spectra:
     """Of the maps (V, 5, R, A) of an object."""
     covered = maps[:, 0]
-    area_m2 = (covered * _cell_areas_m2(reach_m, maps)).sum(dim=(1, 2))
+    area_m2 = (covered * cell_areas_m2(reach_m, maps)).sum(dim=(1, 2))
     return Spectra(_waves(_terms(maps, covered)).permute(4, 0, 3, 2, 1).contiguous(), area_m2)
 
 
 def compare(ours: Tensor, theirs: Spectra, reach_m: float, unseen: Tensor | None = None) -> Fit:
     """ours: (N, 5, R, A) beside V views, each turned by every number of cells. unseen: (N,) bool, of which nothing is
     known. What the Fit says of places is left at 0."""
-    weight = ours[:, 0] * _cell_areas_m2(reach_m, ours)
+    weight = ours[:, 0] * cell_areas_m2(reach_m, ours)
     squared, red, green, blue, ones, deep, deep_squared = _waves(_terms(ours, weight)).unbind(dim=0)
 
     common = _correlated([ones], theirs.of_ones)
@@ -331,7 +331,7 @@ def _there_and_back(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, T
     return waves.flatten(1), (waves * twice / ANGLES).permute(2, 1, 0).flatten(0, 1)
 
 
-def _cell_areas_m2(reach_m: float, like: Tensor) -> Tensor:
+def cell_areas_m2(reach_m: float, like: Tensor) -> Tensor:
     """(R, 1), of one cell of each ring."""
     number = torch.arange(RINGS, device=like.device, dtype=like.dtype)[:, None]
     return pi * reach_m**2 / RINGS**2 / ANGLES * (2 * number + 1)

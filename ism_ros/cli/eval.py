@@ -53,6 +53,7 @@ def evaluate(
     descriptor: options.Descriptor = None,
     descriptor_model: options.DescriptorModel = None,
     scoring: Annotated[str | None, typer.Option(help="Compared by: auto, sam6d, metric, or noctis (slower).")] = None,
+    min_mask_pixels: options.MinMaskPixels = None,
     device: options.Device = None,
     score_threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Least score of a detection. Above 0 it costs average precision.")
@@ -85,6 +86,7 @@ def evaluate(
         descriptor=descriptor,
         descriptor_model=descriptor_model,
         scoring=scoring,
+        min_mask_pixels=min_mask_pixels,
         device=device,
     )
     published = load_settings(config, flags=given).score_threshold

@@ -16,6 +16,10 @@ Segmentor = Annotated[str | None, typer.Option(help="Proposals by: tiny, depth, 
 SegmentorModel = Annotated[str | None, typer.Option(help="Which of its models, or the path of a checkpoint.")]
 Descriptor = Annotated[str | None, typer.Option(help="Descriptors by: tiny, classic, dinov2, dinov3.")]
 DescriptorModel = Annotated[str | None, typer.Option(help="Which of its models, or the path of a checkpoint.")]
+MinMaskPixels = Annotated[
+    int | None,
+    typer.Option(help="Least pixels of a mask, 0 = any, -1 = SAM-6D's shares of the picture; default 100."),
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda:0.")]
 
 

@@ -59,6 +59,7 @@ def segment(
         float | None, typer.Option(help="Least stability of a mask of sam and sam2.")
     ] = None,
     score_threshold: Annotated[float | None, typer.Option(help="Least final score of a detection.")] = None,
+    min_mask_pixels: options.MinMaskPixels = None,
     device: options.Device = None,
 ) -> None:
     """Find every instance of CAD models in one RGB-D frame.
@@ -80,6 +81,7 @@ def segment(
         scoring=scoring,
         stability_score_threshold=stability_score_threshold,
         score_threshold=score_threshold,
+        min_mask_pixels=min_mask_pixels,
         device=device,
     )
     specs = _specs(cad or [], templates or [], units)
@@ -144,7 +146,8 @@ def _why_nothing(detections: Detections) -> str:
 
     miss = detections.near_miss
     if miss is None:
-        return "0 detections: nothing in the picture looks like any of the objects"
+        what = "nothing" if all(told.reason != "too_small" for told in detections.warnings) else "nothing large enough"
+        return f"0 detections: {what} in the picture looks like any of the objects"
     x, y, width, height = xywh(miss.box_xyxy)
     return (
         f"0 detections: the best guess is {escape(miss.class_id)} at {miss.score:.3f}, {width} x {height} pixels at "
@@ -161,6 +164,7 @@ def _asked(
         "segmentor": "segmentor_model",
         "stability_score_threshold": "stability_score_thresh",
         "score_threshold": "score_threshold",
+        "min_mask_pixels": "min_mask_pixels",
     }
     for name in models:
         if name not in fields_of:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from scipy.spatial import ConvexHull, QhullError
@@ -17,6 +18,15 @@ from ism_ros.objects.patch_tokens import PatchFile
 from ism_ros.views import Views
 
 
+class InGrey(Protocol):
+    """The same object as a camera without colours sees it, made when it is first asked for; `made`: if it has been."""
+
+    @property
+    def made(self) -> KnownObject | None: ...
+
+    def __call__(self) -> KnownObject: ...
+
+
 @dataclass(frozen=True)
 class KnownObject:
     """One onboarded object.
@@ -25,7 +35,8 @@ class KnownObject:
     (T, P, C) unit rows, zero where invalid, float32 or float16, on the device, on the CPU, or in a file. rotations:
     (T, 3, 3) object-to-camera, or None when the templates have no poses. points_m: (K, 3) surface points in the object
     frame, metres, or None without geometry. source: the file or folder it came from. views: what coarse poses are made
-    by, or None. warnings: doubts about its files, found at onboarding.
+    by, or None. warnings: doubts about its files, found at onboarding. in_grey: gives what frames without colours are
+    compared with, or None where there is nothing else.
     """
 
     id: str
@@ -37,6 +48,7 @@ class KnownObject:
     source: str = ""
     views: Views | None = None
     warnings: tuple[InputWarning, ...] = ()
+    in_grey: InGrey | None = field(default=None, repr=False, compare=False)
 
     @property
     def template_count(self) -> int:
@@ -84,6 +96,7 @@ class KnownObject:
             self.source,
             self.views,
             self.warnings,
+            self.in_grey,
         )
 
 
@@ -148,6 +161,10 @@ class ObjectLibrary:
         """Puts together what the first comparison would else have to wait for."""
         _ = self.class_tokens, self._rotations
 
+    def each(self, change: Callable[[KnownObject], KnownObject]) -> ObjectLibrary:
+        """This library with what `change` makes of each object."""
+        return replace(self, objects=tuple(map(change, self.objects)), _whole=None)
+
     def with_object(self, known: KnownObject) -> ObjectLibrary:
         """This library with `known` added, or put in the place of the object that has its id."""
         index = self._index.get(known.id, len(self))
@@ -209,7 +226,8 @@ class ObjectLibrary:
     def patch_bytes(self) -> dict[str, int]:
         """How many bytes of patch tokens are where: by device ("cpu", "cuda:0") and on "disk"."""
         held: dict[str, int] = {}
-        for known in self.objects:
+        in_grey = [known.in_grey.made for known in self.objects if known.in_grey is not None]
+        for known in (*self.objects, *(known for known in in_grey if known is not None)):
             tokens = known.patch_tokens
             place = "disk" if isinstance(tokens, PatchFile) else str(tokens.device)
             held[place] = held.get(place, 0) + tokens.nbytes

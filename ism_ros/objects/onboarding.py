@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,13 @@ from ism_ros.objects.descriptor_cache import (
     warn_damaged,
     write_descriptors,
 )
+from ism_ros.objects.grey import MadeOnce, grey_pictures, grey_views
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, PatchPrecision, PatchStorage
 from ism_ros.objects.preparation import Prepare, Prepared, Progress, prepare
 from ism_ros.objects.render import RENDERER_VERSION, TEMPLATE_SIZE_PX
-from ism_ros.objects.templates import TemplateError
+from ism_ros.objects.templates import TemplateError, read_templates
 from ism_ros.views import Views
 
 _CACHE_VERSION = 4
@@ -68,6 +70,12 @@ def onboard(
     def make() -> tuple[Arrays, NDArray[np.generic], PatchFile | None]:
         prepared = prepare(spec, cache_dir / "templates" / key, progress)
         arrays, patch_tokens = _describe(prepared, descriptor, device, storage.precision)
+        if "rotations" not in arrays:
+            logger.warning(
+                "object '%s': its %d templates have no poses.npy, so it is found without geometric score and pose",
+                spec.id,
+                len(patch_tokens),
+            )
         return arrays, patch_tokens, write_descriptors(stem, arrays, patch_tokens)
 
     def remake() -> PatchFile:
@@ -78,30 +86,43 @@ def onboard(
             raise OSError(f"patch tokens of object '{spec.id}' cannot be written to {stem.parent}")
         return file
 
-    cached = read_descriptors(stem)
-    kept: torch.Tensor | PatchFile | None = None
-    if cached is not None:
-        arrays, kept = cached.arrays, _kept(cached, stem, storage, device)
-    if kept is None:
-        arrays, patch_tokens, file = make()
-        if "rotations" not in arrays:
-            logger.warning(
-                "object '%s': its %d templates have no poses.npy, so it is found without geometric score and pose",
-                spec.id,
-                len(patch_tokens),
-            )
-        kept = torch.from_numpy(patch_tokens)
-        if file is not None and storage.place_for(file.nbytes, device) == "disk":
-            kept = file
-    if isinstance(kept, PatchFile):
-        kept.remake = remake
-    elif storage.place_for(kept.nbytes, device) == "device":
-        kept = _on_device(kept, spec.id, device)
+    def grey_pictures_of_templates() -> Prepared:
+        if _key_of_templates(spec) != key:
+            raise OSError(f"the files of object '{spec.id}' have changed since it was added; add it again")
+        folder = spec.templates or cache_dir / "templates" / key
+        if not folder.is_dir():  # a cache that cannot be written
+            prepared = prepare(spec, folder, None)
+            return Prepared(grey_pictures(prepared.rgb), prepared.masks, None, None, None)
+        templates = read_templates(folder, spec.units)
+        return Prepared(grey_pictures(templates.rgb), templates.masks, None, None, None)
+
+    def make_grey() -> tuple[Arrays, NDArray[np.generic], PatchFile | None]:
+        arrays, patch_tokens = _describe(grey_pictures_of_templates(), descriptor, device, storage.precision)
+        return arrays, patch_tokens, write_descriptors(stem_of_grey, arrays, patch_tokens)
+
+    def remake_grey() -> PatchFile:
+        file = make_grey()[2]
+        if file is None:
+            raise OSError(f"patch tokens of object '{spec.id}' cannot be written to {stem.parent}")
+        return file
+
+    def in_grey() -> KnownObject:
+        try:
+            arrays, kept = _cached_or_made(stem_of_grey, make_grey, remake_grey, storage, spec.id, device)
+        except (OSError, ValueError) as error:
+            logger.warning("object '%s' cannot be described in grey: %s", spec.id, error)
+            return known
+        class_tokens = torch.from_numpy(arrays["class_tokens"]).to(device)
+        views = None if known.views is None else grey_views(known.views)
+        return replace(known, class_tokens=class_tokens, patch_tokens=kept, views=views, in_grey=None)
+
+    stem_of_grey = cache_dir / "descriptors" / _key([*parts, "grey"])
+    arrays, kept = _cached_or_made(stem, make, remake, storage, spec.id, device)
 
     def tensor(name: str) -> torch.Tensor | None:
         return torch.from_numpy(arrays[name]).to(device) if name in arrays else None
 
-    return KnownObject(
+    known = KnownObject(
         id=spec.id,
         category_id=spec.category_id,
         class_tokens=torch.from_numpy(arrays["class_tokens"]).to(device),
@@ -110,7 +131,37 @@ def onboard(
         points_m=tensor("points_m"),
         source=str(spec.templates or spec.cad),
         views=_views(arrays),
+        in_grey=MadeOnce(in_grey),
     )
+    return known
+
+
+def _cached_or_made(
+    stem: Path,
+    make: Callable[[], tuple[Arrays, NDArray[np.generic], PatchFile | None]],
+    remake: Callable[[], PatchFile],
+    storage: PatchStorage,
+    object_id: str,
+    device: str,
+) -> tuple[Arrays, torch.Tensor | PatchFile]:
+    """Descriptors from the cache, or else made and kept there; the patch tokens where `storage` says.
+
+    make: gives arrays and patch tokens, and the file that holds these now. remake: makes that file anew.
+    """
+    cached = read_descriptors(stem)
+    kept: torch.Tensor | PatchFile | None = None
+    if cached is not None:
+        arrays, kept = cached.arrays, _kept(cached, stem, storage, device)
+    if kept is None:
+        arrays, patch_tokens, file = make()
+        kept = torch.from_numpy(patch_tokens)
+        if file is not None and storage.place_for(file.nbytes, device) == "disk":
+            kept = file
+    if isinstance(kept, PatchFile):
+        kept.remake = remake
+    elif storage.place_for(kept.nbytes, device) == "device":
+        kept = _on_device(kept, object_id, device)
+    return arrays, kept
 
 
 def _views(arrays: Arrays) -> Views | None:

@@ -40,8 +40,9 @@ class MaskOptions:
     stability: least values, 0 = any. box_nms: largest box IoU of two masks of one crop. crop_layers: 1 also looks at
     2 x 2 crops, 2 at 4 x 4 more. crop_overlap: of neighbouring crops, as a share of the image's shorter side. crop_nms:
     largest box IoU of masks of different crops. crop_points_scale: the grid is so many times coarser in each layer.
-    stability_margin: candidates whose stability on the small logits is so close to the least value are decided at
-    full size; infinity decides all of them so, as the reference does. fastsam_confidence, fastsam_nms: what FastSAM is
+    stability_margin: where the error that the small logits' stability may have, by the length of the mask's outline,
+    times this leaves open whether a mask is stable, it is decided at full size; infinity decides all of them so, as the
+    reference does. fastsam_confidence, fastsam_nms: what FastSAM is
     asked for instead of all that: least confidence, and largest box IoU of two masks.
     """
 
@@ -54,7 +55,7 @@ class MaskOptions:
     crop_overlap: float = 512 / 1500
     crop_nms: float = 0.7
     crop_points_scale: int = 1
-    stability_margin: float = 0.005
+    stability_margin: float = 1.0
     fastsam_confidence: float = 0.25
     fastsam_nms: float = 0.9
 
@@ -164,11 +165,13 @@ class AutomaticMasks:
         """The good and stable ones of masks (N, M, h, w) with predicted IoU (N, M), of an image or crop of `size`."""
         logits, predicted_iou = logits.flatten(0, 1), predicted_iou.flatten()
         extent = self._model.extent(size)
-        stable = stability(shown(logits, extent))
-        good = (predicted_iou > options.predicted_iou) | (options.predicted_iou <= 0)
-        near = torch.nonzero(good & ((stable - options.stability).abs() <= options.stability_margin))[:, 0]
+        good = torch.nonzero((predicted_iou > options.predicted_iou) | (options.predicted_iou <= 0))[:, 0]
+        least, most = stability_bounds(logits, good, extent, size, options.stability_margin)
+        stable = torch.full_like(predicted_iou, -1.0)
+        stable[good] = torch.where(most < options.stability, -1.0, 1.0)
+        near = good[(least < options.stability) & (options.stability <= most) & (options.stability > 0)]
         stable[near], boxes_of_near = self._measured_at_full_size(logits, near, size)
-        kept = torch.nonzero(good & ((stable >= options.stability) | (options.stability <= 0)))[:, 0]
+        kept = torch.nonzero(stable >= options.stability)[:, 0]
         # logits are large: only now are those that stay copied
         logits = logits.index_select(0, kept)
         boxes = near.new_full((len(stable), 4), -1)
@@ -270,6 +273,50 @@ def stability(logits: Tensor) -> Tensor:
     areas = [(mask_areas(part > STABILITY_OFFSET), mask_areas(part > -STABILITY_OFFSET)) for part in logits.split(64)]
     strict, loose = (torch.cat(column) for column in zip(*areas, strict=True))
     return strict / loose.clamp(min=1)
+
+
+def stability_bounds(
+    logits: Tensor, rows: Tensor, extent: tuple[float, float], size: Size, margin: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Between what values the stability at full size lies, from the small logits.
+
+    Wherever neighbouring small pixels lie on different sides of a threshold, the outline is somewhere between them: at
+    most half a small pixel from where counting small pixels puts it, and at most half a large one from where counting
+    large ones does. So the error of an area is at most that times the rows or columns that the outline crosses, which
+    is much of a small mask's area and little of a large one's.
+
+    Args:
+        logits: (N, h, w), of which only `rows` (K,) are looked at.
+        rows: Which ones, (K,) int64.
+        extent: Rows and columns of the small logits that show the image.
+        size: Height and width of the image.
+        margin: How many times these errors are allowed for.
+
+    Returns:
+        The least and the largest value that the stability at full size may have, both (K,).
+    """
+    pixel = max(part / length for part, length in zip(extent, size, strict=True))
+    margin = min(margin, 1e9)  # infinity times an outline of length 0 is no number
+    empty = logits.new_zeros(0)
+    least, most = [empty], [empty]
+    # as many at once as stay in the processor's cache between the comparisons
+    for some in rows.split(64):
+        part = shown(logits[some], extent)
+        (strict, strict_error), (loose, loose_error) = (
+            _area_and_error(part > level, pixel) for level in (STABILITY_OFFSET, -STABILITY_OFFSET)
+        )
+        strict_error, loose_error = margin * strict_error, margin * loose_error
+        least.append((strict - strict_error).clamp(min=0) / (loose + loose_error).clamp(min=1e-6))
+        most.append((strict + strict_error) / (loose - loose_error).clamp(min=1e-6))
+    return torch.cat(least), torch.cat(most)
+
+
+def _area_and_error(masks: Tensor, pixel: float) -> tuple[Tensor, Tensor]:
+    """Small pixels of masks (N, h, w) bool, and by how many that may be wrong. pixel: side of a large one."""
+    along_rows = mask_areas(masks[:, :, 1:] ^ masks[:, :, :-1])
+    along_columns = mask_areas(masks[:, 1:] ^ masks[:, :-1])
+    crossings = torch.maximum(along_rows, along_columns).float()
+    return mask_areas(masks).float(), 0.5 * (1 + pixel) * crossings
 
 
 def boxes_of_logits(logits: Tensor, extent: tuple[float, float], size: Size) -> Tensor:

@@ -58,6 +58,7 @@ def ask_of_images(porch: Porch, asked: InferenceRequest, rgb_bytes: bytes, depth
         segmentor=asked.segmentor_model,
         stability_score_threshold=asked.stability_score_thresh,
         score_threshold=asked.score_threshold,
+        min_mask_pixels=asked.min_mask_pixels,
         output_dir=output_dir,
         visualization=porch.server.visualization if asked.visualization is None else asked.visualization,
     )

@@ -48,6 +48,7 @@ class Ask:
     segmentor: str | None = None
     stability_score_threshold: float | None = None
     score_threshold: float | None = None
+    min_mask_pixels: int | None = None
     output_dir: Path | None = None
     visualization: bool = False
 
@@ -124,7 +125,7 @@ class Inference:
     def _query(self, ask: Ask, named: list[KnownObject], frame: Frame) -> Query:
         changes = {
             name: value
-            for name in ("stability_score_threshold", "score_threshold")
+            for name in ("stability_score_threshold", "score_threshold", "min_mask_pixels")
             if (value := getattr(ask, name)) is not None
         }
         settings = self.model.settings.model_copy(update=changes)

@@ -50,8 +50,8 @@ def key_of(ask: Ask, library_version: int) -> bytes:
     digest.update(ask.depth or b"")
     named = None if ask.named is None else (ask.named, signature(ask.named.spec()))
     options = (len(ask.rgb), ask.depth is None, ask.intrinsics, ask.depth_scale, named, ask.object_ids)
-    choices = (ask.segmentor, ask.stability_score_threshold, ask.score_threshold, ask.visualization, library_version)
-    digest.update(repr((options, choices)).encode())
+    choices = (ask.segmentor, ask.stability_score_threshold, ask.score_threshold, ask.min_mask_pixels)
+    digest.update(repr((options, choices, ask.visualization, library_version)).encode())
     return digest.digest()
 
 

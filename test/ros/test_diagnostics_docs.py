@@ -21,6 +21,7 @@ from ism_ros.depth_checks import doubts_about_encoding
 from ism_ros.detections import NearMiss
 from ism_ros.frame import FrameError
 from ism_ros.input_warnings import InputWarning
+from ism_ros.ism import GREY_IMAGE
 from ism_ros.node.conversion import Triple, frame_from_triple
 from ism_ros.node.diagnostics import camera_values, segmentation_values
 from ism_ros.node.losses import losses
@@ -196,6 +197,9 @@ def camera_verdicts() -> list[Verdict]:
         "there, or set qos_overrides./ism/detections.publisher.durability",
         "depth has negative readings (3% of this frame), taken as no reading: check the depth driver",
         *(warning.text for warning in doubts()),
+        GREY_IMAGE.text,
+        "nothing was found, but 9 regions of the size of the objects are left out as too small, the largest with 90 "
+        "pixels, less than 100 pixels: lower min_mask_pixels, go nearer, or take pictures of a higher resolution",
         *(f"3 messages on /rgb were lost in the transport: {remedy}" for remedy in REMEDIES),
         *(problem.text for remedy in REMEDIES for problem in losses(with_gaps, 30, 0.05, remedy)),
         *(problem.text for problem in losses(half, 30, 0.05, "")),
@@ -289,6 +293,14 @@ def test_each_fault_is_one_line_that_names_a_remedy(part, verdict):
     assert REMEDY.search(to_do), verdict.text
 
 
+KINDS_OF_REASON = {
+    "FrameError": "rejected",
+    "InputWarning": "noticed",
+    "Problem": "noticed",
+    "noticed": "noticed",
+}
+
+
 def reasons_in_the_code() -> set[str]:
     """`rejected.` and `noticed.` before each word that is counted."""
     reasons = {f"noticed.{reason}" for reason in (NOT_WRITTEN, DAMAGED)}  # by way of log records
@@ -297,8 +309,7 @@ def reasons_in_the_code() -> set[str]:
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute)):
                 continue
             called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            noticed = dict.fromkeys(("Problem", "noticed", "InputWarning"), "noticed")
-            key = {"FrameError": "rejected", **noticed}.get(called)
+            key = KINDS_OF_REASON.get(called)
             first = node.args[0] if node.args else None
             if key and isinstance(first, ast.Constant):
                 reasons.add(f"{key}.{first.value}")

@@ -202,6 +202,13 @@ def test_a_frame_without_any_of_the_objects_is_a_good_answer(server: Server, sam
     assert set(content["near_miss"]) == {"class_id", "score", "bbox"}
 
 
+def test_what_was_left_out_as_too_small_is_told(server: Server, sample: dict[str, Any]) -> None:
+    content = post(server, {**sample, "min_mask_pixels": 100_000}).json()
+    assert content["detections"] == []
+    (warning,) = (told for told in content["warnings"] if told["reason"] == "too_small")
+    assert "less than 100000 pixels: lower min_mask_pixels" in warning["text"]
+
+
 def test_wrong_requests_are_refused_with_what_to_do(server: Server, sample: dict[str, Any]) -> None:
     assert "base64" in refused(server, {**sample, "rgb_image": "!"}, 400)
     assert "PNG or JPEG" in refused(server, {**sample, "rgb_image": base64.b64encode(b"GIF89a").decode()}, 400)

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 from server_process import Server, start, stop
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
@@ -159,7 +160,8 @@ def test_a_file_that_is_none_of_the_three_is_named(page: Page, tmp_path: Path) -
     (tmp_path / "notes.txt").write_text("not an image")
     give_files(page, tmp_path / "notes.txt")
     expect(page.get_by_role("alert")).to_have_text(
-        "notes.txt is no PNG, JPEG or JSON: drop a colour image, a 16-bit depth PNG and camera.json."
+        "notes.txt is no PNG, JPEG or JSON: drop a colour image, a 16-bit depth PNG and camera.json, or an object's "
+        "CAD file."
     )
 
 
@@ -261,10 +263,127 @@ def test_the_slider_filters_on_the_spot(page: Page) -> None:
     page.on("request", lambda one: asked.append(one.url) if "inference" in one.url else None)
     page.locator("#threshold").fill("0.99")
     expect(page.locator("#summary")).to_have_text("No instance")
-    expect(shown_rows(page)).to_have_count(0)
+    expect(shown_rows(page)).to_have_count(1)
+    expect(shown_rows(page)).to_have_class("guess")
     page.locator("#threshold").fill("0.5")
     expect(page.locator("#summary")).to_have_text(re.compile(r"^\d+ instances$"))
     assert asked == []
+
+
+def test_where_nothing_is_certain_enough_the_best_guess_is_dimmed_with_the_least_score_that_shows_it(
+    page: Page,
+) -> None:
+    try_sample(page)
+    score = float(shown_rows(page).first.locator("td.score .number").text_content())
+    page.locator("#threshold").fill("0.99")
+    expect(page.locator("#best-guess")).to_contain_text(f"The best guess is sample:carton at {score:.2f}")
+    expect(page.locator("#picture")).to_have_attribute(
+        "aria-label", re.compile("no instance; the best guess is sample")
+    )
+    page.get_by_role("button", name=re.compile(r"a least score of 0\.\d\d shows it")).click()
+    expect(page.locator("#summary")).to_have_text("1 instance")
+    expect(page.locator("#best-guess")).to_be_hidden()
+
+
+def test_what_makes_the_answer_doubtful_is_shown(page: Page, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "grey.png"), cv2.imread(str(SCENE / "rgb.jpg"), cv2.IMREAD_GRAYSCALE))
+    try_sample(page)
+    expect(page.locator("#warnings")).to_be_hidden()
+    answer = page.evaluate(
+        """async (picture) => {
+            const asked = { ...(await (await fetch("/test/sample")).json()), rgb_image: picture };
+            const headers = { "content-type": "application/json" };
+            return (await fetch("/api/v1/inference", { method: "POST", body: JSON.stringify(asked), headers })).json();
+        }""",
+        base64.b64encode((tmp_path / "grey.png").read_bytes()).decode(),
+    )
+    assert [warning["reason"] for warning in answer["warnings"]] == ["grey_image"]
+    page.route("**/api/v1/inference/upload", lambda route: route.fulfill(json=answer))
+    page.get_by_role("button", name="Find instances").click()
+    expect(page.locator("#warnings li")).to_contain_text("The rgb image has no colours")
+
+
+def drop(page: Page, name: str, content: bytes) -> None:
+    page.evaluate(
+        """([name, text]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))], name));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+        }""",
+        [name, base64.b64encode(content).decode()],
+    )
+
+
+def test_a_cad_file_dropped_on_the_page_is_offered_as_an_object_and_followed_over_a_reload(page: Page) -> None:
+    drop(page, "ball.ply", trimesh.creation.icosphere(subdivisions=6, radius=40.0).export(file_type="ply"))
+    expect(page.get_by_label("Name")).to_have_value("ball")
+    page.get_by_role("button", name="Add object").click()
+    expect(page.locator("#job-text")).to_contain_text(re.compile("ball( waits|:)"))
+    page.reload()
+    expect(page.locator("#job-text")).to_have_text("ball is ready")
+    expect(page.get_by_role("checkbox", name="ball")).to_be_checked()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Remove ball from the server").click()
+    expect(page.locator("#no-objects")).to_be_visible()
+
+
+def test_each_file_of_the_frame_can_be_cleared(page: Page) -> None:
+    give_files(page, SCENE / "rgb.jpg", SCENE / "depth.png", SCENE / "camera.json")
+    expect(page.get_by_role("radio", name="Depth")).to_be_enabled()
+    page.get_by_role("button", name="Clear depth").click()
+    expect(page.locator("#slot-depth")).to_contain_text("16-bit PNG, registered to colour")
+    expect(page.get_by_role("radio", name="Depth")).to_be_disabled()
+    page.get_by_role("button", name="Clear colour").click()
+    expect(page.locator("#picture")).to_be_hidden()
+    expect(page.get_by_role("button", name="Try the sample")).to_be_visible()
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_picture_is_shown_as_it_is_stored_whatever_its_exif_says(
+    page: Page, tmp_path: Path, orientation: int
+) -> None:
+    stored = Image.open(SCENE / "rgb.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    stored.save(tmp_path / "turned.png", exif=exif)
+    for name in ("turned.jpg", "turned.png"):
+        give_files(page, tmp_path / name, SCENE / "camera.json")
+        expect(page.locator("#slot-rgb")).to_contain_text(name.split(".")[0])
+        brightness(page)
+        corner = page.evaluate(
+            """() => {
+                const canvas = document.getElementById("picture");
+                const [width, height] = [canvas.width, canvas.height];
+                const context = canvas.getContext("2d");
+                const mean = (x, y) => {
+                    const { data } = context.getImageData(x * width, y * height, width / 4, height / 4);
+                    return data.reduce((sum, value, i) => sum + (i % 4 === 3 ? 0 : value), 0) / (0.75 * data.length);
+                };
+                return [width / height, mean(0, 0), mean(0.75, 0), mean(0, 0.75), mean(0.75, 0.75)];
+            }"""
+        )
+        pixels = np.asarray(stored.convert("RGB"), float)
+        h, w = pixels.shape[0] // 4, pixels.shape[1] // 4
+        corners = [pixels[:h, :w], pixels[:h, -w:], pixels[-h:, :w], pixels[-h:, -w:]]
+        assert np.allclose(corner, [352 / 288, *(part.mean() for part in corners)], atol=4, rtol=0.01)
+
+
+def test_the_sample_is_in_sight_on_a_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 664})
+    box = page.get_by_role("button", name="Try the sample").bounding_box()
+    assert box["y"] + box["height"] < 664
+
+
+def test_an_answer_of_a_proxy_is_told_in_the_pages_own_words(page: Page) -> None:
+    html = {"status": 502, "body": "<html>Bad Gateway</html>", "content_type": "text/html"}
+    page.route("**/test/sample", lambda route: route.fulfill(**html))
+    page.get_by_role("button", name="Try the sample").click()
+    expect(page.get_by_role("alert")).to_have_text(re.compile("A proxy in between cannot reach the server"))
+    page.unroute("**/test/sample")
+    page.route("**/test/sample", lambda route: route.fulfill(status=422, json={"detail": [{"msg": "odd"}]}))
+    page.get_by_role("button", name="Try the sample").click()
+    expect(page.get_by_role("alert")).to_have_text(re.compile("The server answered with the status 422"))
 
 
 def test_depth_is_shown_with_all_of_its_16_bits(page: Page) -> None:

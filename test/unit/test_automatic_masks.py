@@ -8,9 +8,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from tiny_networks import sam_weights
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ism_ros.checkpoints.sam import load_sam
 from ism_ros.masks import boxes_from_masks
 from ism_ros.segmentors.automatic_masks import (
     AutomaticMasks,
@@ -22,7 +24,9 @@ from ism_ros.segmentors.automatic_masks import (
     point_grid,
     scaled_to_width,
     stability,
+    stability_bounds,
 )
+from ism_ros.segmentors.sam import PromptableSam
 
 SIZE = (96, 128)
 SMALL = (48, 64)
@@ -101,10 +105,72 @@ def test_deciding_only_what_is_near_at_full_size_changes_nothing() -> None:
         AutomaticMasks(Discs(discs)).propose(
             IMAGE, MaskOptions(width=0, points_per_side=24, stability=0.7, stability_margin=margin)
         )
-        for margin in (0.1, math.inf)
+        for margin in (1.0, math.inf)
     )
     assert len(full) >= 8
     assert small.masks.equal(full.masks)
+
+
+def blobs(seed: int, small: tuple[int, int], count: int = 60) -> Tensor:
+    """Logits (N, h, w) of masks from about 10 large pixels on: ellipses, ragged and sharp to any degree."""
+    rng = np.random.default_rng(seed)
+    y, x = torch.meshgrid(torch.arange(float(small[0])), torch.arange(float(small[1])), indexing="ij")
+    made = []
+    for _ in range(count):
+        radius, stretch = float(np.exp(rng.uniform(np.log(1.5), np.log(30)))), rng.uniform(0.4, 2.5)
+        cx, cy = rng.uniform(0, small[1]), rng.uniform(0, small[0])
+        distance = torch.hypot((x - cx) * stretch, y - cy)
+        noise = torch.from_numpy(rng.normal(0, 1, (1, 1, small[0] // 4, small[1] // 4))).float()
+        ragged = interpolate(noise, size=small, mode="bilinear")[0, 0]
+        made.append((radius - distance) * rng.uniform(0.3, 6.0) + ragged * rng.uniform(0, 4))
+    return torch.stack(made)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_which_masks_are_stable_is_what_they_are_at_full_size(seed: int) -> None:
+    class Given(Discs):
+        def extent(self, size: tuple[int, int]) -> tuple[float, float]:
+            return (96.0, 128.0)
+
+    logits = blobs(seed, (96, 128))
+    predicted_iou = torch.linspace(0.89, 1, len(logits))[:, None]
+    bounded, full = (
+        AutomaticMasks(Given([])).select(
+            logits[:, None], predicted_iou, (240, 320), MaskOptions(stability=0.85, stability_margin=margin)
+        )
+        for margin in (1.0, math.inf)
+    )
+    assert 5 < len(full.predicted_iou) < len(logits) - 5
+    assert bounded.predicted_iou.equal(full.predicted_iou)
+
+
+@pytest.fixture(scope="module")
+def small_sam(tmp_path_factory: pytest.TempPathFactory) -> PromptableSam:
+    file = tmp_path_factory.mktemp("sam") / "sam.pth"
+    torch.save(sam_weights(), file)
+    return PromptableSam(load_sam(file))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_masks_of_a_network_are_those_decided_at_full_size(small_sam: PromptableSam, seed: int) -> None:
+    image = np.random.default_rng(seed).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    bounded, full = (
+        AutomaticMasks(small_sam).propose(
+            image, MaskOptions(width=0, points_per_side=8, predicted_iou=0.0, stability=0.7, stability_margin=margin)
+        )
+        for margin in (1.0, math.inf)
+    )
+    assert len(full) > 0
+    assert bounded.masks.equal(full.masks)
+
+
+def test_the_bounds_of_stability_leave_most_large_masks_decided() -> None:
+    logits = torch.stack([torch.full((192, 256), -9.0), torch.full((192, 256), -9.0)])
+    logits[0, 40:140, 40:140] = 9.0
+    logits[1, 40:44, 40:44] = 9.0
+    least, most = stability_bounds(logits, torch.arange(2), (192.0, 256.0), (480, 640))
+    assert least[0] > 0.85
+    assert least[1] < 0.85 < most[1]
 
 
 def test_the_size_of_batches_changes_nothing() -> None:

@@ -86,7 +86,7 @@ def test_other_models_take_their_thresholds_along_and_leave_those_set_by_hand() 
     assert changed_models(hand_made, {"segmentor": "tiny", "descriptor": "tiny"}) == {"score_threshold": 0.55}
     assert changed_models(hand_made, {"segmentor": "depth"}) == {}
     of_sam6d = changed_models(hand_made, {"segmentor": "sam", "descriptor": "dinov2"})
-    assert of_sam6d == {"score_threshold": 0.2, "overlap_threshold": 1.0}
+    assert of_sam6d == {"score_threshold": 0.2, "overlap_threshold": 1.0, "min_mask_pixels": -1}
     by_hand = hand_made.model_copy(update={"score_threshold": 0.5})
     assert changed_models(by_hand, {"segmentor": "tiny", "descriptor": "tiny"}) == {}
 

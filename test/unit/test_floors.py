@@ -12,7 +12,7 @@ PORCHES = {"node", "server", "cli", "sim"}
 FLOOR = {"threads": 0, "frame": 0, "input_warnings": 0, "camera_checks": 0, "depth_checks": 0,
          "image_decoding": 0, "masks": 0, "scoring": 0, "scoring_noctis": 0,
          "scoring_metric": 0, "views": 0, "detections": 0,
-         "frame_files": 0, "pose": 0, "tracking": 0,
+         "frame_files": 0, "pose": 0, "tracking": 0, "small_proposals": 0,
          "results": 0, "overlay": 0, "checkpoints": 0, "chunks": 0, "precision": 0, "weights": 0,
          "weights_check": 0, "download": 0, "health": 0, "tiny_weights": 0,
          "segmentors": 1, "descriptors": 1, "objects": 1, "bop": 1, "config": 2, "size_checks": 2,

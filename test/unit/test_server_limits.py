@@ -74,6 +74,7 @@ def test_another_image_option_or_library_has_another_key(ask: Ask, tmp_path: Pat
         changed(ask, depth=None),
         changed(ask, depth_scale=0.5),
         changed(ask, score_threshold=0.5),
+        changed(ask, min_mask_pixels=50),
         changed(ask, object_ids=("a",)),
         changed(ask, visualization=True),
         changed(ask, named=NamedObject(None, tmp_path / "a.ply")),

@@ -8,6 +8,14 @@ export class ServerError extends Error {
         this.retryAfterS = retryAfterS;
     }
 }
+const MEANINGS = {
+    404: "the server has no such route: it may be another version than this page; reload it",
+    413: "the files are too large for the server, or for a proxy in between",
+    502: "a proxy in between cannot reach the server: is ism serve still running?",
+    503: "the server is not ready, or a proxy in between cannot reach it: try again in a moment",
+    504: "the server took too long, or a proxy in between did not wait for it",
+};
+/** Of answers that do not say it themselves. */
 const KEY_NAME = "ism-api-key";
 /** Kept for this tab alone. */
 export function setKey(key) {
@@ -50,6 +58,8 @@ export function addObject(id, cad, units) {
     return json("/api/v1/objects", { method: "POST", body: form });
 }
 export const removeObject = (id) => json(`/api/v1/objects/${encodeURIComponent(id)}`, { method: "DELETE" });
+/** What became of a job that another page, or this one before it was loaded anew, has started. */
+export const job = (jobId) => json(`/api/v1/jobs/${encodeURIComponent(jobId)}`);
 /** How far a job is, again and again, until it has ended. EventSource cannot send a key, so the events are read here. */
 export async function* jobEvents(jobId) {
     const response = await request(`/api/v1/jobs/${jobId}`, { headers: { accept: "text/event-stream" } });
@@ -72,7 +82,13 @@ export async function* jobEvents(jobId) {
     }
 }
 async function json(path, init = {}) {
-    return (await (await request(path, init)).json());
+    const response = await request(path, init);
+    try {
+        return (await response.json());
+    }
+    catch {
+        throw new ServerError(response.status, `${path} was answered with something else than JSON: is a proxy in between?`, null);
+    }
 }
 async function request(path, init) {
     const headers = new Headers(init.headers);
@@ -96,13 +112,13 @@ async function request(path, init) {
 async function sentence(response) {
     try {
         const body = (await response.json());
-        if (body.error_message)
+        if (typeof body?.error_message === "string" && body.error_message)
             return body.error_message;
     }
     catch {
         // no JSON: something between the page and the server answered
     }
-    return `the server answered ${response.status} ${response.statusText}`;
+    return MEANINGS[response.status] ?? `the server answered with the status ${response.status}, which it gives no reason for`;
 }
 function fileOf(base64, name, type) {
     const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));

@@ -42,9 +42,18 @@ export interface Detection {
   pose: { rotation: number[]; translation_m: [number, number, number] } | null;
 }
 
+/** What came nearest to a detection where there is none. bbox: x, y, width, height. */
+export interface NearMiss {
+  class_id: string;
+  score: number;
+  bbox: [number, number, number, number];
+}
+
 export interface Answer {
   success: boolean;
   detections: Detection[];
+  near_miss: NearMiss | null;
+  warnings: { reason: string; text: string }[];
   scores: number[];
   inference_time: number;
   stage_times: Record<string, number>;
@@ -81,6 +90,15 @@ export class ServerError extends Error {
     super(message);
   }
 }
+
+const MEANINGS: Record<number, string> = {
+  404: "the server has no such route: it may be another version than this page; reload it",
+  413: "the files are too large for the server, or for a proxy in between",
+  502: "a proxy in between cannot reach the server: is ism serve still running?",
+  503: "the server is not ready, or a proxy in between cannot reach it: try again in a moment",
+  504: "the server took too long, or a proxy in between did not wait for it",
+};
+/** Of answers that do not say it themselves. */
 
 const KEY_NAME = "ism-api-key";
 
@@ -137,6 +155,9 @@ export function addObject(id: string, cad: File, units: string): Promise<Job> {
 export const removeObject = (id: string): Promise<unknown> =>
   json(`/api/v1/objects/${encodeURIComponent(id)}`, { method: "DELETE" });
 
+/** What became of a job that another page, or this one before it was loaded anew, has started. */
+export const job = (jobId: string): Promise<Job> => json(`/api/v1/jobs/${encodeURIComponent(jobId)}`);
+
 /** How far a job is, again and again, until it has ended. EventSource cannot send a key, so the events are read here. */
 export async function* jobEvents(jobId: string): AsyncGenerator<Job> {
   const response = await request(`/api/v1/jobs/${jobId}`, { headers: { accept: "text/event-stream" } });
@@ -157,7 +178,12 @@ export async function* jobEvents(jobId: string): AsyncGenerator<Job> {
 }
 
 async function json<Body>(path: string, init: RequestInit = {}): Promise<Body> {
-  return (await (await request(path, init)).json()) as Body;
+  const response = await request(path, init);
+  try {
+    return (await response.json()) as Body;
+  } catch {
+    throw new ServerError(response.status, `${path} was answered with something else than JSON: is a proxy in between?`, null);
+  }
 }
 
 async function request(path: string, init: RequestInit): Promise<Response> {
@@ -178,12 +204,12 @@ async function request(path: string, init: RequestInit): Promise<Response> {
 
 async function sentence(response: Response): Promise<string> {
   try {
-    const body = (await response.json()) as { error_message?: string };
-    if (body.error_message) return body.error_message;
+    const body = (await response.json()) as { error_message?: unknown } | null;
+    if (typeof body?.error_message === "string" && body.error_message) return body.error_message;
   } catch {
     // no JSON: something between the page and the server answered
   }
-  return `the server answered ${response.status} ${response.statusText}`;
+  return MEANINGS[response.status] ?? `the server answered with the status ${response.status}, which it gives no reason for`;
 }
 
 function fileOf(base64: string, name: string, type: string): File {

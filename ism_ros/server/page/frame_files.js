@@ -1,5 +1,10 @@
 // Which of the dropped files is colour, which depth, which the camera: by what is in them, whatever they are called.
 import { isGrey16, pngHead } from "./png16.js";
+const CAD = /\.(ply|obj|stl|off|glb|gltf)$/i;
+/** Whether the file is of an object, not of a frame. */
+export function isCad(file) {
+    return CAD.test(file.name);
+}
 const JPEG = [0xff, 0xd8, 0xff];
 /** Throws an Error with a sentence where the file is none of the three. */
 export async function sortFile(file) {
@@ -13,7 +18,7 @@ export async function sortFile(file) {
         return { slot: "rgb", detail: kilobytes(file.size) };
     if (file.name.toLowerCase().endsWith(".json"))
         return { slot: "camera", detail: await cameraDetail(file) };
-    throw new Error(`${file.name} is no PNG, JPEG or JSON: drop a colour image, a 16-bit depth PNG and camera.json`);
+    throw new Error(`${file.name} is no PNG, JPEG or JSON: drop a colour image, a 16-bit depth PNG and camera.json, or an object's CAD file`);
 }
 /** Metres = number in the depth image * depthScale / 1000. */
 export async function depthScale(camera) {
@@ -25,6 +30,9 @@ async function cameraDetail(file) {
     const numbers = Array.isArray(matrix) ? matrix.flat() : [];
     if (numbers.length !== 9) {
         throw new Error(`${file.name} has no cam_K: it must be {"cam_K": [9 numbers], "depth_scale": 1.0}`);
+    }
+    if (!numbers.every((number) => typeof number === "number" && Number.isFinite(number))) {
+        throw new Error(`cam_K of ${file.name} holds something that is no number: it must be 9 numbers, row by row`);
     }
     return `f ${Number(numbers[0]).toFixed(0)} px`;
 }

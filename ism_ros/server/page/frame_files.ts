@@ -4,6 +4,13 @@ import { isGrey16, pngHead } from "./png16.js";
 
 export type Slot = "rgb" | "depth" | "camera";
 
+const CAD = /\.(ply|obj|stl|off|glb|gltf)$/i;
+
+/** Whether the file is of an object, not of a frame. */
+export function isCad(file: File): boolean {
+  return CAD.test(file.name);
+}
+
 export interface Sorted {
   slot: Slot;
   detail: string; // for people
@@ -21,7 +28,7 @@ export async function sortFile(file: File): Promise<Sorted> {
   }
   if (JPEG.every((byte, i) => head[i] === byte)) return { slot: "rgb", detail: kilobytes(file.size) };
   if (file.name.toLowerCase().endsWith(".json")) return { slot: "camera", detail: await cameraDetail(file) };
-  throw new Error(`${file.name} is no PNG, JPEG or JSON: drop a colour image, a 16-bit depth PNG and camera.json`);
+  throw new Error(`${file.name} is no PNG, JPEG or JSON: drop a colour image, a 16-bit depth PNG and camera.json, or an object's CAD file`);
 }
 
 /** Metres = number in the depth image * depthScale / 1000. */
@@ -35,6 +42,9 @@ async function cameraDetail(file: File): Promise<string> {
   const numbers = Array.isArray(matrix) ? matrix.flat() : [];
   if (numbers.length !== 9) {
     throw new Error(`${file.name} has no cam_K: it must be {"cam_K": [9 numbers], "depth_scale": 1.0}`);
+  }
+  if (!numbers.every((number) => typeof number === "number" && Number.isFinite(number))) {
+    throw new Error(`cam_K of ${file.name} holds something that is no number: it must be 9 numbers, row by row`);
   }
   return `f ${Number(numbers[0]).toFixed(0)} px`;
 }

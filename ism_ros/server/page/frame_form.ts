@@ -1,23 +1,32 @@
 // The three files of a frame: dropped anywhere, chosen, or the server's sample.
 
 import type { Frame } from "./api.js";
-import { sortFile, type Slot } from "./frame_files.js";
-import { element } from "./page_elements.js";
+import { isCad, sortFile, type Slot } from "./frame_files.js";
+import { element, make } from "./page_elements.js";
 
 const SLOTS: Slot[] = ["rgb", "depth", "camera"];
+const NAMES: Record<Slot, string> = { rgb: "colour", depth: "depth", camera: "camera" };
 
 export class FrameForm {
   private readonly files = new Map<Slot, File>();
   private readonly words = new Map<Slot, string>();
 
-  /** onChange: the files are others now. onError: told what is wrong with one. */
+  /** onChange: the files are others now. onCad: a CAD file was dropped. onError: told what is wrong with one. */
   constructor(
     private readonly onChange: () => void,
+    private readonly onCad: (file: File) => void,
     private readonly onError: (message: string) => void,
   ) {
     const input = element("files", HTMLInputElement);
     const drop = element("drop", HTMLDivElement);
-    for (const slot of SLOTS) this.words.set(slot, this.fileOf(slot).textContent ?? "");
+    for (const slot of SLOTS) {
+      this.words.set(slot, this.fileOf(slot).textContent ?? "");
+      const clear = make("button", "link clear", "Clear");
+      clear.type = "button";
+      clear.setAttribute("aria-label", `Clear ${NAMES[slot]}`);
+      clear.addEventListener("click", () => this.clear(slot));
+      element(`slot-${slot}`, HTMLLIElement).append(clear);
+    }
     element("choose-files", HTMLButtonElement).addEventListener("click", () => input.click());
     input.addEventListener("change", () => {
       void this.take([...(input.files ?? [])]);
@@ -37,6 +46,10 @@ export class FrameForm {
     });
   }
 
+  get hasColour(): boolean {
+    return this.files.has("rgb");
+  }
+
   /** Throws an Error with a sentence where one is missing. */
   frame(): Frame {
     const [rgb, camera] = [this.files.get("rgb"), this.files.get("camera")];
@@ -54,7 +67,17 @@ export class FrameForm {
   }
 
   private async take(files: File[]): Promise<void> {
-    if (await this.put(files)) this.onChange();
+    const cad = files.filter(isCad);
+    if (await this.put(files.filter((file) => !isCad(file)))) this.onChange();
+    if (cad[0] !== undefined) this.onCad(cad[0]);
+    if (cad.length > 1) this.onError("add one object at a time: of the CAD files the first was taken");
+  }
+
+  private clear(slot: Slot): void {
+    this.files.delete(slot);
+    this.label(slot, undefined);
+    element("choose-files", HTMLButtonElement).focus(); // the button that had the focus is hidden now
+    this.onChange();
   }
 
   private async put(files: File[]): Promise<boolean> {
@@ -73,13 +96,15 @@ export class FrameForm {
       this.files.set(slot, file);
       texts.set(slot, text);
     }
-    for (const slot of SLOTS) {
-      const filled = this.files.has(slot);
-      const text = texts.get(slot);
-      if (text !== undefined || !filled) this.fileOf(slot).textContent = text ?? this.words.get(slot) ?? "";
-      element(`slot-${slot}`, HTMLLIElement).classList.toggle("filled", filled);
-    }
+    for (const slot of SLOTS) this.label(slot, texts.get(slot));
     return sorted.length > 0;
+  }
+
+  /** text: of a file that is new. */
+  private label(slot: Slot, text: string | undefined): void {
+    const filled = this.files.has(slot);
+    if (text !== undefined || !filled) this.fileOf(slot).textContent = text ?? this.words.get(slot) ?? "";
+    element(`slot-${slot}`, HTMLLIElement).classList.toggle("filled", filled);
   }
 
   private fileOf(slot: Slot): HTMLElement {

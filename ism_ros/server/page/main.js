@@ -7,7 +7,7 @@ import { element, make } from "./page_elements.js";
 import { ResultView } from "./result_view.js";
 import { watchServer } from "./server_watch.js";
 const SLOW_MS = 2000;
-const SLOW = "Looking for instances … Objects that are new to the server are rendered first: some 5 s each, only once.";
+const SLOW = "Objects that are new to the server are rendered first, only once: some seconds each, more where it is busy.";
 const SHOWN_BELOW = 0.2; // so far below the server's least score the slider goes without another request
 const message = element("message", HTMLParagraphElement);
 const progress = element("progress", HTMLParagraphElement);
@@ -17,9 +17,9 @@ let isSample = false;
 let asked = null;
 let defaultThreshold = null;
 let running = null;
-const frameForm = new FrameForm(() => void framed(), fail);
 const objectForm = new ObjectForm(clear, fail);
-const result = new ResultView(showCurl, fail);
+const frameForm = new FrameForm(() => void framed(), (file) => objectForm.offer(file), fail);
+const result = new ResultView(showCurl, () => void run(), fail);
 element("request", HTMLFormElement).addEventListener("submit", (event) => {
     event.preventDefault();
     void run();
@@ -45,6 +45,7 @@ async function know(status) {
         fail(`the models could not be loaded: ${status.message}`);
     try {
         await objectForm.refresh();
+        void objectForm.resume();
     }
     catch (error) {
         fail(sentenceOf(error));
@@ -70,6 +71,8 @@ async function framed() {
     asked = null;
     isSample = false;
     objectForm.forgetSample();
+    if (!frameForm.hasColour)
+        result.clear();
     try {
         await result.showFrame(frameForm.frame());
     }
@@ -117,7 +120,8 @@ async function patiently(frame, options, signal) {
     say("Looking for instances …");
     for (;;) {
         const began = performance.now();
-        const slow = setTimeout(() => say(SLOW), SLOW_MS);
+        const tell = () => say(`Looking for instances … ${seconds(performance.now() - began)}. ${SLOW}`);
+        const slow = setInterval(tell, SLOW_MS);
         try {
             const answer = await api.infer(frame, options, signal);
             return { answer, tripS: (performance.now() - began) / 1000 };
@@ -125,12 +129,12 @@ async function patiently(frame, options, signal) {
         catch (error) {
             if (!(error instanceof api.ServerError) || error.retryAfterS === null)
                 throw error;
-            clearTimeout(slow);
+            clearInterval(slow);
             say(`${capital(error.message)}. This goes on by itself.`);
             await pause(1000 * error.retryAfterS, signal);
         }
         finally {
-            clearTimeout(slow);
+            clearInterval(slow);
         }
     }
 }
@@ -192,6 +196,9 @@ function fail(text) {
 function clear() {
     message.hidden = true;
     message.textContent = "";
+}
+function seconds(milliseconds) {
+    return `${Math.round(milliseconds / 1000)} s so far`;
 }
 function sentenceOf(error) {
     return error instanceof Error ? error.message : String(error);

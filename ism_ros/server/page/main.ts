@@ -9,7 +9,7 @@ import { ResultView } from "./result_view.js";
 import { watchServer } from "./server_watch.js";
 
 const SLOW_MS = 2000;
-const SLOW = "Looking for instances … Objects that are new to the server are rendered first: some 5 s each, only once.";
+const SLOW = "Objects that are new to the server are rendered first, only once: some seconds each, more where it is busy.";
 const SHOWN_BELOW = 0.2; // so far below the server's least score the slider goes without another request
 
 interface Asked {
@@ -29,9 +29,9 @@ let asked: Asked | null = null;
 let defaultThreshold: number | null = null;
 let running: AbortController | null = null;
 
-const frameForm = new FrameForm(() => void framed(), fail);
 const objectForm = new ObjectForm(clear, fail);
-const result = new ResultView(showCurl, fail);
+const frameForm = new FrameForm(() => void framed(), (file) => objectForm.offer(file), fail);
+const result = new ResultView(showCurl, () => void run(), fail);
 
 element("request", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
@@ -56,6 +56,7 @@ async function know(status: api.Status): Promise<void> {
   if (status.state === "failed") fail(`the models could not be loaded: ${status.message}`);
   try {
     await objectForm.refresh();
+    void objectForm.resume();
   } catch (error) {
     fail(sentenceOf(error));
   }
@@ -81,6 +82,7 @@ async function framed(): Promise<void> {
   asked = null;
   isSample = false;
   objectForm.forgetSample();
+  if (!frameForm.hasColour) result.clear();
   try {
     await result.showFrame(frameForm.frame());
   } catch {
@@ -129,17 +131,18 @@ async function patiently(
   say("Looking for instances …");
   for (;;) {
     const began = performance.now();
-    const slow = setTimeout(() => say(SLOW), SLOW_MS);
+    const tell = (): void => say(`Looking for instances … ${seconds(performance.now() - began)}. ${SLOW}`);
+    const slow = setInterval(tell, SLOW_MS);
     try {
       const answer = await api.infer(frame, options, signal);
       return { answer, tripS: (performance.now() - began) / 1000 };
     } catch (error) {
       if (!(error instanceof api.ServerError) || error.retryAfterS === null) throw error;
-      clearTimeout(slow);
+      clearInterval(slow);
       say(`${capital(error.message)}. This goes on by itself.`);
       await pause(1000 * error.retryAfterS, signal);
     } finally {
-      clearTimeout(slow);
+      clearInterval(slow);
     }
   }
 }
@@ -205,6 +208,10 @@ function fail(text: string): void {
 function clear(): void {
   message.hidden = true;
   message.textContent = "";
+}
+
+function seconds(milliseconds: number): string {
+  return `${Math.round(milliseconds / 1000)} s so far`;
 }
 
 function sentenceOf(error: unknown): string {

@@ -9,6 +9,9 @@ interface Choice {
   uploaded: boolean;
 }
 
+const JOB_KEY = "ism-job";
+/** Of the onboarding that this tab has started, so that it is followed after a reload as well. */
+
 export class ObjectForm {
   private readonly list = element("objects", HTMLUListElement);
   private readonly ticked = new Map<string, boolean>();
@@ -29,6 +32,32 @@ export class ObjectForm {
     element("upload-object", HTMLButtonElement).addEventListener("click", () => void this.upload());
     for (const path of ["cad-path", "template-dir"]) {
       element(path, HTMLInputElement).addEventListener("input", () => this.show());
+    }
+  }
+
+  /** A CAD file was dropped on the page: all is ready to add it. */
+  offer(file: File): void {
+    const transfer = new DataTransfer();
+    transfer.items.add(file);
+    const details = element("add-object", HTMLDetailsElement);
+    details.open = true;
+    element("cad", HTMLInputElement).files = transfer.files;
+    element("object-id", HTMLInputElement).value = file.name.replace(/\.[^.]*$/, "");
+    details.scrollIntoView({ block: "nearest" });
+    element("upload-object", HTMLButtonElement).focus();
+  }
+
+  /** Goes on showing an onboarding that was running when the page was loaded anew. */
+  async resume(): Promise<void> {
+    const jobId = sessionStorage.getItem(JOB_KEY);
+    if (jobId === null || element("upload-object", HTMLButtonElement).disabled) return;
+    try {
+      const { object_id: id } = await api.job(jobId);
+      element("add-object", HTMLDetailsElement).open = true;
+      await this.follow(id, async () => jobId);
+    } catch (error) {
+      // a server that has been started anew does not know it
+      if (error instanceof api.ServerError && error.status === 404) sessionStorage.removeItem(JOB_KEY);
     }
   }
 
@@ -134,26 +163,36 @@ export class ObjectForm {
       this.onError(cad === undefined ? "choose the object's CAD file first" : "give the object a name");
       return;
     }
+    await this.follow(id, async () => {
+      element("job-text", HTMLParagraphElement).textContent = `Sending ${cad.name}`;
+      return (await api.addObject(id, cad, element("cad-units", HTMLSelectElement).value)).id;
+    });
+  }
+
+  /** Shows an onboarding to its end. start: gives its id. */
+  private async follow(id: string, start: () => Promise<string>): Promise<void> {
     const button = element("upload-object", HTMLButtonElement);
     const bar = element("job-progress", HTMLProgressElement);
     const text = element("job-text", HTMLParagraphElement);
     element("job", HTMLDivElement).hidden = false;
     button.disabled = true;
     bar.removeAttribute("value");
-    text.textContent = `Sending ${cad.name}`;
     try {
-      const { id: jobId } = await api.addObject(id, cad, element("cad-units", HTMLSelectElement).value);
+      const jobId = await start();
+      sessionStorage.setItem(JOB_KEY, jobId);
       for await (const job of api.jobEvents(jobId)) {
         if (job.state === "failed" || job.state === "stopped") throw new Error(job.message || `${id} was given up`);
         if (job.total > 0) bar.value = job.done / job.total;
         text.textContent = job.state === "waiting" ? `${id} waits for its turn` : views(job);
       }
+      sessionStorage.removeItem(JOB_KEY);
       bar.value = 1;
       text.textContent = `${id} is ready`;
       this.ticked.set(id, true);
       await this.refresh();
       this.onChange();
     } catch (error) {
+      sessionStorage.removeItem(JOB_KEY);
       element("job", HTMLDivElement).hidden = true;
       this.onError(error instanceof Error ? error.message : String(error));
     } finally {

@@ -9,6 +9,20 @@ export function instanceOf(detection, row) {
     const colour = `hsl(${(FIRST_HUE + row * GOLDEN_ANGLE) % 360} 95% 58%)`;
     return { detection, mask, border: outline(mask), colour };
 }
+/** What came nearest to an instance, of which only the box is known. */
+export function nearMissOf({ class_id, score, bbox }, size) {
+    const border = new Path2D();
+    border.rect(bbox[0], bbox[1], bbox[2] + 1, bbox[3] + 1);
+    const mask = { ...size, inside: new Uint8Array(size.width * size.height), area: 0 };
+    const parts = { semantic_score: 0, appearance_score: 0, geometric_score: 0, visible_ratio: 0, fit_score: 0 };
+    const segmentation = { counts: "", size: [size.height, size.width] };
+    return {
+        detection: { class_id, score, ...parts, bbox, segmentation, template_index: 0, pose: null },
+        mask,
+        border,
+        colour: `hsl(${FIRST_HUE} 95% 58%)`,
+    };
+}
 /** The best instance there, of those shown; x, y in pixels of the image. */
 export function instanceAt(instances, x, y) {
     for (const instance of instances) {
@@ -39,6 +53,8 @@ export function draw(canvas, scene, look, scale) {
     context.imageSmoothingQuality = "high";
     context.drawImage(under, 0, 0, canvas.width, canvas.height);
     const instances = scene.instances.filter((instance) => look.shown.has(instance));
+    if (look.guess !== null && look.showMasks)
+        drawGuess(context, look.guess, scale);
     if (look.lit !== null && look.shown.has(look.lit))
         darkenAround(context, look.lit, scale);
     if (look.showMasks) {
@@ -59,6 +75,22 @@ function darkenAround(context, lit, scale) {
     context.fillStyle = "rgb(8 12 18 / 0.4)";
     context.fill(around, "evenodd");
 }
+/** Its outline alone, dashed and dimmed: it is none of what was found. */
+function drawGuess(context, guess, scale) {
+    const line = window.devicePixelRatio / scale;
+    context.setTransform(scale, 0, 0, scale, 0, 0);
+    context.globalAlpha = 0.75;
+    context.strokeStyle = "rgb(8 12 18)";
+    context.lineWidth = 3.5 * line;
+    context.stroke(guess.border);
+    context.setLineDash([6 * line, 5 * line]);
+    context.strokeStyle = "white";
+    context.lineWidth = 2 * line;
+    context.stroke(guess.border);
+    context.setLineDash([]);
+    context.globalAlpha = 1;
+    drawLabels(context, [guess], null, scale, 0.7);
+}
 function drawMask(context, instance, lit, scale) {
     const isLit = instance === lit;
     const line = window.devicePixelRatio / scale; // one CSS pixel
@@ -77,7 +109,7 @@ function drawMask(context, instance, lit, scale) {
     context.globalAlpha = 1;
 }
 /** Name and score above each box; one that would cover a better one's is left out. */
-function drawLabels(context, instances, lit, scale) {
+function drawLabels(context, instances, lit, scale, opacity = 1) {
     const dpr = window.devicePixelRatio;
     const toCss = scale / dpr;
     context.setTransform(dpr, 0, 0, dpr, 0, 0);
@@ -100,7 +132,7 @@ function drawLabels(context, instances, lit, scale) {
         if (taken.some((other) => overlap(box, other)))
             continue;
         taken.push(box);
-        context.globalAlpha = lit === null || instance === lit ? 1 : 0.5;
+        context.globalAlpha = lit === null || instance === lit ? opacity : 0.5;
         context.fillStyle = "rgb(12 16 22 / 0.82)";
         context.beginPath();
         context.roundRect(box.x, box.y, width, height, 4);

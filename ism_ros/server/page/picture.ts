@@ -1,6 +1,6 @@
 // The canvas: colour or depth, and over it the instances; the one under the pointer, or chosen in the table, is lit.
 
-import type { Detection } from "./api.js";
+import type { Detection, NearMiss } from "./api.js";
 import type { DepthView } from "./depth_view.js";
 import { decodeMask, outline, type Mask } from "./masks.js";
 
@@ -22,6 +22,7 @@ export interface Look {
   showMasks: boolean;
   shown: Set<Instance>;
   lit: Instance | null;
+  guess: Instance | null; // the best where none is good enough
 }
 
 const FIRST_HUE = 190;
@@ -33,6 +34,21 @@ export function instanceOf(detection: Detection, row: number): Instance {
   const mask = decodeMask(detection.segmentation);
   const colour = `hsl(${(FIRST_HUE + row * GOLDEN_ANGLE) % 360} 95% 58%)`;
   return { detection, mask, border: outline(mask), colour };
+}
+
+/** What came nearest to an instance, of which only the box is known. */
+export function nearMissOf({ class_id, score, bbox }: NearMiss, size: { width: number; height: number }): Instance {
+  const border = new Path2D();
+  border.rect(bbox[0], bbox[1], bbox[2] + 1, bbox[3] + 1);
+  const mask: Mask = { ...size, inside: new Uint8Array(size.width * size.height), area: 0 };
+  const parts = { semantic_score: 0, appearance_score: 0, geometric_score: 0, visible_ratio: 0, fit_score: 0 };
+  const segmentation = { counts: "", size: [size.height, size.width] as [number, number] };
+  return {
+    detection: { class_id, score, ...parts, bbox, segmentation, template_index: 0, pose: null },
+    mask,
+    border,
+    colour: `hsl(${FIRST_HUE} 95% 58%)`,
+  };
 }
 
 /** The best instance there, of those shown; x, y in pixels of the image. */
@@ -65,6 +81,7 @@ export function draw(canvas: HTMLCanvasElement, scene: Scene, look: Look, scale:
   context.imageSmoothingQuality = "high";
   context.drawImage(under, 0, 0, canvas.width, canvas.height);
   const instances = scene.instances.filter((instance) => look.shown.has(instance));
+  if (look.guess !== null && look.showMasks) drawGuess(context, look.guess, scale);
   if (look.lit !== null && look.shown.has(look.lit)) darkenAround(context, look.lit, scale);
   if (look.showMasks) {
     for (const instance of [...instances].reverse()) drawMask(context, instance, look.lit, scale);
@@ -82,6 +99,23 @@ function darkenAround(context: CanvasRenderingContext2D, lit: Instance, scale: n
   context.setTransform(scale, 0, 0, scale, 0, 0);
   context.fillStyle = "rgb(8 12 18 / 0.4)";
   context.fill(around, "evenodd");
+}
+
+/** Its outline alone, dashed and dimmed: it is none of what was found. */
+function drawGuess(context: CanvasRenderingContext2D, guess: Instance, scale: number): void {
+  const line = window.devicePixelRatio / scale;
+  context.setTransform(scale, 0, 0, scale, 0, 0);
+  context.globalAlpha = 0.75;
+  context.strokeStyle = "rgb(8 12 18)";
+  context.lineWidth = 3.5 * line;
+  context.stroke(guess.border);
+  context.setLineDash([6 * line, 5 * line]);
+  context.strokeStyle = "white";
+  context.lineWidth = 2 * line;
+  context.stroke(guess.border);
+  context.setLineDash([]);
+  context.globalAlpha = 1;
+  drawLabels(context, [guess], null, scale, 0.7);
 }
 
 function drawMask(context: CanvasRenderingContext2D, instance: Instance, lit: Instance | null, scale: number): void {
@@ -115,6 +149,7 @@ function drawLabels(
   instances: Instance[],
   lit: Instance | null,
   scale: number,
+  opacity = 1,
 ): void {
   const dpr = window.devicePixelRatio;
   const toCss = scale / dpr;
@@ -137,7 +172,7 @@ function drawLabels(
     };
     if (taken.some((other) => overlap(box, other))) continue;
     taken.push(box);
-    context.globalAlpha = lit === null || instance === lit ? 1 : 0.5;
+    context.globalAlpha = lit === null || instance === lit ? opacity : 0.5;
     context.fillStyle = "rgb(12 16 22 / 0.82)";
     context.beginPath();
     context.roundRect(box.x, box.y, width, height, 4);

@@ -1,14 +1,16 @@
 // The answer: picture and table, each lighting up what the other points at, filtered by score on the spot.
 import { depthView, drawLegend } from "./depth_view.js";
 import { depthScale } from "./frame_files.js";
-import { element } from "./page_elements.js";
-import { draw, fit, instanceAt, instanceOf } from "./picture.js";
+import { element, make } from "./page_elements.js";
+import { draw, fit, instanceAt, instanceOf, nearMissOf } from "./picture.js";
 import { decodeGrey16 } from "./png16.js";
 import { fillTable, fillTimings, milliseconds } from "./results.js";
+import { asStored } from "./upright.js";
 const MAX_HEIGHT_SHARE = 0.58; // of the window
 const SEEN_SHARE = 0.6;
 export class ResultView {
     onThreshold;
+    onFurther;
     onError;
     canvas = element("picture", HTMLCanvasElement);
     stage = element("stage", HTMLDivElement);
@@ -16,13 +18,16 @@ export class ResultView {
     pointed = element("under-pointer", HTMLOutputElement);
     scene = null;
     rows = new Map();
-    look = { view: "colour", showMasks: true, shown: new Set(), lit: null };
+    look = { view: "colour", showMasks: true, shown: new Set(), lit: null, guess: null };
+    nearMiss = null;
     scale = 1;
     askedThreshold = 0;
     drawing = 0;
-    /** onThreshold: the least score is another one now. onError: told what cannot be shown. */
-    constructor(onThreshold, onError) {
+    /** onThreshold: the least score is another one now. onFurther: worse instances than were asked for are wanted.
+     * onError: told what cannot be shown. */
+    constructor(onThreshold, onFurther, onError) {
         this.onThreshold = onThreshold;
+        this.onFurther = onFurther;
         this.onError = onError;
         this.threshold.addEventListener("input", () => {
             this.filter();
@@ -57,11 +62,19 @@ export class ResultView {
     get detections() {
         return [...this.look.shown].map((instance) => instance.detection);
     }
+    /** No frame any more. */
+    clear() {
+        this.scene = null;
+        this.canvas.hidden = true;
+        element("stage-bar", HTMLDivElement).hidden = true;
+        element("answer", HTMLDivElement).hidden = true;
+        element("welcome", HTMLDivElement).hidden = false;
+    }
     /** The frame alone, its instances still unknown. Throws an Error with a sentence where it cannot be shown. */
     async showFrame(frame) {
         let colour;
         try {
-            colour = await createImageBitmap(frame.rgb);
+            colour = await createImageBitmap(await asStored(frame.rgb));
         }
         catch {
             throw new Error(`${frame.rgb.name} cannot be decoded: it is damaged, or no image`);
@@ -100,7 +113,10 @@ export class ResultView {
         const best = [...answer.detections].sort((a, b) => b.score - a.score);
         const instances = best.map(instanceOf);
         this.rows = fillTable(element("instances", HTMLTableSectionElement), instances, (lit) => this.light(lit ?? this.kept(), false));
+        const { width, height } = this.scene.colour;
+        this.nearMiss = answer.near_miss ? nearMissOf(answer.near_miss, { width, height }) : null;
         this.setScene({ ...this.scene, instances });
+        element("warnings", HTMLUListElement).replaceChildren(...(answer.warnings ?? []).map(({ text }) => make("li", "", `${text.charAt(0).toUpperCase()}${text.slice(1)}.`)));
         const stages = Object.entries(answer.stage_times);
         const rest = Math.max(0, tripS - stages.reduce((sum, [, seconds]) => sum + seconds, 0));
         fillTimings(element("timing-bar", HTMLDivElement), element("timing-list", HTMLUListElement), [...stages, ["queue, new objects, transfer", rest]]);
@@ -111,6 +127,7 @@ export class ResultView {
     setScene(scene) {
         this.scene = scene;
         this.look.lit = null;
+        this.look.guess = null;
         this.look.shown = new Set();
         element("welcome", HTMLDivElement).hidden = true;
         element("stage-bar", HTMLDivElement).hidden = false;
@@ -123,17 +140,40 @@ export class ResultView {
         element("threshold-value", HTMLOutputElement).textContent = least.toFixed(2);
         const instances = this.scene?.instances ?? [];
         this.look.shown = new Set(instances.filter((instance) => instance.detection.score >= least));
-        for (const [instance, row] of this.rows)
-            row.hidden = !this.look.shown.has(instance);
         const count = this.look.shown.size;
+        this.look.guess = count > 0 ? null : (instances[0] ?? this.nearMiss);
+        for (const [instance, row] of this.rows) {
+            row.hidden = !this.look.shown.has(instance) && instance !== this.look.guess;
+            row.classList.toggle("guess", instance === this.look.guess);
+        }
+        this.tellGuess();
         const summary = count === 0 ? "No instance" : count === 1 ? "1 instance" : `${count} instances`;
         element("summary", HTMLSpanElement).textContent = summary;
         const below = element("below-asked", HTMLParagraphElement);
         below.hidden = least >= this.askedThreshold;
         below.textContent = `Nothing below ${this.askedThreshold.toFixed(2)} was asked for: find again to see it.`;
         const names = this.detections.map((one) => `${one.class_id} ${one.score.toFixed(2)}`).join(", ");
-        this.canvas.setAttribute("aria-label", count === 0 ? "The frame, no instance" : `The frame with ${names}`);
+        const guess = this.look.guess?.detection;
+        const best = guess === undefined ? "" : `; the best guess is ${guess.class_id} ${guess.score.toFixed(2)}`;
+        this.canvas.setAttribute("aria-label", count === 0 ? `The frame, no instance${best}` : `The frame with ${names}`);
         this.redraw();
+    }
+    tellGuess() {
+        const place = element("best-guess", HTMLParagraphElement);
+        const guess = this.look.guess?.detection;
+        place.hidden = guess === undefined;
+        if (guess === undefined)
+            return;
+        const least = Math.max(0, Math.floor(100 * guess.score) / 100);
+        const show = make("button", "link", `a least score of ${least.toFixed(2)} shows it`);
+        show.type = "button";
+        show.addEventListener("click", () => {
+            this.leastScore = least;
+            this.onThreshold();
+            if (least < this.askedThreshold)
+                this.onFurther();
+        });
+        place.replaceChildren(`Nothing is as certain as ${this.leastScore.toFixed(2)}. The best guess is `, make("b", "", `${guess.class_id} at ${guess.score.toFixed(2)}`), ", dashed in the picture: ", show, ".");
     }
     setView(view) {
         this.look.view = view;
