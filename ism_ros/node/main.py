@@ -123,7 +123,7 @@ class Life:
         except (ValueError, RuntimeError) as error:  # RuntimeError: what rcl says of malformed arguments and YAML
             say(error)
             return 1
-        self._executor = StreamExecutor(self._node.stream_group, EXECUTOR_THREADS, self._on_error)
+        self._executor = StreamExecutor(self._node.stream_calls.group, EXECUTOR_THREADS, self._on_error)
         self._executor.add_node(self._node)
         threading.Thread(target=self._spin, name="ism_executor", daemon=True).start()
         if self._node.settings.autostart and not self._node.autostart():
@@ -151,6 +151,7 @@ class Life:
         self._node.stop_loading()
         if self._executor is not None:
             self._executor.shutdown(0)
+        self._node.stream_calls.end()
         self._node.release()
         # with the last node goes the DDS participant, which says goodbye to the others
         self._node.destroy_node()
