@@ -78,7 +78,7 @@ class TestRos:
 
     def test_a_cv_bridge_for_another_numpy_fails_at_its_first_conversion(self, install: Install) -> None:
         raised = "ImportError('numpy.core.multiarray failed to import')"
-        source = f"class CvBridge:\n def cv2_to_imgmsg(self, *_):\n  raise {raised}"
+        source = f"class CvBridge:\n imgmsg_to_cv2 = None\n def cv2_to_imgmsg(self, *_):\n  raise {raised}"
         install("cv_bridge", source)
         finding = by_subject(health.check_ros_packages(sourced()))["cv_bridge"]
         assert finding.state == "failed"
