@@ -20,6 +20,7 @@ Copy this file as a start for your own node: put your estimator in the place of 
 
 from __future__ import annotations
 
+import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from rclpy.utilities import remove_ros_args
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -167,6 +169,11 @@ class CropInstances(Node):
 
 
 def main() -> None:
+    title, _, rest = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=title, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args(remove_ros_args(sys.argv)[1:])
     rclpy.init()
     try:
         node = CropInstances()

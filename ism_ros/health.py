@@ -27,6 +27,16 @@ Environment = Mapping[str, str]
 LEAST_PYTHON = (3, 10)
 LEAST_TORCH = (2, 2)
 
+ROS_PACKAGES = {
+    # what is compiled in it is loaded by the first conversion
+    "cv_bridge": (
+        "import numpy; from cv_bridge import CvBridge; b = CvBridge(); "
+        "b.imgmsg_to_cv2(b.cv2_to_imgmsg(numpy.zeros((2, 2, 3), 'uint8'), 'bgr8'), 'rgb8'); print('{}')"
+    ),
+    "message_filters": "import message_filters as m; m.ApproximateTimeSynchronizer, m.SimpleFilter; print('{}')",
+    "vision_msgs": "from vision_msgs.msg import Detection2DArray; Detection2DArray(); print('{}')",
+}
+"""What the node needs beside rclpy and the messages that each distribution has, and code that uses it."""
 PROBE_TIMEOUT_S = 180.0
 LARGEST_DOMAIN_ID = 232
 LEAST_FREE_BYTES = 1_000_000_000
@@ -135,12 +145,38 @@ def check_ros(environment: Environment = os.environ) -> list[Finding]:
     findings = [Finding("ROS 2", "passed", f"{distro}, {rclpy.said['rmw']}"), check_domain(environment)]
     if rclpy.said["rmw"].startswith("rmw_fastrtps"):
         findings.append(check_shared_memory(environment))
-    messages = probe("import ism_ros.msg as m, vision_msgs.msg; m.InstanceMaskArray; print('{}')", environment)
+    findings += check_ros_packages(environment)
+    messages = probe("import ism_ros.msg as m; m.InstanceMaskArray; print('{}')", environment)
     if messages.error:
         advice = "colcon build this package in a workspace, then source its install/setup.bash"
-        found = f"messages of ism_ros or vision_msgs do not import ({messages.error})"
-        return [*findings, Finding("ROS messages", "warning", found, advice)]
-    return [*findings, Finding("ROS messages", "passed", "ism_ros, vision_msgs")]
+        return [*findings, Finding("ROS messages", "warning", f"do not import ({messages.error})", advice)]
+    return [*findings, Finding("ROS messages", "passed", "ism_ros")]
+
+
+def check_ros_packages(environment: Environment = os.environ) -> list[Finding]:
+    """Checks the packages of ROS that the node needs, each by using it."""
+    with ThreadPoolExecutor(2) as pool:
+        probes = list(pool.map(lambda code: probe(code, environment), ROS_PACKAGES.values()))
+    distro = environment.get("ROS_DISTRO") or "DISTRIBUTION"
+    return [
+        Finding(package, "failed", f"does not work ({used.error})", _ros_package_advice(package, used.error, distro))
+        if used.error
+        else Finding(package, "passed", "works")
+        for package, used in zip(ROS_PACKAGES, probes, strict=True)
+    ]
+
+
+def _ros_package_advice(package: str, error: str, distro: str) -> str:
+    """What to do where `package` fails with `error`."""
+    debian = f"ros-{distro}-{package.replace('_', '-')}"
+    if error.endswith(f"No module named '{package}'"):
+        return f"apt install {debian}, in the shell with ROS sourced; or `make setup`, then source .ros2/setup.bash"
+    if "numpy" in error.lower() or "_ARRAY_API" in error:
+        return (
+            "it is made for another NumPy than the one here: pip install -c constraints.txt . in the folder of this "
+            "package, in a virtual environment (README, With a RealSense), and pip uninstall numpy outside of it"
+        )
+    return f"apt install --reinstall {debian}; and see that pip has put no other NumPy or OpenCV in its way"
 
 
 def check_domain(environment: Environment) -> Finding:

@@ -17,7 +17,7 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 ARGUMENTS = {
-    "rviz": ("true", "true: show the results in rviz2"),
+    "rviz": ("true", "true: show the results in rviz2, where it is installed"),
     "output": ("out/demo", "Folder for the CAD files of the objects on the table"),
     "scene": ("33", "Number of the simulated table"),
     "object_set": ("4", "Number of the set of known objects on it"),
@@ -28,6 +28,7 @@ ARGUMENTS = {
     "log_level": ("info", "Least severity that the node logs: debug, info, warn, error or fatal"),
 }
 CAMERA = "/camera/camera"
+CAMERA_FRAME = "camera_color_optical_frame"
 
 
 def share(*parts: str) -> PathJoinSubstitution:
@@ -44,6 +45,7 @@ def include(file: str, arguments: dict[str, object]) -> IncludeLaunchDescription
 
 def start_camera_and_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Write the objects' CAD files, then start both."""
+    from ism_ros.node.launch_parts import end_with_launch
     from ism_ros.sim.session import write_objects
 
     scene, object_set, rate, output = (
@@ -55,6 +57,8 @@ def start_camera_and_node(context: LaunchContext) -> list[LaunchDescriptionEntit
         executable="fake_camera",
         # The names it has by itself: those of the RealSense driver.
         parameters=[{"scene": int(scene), "object_set": int(object_set), "rate": float(rate)}],
+        prefix=end_with_launch(),
+        exec_name="fake_camera",  # in the log, instead of the prefix's
         output="screen",
     )
     node = include(
@@ -71,6 +75,15 @@ def start_camera_and_node(context: LaunchContext) -> list[LaunchDescriptionEntit
     return [camera, node]
 
 
+def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """rviz2 on the topics of the node, whatever its name."""
+    from ism_ros.node.launch_parts import rviz
+    from ism_ros.node.rviz_config import node_path
+
+    namespace, name = (LaunchConfiguration(argument).perform(context) for argument in ("namespace", "name"))
+    return rviz(node_path(namespace, name), CAMERA, CAMERA_FRAME)
+
+
 def generate_launch_description() -> LaunchDescription:
     """Transports, camera, node, rviz2."""
     declared = [
@@ -80,12 +93,6 @@ def generate_launch_description() -> LaunchDescription:
     params_file = DeclareLaunchArgument(
         "params_file", default_value=share("config", "ism.yaml"), description="YAML file with the node's parameters"
     )
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        arguments=["-d", share("config", "ism.rviz")],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-        output="log",
-    )
+    rviz = OpaqueFunction(function=start_rviz, condition=IfCondition(LaunchConfiguration("rviz")))
     camera_and_node = OpaqueFunction(function=start_camera_and_node)
     return LaunchDescription([*declared, params_file, include("transport.launch.py", {}), camera_and_node, rviz])

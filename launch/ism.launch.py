@@ -78,6 +78,8 @@ def declare_arguments() -> list[LaunchDescriptionEntity]:
 
 def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The node, with those parameters that an argument gives."""
+    from ism_ros.node.launch_parts import end_with_launch
+
     given = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *SWITCHES)}
     parameters: dict[str, object] = {name: given[name] for name in PARAMETERS if given[name]}
     for name in SWITCHES:
@@ -95,6 +97,8 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
         respawn=LaunchConfiguration("respawn").perform(context) == "true",
         respawn_delay=2.0,
+        prefix=end_with_launch(),
+        exec_name="ism_node",  # in the log, instead of the prefix's
         output="screen",
     )
     return [node]

@@ -7,18 +7,17 @@ camera:=false. It should have been started with align_depth.enable:=true and, so
 on the way, with the Fast DDS profile in this package's config/fastdds.xml.
 """
 
-from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription
+from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 ARGUMENTS = {
-    "camera": ("true", "true: start the camera driver realsense2_camera"),
-    "rviz": ("true", "true: show the results in rviz2"),
+    "camera": ("true", "true: start the camera driver realsense2_camera, where it is installed"),
+    "rviz": ("true", "true: show the results in rviz2, where it is installed"),
     "camera_namespace": ("camera", "Namespace of the camera driver"),
     "camera_name": ("camera", "Name of the camera driver"),
     "serial_no": ("''", "Serial number of the camera, in single quotes; empty: the only one"),
@@ -38,10 +37,10 @@ def share(package: str, *parts: str) -> PathJoinSubstitution:
     return PathJoinSubstitution([FindPackageShare(package), *parts])
 
 
-def include(package: str, file: str, arguments: dict[str, object], **options: object) -> IncludeLaunchDescription:
+def include(package: str, file: str, arguments: dict[str, object]) -> IncludeLaunchDescription:
     """A launch file of a package, with arguments."""
     source = PythonLaunchDescriptionSource(share(package, "launch", file))
-    return IncludeLaunchDescription(source, launch_arguments=arguments.items(), **options)
+    return IncludeLaunchDescription(source, launch_arguments=arguments.items())
 
 
 def camera_topic(*parts: str) -> PathJoinSubstitution:
@@ -51,17 +50,13 @@ def camera_topic(*parts: str) -> PathJoinSubstitution:
     )
 
 
-def generate_launch_description() -> LaunchDescription:
-    """Transports, camera, node, rviz2."""
-    declared = [
-        DeclareLaunchArgument(name, default_value=default, description=description)
-        for name, (default, description) in ARGUMENTS.items()
-    ]
-    params_file = DeclareLaunchArgument(
-        "params_file",
-        default_value=share("ism_ros", "config", "ism.yaml"),
-        description="YAML file with the node's parameters",
-    )
+def start_camera(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """The camera driver; the rest goes on where it is missing or its launch file fails."""
+    from ism_ros.node.launch_parts import Optional, is_missing
+
+    what, argument = "the camera driver is not started", "camera:=false"
+    if is_missing("realsense2_camera", "share/realsense2_camera/launch/rs_launch.py", what, argument):
+        return []
     camera = include(
         "realsense2_camera",
         "rs_launch.py",
@@ -76,8 +71,36 @@ def generate_launch_description() -> LaunchDescription:
             "rgb_camera.color_profile": LaunchConfiguration("color_profile"),
             "depth_module.depth_profile": LaunchConfiguration("depth_profile"),
         },
-        condition=IfCondition(LaunchConfiguration("camera")),
     )
+    # Grouped, so that the camera's arguments do not become the node's.
+    return [Optional(GroupAction([camera]), what, argument)]
+
+
+def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """rviz2 on the topics of the node and the camera, whatever their names."""
+    from ism_ros.node.launch_parts import rviz
+    from ism_ros.node.rviz_config import node_path
+
+    namespace, name, camera_namespace, camera_name = (
+        LaunchConfiguration(argument).perform(context)
+        for argument in ("namespace", "name", "camera_namespace", "camera_name")
+    )
+    node, camera = node_path(namespace, name), node_path(camera_namespace, camera_name)
+    return rviz(node, camera, f"{camera_name}_color_optical_frame")
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Transports, camera, node, rviz2."""
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    params_file = DeclareLaunchArgument(
+        "params_file",
+        default_value=share("ism_ros", "config", "ism.yaml"),
+        description="YAML file with the node's parameters",
+    )
+    camera = OpaqueFunction(function=start_camera, condition=IfCondition(LaunchConfiguration("camera")))
     passed_on = ("objects_file", "device", "namespace", "name", "log_level", "autostart", "params_file")
     node = include(
         "ism_ros",
@@ -89,14 +112,7 @@ def generate_launch_description() -> LaunchDescription:
             "camera_info": camera_topic("color", "camera_info"),
         },
     )
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        arguments=["-d", share("ism_ros", "config", "ism.rviz")],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-        output="log",
-    )
-    # Grouped, so that the camera's arguments do not become the node's.
+    rviz = OpaqueFunction(function=start_rviz, condition=IfCondition(LaunchConfiguration("rviz")))
     return LaunchDescription(
-        [*declared, params_file, include("ism_ros", "transport.launch.py", {}), GroupAction([camera]), node, rviz]
+        [*declared, params_file, include("ism_ros", "transport.launch.py", {}), camera, node, rviz]
     )

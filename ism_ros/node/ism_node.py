@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
@@ -23,6 +23,7 @@ from ism_ros.ism import InstanceSegmentationModel, load_model
 from ism_ros.node.camera_watch import CameraWatch
 from ism_ros.node.conversion import DepthNotes, Triple, frame_from_triple
 from ism_ros.node.failures import give_back_memory
+from ism_ros.node.group_calls import GroupCalls
 from ism_ros.node.live_parameters import LiveParameters
 from ism_ros.node.log_bridge import LogBridge
 from ism_ros.node.mailbox import Mailbox
@@ -100,7 +101,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._throttle = Throttle(LOG_PERIOD_S)
         self._once = Throttle(float("inf"))
         self._publishing = threading.Lock()
-        self.stream_group = MutuallyExclusiveCallbackGroup()
+        self.stream_calls = GroupCalls(self)
         self.camera = CameraWatch(self)
         self._segment_service = SegmentService(self)
         self.object_services = ObjectServices(self)
@@ -109,7 +110,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._report = Report(self)
         # with use_sim_time the node's clock may stand still; publishers come and go all the same
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(FOLLOW_PUBLISHERS_PERIOD_S, self._on_follow_publishers, self.stream_group, clock=steady)
+        self.create_timer(FOLLOW_PUBLISHERS_PERIOD_S, self._on_follow_publishers, self.stream_calls.group, clock=steady)
 
     # lifecycle
 
@@ -125,7 +126,7 @@ class IsmNode(LifecycleNodeMixin, Node):
             self.get_logger().fatal(self.load_error)
             return TransitionCallbackReturn.FAILURE
         self.model.settings = self.settings  # live ones may have changed meanwhile
-        self.outputs = Outputs(self, self.on_notice)
+        self.outputs = Outputs(self, self.stream_calls, self.on_notice)
         self.worker = Worker(self.mailbox, self._process, self._on_inference_error, self._min_period_s)
         self.publish_vision_info()
         return TransitionCallbackReturn.SUCCESS
@@ -133,7 +134,7 @@ class IsmNode(LifecycleNodeMixin, Node):
     @transition
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.camera.restart()
-        self.stream = Stream(self, self.settings, self.stream_group, self._on_arrival, self.on_notice)
+        self.stream = Stream(self, self.settings, self.stream_calls, self._on_arrival, self.on_notice)
         self._warn_of_idle_overrides(self.stream)
         known = 0 if self.model is None else len(self.model.library)
         self.get_logger().info(f"active: looking for {known} objects")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from ism_ros.threads import use_patient_threads
@@ -113,10 +115,16 @@ class Life:
         try:
             parser = argparse.ArgumentParser(prog="ism_node", description=DESCRIPTION)
             parser.parse_args(remove_ros_args(self._arguments)[1:])
-            from ism_ros.node.executor import StreamExecutor
-            from ism_ros.node.ism_node import IsmNode
-            from ism_ros.node.params_files import unmatched_params_files
+            try:
+                with quiet_until_it_fails():
+                    from ism_ros.node.executor import StreamExecutor
+                    from ism_ros.node.ism_node import IsmNode
+                    from ism_ros.node.params_files import unmatched_params_files
 
+                    check_cv_bridge()
+            except Exception as error:  # what a library of another version comes up with
+                say(why_not_imported(error))
+                return 1
             if self._ending.is_set():
                 return 0
             rclpy.init(args=self._arguments, signal_handler_options=SignalHandlerOptions.NO)
@@ -126,7 +134,7 @@ class Life:
         except (ValueError, RuntimeError) as error:  # RuntimeError: what rcl says of malformed arguments and YAML
             say(error)
             return 1
-        self._executor = StreamExecutor(self._node.stream_group, EXECUTOR_THREADS, self._on_error)
+        self._executor = StreamExecutor(self._node.stream_calls.group, EXECUTOR_THREADS, self._on_error)
         self._executor.add_node(self._node)
         threading.Thread(target=self._spin, name="ism_executor", daemon=True).start()
         if self._node.settings.autostart and not self._node.autostart():
@@ -154,13 +162,42 @@ class Life:
         self._node.stop_loading()
         if self._executor is not None:
             self._executor.shutdown(0)
+        self._node.stream_calls.end()
         self._node.release()
         # with the last node goes the DDS participant, which says goodbye to the others
         self._node.destroy_node()
         rclpy.try_shutdown()
 
 
-def say(error: Exception) -> None:
+def check_cv_bridge() -> None:
+    """Converts one image: the compiled part of cv_bridge, which is made for one NumPy, is loaded by that alone."""
+    import numpy
+    from cv_bridge import CvBridge
+
+    bridge = CvBridge()
+    bridge.imgmsg_to_cv2(bridge.cv2_to_imgmsg(numpy.zeros((1, 1, 3), numpy.uint8), "bgr8"), "rgb8")
+
+
+@contextlib.contextmanager
+def quiet_until_it_fails() -> Iterator[None]:
+    """Holds back what libraries print on stderr; it is printed where nothing fails, and left out for the error else."""
+    held = io.StringIO()
+    with contextlib.redirect_stderr(held):
+        yield
+    sys.stderr.write(held.getvalue())
+
+
+def why_not_imported(error: Exception) -> str:
+    """Says which package the node cannot be imported for, and what to do, in one sentence."""
+    from ism_ros.health import check_ros_packages
+
+    for finding in check_ros_packages():
+        if finding.state == "failed":
+            return f"{finding.subject} {finding.found}: {finding.advice}"
+    return f"the node cannot be loaded ({type(error).__name__}: {error}): `ism doctor` looks for what is wrong"
+
+
+def say(error: Exception | str) -> None:
     """One line on stderr."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     print(f"ism_node: {lines[0]}", file=sys.stderr, flush=True)

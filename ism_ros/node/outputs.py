@@ -16,6 +16,7 @@ from visualization_msgs.msg import MarkerArray
 from ism_ros.detections import Detections
 from ism_ros.frame import Frame
 from ism_ros.msg import InstanceMaskArray
+from ism_ros.node.group_calls import GroupCalls
 from ism_ros.node.messages import detection_array, image_message, mask_array, mask_image
 from ism_ros.node.messages_3d import detection_array_3d, marker_array, point_cloud
 from ism_ros.node.transport import given_overrides, policy_name, publisher_events
@@ -28,11 +29,13 @@ QUEUE = 5
 class Outputs:
     """Publishes the results of each frame; all but the detections are made only while someone listens.
 
+    Its callbacks run in the group of `calls`.
     on_notice: told of subscribers whose QoS does not fit, which get nothing.
     """
 
-    def __init__(self, node: Node, on_notice: Callable[[Problem], None]) -> None:
+    def __init__(self, node: Node, calls: GroupCalls, on_notice: Callable[[Problem], None]) -> None:
         self._node = node
+        self._calls = calls
         self._on_notice = on_notice
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.detections = self._publisher(Detection2DArray, "~/detections")
@@ -68,6 +71,10 @@ class Outputs:
             self.points.publish(point_cloud(frame, on_cpu, header))
 
     def close(self) -> None:
+        """The publishers end between two callbacks of the group."""
+        self._calls.call(self._destroy)
+
+    def _destroy(self) -> None:
         for publisher in self._publishers:
             self._node.destroy_publisher(publisher)
 
@@ -99,6 +106,7 @@ class Outputs:
             message_type,
             name,
             qos or QoSProfile(depth=QUEUE),
+            callback_group=self._calls.group,
             event_callbacks=publisher_events(tell),
             qos_overriding_options=given_overrides(self._node, topic, "publisher"),
         )

@@ -127,7 +127,7 @@ class SegmentService:
         """While the node is not active: subscribes for this one frame."""
         node = self._node
         arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
-        stream = Stream(node, node.settings, node.stream_group, arrivals.put, lambda problem: None)
+        stream = Stream(node, node.settings, node.stream_calls, arrivals.put, lambda problem: None)
         try:
             return arrivals.get(timeout=max(0.0, deadline_s - time.monotonic())).triple
         except queue.Empty:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import message_filters
-from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -21,6 +20,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ism_ros.config import Settings
 from ism_ros.node.conversion import Triple
+from ism_ros.node.group_calls import GroupCalls
 from ism_ros.node.losses import WINDOW_S, losses
 from ism_ros.node.stamps import Order, StampOrder
 from ism_ros.node.transport import given_overrides, is_overridden, loss_remedy, policy_name, subscription_events
@@ -75,7 +75,7 @@ class Input:
 
 
 class Stream:
-    """Open from construction to `close`. All its callbacks run in `group`, which must be mutually exclusive.
+    """Open from construction to `close`. All its callbacks run in the group of `calls`.
 
     on_arrival: told every synchronised triple, none older than the one before. on_notice: told what is odd: messages
     that are lost, refused or cannot be synchronised, and jumps in time, which empty the synchroniser.
@@ -85,13 +85,13 @@ class Stream:
         self,
         node: Node,
         settings: Settings,
-        group: CallbackGroup,
+        calls: GroupCalls,
         on_arrival: Callable[[Arrival], None],
         on_notice: Callable[[Problem], None],
     ) -> None:
         self._node = node
         self._settings = settings
-        self._group = group
+        self._calls = calls
         self._on_arrival = on_arrival
         self._on_notice = on_notice
         self._opened_s = time.monotonic()
@@ -122,13 +122,17 @@ class Stream:
         return self._remedy
 
     def close(self) -> None:
+        """Takes nothing more; the subscriptions end between two callbacks of the group."""
         self._is_open = False
         self._clock_jumps.unregister()
+        self._calls.call(self._unsubscribe)
+
+    def _unsubscribe(self) -> None:
         for source in self._inputs.values():
             self._node.destroy_subscription(source.subscription)
 
     def follow_publishers(self) -> None:
-        """Subscribes anew where the publishers that are there now call for another reliability. Call in `group`."""
+        """Subscribes anew where the publishers that are there now call for another reliability. Call in the group."""
         if not self._is_open:
             return
         for name, source in self._inputs.items():
@@ -176,7 +180,7 @@ class Stream:
             name,
             lambda message: self._receive(name, message),
             qos,
-            callback_group=self._group,
+            callback_group=self._calls.group,
             event_callbacks=subscription_events(
                 lambda event: self._on_incompatible(name, topic, event), lambda event: self._on_lost(topic, event)
             ),

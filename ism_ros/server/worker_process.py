@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -42,6 +43,28 @@ END_TIMEOUT_S = 5.0
 LANES = 2
 
 logger = logging.getLogger(__name__)
+
+
+def cause_of_end(exit_code: int | None) -> str:
+    """Says in words why a process ended, as far as its exit code tells.
+
+    Args:
+        exit_code: As multiprocessing gives it: negative = ended by that signal; None = it goes on without an answer.
+    """
+    if exit_code is None:
+        return "its process no longer answers: see what it has said on stderr"
+    if exit_code == -signal.SIGKILL:
+        return "its process was killed, as the system does when memory is short: choose a smaller profile"
+    if exit_code < 0:
+        return f"its process crashed with {signal_name(-exit_code)}: see what it has said on stderr"
+    return f"its process ended with code {exit_code}: see what it has said on stderr"
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 class WorkerProcess:
@@ -195,9 +218,13 @@ class WorkerProcess:
 
     def _end_of_process(self) -> None:
         if self.state == "loading":
-            self._tell("failed", "its process died while it was loading, as it does when memory is short")
+            self._tell("failed", cause_of_end(self._exit_code()))
         elif self.state != "failed":
             self._tell("dead", "the process of the models has ended")
+
+    def _exit_code(self) -> int | None:
+        self._process.join(END_TIMEOUT_S)
+        return self._process.exitcode
 
     def _hear(self, news: object) -> None:
         with self._news:

@@ -7,6 +7,7 @@ meaning, in `FakeCamera`.
 
 from __future__ import annotations
 
+import argparse
 import array
 import sys
 import threading
@@ -21,6 +22,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
+from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 
 from ism_ros.config import load_settings
@@ -30,6 +32,21 @@ from ism_ros.sim.scenes import DEMO_OBJECT_SET, DEMO_SCENE, Truth
 from ism_ros.sim.streams import folder_views, scene_views
 
 FRAME_ID = "camera_color_optical_frame"
+DESCRIPTION = """A fake Intel RealSense over a simulated table: publishes /camera/camera/color/image_raw,
+/camera/camera/aligned_depth_to_color/image_raw and /camera/camera/color/camera_info."""
+PARAMETERS_HELP = """ROS parameters, as in --ros-args -p rate:=30.0 -p folder:=recorded:
+
+  rate         frames a second, Hz (default 10.0)
+  folder       folder of real frames to publish; empty = a simulated table (the default)
+  scene        number of the simulated table
+  object_set   number of the set of known objects on it
+  views        views of the table before they repeat (default 8)
+  sweep_deg    how far the camera swings, degrees (default 16.0)
+  shrink       every so many-th row and column is published (default 1)
+  cache_dir    folder that keeps simulated views; empty = the user's cache folder
+  truth_dir    folder to write the truth to; empty = do not
+  reliability  QoS of the three topics: reliable (default) or best_effort
+"""
 
 
 @dataclass(frozen=True)
@@ -163,8 +180,19 @@ class FakeCamera(Node):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs until Ctrl-C; 1 where the frames cannot be had, with one line that says why."""
-    rclpy.init(args=None if arguments is None else list(arguments))
+    """Runs until Ctrl-C; 1 where the frames cannot be had, with one line that says why.
+
+    arguments: those after the program's name; None = those of the process. SystemExit after --help or a wrong one.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="fake_camera",
+        description=DESCRIPTION,
+        epilog=PARAMETERS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(remove_ros_args(given))
+    rclpy.init(args=given)
     camera: FakeCamera | None = None
     failure: list[str] = []
     try:

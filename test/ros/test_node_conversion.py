@@ -1,5 +1,9 @@
 """Messages to frames and back: every encoding, every way a message can be wrong."""
 
+import pytest
+
+pytest.importorskip("hypothesis", reason="hypothesis is not installed: pip install '.[test]'")
+
 import array
 import contextlib
 import io
@@ -8,7 +12,6 @@ import struct
 
 import cv2
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.timer import Timer
 
 from ism_ros.node.executor import StreamExecutor
+from ism_ros.node.group_calls import GroupCalls
 
 TIMEOUT_S = 20.0
 
@@ -24,7 +25,8 @@ class Spun:
         self.context = Context()
         rclpy.init(args=[], context=self.context)
         self.node = Node("spun", context=self.context, start_parameter_services=False, enable_rosout=False)
-        self.quick = MutuallyExclusiveCallbackGroup()
+        self.calls = GroupCalls(self.node)
+        self.quick = self.calls.group
         self.errors: list[BaseException] = []
         self.has_error = threading.Event()
         self.executor = StreamExecutor(self.quick, 2, self._on_error, self.context)
@@ -131,3 +133,17 @@ def test_a_callback_that_waits_for_a_thread_runs_once_and_is_told_once(spun: Spu
     for _ in range(20):
         assert ticks.acquire(timeout=TIMEOUT_S)
     assert len(spun.errors) == len(ran) == 1
+
+
+def test_a_call_from_another_thread_runs_in_the_group_and_has_run_when_it_returns(spun: Spun) -> None:
+    on: list[threading.Thread] = []
+    for _ in range(3):
+        spun.calls.call(lambda: on.append(threading.current_thread()))
+    assert on == [spun.spinning] * 3
+
+
+def test_a_call_after_the_end_runs_at_once(spun: Spun) -> None:
+    spun.calls.end()
+    on: list[threading.Thread] = []
+    spun.calls.call(lambda: on.append(threading.current_thread()))
+    assert on == [threading.current_thread()]

@@ -1,8 +1,11 @@
 """Start, configuration errors, lifecycle, parameters, services and end of the node, as a user meets them."""
 
 import ctypes
+import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -81,6 +84,31 @@ def test_a_wrong_configuration_ends_the_start_with_one_clear_line(failing_starts
     assert code != 0
     assert len(complaints) == 1, complaints
     assert said in complaints[0]
+
+
+@pytest.mark.parametrize(
+    ("package", "source", "said"),
+    [
+        ("vision_msgs", "raise ModuleNotFoundError(\"No module named 'vision_msgs'\")", "apt install ros-"),
+        (
+            "cv_bridge",
+            "import sys\nsys.stderr.write('Traceback (most recent call last): ...')\n"
+            "class CvBridge:\n imgmsg_to_cv2 = None\n def cv2_to_imgmsg(self, *_):\n  raise AttributeError('_ARRAY_API not found')",
+            "made for another NumPy",
+        ),
+    ],
+)
+def test_a_package_of_ros_that_does_not_import_ends_the_start_with_one_clear_line(tmp_path, package, source, said):
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text(source)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])}
+    done = subprocess.run(
+        [sys.executable, "-m", "ism_ros.node.main"], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"ism_node: {package} does not work")
+    assert said in line
 
 
 def test_the_environment_sets_what_parameters_leave_open(failing_starts):

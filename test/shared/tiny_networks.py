@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytest.importorskip("onnx", reason="onnx is not installed: pip install '.[test]'")
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
+pytest.importorskip("hypothesis", reason="hypothesis is not installed: pip install '.[test]'")
+
 import torch
 import torch.nn.functional as F
 from hypothesis import given

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytest.importorskip("onnx", reason="onnx is not installed: pip install '.[test]'")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[test]'")
+
 import logging
 import sys
 from collections.abc import Callable
@@ -10,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper

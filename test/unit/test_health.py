@@ -69,6 +69,22 @@ class TestRos:
         assert "built for Python 3.12" in finding.found
         assert "the Python that jazzy was built for" in finding.advice
 
+    @pytest.mark.parametrize("package", ["cv_bridge", "message_filters", "vision_msgs"])
+    def test_a_package_that_is_not_installed_fails_with_what_to_install(self, install: Install, package: str) -> None:
+        install(package, f"raise ModuleNotFoundError(\"No module named '{package}'\")")
+        finding = by_subject(health.check_ros_packages(sourced()))[package]
+        assert finding.state == "failed"
+        assert f"apt install ros-jazzy-{package.replace('_', '-')}" in finding.advice
+
+    def test_a_cv_bridge_for_another_numpy_fails_at_its_first_conversion(self, install: Install) -> None:
+        raised = "ImportError('numpy.core.multiarray failed to import')"
+        source = f"class CvBridge:\n imgmsg_to_cv2 = None\n def cv2_to_imgmsg(self, *_):\n  raise {raised}"
+        install("cv_bridge", source)
+        finding = by_subject(health.check_ros_packages(sourced()))["cv_bridge"]
+        assert finding.state == "failed"
+        assert "another NumPy" in finding.advice
+        assert "constraints.txt" in finding.advice
+
     def test_a_wrong_middleware_is_named(self, install: Install) -> None:
         install("rclpy", "raise RuntimeError('no such middleware')")
         (finding,) = health.check_ros(sourced(RMW_IMPLEMENTATION="rmw_none_cpp"))

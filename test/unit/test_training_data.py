@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("embreex")
+pytest.importorskip("tqdm", reason="tqdm is not installed: pip install '.[test]'")
 
 from training.make_data import SHARD, Bank, make_row, object_file, shard_folder
 from training.objects import make_object, read_object, write_object

@@ -521,16 +521,15 @@ def install_python_packages(plan: Plan, requirements: list[str], torch: str | No
 
 
 def system_constraints(plan: Plan) -> list[str]:
-    """Keep a sourced distribution's NumPy: its compiled packages (cv_bridge) would not survive another major."""
+    """Keep the major version of a sourced distribution's NumPy, for which its compiled packages (cv_bridge) are made.
+
+    Not the very version: that of Humble is too old for onnxruntime, and a newer one of the same major does as well.
+    """
     if not plan.sourced:
         return []
     code = "import numpy; print(numpy.__version__)"
     version = run_quiet([str(plan.python), "-c", code], without_own(dict(os.environ)))
-    if not version:
-        return []
-    path = plan.prefix / "constraints.txt"
-    path.write_text(f"numpy=={version}\n")
-    return ["-c", str(path)]
+    return ["-c", str(REPO / "constraints.txt")] if version and version.startswith("1.") else []
 
 
 def missing_overlay_packages(plan: Plan) -> list[str]:
@@ -729,7 +728,9 @@ def set_up(plan: Plan) -> bool:
     ros = stages.do("ros", [venv, file_hashes(*lists)], plan.venv_python, lambda: install_ros(plan, lists))
 
     needs, torch = python_requirements(plan), torch_requirement(plan)
-    stages.do("python", [ros, needs, torch], plan.venv_python, lambda: install_python_packages(plan, needs, torch))
+    constraints = [file_hashes(Path(file)) for file in system_constraints(plan)[1:]]
+    inputs = [ros, needs, torch, *constraints]
+    stages.do("python", inputs, plan.venv_python, lambda: install_python_packages(plan, needs, torch))
 
     # What is compiled depends on ROS alone: another Python package is no reason to build again.
     messages = ros
