@@ -112,7 +112,7 @@ def test_the_server_and_the_request_of_the_readme_find_something(home: Path, env
             said += line
             if found := re.search(r"running on http://[^\s:]+:(\d+)", line):
                 port = found[1]
-            if port and "ready after" in line:
+            if port and "ready after" in said:
                 break
         assert port, said
         request = ask.replace("localhost:8002", f"localhost:{port}")
