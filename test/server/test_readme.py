@@ -18,6 +18,8 @@ REPO = Path(__file__).parents[2]
 SETUP = REPO / ".ros2" / "setup.bash"
 SCENE = REPO / "ism_ros" / "doctor_scene"
 
+pytestmark = pytest.mark.timeout(600)  # a busy machine renders for minutes
+
 NOT_RUN = {
     "make demo": "sets itself up, streams for a minute: `make demo` is run by itself",
     "make test": "runs this test",
