@@ -93,7 +93,8 @@ def test_a_wrong_configuration_ends_the_start_with_one_clear_line(failing_starts
         (
             "cv_bridge",
             "import sys\nsys.stderr.write('Traceback (most recent call last): ...')\n"
-            "class CvBridge:\n imgmsg_to_cv2 = None\n def cv2_to_imgmsg(self, *_):\n  raise AttributeError('_ARRAY_API not found')",
+            "class CvBridge:\n imgmsg_to_cv2 = None\n def cv2_to_imgmsg(self, *_):\n"
+            "  raise AttributeError('_ARRAY_API not found')",
             "made for another NumPy",
         ),
     ],

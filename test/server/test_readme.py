@@ -18,6 +18,8 @@ REPO = Path(__file__).parents[2]
 SETUP = REPO / ".ros2" / "setup.bash"
 SCENE = REPO / "ism_ros" / "doctor_scene"
 
+pytestmark = pytest.mark.timeout(600)  # a busy machine renders for minutes
+
 NOT_RUN = {
     "make demo": "sets itself up, streams for a minute: `make demo` is run by itself",
     "make test": "runs this test",
@@ -112,7 +114,7 @@ def test_the_server_and_the_request_of_the_readme_find_something(home: Path, env
             said += line
             if found := re.search(r"running on http://[^\s:]+:(\d+)", line):
                 port = found[1]
-            if port and "ready after" in line:
+            if port and "ready after" in said:
                 break
         assert port, said
         request = ask.replace("localhost:8002", f"localhost:{port}")
