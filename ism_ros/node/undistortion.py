@@ -36,15 +36,16 @@ class Undistortion:
         columns, rows = np.meshgrid(np.arange(width), np.arange(height))
         published = np.stack([columns, rows], axis=-1).astype(np.float64)
         straight = _straightened(published, matrix, distortion)
-        if not np.isfinite(straight).all():
+        border = np.concatenate([straight[0], straight[-1], straight[:, 0], straight[:, -1]])
+        size = np.array([width, height])
+        # of a lens that there is, no picture shrinks to a tenth when it is straightened
+        if not np.isfinite(straight).all() or (np.ptp(border, axis=0) < size / 10).any():
             raise FrameError(
                 "distortion",
                 "D of camera_info is of no lens: its corners cannot be straightened; calibrate the camera, or publish "
                 "zeros where there is no distortion",
             )
         self.largest_shift_px = float(np.abs(straight - published).max())
-        border = np.concatenate([straight[0], straight[-1], straight[:, 0], straight[:, -1]])
-        size = np.array([width, height])
         margin = (WIDEST - 1) / 2 * size
         first = np.floor(np.maximum(border.min(axis=0), -margin)).astype(int)
         last = np.ceil(np.minimum(border.max(axis=0), size - 1 + margin)).astype(int)
