@@ -26,12 +26,14 @@ class FrameError(ValueError):
 class Camera:
     """A pinhole camera without distortion.
 
-    intrinsics: (3, 3) float64, pixels. width, height: pixels.
+    intrinsics: (3, 3) float64, pixels. width, height: pixels. is_cropped: whether its picture is a part of what the
+    lens shows, so that the principal point may lie anywhere.
     """
 
     intrinsics: NDArray[np.float64]
     width: int
     height: int
+    is_cropped: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         k = np.array(self.intrinsics, dtype=np.float64)

@@ -18,6 +18,10 @@ FISHEYE = re.compile(r"fisheye|equidistant|kannala|omni|mei|unified|ocam|scaramu
 RECTIFIED_TOPIC = re.compile(r"(?:^|[/_])rect(?:ified)?(?=[/_]|$)", re.I)
 """As in image_rect, image_rect_color, rgb/color/rect/image, image_rectified; not in direct/image."""
 
+RAW_TOPIC = re.compile(r"(?:^|[/_])raw(?=[/_]|$)", re.I)
+SAME_MATRIX = 0.01
+"""Of the focal length: K and P that differ by less are one matrix."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -30,6 +34,17 @@ class Calibration:
 def is_rectified_topic(topic: str) -> bool:
     """Whether the name of an image topic says that its pictures are rectified."""
     return RECTIFIED_TOPIC.search(topic) is not None
+
+
+def is_raw_topic(topic: str) -> bool:
+    """Whether the name of an image topic says that its pictures are as the sensor gave them."""
+    return RAW_TOPIC.search(topic) is not None and not is_rectified_topic(topic)
+
+
+def is_ambiguous(message: CameraInfo) -> bool:
+    """Whether K and P differ though no lens is between them: one of them is wrong for any picture."""
+    k, p = np.array(message.k).reshape(3, 3), np.array(message.p).reshape(3, 4)[:, :3]
+    return bool(k[0, 0] > 0 and p[0, 0] > 0 and not any(message.d) and np.abs(k - p).max() > SAME_MATRIX * k[0, 0])
 
 
 def calibration_of(message: CameraInfo, size: tuple[int, int] | None = None, rectified: bool = False) -> Calibration:
@@ -78,7 +93,8 @@ def _cut(message: CameraInfo, matrix: NDArray[np.float64], size: tuple[int, int]
     moved = matrix.copy()
     moved[:2, 2] -= int(message.roi.x_offset), int(message.roi.y_offset)
     to_binned = np.diag([1.0 / max(1, int(message.binning_x)), 1.0 / max(1, int(message.binning_y)), 1.0])
-    return Camera(to_binned @ moved, *cut)
+    is_part = bool(message.roi.x_offset or message.roi.y_offset or message.roi.width or message.roi.height)
+    return Camera(to_binned @ moved, *cut, is_cropped=is_part)
 
 
 def _distortion(message: CameraInfo) -> tuple[float, ...]:

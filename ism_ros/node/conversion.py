@@ -70,7 +70,7 @@ def frame_from_triple(triple: Triple) -> tuple[Frame, DepthNotes]:
     header = triple.rgb.header
     rgb = rgb_from_message(triple.rgb)
     size = rgb.shape[1], rgb.shape[0]
-    calibration = calibration_of(triple.camera_info, size, triple.is_rectified)
+    calibration = calibration_of(triple.camera_info, size, bool(triple.is_rectified))
     lens = _lens(calibration, size)
     depth_m, notes = None, DepthNotes()
     if triple.depth is not None:

@@ -8,7 +8,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ism_ros.frame import FrameError
 from ism_ros.input_warnings import InputWarning
-from ism_ros.node.calibration import calibration_of, is_rectified_topic
+from ism_ros.node.calibration import calibration_of, is_ambiguous, is_rectified_topic
 from ism_ros.node.triple import DepthSource, Triple, is_depth_of_another_frame, is_same_place
 from ism_ros.node.undistortion import undistortion_for
 
@@ -24,6 +24,7 @@ def doubts_about(triple: Triple, rgb: NDArray[np.uint8], is_registered: bool) ->
     found = (
         _doubt_about_alignment(triple) if not is_registered else None,
         _doubt_about_rectification(triple, (rgb.shape[1], rgb.shape[0])) if not is_registered else None,
+        _doubt_about_matrix(triple),
         _doubt_about_colours(triple.rgb, rgb),
         _doubt_about_frame_id(triple.rgb),
     )
@@ -55,7 +56,7 @@ def _doubt_about_rectification(triple: Triple, size: tuple[int, int]) -> InputWa
     if triple.depth is None or source is None or is_depth_of_another_frame(triple) or not any(triple.camera_info.d):
         return None
     is_depth_rectified = is_rectified_topic(source.depth_topic)
-    if triple.is_rectified == is_depth_rectified:
+    if bool(triple.is_rectified) == is_depth_rectified:
         return None
     shift_px = _shift_by_lens_px(triple.camera_info, size)
     if shift_px < MIXED_RECTIFICATION_PX:
@@ -66,6 +67,17 @@ def _doubt_about_rectification(triple: Triple, size: tuple[int, int]) -> InputWa
         f"rgb is {rgb_is} but depth {depth_is}, by the names of their topics ({source.rgb_topic}, "
         f"{source.depth_topic}), which lie up to {shift_px:.0f} pixels apart: remap both to raw topics, whose lens is "
         "corrected here, or both to rectified ones",
+    )
+
+
+def _doubt_about_matrix(triple: Triple) -> InputWarning | None:
+    if triple.is_rectified is not None or not is_ambiguous(triple.camera_info):
+        return None
+    k, p = triple.camera_info.k, triple.camera_info.p
+    return InputWarning(
+        "ambiguous_matrix",
+        f"camera_info has two matrices without a lens between them (K with fx = {k[0]:.1f}, P with fx = {p[0]:.1f}), "
+        "and K is used: set the parameter rectified to rectified where rgb is rectified, so that P is used, or to raw",
     )
 
 

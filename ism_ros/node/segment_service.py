@@ -33,6 +33,9 @@ FRESH_S = 1.0
 MOST_REQUESTS = 4
 """So many wait at once, each on a thread of the executor; the threads that are left serve the rest of the node."""
 
+RECTIFIED = {"auto": None, "raw": False, "rectified": True}
+"""What the setting says of a given frame, which has no topic's name."""
+
 
 class RefusedError(Exception):
     """A request that cannot be answered; the message says why and what to do."""
@@ -90,7 +93,7 @@ class SegmentService:
             model.library.subset(object_ids or [])
         except KeyError as error:
             raise RefusedError(f"objects {error.args[0]}") from None
-        triple = _given(request, self._node.settings.rectified == "rectified") or self._newest_of_stream(
+        triple = _given(request, RECTIFIED[self._node.settings.rectified]) or self._newest_of_stream(
             timeout_s, deadline_s
         )
 
@@ -152,7 +155,7 @@ def _timeout_s(request: Segment.Request) -> float:
     return min(request.timeout or DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S)
 
 
-def _given(request: Segment.Request, is_rectified: bool) -> Triple | None:
+def _given(request: Segment.Request, is_rectified: bool | None) -> Triple | None:
     """The frame in the request, or None where the newest of the stream is asked for."""
     if not (request.rgb.width or request.rgb.height):
         if len(request.rgb.data) or request.depth.width or request.depth.height:

@@ -20,7 +20,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ism_ros.config import Settings
-from ism_ros.node.calibration import fits, is_rectified_topic
+from ism_ros.node.calibration import fits, is_raw_topic, is_rectified_topic
 from ism_ros.node.camera_infos import CameraInfos
 from ism_ros.node.losses import losses, window_s
 from ism_ros.node.publishers import Turns
@@ -329,10 +329,12 @@ class Stream:
             return
         self._on_arrival(Arrival(triple, time.perf_counter(), synchronising_s))
 
-    def _is_rectified(self, name: str) -> bool:
-        if self._settings.rectified == "auto":
-            return is_rectified_topic(self._inputs[name].topic)
-        return self._settings.rectified == "rectified"
+    def _is_rectified(self, name: str) -> bool | None:
+        """None where neither the setting nor the name of the topic says it."""
+        if self._settings.rectified != "auto":
+            return self._settings.rectified == "rectified"
+        topic = self._inputs[name].topic
+        return True if is_rectified_topic(topic) else False if is_raw_topic(topic) else None
 
     def _depth_source(self, rgb: Any, depth: Any) -> DepthSource | None:
         """Where the depth camera is, if its images say that it is not that of the colour images."""

@@ -30,13 +30,14 @@ class DepthSource:
 class Triple:
     """The messages of one moment; `depth` is None where the node runs without depth.
 
-    is_rectified: whether the lens was taken out of rgb. depth_source: None where nothing is known of it.
+    is_rectified: whether the lens was taken out of rgb, None where nobody says so. depth_source: None where nothing is
+    known of it.
     """
 
     rgb: Image | CompressedImage
     depth: Image | CompressedImage | None
     camera_info: CameraInfo
-    is_rectified: bool = False
+    is_rectified: bool | None = None
     depth_source: DepthSource | None = None
 
 

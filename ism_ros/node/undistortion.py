@@ -19,6 +19,7 @@ NEGLIGIBLE_PX = 0.5
 """A lens that moves no pixel further is taken for a pinhole."""
 WIDEST = 1.5
 """Largest size of the straightened picture, in sizes of the picture."""
+GRID_PX = 8
 ROUND_TRIP_PX = 1.0
 """A straightened pixel that comes back further away lies where the model of the lens holds no more."""
 CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-8)
@@ -33,9 +34,7 @@ class Undistortion:
 
     def __init__(self, camera: Camera, distortion: NDArray[np.float64]) -> None:
         matrix, height, width = camera.intrinsics, camera.height, camera.width
-        columns, rows = np.meshgrid(np.arange(width), np.arange(height))
-        published = np.stack([columns, rows], axis=-1).astype(np.float64)
-        straight = _straightened(published, matrix, distortion)
+        straight = _straightened_picture(width, height, matrix, distortion)
         border = np.concatenate([straight[0], straight[-1], straight[:, 0], straight[:, -1]])
         size = np.array([width, height])
         # of a lens that there is, no picture shrinks to a tenth when it is straightened
@@ -45,20 +44,23 @@ class Undistortion:
                 "D of camera_info is of no lens: its corners cannot be straightened; calibrate the camera, or publish "
                 "zeros where there is no distortion",
             )
-        self.largest_shift_px = float(np.abs(straight - published).max())
+        self.largest_shift_px = float(np.abs(straight - np.moveaxis(np.mgrid[:height, :width][::-1], 0, -1)).max())
         margin = (WIDEST - 1) / 2 * size
         first = np.floor(np.maximum(border.min(axis=0), -margin)).astype(int)
         last = np.ceil(np.minimum(border.max(axis=0), size - 1 + margin)).astype(int)
         moved = matrix.copy()
         moved[:2, 2] -= first
         canvas_width, canvas_height = (int(side) for side in last - first + 1)
-        self.camera = Camera(moved, canvas_width, canvas_height)
+        self.camera = Camera(moved, canvas_width, canvas_height, is_cropped=camera.is_cropped)
         from_x, from_y = cv2.initUndistortRectifyMap(
             matrix, distortion, None, moved, (canvas_width, canvas_height), cv2.CV_32FC1
         )
-        back = _straightened(np.stack([from_x, from_y], axis=-1).astype(np.float64), matrix, distortion)
-        there_x, there_y = np.meshgrid(np.arange(canvas_width) + first[0], np.arange(canvas_height) + first[1])
-        wrong = ~(np.hypot(back[..., 0] - there_x, back[..., 1] - there_y) <= ROUND_TRIP_PX)
+        # far off the axis a lens model may turn back, and would show a second time what is elsewhere
+        sampled = np.stack([from_x, from_y], axis=-1)[::GRID_PX, ::GRID_PX].astype(np.float64)
+        columns, rows = np.meshgrid(np.arange(0, canvas_width, GRID_PX), np.arange(0, canvas_height, GRID_PX))
+        off = _straightened(sampled, matrix, distortion) - np.stack([columns, rows], axis=-1) - first
+        wrong = ~(np.hypot(off[..., 0], off[..., 1]) <= ROUND_TRIP_PX)
+        wrong = wrong.repeat(GRID_PX, axis=0).repeat(GRID_PX, axis=1)[:canvas_height, :canvas_width]
         from_x[wrong] = from_y[wrong] = -10.0
         self._maps = from_x, from_y
         self._fast_maps = cv2.convertMaps(from_x, from_y, cv2.CV_16SC2)
@@ -98,17 +100,29 @@ class Undistortion:
 
 @lru_cache(maxsize=8)
 def undistortion_of(
-    intrinsics: tuple[float, ...], width: int, height: int, distortion: tuple[float, ...]
+    intrinsics: tuple[float, ...], width: int, height: int, is_cropped: bool, distortion: tuple[float, ...]
 ) -> Undistortion:
     """The same, made once for each camera: it takes as long as several frames."""
-    return Undistortion(Camera(np.array(intrinsics), width, height), np.array(distortion))
+    return Undistortion(Camera(np.array(intrinsics), width, height, is_cropped=is_cropped), np.array(distortion))
 
 
 def undistortion_for(camera: Camera, distortion: Sequence[float]) -> Undistortion:
     """What brings pictures of `camera` into shape. distortion: OpenCV's coefficients."""
-    return undistortion_of(
-        tuple(camera.intrinsics.ravel().tolist()), camera.width, camera.height, tuple(map(float, distortion))
-    )
+    intrinsics = tuple(camera.intrinsics.ravel().tolist())
+    return undistortion_of(intrinsics, camera.width, camera.height, camera.is_cropped, tuple(map(float, distortion)))
+
+
+def _straightened_picture(
+    width: int, height: int, matrix: NDArray[np.float64], distortion: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(H, W, 2), where a pinhole camera would see each pixel: solved on a grid, and the smooth shift between."""
+    columns, rows = np.meshgrid(np.arange(0, width + GRID_PX, GRID_PX), np.arange(0, height + GRID_PX, GRID_PX))
+    grid = np.stack([columns, rows], axis=-1).astype(np.float64)
+    shift = (_straightened(grid, matrix, distortion) - grid).astype(np.float32)
+    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    # GRID_PX is a power of two, so that OpenCV's fractions are exact
+    between = cv2.remap(shift, columns / GRID_PX, rows / GRID_PX, cv2.INTER_LINEAR)
+    return np.stack([columns, rows], axis=-1).astype(np.float64) + between
 
 
 def _straightened(

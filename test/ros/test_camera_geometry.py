@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from ism_ros.detections import Detections
 from ism_ros.frame import Camera, FrameError
-from ism_ros.node.calibration import calibration_of, fits, is_rectified_topic
+from ism_ros.node.calibration import calibration_of, fits, is_ambiguous, is_rectified_topic
 from ism_ros.node.registration import DepthCamera, register_depth
 from ism_ros.node.static_transforms import transform_between
 from ism_ros.node.undistortion import undistortion_for
@@ -95,6 +95,15 @@ def test_a_lens_that_is_not_known_or_none_is_refused_in_one_sentence(model, d):
 @pytest.mark.parametrize(("model", "d"), [("", []), ("weird", [0.0] * 5), ("plumb_bob", [0.0] * 5), ("none", [])])
 def test_no_distortion_is_none_by_whatever_name(model, d):
     assert calibration_of(info(distortion_model=model, d=d), (640, 480)).distortion == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "ambiguous"),
+    [({}, True), ({"p": [0.0] * 12}, False), ({"d": list(BARREL)}, False), ({"k": P[:, :3].ravel().tolist()}, False)],
+    ids=["two", "no P", "a lens", "the same"],
+)
+def test_two_matrices_without_a_lens_between_them_are_ambiguous(fields, ambiguous):
+    assert is_ambiguous(info(**fields)) is ambiguous
 
 
 # lenses

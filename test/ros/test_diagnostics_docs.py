@@ -141,6 +141,7 @@ def doubts() -> list[str]:
         (True, DepthSource("/rgb/image_rect", "/depth/image_raw")),
         (False, DepthSource("/rgb/image_raw", "/depth/image_rect")),
     ]
+    of_two.camera_info.p = [70.0, 0.0, 32.0, 0.0, 0.0, 70.0, 24.0, 0.0, 0.0, 0.0, 1.0, 0.0]
     triples = [
         *(Triple(messages.rgb, messages.depth, messages.camera_info) for messages in (grey, of_two)),
         *(Triple(nameless.rgb, nameless.depth, nameless.camera_info, *how) for how in mixed),
