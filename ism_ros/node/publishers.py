@@ -38,6 +38,11 @@ class Turns:
             self._switches.append(self._clock())
 
     @property
+    def are_told(self) -> bool:
+        """Whether the middleware says who has sent a message."""
+        return self._publisher is not None or self._number is not None
+
+    @property
     def are_mixed(self) -> bool:
         """Whether several publishers have taken turns within the last seconds."""
         return len(self._switches) == FEWEST_SWITCHES and self._clock() - self._switches[0] <= WINDOW_S

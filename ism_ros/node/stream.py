@@ -22,7 +22,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from ism_ros.config import Settings
 from ism_ros.node.calibration import fits, is_raw_topic, is_rectified_topic
 from ism_ros.node.camera_infos import CameraInfos
-from ism_ros.node.losses import losses, window_s
+from ism_ros.node.losses import TOLERATED_SHARE, losses, lost_share, window_s
 from ism_ros.node.publishers import Turns
 from ism_ros.node.stamps import Order, StampOrder
 from ism_ros.node.static_transforms import StaticTransforms
@@ -32,6 +32,8 @@ from ism_ros.node.watch import Problem, TopicState, qos_incompatible, two_publis
 
 REMEMBERED_MESSAGES = 512
 """Of each topic, for telling losses: the shortest window at 100 Hz."""
+COMPARED_MESSAGES = 100
+"""Of a topic, for telling whether one camera has sent them."""
 COMPARED_STAMPS = 5
 """Of each topic, for telling how far apart stamps are that never match."""
 TIME_JUMP = "stamps jumped back (a bag that starts again?): starting to match anew"
@@ -185,7 +187,7 @@ class Stream:
         mixed = [
             two_publishers(source.topic, source.name, [_node_name(p) for p in self._publishers(source.topic)])
             for source in self._inputs.values()
-            if source.turns.are_mixed
+            if source.turns.are_mixed or self._look_mixed(source)
         ]
         if mixed:
             return mixed
@@ -229,6 +231,12 @@ class Stream:
         )
         # create_subscription writes what was overridden into the profile
         return Input(name, message_type, subscription, qos.reliability, qos.durability, message_filters.SimpleFilter())
+
+    def _look_mixed(self, source: Input) -> bool:
+        """Where the middleware does not say who has sent a message: several publishers, and stamps as of no camera."""
+        if source.turns.are_told or source.name == "camera_info" or len(self._publishers(source.topic)) < 2:
+            return False
+        return lost_share([stamp_s for _, stamp_s in tuple(source.arrivals)[-COMPARED_MESSAGES:]]) > TOLERATED_SHARE
 
     def _subscribe_depth_info(self) -> Subscription:
         """Where depth is not registered to colour, the depth camera's calibration; nobody need publish it."""

@@ -145,6 +145,8 @@ def test_without_a_word_of_the_middleware_nothing_is_concluded():
     for _ in range(20):
         told.took({"publication_sequence_number": None})
     assert not told.are_mixed
+    assert not told.are_told
+    assert turns("ab")[0].are_told
 
 
 # camera_info
