@@ -166,7 +166,8 @@ def test_depth_of_another_frame_is_said_with_the_drivers_parameter(shared_cell):
 
 
 def test_depth_of_a_camera_beside_is_registered_where_its_place_is_known(cell_with, plain, workplace):
-    cell = cell_with(["--depth-camera"])
+    # the depth of the other camera is without noise, which moves scores of the hand-made pair by some hundredths
+    cell = cell_with(["--depth-camera"], score_threshold=0.5)
     found = poses(cell.result("masks"))
     # plain has the noise and the shadows of a stereo camera, this depth has none
     assert_same_places(found, plain, within_m=0.015)
