@@ -5,6 +5,8 @@
         -r masks:=/ism/masks -r rgb:=/camera/color/image_raw \\
         -r depth:=/camera/aligned_depth_to_color/image_raw -r camera_info:=/camera/color/camera_info
 
+With images of image_rect topics, add -p rectified:=true.
+
 Takes `masks`, `rgb`, `depth` and `camera_info` of one stamp, decodes the masks, and prints a line for every instance.
 With `output` it also writes OUTPUT/<sec>_<nanosec>_<id>.npz with
 
@@ -26,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import message_filters
 import numpy as np
 import rclpy
@@ -71,16 +74,23 @@ def depth_in_metres(image: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def crop(
-    mask: NDArray[np.bool_], rgb: NDArray[np.uint8], depth_m: NDArray[np.float32], intrinsics: NDArray[np.float64]
+    mask: NDArray[np.bool_],
+    rgb: NDArray[np.uint8],
+    depth_m: NDArray[np.float32],
+    intrinsics: NDArray[np.float64],
+    distortion: NDArray[np.float64],
 ) -> Crop | None:
-    """The points under `mask` without stray ones; None where fewer than LEAST_POINTS have depth."""
+    """The points under `mask` without stray ones; None where fewer than LEAST_POINTS have depth.
+
+    distortion: D of a raw image's camera_info, empty for none.
+    """
     rows, columns = np.nonzero(mask & (depth_m > 0))
     if len(rows) < LEAST_POINTS:
         return None
     z = depth_m[rows, columns]
-    x = (columns - intrinsics[0, 2]) / intrinsics[0, 0] * z
-    y = (rows - intrinsics[1, 2]) / intrinsics[1, 1] * z
-    points_m = np.stack([x, y, z], axis=1).astype(np.float32)
+    seen = np.stack([columns, rows], axis=1).astype(np.float64)[:, None]
+    x, y = cv2.undistortPoints(seen, intrinsics, distortion if distortion.size else None)[:, 0].T
+    points_m = np.stack([x * z, y * z, z], axis=1).astype(np.float32)
     distance = np.linalg.norm(points_m - np.median(points_m, axis=0), axis=1)
     near = distance <= REACH_SHARE * np.median(distance)
     all_rows, all_columns = np.nonzero(mask)
@@ -107,6 +117,7 @@ class CropInstances(Node):
         output = str(self.declare_parameter("output", "").value)
         self._output = Path(output).expanduser() if output else None
         self._points = int(self.declare_parameter("points", 2048).value)
+        self._rectified = bool(self.declare_parameter("rectified", False).value)
         self._bridge = CvBridge()
         self._random = np.random.default_rng(0)
         if self._output is not None:
@@ -123,9 +134,12 @@ class CropInstances(Node):
     def _take(self, masks: InstanceMaskArray, rgb: Image, depth: Image, camera_info: CameraInfo) -> None:
         image = self._bridge.imgmsg_to_cv2(rgb, "rgb8")
         depth_m = depth_in_metres(self._bridge.imgmsg_to_cv2(depth))
-        intrinsics = np.array(camera_info.k).reshape(3, 3)
+        # of a raw image K and D count, of a rectified one P
+        intrinsics, distortion = np.array(camera_info.k).reshape(3, 3), np.array(camera_info.d)
+        if self._rectified:
+            intrinsics, distortion = np.array(camera_info.p).reshape(3, 4)[:, :3], np.zeros(0)
         for instance in masks.instances:
-            found = crop(decode(instance), image, depth_m, intrinsics)
+            found = crop(decode(instance), image, depth_m, intrinsics, distortion)
             if found is None:
                 self.get_logger().info(f"{instance.class_id} {instance.id}: too little depth")
                 continue

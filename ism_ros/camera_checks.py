@@ -34,18 +34,19 @@ _PROJECTION_FIELDS = (
 _PINHOLE = ("pinhole", "perspective", "plumb_bob", "rational_polynomial", "opencv", "brown", "radtan", "none")
 
 
-def fault_of_intrinsics(intrinsics: NDArray[np.float64], width: int, height: int) -> str:
+def fault_of_intrinsics(intrinsics: NDArray[np.float64], width: int, height: int, is_cropped: bool = False) -> str:
     """Tell why a camera matrix cannot be that of an image of this size.
 
     Args:
         intrinsics: (3, 3) camera matrix in pixels, focal lengths finite and above 0.
         width: of the image in pixels.
         height: of the image in pixels.
+        is_cropped: whether the image is a region of interest, which need not hold the principal point.
 
     Returns:
         One sentence with a remedy; empty where nothing is certainly wrong.
     """
-    what = _fault(intrinsics, width, height)
+    what = _fault(intrinsics, width, height, is_cropped)
     return f"the camera matrix cannot be that of an image of {width} x {height} pixels: {what}" if what else ""
 
 
@@ -87,7 +88,7 @@ def other_projection(entry: Mapping[str, Any]) -> str:
     return ""
 
 
-def _fault(intrinsics: NDArray[np.float64], width: int, height: int) -> str:
+def _fault(intrinsics: NDArray[np.float64], width: int, height: int, is_cropped: bool) -> str:
     (fx, _, cx), (below, fy, cy), last = intrinsics
     if np.abs(last - (0, 0, 1)).max() > ROUNDING:
         row = " ".join(f"{number:g}" for number in last)
@@ -109,7 +110,7 @@ def _fault(intrinsics: NDArray[np.float64], width: int, height: int) -> str:
                 "focal length in pixels"
             )
     for name, centre, side, along in (("cx", cx, width, "wide"), ("cy", cy, height, "high")):
-        if not 1 < centre < side - 1:
+        if not is_cropped and not 1 < centre < side - 1:
             other = _other_size(cx, cy, width, height)
             outside = f"{name} = {centre:.4g} is outside of an image {side} pixels {along}"
             return f"{outside}{other}; give the one of this image"

@@ -200,6 +200,12 @@ class Settings(BaseModel):
     depth_transport: Literal["raw", "compressed_depth", "none"] = Field(
         "raw", description="Type of the depth topic; none = run without depth.", json_schema_extra=WHILE_INACTIVE
     )
+    rectified: Literal["auto", "raw", "rectified"] = Field(
+        "auto",
+        description="Whether lens distortion was taken out of the rgb images: raw (K and D of camera_info count), "
+        "rectified (P counts), or auto: rectified where the topic's name says so (image_rect...).",
+        json_schema_extra=WHILE_INACTIVE,
+    )
     reliability: Literal["auto", "reliable", "best_effort"] = Field(
         "auto",
         description="QoS of the subscriptions; auto takes reliable where every publisher offers it.",

@@ -39,12 +39,14 @@ class FrameError(ValueError):
 class Camera:
     """A pinhole camera without distortion.
 
-    intrinsics: (3, 3) float64, pixels. width, height: pixels.
+    intrinsics: (3, 3) float64, pixels. width, height: pixels. is_cropped: whether its picture is a part of what the
+    lens shows, so that the principal point may lie anywhere.
     """
 
     intrinsics: NDArray[np.float64]
     width: int
     height: int
+    is_cropped: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         k = np.array(self.intrinsics, dtype=np.float64)
@@ -109,9 +111,10 @@ class Frame:
                 "use the camera_info of the rgb stream",
             )
         intrinsics = self.camera.intrinsics
-        if fault := fault_of_intrinsics(intrinsics, width, height):
+        is_cropped = self.camera.is_cropped
+        if fault := fault_of_intrinsics(intrinsics, width, height, is_cropped):
             raise FrameError("bad_intrinsics", fault)
-        doubts = doubts_about_intrinsics(intrinsics, width, height)
+        doubts = () if is_cropped else doubts_about_intrinsics(intrinsics, width, height)
         object.__setattr__(self, "warnings", without_repeats((*self.warnings, *doubts)))
         if self.depth_m is not None:
             if self.depth_m.shape != (height, width):

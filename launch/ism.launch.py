@@ -13,8 +13,19 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 TOPICS = ("rgb", "depth", "camera_info")
+# Subscribed to, but remapped only where given.
+OPTIONAL_TOPICS = ("depth_camera_info",)
 # Arguments that stand for a parameter of the same name. Empty: as in params_file.
-PARAMETERS = ("device", "objects_file", "profile", "segmentor", "descriptor", "rgb_transport", "depth_transport")
+PARAMETERS = (
+    "device",
+    "objects_file",
+    "profile",
+    "segmentor",
+    "descriptor",
+    "rgb_transport",
+    "depth_transport",
+    "rectified",
+)
 SWITCHES = ("autostart", "use_sim_time")
 
 
@@ -39,6 +50,11 @@ def declare_arguments() -> list[LaunchDescriptionEntity]:
             "camera_info", default_value="camera_info", description="Topic of the colour image's calibration"
         ),
         DeclareLaunchArgument(
+            "depth_camera_info",
+            default_value="",
+            description="Topic of the depth camera's calibration, where depth is not registered to the colour image",
+        ),
+        DeclareLaunchArgument(
             "objects_file", default_value="", description="YAML file with the objects to find; empty: as in params_file"
         ),
         DeclareLaunchArgument(
@@ -60,6 +76,11 @@ def declare_arguments() -> list[LaunchDescriptionEntity]:
         ),
         DeclareLaunchArgument(
             "depth_transport", default_value="", description="raw, compressed_depth or none; empty: as in params_file"
+        ),
+        DeclareLaunchArgument(
+            "rectified",
+            default_value="",
+            description="raw or rectified: whether the lens was taken out of the images; empty: as in params_file",
         ),
         DeclareLaunchArgument(
             "autostart", default_value="", description="true: configure and activate at start; empty: as in params_file"
@@ -87,13 +108,14 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             raise ValueError(f"{name} is true or false, not {given[name]!r}")
         if given[name]:
             parameters[name] = given[name] == "true"
+    optional = [topic for topic in OPTIONAL_TOPICS if LaunchConfiguration(topic).perform(context)]
     node = Node(
         package="ism_ros",
         executable="ism_node",
         namespace=LaunchConfiguration("namespace"),
         name=LaunchConfiguration("name"),
         parameters=[LaunchConfiguration("params_file"), parameters],
-        remappings=[(topic, LaunchConfiguration(topic)) for topic in TOPICS],
+        remappings=[(topic, LaunchConfiguration(topic)) for topic in (*TOPICS, *optional)],
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
         respawn=LaunchConfiguration("respawn").perform(context) == "true",
         respawn_delay=2.0,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ism_ros.node.clock_watch import ClockWatch
 from ism_ros.node.rhythm import Rhythm
 from ism_ros.node.stream import Stream
-from ism_ros.node.watch import Problem, why_no_frame
+from ism_ros.node.watch import Problem, are_all_gone, why_no_frame
 
 if TYPE_CHECKING:
     from ism_ros.node.ism_node import IsmNode
@@ -49,10 +49,10 @@ class CameraWatch:
                 node.on_notice(loss)
             return None, False
         topics = stream.topics()
-        problem = why_no_frame(topics, node.settings.slop, patience_s, stream.remedy, clock_stands)
+        problem = why_no_frame(topics, node.settings.slop, patience_s, stream.remedy, clock_stands, quiet_s)
         if problem.reason != self._reason:
             node.statistics.noticed(problem.reason)
         self._reason = problem.reason
         if quiet_s >= LOG_PATIENCE_S:
             node.warn(problem.reason, problem.text)
-        return problem, all(topic.is_silent(patience_s) for topic in topics)
+        return problem, are_all_gone(topics, patience_s)

@@ -13,9 +13,16 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ism_ros.depth_checks import depth_in_metres, doubts_about_encoding
+from ism_ros.detections import Detections
 from ism_ros.frame import Camera, Frame, FrameError
 from ism_ros.image_decoding import decode_colour, decode_unchanged
 from ism_ros.input_warnings import InputWarning
+from ism_ros.node.calibration import Calibration, calibration_of, is_rectified_topic
+from ism_ros.node.frame_doubts import doubts_about
+from ism_ros.node.registration import DepthCamera, depth_camera_for, register_depth
+from ism_ros.node.rvl import RvlError, decode_rvl
+from ism_ros.node.triple import Triple, is_depth_of_another_frame, is_same_place
+from ism_ros.node.undistortion import Undistortion, undistortion_for
 
 MILLIMETRE_M = 0.001
 
@@ -32,16 +39,20 @@ TO_RGB: dict[str, int | None] = {
 }
 DEPTH_TYPES = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}
 COMPRESSED_DEPTH_HEADER_BYTES = 12
-"""compressed_depth_image_transport: an enum and two floats (quantisation of 32FC1) before the PNG."""
+"""compressed_depth_image_transport: an enum and two floats (quantisation of 32FC1) before the PNG or RVL."""
+RVL_SIZE_BYTES = 8
+"""Width and height before the words of RVL."""
+MOST_RVL_PIXELS = 1 << 26
+PICTURE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff")
+"""First bytes of PNG and JPEG."""
 
 
-@dataclass(frozen=True)
-class Triple:
-    """The messages of one moment; `depth` is None where the node runs without depth."""
+@dataclass(frozen=True, kw_only=True)
+class UndistortedFrame(Frame):
+    """A frame as a pinhole camera would have taken it. published_rgb: the picture as it came, with its lens."""
 
-    rgb: Image | CompressedImage
-    depth: Image | CompressedImage | None
-    camera_info: CameraInfo
+    published_rgb: NDArray[np.uint8]
+    lens: Undistortion
 
 
 @dataclass(frozen=True)
@@ -56,29 +67,86 @@ class DepthNotes:
 
 
 def frame_from_triple(triple: Triple) -> tuple[Frame, DepthNotes]:
-    """The frame of one triple. Raises FrameError with the reason."""
-    stamp = triple.rgb.header.stamp
+    """The frame of one triple, an UndistortedFrame where the lens had to be corrected. Raises FrameError."""
+    header = triple.rgb.header
     rgb = rgb_from_message(triple.rgb)
+    size = rgb.shape[1], rgb.shape[0]
+    calibration = calibration_of(triple.camera_info, size, bool(triple.is_rectified))
+    lens = _lens(calibration, size)
     depth_m, notes = None, DepthNotes()
     doubts: tuple[InputWarning, ...] = ()
     if triple.depth is not None:
         depth_m = depth_from_message(triple.depth)
         notes = note_depth(depth_m)
         doubts = doubts_about_encoding(depth_m, depth_encoding(triple.depth))
-    frame = Frame(
-        rgb=rgb,
-        depth_m=depth_m,
-        camera=camera_from_message(triple.camera_info),
-        stamp_ns=stamp.sec * 1_000_000_000 + stamp.nanosec,
-        frame_id=triple.rgb.header.frame_id,
-        warnings=doubts,
-    )
-    return frame, notes
+    depth_camera = None if depth_m is None else _depth_camera(triple, depth_m)
+    if depth_m is not None and depth_camera is None and depth_m.shape != rgb.shape[:2]:
+        lens = None  # Frame refuses it, and says the sizes as they are
+    camera = calibration.camera if lens is None else lens.camera
+    if depth_m is not None and depth_camera is not None:
+        depth_m = register_depth(depth_m, depth_camera, camera)
+    elif depth_m is not None and lens is not None:
+        depth_m = lens.depth_m(depth_m)
+    common: dict[str, Any] = {
+        "depth_m": depth_m,
+        "camera": camera,
+        "stamp_ns": header.stamp.sec * 1_000_000_000 + header.stamp.nanosec,
+        "frame_id": header.frame_id,
+        "warnings": (*doubts, *doubts_about(triple, rgb, is_registered=depth_camera is not None)),
+    }
+    if lens is None:
+        return Frame(rgb=rgb, **common), notes
+    return UndistortedFrame(rgb=lens.colours(rgb), published_rgb=rgb, lens=lens, **common), notes
+
+
+def published_rgb(frame: Frame) -> NDArray[np.uint8]:
+    """The picture as it was published, with its lens."""
+    return frame.published_rgb if isinstance(frame, UndistortedFrame) else frame.rgb
+
+
+def in_published_pixels(frame: Frame, detections: Detections) -> tuple[Detections, Detections]:
+    """Detections of `frame`, on the CPU, in the pixels of the picture as it was published, and as they were."""
+    if isinstance(frame, UndistortedFrame):
+        return frame.lens.in_published_pixels(detections)
+    return detections, detections
+
+
+def _lens(calibration: Calibration, size: tuple[int, int]) -> Undistortion | None:
+    """What straightens the picture, None where there is nothing to straighten."""
+    camera = calibration.camera
+    if not calibration.distortion or (camera.width, camera.height) != size:  # which Frame refuses
+        return None
+    lens = undistortion_for(camera, calibration.distortion)
+    return None if lens.is_negligible else lens
+
+
+def _depth_camera(triple: Triple, depth_m: NDArray[np.float32]) -> DepthCamera | None:
+    """The depth camera where it is known to be another one than the colour camera, and where it is."""
+    source = triple.depth_source
+    if source is None or not is_depth_of_another_frame(triple):
+        return None
+    if source.camera_info is None or source.to_colour is None or is_same_place(source.to_colour):
+        return None
+    size = depth_m.shape[1], depth_m.shape[0]
+    calibration = calibration_of(source.camera_info, size, is_rectified_topic(source.depth_topic))
+    camera = calibration.camera
+    if (camera.width, camera.height) != size:
+        raise FrameError(
+            "camera_info_size",
+            f"depth_camera_info is for {camera.width} x {camera.height} but depth is {size[0]} x {size[1]}: use the "
+            "camera_info of the depth stream",
+        )
+    return depth_camera_for(camera, calibration.distortion, source.to_colour)
 
 
 def rgb_from_message(message: Image | CompressedImage) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB; rgb8 is a view of the message. Raises FrameError."""
     if isinstance(message, CompressedImage):
+        if "compresseddepth" in message.format.lower():
+            raise FrameError(
+                "encoding",
+                f"rgb is compressedDepth ('{message.format}'): are the rgb and depth topics swapped?",
+            )
         return _decoded(decode_colour, message.data, "rgb", message.format)
     encoding = message.encoding
     if encoding in DEPTH_TYPES and encoding != "mono16":
@@ -111,8 +179,8 @@ def depth_from_message(message: Image | CompressedImage) -> NDArray[np.float32]:
 
 
 def camera_from_message(message: CameraInfo) -> Camera:
-    """The pinhole camera of a camera_info. Raises FrameError where K is unusable."""
-    return Camera(np.array(message.k, dtype=np.float64), message.width, message.height)
+    """The pinhole camera of a camera_info of raw images. Raises FrameError where it is unusable."""
+    return calibration_of(message).camera
 
 
 def depth_encoding(message: Image | CompressedImage) -> str:
@@ -186,24 +254,49 @@ def _decoded(
 
 
 def _compressed_depth(message: CompressedImage) -> NDArray[np.float32]:
-    """compressed_depth_image_transport: 12 bytes of header, then a PNG; 32FC1 comes as quantised inverse depth."""
-    data = np.frombuffer(message.data, dtype=np.uint8)
-    if data.size <= COMPRESSED_DEPTH_HEADER_BYTES:
-        raise FrameError("truncated", f"depth has {data.size} bytes, too few for compressedDepth: check its transport")
-    if "rvl" in message.format.lower():
-        raise FrameError("encoding", "depth is compressed as RVL; set the publisher's compressedDepth format to png")
-    png = _decoded(decode_unchanged, data[COMPRESSED_DEPTH_HEADER_BYTES:], "depth", message.format)
+    """compressed_depth_image_transport: 12 bytes of header, then PNG or RVL; 32FC1 comes as quantised inverse depth."""
+    data = bytes(message.data)
+    if data.startswith(PICTURE_MAGIC):
+        raise FrameError(
+            "encoding",
+            f"depth is an image of the transport 'compressed' ('{message.format.strip()}'), not of 'compressedDepth': "
+            "remap depth to the topic that ends in /compressedDepth",
+        )
+    if len(data) <= COMPRESSED_DEPTH_HEADER_BYTES:
+        raise FrameError("truncated", f"depth has {len(data)} bytes, too few for compressedDepth: check its transport")
+    body = data[COMPRESSED_DEPTH_HEADER_BYTES:]
+    stored = _rvl(body) if "rvl" in message.format.lower() else _png(body, message.format)
+    if depth_encoding(message) != "32FC1":
+        return _metres(stored)
+    quantisation_a, quantisation_b = np.frombuffer(data[4:COMPRESSED_DEPTH_HEADER_BYTES], dtype="<f4")
+    depth_m = np.zeros(stored.shape, dtype=np.float32)
+    known = stored > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        depth_m[known] = quantisation_a / (stored[known].astype(np.float32) - quantisation_b)
+    return depth_m
+
+
+def _png(body: bytes, form: str) -> NDArray[np.uint16]:
+    png = _decoded(decode_unchanged, body, "depth", form)
     if png.ndim != 2 or png.dtype != np.uint16:
         raise FrameError(
             "encoding",
             f"depth decodes to {png.dtype} of shape {png.shape}, not to 16-bit depth: "
             "subscribe to the compressedDepth topic",
         )
-    if depth_encoding(message) != "32FC1":
-        return _metres(png)
-    quantisation_a, quantisation_b = np.frombuffer(data[4:COMPRESSED_DEPTH_HEADER_BYTES].tobytes(), dtype="<f4")
-    depth_m = np.zeros(png.shape, dtype=np.float32)
-    known = png > 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        depth_m[known] = quantisation_a / (png[known].astype(np.float32) - quantisation_b)
-    return depth_m
+    return png
+
+
+def _rvl(body: bytes) -> NDArray[np.uint16]:
+    """Width, height and the stream of numbers. Raises FrameError."""
+    if len(body) < RVL_SIZE_BYTES:
+        raise FrameError("truncated", f"depth has {len(body)} bytes of RVL, too few for a size: check its transport")
+    width, height = (int(side) for side in np.frombuffer(body[:RVL_SIZE_BYTES], dtype="<u4"))
+    if not 0 < width * height <= MOST_RVL_PIXELS:
+        raise FrameError("decode", f"depth is RVL of {width} x {height} pixels: check the image transport")
+    try:
+        return decode_rvl(body[RVL_SIZE_BYTES:], width * height).reshape(height, width)
+    except RvlError as error:
+        raise FrameError(
+            "decode", f"depth is RVL that cannot be decoded ({error}): check the image transport"
+        ) from None

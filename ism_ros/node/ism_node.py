@@ -21,7 +21,7 @@ from ism_ros.detections import Detections
 from ism_ros.frame import Frame, FrameError
 from ism_ros.ism import InstanceSegmentationModel, load_model
 from ism_ros.node.camera_watch import CameraWatch
-from ism_ros.node.conversion import DepthNotes, Triple, frame_from_triple
+from ism_ros.node.conversion import DepthNotes, UndistortedFrame, frame_from_triple
 from ism_ros.node.failures import give_back_memory
 from ism_ros.node.group_calls import GroupCalls
 from ism_ros.node.live_parameters import LiveParameters
@@ -38,6 +38,7 @@ from ism_ros.node.statistics import Statistics
 from ism_ros.node.stream import Arrival, Stream
 from ism_ros.node.throttle import Throttle
 from ism_ros.node.transport import overrides_of_nothing
+from ism_ros.node.triple import Triple
 from ism_ros.node.verdicts import failure_text
 from ism_ros.node.watch import Problem
 from ism_ros.node.worker import Worker
@@ -50,6 +51,8 @@ STOP_TIMEOUT_S = 0.3
 """For a frame in the making when the process ends."""
 CLEANUP_TIMEOUT_S = 60.0
 """For the same at cleanup: only after it the memory is free."""
+SAID_ONCE = ("empty_frame_id", "grey_image")
+"""Doubts about all frames of a camera, with which it can be used for good."""
 LOGGED_TEMPLATES = 14
 """Every so many rendered templates the log says how far an object is."""
 
@@ -280,6 +283,11 @@ class IsmNode(LifecycleNodeMixin, Node):
     def frame_of(self, triple: Triple) -> tuple[Frame, DepthNotes]:
         """The frame of one triple. Raises FrameError where it, or this segmentor, cannot use it."""
         frame, notes = frame_from_triple(triple)
+        if isinstance(frame, UndistortedFrame) and self._once.passes("lens"):
+            self.get_logger().info(
+                f"rgb is raw: its lens, which moves pixels by up to {frame.lens.largest_shift_px:.0f}, is corrected by "
+                "D of camera_info; masks and boxes are in the pixels of rgb as it comes"
+            )
         if not frame.has_depth and self.settings.segmentor == "depth":
             raise FrameError("no_depth", "depth has no reading at all: check the depth camera and its range")
         return frame, notes
@@ -301,6 +309,8 @@ class IsmNode(LifecycleNodeMixin, Node):
         """Says what is odd about the frame; what is odd about an object is said once, when it is onboarded."""
         of_objects = {warning for known in model.library.objects for warning in known.warnings}
         for warning in detections.warnings:
+            if warning.reason in SAID_ONCE and not self._once.passes(warning.text):
+                continue
             if warning not in of_objects:
                 self.on_notice(Problem(warning.reason, warning.text))
 

@@ -8,13 +8,24 @@ import numpy as np
 
 from ism_ros.node.watch import Problem
 
-WINDOW_S = 5.0
-"""Looked back on."""
+WINDOWS_S = (5.0, 10.0, 20.0, 40.0)
+"""Looked back on: the first that holds enough messages; the later ones are for slow cameras."""
 FEWEST_MESSAGES = 20
 """Of fewer messages within the window nothing is concluded."""
 TOLERATED_SHARE = 0.2
 FEWEST_GAPS = 4
 """A transport loses messages again and again; fewer gaps are pauses of the camera."""
+
+
+def window_s(arrivals_s: Sequence[Sequence[float]], now_s: float) -> float:
+    """For how long to look back: until one of the topics has enough messages, or as long as makes sense.
+
+    arrivals_s: when the messages of each topic came, on the clock of `now_s`.
+    """
+    for seconds in WINDOWS_S:
+        if any(sum(now_s - arrival_s <= seconds for arrival_s in arrived) >= FEWEST_MESSAGES for arrived in arrivals_s):
+            return seconds
+    return WINDOWS_S[-1]
 
 
 def lost_share(stamps_s: Sequence[float]) -> float:
@@ -31,11 +42,13 @@ def lost_share(stamps_s: Sequence[float]) -> float:
     return missing / (missing + steps_s.size + 1)
 
 
-def losses(stamps_s: Mapping[str, Sequence[float]], triples: int, slop_s: float, remedy: str) -> list[Problem]:
+def losses(
+    stamps_s: Mapping[str, Sequence[float]], triples: int, slop_s: float, remedy: str, seconds: float = WINDOWS_S[0]
+) -> list[Problem]:
     """What is wrong with a stream that runs.
 
-    stamps_s: for each topic by name, rgb first, the stamps that came within WINDOW_S. triples: complete frames in that
-    time. remedy: what to do where the transport loses messages.
+    stamps_s: for each topic by name, rgb first, the stamps that came within the last `seconds`. triples: complete
+    frames in that time. remedy: what to do where the transport loses messages.
     """
     problems = []
     for topic, stamps in stamps_s.items():
@@ -51,11 +64,11 @@ def losses(stamps_s: Mapping[str, Sequence[float]], triples: int, slop_s: float,
     counts = {topic: len(stamps) for topic, stamps in stamps_s.items()}
     images = next(iter(counts.values()))
     if not problems and images >= FEWEST_MESSAGES and triples < (1 - TOLERATED_SHARE) * images:
-        problems.append(_incomplete(counts, triples, slop_s))
+        problems.append(_incomplete(counts, triples, slop_s, seconds))
     return problems
 
 
-def _incomplete(counts: Mapping[str, int], triples: int, slop_s: float) -> Problem:
+def _incomplete(counts: Mapping[str, int], triples: int, slop_s: float, seconds: float) -> Problem:
     rgb, images = next(iter(counts.items()))
     rarest = min(counts, key=lambda topic: counts[topic])
     if counts[rarest] < (1 - TOLERATED_SHARE) * images:
@@ -69,5 +82,5 @@ def _incomplete(counts: Mapping[str, int], triples: int, slop_s: float) -> Probl
             "in the camera driver, or raise slop"
         )
     return Problem(
-        "frames_incomplete", f"of {images} images on {rgb} in {WINDOW_S:g} s only {triples} found partners: {why}"
+        "frames_incomplete", f"of {images} images on {rgb} in {seconds:g} s only {triples} found partners: {why}"
     )

@@ -16,6 +16,7 @@ from visualization_msgs.msg import MarkerArray
 from ism_ros.detections import Detections
 from ism_ros.frame import Frame
 from ism_ros.msg import InstanceMaskArray
+from ism_ros.node.conversion import in_published_pixels, published_rgb
 from ism_ros.node.group_calls import GroupCalls
 from ism_ros.node.messages import detection_array, image_message, mask_array, mask_image
 from ism_ros.node.messages_3d import detection_array_3d, marker_array, point_cloud
@@ -55,20 +56,20 @@ class Outputs:
         self, header: Header, frame: Frame, detections: Detections, inference_s: float, style: OverlayStyle
     ) -> None:
         """header: of the RGB message, which all results carry. style: of the overlay."""
-        on_cpu = detections.to("cpu")
+        on_cpu, straight = in_published_pixels(frame, detections.to("cpu"))
         self.detections.publish(detection_array(on_cpu, header))
         if self.mask_image.get_subscription_count():
             self.mask_image.publish(mask_image(on_cpu, header))
         if self.masks.get_subscription_count():
             self.masks.publish(mask_array(on_cpu, header, inference_s))
         if self.overlay.get_subscription_count():
-            self.overlay.publish(image_message(draw_overlay(frame.rgb, on_cpu, style), "rgb8", header))
+            self.overlay.publish(image_message(draw_overlay(published_rgb(frame), on_cpu, style), "rgb8", header))
         if self.detections_3d.get_subscription_count():
             self.detections_3d.publish(detection_array_3d(on_cpu, header))
         if self.markers.get_subscription_count():
             self.markers.publish(marker_array(on_cpu, header))
         if self.points.get_subscription_count():
-            self.points.publish(point_cloud(frame, on_cpu, header))
+            self.points.publish(point_cloud(frame, straight, header))
 
     def close(self) -> None:
         """The publishers end between two callbacks of the group."""

@@ -14,10 +14,11 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 
 from ism_ros.detections import Detections
 from ism_ros.frame import FrameError
-from ism_ros.node.conversion import Triple
+from ism_ros.node.conversion import in_published_pixels
 from ism_ros.node.failures import give_back_memory
 from ism_ros.node.messages import detection_array, mask_array, mask_image
 from ism_ros.node.stream import Arrival, Stream
+from ism_ros.node.triple import Triple
 from ism_ros.node.verdicts import failure_text
 from ism_ros.node.watch import why_no_frame
 from ism_ros.srv import Segment
@@ -31,6 +32,9 @@ FRESH_S = 1.0
 """An older frame of the stream is not 'the newest' any more: the next one is waited for."""
 MOST_REQUESTS = 4
 """So many wait at once, each on a thread of the executor; the threads that are left serve the rest of the node."""
+
+RECTIFIED = {"auto": None, "raw": False, "rectified": True}
+"""What the setting says of a given frame, which has no topic's name."""
 
 
 class RefusedError(Exception):
@@ -89,13 +93,15 @@ class SegmentService:
             model.library.subset(object_ids or [])
         except KeyError as error:
             raise RefusedError(f"objects {error.args[0]}") from None
-        triple = _given(request) or self._newest_of_stream(timeout_s, deadline_s)
+        triple = _given(request, RECTIFIED[self._node.settings.rectified]) or self._newest_of_stream(
+            timeout_s, deadline_s
+        )
 
         def job() -> tuple[Detections, float]:
             frame, _ = self._node.frame_of(triple)
             began = time.perf_counter()
             detections = model.segment(frame, object_ids)
-            return detections.to("cpu"), time.perf_counter() - began
+            return in_published_pixels(frame, detections.to("cpu"))[0], time.perf_counter() - began
 
         future = worker.submit(job)
         try:
@@ -149,11 +155,11 @@ def _timeout_s(request: Segment.Request) -> float:
     return min(request.timeout or DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S)
 
 
-def _given(request: Segment.Request) -> Triple | None:
+def _given(request: Segment.Request, is_rectified: bool | None) -> Triple | None:
     """The frame in the request, or None where the newest of the stream is asked for."""
     if not (request.rgb.width or request.rgb.height):
         if len(request.rgb.data) or request.depth.width or request.depth.height:
             raise RefusedError("rgb is 0 x 0 pixels, yet there is data: give its size, or an entirely empty frame")
         return None
     has_depth = bool(request.depth.width or request.depth.height)
-    return Triple(request.rgb, request.depth if has_depth else None, request.camera_info)
+    return Triple(request.rgb, request.depth if has_depth else None, request.camera_info, is_rectified)

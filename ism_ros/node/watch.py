@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
+WIDEST_SLOP_S = 0.5
+"""Images further apart show different things: a larger slop would match what does not belong together."""
+TIME_UNITS_S = (("years", 365.25 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60))
+
 
 @dataclass(frozen=True)
 class TopicState:
     """What is known of one input.
 
     input: the name it is subscribed under (rgb, depth, camera_info); topic: the one it is remapped to.
-    publisher_types: the type of each publisher; age_s: since the last message, None before the first.
-    stamps_s: stamps of the last messages. incompatible_policy: the QoS policy that is demanded of a publisher which
-    does not offer it, empty where all fit.
+    publisher_types, publisher_nodes: the type of each publisher and the node it belongs to; age_s: since the last
+    message, None before the first. stamps_s: stamps of the last messages. incompatible_policy: the QoS policy that is
+    demanded of a publisher which does not offer it, empty where all fit. lasts: whether its last message holds until
+    the next one, as a calibration does.
     """
 
     input: str
@@ -24,9 +29,12 @@ class TopicState:
     incompatible_policy: str = ""
     age_s: float | None = None
     stamps_s: Sequence[float] = ()
+    publisher_nodes: Sequence[str] = ()
+    lasts: bool = False
 
     def is_silent(self, after_s: float) -> bool:
-        return self.age_s is None or self.age_s > after_s
+        """Whether it is missing: nothing came for longer than `after_s`, or ever."""
+        return self.age_s is None or (self.age_s > after_s and not self.lasts)
 
 
 @dataclass(frozen=True)
@@ -51,19 +59,39 @@ def qos_incompatible(topic: str, policy: str) -> str:
     )
 
 
-def why_no_frame(
-    topics: Sequence[TopicState], slop_s: float, patience_s: float, remedy: str, clock_stands: bool = False
-) -> Problem:
-    """The most likely reason why no synchronised frame came for `patience_s` seconds.
+def two_publishers(topic: str, input_name: str, nodes: Sequence[str]) -> Problem:
+    """What to do about several publishers that take turns on `topic`. nodes: the names of theirs, as far as known."""
+    return Problem(
+        "two_publishers",
+        f"{topic} has {_publishers_named(nodes)}, whose messages are mixed, and so are the results: stop all but one, "
+        f"or remap {input_name}",
+    )
 
-    remedy: what to do where the transport loses images. clock_stands: the node takes its time from /clock, and that
-    has not moved.
+
+def are_all_gone(topics: Sequence[TopicState], after_s: float) -> bool:
+    """Whether no image arrives any more on any topic."""
+    return all(topic.is_silent(after_s) for topic in topics if not topic.lasts)
+
+
+def why_no_frame(
+    topics: Sequence[TopicState],
+    slop_s: float,
+    patience_s: float,
+    remedy: str,
+    clock_stands: bool = False,
+    quiet_s: float | None = None,
+) -> Problem:
+    """The most likely reason why no synchronised frame comes.
+
+    patience_s: after so long without a message a topic is silent. remedy: what to do where the transport loses images.
+    clock_stands: the node takes its time from /clock, and that has not moved. quiet_s: for how long no frame has come,
+    `patience_s` where left out.
     """
     silent = [topic for topic in topics if topic.is_silent(patience_s)]
     unpublished = [topic for topic in silent if not topic.publisher_types]
     mistyped = [t for t in silent if t.publisher_types and t.expected_type not in t.publisher_types]
     incompatible = [topic for topic in silent if topic.incompatible_policy]
-    prefix = f"no frame for {patience_s:g} s: "
+    prefix = f"no frame for {_seconds(patience_s if quiet_s is None else quiet_s)} s: "
     if len(unpublished) == len(topics):
         return Problem(
             "no_publishers", f"{prefix}nobody publishes {_names(topics)}: start the camera, or remap {_inputs(topics)}"
@@ -98,15 +126,24 @@ def why_no_frame(
         )
     crowded = [topic for topic in topics if len(topic.publisher_types) > 1]
     if crowded:
+        first = crowded[0]
+        publishers = _publishers_named(first.publisher_nodes, len(first.publisher_types))
         return Problem(
             "two_publishers",
-            f"{prefix}{_names(crowded)} has {len(crowded[0].publisher_types)} publishers, whose stamps do not go "
-            f"together: stop all but one, or remap {_inputs(crowded)}",
+            f"{prefix}{_names(crowded)} has {publishers}, whose stamps do not go together: stop all but one, or remap "
+            f"{_inputs(crowded)}",
         )
+    apart_s = _nearest_s([topic for topic in topics if not topic.lasts] or topics)
+    what_to_do = (
+        "give the drivers one clock, or raise slop"
+        if apart_s <= WIDEST_SLOP_S
+        else "these are different clocks (time since a driver's start, use_sim_time in one node, computers without NTP)"
+        ": give the drivers one clock"
+    )
     return Problem(
         "stamps_never_match",
-        f"{prefix}all topics arrive, but their stamps never match: the nearest are "
-        f"{_nearest_s(topics):.3f} s apart and slop is {slop_s:g} s: give the drivers one clock, or raise slop",
+        f"{prefix}all topics arrive, but their stamps never match: the nearest are {_apart(apart_s)} and slop "
+        f"is {slop_s:g} s: {what_to_do}",
     )
 
 
@@ -114,6 +151,24 @@ def _nearest_s(topics: Sequence[TopicState]) -> float:
     """The smallest spread of stamps over one message of each topic."""
     spreads = (max(stamps) - min(stamps) for stamps in product(*(topic.stamps_s for topic in topics)))
     return min(spreads, default=float("inf"))
+
+
+def _apart(seconds: float) -> str:
+    """In seconds, and where that is much in larger units, too."""
+    unit = next(((name, size_s) for name, size_s in TIME_UNITS_S if seconds >= 2 * size_s), None)
+    return f"{seconds:.3f} s apart" + ("" if unit is None else f" ({seconds / unit[1]:.1f} {unit[0]})")
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f}".removesuffix(".0") if seconds < 10 else f"{seconds:.0f}"
+
+
+def _publishers_named(nodes: Sequence[str], count: int = 0) -> str:
+    """How many publishers, and of which nodes where the graph knows several."""
+    known = sorted({node for node in nodes if "_UNKNOWN_" not in node})
+    named = f" ({', '.join(known)})" if len(known) > 1 else f" (in {known[0]})" if known else ""
+    many = max(count, len(nodes))
+    return f"{many if many > 1 else 'several'} publishers{named}"
 
 
 def _names(topics: Sequence[TopicState]) -> str:

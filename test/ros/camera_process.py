@@ -10,10 +10,14 @@ Each line on stdin is a JSON object, each answer on stdout one as well:
     "offset_s": {"depth": 3600.0}: added to the stamps of a topic
     "frozen": true: all messages have one stamp
     "offsets_s": [0.0, -0.2, 0.3]: added to all stamps, one after the other
+    "frame_ids": {"depth": "camera_depth_optical_frame"}: of these topics, instead of FRAME_ID
 {"play": 10, "rate_hz": 5.0, "from_s": 1000.0, "speed": 2.0} -> stamps: as a bag does, /clock along with the stamps,
     which are from_s and on, rate_hz a second of that time
 {"fuzz": 300, "rate_hz": 50.0, "seed": 1}      -> {"stamps": []}: malformed messages, see malformed.py
 {"withdraw": ["depth"]}               -> {"withdrawn": true}, these topics have no publisher any more
+
+With --latched-info camera_info is latched; with --depth-camera depth is of the camera beside the colour camera, whose
+camera_info and place in /tf_static are published as well.
 """
 
 from __future__ import annotations
@@ -31,16 +35,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import rclpy
+from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+from tf2_msgs.msg import TFMessage
 
 sys.path.insert(0, str(Path(__file__).parent))
 from malformed import malformed
 
-FRAME_ID = "camera_color_optical_frame"
+FRAME_ID, DEPTH_FRAME_ID = "camera_color_optical_frame", "camera_depth_optical_frame"
+BARREL = (-0.30, 0.10, 0.001, -0.001, 0.0)
+"""D of a lens that moves the corners by some forty pixels."""
 
 
 @dataclass
@@ -63,12 +72,21 @@ def camera_info(intrinsics: np.ndarray, width: int, height: int) -> CameraInfo:
     return CameraInfo(width=width, height=height, k=[float(k) for k in intrinsics.ravel()])
 
 
+def projection(intrinsics: np.ndarray) -> list[float]:
+    return [float(p) for p in np.hstack([intrinsics, np.zeros((3, 1))]).ravel()]
+
+
 class Stored:
-    """The frame on disk: rgb (H, W, 3) uint8, depth_m (H, W) float32 metres, intrinsics (3, 3)."""
+    """The frame on disk: rgb (H, W, 3) uint8, depth_m (H, W) float32 metres, intrinsics (3, 3).
+
+    beside_m, beside_intrinsics, beside_to_colour: the depth that a camera beside it sees, and where that is.
+    """
 
     def __init__(self, path: str) -> None:
         with np.load(path) as stored:
             self.rgb, self.depth_m, self.intrinsics = stored["rgb"], stored["depth_m"], stored["intrinsics"]
+            self.beside_m, self.beside_intrinsics = stored["beside_m"], stored["beside_intrinsics"]
+            self.beside_to_colour = stored["beside_to_colour"]
         self.depth_mm = np.round(self.depth_m * 1000).astype(np.uint16)
 
     def messages(self) -> Messages:
@@ -161,6 +179,62 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
         messages.depth = CompressedImage(format="16UC1; compressedDepth png", data=array.array("B", header + png))
         return messages
 
+    def with_lens() -> Messages:
+        """As the sensor behind a lens sees it: K is that of the pinhole camera, P of the rectified image another."""
+        columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+        flat = np.stack([columns, rows], axis=-1).reshape(-1, 1, 2)
+        for _ in range(4):  # each call undoes what is left
+            source = cv2.undistortPoints(flat, stored.intrinsics, np.array(BARREL), None, None, stored.intrinsics)
+        x, y = (source.reshape(height, width, 2)[..., axis].astype(np.float32) for axis in (0, 1))
+        messages = stored.messages()
+        messages.rgb = image(cv2.remap(stored.rgb, x, y, cv2.INTER_LINEAR), "rgb8")
+        messages.depth = image(cv2.remap(stored.depth_mm, x, y, cv2.INTER_NEAREST), "16UC1")
+        messages.camera_info.distortion_model, messages.camera_info.d = "plumb_bob", list(BARREL)
+        messages.camera_info.p = projection(stored.intrinsics * np.array([[0.8, 1, 1], [1, 0.8, 1], [1, 1, 1]]))
+        return messages
+
+    def rectified() -> Messages:
+        """A rectified image: P is its matrix, K and D are those of the raw one."""
+        messages = stored.messages()
+        info = messages.camera_info
+        info.distortion_model, info.d, info.p = "plumb_bob", list(BARREL), projection(stored.intrinsics)
+        raw = stored.intrinsics + np.array([[90.0, 0, 25], [0, 90.0, -20], [0, 0, 0]])
+        info.k = [float(k) for k in raw.ravel()]
+        return messages
+
+    def fisheye() -> Messages:
+        messages = stored.messages()
+        messages.camera_info.distortion_model, messages.camera_info.d = "equidistant", [0.1, 0.0, 0.0, 0.0]
+        return messages
+
+    def binned() -> Messages:
+        """Every other pixel in both directions, with the camera_info of the whole sensor."""
+        messages = Messages(
+            image(stored.rgb[::2, ::2], "rgb8"),
+            image(stored.depth_mm[::2, ::2], "16UC1"),
+            stored.messages().camera_info,
+        )
+        messages.camera_info.binning_x = messages.camera_info.binning_y = 2
+        return messages
+
+    def region() -> Messages:
+        """A part of the sensor, with the camera_info of the whole."""
+        top, left = height // 8, width // 8
+        messages = Messages(
+            image(stored.rgb[top:, left:], "rgb8"),
+            image(stored.depth_mm[top:, left:], "16UC1"),
+            stored.messages().camera_info,
+        )
+        messages.camera_info.roi = RegionOfInterest(
+            x_offset=left, y_offset=top, width=width - left, height=height - top, do_rectify=True
+        )
+        return messages
+
+    def mono() -> Messages:
+        messages = stored.messages()
+        messages.rgb = image(cv2.cvtColor(stored.rgb, cv2.COLOR_RGB2GRAY), "mono8")
+        return messages
+
     half = stored.depth_mm[: height // 2, : width // 2]
     return {
         "nothing": stored.messages,
@@ -193,22 +267,81 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
         ),
         "depth_float_in_millimetres": with_depth(stored.depth_m * 1000, "32FC1"),
         "compressed": compressed,
+        "with_lens": with_lens,
+        "rectified": rectified,
+        "fisheye": fisheye,
+        "binned": binned,
+        "region": region,
+        "mono": mono,
     }
+
+
+class DepthCamera:
+    """The depth camera beside the colour camera: its calibration and place are published as drivers do."""
+
+    def __init__(self, node: Node, stored: Stored) -> None:
+        self._depth_mm = np.round(stored.beside_m * 1000).astype(np.uint16)
+        height, width = self._depth_mm.shape
+        self._info = camera_info(stored.beside_intrinsics, width, height)
+        self._info_publisher = node.create_publisher(CameraInfo, "depth_camera_info", 5)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._transforms = node.create_publisher(TFMessage, "/tf_static", latched)
+        # both frames hang on the case, as in a driver's tree
+        case_to_colour = np.eye(4)
+        case_to_colour[:3, 3] = 0.01, 0.02, 0.03
+        case_to_depth = np.linalg.inv(stored.beside_to_colour) @ case_to_colour
+        self._transforms.publish(
+            TFMessage(
+                transforms=[child_of_case(FRAME_ID, case_to_colour), child_of_case(DEPTH_FRAME_ID, case_to_depth)]
+            )
+        )
+
+    def depth(self) -> Image:
+        self._info_publisher.publish(self._info)
+        return image(self._depth_mm, "16UC1")
+
+
+def child_of_case(frame_id: str, case_to_child: np.ndarray) -> TransformStamped:
+    message = TransformStamped(child_frame_id=frame_id)
+    message.header.frame_id = "camera_link"
+    child_to_case = np.linalg.inv(case_to_child)
+    shift, turn = message.transform.translation, message.transform.rotation
+    shift.x, shift.y, shift.z = (float(x) for x in child_to_case[:3, 3])
+    turn.x, turn.y, turn.z, turn.w = (float(q) for q in Rotation.from_matrix(child_to_case[:3, :3]).as_quat())
+    return message
 
 
 class Camera:
     """Publishers of the three topics, sensor-like: newest only."""
 
-    def __init__(self, node: Node, stored: Stored, reliable: bool, compressed: bool, depth: bool) -> None:
+    def __init__(
+        self,
+        node: Node,
+        stored: Stored,
+        reliable: bool,
+        compressed: bool,
+        depth: bool,
+        latched_info: bool = False,
+        depth_camera: bool = False,
+        rgb_topic: str = "rgb",
+    ) -> None:
         self._node = node
         self._alterations = alterations(stored)
+        self._beside = DepthCamera(node, stored) if depth_camera else None
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(depth=5, reliability=reliability)
         picture = CompressedImage if compressed else Image
         types = {"rgb": picture, "depth": picture, "camera_info": CameraInfo}
         if not depth:
             del types["depth"]
-        self._publishers = {name: node.create_publisher(kind, name, qos) for name, kind in types.items()}
+        names = {"rgb": rgb_topic}
+        self._publishers = {
+            name: node.create_publisher(kind, names.get(name, name), qos) for name, kind in types.items()
+        }
+        if latched_info:
+            node.destroy_publisher(self._publishers["camera_info"])
+            latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            self._publishers["camera_info"] = node.create_publisher(CameraInfo, "camera_info", latched)
         self._clock = node.create_publisher(Clock, "/clock", 10)
 
     def matched(self) -> bool:
@@ -228,6 +361,8 @@ class Camera:
             if number:
                 time.sleep(1.0 / command.get("rate_hz", 10.0))
             messages = make()
+            if self._beside is not None:
+                messages.depth = self._beside.depth()
             if not (number and command.get("frozen")):
                 now = self._node.get_clock().now()
             if "offsets_s" in command:
@@ -237,7 +372,8 @@ class Camera:
                 message = getattr(messages, name)
                 offset_ns = int(command.get("offset_s", {}).get(name, 0.0) * 1e9)
                 message.header.stamp = Time(nanoseconds=now.nanoseconds + offset_ns).to_msg()
-                message.header.frame_id = FRAME_ID
+                of_topic = DEPTH_FRAME_ID if self._beside is not None and name == "depth" else FRAME_ID
+                message.header.frame_id = command.get("frame_ids", {}).get(name, of_topic)
                 if name not in command.get("without", ()):
                     publisher.publish(message)
             stamps.append((messages.rgb.header.stamp.sec, messages.rgb.header.stamp.nanosec))
@@ -281,11 +417,16 @@ def main() -> None:
     parser.add_argument("--reliable", action="store_true")
     parser.add_argument("--compressed", action="store_true")
     parser.add_argument("--without-depth", action="store_true")
+    parser.add_argument("--latched-info", action="store_true")
+    parser.add_argument("--depth-camera", action="store_true")
+    parser.add_argument("--name", default="camera", help="of the node")
+    parser.add_argument("--rgb", default="rgb", help="topic of the colour images")
     arguments = parser.parse_args()
     rclpy.init(args=[])
-    node = Node("camera", namespace=arguments.namespace)
+    node = Node(arguments.name, namespace=arguments.namespace)
     stored, depth = Stored(arguments.frame), not arguments.without_depth
-    camera = Camera(node, stored, arguments.reliable, arguments.compressed, depth)
+    special = arguments.latched_info, arguments.depth_camera, arguments.rgb
+    camera = Camera(node, stored, arguments.reliable, arguments.compressed, depth, *special)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         command = json.loads(line)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,14 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image, PointCloud2
 from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
+from ism_ros.frame import Camera
 from ism_ros.sim.children import keep_traffic_local, return_shared_memory
-from ism_ros.sim.scenes import make_scene, make_thing, observe
+from ism_ros.sim.scenes import Scene, look, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad, make_object
 
 # before the first participant of this process is made: a free domain of its own, on this machine only
@@ -404,6 +407,10 @@ class Cell:
     def wait_until(self, state: str, timeout_s: float = 2 * TIMEOUT_S) -> None:
         self.listener.wait_for(lambda: self.listener.values().get("state") == state, f"state {state}", timeout_s)
 
+    def start_camera(self, *options: str) -> CameraProcess:
+        """One more camera in this namespace; close it with CameraProcess.close."""
+        return self._start_camera(*options)
+
     def connect(self, *options: str) -> CameraProcess:
         """Starts a camera, in the place of the one before, and waits until the node listens to it."""
         if self.camera is not None:
@@ -468,6 +475,15 @@ def ros() -> Iterator[None]:
     return_shared_memory()
 
 
+def beside_colour(scene: Scene) -> Scene:
+    """The same from a depth camera beside the colour camera: wider, with fewer pixels, and turned a little."""
+    colour_to_depth = np.eye(4)
+    colour_to_depth[:3, :3] = Rotation.from_rotvec([0.01, -0.03, 0.02]).as_matrix()
+    colour_to_depth[:3, 3] = 0.059, -0.004, 0.002
+    camera = Camera(np.array([[385.0, 0, 318], [0, 385.0, 242], [0, 0, 1]]), 640, 480)
+    return replace(scene, camera=camera, world_to_camera=colour_to_depth @ scene.world_to_camera)
+
+
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with objects.yaml (duck and drill), frame.npz (a rendered scene with both) and the cache."""
@@ -481,11 +497,15 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scene = make_scene(4, [make_thing(mesh) for mesh in meshes], objects=(3, 3), known_in_scene=(2, 2))
     frame, truth = observe(scene)
     known = [index for index, is_known in enumerate(truth.known) if is_known]
+    beside = beside_colour(scene)
     np.savez(
         folder / "frame.npz",
         rgb=frame.rgb,
         depth_m=frame.depth_m,
         intrinsics=frame.camera.intrinsics,
+        beside_m=look(beside, samples=1)[0].depth_m,
+        beside_intrinsics=beside.camera.intrinsics,
+        beside_to_colour=scene.world_to_camera @ np.linalg.inv(beside.world_to_camera),
         truth_masks=truth.masks[known],
         truth_ids=[truth.names[index].split("_")[0] for index in known],
     )
@@ -534,13 +554,14 @@ def start_cell(
         parameters: dict[str, Any],
         topics: Sequence[str] = tuple(TOPICS),
         program: Sequence[str] = ISM_NODE,
+        more: Sequence[str] = (),
         **environment: str | None,
     ) -> Cell:
         namespace = f"cell_{next(numbers)}"
         listener = Listener(namespace, topics)
         # {ns} in a parameter's name: the namespace, which the caller cannot know
         named = {name.replace("{ns}", namespace): value for name, value in parameters.items()}
-        node = start_node(namespace, named, program=program, **environment)
+        node = start_node(namespace, named, more, program=program, **environment)
 
         def start_camera(*options: str) -> CameraProcess:
             return CameraProcess(namespace, workplace / "frame.npz", *options, **environment)

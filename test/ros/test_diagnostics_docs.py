@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -22,15 +22,16 @@ from ism_ros.detections import NearMiss
 from ism_ros.frame import FrameError
 from ism_ros.input_warnings import InputWarning
 from ism_ros.ism import GREY_IMAGE
-from ism_ros.node.conversion import Triple, frame_from_triple
+from ism_ros.node.conversion import frame_from_triple
 from ism_ros.node.diagnostics import camera_values, segmentation_values
 from ism_ros.node.losses import losses
 from ism_ros.node.rhythm import Rhythm
 from ism_ros.node.statistics import Latency, Snapshot, Statistics
-from ism_ros.node.stream import CLOCK_JUMP, TIME_JUMP
+from ism_ros.node.stream import CAMERA_INFO_HELD, CLOCK_JUMP, TIME_JUMP
 from ism_ros.node.transport import loss_remedy
+from ism_ros.node.triple import DepthSource, Triple
 from ism_ros.node.verdicts import Verdict, camera_verdict, failure_text, objects_verdict, segmentation_verdict
-from ism_ros.node.watch import TopicState, why_no_frame
+from ism_ros.node.watch import TopicState, two_publishers, why_no_frame
 from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN
 from ism_ros.objects.library import KnownObject
 
@@ -73,8 +74,8 @@ def documented() -> list[Row]:
     ]
 
 
-def spoilt_frames() -> list[Triple]:
-    """Each way to spoil a frame that test/ros/camera_process.py knows, and compressed ones."""
+def camera_process() -> tuple[Any, Any]:
+    """The module test/ros/camera_process.py, and a small frame for it to publish."""
     path = Path(__file__).with_name("camera_process.py")
     spec = importlib.util.spec_from_file_location("camera_process_of_docs", path)
     module = importlib.util.module_from_spec(spec)
@@ -84,12 +85,20 @@ def spoilt_frames() -> list[Triple]:
     stored.rgb, stored.depth_m = np.full((48, 64, 3), 100, np.uint8), np.ones((48, 64), np.float32)
     stored.depth_mm = np.full((48, 64), 1000, np.uint16)
     stored.intrinsics = np.array([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]])
+    return module, stored
+
+
+def spoilt_frames() -> list[Triple]:
+    """Each way to spoil a frame that test/ros/camera_process.py knows, and compressed ones."""
+    module, stored = camera_process()
     triples = [Triple(m.rgb, m.depth, m.camera_info) for m in (make() for make in module.alterations(stored).values())]
     good, small = stored.messages(), module.alterations(stored)["compressed"]()
     empty = stored.messages()
     empty.rgb.width = 0
     broken = CompressedImage(format="jpeg", data=[1, 2, 3])
-    rvl = CompressedImage(format="16UC1; compressedDepth rvl", data=[0] * 40)
+    rvl = CompressedImage(format="16UC1; compressedDepth rvl", data=[1] * 40)
+    cut = CompressedImage(format="16UC1; compressedDepth rvl", data=[1] * 14)
+    compressed = CompressedImage(format="16UC1; png compressed", data=bytes(small.depth.data)[12:])
     short = CompressedImage(format="16UC1; compressedDepth png", data=[0] * 3)
     colours = CompressedImage(format="16UC1; compressedDepth png", data=bytes(12) + bytes(small.rgb.data))
     matrices = (
@@ -102,13 +111,58 @@ def spoilt_frames() -> list[Triple]:
         *(Triple(good.rgb, good.depth, info) for info in infos),
         Triple(empty.rgb, good.depth, good.camera_info),
         Triple(broken, good.depth, good.camera_info),
-        *(Triple(good.rgb, depth, good.camera_info) for depth in (rvl, short, colours)),
+        *(Triple(good.rgb, depth, good.camera_info) for depth in (rvl, cut, compressed, short, colours)),
+        Triple(small.depth, good.depth, good.camera_info),
+        *odd_lenses(stored),
+        beside(stored),
     ]
 
 
 def replaced(info: CameraInfo, k: list[float]) -> CameraInfo:
     """`info` with another camera matrix."""
     return CameraInfo(header=info.header, width=info.width, height=info.height, k=[float(number) for number in k])
+
+
+def odd_lenses(stored) -> list[Triple]:
+    """Coefficients of no lens. The fisheye is among the alterations."""
+    triples = []
+    for model, coefficients in (("odd", [0.1]), ("plumb_bob", [float("nan")] * 5), ("plumb_bob", [1e9] * 5)):
+        messages = stored.messages()
+        messages.camera_info.distortion_model, messages.camera_info.d = model, coefficients
+        triples.append(Triple(messages.rgb, messages.depth, messages.camera_info))
+    return triples
+
+
+def beside(stored) -> Triple:
+    """Depth of another camera, whose camera_info is for another size."""
+    messages, other = stored.messages(), stored.messages().camera_info
+    messages.rgb.header.frame_id, messages.depth.header.frame_id = "colour", "depth"
+    other.width += 1
+    to_colour = np.eye(4)
+    to_colour[0, 3] = 0.05
+    return Triple(
+        messages.rgb, messages.depth, messages.camera_info, False, DepthSource("/rgb", "/depth", other, to_colour)
+    )
+
+
+def doubts_of_messages() -> list[str]:
+    """What is said of frames that can be used all the same."""
+    _, stored = camera_process()
+    grey, nameless, of_two = stored.messages(), stored.messages(), stored.messages()
+    grey.rgb.encoding, grey.rgb.step = "mono8", 64
+    grey.rgb.data = np.tile(np.arange(64, dtype=np.uint8), (48, 1)).tobytes()
+    of_two.rgb.header.frame_id, of_two.depth.header.frame_id = "colour", "depth"
+    nameless.camera_info.d = [-0.3, 0.1, 0.0, 0.0, 0.0]
+    mixed = [
+        (True, DepthSource("/rgb/image_rect", "/depth/image_raw")),
+        (False, DepthSource("/rgb/image_raw", "/depth/image_rect")),
+    ]
+    of_two.camera_info.p = [70.0, 0.0, 32.0, 0.0, 0.0, 70.0, 24.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    triples = [
+        *(Triple(messages.rgb, messages.depth, messages.camera_info) for messages in (grey, of_two)),
+        *(Triple(nameless.rgb, nameless.depth, nameless.camera_info, *how) for how in mixed),
+    ]
+    return [warning.text for triple in triples for warning in frame_from_triple(triple)[0].warnings]
 
 
 def rejections() -> list[str]:
@@ -143,10 +197,11 @@ SILENCES = [
     topics({"publisher_types": (COMPRESSED,), **SILENT}, {}, {}),
     topics({}, {"incompatible_policy": "reliability", **SILENT}, {}),
     topics({}, {"incompatible_policy": "durability", **SILENT}, {}),
-    topics({}, {"publisher_types": (IMAGE, IMAGE), "stamps_s": (3650.0,)}, {}),
+    topics({}, {"publisher_types": (IMAGE, IMAGE), "publisher_nodes": ("/a", "/b"), "stamps_s": (3650.0,)}, {}),
     topics({"age_s": 9.0}, {"age_s": 9.0}, {"age_s": 9.0}),
     topics({"age_s": 9.0}, {}, {}),
     topics({}, {"stamps_s": (3650.0,)}, {}),
+    topics({}, {"stamps_s": (50.1,)}, {}),
 ]
 
 
@@ -195,6 +250,10 @@ def camera_verdicts() -> list[Verdict]:
         "it",
         "a subscriber of /ism/detections demands a durability that is not offered, and gets nothing: change it "
         "there, or set qos_overrides./ism/detections.publisher.durability",
+        CAMERA_INFO_HELD.format(topic="/camera_info"),
+        two_publishers("/rgb", "rgb", ["/a/camera", "/b/camera"]).text,
+        two_publishers("/rgb", "rgb", ["/a/camera", "/a/camera"]).text,
+        *doubts_of_messages(),
         "depth has negative readings (3% of this frame), taken as no reading: check the depth driver",
         *(warning.text for warning in doubts()),
         GREY_IMAGE.text,

@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import struct
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -168,6 +169,79 @@ def test_compressed_32fc1_is_quantised_inverse_depth_with_0_for_no_reading():
     assert depth_from_message(compressed_depth(quantised, "32FC1", (a, b))) == pytest.approx(depth_m, abs=1e-3)
 
 
+def rvl(pixels):
+    """As RvlCodec writes it: 4 bits a step, three of the number and one that says that more follow."""
+    nibbles = []
+
+    def write(number):
+        while number > 7:
+            nibbles.append(number & 7 | 8)
+            number >>= 3
+        nibbles.append(number)
+
+    values = [int(value) for value in pixels.ravel()]
+    place, previous = 0, 0
+    while place < len(values):
+        begin = place
+        while place < len(values) and values[place] == 0:
+            place += 1
+        write(place - begin)
+        begin = place
+        while place < len(values) and values[place] != 0:
+            place += 1
+        write(place - begin)
+        for value in values[begin:place]:
+            difference = value - previous
+            write(difference << 1 ^ difference >> 31)
+            previous = value
+    nibbles += [0] * (-len(nibbles) % 8)
+    eights = np.array(nibbles, np.uint32).reshape(-1, 8)
+    return (eights << np.arange(28, -1, -4, dtype=np.uint32)).sum(axis=1).astype("<u4").tobytes()
+
+
+def rvl_depth(pixels, encoding="16UC1", quantisation=(0.0, 0.0), words=None):
+    height, width = pixels.shape
+    data = struct.pack("<iffII", 0, *quantisation, width, height) + (rvl(pixels) if words is None else words)
+    return CompressedImage(format=f"{encoding}; compressedDepth rvl", data=array.array("B", data))
+
+
+@pytest.mark.parametrize("holes", [0.0, 0.3, 1.0])
+def test_rvl_loses_no_bit_of_16uc1(holes):
+    random = np.random.default_rng(0)
+    millimetres = random.integers(1, 65536, (48, 64), dtype=np.uint16)
+    millimetres[random.random(millimetres.shape) < holes] = 0
+    depth_m = depth_from_message(rvl_depth(millimetres))
+    assert np.array_equal(np.round(depth_m * 1000).astype(np.uint16), millimetres)
+
+
+def test_rvl_of_a_known_stream_is_what_the_paper_says():
+    # 2 zeros, 3 readings: 5, 7, 6 as differences 5, 2, -1 folded to 10, 4, 1: nibbles 2 3 (2|8 1) 4 1 0 0
+    data = struct.pack("<iffIII", 0, 0.0, 0.0, 5, 1, 0x23A14100)
+    message = CompressedImage(format="16UC1; compressedDepth rvl", data=array.array("B", data))
+    assert depth_from_message(message) == pytest.approx(np.array([[0, 0, 0.005, 0.007, 0.006]]))
+
+
+def test_rvl_of_32fc1_is_quantised_inverse_depth():
+    a, b = 2000.0, -100.0
+    quantised = np.array([[a / 0.5 + b, a / 2.0 + b, 0]]).astype(np.uint16)
+    depth_m = depth_from_message(rvl_depth(quantised, "32FC1", (a, b)))
+    assert depth_m == pytest.approx(np.array([[0.5, 2.0, 0.0]]), abs=1e-3)
+
+
+@given(words=st.binary(max_size=64), width=st.integers(0, 2**32 - 1), height=st.integers(0, 2**32 - 1))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_of_rvl_are_depth_or_are_refused(words, width, height):
+    data = struct.pack("<iffII", 0, 0.0, 0.0, width, height) + words
+    message = CompressedImage(format="16UC1; compressedDepth rvl", data=array.array("B", data))
+    with contextlib.suppress(FrameError):
+        assert depth_from_message(message).shape == (height, width)
+
+
+@pytest.mark.parametrize("words", [b"", b"\xff" * 64, b"\x77" * 4], ids=["none", "endless", "too long"])
+def test_rvl_that_no_encoder_wrote_is_refused(words):
+    assert reason_of(depth_from_message, rvl_depth(np.ones((4, 4), np.uint16), words=words)) == "decode"
+
+
 # what can be wrong
 
 
@@ -226,6 +300,50 @@ def test_undecodable_compressed_images_are_refused(data):
 def test_undecodable_compressed_depth_is_refused(data, reason):
     message = CompressedImage(format="16UC1; compressedDepth png", data=array.array("B", data))
     assert reason_of(depth_from_message, message) == reason
+
+
+@pytest.mark.parametrize(("suffix", "form"), [(".png", "16UC1; png compressed "), (".jpg", "16UC1; jpeg compressed ")])
+def test_depth_of_the_compressed_transport_is_told_the_topic_of_compressed_depth(suffix, form):
+    pixels = np.full((HEIGHT, WIDTH), 100, np.uint16 if suffix == ".png" else np.uint8)
+    message = CompressedImage(format=form, data=array.array("B", cv2.imencode(suffix, pixels)[1].tobytes()))
+    with pytest.raises(FrameError, match="/compressedDepth"):
+        depth_from_message(message)
+
+
+def test_compressed_depth_where_rgb_should_be_is_suspected_to_be_swapped():
+    with pytest.raises(FrameError, match="swapped"):
+        rgb_from_message(compressed_depth(np.full((HEIGHT, WIDTH), 500, np.uint16), "16UC1"))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_picture_without_colours_is_doubted_and_one_with_colours_or_all_of_one_grey_is_not(rgb, compressed):
+    def doubts(pixels, encoding):
+        message = image(pixels, encoding)
+        if compressed:
+            jpeg = cv2.imencode(".jpg", pixels if pixels.ndim == 2 else pixels[..., ::-1])[1].tobytes()
+            message = CompressedImage(format=f"rgb8; jpeg compressed {encoding}", data=array.array("B", jpeg))
+        message.header.frame_id = "colour"
+        return [w.reason for w in frame_from_triple(replace(triple(rgb), rgb=message))[0].warnings]
+
+    assert doubts(np.ascontiguousarray(rgb[..., 0]), "mono8") == ["grey_image"]
+    assert doubts(rgb, "rgb8") == []
+    assert doubts(np.full((HEIGHT, WIDTH), 128, np.uint8), "mono8") == []
+
+
+@pytest.mark.parametrize(
+    ("rgb_frame", "depth_frame", "reasons"),
+    [
+        ("colour", "colour", []),
+        ("colour", "/colour", []),
+        ("colour", "depth", ["depth_not_registered"]),
+        ("colour", "", []),
+        ("", "depth", ["empty_frame_id"]),
+    ],
+)
+def test_frame_ids_tell_depth_of_another_camera(rgb, rgb_frame, depth_frame, reasons):
+    messages = triple(rgb)
+    messages.rgb.header.frame_id, messages.depth.header.frame_id = rgb_frame, depth_frame
+    assert [warning.reason for warning in frame_from_triple(messages)[0].warnings] == reasons
 
 
 def test_a_colour_picture_on_the_compressed_depth_topic_is_refused(rgb):

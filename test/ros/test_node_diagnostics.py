@@ -47,7 +47,7 @@ def streaming(shared_cell):
             id="depth stops",
         ),
         pytest.param(
-            {"without": ["camera_info"]}, ERROR, ("nothing arrives on", "/camera_info, though"),
+            {"without": ["camera_info"]}, WARN, ("/camera_info does not come with each image", "publish one"),
             id="camera_info stops",
         ),
         pytest.param(
@@ -55,7 +55,7 @@ def streaming(shared_cell):
             id="camera stops",
         ),
         pytest.param(
-            {"offset_s": {"depth": 3600.0}}, ERROR, ("stamps never match", "give the drivers one clock, or raise slop"),
+            {"offset_s": {"depth": 3600.0}}, ERROR, ("stamps never match", "give the drivers one clock"),
             id="stamps an hour apart",
         ),
         pytest.param({"alter": "swapped"}, WARN, ("rgb and depth topics swapped",), id="rgb and depth swapped"),

@@ -300,7 +300,17 @@ SILENT = {"age_s": None, "stamps_s": ()}
         ({}, {"incompatible_policy": "durability", **SILENT}, {}, "qos_incompatible", "subscription.durability"),
         ({"age_s": 9.0}, {}, {}, "nothing_arrives", "as told"),
         ({"publisher_types": (IMAGE, IMAGE)}, {}, {}, "two_publishers", "/camera/rgb has 2 publishers"),
-        ({}, {"stamps_s": (3650.0, 3650.1)}, {}, "stamps_never_match", "3600.000 s apart"),
+        ({}, {"stamps_s": (3650.0, 3650.1)}, {}, "stamps_never_match", "3600.000 s apart (60.0 minutes)"),
+        ({}, {"stamps_s": (50.1,)}, {}, "stamps_never_match", "0.100 s apart and slop is 0.05 s: give the drivers one"),
+        ({}, {"stamps_s": (1.8e9,)}, {}, "stamps_never_match", "(57.0 years)"),
+        ({}, {"stamps_s": (50.1,)}, {"age_s": 900.0, "stamps_s": (0.0,), "lasts": True}, "stamps_never_match", "0.100"),
+        (
+            {"publisher_types": (IMAGE, IMAGE), "publisher_nodes": ("/a/camera", "/b/camera")},
+            {},
+            {},
+            "two_publishers",
+            "/camera/rgb has 2 publishers (/a/camera, /b/camera)",
+        ),
     ],
 )
 def test_the_reason_why_no_frame_comes_names_the_topic_and_the_remedy(rgb, depth, camera_info, reason, said):
@@ -309,6 +319,20 @@ def test_the_reason_why_no_frame_comes_names_the_topic_and_the_remedy(rgb, depth
     assert problem.reason == reason
     assert said in problem.text
     assert "\n" not in problem.text
+
+
+@pytest.mark.parametrize(("apart_s", "advised"), [(0.1, True), (0.4, True), (5.0, False), (1.7e9, False)])
+def test_slop_is_advised_only_where_it_would_match_what_belongs_together(apart_s, advised):
+    topics = [topic("rgb"), topic("depth", stamps_s=(50.0 + apart_s,)), topic("camera_info")]
+    text = why_no_frame(topics, slop_s=0.05, patience_s=5.0, remedy="do as told").text
+    assert ("raise slop" in text) is advised
+    assert "one clock" in text
+
+
+def test_a_sentence_tells_the_silence_and_judges_by_the_patience():
+    topics = [topic("rgb", age_s=80.3), topic("depth", age_s=80.4), topic("camera_info", age_s=80.2)]
+    problem = why_no_frame(topics, slop_s=0.05, patience_s=1.0, remedy="do as told", quiet_s=80.4)
+    assert problem.text.startswith("no frame for 80 s: nothing arrives on")
 
 
 # rhythm

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from ism_ros.node.losses import losses, lost_share
+from ism_ros.node.camera_infos import CameraInfos
+from ism_ros.node.losses import losses, lost_share, window_s
+from ism_ros.node.publishers import Turns
 from ism_ros.node.stamps import LATE_IN_A_ROW, Order, StampOrder
 from ism_ros.node.transport import loss_remedy
 
@@ -95,6 +97,103 @@ def test_a_slower_topic_is_named_as_what_leaves_images_without_partners():
 def test_stamps_that_rarely_match_are_told_to_be_synchronised():
     (problem,) = problems(triples=20)
     assert "slop (0.05 s)" in problem.text
+
+
+@pytest.mark.parametrize(("rate_hz", "seconds"), [(30.0, 5.0), (3.0, 10.0), (1.0, 20.0), (0.1, 40.0)])
+def test_the_slower_a_camera_the_further_is_looked_back(rate_hz, seconds):
+    arrivals_s = list(np.arange(1, 1 + 60 * rate_hz) / rate_hz)
+    assert window_s([arrivals_s, arrivals_s[::2]], now_s=arrivals_s[-1]) == seconds
+
+
+# publishers
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+def turns(sent, by_number=False, period_s=0.1):
+    clock = Clock()
+    told, counts = Turns(clock), dict.fromkeys(sent, 0)
+    for publisher in sent:
+        clock.now_s += period_s
+        counts[publisher] += 1
+        info = {"publication_sequence_number": counts[publisher]}
+        told.took(info if by_number else {**info, "publisher_gid": {"data": publisher.encode()}})
+    return told, clock
+
+
+@pytest.mark.parametrize("by_number", [False, True])
+def test_two_publishers_that_take_turns_are_mixed_and_one_that_follows_another_is_not(by_number):
+    assert turns("abababababab", by_number)[0].are_mixed
+    assert turns("aabbaabbaabbaabb", by_number)[0].are_mixed
+    assert not turns("aaaaaaaabbbbbbbb", by_number)[0].are_mixed
+    assert not turns("aaaaaaaaaaaaaaaa", by_number)[0].are_mixed
+
+
+def test_publishers_were_mixed_only_for_some_seconds():
+    told, clock = turns("abababab")
+    clock.now_s += 6.0
+    assert not told.are_mixed
+
+
+def test_without_a_word_of_the_middleware_nothing_is_concluded():
+    told = Turns()
+    for _ in range(20):
+        told.took({"publication_sequence_number": None})
+    assert not told.are_mixed
+    assert not told.are_told
+    assert turns("ab")[0].are_told
+
+
+# camera_info
+
+
+def answered(*events, slop_s=0.01, fits=lambda images, info: True):
+    """(images, camera_info) in the order of completion; an event is ("images" or "info", stamp)."""
+    completed = []
+    infos = CameraInfos(lambda images, info: completed.append((images, info)), fits, slop_s, 5)
+    for kind, stamp_s in events:
+        (infos.add_images if kind == "images" else infos.add_info)(stamp_s, stamp_s)
+    return completed, infos
+
+
+@pytest.mark.parametrize("first", ["images", "info"])
+def test_images_get_the_camera_info_of_their_moment_whichever_comes_first(first):
+    second = "info" if first == "images" else "images"
+    events = [(kind, float(moment)) for moment in range(20) for kind in (first, second)]
+    completed, infos = answered(*events)
+    assert completed == [(float(moment), float(moment)) for moment in range(20)]
+    assert not infos.are_rare
+
+
+def test_a_camera_info_that_comes_once_is_that_of_all_images():
+    completed, infos = answered(("info", 0.0), *[("images", float(moment)) for moment in range(1, 30)])
+    assert completed == [(float(moment), 0.0) for moment in range(1, 30)]
+    assert infos.are_rare
+
+
+def test_a_camera_info_slower_than_the_images_loses_none_of_them():
+    events = [(kind, float(m)) for m in range(60) for kind in ("images", "info") if kind == "images" or m % 2 == 0]
+    completed, _ = answered(*events)
+    assert [images for images, _ in completed] == [float(moment) for moment in range(len(completed))]
+    assert len(completed) >= 59
+    assert all(abs(images - info) <= 2.0 for images, info in completed[5:])
+
+
+def test_the_last_camera_info_that_fits_is_taken():
+    images = [("images", float(moment)) for moment in range(10, 20)]
+    completed, _ = answered(("info", 1.0), ("info", 2.0), *images, fits=lambda images, info: info == 1.0)
+    assert {info for _, info in completed} == {1.0}
+
+
+def test_images_of_before_the_first_camera_info_do_not_come_again():
+    completed, _ = answered(*[("images", float(m)) for m in range(10)], ("info", 9.5), ("images", 10.0), ("info", 10.0))
+    assert [images for images, _ in completed][-1] == 10.0
+    assert len(completed) <= 5
 
 
 # remedies

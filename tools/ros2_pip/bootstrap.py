@@ -45,7 +45,7 @@ from typing import NoReturn
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parent.parent
-OVERLAY_PACKAGES = ("vision_msgs", "message_filters", "cv_bridge")
+OVERLAY_PACKAGES = ("vision_msgs", "tf2_msgs", "message_filters", "cv_bridge")
 
 # Python versions for which the wheels of a distribution exist, the preferred one first.
 WHEEL_PYTHONS: dict[str, tuple[str, ...]] = {
