@@ -55,8 +55,8 @@ def render(
     for warning in model.warnings:
         options.print_warning(console, f"{cad.name}: {warning.text}")
     fewer = "" if mesh is model.mesh else f", rendered with {len(mesh.faces)}"
-    size = size_text(mesh.extents.tolist())
-    console.print(f"{cad.name}: {size}, {len(model.mesh.faces)} triangles{fewer}", highlight=False, soft_wrap=True)
+    sides = size_text(mesh.extents.tolist())
+    console.print(f"{cad.name}: {sides}, {len(model.mesh.faces)} triangles{fewer}", highlight=False, soft_wrap=True)
     console.print(f"{len(templates)} templates in {out}; see {out / 'templates.png'}", highlight=False, soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import trimesh
@@ -109,7 +109,9 @@ def read_cad(
     if color is not None:
         parts = [trimesh.Trimesh(part.vertices, part.faces, process=False) for part in parts]
         for part in parts:
-            part.visual = trimesh.visual.ColorVisuals(part, vertex_colors=np.tile([*color, 255], (len(part.vertices), 1)))
+            part.visual = trimesh.visual.ColorVisuals(
+                part, vertex_colors=np.tile([*color, 255], (len(part.vertices), 1))
+            )
     warnings = [] if color is not None else _colour_doubts(parts, files)
     mesh = _joined(parts)
     mesh.apply_scale(METRES[units])
@@ -128,7 +130,9 @@ def _parts(path: Path, files: CompanionFiles) -> list[trimesh.Trimesh]:
     options: dict[str, Any] = {"process": False}
     if suffix == ".ply" and "picture" not in files:
         options["fix_texture"] = False
-    scene: Any = trimesh.load(io.BytesIO(content), file_type=suffix.lstrip("."), resolver=files, force="scene", **options)
+    scene: Any = trimesh.load(
+        io.BytesIO(content), file_type=suffix.lstrip("."), resolver=cast(Any, files), force="scene", **options
+    )
     for mesh in scene.geometry.values():
         if isinstance(mesh, trimesh.Trimesh):
             _set_colours_right(mesh, suffix, content, files)
@@ -152,7 +156,9 @@ def _set_colours_right(mesh: trimesh.Trimesh, suffix: str, content: bytes, files
         return
     colours_of_vertices = getattr(visual, "vertex_attributes", {}).get("color")
     if colours_of_vertices is not None and not _has_picture(visual):
-        mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=_gltf_colours(colours_of_vertices, visual.material))
+        mesh.visual = trimesh.visual.ColorVisuals(
+            mesh, vertex_colors=_gltf_colours(colours_of_vertices, visual.material)
+        )
     elif _has_picture(visual):
         try:
             _picture_in_rgb(visual.material)
@@ -207,8 +213,8 @@ def _colour_doubts(parts: list[trimesh.Trimesh], files: CompanionFiles) -> list[
 def sample_surface_m(
     mesh: trimesh.Trimesh, count: int = 2048, seed: int = 0, about_m: NDArray[np.float64] | None = None
 ) -> NDArray[np.float32]:
-    """Points spread evenly over the surface, (count, 3) float32 in the mesh's frame, or about the point `about_m` of it;
-    same seed, same points."""
+    """Points spread evenly over the surface, (count, 3) float32 in the mesh's frame, or about the point `about_m` of
+    it; same seed, same points."""
     corners = np.asarray(mesh.triangles) - (0.0 if about_m is None else about_m)
     sides = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     reach = np.cumsum(np.linalg.norm(sides, axis=1))

@@ -61,10 +61,10 @@ class CompanionFiles:
                 if (found := self._walk(place, own)) is not None:
                     return found
         for spelling in spellings:
-            own = PurePosixPath(spelling)
-            if own.suffix.lower() in PICTURES:
+            stem, suffix = os.path.splitext(PurePosixPath(spelling).name)
+            if suffix.lower() in PICTURES:
                 for place in places:
-                    if (found := self.picture_named(own.stem, place)) is not None:
+                    if (found := self.picture_named(stem, place)) is not None:
                         return found
         return None
 

@@ -257,8 +257,8 @@ def _ply_element_colours(element: Any) -> NDArray[np.uint8] | None:
 def stl_colours(content: bytes) -> NDArray[np.uint8] | None:
     """Colours of the triangles of a binary STL, (F, 3) uint8, or None where it has none.
 
-    Two conventions use the two bytes after each triangle: VisCAM and SolidView (bit 15 set = its own colour, blue in the
-    lowest bits), and Materialise Magics (COLOR= in the header is the colour of the whole, bit 15 not set = its own,
+    Two conventions use the two bytes after each triangle: VisCAM and SolidView (bit 15 set = its own colour, blue in
+    the lowest bits), and Materialise Magics (COLOR= in the header is the colour of the whole, bit 15 not set = its own,
     red in the lowest bits).
     """
     if len(content) < 84:

@@ -25,8 +25,8 @@ from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, checksums_
 Arrays = dict[str, NDArray[np.floating[Any]]]
 
 _ARRAYS = (
-    "class_tokens", "rotations", "points_m", "bounds_m", "view_maps", "view_surface_m", "view_reach_m", "view_rotations",
-    "view_centre_m",
+    "class_tokens", "rotations", "points_m", "bounds_m", "view_maps", "view_surface_m", "view_reach_m",
+    "view_rotations", "view_centre_m",
 )  # fmt: skip
 _CHECKSUMS = "patch_checksums"
 _WARNINGS = "warnings"
@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CachedDescriptors:
-    """arrays: class_tokens (T, D), and where there are any: rotations (T, 3, 3), points_m (K, 3), bounds_m (2, 3), and of
-    views.Views view_maps, view_surface_m, view_reach_m (1,), view_rotations and view_centre_m. warnings: what was
+    """arrays: class_tokens (T, D), and where there are any: rotations (T, 3, 3), points_m (K, 3), bounds_m (2, 3), and
+    of views.Views view_maps, view_surface_m, view_reach_m (1,), view_rotations and view_centre_m. warnings: what was
     doubtful about the object's files, so that it is said at every start."""
 
     arrays: Arrays

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ism_ros.input_warnings import InputWarning
 from ism_ros.objects.patch_tokens import PatchFile
+from ism_ros.objects.units import size_text
 from ism_ros.views import Views
 
 
@@ -25,8 +26,8 @@ class KnownObject:
     (T, P, C) unit rows, zero where invalid, float32 or float16, on the device, on the CPU, or in a file. rotations:
     (T, 3, 3) object-to-camera, or None when the templates have no poses. points_m: (K, 3) surface points about
     `centre_m`, metres, or None without geometry. source: the file or folder it came from. views: what coarse poses are
-    made by, or None. warnings: doubts about its files, found at onboarding. bounds_m: (2, 3) float64, lowest and highest
-    corner of the model in the object frame, on the CPU; None = those of the points, which are about the origin then.
+    made by, or None. warnings: doubts about its files, found at onboarding. bounds_m: (2, 3) float64, lowest and
+    highest corner of the model in the object frame, on the CPU; None = those of the points, which are about the origin then.
     """
 
     id: str
@@ -73,6 +74,11 @@ class KnownObject:
         return torch.zeros(3, dtype=torch.float64) if self.bounds_m is None else self.bounds_m.double().mean(dim=0)
 
     @property
+    def size_text(self) -> str:
+        """`size_m` in words."""
+        return "of unknown size" if self.size_m is None else size_text(self.size_m)
+
+    @property
     def size_m(self) -> tuple[float, float, float] | None:
         """Sides of the model's box along the axes of the object frame, metres; None without geometry."""
         if self.box_m is None:
@@ -94,7 +100,9 @@ class KnownObject:
         return replace(
             self,
             class_tokens=self.class_tokens.to(device),
-            patch_tokens=self.patch_tokens if isinstance(self.patch_tokens, PatchFile) else self.patch_tokens.to(device),
+            patch_tokens=self.patch_tokens
+            if isinstance(self.patch_tokens, PatchFile)
+            else self.patch_tokens.to(device),
             rotations=None if self.rotations is None else self.rotations.to(device),
             points_m=None if self.points_m is None else self.points_m.to(device),
         )

@@ -55,8 +55,8 @@ def onboard(
 
     Templates are read from spec.templates or else rendered from spec.cad. Both they and their descriptors are kept in
     `cache_dir` under keys made of all that they depend on: the bytes of the files (with the materials and textures
-    that a CAD file names), units, colour, renderer, descriptor and precision of the patch tokens. A cache that is damaged is
-    made anew; one that cannot be written is done without, and patch tokens meant for the disk are in memory then.
+    that a CAD file names), units, colour, renderer, descriptor and precision of the patch tokens. A cache that is
+    damaged is made anew; one that cannot be written is done without, and patch tokens meant for the disk are in memory then.
     progress: told (views rendered, views) while rendering. prepare: renders, here or in another process.
 
     Raises CadError, TemplateError, or PatchStorageError.
@@ -161,8 +161,8 @@ def _on_device(patch_tokens: torch.Tensor, object_id: str, device: str) -> torch
 
 
 def cad_key(cad: Path, units: str, color: Rgb | None = None, root: Path | None = None) -> str:
-    """A name for what is rendered of a CAD file: its bytes, the files it names (by name, as it may find one or another),
-    units, colour, renderer and picture size."""
+    """A name for what is rendered of a CAD file: its bytes, the files it names (by name, as it may find one or
+    another), units, colour, renderer and picture size."""
     files = referenced_files(cad, root)
     names = [file.name for file in files]
     parts = ["cad", RENDERER_VERSION, TEMPLATE_SIZE_PX, units, color, cad.suffix.lower()]

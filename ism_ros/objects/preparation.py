@@ -42,9 +42,9 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Prepared:
     """rgb: (T, H, W, 3) uint8. masks: (T, H, W) bool. rotations: (T, 3, 3) float32 object-to-camera, or None where
-    they are not known. points_m: (POINT_COUNT, 3) float32 about the middle of bounds_m, or None without geometry. views:
-    what coarse poses are made by, or None without rotations. bounds_m: (2, 3), lowest and highest corner of the model in
-    the object frame. warnings: doubts about the CAD file, in sentences that go on after 'object NAME: '."""
+    they are not known. points_m: (POINT_COUNT, 3) float32 about the middle of bounds_m, or None without geometry.
+    views: what coarse poses are made by, or None without rotations. bounds_m: (2, 3), lowest and highest corner of the
+    model in the object frame. warnings: doubts about the CAD file, in sentences that go on after 'object NAME: '."""
 
     rgb: NDArray[np.uint8]
     masks: NDArray[np.bool_]
@@ -96,8 +96,8 @@ def _model(spec: ObjectSpec, max_triangles: int | None) -> CadModel:
     mesh = simplified(model.mesh)
     if mesh is not model.mesh:
         logger.warning(
-            "object '%s' has %d triangles and is simplified to %d, which its templates do not show: export it with fewer to "
-            "have it ready sooner",
+            "object '%s' has %d triangles and is simplified to %d, which its templates do not show: export it with fewer "
+            "to have it ready sooner",
             spec.id,
             before,
             len(mesh.faces),

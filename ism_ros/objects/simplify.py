@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +36,10 @@ def simplified(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
             break
         cell *= max(1.05, 1.02 * float(np.sqrt(len(kept) / KEPT_TRIANGLES)))
     smaller = mesh.copy()
-    if smaller.visual.kind == "vertex":
-        colours = _means(np.asarray(smaller.visual.vertex_colors, np.float64), cluster)
-        smaller.visual.vertex_colors = np.rint(colours).astype(np.uint8)
+    visual: Any = smaller.visual
+    if visual.kind == "vertex":
+        colours = _means(np.asarray(visual.vertex_colors, np.float64), cluster)
+        visual.vertex_colors = np.rint(colours).astype(np.uint8)
     smaller.vertices = _means(vertices, cluster)
     smaller.update_faces(kept)
     smaller.remove_unreferenced_vertices()

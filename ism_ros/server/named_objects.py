@@ -8,9 +8,11 @@ from pathlib import Path
 
 from ism_ros.ism import InstanceSegmentationModel
 from ism_ros.known_answer import SCENE
+from ism_ros.objects.colours import Rgb
 from ism_ros.objects.library import KnownObject
-from ism_ros.objects.objects_file import ObjectSpec, declared_units, read_objects_file
+from ism_ros.objects.objects_file import ObjectSpec, read_objects_file
 from ism_ros.objects.patch_tokens import PatchFile
+from ism_ros.objects.units import units_of
 
 SAMPLE_PREFIX = "sample:"
 """Ids of the objects in the bundled scene start with it."""
@@ -23,14 +25,16 @@ class NamedObject:
     template_dir: Path | None
     cad_path: Path | None
     cad_units: str | None = None
+    cad_color: Rgb | None = None
 
     def spec(self) -> ObjectSpec:
         """As of objects.yaml, with the name of the CAD file (or of the folder) as its id."""
         cad = self.cad_path
-        units = self.cad_units or (declared_units(cad) if cad is not None else None) or "mm"
         named = cad if cad is not None else self.template_dir
         assert named is not None
-        return ObjectSpec(named.stem, cad, units, self.template_dir, category_id=1)
+        units = units_of(cad, self.cad_units)
+        color = None if cad is None else self.cad_color
+        return ObjectSpec(named.stem, cad, units, self.template_dir, category_id=1, color=color)
 
 
 def sample_specs() -> dict[str, ObjectSpec]:

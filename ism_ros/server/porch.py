@@ -18,6 +18,7 @@ from starlette.requests import HTTPConnection
 
 from ism_ros.config import Settings
 from ism_ros.objects.cache_folder import keep_below
+from ism_ros.objects.colours import parse_colour
 from ism_ros.server.answers import failure
 from ism_ros.server.docs_routes import is_of_docs
 from ism_ros.server.engine import Engine, EngineOptions
@@ -115,7 +116,9 @@ class Porch:
             return None
         return NamedObject(self.roots.first / folder if folder else None, self.roots.first / cad if cad else None)
 
-    def named_object(self, template_dir: str | None, cad_path: str | None, units: str | None) -> NamedObject | None:
+    def named_object(
+        self, template_dir: str | None, cad_path: str | None, units: str | None, color: str | None = None
+    ) -> NamedObject | None:
         """The paths of a request, or the server's own where it has none. Raises RequestError."""
         if not template_dir and not cad_path:
             return self.default_object()
@@ -123,6 +126,7 @@ class Porch:
             self.roots.existing(template_dir, "template_dir") if template_dir else None,
             self.roots.existing(cad_path, "cad_path") if cad_path else None,
             units,
+            None if color is None else parse_colour(color),
         )
 
     def allows(self, connection: HTTPConnection) -> bool:

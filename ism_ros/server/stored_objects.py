@@ -13,7 +13,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -48,6 +48,10 @@ class StateFolder:
 
     def job_file(self, job_id: str) -> Path:
         return self.jobs / f"{job_id}.json"
+
+    def within_uploads(self, specs: Iterable[ObjectSpec]) -> tuple[ObjectSpec, ...]:
+        """The objects of the list, each of which sees only the files of its own upload."""
+        return tuple(replace(spec, root=self.upload_of(spec)) for spec in specs)
 
     def upload_of(self, spec: ObjectSpec) -> Path | None:
         """The folder of the files of an object, or None where they are elsewhere."""
@@ -85,7 +89,7 @@ class StoredObjects:
     def read(self) -> None:
         """To be called before anything else. Raises ObjectsFileError or OSError."""
         self.folder.make()
-        self.specs = {spec.id: spec for spec in self._store.read()}
+        self.specs = {spec.id: spec for spec in self.folder.within_uploads(self._store.read())}
 
     def put(self, spec: ObjectSpec) -> None:
         """Writes an object down, in the place of that with its id, whose files go. Raises RequestError 507."""
@@ -111,7 +115,7 @@ class StoredObjects:
                 return
             before = self.specs
             try:
-                self.specs = {spec.id: spec for spec in self._store.read()}
+                self.specs = {spec.id: spec for spec in self.folder.within_uploads(self._store.read())}
             except ObjectsFileError as error:
                 logger.error("uploaded objects stay as they are: %s", error)
                 return
@@ -155,7 +159,8 @@ class StoredObjects:
 
 def read_stored(folder: Path) -> tuple[ObjectSpec, ...]:
     """What was uploaded before. Raises ObjectsFileError."""
-    return ObjectsStore(StateFolder(folder).objects_file, saves=True).read()
+    state = StateFolder(folder)
+    return state.within_uploads(ObjectsStore(state.objects_file, saves=True).read())
 
 
 def load_stored(specs: Iterable[ObjectSpec], model: InstanceSegmentationModel) -> None:

@@ -100,7 +100,7 @@ def test_bytes_that_are_no_text(folder: Path) -> None:
         ("objects: [{id: mug, cad: views, units: mm}]\n", "CAD file .*views is not a file"),
         ("objects: [{id: mug, templates: gone}]\n", "template folder .*gone does not exist"),
         ("objects: [{id: mug, cad: mug.ply}]\n", "units are missing: add 'units: mm' or 'units: m'"),
-        ("objects: [{id: mug, cad: mug.ply, units: inch}]\n", "units 'inch' are unknown; choose mm or m"),
+        ("objects: [{id: mug, cad: mug.ply, units: feet}]\n", "units 'feet' are unknown; choose mm, cm, m or inch"),
         ("objects: [{id: mug, cad: mug.ply, unit: mm}]\n", "'unit' is unknown; did you mean 'units'"),
         ("objects: [{id: mug, cad: mug.ply, units: mm, colour: red}]\n", "'colour' is unknown; known: id, cad"),
         ("objects: [{id: mug, cad: 3, units: mm}]\n", "cad must be a path, not 3"),
