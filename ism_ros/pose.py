@@ -35,7 +35,8 @@ UNKNOWN_ROTATION_RAD2 = (np.pi**2 / 3 + 2) / 3
 @dataclass(frozen=True)
 class CoarsePose:
     """rotation: (3, 3) object-to-camera. translation_m: (3,), where the CAD model's own origin is. covariance: (6, 6)
-    of x y z of that (metres) and turns about x y z (radians) in the camera frame. view: which of the views it is from."""
+    of x y z of that (metres) and turns about x y z (radians) in the camera frame. view: which of the views it is
+    from."""
 
     rotation: Array
     translation_m: Array

@@ -27,7 +27,8 @@ class KnownObject:
     (T, 3, 3) object-to-camera, or None when the templates have no poses. points_m: (K, 3) surface points about
     `centre_m`, metres, or None without geometry. source: the file or folder it came from. views: what coarse poses are
     made by, or None. warnings: doubts about its files, found at onboarding. bounds_m: (2, 3) float64, lowest and
-    highest corner of the model in the object frame, on the CPU; None = those of the points, which are about the origin then.
+    highest corner of the model in the object frame, on the CPU; None = those of the points, which are about the origin
+    then.
     """
 
     id: str

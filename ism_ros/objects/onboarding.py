@@ -56,8 +56,8 @@ def onboard(
     Templates are read from spec.templates or else rendered from spec.cad. Both they and their descriptors are kept in
     `cache_dir` under keys made of all that they depend on: the bytes of the files (with the materials and textures
     that a CAD file names), units, colour, renderer, descriptor and precision of the patch tokens. A cache that is
-    damaged is made anew; one that cannot be written is done without, and patch tokens meant for the disk are in memory then.
-    progress: told (views rendered, views) while rendering. prepare: renders, here or in another process.
+    damaged is made anew; one that cannot be written is done without, and patch tokens meant for the disk are in memory
+    then. progress: told (views rendered, views) while rendering. prepare: renders, here or in another process.
 
     Raises CadError, TemplateError, or PatchStorageError.
     """

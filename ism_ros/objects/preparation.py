@@ -96,8 +96,8 @@ def _model(spec: ObjectSpec, max_triangles: int | None) -> CadModel:
     mesh = simplified(model.mesh)
     if mesh is not model.mesh:
         logger.warning(
-            "object '%s' has %d triangles and is simplified to %d, which its templates do not show: export it with fewer "
-            "to have it ready sooner",
+            "object '%s' has %d triangles and is simplified to %d, which its templates do not show: export it with "
+            "fewer to have it ready sooner",
             spec.id,
             before,
             len(mesh.faces),

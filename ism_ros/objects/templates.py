@@ -41,8 +41,8 @@ class TemplateSet:
     """Views of one object.
 
     rgb: (T, H, W, 3) uint8. masks: (T, H, W) bool. xyz_m: (T, H, W, 3) float32, or float64 far from the origin, the
-    point seen in the object frame, 0 outside the mask. rotations: (T, 3, 3) float64 object-to-camera (OpenCV axes), or None
-    where they are not known. translations_m: (T, 3) or None. intrinsics: (T, 3, 3) pixels, or None.
+    point seen in the object frame, 0 outside the mask. rotations: (T, 3, 3) float64 object-to-camera (OpenCV axes), or
+    None where they are not known. translations_m: (T, 3) or None. intrinsics: (T, 3, 3) pixels, or None.
     """
 
     rgb: NDArray[np.uint8]
