@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import trimesh
 
 from ism_ros.cli.main import main
 from ism_ros.known_answer import SCENE
@@ -87,3 +88,19 @@ def test_a_segmentor_given_beside_a_profile_is_the_one_that_is_loaded(
     assert "ism weights download sam2/base_plus" in capsys.readouterr().err
     assert segment("--profile", "accurate", "--segmentor", "tiny") == 2
     assert "ism weights download dinov2/vitl14" in capsys.readouterr().err
+
+
+def test_a_cad_file_without_colour_is_doubted_at_every_start_until_it_is_given_one(
+    segment: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trimesh.creation.box((0.1, 0.06, 0.04)).export(tmp_path / "part.stl")
+    command = ("--cad", tmp_path / "part.stl", "--units", "m")
+    for _ in range(2):  # the second time from the cache
+        assert segment(*command) == 0
+        said = capsys.readouterr().err
+        assert "warning: object 'part' (part.stl): its CAD file has no colour" in said
+        assert "part: 100 x 60 x 40 mm" in said
+    assert segment(*command, "--color", "steelblue") == 0
+    assert "warning" not in capsys.readouterr().err
+    assert segment(*command, "--color", "nocolour") != 0
+    assert "color 'nocolour' is no colour: give three whole numbers" in " ".join(capsys.readouterr().err.split())
