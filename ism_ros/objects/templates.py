@@ -165,11 +165,9 @@ def _exact_type(templates: TemplateSet) -> type[np.floating[Any]]:
     """The smallest type of numbers that resolves millimetres of the object to a thousandth of its size."""
     bounds_mm = bounds_of(templates) * 1000
     farthest_mm, size_mm = float(np.abs(bounds_mm).max()), float(np.linalg.norm(bounds_mm[1] - bounds_mm[0]))
+    step_mm = max(size_mm, 1e-3) / 1000
     for kind in (np.float16, np.float32):
-        if (
-            farthest_mm < float(np.finfo(kind).max)
-            and float(np.spacing(kind(farthest_mm))) <= max(size_mm, 1e-3) / 1000
-        ):
+        if farthest_mm < float(np.finfo(kind).max) and float(np.spacing(kind(farthest_mm))) <= step_mm:
             return kind
     return np.float64
 

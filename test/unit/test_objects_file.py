@@ -102,7 +102,7 @@ def test_bytes_that_are_no_text(folder: Path) -> None:
         ("objects: [{id: mug, cad: mug.ply}]\n", "units are missing: add 'units: mm' or 'units: m'"),
         ("objects: [{id: mug, cad: mug.ply, units: feet}]\n", "units 'feet' are unknown; choose mm, cm, m or inch"),
         ("objects: [{id: mug, cad: mug.ply, unit: mm}]\n", "'unit' is unknown; did you mean 'units'"),
-        ("objects: [{id: mug, cad: mug.ply, units: mm, colour: red}]\n", "'colour' is unknown; known: id, cad"),
+        ("objects: [{id: mug, cad: mug.ply, units: mm, colour: red}]\n", "'colour' is unknown; did you mean 'color'"),
         ("objects: [{id: mug, cad: 3, units: mm}]\n", "cad must be a path, not 3"),
         ("objects: [{id: mug, cad: mug.ply, units: mm, category_id: one}]\n", "category_id must be a whole number"),
         ("objects: [{id: mug, cad: mug.ply, units: mm, category_id: 0}]\n", "category_id must be a whole number"),
