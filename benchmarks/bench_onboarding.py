@@ -22,8 +22,9 @@ from rich.table import Table
 from ism_ros.descriptors import DESCRIPTORS, create_descriptor
 from ism_ros.objects import render
 from ism_ros.objects.cad import load_cad
-from ism_ros.objects.objects_file import ObjectSpec, declared_units
+from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.onboarding import onboard
+from ism_ros.objects.units import UNITS, declared_units
 
 
 def main() -> None:
@@ -49,7 +50,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cad", nargs="*", type=Path, help="CAD models to time besides the generated one")
-    parser.add_argument("--units", choices=("mm", "m"), default="mm", help="of the CAD models (default: %(default)s)")
+    parser.add_argument("--units", choices=UNITS, default="mm", help="of the CAD models (default: %(default)s)")
     parser.add_argument("--descriptor", choices=DESCRIPTORS, default=DESCRIPTORS[0])
     return parser.parse_args()
 

@@ -134,6 +134,15 @@ class Detections:
     def category_id(self, row: int) -> int:
         return self.category_ids[int(self.object_index[row])]
 
+    def middles_m(self) -> Tensor:
+        """Where the middles of the models' boxes are, (N, 3) float64 in the camera frame, NaN where there is no pose;
+        the origins where nobody asked for the boxes. Unlike far origins, they move as the objects do."""
+        origins_m = self.translation_m.double()
+        if self.model_box_m is None:
+            return origins_m
+        middles_m = (self.rotation.double() @ self.model_box_m.double().mean(dim=1)[:, :, None])[:, :, 0] + origins_m
+        return torch.where(middles_m.isfinite(), middles_m, origins_m)
+
     def instance_ids(self) -> list[int]:
         """The number of each instance in messages and in the mask image, from 1."""
         return list(range(1, len(self) + 1)) if self.instance_id is None else self.instance_id.tolist()

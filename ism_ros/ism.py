@@ -30,7 +30,7 @@ from ism_ros.objects.objects_file import ObjectSpec, read_objects_file
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.patch_tokens import PatchStorage
 from ism_ros.objects.preparation import Prepare, prepare
-from ism_ros.pose import coarse_poses, unknown_covariance
+from ism_ros.pose import at_origin, coarse_poses, unknown_covariance
 from ism_ros.segmentors import SMALL_SEGMENTORS, Segmentor, create_segmentor
 from ism_ros.small_proposals import LeftOut, too_small_warning, without_small
 from ism_ros.threads import one_thread, use_threads
@@ -390,6 +390,8 @@ class InstanceSegmentationModel:
                 known.corners_m, rotation[rows], translation_m[rows], intrinsics, (frame.height, frame.width)
             )
             geometric[rows] = scoring.geometric_score(projected, proposals.boxes_xyxy[rows])
+            # so far that of the object's centre, which lies where its surface is seen wherever its origin may be
+            translation_m[rows] -= (rotation[rows].double() @ known.centre_m.to(self.device)).float()
         return geometric, visible_ratio * posed, rotation, translation_m
 
 
@@ -425,7 +427,11 @@ def with_coarse_poses(
         known = library.objects[index]
         rows = torch.nonzero(posed & (object_index == index))[:, 0]
         if known.box_m is not None:
-            box_m[rows] = known.box_m
+            box_m[rows] = known.box_m.float()
+        if known.centre_m.any():
+            arms_m = (rotation[rows].double() @ known.centre_m).numpy()
+            about_centre = unknown_covariance()
+            covariance[rows] = torch.from_numpy(np.stack([at_origin(about_centre, arm) for arm in arms_m])).float()
         if known.views is None or fit_of is None:
             continue
         here = rows.to(device)

@@ -34,8 +34,9 @@ UNKNOWN_ROTATION_RAD2 = (np.pi**2 / 3 + 2) / 3
 
 @dataclass(frozen=True)
 class CoarsePose:
-    """rotation: (3, 3) object-to-camera. translation_m: (3,). covariance: (6, 6) of x y z (metres) and turns about x y
-    z (radians) in the camera frame. view: which of the views it is from."""
+    """rotation: (3, 3) object-to-camera. translation_m: (3,), where the CAD model's own origin is. covariance: (6, 6)
+    of x y z of that (metres) and turns about x y z (radians) in the camera frame. view: which of the views it is
+    from."""
 
     rotation: Array
     translation_m: Array
@@ -62,6 +63,22 @@ def unknown_covariance() -> Array:
     return np.diag([UNKNOWN_POSITION_M**2] * 3 + [UNKNOWN_ROTATION_RAD2] * 3)
 
 
+def at_origin(covariance: Array, arm_m: Array) -> Array:
+    """Carry a covariance from the object's centre over to its origin.
+
+    Args:
+        covariance: (6, 6) of the centre's position and the object's turns.
+        arm_m: (3,) from the origin to the centre, in the camera frame: turns move the origin by so much.
+
+    Returns:
+        (6, 6) of the origin's position and the object's turns.
+    """
+    x, y, z = arm_m
+    carried = np.eye(6)
+    carried[:3, 3:] = [[0, -z, y], [z, 0, -x], [-y, x, 0]]
+    return np.asarray(carried @ covariance @ carried.T)
+
+
 def _pose(
     cost: Array, iou: Array, shift_m: Array, relief_m: Array, middle_m: Array, along_ray: Array, views: Views
 ) -> CoarsePose:
@@ -73,7 +90,9 @@ def _pose(
     on_axis = TURNS[turn] @ views.rotations[view]
     rotations = along_ray @ on_axis
     shifts_m = along_ray[:, 2] * shift_m[view, turn][:, None]
-    translations_m = middle_m + shifts_m - (rotations @ views.surface_m[view][:, :, None])[:, :, 0]
+    # of the object's centre: its origin may lie anywhere
+    from_centre_m = views.surface_m[view] - views.centre_m
+    translations_m = middle_m + shifts_m - (rotations @ from_centre_m[:, :, None])[:, :, 0]
     best = int(cost[view, turn].argmin())
     offsets = np.hstack(
         [
@@ -86,4 +105,5 @@ def _pose(
     ahead_m = FLOOR_M + RELIEF_SHARE * relief_m[view[best], turn[best]]
     covariance[:3, :3] += along_ray @ np.diag([sideways_m**2, sideways_m**2, ahead_m**2]) @ along_ray.T
     covariance[3:, 3:] += SPACING_SHARE**2 * 4 * np.pi / len(views.rotations) * np.eye(3)
-    return CoarsePose(rotations[best], translations_m[best], covariance, int(view[best]))
+    arm_m = rotations[best] @ views.centre_m
+    return CoarsePose(rotations[best], translations_m[best] - arm_m, at_origin(covariance, arm_m), int(view[best]))

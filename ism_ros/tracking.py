@@ -126,7 +126,7 @@ def forgotten(track: Track, now_ns: int) -> bool:
 def seen_in(detections: Detections, stamp_ns: int) -> list[Track]:
     """What is seen in one frame, as tracks that have no id (0) yet."""
     masks = detections.masks.numpy()
-    positions_m = detections.translation_m.double().numpy()
+    positions_m = detections.middles_m().numpy()
     tracks = []
     for row, whole in enumerate(masks):
         left, top, width, height = mask_box(whole)

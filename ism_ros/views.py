@@ -11,7 +11,7 @@ N masks, P places looked at under each, V views of an object, R rings, A angles,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from math import pi
 
@@ -46,7 +46,8 @@ class Views:
     maps: (V, 5, R, A) float16: share of the cell that is covered; depth relative to the mean, metres; red, green and
     blue relative to the view's brightness. surface_m: (V, 3), the mean of the visible surface in the object frame.
     reach_m: radius of the outermost ring. rotations: (V, 3, 3) object-to-camera. template_count: T, how many views,
-    from the first on, are the templates themselves.
+    from the first on, are the templates themselves. centre_m: (3,), the middle of the model's box in the object frame,
+    about which it is uncertain how the object is turned.
     """
 
     maps: NDArray[np.float16]
@@ -54,6 +55,7 @@ class Views:
     reach_m: float
     rotations: NDArray[np.float64]
     template_count: int
+    centre_m: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
 
     @cached_property
     def template(self) -> NDArray[np.int64]:
@@ -170,12 +172,14 @@ def joined(fits: Sequence[Fit]) -> Fit:
 def views_of(
     rgb: Sequence[NDArray[np.uint8]],
     masks: Sequence[NDArray[np.bool_]],
-    xyz_m: Sequence[NDArray[np.float32]],
+    xyz_m: Sequence[NDArray[np.floating]],
     rotations: NDArray[np.floating],
     template_count: int | None = None,
+    centre_m: NDArray[np.float64] | None = None,
 ) -> Views:
     """Views from pictures of any sizes: rgb (H, W, 3), masks (H, W), xyz_m (H, W, 3) in the object frame, of each;
-    rotations (V, 3, 3). template_count: as in Views; all where it isn't said."""
+    rotations (V, 3, 3). template_count: as in Views; all where it isn't said.
+    centre_m: as in Views; the origin where it isn't said."""
     seen = [xyz[mask].astype(np.float64) for xyz, mask in zip(xyz_m, masks, strict=True)]
     surface_m = np.array([points.mean(axis=0) for points in seen])
     centred = [(points - middle) @ turn.T for points, middle, turn in zip(seen, surface_m, rotations, strict=True)]
@@ -191,6 +195,7 @@ def views_of(
         reach_m,
         np.asarray(rotations, np.float64),
         len(rotations) if template_count is None else template_count,
+        np.zeros(3) if centre_m is None else np.asarray(centre_m, np.float64),
     )
 
 

@@ -186,6 +186,9 @@ def _onboarded(console: Console, dataset: BopDataset, settings: Settings) -> Ins
             model.add(spec, tell)
             bar.advance(task)
         bar.update(task, description="onboarding")
+    for known in model.library.objects:
+        for warning in known.warnings:
+            options.print_warning(console, warning.text)
     return model
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 
 Config = Annotated[Path | None, typer.Option(help="YAML file of settings (config/ism.yaml lists them).")]
 Profile = Annotated[
@@ -20,9 +22,20 @@ MinMaskPixels = Annotated[
     int | None,
     typer.Option(help="Least pixels of a mask, 0 = any, -1 = SAM-6D's shares of the picture; default 100."),
 ]
+Color = Annotated[
+    str | None,
+    typer.Option(
+        help="The one colour of the CAD models, instead of what their files say: '#5a78aa', '90,120,170' or a name."
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda:0.")]
 
 
 def given(**values: Any) -> dict[str, Any]:
     """Those of the options that a user gave, as overrides of settings of the same names."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def print_warning(console: Console, text: str) -> None:
+    """One line that a reader of the output can look for."""
+    console.print(f"warning: {escape(text)}", style="yellow", highlight=False, soft_wrap=True)

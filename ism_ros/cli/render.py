@@ -9,7 +9,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ism_ros.objects.objects_file import UNITS, declared_units
+from ism_ros.cli import options
+from ism_ros.objects.colours import parse_colour
+from ism_ros.objects.units import UNITS_TEXT, checked_units, declared_units, size_text
 
 SMALLEST_PX, LARGEST_PX = 32, 2048
 
@@ -19,8 +21,9 @@ def render(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the templates.", show_default=False)],
     units: Annotated[
         str | None,
-        typer.Option(help="What the numbers in CAD are in: mm or m. glTF (.glb, .gltf) says it itself: m."),
+        typer.Option(help=f"What the numbers in CAD are in: {UNITS_TEXT}. glTF (.glb, .gltf) says it itself: m."),
     ] = None,
+    color: options.Color = None,
     size: Annotated[
         int, typer.Option(min=SMALLEST_PX, max=LARGEST_PX, help="Side of the square pictures, pixels.")
     ] = 420,
@@ -32,14 +35,16 @@ def render(
     OUT gets rgb_0.png, mask_0.png, xyz_0.npy and so on, poses.npy, templates.json, and templates.png, which shows
     all views at once: look at it. A folder of older templates is replaced; any other folder is left alone.
     """
-    from ism_ros.objects.cad import load_cad
+    from ism_ros.objects.cad import read_cad
     from ism_ros.objects.render import RENDERER_VERSION, render_templates
+    from ism_ros.objects.simplify import simplified
     from ism_ros.objects.templates import check_replaceable, write_templates
 
     units = _units(cad, units)
     check_replaceable(out)
     console = Console(stderr=True)
-    mesh = load_cad(cad, units)
+    model = read_cad(cad, units, color=None if color is None else parse_colour(color))
+    mesh = simplified(model.mesh)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(f"rendering {cad.name}", total=None)
@@ -47,8 +52,11 @@ def render(
             mesh, size_px=size, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
         write_templates(out, templates, {"cad": cad.name, "cad_units": units, "renderer_version": RENDERER_VERSION})
-    size_mm = " x ".join(f"{side * 1000:.4g}" for side in mesh.extents)
-    console.print(f"{cad.name}: {size_mm} mm, {len(mesh.faces)} triangles", highlight=False)
+    for warning in model.warnings:
+        options.print_warning(console, f"{cad.name}: {warning.text}")
+    fewer = "" if mesh is model.mesh else f", rendered with {len(mesh.faces)}"
+    sides = size_text(mesh.extents.tolist())
+    console.print(f"{cad.name}: {sides}, {len(model.mesh.faces)} triangles{fewer}", highlight=False, soft_wrap=True)
     console.print(f"{len(templates)} templates in {out}; see {out / 'templates.png'}", highlight=False, soft_wrap=True)
 
 
@@ -57,7 +65,7 @@ def _units(cad: Path, units: str | None) -> str:
         raise ValueError(f"CAD file {cad} does not exist")
     chosen = units if units is not None else declared_units(cad)
     if chosen is None:
-        raise ValueError(f"the units of {cad} are not known: add --units mm or --units m, whichever the file is in")
-    if chosen not in UNITS:
-        raise ValueError(f"units '{chosen}' are unknown; choose mm or m")
-    return chosen
+        raise ValueError(
+            f"the units of {cad} are not known: add --units mm or --units m (or cm, inch), whichever the file is in"
+        )
+    return checked_units(chosen)

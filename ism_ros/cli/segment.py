@@ -15,11 +15,17 @@ from rich.status import Status
 from rich.table import Table
 
 from ism_ros.cli import options
+from ism_ros.objects.colours import colour_text, parse_colour
 from ism_ros.objects.objects_file import ObjectSpec, parse_objects, read_text
 from ism_ros.objects.resource_uri import resolve_path
+from ism_ros.objects.units import UNITS_TEXT, checked_units, size_text, units_of
 
 if TYPE_CHECKING:
     from ism_ros.detections import Detections
+    from ism_ros.objects.library import ObjectLibrary
+
+SIZES_SHOWN = 20
+"""Of more objects nobody reads them."""
 
 
 def segment(
@@ -36,8 +42,9 @@ def segment(
         typer.Option(help="Template folder of the CAD model given at the same position, instead of rendering it."),
     ] = None,
     units: Annotated[
-        str, typer.Option(help="Units of the CAD models: mm, m, or auto (glTF metres, others mm as in BOP).")
+        str, typer.Option(help=f"Units of the CAD models: {UNITS_TEXT}, or auto (glTF metres, others mm as in BOP).")
     ] = "auto",
+    color: options.Color = None,
     objects: Annotated[Path | None, typer.Option(help="objects.yaml, instead of --cad.")] = None,
     object_id: Annotated[
         list[str] | None,
@@ -84,7 +91,7 @@ def segment(
         min_mask_pixels=min_mask_pixels,
         device=device,
     )
-    specs = _specs(cad or [], templates or [], units)
+    specs = _specs(cad or [], templates or [], units, color)
     if server is not None:
         from ism_ros.cli.remote import RemoteServer
 
@@ -110,6 +117,7 @@ def segment(
             if unknown := [name for name in object_id or () if name not in model.library.ids]:
                 raise ValueError(f"--object {unknown[0]} is not known; known: {', '.join(model.library.ids)}")
             detections = model.segment(frame, object_id).to("cpu")
+        _print_sizes(console, model.library)
         overlay_rgb = draw_overlay(frame.rgb, detections)
     try:
         write_results(output, detections, overlay_rgb)
@@ -119,11 +127,18 @@ def segment(
     _print(console, detections, output)
 
 
+def _print_sizes(console: Console, library: ObjectLibrary) -> None:
+    """So that wrong units are seen at a glance."""
+    for known in library.objects[:SIZES_SHOWN]:
+        if known.size_m is not None:
+            console.print(f"{escape(known.id)}: {size_text(known.size_m)}", highlight=False, soft_wrap=True)
+
+
 def _print(console: Console, detections: Detections, output: Path) -> None:
     from ism_ros.results import xywh
 
     for warning in detections.warnings:
-        console.print(f"warning: {escape(warning.text)}", style="yellow", highlight=False, soft_wrap=True)
+        options.print_warning(console, warning.text)
     count = len(detections)
     table = Table(title=f"{count} detection{'' if count == 1 else 's'}", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("object", overflow="fold")
@@ -182,6 +197,7 @@ def _asked(
             cad_path=None if spec.cad is None else str(spec.cad),
             template_dir=None if spec.templates is None else str(spec.templates),
             cad_units=None if units == "auto" else units,
+            cad_color=None if spec.color is None else colour_text(spec.color),
         )
     elif object_ids:
         asked["object_ids"] = object_ids
@@ -201,10 +217,12 @@ def _text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def _specs(cad: list[Path], templates: list[Path], units: str) -> list[ObjectSpec]:
+def _specs(cad: list[Path], templates: list[Path], units: str, color: str | None) -> list[ObjectSpec]:
     """What --cad and --templates name, the file's name being the id."""
-    if units not in ("auto", "mm", "m"):
-        raise ValueError(f"--units {units} is unknown; choose mm, m or auto")
+    if units != "auto":
+        checked_units(units)
+    if color is not None and not cad:
+        raise ValueError("--color is for --cad; objects.yaml has a color for each of its objects")
     if len(templates) > max(len(cad), 1):
         raise ValueError(
             f"--templates was given {len(templates)} times but --cad {len(cad)} times; give one of each an object"
@@ -215,14 +233,14 @@ def _specs(cad: list[Path], templates: list[Path], units: str) -> list[ObjectSpe
         folder = templates[position] if position < len(templates) else None
         named = file if file is not None else folder
         assert named is not None
-        metres = file is not None and file.suffix.lower() in (".glb", ".gltf")
         specs.append(
             ObjectSpec(
                 id=_text(named.stem),
                 cad=file,
-                units=("m" if metres else "mm") if units == "auto" else units,
+                units=units_of(file, None if units == "auto" else units),
                 templates=folder,
                 category_id=position + 1,
+                color=None if color is None or file is None else parse_colour(color),
             )
         )
     if len({spec.id for spec in specs}) != len(specs):

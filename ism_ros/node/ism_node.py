@@ -193,6 +193,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         model = load_model(self.settings, self.on_progress, specs, self.object_services.prepare)
         self.progress = ""
         self.get_logger().info(f"{len(model.library)} objects ready after {time.monotonic() - began:.1f} s")
+        self.object_services.say_loaded(model.library)
         return model
 
     def _warn_of_idle_overrides(self, stream: Stream) -> None:

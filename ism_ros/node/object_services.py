@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geometry_msgs.msg import Vector3
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 
@@ -16,16 +17,20 @@ from ism_ros.config import Settings, SettingsError
 from ism_ros.ism import InstanceSegmentationModel
 from ism_ros.msg import ObjectInfo
 from ism_ros.objects.cache_folder import NOT_WRITTEN
-from ism_ros.objects.library import ObjectLibrary
-from ism_ros.objects.objects_file import UNITS, ObjectsFileError, ObjectSpec, declared_units
+from ism_ros.objects.colours import colour_text, parse_colour
+from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.objects_file import ObjectsFileError, ObjectSpec
 from ism_ros.objects.objects_store import ObjectsStore
 from ism_ros.objects.preparation_process import NICENESS, PreparationProcess, PreparationStoppedError
+from ism_ros.objects.units import units_of
 from ism_ros.srv import AddObject, ListObjects, RemoveObject
 
 if TYPE_CHECKING:
     from ism_ros.node.ism_node import IsmNode
 
 WATCH_PERIOD_S = 0.5
+SIZES_SHOWN = 20
+"""In one line of the log."""
 RETRY_PERIODS = 20
 """What could not be saved is tried again after so many looks at the objects file."""
 NOT_CONFIGURED = "the node has no model yet: configure it first"
@@ -148,7 +153,24 @@ class ObjectServices:
             model.put(known)
             self._specs = {**self._specs, spec.id: spec}
             said = self._changed(spec.id, spec)
-        return f"{verb} '{spec.id}' with {known.template_count} templates{said}"
+        self.say_doubts(known)
+        doubts = "".join(f"; warning: {warning.text}" for warning in known.warnings)
+        return f"{verb} '{spec.id}' with {known.template_count} templates, {known.size_text}{said}{doubts}"
+
+    def say_loaded(self, library: ObjectLibrary) -> None:
+        """What was onboarded at the start: sizes, so that wrong units are seen at a glance, and doubts."""
+        sizes = ", ".join(f"{known.id} {known.size_text}" for known in library.objects[:SIZES_SHOWN])
+        more = f" and {len(library) - SIZES_SHOWN} more" if len(library) > SIZES_SHOWN else ""
+        if sizes:
+            self._node.get_logger().info(f"sizes: {sizes}{more}")
+        for known in library.objects:
+            self.say_doubts(known)
+
+    def say_doubts(self, known: KnownObject) -> None:
+        """In the log, once an onboarding; /diagnostics goes on showing them."""
+        for warning in known.warnings:
+            self._node.statistics.noticed(warning.reason)
+            self._node.get_logger().warning(warning.text)
 
     def _remove(self, request: RemoveObject.Request, response: RemoveObject.Response) -> RemoveObject.Response:
         model = self._node.model
@@ -187,11 +209,15 @@ class ObjectServices:
         response.version = library.version
         for known in library.objects:
             spec = specs.get(known.id)
+            x, y, z = known.size_m or (0.0, 0.0, 0.0)
             response.objects.append(
                 ObjectInfo(
                     id=known.id,
                     cad=str(spec.cad) if spec is not None and spec.cad is not None else "",
                     units=spec.units if spec is not None else "",
+                    color=colour_text(spec.color) if spec is not None and spec.color is not None else "",
+                    size=Vector3(x=x, y=y, z=z),
+                    warnings=[warning.text for warning in known.warnings],
                     templates=str(spec.templates) if spec is not None and spec.templates is not None else "",
                     num_templates=known.template_count,
                     category_id=known.category_id,
@@ -206,9 +232,13 @@ class ObjectServices:
         if not request.cad and not request.templates:
             raise ValueError(f"object '{request.id}' needs a CAD file, a template folder, or both")
         cad = _absolute(request.cad)
-        units = request.units or (declared_units(cad) if cad is not None else None) or "mm"
-        if units not in UNITS:
-            raise ValueError(f"object '{request.id}' has units '{units}'; choose mm or m")
+        if request.color and cad is None:
+            raise ValueError(f"object '{request.id}': color is for a CAD file; templates have their own")
+        try:
+            units = units_of(cad, request.units)
+            color = parse_colour(request.color) if request.color else None
+        except ValueError as error:
+            raise ValueError(f"object '{request.id}': {error}") from None
         numbers = dict(zip(library.ids, library.category_ids, strict=True))
         own = numbers.pop(request.id, None)
         owner = next((name for name, number in numbers.items() if number == request.category_id), None)
@@ -218,7 +248,7 @@ class ObjectServices:
                 "give it another one, or 0 for the next free one"
             )
         category_id = request.category_id or own or max(numbers.values(), default=0) + 1
-        return ObjectSpec(request.id, cad, units, _absolute(request.templates), category_id)
+        return ObjectSpec(request.id, cad, units, _absolute(request.templates), category_id, color)
 
     def _failed(self, text: str, remedy: str) -> None:
         self._node.statistics.object_failed(f"{text}; {remedy}")

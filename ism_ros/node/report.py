@@ -79,6 +79,13 @@ class Report:
         node, model = self._node, self._node.model
         ids, version = (model.library.ids, model.library.version) if model is not None else ((), 0)
         problem = node.object_services.problem
-        verdict = objects_verdict(node.state, ids, node.progress, problem, snapshot)
-        values = [("objects", str(len(ids))), ("version", str(version)), ("objects_problem", problem)]
+        known = model.library.objects if model is not None else ()
+        doubts = [warning.text for one in known for warning in one.warnings]
+        verdict = objects_verdict(node.state, ids, node.progress, problem, snapshot, doubts)
+        values = [
+            ("objects", str(len(ids))),
+            ("version", str(version)),
+            ("objects_problem", problem),
+            ("objects_doubts", str(len(doubts))),
+        ]
         return Status(f"{self._name}: objects", self._host, verdict, values)

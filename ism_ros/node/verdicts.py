@@ -125,8 +125,11 @@ def segmentation_verdict(
     return Verdict(OK, rate)
 
 
-def objects_verdict(state: str, ids: Sequence[str], progress: str, problem: str, snapshot: Snapshot) -> Verdict:
-    """What is looked for. progress: what is being added. problem: with the objects file or the cache."""
+def objects_verdict(
+    state: str, ids: Sequence[str], progress: str, problem: str, snapshot: Snapshot, doubts: Sequence[str] = ()
+) -> Verdict:
+    """What is looked for. progress: what is being added. problem: with the objects file or the cache. doubts: about the
+    objects' own files, a sentence each."""
     if state not in ("active", "inactive"):
         return Verdict(OK, f"none yet: the node is {state or 'starting'}")
     wrong = "; ".join(text for text in (snapshot.recent_object_failure, problem) if text)
@@ -136,6 +139,9 @@ def objects_verdict(state: str, ids: Sequence[str], progress: str, problem: str,
         return Verdict(OK, progress)
     if not ids:
         return Verdict(WARN, "no objects to look for: set objects_file, or call ~/add_object")
+    if doubts:
+        more = f" (and {len(doubts) - 1} more such, see ~/list_objects)" if len(doubts) > 1 else ""
+        return Verdict(WARN, f"{doubts[0]}{more}")
     more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
     return Verdict(OK, f"{len(ids)} known: {', '.join(ids[:SHOWN_IDS])}{more}")
 

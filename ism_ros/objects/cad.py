@@ -2,47 +2,100 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from trimesh.resolvers import Resolver
 
+from ism_ros.input_warnings import InputWarning
 from ism_ros.objects.atlas import atlas_mesh
-from ism_ros.objects.surfaces import surface_of
-
-METRES = {"mm": 0.001, "m": 1.0}
-SMALLEST_M, LARGEST_M = 0.001, 50.0
-"""Between these lie the diameters of objects that somebody wants to find; outside, the units must be wrong."""
+from ism_ros.objects.cad_files import CompanionFiles
+from ism_ros.objects.cad_formats import (
+    CompressedError,
+    content_for_trimesh,
+    is_of_obj_content,
+    ply_colours,
+    stl_colours,
+)
+from ism_ros.objects.colours import Rgb, as_rgb8, linear_of_srgb, rgb_picture, srgb_of_linear
+from ism_ros.objects.surfaces import has_colour, surface_of
+from ism_ros.objects.units import (
+    LARGEST_M,
+    METRES,
+    SMALLEST_M,
+    UNITS_TEXT,
+    checked_units,
+    declared_units,
+    length_text,
+    other_units,
+    size_doubt,
+)
 
 
 class CadError(ValueError):
     """A CAD file that cannot be used; the message names it and says what to do."""
 
 
-def load_cad(
-    path: Path | str, units: str, max_triangles: int | None = None, root: Path | None = None
-) -> trimesh.Trimesh:
-    """The mesh in a CAD file of any format that trimesh reads, in metres.
+@dataclass(frozen=True)
+class CadModel:
+    """What a CAD file holds.
 
-    Parts of a scene are placed and joined; vertex colours, face colours or textures are kept. units: mm or m, as
-    the file's numbers are. root: files that it names are read within this folder alone; None = anywhere. Raises
-    CadError where the file is missing, cannot be read, has no triangles, more than `max_triangles` or, in these units,
-    the size of no object.
+    Attributes:
+        mesh: Triangles in metres, in the file's own frame, with vertex colours, face colours or a texture.
+        warnings: What is doubtful about it, in sentences that go on after 'object NAME: '.
+    """
+
+    mesh: trimesh.Trimesh
+    warnings: tuple[InputWarning, ...] = ()
+
+
+def load_cad(path: Path | str, units: str, max_triangles: int | None = None) -> trimesh.Trimesh:
+    """The mesh of `read_cad` alone."""
+    return read_cad(path, units, max_triangles).mesh
+
+
+def read_cad(
+    path: Path | str,
+    units: str,
+    max_triangles: int | None = None,
+    color: Rgb | None = None,
+    root: Path | None = None,
+) -> CadModel:
+    """Read a CAD file of any format that trimesh reads.
+
+    Parts of a scene are placed and joined; vertex colours, face colours or textures are kept.
+
+    Args:
+        path: The file.
+        units: What its numbers are in: mm, cm, m or inch.
+        max_triangles: More are refused.
+        color: The one colour of the whole object, instead of what the file says.
+        root: Files that it names are read from within this folder alone; None = from anywhere.
+
+    Raises:
+        CadError: The file is missing, cannot be read, has no triangles, too many or, in these units, the size of no
+            object.
     """
     path = Path(path)
-    if units not in METRES:
-        raise CadError(f"units '{units}' are unknown; choose mm or m")
+    try:
+        checked_units(units)
+    except ValueError as error:
+        raise CadError(str(error)) from None
     if not path.is_file():
         raise CadError(f"CAD file {path} {'is not a file' if path.exists() else 'does not exist'}")
     if path.suffix.lower().lstrip(".") not in trimesh.available_formats():
         raise CadError(f"CAD file {path}: '{path.suffix}' is no format that can be read; use PLY, OBJ, STL or GLB")
+    files = CompanionFiles(path, root)
     try:
-        resolver = None if root is None else FilesWithin(path.parent, root)
-        scene: Any = trimesh.load(path, force="scene", resolver=resolver)
-        parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
+        parts = _parts(path, files)
+    except CompressedError as error:
+        raise CadError(
+            f"CAD file {path} is compressed with {error}, which is not read: export it without compression"
+        ) from None
     except Exception as error:  # parsers of a dozen formats fail in as many ways
         kind = path.suffix.lstrip(".").upper()
         raise CadError(
@@ -53,39 +106,116 @@ def load_cad(
     triangles = sum(len(part.faces) for part in parts)
     if max_triangles is not None and triangles > max_triangles:
         raise CadError(f"CAD file {path} has {triangles} triangles; at most {max_triangles} are taken: simplify it")
+    if color is not None:
+        parts = [trimesh.Trimesh(part.vertices, part.faces, process=False) for part in parts]
+        for part in parts:
+            part.visual = trimesh.visual.ColorVisuals(
+                part, vertex_colors=np.tile([*color, 255], (len(part.vertices), 1))
+            )
+    warnings = [] if color is not None else _colour_doubts(parts, files)
     mesh = _joined(parts)
     mesh.apply_scale(METRES[units])
     _check(mesh, path, units)
-    return mesh
+    doubt = size_doubt(mesh.extents, units, is_declared=declared_units(path) == units)
+    if doubt is not None:
+        warnings.append(InputWarning("object_size", doubt))
+    return CadModel(mesh, tuple(warnings))
 
 
-class FilesWithin(Resolver):
-    """Gives trimesh the files beside a CAD file that lie within `root`, once all links are followed, and no others."""
-
-    def __init__(self, folder: Path, root: Path) -> None:
-        self._folder = folder
-        self._root = root.resolve()
-
-    def get(self, key: str) -> bytes:
-        """Raises FileNotFoundError."""
-        path = (self._folder / key.strip()).resolve()
-        if not path.is_relative_to(self._root) or not path.is_file():
-            raise FileNotFoundError(f"'{key}' does not come with the CAD file")
-        return path.read_bytes()
-
-    def write(self, name: str, data: object) -> None:
-        raise OSError("files beside a CAD file are only read")
-
-    def namespaced(self, namespace: str) -> FilesWithin:
-        return FilesWithin(self._folder / namespace, self._root)
-
-    def keys(self) -> list[str]:
-        return [file.name for file in self._folder.iterdir() if file.is_file()]
+def _parts(path: Path, files: CompanionFiles) -> list[trimesh.Trimesh]:
+    """The meshes in a file, each where the file puts it, with colours of 8-bit sRGB."""
+    suffix = path.suffix.lower()
+    content = content_for_trimesh(path, files)
+    # Unprocessed, as trimesh would merge vertices of different colours. A PLY's uv are of no use without a picture.
+    options: dict[str, Any] = {"process": False}
+    if suffix == ".ply" and "picture" not in files:
+        options["fix_texture"] = False
+    scene: Any = trimesh.load(
+        io.BytesIO(content), file_type=suffix.lstrip("."), resolver=cast(Any, files), force="scene", **options
+    )
+    for mesh in scene.geometry.values():
+        if isinstance(mesh, trimesh.Trimesh):
+            _set_colours_right(mesh, suffix, content, files)
+    return [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
 
 
-def sample_surface_m(mesh: trimesh.Trimesh, count: int = 2048, seed: int = 0) -> NDArray[np.float32]:
-    """Points spread evenly over the surface, (count, 3) float32 in the mesh's frame; same seed, same points."""
-    corners = np.asarray(mesh.triangles)
+def _set_colours_right(mesh: trimesh.Trimesh, suffix: str, content: bytes, files: CompanionFiles) -> None:
+    """Replaces what trimesh made of colours by what the file means."""
+    if suffix == ".ply" and "picture" not in files:
+        colours = ply_colours(mesh)
+        mesh.visual = trimesh.visual.ColorVisuals(mesh, **({} if colours is None else dict([colours])))
+    elif suffix == ".stl":
+        of_faces = stl_colours(content)
+        if of_faces is not None and len(of_faces) == len(mesh.faces):
+            mesh.visual = trimesh.visual.ColorVisuals(mesh, face_colors=of_faces)
+    visual: Any = mesh.visual
+    if visual.kind != "texture":
+        return
+    if suffix == ".obj" and not is_of_obj_content(visual.material):
+        mesh.visual = trimesh.visual.ColorVisuals(mesh)
+        return
+    colours_of_vertices = getattr(visual, "vertex_attributes", {}).get("color")
+    if colours_of_vertices is not None and not _has_picture(visual):
+        mesh.visual = trimesh.visual.ColorVisuals(
+            mesh, vertex_colors=_gltf_colours(colours_of_vertices, visual.material)
+        )
+    elif _has_picture(visual):
+        try:
+            _picture_in_rgb(visual.material)
+        except (OSError, SyntaxError, ValueError):
+            files.miss("a picture that cannot be read")
+            mesh.visual = trimesh.visual.ColorVisuals(mesh)
+
+
+def _gltf_colours(colours: NDArray[Any], material: Any) -> NDArray[np.uint8]:
+    """COLOR_0 times the material's factor. Numbers of more than 8 bits are linear, as glTF wants them all to be; with 8
+    bits, writers keep sRGB as it is."""
+    linear = colours[:, :3].astype(np.float64) / (np.iinfo(colours.dtype).max if colours.dtype.kind in "ui" else 1)
+    if colours.dtype == np.uint8:
+        linear = linear_of_srgb(linear)
+    factor = getattr(material, "baseColorFactor", None)
+    if factor is not None:
+        linear = linear * (np.asarray(factor)[:3] / 255)
+    return as_rgb8(np.rint(255 * srgb_of_linear(linear)).astype(np.uint8))
+
+
+def _has_picture(visual: Any) -> bool:
+    material = visual.material
+    return getattr(material, "baseColorTexture", None) is not None or getattr(material, "image", None) is not None
+
+
+def _picture_in_rgb(material: Any) -> None:
+    name = "baseColorTexture" if getattr(material, "baseColorTexture", None) is not None else "image"
+    setattr(material, name, rgb_picture(getattr(material, name)))
+
+
+def _colour_doubts(parts: list[trimesh.Trimesh], files: CompanionFiles) -> list[InputWarning]:
+    if files.missing:
+        names = ", ".join(f"'{name}'" for name in files.missing[:3]) + (" and others" if len(files.missing) > 3 else "")
+        return [
+            InputWarning(
+                "texture_missing",
+                f"it is without its texture, as {names} is not to be found beside its CAD file or in a folder such as "
+                "textures/, or is no readable picture: put it there, or give the object a color",
+            )
+        ]
+    if not any(has_colour(part.visual) for part in parts):
+        return [
+            InputWarning(
+                "no_colour",
+                "its CAD file has no colour, so it is looked for in grey and hardly found if it is of another colour: "
+                "give it a color (in the objects file, the request, or --color), or export it with colours",
+            )
+        ]
+    return []
+
+
+def sample_surface_m(
+    mesh: trimesh.Trimesh, count: int = 2048, seed: int = 0, about_m: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
+    """Points spread evenly over the surface, (count, 3) float32 in the mesh's frame, or about the point `about_m` of
+    it; same seed, same points."""
+    corners = np.asarray(mesh.triangles) - (0.0 if about_m is None else about_m)
     sides = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     reach = np.cumsum(np.linalg.norm(sides, axis=1))
     random = np.random.default_rng(seed)
@@ -120,11 +250,8 @@ def _check(mesh: trimesh.Trimesh, path: Path, units: str) -> None:
         raise CadError(f"CAD file {path} has no surface: all its triangles are empty")
     size_m = float(np.linalg.norm(np.ptp(corners.reshape(-1, 3), axis=0)))
     if not SMALLEST_M <= size_m <= LARGEST_M:
-        other = "m" if units == "mm" else "mm"
+        other = other_units(size_m, units)
         raise CadError(
-            f"CAD file {path} is {_length(size_m)} across when read in {units}: units mm or m? Perhaps it is in {other}"
+            f"CAD file {path} is {length_text(size_m)} across when read in {units}: "
+            + (f"perhaps it is in {other}; give its units" if other else f"give its units ({UNITS_TEXT})")
         )
-
-
-def _length(metres: float) -> str:
-    return f"{metres * 1000:.3g} mm" if metres < 1 else f"{metres:.4g} m"

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ism_ros.input_warnings import InputWarning
 from ism_ros.objects.patch_tokens import PatchFile
+from ism_ros.objects.units import size_text
 from ism_ros.views import Views
 
 
@@ -33,10 +34,12 @@ class KnownObject:
 
     id: its class_id everywhere. category_id: for BOP and COCO output. class_tokens: (T, D) unit rows. patch_tokens:
     (T, P, C) unit rows, zero where invalid, float32 or float16, on the device, on the CPU, or in a file. rotations:
-    (T, 3, 3) object-to-camera, or None when the templates have no poses. points_m: (K, 3) surface points in the object
-    frame, metres, or None without geometry. source: the file or folder it came from. views: what coarse poses are made
-    by, or None. warnings: doubts about its files, found at onboarding. in_grey: gives what frames without colours are
-    compared with, or None where there is nothing else.
+    (T, 3, 3) object-to-camera, or None when the templates have no poses. points_m: (K, 3) surface points about
+    `centre_m`, metres, or None without geometry. source: the file or folder it came from. views: what coarse poses are
+    made by, or None. warnings: doubts about its files, found at onboarding. bounds_m: (2, 3) float64, lowest and
+    highest corner of the model in the object frame, on the CPU; None = those of the points, which are about the origin
+    then. in_grey: gives what
+    frames without colours are compared with, or None where there is nothing else.
     """
 
     id: str
@@ -49,6 +52,7 @@ class KnownObject:
     views: Views | None = None
     warnings: tuple[InputWarning, ...] = ()
     in_grey: InGrey | None = field(default=None, repr=False, compare=False)
+    bounds_m: Tensor | None = None
 
     @property
     def template_count(self) -> int:
@@ -73,7 +77,27 @@ class KnownObject:
     @cached_property
     def box_m(self) -> Tensor | None:
         """(2, 3), lowest and highest corner of the model in the object frame, on the CPU."""
+        if self.bounds_m is not None:
+            return self.bounds_m
         return None if self.points_m is None else torch.stack(self.points_m.cpu().aminmax(dim=0))
+
+    @cached_property
+    def centre_m(self) -> Tensor:
+        """(3,) float64, what `points_m` are about, in the object frame, on the CPU."""
+        return torch.zeros(3, dtype=torch.float64) if self.bounds_m is None else self.bounds_m.double().mean(dim=0)
+
+    @property
+    def size_text(self) -> str:
+        """`size_m` in words."""
+        return "of unknown size" if self.size_m is None else size_text(self.size_m)
+
+    @property
+    def size_m(self) -> tuple[float, float, float] | None:
+        """Sides of the model's box along the axes of the object frame, metres; None without geometry."""
+        if self.box_m is None:
+            return None
+        x, y, z = (self.box_m[1] - self.box_m[0]).tolist()
+        return x, y, z
 
     def patch_tokens_of(self, template_index: Tensor) -> Tensor:
         """Patch tokens of some templates, (N,) -> (N, P, C) float32 on the device of the class tokens."""
@@ -86,17 +110,14 @@ class KnownObject:
 
     def to(self, device: torch.device | str) -> KnownObject:
         """The same object with its tensors on `device`; patch tokens in a file stay there."""
-        return KnownObject(
-            self.id,
-            self.category_id,
-            self.class_tokens.to(device),
-            self.patch_tokens if isinstance(self.patch_tokens, PatchFile) else self.patch_tokens.to(device),
-            None if self.rotations is None else self.rotations.to(device),
-            None if self.points_m is None else self.points_m.to(device),
-            self.source,
-            self.views,
-            self.warnings,
-            self.in_grey,
+        return replace(
+            self,
+            class_tokens=self.class_tokens.to(device),
+            patch_tokens=self.patch_tokens
+            if isinstance(self.patch_tokens, PatchFile)
+            else self.patch_tokens.to(device),
+            rotations=None if self.rotations is None else self.rotations.to(device),
+            points_m=None if self.points_m is None else self.points_m.to(device),
         )
 
 

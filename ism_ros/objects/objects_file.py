@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
+from ism_ros.objects.colours import Rgb, parse_colour
 from ism_ros.objects.resource_uri import resolve_path
+from ism_ros.objects.units import checked_units, declared_units
 
-UNITS = ("mm", "m")
-_KEYS = ("id", "cad", "units", "templates", "category_id")
-_METRES_BY_STANDARD = (".glb", ".gltf")
+_KEYS = ("id", "cad", "units", "color", "templates", "category_id")
 
 
 class ObjectsFileError(ValueError):
@@ -25,9 +25,10 @@ class ObjectsFileError(ValueError):
 class ObjectSpec:
     """One object to look for.
 
-    id: its class_id everywhere. cad: CAD file or None. units: of the CAD file, mm or m. templates: folder of
-    templates to use instead of rendering the CAD file, or None. category_id: for BOP and COCO output. root: the folder
-    within which alone files that the CAD file names are read, or None.
+    id: its class_id everywhere. cad: CAD file or None. units: of the CAD file. templates: folder of templates to use
+    instead of rendering the CAD file, or None. category_id: for BOP and COCO output. color: the one colour of the whole
+    object, sRGB 0 to 255, or None = as the CAD file says. root: the folder within which alone files that the CAD file
+    names are read (of uploads), or None.
     """
 
     id: str
@@ -35,6 +36,7 @@ class ObjectSpec:
     units: str = "mm"
     templates: Path | None = None
     category_id: int = 1
+    color: Rgb | None = None
     root: Path | None = None
 
 
@@ -46,11 +48,6 @@ class _IdsAsText(yaml.SafeLoader):
             if key.value == "id" and isinstance(value, yaml.ScalarNode) and value.tag != "tag:yaml.org,2002:null":
                 value.tag = "tag:yaml.org,2002:str"
         return super().construct_mapping(node, deep)
-
-
-def declared_units(cad: Path) -> str | None:
-    """The units that the format of `cad` prescribes (glTF: metres), or None where a file may be in any."""
-    return "m" if cad.suffix.lower() in _METRES_BY_STANDARD else None
 
 
 def read_objects_file(path: Path) -> tuple[ObjectSpec, ...]:
@@ -128,7 +125,14 @@ def _spec(entry: Any, position: int, folder: Path) -> ObjectSpec:
     cad, templates = _path(entry, "cad", folder), _path(entry, "templates", folder)
     if cad is None and templates is None:
         raise ValueError("it needs a cad file, a templates folder, or both")
-    return ObjectSpec(object_id.strip(), cad, _units(entry, cad), templates, _category_id(entry, position))
+    return ObjectSpec(
+        object_id.strip(),
+        cad,
+        _units(entry, cad),
+        templates,
+        _category_id(entry, position),
+        _color(entry, cad),
+    )
 
 
 def _check_files(spec: ObjectSpec) -> None:
@@ -153,11 +157,20 @@ def _units(entry: dict[str, Any], cad: Path | None) -> str:
     if units is None:
         declared = declared_units(cad) if cad is not None else "mm"
         if declared is None:
-            raise ValueError("its units are missing: add 'units: mm' or 'units: m', whichever the CAD file is in")
+            raise ValueError(
+                "its units are missing: add 'units: mm' or 'units: m' (or cm, inch), whichever the CAD file is in"
+            )
         return declared
-    if units not in UNITS:
-        raise ValueError(f"units '{units}' are unknown; choose mm or m")
-    return str(units)
+    return checked_units(units)
+
+
+def _color(entry: dict[str, Any], cad: Path | None) -> Rgb | None:
+    color = entry.get("color")
+    if color is None:
+        return None
+    if cad is None:
+        raise ValueError("color is for a cad file; templates have their own")
+    return parse_colour(color)
 
 
 def _category_id(entry: dict[str, Any], position: int) -> int:

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from ism_ros.objects.objects_file import ObjectsFileError, ObjectSpec, check_unique, declared_units, parse_objects
+from ism_ros.objects.objects_file import ObjectsFileError, ObjectSpec, check_unique, parse_objects
+from ism_ros.objects.units import declared_units
 
 Changes = Mapping[str, ObjectSpec | None]
 """By id: the object that is added or takes the place of the one of that id, or None where it is removed."""
@@ -157,7 +158,7 @@ def _as_read(spec: ObjectSpec, folder: Path) -> ObjectSpec:
     def path(place: Path | None) -> Path | None:
         return None if place is None else folder / _shown(place, folder)
 
-    return ObjectSpec(spec.id, path(spec.cad), spec.units, path(spec.templates), spec.category_id)
+    return ObjectSpec(spec.id, path(spec.cad), spec.units, path(spec.templates), spec.category_id, spec.color)
 
 
 def _shown(place: Path, folder: Path) -> str:
@@ -172,6 +173,8 @@ def _line(spec: ObjectSpec, folder: Path) -> str:
         entry["cad"] = _shown(spec.cad, folder)
     if spec.cad is None or declared_units(spec.cad) is None or declared_units(spec.cad) != spec.units:
         entry["units"] = spec.units
+    if spec.color is not None:
+        entry["color"] = list(spec.color)
     if spec.templates is not None:
         entry["templates"] = _shown(spec.templates, folder)
     entry["category_id"] = spec.category_id

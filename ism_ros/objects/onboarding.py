@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from ism_ros.chunks import is_out_of_memory
 from ism_ros.descriptors import Descriptor
+from ism_ros.input_warnings import InputWarning
 from ism_ros.masks import boxes_from_masks, crop_resize_pad
 from ism_ros.objects.cad_files import referenced_files
+from ism_ros.objects.colours import Rgb
 from ism_ros.objects.descriptor_cache import (
     Arrays,
     CachedDescriptors,
@@ -27,13 +29,16 @@ from ism_ros.objects.grey import MadeOnce, grey_pictures, grey_views
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, PatchPrecision, PatchStorage
-from ism_ros.objects.preparation import Prepare, Prepared, Progress, prepare
+from ism_ros.objects.preparation import Prepare, Prepared, Progress, bounds_of, prepare
 from ism_ros.objects.render import RENDERER_VERSION, TEMPLATE_SIZE_PX
 from ism_ros.objects.templates import TemplateError, read_templates
 from ism_ros.views import Views
 
-_CACHE_VERSION = 4
+_CACHE_VERSION = 5
 IN_MEMORY_IF_IT_FITS = PatchStorage()
+
+Made = tuple[Arrays, NDArray[np.generic], tuple[InputWarning, ...], PatchFile | None]
+"""Arrays by name, patch tokens, what is doubtful about the files, and the file that holds the tokens now."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +60,9 @@ def onboard(
 
     Templates are read from spec.templates or else rendered from spec.cad. Both they and their descriptors are kept in
     `cache_dir` under keys made of all that they depend on: the bytes of the files (with the materials and textures
-    that a CAD file names), units, renderer, descriptor and precision of the patch tokens. A cache that is damaged is
-    made anew; one that cannot be written is done without, and patch tokens meant for the disk are in memory then.
-    progress: told (views rendered, views) while rendering. prepare: renders, here or in another process.
+    that a CAD file names), units, colour, renderer, descriptor and precision of the patch tokens. A cache that is
+    damaged is made anew; one that cannot be written is done without, and patch tokens meant for the disk are in memory
+    then. progress: told (views rendered, views) while rendering. prepare: renders, here or in another process.
 
     Raises CadError, TemplateError, or PatchStorageError.
     """
@@ -67,7 +72,7 @@ def onboard(
     parts = ["descriptors", _CACHE_VERSION, key, descriptor.fingerprint, storage.precision]
     stem = cache_dir / "descriptors" / _key(parts)
 
-    def make() -> tuple[Arrays, NDArray[np.generic], PatchFile | None]:
+    def make() -> Made:
         prepared = prepare(spec, cache_dir / "templates" / key, progress)
         arrays, patch_tokens = _describe(prepared, descriptor, device, storage.precision)
         if "rotations" not in arrays:
@@ -76,12 +81,13 @@ def onboard(
                 spec.id,
                 len(patch_tokens),
             )
-        return arrays, patch_tokens, write_descriptors(stem, arrays, patch_tokens)
+        file = write_descriptors(stem, arrays, patch_tokens, prepared.warnings)
+        return arrays, patch_tokens, prepared.warnings, file
 
     def remake() -> PatchFile:
         if _key_of_templates(spec) != key:
             raise OSError(f"the files of object '{spec.id}' have changed since it was added; add it again")
-        file = make()[2]
+        file = make()[3]
         if file is None:
             raise OSError(f"patch tokens of object '{spec.id}' cannot be written to {stem.parent}")
         return file
@@ -92,23 +98,23 @@ def onboard(
         folder = spec.templates or cache_dir / "templates" / key
         if not folder.is_dir():  # a cache that cannot be written
             prepared = prepare(spec, folder, None)
-            return Prepared(grey_pictures(prepared.rgb), prepared.masks, None, None, None)
+            return Prepared(grey_pictures(prepared.rgb), prepared.masks, None, None, None, prepared.bounds_m)
         templates = read_templates(folder, spec.units)
-        return Prepared(grey_pictures(templates.rgb), templates.masks, None, None, None)
+        return Prepared(grey_pictures(templates.rgb), templates.masks, None, None, None, bounds_of(templates))
 
-    def make_grey() -> tuple[Arrays, NDArray[np.generic], PatchFile | None]:
+    def make_grey() -> Made:
         arrays, patch_tokens = _describe(grey_pictures_of_templates(), descriptor, device, storage.precision)
-        return arrays, patch_tokens, write_descriptors(stem_of_grey, arrays, patch_tokens)
+        return arrays, patch_tokens, (), write_descriptors(stem_of_grey, arrays, patch_tokens, ())
 
     def remake_grey() -> PatchFile:
-        file = make_grey()[2]
+        file = make_grey()[3]
         if file is None:
             raise OSError(f"patch tokens of object '{spec.id}' cannot be written to {stem.parent}")
         return file
 
     def in_grey() -> KnownObject:
         try:
-            arrays, kept = _cached_or_made(stem_of_grey, make_grey, remake_grey, storage, spec.id, device)
+            arrays, _, kept = _cached_or_made(stem_of_grey, make_grey, remake_grey, storage, spec.id, device)
         except (OSError, ValueError) as error:
             logger.warning("object '%s' cannot be described in grey: %s", spec.id, error)
             return known
@@ -117,7 +123,7 @@ def onboard(
         return replace(known, class_tokens=class_tokens, patch_tokens=kept, views=views, in_grey=None)
 
     stem_of_grey = cache_dir / "descriptors" / _key([*parts, "grey"])
-    arrays, kept = _cached_or_made(stem, make, remake, storage, spec.id, device)
+    arrays, warnings, kept = _cached_or_made(stem, make, remake, storage, spec.id, device)
 
     def tensor(name: str) -> torch.Tensor | None:
         return torch.from_numpy(arrays[name]).to(device) if name in arrays else None
@@ -132,28 +138,30 @@ def onboard(
         source=str(spec.templates or spec.cad),
         views=_views(arrays),
         in_grey=MadeOnce(in_grey),
+        warnings=tuple(InputWarning(doubt.reason, f"{label_of(spec)}: {doubt.text}") for doubt in warnings),
+        bounds_m=torch.from_numpy(arrays["bounds_m"].astype(np.float64)) if "bounds_m" in arrays else None,
     )
     return known
 
 
 def _cached_or_made(
     stem: Path,
-    make: Callable[[], tuple[Arrays, NDArray[np.generic], PatchFile | None]],
+    make: Callable[[], Made],
     remake: Callable[[], PatchFile],
     storage: PatchStorage,
     object_id: str,
     device: str,
-) -> tuple[Arrays, torch.Tensor | PatchFile]:
-    """Descriptors from the cache, or else made and kept there; the patch tokens where `storage` says.
+) -> tuple[Arrays, tuple[InputWarning, ...], torch.Tensor | PatchFile]:
+    """Descriptors and doubts from the cache, or else made and kept there; the patch tokens where `storage` says.
 
-    make: gives arrays and patch tokens, and the file that holds these now. remake: makes that file anew.
+    make: gives arrays, patch tokens and doubts, and the file that holds the tokens now. remake: makes that file anew.
     """
     cached = read_descriptors(stem)
     kept: torch.Tensor | PatchFile | None = None
     if cached is not None:
-        arrays, kept = cached.arrays, _kept(cached, stem, storage, device)
+        arrays, warnings, kept = cached.arrays, cached.warnings, _kept(cached, stem, storage, device)
     if kept is None:
-        arrays, patch_tokens, file = make()
+        arrays, patch_tokens, warnings, file = make()
         kept = torch.from_numpy(patch_tokens)
         if file is not None and storage.place_for(file.nbytes, device) == "disk":
             kept = file
@@ -161,7 +169,13 @@ def _cached_or_made(
         kept.remake = remake
     elif storage.place_for(kept.nbytes, device) == "device":
         kept = _on_device(kept, object_id, device)
-    return arrays, kept
+    return arrays, warnings, kept
+
+
+def label_of(spec: ObjectSpec) -> str:
+    """How a warning names an object: by its id, and its file where that is called otherwise."""
+    file = spec.cad or spec.templates
+    return f"object '{spec.id}'" + (f" ({file.name})" if file is not None else "")
 
 
 def _views(arrays: Arrays) -> Views | None:
@@ -173,6 +187,7 @@ def _views(arrays: Arrays) -> Views | None:
         reach_m=float(arrays["view_reach_m"][0]),
         rotations=np.asarray(arrays["view_rotations"], np.float64),
         template_count=len(arrays["rotations"]),
+        centre_m=np.asarray(arrays["view_centre_m"], np.float64),
     )
 
 
@@ -199,10 +214,13 @@ def _on_device(patch_tokens: torch.Tensor, object_id: str, device: str) -> torch
         ) from None
 
 
-def cad_key(cad: Path, units: str, root: Path | None = None) -> str:
-    """A name for what is rendered of a CAD file: its bytes, the files it names, units, renderer and picture size."""
-    files = [cad, *referenced_files(cad, root)]
-    return _key(["cad", RENDERER_VERSION, TEMPLATE_SIZE_PX, units, cad.suffix.lower(), *_contents(files)])
+def cad_key(cad: Path, units: str, color: Rgb | None = None, root: Path | None = None) -> str:
+    """A name for what is rendered of a CAD file: its bytes, the files it names (by name, as it may find one or
+    another), units, colour, renderer and picture size."""
+    files = referenced_files(cad, root)
+    names = [file.name for file in files]
+    parts = ["cad", RENDERER_VERSION, TEMPLATE_SIZE_PX, units, color, cad.suffix.lower()]
+    return _key([*parts, *_contents([cad]), *names, *_contents(files)])
 
 
 def _key_of_templates(spec: ObjectSpec) -> str:
@@ -212,13 +230,17 @@ def _key_of_templates(spec: ObjectSpec) -> str:
             from ism_ros.objects.cad import load_cad
 
             load_cad(spec.cad, spec.units)  # raises what is wrong with it
-        return cad_key(spec.cad, spec.units, spec.root)
+        return _geometry_key(spec)
     patterns = ["rgb_*.png", "mask_*.png", "xyz_*.npy", "poses.npy", "templates.json"]
     files = sorted(file for pattern in patterns for file in spec.templates.glob(pattern))
     xyz_count = len(list(spec.templates.glob("xyz_*.npy")))
-    geometry = "xyz" if spec.cad is None else cad_key(spec.cad, spec.units, spec.root)
+    geometry = _geometry_key(spec)
     names = [file.name for file in files]
     return _key(["templates", xyz_count, spec.units, geometry, *names, *_contents(files)])
+
+
+def _geometry_key(spec: ObjectSpec) -> str:
+    return "xyz" if spec.cad is None else cad_key(spec.cad, spec.units, spec.color, spec.root)
 
 
 @torch.no_grad()
@@ -237,9 +259,11 @@ def _describe(
         arrays["rotations"] = prepared.rotations
     if prepared.points_m is not None:
         arrays["points_m"] = prepared.points_m
+        arrays["bounds_m"] = prepared.bounds_m
     if prepared.views is not None:
         arrays["view_maps"] = prepared.views.maps
-        arrays["view_surface_m"] = prepared.views.surface_m.astype(np.float32)
+        arrays["view_surface_m"] = prepared.views.surface_m
+        arrays["view_centre_m"] = prepared.views.centre_m
         arrays["view_reach_m"] = np.array([prepared.views.reach_m], np.float32)
         arrays["view_rotations"] = prepared.views.rotations
     return arrays, np.ascontiguousarray(described.patch_tokens.float().cpu().numpy().astype(precision))

@@ -12,19 +12,27 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ism_ros.input_warnings import InputWarning
 from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN, mark_used, reason
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.render import TEMPLATE_SIZE_PX, render_templates
-from ism_ros.objects.templates import TemplateError, TemplateSet, read_templates, write_templates
+from ism_ros.objects.simplify import simplified
+from ism_ros.objects.templates import TemplateError, TemplateSet, bounds_of, read_templates, write_templates
+from ism_ros.objects.units import size_doubt
 from ism_ros.objects.viewpoints import rotations_between
 from ism_ros.views import Views, views_of
 
 if TYPE_CHECKING:
     import trimesh
 
+    from ism_ros.objects.cad import CadModel
+
 POINT_COUNT = 2048
 BETWEEN_SIZE_PX = 128
 """Of the views between the templates, which are only looked at in the coarse cells of views.py."""
+
+SIMPLIFIED = "simplified"
+"""The reason by which a mesh of very many triangles is told of in the log."""
 
 Progress = Callable[[int, int], None]
 
@@ -34,14 +42,17 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Prepared:
     """rgb: (T, H, W, 3) uint8. masks: (T, H, W) bool. rotations: (T, 3, 3) float32 object-to-camera, or None where
-    they are not known. points_m: (POINT_COUNT, 3) float32 in the object frame, or None without geometry. views: what
-    coarse poses are made by, or None without rotations."""
+    they are not known. points_m: (POINT_COUNT, 3) float32 about the middle of bounds_m, or None without geometry.
+    views: what coarse poses are made by, or None without rotations. bounds_m: (2, 3), lowest and highest corner of the
+    model in the object frame. warnings: doubts about the CAD file, in sentences that go on after 'object NAME: '."""
 
     rgb: NDArray[np.uint8]
     masks: NDArray[np.bool_]
     rotations: NDArray[np.float32] | None
     points_m: NDArray[np.float32] | None
     views: Views | None
+    bounds_m: NDArray[np.float64]
+    warnings: tuple[InputWarning, ...] = ()
 
 
 class Prepare(Protocol):
@@ -59,18 +70,48 @@ def prepare(
 
     Raises CadError, of a mesh of more than `max_triangles` as well, or TemplateError.
     """
-    load = cache(lambda: _mesh(spec, max_triangles))
-    templates = _templates(spec, load, cached, progress)
+    load = cache(lambda: _model(spec, max_triangles))
+    templates = _templates(spec, lambda: load().mesh, cached, progress)
     rotations = None if templates.rotations is None else templates.rotations.astype(np.float32)
-    mesh = load() if spec.cad is not None else None
-    return Prepared(templates.rgb, templates.masks, rotations, _points_m(mesh, templates), views_seen(mesh, templates))
+    model = load() if spec.cad is not None else None
+    mesh = None if model is None else model.mesh
+    bounds_m = bounds_of(templates) if mesh is None else np.asarray(mesh.bounds, np.float64)
+    return Prepared(
+        templates.rgb,
+        templates.masks,
+        rotations,
+        _points_m(mesh, templates, bounds_m.mean(axis=0)),
+        views_seen(mesh, templates),
+        bounds_m,
+        _warnings(spec, model, bounds_m),
+    )
 
 
-def _mesh(spec: ObjectSpec, max_triangles: int | None) -> trimesh.Trimesh:
-    from ism_ros.objects.cad import load_cad
+def _model(spec: ObjectSpec, max_triangles: int | None) -> CadModel:
+    from ism_ros.objects.cad import CadModel, read_cad
 
     assert spec.cad is not None
-    return load_cad(spec.cad, spec.units, max_triangles, spec.root)
+    model = read_cad(spec.cad, spec.units, max_triangles, spec.color, spec.root)
+    before = len(model.mesh.faces)
+    mesh = simplified(model.mesh)
+    if mesh is not model.mesh:
+        logger.warning(
+            "object '%s' has %d triangles and is simplified to %d, which its templates do not show: export it with "
+            "fewer to have it ready sooner",
+            spec.id,
+            before,
+            len(mesh.faces),
+            extra={"reason": SIMPLIFIED},
+        )
+    return CadModel(mesh, model.warnings)
+
+
+def _warnings(spec: ObjectSpec, model: CadModel | None, bounds_m: NDArray[np.float64]) -> tuple[InputWarning, ...]:
+    """Of the CAD file, or of the size that templates alone show. Of colours only where views are rendered with them."""
+    if model is not None:
+        return tuple(w for w in model.warnings if spec.templates is None or w.reason == "object_size")
+    doubt = size_doubt((bounds_m[1] - bounds_m[0]).tolist(), spec.units)
+    return () if doubt is None else (InputWarning("object_size", doubt),)
 
 
 def _templates(
@@ -108,7 +149,10 @@ def views_seen(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> Views | 
     if templates.rotations is None:
         return None
     if mesh is None:
-        return views_of([*templates.rgb], [*templates.masks], [*templates.xyz_m], templates.rotations)
+        centre_m = bounds_of(templates).mean(axis=0)
+        return views_of(
+            [*templates.rgb], [*templates.masks], [*templates.xyz_m], templates.rotations, centre_m=centre_m
+        )
     between = render_templates(mesh, size_px=BETWEEN_SIZE_PX, samples=1, rotations=rotations_between())
     assert between.rotations is not None
     return views_of(
@@ -117,16 +161,19 @@ def views_seen(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> Views | 
         [*templates.xyz_m, *between.xyz_m],
         np.concatenate([templates.rotations, between.rotations]),
         template_count=len(templates),
+        centre_m=np.asarray(mesh.bounds, np.float64).mean(axis=0),
     )
 
 
-def _points_m(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> NDArray[np.float32] | None:
-    """(POINT_COUNT, 3) points of the surface: of the CAD file, or else of what the templates show."""
+def _points_m(
+    mesh: trimesh.Trimesh | None, templates: TemplateSet, centre_m: NDArray[np.float64]
+) -> NDArray[np.float32] | None:
+    """(POINT_COUNT, 3) points of the surface about `centre_m`: of the CAD file, or else of what the templates show."""
     if mesh is not None:
         from ism_ros.objects.cad import sample_surface_m
 
-        return sample_surface_m(mesh, POINT_COUNT)
+        return sample_surface_m(mesh, POINT_COUNT, about_m=centre_m)
     if templates.rotations is None:
         return None
     seen = templates.xyz_m[templates.masks]
-    return seen[np.random.default_rng(0).integers(len(seen), size=POINT_COUNT)]
+    return (seen[np.random.default_rng(0).integers(len(seen), size=POINT_COUNT)] - centre_m).astype(np.float32)

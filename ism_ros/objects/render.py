@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float32]
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 """Grows whenever templates come out differently: part of the key of templates cached on disk."""
 TEMPLATE_SIZE_PX = 420
 # As far as the reference puts its camera: perspective like that of an object on a table.
@@ -144,13 +144,12 @@ def render_templates(
     pencil seen from its tip is as sharp as from its side. samples: see render. rotations: (T, 3, 3) object-to-camera,
     where other viewpoints are wanted. progress: told (views done, T).
     """
-    surface = mesh if isinstance(mesh, Surface) else surface_of(mesh)
-    corners = surface.triangles_m.reshape(-1, 3)
-    middle = (corners.min(axis=0) + corners.max(axis=0)) / 2.0
-    radius_m = float(np.linalg.norm(corners - middle, axis=1).max())
     # Around its middle, so that no precision is lost for objects far from their origin.
-    vertices = np.unique(corners - middle, axis=0).astype(np.float64)
-    scene = Scene([surface], np.eye(3, dtype=np.float32)[None], create_tracer(surface.triangles_m - middle))
+    surface, middle = _centred(mesh)
+    corners = surface.triangles_m.reshape(-1, 3)
+    radius_m = float(np.linalg.norm(corners, axis=1).max())
+    vertices = np.unique(corners, axis=0).astype(np.float64)
+    scene = Scene([surface], np.eye(3, dtype=np.float32)[None], create_tracer(surface.triangles_m))
     backdrop = np.zeros((size_px, size_px, 3), dtype=np.uint8)
     rotations = object_to_camera_rotations() if rotations is None else rotations
     offset_m = _DISTANCE_IN_RADII * radius_m * np.array([0.0, 0.0, 1.0])
@@ -164,14 +163,32 @@ def render_templates(
         intrinsics.append(camera.intrinsics)
         if progress is not None:
             progress(index + 1, len(rotations))
+    exact = np.float32 if _is_exact(np.abs(middle).max() + radius_m, radius_m) else np.float64
     return TemplateSet(
         rgb=np.stack([view.rgb for view in views]),
         masks=np.stack([view.instance >= 0 for view in views]),
-        xyz_m=np.stack([view.xyz_m for view in views]),
+        xyz_m=np.stack(
+            [(view.xyz_m.astype(exact) + middle.astype(exact)) * (view.instance >= 0)[..., None] for view in views]
+        ),
         rotations=rotations,
-        translations_m=offset_m - rotations @ middle.astype(np.float64),
+        translations_m=offset_m - rotations @ middle,
         intrinsics=np.stack(intrinsics),
     )
+
+
+def _centred(mesh: trimesh.Trimesh | Surface) -> tuple[Surface, NDArray[np.float64]]:
+    """The surface about the middle of its box, and where that lies in the object frame, (3,)."""
+    if isinstance(mesh, Surface):
+        corners = mesh.triangles_m.reshape(-1, 3)
+        middle = ((corners.min(axis=0) + corners.max(axis=0)) / 2.0).astype(np.float64)
+        return replace(mesh, triangles_m=mesh.triangles_m - middle.astype(np.float32)), middle
+    middle = np.asarray(mesh.bounds, np.float64).mean(axis=0)
+    return surface_of(mesh, middle), middle
+
+
+def _is_exact(farthest_m: float, radius_m: float) -> bool:
+    """Whether single precision resolves coordinates up to `farthest_m` to a ten-thousandth of the object."""
+    return float(np.spacing(np.float32(farthest_m))) < 1e-4 * radius_m
 
 
 def _filling_camera(points_m: NDArray[np.float64], size_px: int) -> Camera:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from ism_ros.objects.colours import linear_of_srgb, rgb_picture, srgb_of_linear
+
 if TYPE_CHECKING:
     import trimesh
 
@@ -41,12 +43,17 @@ class Surface:
         return int(self.triangles_m.shape[0])
 
 
-def surface_of(mesh: trimesh.Trimesh) -> Surface:
-    """The surface of `mesh` with its vertex colours, face colours or texture; grey where it has none."""
+def surface_of(mesh: trimesh.Trimesh, about_m: NDArray[np.float64] | None = None) -> Surface:
+    """The surface of `mesh` with its vertex colours, face colours or texture; grey where it has none.
+
+    about_m: (3,), the point of the object frame that corners are relative to, instead of its origin: near its middle,
+    single precision is enough however far away the origin lies.
+    """
     faces = np.asarray(mesh.faces, dtype=np.int64)
-    triangles = np.asarray(mesh.vertices, dtype=np.float32)[faces]
+    vertices = np.asarray(mesh.vertices) if about_m is None else np.asarray(mesh.vertices) - about_m
+    triangles = vertices.astype(np.float32)[faces]
     uv, texture = _texture(mesh.visual, faces)
-    face_normals, normals = _normals(np.asarray(mesh.vertices), faces)
+    face_normals, normals = _normals(vertices, faces)
     return Surface(
         triangles,
         face_normals,
@@ -115,14 +122,37 @@ def _unit(vectors: NDArray[Any]) -> NDArray[Any]:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-30)
 
 
+def has_colour(visual: Any) -> bool:
+    """Whether anything says what colour the mesh of this trimesh visual has."""
+    kind = None if visual is None else visual.kind
+    if kind != "texture":
+        return kind is not None
+    material = visual.material
+    if _image(material) is not None:
+        return visual.uv is not None
+    if hasattr(material, "baseColorFactor"):
+        return material.baseColorFactor is not None
+    # trimesh gives this grey to what has none
+    return not np.array_equal(np.asarray(material.main_color)[:3], trimesh_default_grey())
+
+
+def trimesh_default_grey() -> NDArray[np.uint8]:
+    """RGB, (3,), of what has no colour in trimesh."""
+    from trimesh.visual.color import DEFAULT_COLOR
+
+    return np.asarray(DEFAULT_COLOR, np.uint8)[:3]
+
+
 def _corner_colours(visual: Any, faces: NDArray[np.int64]) -> FloatArray:
     kind = None if visual is None else visual.kind
     if kind == "vertex":
         return np.asarray(visual.vertex_colors, dtype=np.float32)[:, :3][faces]
     if kind == "face":
         return np.repeat(np.asarray(visual.face_colors, dtype=np.float32)[:, None, :3], 3, axis=1)
-    if kind == "texture" and _image(visual.material) is None:
+    if kind == "texture" and has_colour(visual) and _image(visual.material) is None:
         colour = np.asarray(visual.material.main_color, dtype=np.float32)[:3]
+        if hasattr(visual.material, "baseColorFactor"):  # of glTF: linear
+            colour = np.rint(255 * srgb_of_linear(colour / 255)).astype(np.float32)
         return np.broadcast_to(colour, (len(faces), 3, 3)).astype(np.float32)
     return np.full((len(faces), 3, 3), DEFAULT_GREY, dtype=np.float32)
 
@@ -133,17 +163,23 @@ def _texture(visual: Any, faces: NDArray[np.int64]) -> tuple[FloatArray | None, 
     image = _image(visual.material)
     if image is None:
         return None, None
+    image = rgb_picture(image)
     # Smaller texels than the picture's pixels only add noise. The shorter side, as an atlas is a column of pictures.
     shrink = min(image.width, image.height) / MAX_TEXTURE_PX
     if shrink > 1:
         image = image.reduce(int(np.ceil(shrink)))
-    texture = np.asarray(image.convert("RGB"), dtype=np.uint8)
+    texture = np.asarray(image, dtype=np.uint8)
     factor = getattr(visual.material, "baseColorFactor", None)
-    if factor is not None:
-        factor = np.asarray(factor)
-        scale = factor[:3].astype(np.float32) / (255 if factor.dtype.kind in "ui" else 1)
-        texture = np.clip(texture * scale, 0, 255).astype(np.uint8)
+    if factor is not None and (np.asarray(factor)[:3] < 255).any():
+        texture = _tinted(texture, np.asarray(factor)[:3] / 255)
     return np.asarray(visual.uv, dtype=np.float32)[:, :2][faces], texture
+
+
+def _tinted(texture: NDArray[np.uint8], factor: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """The texture times a colour, which glTF does in linear light."""
+    linear = linear_of_srgb(np.arange(256) / 255)
+    tables = [np.rint(255 * srgb_of_linear(linear * share)).astype(np.uint8) for share in factor]
+    return np.stack([table[texture[..., channel]] for channel, table in enumerate(tables)], axis=-1)
 
 
 def _image(material: Any) -> Any:

@@ -1,7 +1,8 @@
 """Template folders: rgb_i.png, mask_i.png, xyz_i.npy as SAM-6D's tools read and write them, plus poses.npy.
 
 xyz_i.npy holds the object coordinates of every pixel in millimetres (the reference writes float16, its pose estimator
-divides by 1000), 0 outside the mask; mask_i.png is 0 or 255. poses.npy (T, 4, 4), object to camera in metres, and
+divides by 1000; of objects far from their origin these are float32 or float64, as float16 would be too coarse), 0
+outside the mask; mask_i.png is 0 or 255. poses.npy (T, 4, 4), object to camera in metres, and
 templates.json are ours.
 """
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ism_ros.objects.cache_folder import write_array
+from ism_ros.objects.units import METRES, UNITS, UNITS_TEXT
 from ism_ros.objects.viewpoints import VIEW_COUNT, object_to_camera_rotations
 
 FORMAT_VERSION = 1
@@ -38,14 +40,14 @@ class TemplateError(ValueError):
 class TemplateSet:
     """Views of one object.
 
-    rgb: (T, H, W, 3) uint8. masks: (T, H, W) bool. xyz_m: (T, H, W, 3) float32, the point seen in the object frame,
-    0 outside the mask. rotations: (T, 3, 3) float64 object-to-camera (OpenCV axes), or None where they are not known.
-    translations_m: (T, 3) or None. intrinsics: (T, 3, 3) pixels, or None.
+    rgb: (T, H, W, 3) uint8. masks: (T, H, W) bool. xyz_m: (T, H, W, 3) float32, or float64 far from the origin, the
+    point seen in the object frame, 0 outside the mask. rotations: (T, 3, 3) float64 object-to-camera (OpenCV axes), or
+    None where they are not known. translations_m: (T, 3) or None. intrinsics: (T, 3, 3) pixels, or None.
     """
 
     rgb: NDArray[np.uint8]
     masks: NDArray[np.bool_]
-    xyz_m: NDArray[np.float32]
+    xyz_m: NDArray[np.float32] | NDArray[np.float64]
     rotations: NDArray[np.float64] | None = None
     translations_m: NDArray[np.float64] | None = None
     intrinsics: NDArray[np.float64] | None = None
@@ -95,7 +97,7 @@ def read_templates(folder: Path, xyz_units: str = "mm") -> TemplateSet:
     """The templates in `folder`, made here or by SAM-6D's render tool.
 
     Their number is that of the xyz_*.npy files. Without poses.npy, 42 templates have the rotations of the icosphere
-    in the reference's order; any other number has none. xyz_units: mm or m, of xyz_*.npy where there is no
+    in the reference's order; any other number has none. xyz_units: those of xyz_*.npy where there is no
     templates.json that says so (the reference leaves them in the units of the CAD file).
 
     Raises TemplateError that names the file at fault.
@@ -107,7 +109,7 @@ def read_templates(folder: Path, xyz_units: str = "mm") -> TemplateSet:
     if count == 0:
         raise TemplateError(f"template folder {folder} has no xyz_*.npy files: render the templates again")
     about = _read_about(folder / "templates.json")
-    scale = {"mm": 0.001, "m": 1.0}[about.get("xyz_units", xyz_units)]
+    scale = METRES[about.get("xyz_units", xyz_units)]
 
     rgb, masks, xyz = [], [], []
     for index in range(count):
@@ -130,11 +132,15 @@ def read_templates(folder: Path, xyz_units: str = "mm") -> TemplateSet:
     return TemplateSet(
         rgb=np.stack(rgb),
         masks=stacked_masks,
-        xyz_m=np.stack(xyz) * np.float32(scale) * stacked_masks[..., None],
+        xyz_m=_in_metres(np.stack(xyz), scale) * stacked_masks[..., None],
         rotations=rotations,
         translations_m=translations_m,
         intrinsics=None if intrinsics is None else np.asarray(intrinsics, dtype=np.float64).reshape(-1, 3, 3),
     )
+
+
+def _in_metres(xyz: NDArray[Any], scale: float) -> NDArray[Any]:
+    return xyz * xyz.dtype.type(scale)
 
 
 def contact_sheet(templates: TemplateSet, columns: int = 7, side_px: int = _THUMBNAIL_PX) -> NDArray[np.uint8]:
@@ -149,12 +155,30 @@ def contact_sheet(templates: TemplateSet, columns: int = 7, side_px: int = _THUM
     return sheet
 
 
+def bounds_of(templates: TemplateSet) -> NDArray[np.float64]:
+    """(2, 3), lowest and highest corner of the box around what is seen, in the object frame."""
+    seen = templates.xyz_m[templates.masks].astype(np.float64)
+    return np.stack([seen.min(axis=0), seen.max(axis=0)])
+
+
+def _exact_type(templates: TemplateSet) -> type[np.floating[Any]]:
+    """The smallest type of numbers that resolves millimetres of the object to a thousandth of its size."""
+    bounds_mm = bounds_of(templates) * 1000
+    farthest_mm, size_mm = float(np.abs(bounds_mm).max()), float(np.linalg.norm(bounds_mm[1] - bounds_mm[0]))
+    step_mm = max(size_mm, 1e-3) / 1000
+    for kind in (np.float16, np.float32):
+        if farthest_mm < float(np.finfo(kind).max) and float(np.spacing(kind(farthest_mm))) <= step_mm:
+            return kind
+    return np.float64
+
+
 def _write_files(folder: Path, templates: TemplateSet, about: Mapping[str, Any]) -> None:
+    exact = _exact_type(templates)
     for index in range(len(templates)):
         _write_png(folder / f"rgb_{index}.png", templates.rgb[index][..., ::-1])
         _write_png(folder / f"mask_{index}.png", templates.masks[index].astype(np.uint8) * 255)
         with (folder / f"xyz_{index}.npy").open("wb") as stream:
-            write_array(stream, (templates.xyz_m[index] * 1000).astype(np.float16))
+            write_array(stream, (templates.xyz_m[index] * 1000).astype(exact))
     content = {
         "format_version": FORMAT_VERSION,
         "templates": len(templates),
@@ -194,11 +218,11 @@ def _read_png(file: Path, mode: str) -> NDArray[np.uint8]:
         raise TemplateError(f"{file} is no readable picture ({error}): render the templates again") from None
 
 
-def _read_xyz(file: Path) -> NDArray[np.float32]:
+def _read_xyz(file: Path) -> NDArray[np.float32] | NDArray[np.float64]:
     array = _read_npy(file)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind != "f":
         raise TemplateError(f"{file} must hold (H, W, 3) floating-point numbers, not {array.shape} {array.dtype}")
-    return array.astype(np.float32)
+    return array if array.dtype == np.float64 else array.astype(np.float32)
 
 
 def _read_npy(file: Path) -> NDArray[Any]:
@@ -233,8 +257,8 @@ def _read_about(file: Path) -> dict[str, Any]:
         raise TemplateError(f"{file} is no readable JSON ({error}): render the templates again") from None
     if not isinstance(content, dict) or content.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
         raise TemplateError(f"{file} is of a format that this version does not know: render the templates again")
-    if content.get("xyz_units", "mm") not in ("mm", "m"):
-        raise TemplateError(f"{file}: xyz_units '{content['xyz_units']}' are unknown; mm or m")
+    if content.get("xyz_units", "mm") not in UNITS:
+        raise TemplateError(f"{file}: xyz_units '{content['xyz_units']}' are unknown; {UNITS_TEXT}")
     return content
 
 

@@ -40,7 +40,7 @@ def asked_of_fields(fields: dict[str, Any], what: str) -> InferenceRequest:
 
 def ask_of_images(porch: Porch, asked: InferenceRequest, rgb_bytes: bytes, depth_bytes: bytes | None) -> Ask:
     """Paths first: they cost nothing. Raises RequestError."""
-    named = porch.named_object(asked.template_dir, asked.cad_path, asked.cad_units)
+    named = porch.named_object(asked.template_dir, asked.cad_path, asked.cad_units, asked.cad_color)
     if named is not None and asked.object_ids is not None and (asked.template_dir or asked.cad_path):
         raise RequestError(400, "send object_ids, or template_dir and cad_path, not both")
     output_dir = porch.roots.inside(asked.output_dir, "output_dir") if asked.output_dir else None

@@ -13,9 +13,11 @@ from pathlib import Path
 from ism_ros.ism import InstanceSegmentationModel
 from ism_ros.known_answer import SCENE
 from ism_ros.objects.cad_files import referenced_files
+from ism_ros.objects.colours import Rgb
 from ism_ros.objects.library import KnownObject
-from ism_ros.objects.objects_file import ObjectSpec, declared_units, read_objects_file
+from ism_ros.objects.objects_file import ObjectSpec, read_objects_file
 from ism_ros.objects.patch_tokens import PatchFile
+from ism_ros.objects.units import units_of
 
 FRESH_OBJECTS = 64
 SAMPLE_PREFIX = "sample:"
@@ -30,14 +32,16 @@ class NamedObject:
     cad_path: Path | None
     cad_units: str | None = None
     root: Path | None = None
+    cad_color: Rgb | None = None
 
     def spec(self) -> ObjectSpec:
         """As of objects.yaml, with the name of the CAD file (or of the folder) as its id."""
         cad = self.cad_path
-        units = self.cad_units or (declared_units(cad) if cad is not None else None) or "mm"
         named = cad if cad is not None else self.template_dir
         assert named is not None
-        return ObjectSpec(named.stem, cad, units, self.template_dir, category_id=1, root=self.root)
+        units = units_of(cad, self.cad_units)
+        color = None if cad is None else self.cad_color
+        return ObjectSpec(named.stem, cad, units, self.template_dir, category_id=1, color=color, root=self.root)
 
 
 def sample_specs() -> dict[str, ObjectSpec]:

@@ -18,6 +18,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
+from ism_ros.objects.colours import parse_colour
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.server.engine import Engine
 from ism_ros.server.errors import RequestError, WorkerDiedError
@@ -79,6 +80,7 @@ class StoredJob(BaseModel):
     owner: Owner
     category_id: int
     units: str
+    color: str | None = None
     cad: str | None
     templates: str | None
 
@@ -136,7 +138,14 @@ class ObjectJobs:
         for thread in self._threads:
             thread.start()
 
-    def add(self, object_id: str, category_id: int | None, units: str, write: Callable[[Path], Upload]) -> Job:
+    def add(
+        self,
+        object_id: str,
+        category_id: int | None,
+        units: str,
+        write: Callable[[Path], Upload],
+        color: str | None = None,
+    ) -> Job:
         """Keeps the files that `write` puts into the folder it is given, and queues the job.
 
         Raises RequestError: 409 for an id or category of the server's own objects, 429 when too many jobs wait, and
@@ -157,6 +166,7 @@ class ObjectJobs:
                     owner=self._me,
                     category_id=number,
                     units=units,
+                    color=color,
                     cad=upload.cad,
                     templates=upload.templates,
                 )
@@ -338,7 +348,8 @@ class ObjectJobs:
     def _spec(self, stored: StoredJob) -> ObjectSpec:
         folder = self._folder.upload(stored.job.id)
         cad, templates = (folder / name if name else None for name in (stored.cad, stored.templates))
-        return self._folder.alone(ObjectSpec(stored.job.object_id, cad, stored.units, templates, stored.category_id))
+        color = None if stored.color is None or cad is None else parse_colour(stored.color)
+        return ObjectSpec(stored.job.object_id, cad, stored.units, templates, stored.category_id, color, root=folder)
 
     def _write_job(self, stored: StoredJob) -> None:
         """Whole or not at all; a full disk is no reason to stop."""

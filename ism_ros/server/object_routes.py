@@ -13,15 +13,17 @@ from fastapi import FastAPI, File, Form, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from ism_ros.objects.objects_file import ObjectSpec, declared_units
+from ism_ros.objects.colours import Rgb, parse_colour
+from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.preparation_process import PreparationProcess
+from ism_ros.objects.units import UNITS_PATTERN, UNITS_TEXT, units_of
 from ism_ros.server.answers import ERRORS, KEY_ERRORS, OBJECT_ERRORS
 from ism_ros.server.archives import zip_folder
 from ism_ros.server.engine import Engine
 from ism_ros.server.errors import RequestError
 from ism_ros.server.object_jobs import FINISHED, Job, ObjectJobs
 from ism_ros.server.object_uploads import cad_suffix, checked_id, write_cad, writer
-from ism_ros.server.schemas import Done, ObjectEntry, Objects
+from ism_ros.server.schemas import AnswerWarning, CadColor, Done, ObjectEntry, Objects
 from ism_ros.server.settings import ServerSettings
 
 EVENT_PERIOD_S = 0.2
@@ -29,7 +31,13 @@ MAX_RENDERINGS = 4
 """So many may wait for each other; they need no model, only processors."""
 
 Cad = Annotated[UploadFile | None, File(description="PLY, OBJ, STL, OFF, GLB or glTF")]
-Units = Annotated[str | None, Form(pattern="^(mm|m)$", description="Of the CAD file; else glTF m, others mm.")]
+Units = Annotated[
+    str | None, Form(pattern=UNITS_PATTERN, description=f"Of the CAD file: {UNITS_TEXT}; else glTF m, others mm.")
+]
+Color = Annotated[
+    CadColor | None,
+    Form(description="The one colour of the CAD model, instead of its own: '#5a78aa', '90,120,170' or a name."),
+]
 
 
 def add_object_routes(app: FastAPI, engine: Callable[[], Engine], jobs: ObjectJobs, server: ServerSettings) -> None:
@@ -49,12 +57,13 @@ def add_object_routes(app: FastAPI, engine: Callable[[], Engine], jobs: ObjectJo
         templates: Annotated[UploadFile | None, File(description="Zip of a SAM-6D template folder")] = None,
         units: Units = None,
         category_id: Annotated[int | None, Form(ge=1, le=1 << 30, description="For COCO output.")] = None,
+        color: Color = None,
     ) -> Job:
         """Onboards an object in the background, or another one in the place of that with its id; it is kept."""
         engine().check_ready()
         write = writer(cad, templates, server)
-        used = units or _declared(cad) or "mm"
-        job = await run_in_threadpool(jobs.add, checked_id(id), category_id, used, write)
+        used = units_of(None if cad is None else Path(cad.filename or ""), units)
+        job = await run_in_threadpool(jobs.add, checked_id(id), category_id, used, write, color)
         response.headers["Location"] = f"/api/v1/jobs/{job.id}"
         return job
 
@@ -90,10 +99,12 @@ def add_object_routes(app: FastAPI, engine: Callable[[], Engine], jobs: ObjectJo
         response_class=Response,
         responses={**OBJECT_ERRORS, 200: {"content": {"application/zip": {}}, "description": "The template folder."}},
     )
-    async def render(cad: Annotated[UploadFile, File(description="A CAD file")], units: Units = None) -> Response:
+    async def render(
+        cad: Annotated[UploadFile, File(description="A CAD file")], units: Units = None, color: Color = None
+    ) -> Response:
         """CAD file in, zip of a template folder out, which `templates` of /api/v1/objects takes."""
-        used = units or _declared(cad) or "mm"
-        data = await run_in_threadpool(renderings.render, cad, used)
+        used = units_of(Path(cad.filename or ""), units)
+        data = await run_in_threadpool(renderings.render, cad, used, None if color is None else parse_colour(color))
         headers = {"Content-Disposition": 'attachment; filename="templates.zip"'}
         return Response(data, media_type="application/zip", headers=headers)
 
@@ -106,7 +117,7 @@ class Renderings:
         self._places = threading.BoundedSemaphore(MAX_RENDERINGS)
         self._turn = threading.Lock()
 
-    def render(self, cad: UploadFile, units: str) -> bytes:
+    def render(self, cad: UploadFile, units: str, color: Rgb | None = None) -> bytes:
         """A zip. Raises RequestError."""
         suffix = cad_suffix(cad)
         if not self._places.acquire(blocking=False):
@@ -117,7 +128,7 @@ class Renderings:
                 write_cad(cad, file)
                 with self._turn:
                     try:
-                        self._prepare(ObjectSpec("model", file, units, root=file.parent), templates)
+                        self._prepare(ObjectSpec("model", file, units, color=color, root=Path(folder)), templates)
                     except (ValueError, RuntimeError) as error:
                         raise RequestError(400, str(error).replace(f"{folder}/", "")) from None
                 if not templates.is_dir():
@@ -125,10 +136,6 @@ class Renderings:
                 return zip_folder(templates)
         finally:
             self._places.release()
-
-
-def _declared(cad: UploadFile | None) -> str | None:
-    return None if cad is None else declared_units(Path(cad.filename or ""))
 
 
 def _objects(engine: Engine, jobs: ObjectJobs) -> Objects:
@@ -139,6 +146,8 @@ def _objects(engine: Engine, jobs: ObjectJobs) -> Objects:
             category_id=known.category_id,
             templates=known.template_count,
             uploaded=known.id in uploaded,
+            size_m=None if known.size_m is None else list(known.size_m),
+            warnings=[AnswerWarning(reason=warning.reason, text=warning.text) for warning in known.warnings],
         )
         for known in engine.objects
     ]

@@ -20,6 +20,7 @@ from starlette.requests import HTTPConnection
 
 from ism_ros.config import Settings
 from ism_ros.objects.cache_folder import keep_below
+from ism_ros.objects.colours import parse_colour
 from ism_ros.server.answers import failure
 from ism_ros.server.connections import say_seldom_that_descriptors_are_lacking
 from ism_ros.server.docs_routes import is_of_docs
@@ -128,7 +129,9 @@ class Porch:
             return None
         return NamedObject(self.roots.first / folder if folder else None, self.roots.first / cad if cad else None)
 
-    def named_object(self, template_dir: str | None, cad_path: str | None, units: str | None) -> NamedObject | None:
+    def named_object(
+        self, template_dir: str | None, cad_path: str | None, units: str | None, color: str | None = None
+    ) -> NamedObject | None:
         """The paths of a request, or the server's own where it has none. Raises RequestError."""
         if not template_dir and not cad_path:
             return self.default_object()
@@ -137,7 +140,8 @@ class Porch:
             self.roots.existing(template_dir, "template_dir") if template_dir else None,
             cad,
             units,
-            None if cad is None else self._root_of(cad),
+            root=None if cad is None else self._root_of(cad),
+            cad_color=None if color is None else parse_colour(color),
         )
 
     def _root_of(self, cad: Path) -> Path:

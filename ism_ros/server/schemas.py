@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PositiveFloat
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PositiveFloat
+
+from ism_ros.objects.colours import colour_text, parse_colour
+from ism_ros.objects.units import UNITS_PATTERN, UNITS_TEXT
 
 _GREY_PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAEAAAAAwCAIAAAAuKetIAAAAQUlEQVRo3u3PAQkAAAgDMDX5o9tCELYG6yT12dRzAgICAgICAgICAgICAgIC"
@@ -69,6 +72,10 @@ class CameraParameters(BaseModel):
     depth_scale: PositiveFloat = Field(1.0, le=1e6, description="1.0 where depth_image counts millimetres.")
 
 
+CadColor = Annotated[str, AfterValidator(lambda text: colour_text(parse_colour(text)))]
+"""As '#rrggbb' once it was read."""
+
+
 class InferenceRequest(BaseModel):
     """One frame, and what to look for in it: template_dir and cad_path, or object_ids, or what the server has."""
 
@@ -82,7 +89,10 @@ class InferenceRequest(BaseModel):
     template_dir: str | None = Field(None, description="SAM-6D template folder, relative to ISM_DATA_ROOT.")
     cad_path: str | None = Field(None, description="CAD file, relative to ISM_DATA_ROOT.")
     cad_units: str | None = Field(
-        None, pattern="^(mm|m)$", description="Units of the CAD file; else glTF m, others mm."
+        None, pattern=UNITS_PATTERN, description=f"Units of the CAD file: {UNITS_TEXT}; else glTF m, others mm."
+    )
+    cad_color: CadColor | None = Field(
+        None, description="The one colour of the CAD model, instead of its own: '#5a78aa', '90,120,170' or a name."
     )
     object_ids: list[str] | None = Field(None, max_length=10_000, description="Only these of the server's objects.")
     score_threshold: float | None = Field(None, ge=0, le=1, description="Least final score of a detection.")
@@ -201,12 +211,15 @@ class Status(BaseModel):
 
 
 class ObjectEntry(BaseModel):
-    """One object that requests may ask for. uploaded: over HTTP, so that it can be deleted"""
+    """One object that requests may ask for. uploaded: over HTTP, so that it can be deleted. size_m: sides of the box
+    around its model, metres, so that wrong units are seen. warnings: doubts about its files."""
 
     id: str
     category_id: int
     templates: int
     uploaded: bool
+    size_m: list[float] | None = None
+    warnings: list[AnswerWarning] = []
 
 
 class Objects(BaseModel):

@@ -49,16 +49,16 @@ class StateFolder:
     def job_file(self, job_id: str) -> Path:
         return self.jobs / f"{job_id}.json"
 
+    def within_uploads(self, specs: Iterable[ObjectSpec]) -> tuple[ObjectSpec, ...]:
+        """The objects of the list, each of which sees only the files of its own upload."""
+        return tuple(replace(spec, root=self.upload_of(spec)) for spec in specs)
+
     def upload_of(self, spec: ObjectSpec) -> Path | None:
         """The folder of the files of an object, or None where they are elsewhere."""
         path = spec.cad or spec.templates
         if path is None or not path.is_relative_to(self.uploads):
             return None
         return self.uploads / path.relative_to(self.uploads).parts[0]
-
-    def alone(self, spec: ObjectSpec) -> ObjectSpec:
-        """The object whose CAD file is read with nothing in sight but what came with it."""
-        return replace(spec, root=self.upload_of(spec))
 
     def make(self) -> None:
         """Raises OSError."""
@@ -89,7 +89,7 @@ class StoredObjects:
     def read(self) -> None:
         """To be called before anything else. Raises ObjectsFileError or OSError."""
         self.folder.make()
-        self.specs = {spec.id: spec for spec in self._read()}
+        self.specs = {spec.id: spec for spec in self.folder.within_uploads(self._store.read())}
 
     def put(self, spec: ObjectSpec) -> None:
         """Writes an object down, in the place of that with its id, whose files go. Raises RequestError 507."""
@@ -118,7 +118,7 @@ class StoredObjects:
                 return
             before = self.specs
             try:
-                self.specs = {spec.id: spec for spec in self._read()}
+                self.specs = {spec.id: spec for spec in self.folder.within_uploads(self._store.read())}
             except ObjectsFileError as error:
                 logger.error("uploaded objects stay as they are: %s", error)
                 return
@@ -166,7 +166,7 @@ class StoredObjects:
 def read_stored(folder: Path) -> tuple[ObjectSpec, ...]:
     """What was uploaded before. Raises ObjectsFileError."""
     state = StateFolder(folder)
-    return tuple(map(state.alone, ObjectsStore(state.objects_file, saves=True).read()))
+    return state.within_uploads(ObjectsStore(state.objects_file, saves=True).read())
 
 
 def load_stored(specs: Iterable[ObjectSpec], model: InstanceSegmentationModel) -> None:

@@ -131,6 +131,8 @@ class Worker:
         try:
             known = model.onboard(spec, progress)
             model.put(known)
+            for warning in known.warnings:
+                logger.warning("%s", warning.text)
         except Exception as error:  # the job is told
             self._tell(Added(spec.id, None, why_not(spec, error)))
             return

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ism_ros.input_warnings import InputWarning
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.preparation_process import Limits
 from ism_ros.server.named_objects import NamedObject
@@ -27,11 +28,14 @@ class WorkerOptions:
 
 @dataclass(frozen=True)
 class ObjectState:
-    """An object that requests can ask for by id."""
+    """An object that requests can ask for by id. size_m: sides of its box, None where they are not known. warnings:
+    doubts about its files."""
 
     id: str
     category_id: int
     template_count: int
+    size_m: tuple[float, float, float] | None = None
+    warnings: tuple[InputWarning, ...] = ()
 
 
 @dataclass(frozen=True)

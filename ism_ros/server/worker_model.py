@@ -40,6 +40,9 @@ def load(
     """
     model = load_model(settings, tell, prepare=prepare)
     load_stored(stored, model)
+    for known in model.library.objects:
+        for warning in known.warnings:
+            logger.warning("%s", warning.text)
     inference = Inference(model, ObjectCache(options.cache_bytes), tell_onboarding)
     if options.preload is not None:
         with torch.inference_mode():
@@ -59,7 +62,10 @@ def answers(inference: Inference, asks: Sequence[Ask]) -> Answers:
 
 def object_states(model: InstanceSegmentationModel) -> tuple[ObjectState, ...]:
     """Of all objects that the model knows."""
-    return tuple(ObjectState(known.id, known.category_id, known.template_count) for known in model.library.objects)
+    return tuple(
+        ObjectState(known.id, known.category_id, known.template_count, known.size_m, known.warnings)
+        for known in model.library.objects
+    )
 
 
 def why_not(spec: ObjectSpec, error: Exception) -> str:

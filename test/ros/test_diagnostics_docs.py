@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import re
 import sys
+import tempfile
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+import trimesh
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
@@ -33,7 +35,9 @@ from ism_ros.node.triple import DepthSource, Triple
 from ism_ros.node.verdicts import Verdict, camera_verdict, failure_text, objects_verdict, segmentation_verdict
 from ism_ros.node.watch import TopicState, two_publishers, why_no_frame
 from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN
+from ism_ros.objects.cad import read_cad
 from ism_ros.objects.library import KnownObject
+from ism_ros.objects.units import size_doubt
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {
@@ -291,6 +295,25 @@ def segmentation_verdicts() -> list[Verdict]:
     ]
 
 
+def doubts_of_objects() -> list[str]:
+    """What reading CAD files doubts, as onboarding says it."""
+    box = trimesh.creation.box((100, 60, 40))
+    ply = b"ply\nformat ascii 1.0\ncomment TextureFile gone.png\nelement vertex 3\nproperty float x\nproperty float y\n"
+    ply += b"property float z\nelement face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    ply += b"0 0 0\n100 0 0\n0 100 0\n3 0 1 2\n"
+    red = box.copy()
+    red.visual.vertex_colors = [200, 0, 0, 255]
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in ("mug.stl", "mug.ply", "red.ply")]
+        for file, content in zip(files, (box.export(file_type="stl"), ply, red.export(file_type="ply")), strict=True):
+            file.write_bytes(content)
+        models = [read_cad(file, units) for file, units in zip(files, ("mm", "mm", "cm"), strict=True)]
+        tiny = read_cad(files[2], "mm").mesh.extents / 100
+    size = size_doubt(tiny.tolist(), "mm")
+    texts = [warning.text for model in models for warning in model.warnings] + [str(size)]
+    return [f"object 'mug' (mug.ply): {text}" for text in texts]
+
+
 def objects_verdicts() -> list[Verdict]:
     problems = [
         "changes of mug are not saved (No space left on device: /o.yaml): trying again; free space, or mend what "
@@ -313,6 +336,7 @@ def objects_verdicts() -> list[Verdict]:
         objects_verdict("active", ["mug"], "adding duck, template 3 of 42", "", Snapshot()),
         *(objects_verdict("active", ["mug"], "", "", Snapshot(recent_object_failure=text)) for text in failures),
         *(objects_verdict("active", ["mug"], "", text, Snapshot()) for text in problems),
+        *(objects_verdict("active", ["mug"], "", "", Snapshot(), [text]) for text in doubts_of_objects()),
     ]
 
 

@@ -195,19 +195,19 @@ def test_points_without_triangles(tmp_path: Path) -> None:
 
 def test_unknown_units(tmp_path: Path) -> None:
     box_mm().export(tmp_path / "box.ply")
-    with pytest.raises(CadError, match="units 'inch' are unknown; choose mm or m"):
-        load_cad(tmp_path / "box.ply", "inch")
+    with pytest.raises(CadError, match="units 'furlong' are unknown; choose mm, cm, m or inch"):
+        load_cad(tmp_path / "box.ply", "furlong")
 
 
 def test_millimetres_taken_for_metres_are_noticed(tmp_path: Path) -> None:
     box_mm().export(tmp_path / "box.ply")
-    with pytest.raises(CadError, match=r"123.3 m across when read in m: units mm or m"):
+    with pytest.raises(CadError, match=r"123 m across when read in m: perhaps it is in mm"):
         load_cad(tmp_path / "box.ply", "m")
 
 
 def test_metres_taken_for_millimetres_are_noticed(tmp_path: Path) -> None:
     trimesh.creation.box((0.1, 0.06, 0.04)).export(tmp_path / "box.ply")
-    with pytest.raises(CadError, match=r"0.123 mm across when read in mm: units mm or m"):
+    with pytest.raises(CadError, match=r"0.123 mm across when read in mm: perhaps it is in m"):
         load_cad(tmp_path / "box.ply", "mm")
 
 

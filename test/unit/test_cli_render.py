@@ -81,7 +81,7 @@ def test_other_formats_do(ism: Callable[..., Done], box: Path, tmp_path: Path) -
     ("arguments", "said"),
     [
         (["nowhere.ply", "out", "--units", "mm"], "nowhere.ply does not exist"),
-        (["box.ply", "out", "--units", "inch"], "units 'inch' are unknown; choose mm or m"),
+        (["box.ply", "out", "--units", "feet"], "units 'feet' are unknown; choose mm, cm, m or inch"),
         (["box.ply", "out", "--units", "m"], "78.1 m across when read in m"),
         (["box.ply", "keep", "--units", "mm"], "holds 'letter.txt', which is no template"),
         (["box.ply", "box.ply", "--units", "mm"], "box.ply is a file; choose a folder"),

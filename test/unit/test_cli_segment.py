@@ -219,3 +219,17 @@ def test_a_camera_matrix_column_by_column_is_refused_with_its_file(
     assert said.startswith(f"ism: {tmp_path / 'changed.json'}: the camera matrix cannot be that of an image of")
     assert "must be 0 0 1" in said
     assert "\n" not in said
+def test_a_cad_file_without_colour_is_doubted_at_every_start_until_it_is_given_one(
+    segment: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trimesh.creation.box((0.1, 0.06, 0.04)).export(tmp_path / "part.stl")
+    command = ("--cad", tmp_path / "part.stl", "--units", "m")
+    for _ in range(2):  # the second time from the cache
+        assert segment(*command) == 0
+        said = capsys.readouterr().err
+        assert "warning: object 'part' (part.stl): its CAD file has no colour" in said
+        assert "part: 100 x 60 x 40 mm" in said
+    assert segment(*command, "--color", "steelblue") == 0
+    assert "warning" not in capsys.readouterr().err
+    assert segment(*command, "--color", "nocolour") != 0
+    assert "color 'nocolour' is no colour: give three whole numbers" in " ".join(capsys.readouterr().err.split())

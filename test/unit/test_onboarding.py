@@ -419,8 +419,9 @@ def test_a_template_folder_is_described_as_it_is(template_folder: Callable[[int]
     assert known.rotations is not None
     np.testing.assert_allclose(known.rotations.numpy(), object_to_camera_rotations(), atol=1e-6)
     assert known.points_m is not None
-    assert known.points_m.min() > 0.0099
-    assert known.points_m.max() < 0.0501
+    points_m = known.points_m + known.centre_m
+    assert points_m.min() > 0.0099
+    assert points_m.max() < 0.0501
 
 
 def test_templates_are_cropped_whole_to_their_last_row_and_column(

@@ -230,7 +230,7 @@ def test_poses_that_are_no_rotations_are_refused(folder: Path) -> None:
     assert "poses.npy: pose 6 is not a rotation" in refused(folder)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"format_version": 99}', '{"xyz_units": "inch"}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"format_version": 99}', '{"xyz_units": "furlong"}'])
 def test_a_broken_templates_json_is_named(folder: Path, content: str) -> None:
     (folder / "templates.json").write_text(content)
     assert "templates.json" in refused(folder)
