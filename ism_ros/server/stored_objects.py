@@ -135,9 +135,6 @@ class StoredObjects:
                 except (ValueError, OSError) as error:
                     logger.error("uploaded object '%s' cannot be used: %s", object_id, error)
 
-    def _read(self) -> tuple[ObjectSpec, ...]:
-        return tuple(map(self.folder.alone, self._store.read()))
-
     def _change(self, object_id: str, spec: ObjectSpec | None) -> None:
         with self._alone():
             self._store.change(object_id, spec)
