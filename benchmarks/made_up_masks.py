@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ism_ros.segmentors.automatic_masks import Size, point_grid
-from ism_ros.segmentors.sam import scaled_to_side, upscaled
+from ism_ros.segmentors.resized_masks import AxisResize
+from ism_ros.segmentors.sam import scaled_to_side, upscaled, upscaling_axes
 
 SIDE, SMALL = 1024, 256
 """SAM's square of input pixels and that of its small logits."""
@@ -57,6 +58,9 @@ class MadeUpModel:
 
     def upscale(self, logits: Tensor, size: Size) -> Tensor:
         return upscaled(logits, SIDE, size)
+
+    def axes(self, size: Size) -> tuple[AxisResize, AxisResize]:
+        return upscaling_axes(SIDE, SMALL, size)
 
     def extent(self, size: Size) -> tuple[float, float]:
         height, width = scaled_to_side(size, SIDE)

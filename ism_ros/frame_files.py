@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.camera_checks import other_projection
+from ism_ros.camera_files import CameraFileError, camera_content
 from ism_ros.depth_checks import depth_in_metres, doubts_about_depth_scale
 from ism_ros.frame import Camera, Frame, FrameError
 from ism_ros.image_decoding import decode_colour, decode_unchanged
@@ -77,15 +76,12 @@ def read_depth_m(path: Path, depth_scale: float) -> NDArray[np.float32]:
 
 
 def read_camera(path: Path) -> tuple[NDArray[np.float64], float]:
-    """The camera matrix (3, 3) in pixels and the depth scale of a camera.json."""
+    """The camera matrix (3, 3) in pixels and the depth scale of a camera file, in any form that camera_files knows."""
+    text = _bytes(path, "camera file").tobytes().decode("utf-8-sig", "replace")
     try:
-        content = json.loads(_bytes(path, "camera file").tobytes())
-    except ValueError:
-        raise FrameFileError(f'{path} is not JSON; expected {{"cam_K": [9 numbers], "depth_scale": 1.0}}') from None
-    if isinstance(content, dict) and (projection := other_projection(content)):
-        raise FrameFileError(f"{path} is of a {projection} camera, not of a pinhole camera: undistort the images first")
-    if not isinstance(content, dict) or "cam_K" not in content:
-        raise FrameFileError(f'{path} has no "cam_K"; expected {{"cam_K": [9 numbers], "depth_scale": 1.0}}')
+        content = camera_content(text)
+    except CameraFileError as error:
+        raise FrameFileError(f"{path} {error}") from None
     try:
         intrinsics = np.array(content["cam_K"], dtype=np.float64)
         depth_scale = float(content.get("depth_scale", 1.0))

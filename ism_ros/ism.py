@@ -58,13 +58,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Query:
-    """One frame, and what to look for in it by which thresholds. segmentor: None = the model's."""
+    """One frame, and what to look for in it by which thresholds. segmentor: None = the model's. with_unit_check: where
+    nothing is found, whether something would be if depth or CAD models were in another unit, which takes as long again.
+    """
 
     frame: Frame
     library: ObjectLibrary
     settings: Settings
     segmentor: Segmentor | None = None
     with_poses: bool = True
+    with_unit_check: bool = True
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class InstanceSegmentationModel:
         object_ids: Sequence[str] | None = None,
         settings: Settings | None = None,
         with_poses: bool = True,
+        with_unit_check: bool = True,
     ) -> Detections:
         """Instances in `frame`, best first, with the seconds that each stage took.
 
@@ -123,7 +127,8 @@ class InstanceSegmentationModel:
         count; poses are then those of the geometric score. Nothing found, or no object to look for, is an empty result.
         """
         library = self.library if object_ids is None else self.library.subset(object_ids)
-        return self.segment_all([Query(frame, library, settings or self.settings, with_poses=with_poses)])[0]
+        query = Query(frame, library, settings or self.settings, None, with_poses, with_unit_check)
+        return self.segment_all([query])[0]
 
     @torch.inference_mode()
     def segment_all(self, queries: Sequence[Query]) -> list[Detections]:
@@ -246,6 +251,8 @@ class InstanceSegmentationModel:
         if len(result):
             sizes = size_checks.measure(result.masks, result.boxes_xyxy, frame)
             return size_checks.doubt_about_found(sizes.in_diameters(result.object_index, library))
+        if not query.with_unit_check:
+            return ()
         likely = scored.semantic_score.topk(min(size_checks.MOST_LOOKED_AT, len(scored))).indices
         sizes = size_checks.measure(scored.masks[likely], scored.boxes_xyxy[likely], frame)
         in_diameters = sizes.in_diameters(scored.object_index[likely], library)

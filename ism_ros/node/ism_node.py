@@ -47,6 +47,9 @@ from ism_ros.tracking import Tracker
 
 FOLLOW_PUBLISHERS_PERIOD_S = 0.5
 LOG_PERIOD_S = 10.0
+UNIT_CHECK_PERIOD_S = 4.0
+"""A unit that is wrong stays so, and frames without objects are not to take longer than others. Shorter than what is
+noticed stays in /diagnostics."""
 STOP_TIMEOUT_S = 0.3
 """For a frame in the making when the process ends."""
 CLEANUP_TIMEOUT_S = 60.0
@@ -103,6 +106,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._stopping = threading.Event()
         self._throttle = Throttle(LOG_PERIOD_S)
         self._once = Throttle(float("inf"))
+        self._unit_checks = Throttle(UNIT_CHECK_PERIOD_S)
         self._publishing = threading.Lock()
         self.stream_calls = GroupCalls(self)
         self.camera = CameraWatch(self)
@@ -252,7 +256,8 @@ class IsmNode(LifecycleNodeMixin, Node):
             return
         self._note(notes)
         converted_s = time.perf_counter()
-        detections = model.segment(frame, settings=settings)
+        with_unit_check = self._unit_checks.passes("frame")
+        detections = model.segment(frame, settings=settings, with_unit_check=with_unit_check)
         self._warn_of_input(detections, model)
         if settings.tracking:
             detections = self._tracker.update(detections.to("cpu"), frame.stamp_ns)

@@ -35,6 +35,9 @@ from ism_ros.objects.units import (
     size_doubt,
 )
 
+SOLIDS = (".step", ".stp", ".iges", ".igs", ".sldprt", ".sldasm", ".ipt", ".iam", ".catpart", ".prt", ".x_t", ".brep")
+SCENES = (".blend", ".max", ".c4d", ".ma", ".skp", ".fbx", ".usd", ".usdz")
+
 
 class CadError(ValueError):
     """A CAD file that cannot be used; the message names it and says what to do."""
@@ -88,7 +91,7 @@ def read_cad(
     if not path.is_file():
         raise CadError(f"CAD file {path} {'is not a file' if path.exists() else 'does not exist'}")
     if path.suffix.lower().lstrip(".") not in trimesh.available_formats():
-        raise CadError(f"CAD file {path}: '{path.suffix}' is no format that can be read; use PLY, OBJ, STL or GLB")
+        raise CadError(f"CAD file {path}: {_why_not_read(path.suffix)}; use PLY, OBJ, STL, GLB, DAE or 3MF")
     files = CompanionFiles(path, root)
     try:
         parts = _parts(path, files)
@@ -122,6 +125,14 @@ def read_cad(
     return CadModel(mesh, tuple(warnings))
 
 
+def _why_not_read(suffix: str) -> str:
+    if suffix.lower() in SOLIDS:
+        return f"'{suffix}' holds solids, not the triangles of their surface: export it from its CAD program as a mesh"
+    if suffix.lower() in SCENES:
+        return f"'{suffix}' is the file of a program, not an exchange format: export it from there as a mesh"
+    return f"'{suffix}' is no format that can be read"
+
+
 def _parts(path: Path, files: CompanionFiles) -> list[trimesh.Trimesh]:
     """The meshes in a file, each where the file puts it, with colours of 8-bit sRGB."""
     suffix = path.suffix.lower()
@@ -153,6 +164,13 @@ def _set_colours_right(mesh: trimesh.Trimesh, suffix: str, content: bytes, files
         return
     if suffix == ".obj" and not is_of_obj_content(visual.material):
         mesh.visual = trimesh.visual.ColorVisuals(mesh)
+        return
+    if suffix == ".dae" and not _has_picture(visual):
+        # trimesh has COLLADA's colours as glTF's, which are linear; those of COLLADA are meant as they are
+        factor = getattr(visual.material, "baseColorFactor", None)
+        mesh.visual = trimesh.visual.ColorVisuals(
+            mesh, **({} if factor is None else {"vertex_colors": np.tile(factor, (len(mesh.vertices), 1))})
+        )
         return
     colours_of_vertices = getattr(visual, "vertex_attributes", {}).get("color")
     if colours_of_vertices is not None and not _has_picture(visual):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +14,14 @@ UNITS_TEXT = "mm, cm, m or inch"
 UNITS_PATTERN = f"^({'|'.join(UNITS)})$"
 _DECLARED = {".glb": "m", ".gltf": "m"}
 """Units that a format prescribes."""
+_SAID = {
+    ".dae": re.compile(rb"<unit\b[^>]*\bmeter\s*=\s*[\"']([0-9.eE+-]+)[\"']"),
+    ".3mf": re.compile(rb"<model\b[^>]*\bunit\s*=\s*[\"'](\w+)[\"']"),
+}
+"""How a file says its own."""
+_UNITS_OF_3MF = {"millimeter": "mm", "centimeter": "cm", "meter": "m", "inch": "inch"}
+HEAD_BYTES = 65536
+"""Within so many the units stand."""
 
 SMALLEST_M, LARGEST_M = 0.001, 50.0
 """Between these lie the diagonals of what is taken at all; outside, the units must be wrong."""
@@ -20,8 +31,34 @@ SEEN_FROM_M, SEEN_TO_M = 0.005, 3.0
 
 
 def declared_units(cad: Path) -> str | None:
-    """The units that the format of `cad` prescribes (glTF: metres), or None where a file may be in any."""
-    return _DECLARED.get(cad.suffix.lower())
+    """Tell the units that the format of a CAD file prescribes (glTF: metres), or that the file says (COLLADA, 3MF).
+
+    Returns:
+        One of UNITS, or None where a file may be in any, or is in some other unit.
+    """
+    suffix = cad.suffix.lower()
+    if suffix in _SAID and cad.is_file():
+        return _said_units(cad, suffix)
+    return _DECLARED.get(suffix)
+
+
+def _said_units(cad: Path, suffix: str) -> str | None:
+    try:
+        if suffix == ".3mf":
+            with zipfile.ZipFile(cad) as archive, archive.open("3D/3dmodel.model") as model:
+                head = model.read(HEAD_BYTES)
+        else:
+            with cad.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+    except (OSError, KeyError, zipfile.BadZipFile):  # its reader says what is wrong with it
+        return None
+    said = _SAID[suffix].search(head)
+    if said is None:
+        return "mm" if suffix == ".3mf" else "m"  # what these formats mean by saying nothing
+    word = said[1].decode("ascii", "replace")
+    if suffix == ".3mf":
+        return _UNITS_OF_3MF.get(word)
+    return next((name for name, metres in METRES.items() if math.isclose(float(word), metres, rel_tol=1e-3)), None)
 
 
 def units_of(cad: Path | None, given: str | None) -> str:

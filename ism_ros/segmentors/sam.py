@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ism_ros.checkpoints.sam import DECODER_HEADS, load_sam
 from ism_ros.chunks import Recoveries
 from ism_ros.precision import network_dtype
 from ism_ros.segmentors.automatic_masks import AutomaticMaskSegmentor, MaskOptions, Size
+from ism_ros.segmentors.resized_masks import AxisResize, bilinear_matrix
 
 MEAN_RGB = (123.675, 116.28, 103.53)
 STD_RGB = (58.395, 57.12, 57.375)
@@ -67,6 +69,9 @@ class PromptableSam:
     def upscale(self, logits: Tensor, size: Size) -> Tensor:
         return upscaled(logits, self._side, size)
 
+    def axes(self, size: Size) -> tuple[AxisResize, AxisResize]:
+        return upscaling_axes(self._side, self._side // 4, size)
+
     def extent(self, size: Size) -> tuple[float, float]:
         height, width = scaled_to_side(size, self._side)
         small = self._side // 4
@@ -88,6 +93,20 @@ def upscaled(logits: Tensor, side: int, size: Size) -> Tensor:
     needed = logits[:, None, : ceil(height / factor) + 1, : ceil(width / factor) + 1]
     square = interpolate(needed, scale_factor=factor, mode="bilinear", align_corners=False)
     return interpolate(square[:, :, :height, :width], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+@lru_cache(8)
+def upscaling_axes(side: int, small: int, size: Size) -> tuple[AxisResize, AxisResize]:
+    """`upscaled` along rows and columns, for small logits of `small` pixels a side."""
+
+    def axis(length: int, scaled: int) -> AxisResize:
+        factor = side / small
+        before = min(small, ceil(scaled / factor) + 1)
+        to_square = bilinear_matrix(scaled, before, 1 / factor)
+        return AxisResize((bilinear_matrix(length, scaled) @ to_square).float())
+
+    height, width = scaled_to_side(size, side)
+    return axis(size[0], height), axis(size[1], width)
 
 
 def prepared(image_rgb: NDArray[np.uint8], scaled: Size, side: int, device: torch.device) -> Tensor:

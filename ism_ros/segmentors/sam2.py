@@ -15,6 +15,7 @@ from ism_ros.checkpoints.sam2 import load_sam2
 from ism_ros.chunks import Recoveries
 from ism_ros.precision import network_dtype
 from ism_ros.segmentors.automatic_masks import AutomaticMaskSegmentor, MaskOptions, Size
+from ism_ros.segmentors.resized_masks import AxisResize, bilinear_matrix
 
 MEAN_RGB = (0.485, 0.456, 0.406)
 STD_RGB = (0.229, 0.224, 0.225)
@@ -74,6 +75,10 @@ class PromptableSam2:
 
     def upscale(self, logits: Tensor, size: Size) -> Tensor:
         return interpolate(logits[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+    def axes(self, size: Size) -> tuple[AxisResize, AxisResize]:
+        rows, columns = (AxisResize(bilinear_matrix(length, self._side // 4).float()) for length in size)
+        return rows, columns
 
     def extent(self, size: Size) -> tuple[float, float]:
         """All of them: an image is stretched to the encoder's square."""

@@ -26,6 +26,7 @@ from ism_ros.segmentors.automatic_masks import (
     stability,
     stability_bounds,
 )
+from ism_ros.segmentors.resized_masks import AxisResize, bilinear_matrix
 from ism_ros.segmentors.sam import PromptableSam
 
 SIZE = (96, 128)
@@ -59,6 +60,11 @@ class Discs:
 
     def upscale(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         return interpolate(logits[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+    def axes(self, size: tuple[int, int]) -> tuple[AxisResize, AxisResize]:
+        small = tuple(map(int, self.extent(size)))
+        rows, columns = (AxisResize(bilinear_matrix(*pair).float()) for pair in zip(size, small, strict=True))
+        return rows, columns
 
     def extent(self, size: tuple[int, int]) -> tuple[float, float]:
         return SMALL

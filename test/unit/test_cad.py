@@ -163,10 +163,10 @@ def test_a_folder_is_no_cad_file(tmp_path: Path) -> None:
         load_cad(tmp_path, "mm")
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "drawing", "part.blend"])
+@pytest.mark.parametrize("name", ["notes.txt", "drawing"])
 def test_a_format_that_nobody_reads(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("hello")
-    with pytest.raises(CadError, match="no format that can be read; use PLY, OBJ, STL or GLB"):
+    with pytest.raises(CadError, match="no format that can be read; use PLY, OBJ, STL, GLB, DAE or 3MF"):
         load_cad(tmp_path / name, "mm")
 
 
