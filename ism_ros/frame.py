@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ism_ros.camera_checks import doubts_about_intrinsics, fault_of_intrinsics
 from ism_ros.depth_checks import missing_floats
+from ism_ros.image_checks import doubts_about_exposure
 from ism_ros.input_warnings import InputWarning, without_repeats
 
 GREY_TOLERANCE = 3
@@ -115,6 +116,7 @@ class Frame:
         if fault := fault_of_intrinsics(intrinsics, width, height, is_cropped):
             raise FrameError("bad_intrinsics", fault)
         doubts = () if is_cropped else doubts_about_intrinsics(intrinsics, width, height)
+        doubts += doubts_about_exposure(self.rgb)
         object.__setattr__(self, "warnings", without_repeats((*self.warnings, *doubts)))
         if self.depth_m is not None:
             if self.depth_m.shape != (height, width):

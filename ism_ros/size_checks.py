@@ -16,6 +16,7 @@ from torch import Tensor
 from ism_ros.frame import Frame
 from ism_ros.input_warnings import InputWarning
 from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.units import UNITS_TEXT, length_text
 
 FACTORS = (0.1, 10.0, 0.001, 1000.0, 1 / 25.4, 25.4)
 """By which depth or CAD models are wrong: tenths of millimetres, centimetres, metres, inches."""
@@ -86,7 +87,7 @@ def doubts_about_objects(frame: Frame, missing: Sequence[KnownObject]) -> tuple[
     small = [one for one in known if (one.diameter_m or 0.0) < least_m]
     warnings = []
     if large:
-        seen = f"while the camera sees no more than {_length(view_m)} across"
+        seen = f"while the camera sees no more than {length_text(view_m)} across"
         warnings.append(_object_warning(large, seen))
     if small:
         seen = f"less than {FEWEST_PX:.0f} pixels at the distance of what the camera sees"
@@ -153,8 +154,8 @@ def doubt_about_scale(object_id: str, score: float, factor: float, diameter_m: f
     other_m = diameter_m / factor
     return InputWarning(
         "depth_unit",
-        f"nothing found, but {object_id} would be, with {score:.2f}, if depth were {times} or it {_length(other_m)} "
-        f"instead of {_length(diameter_m)} across: {_WHAT_TO_CHECK}",
+        f"nothing found, but {object_id} would be, with {score:.2f}, if depth were {times} or it "
+        f"{length_text(other_m)} instead of {length_text(diameter_m)} across: {_WHAT_TO_CHECK}",
     )
 
 
@@ -162,14 +163,8 @@ _WHAT_TO_CHECK = "check the unit of depth (depth_scale, or 16UC1 in millimetres)
 
 
 def _object_warning(objects: Sequence[KnownObject], seen: str) -> InputWarning:
-    named = ", ".join(f"{one.id} would be {_length(one.diameter_m or 0.0)} across" for one in objects[:SHOWN])
+    named = ", ".join(f"{one.id} would be {length_text(one.diameter_m or 0.0)} across" for one in objects[:SHOWN])
     more = f" and {len(objects) - SHOWN} more alike" if len(objects) > SHOWN else ""
     return InputWarning(
-        "object_size", f"not found: {named}{more}, {seen}: check the units of the CAD file (units: mm, m)"
+        "object_size", f"not found: {named}{more}, {seen}: check the units of the CAD file ({UNITS_TEXT})"
     )
-
-
-def _length(metres: float) -> str:
-    if metres >= 1:
-        return f"{metres:.3g} m"
-    return f"{metres * 1000:.3g} mm"

@@ -22,6 +22,7 @@ from ism_ros.camera_checks import doubts_about_intrinsics
 from ism_ros.depth_checks import doubts_about_encoding
 from ism_ros.detections import NearMiss
 from ism_ros.frame import FrameError
+from ism_ros.image_checks import doubts_about_exposure
 from ism_ros.input_warnings import InputWarning
 from ism_ros.ism import GREY_IMAGE
 from ism_ros.node.conversion import frame_from_triple
@@ -261,6 +262,7 @@ def camera_verdicts() -> list[Verdict]:
         "depth has negative readings (3% of this frame), taken as no reading: check the depth driver",
         *(warning.text for warning in doubts()),
         GREY_IMAGE.text,
+        *(doubt.text for grey in (0, 255) for doubt in doubts_about_exposure(np.full((48, 64, 3), grey, np.uint8))),
         "nothing was found, but 9 regions of the size of the objects are left out as too small, the largest with 90 "
         "pixels, less than 100 pixels: lower min_mask_pixels, go nearer, or take pictures of a higher resolution",
         *(f"3 messages on /rgb were lost in the transport: {remedy}" for remedy in REMEDIES),

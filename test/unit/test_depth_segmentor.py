@@ -42,7 +42,7 @@ def put(
 
 def frame_of(rgb: np.ndarray, depth: np.ndarray | None) -> Frame:
     height, width = rgb.shape[:2]
-    camera = Camera(CAMERA.intrinsics, width, height)
+    camera = Camera(CAMERA.intrinsics, width, height, is_cropped=True)
     depth_m = None if depth is None else depth.astype(np.float32)
     return Frame(np.clip(rgb, 0, 255).astype(np.uint8), depth_m, camera)
 

@@ -9,7 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "ism_ros"
 PORCHES = {"node", "server", "cli", "sim"}
-FLOOR = {"threads": 0, "frame": 0, "input_warnings": 0, "camera_checks": 0, "camera_files": 0, "depth_checks": 0,
+FLOOR = {"threads": 0, "frame": 0, "input_warnings": 0, "camera_checks": 0, "camera_files": 0,
+         "image_checks": 0, "depth_checks": 0,
          "image_decoding": 0, "masks": 0, "scoring": 0, "scoring_noctis": 0,
          "scoring_metric": 0, "views": 0, "detections": 0,
          "frame_files": 0, "pose": 0, "tracking": 0, "small_proposals": 0,

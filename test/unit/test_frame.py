@@ -129,3 +129,18 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes | Non
         path.write_bytes(content)
     with pytest.raises(FrameFileError, match=r"rgb\.png"):
         read_rgb(path)
+
+
+DIM_CAMERA = Camera(np.array([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]]), 64, 48)
+
+
+@pytest.mark.parametrize(("level", "said"), [(0, "almost black"), (20, "almost black"), (255, "almost white")])
+def test_a_picture_that_shows_next_to_nothing_is_doubted(level: int, said: str) -> None:
+    (warning,) = Frame(np.full((48, 64, 3), level, np.uint8), None, DIM_CAMERA).warnings
+    assert (warning.reason, said in warning.text) == ("exposure", True)
+
+
+def test_a_dark_picture_with_a_bright_object_is_not_doubted() -> None:
+    rgb = np.zeros((48, 64, 3), np.uint8)
+    rgb[16:32, 16:48] = 90
+    assert not Frame(rgb, None, DIM_CAMERA).warnings
