@@ -209,7 +209,7 @@ def test_a_grey_picture_is_said_once(cell_with):
         cell.result(alter="mono")
     cell.listener.wait_for(lambda: cell.listener.count("noticed.grey_image"), "the notice")
     assert cell.listener.count("noticed.grey_image") == 1
-    assert "without colours ('mono8')" in cell.node.output
+    assert "the rgb image has no colours" in cell.node.output
 
 
 @pytest.mark.faults

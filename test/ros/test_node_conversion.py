@@ -316,18 +316,18 @@ def test_compressed_depth_where_rgb_should_be_is_suspected_to_be_swapped():
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_picture_without_colours_is_doubted_and_one_with_colours_or_all_of_one_grey_is_not(rgb, compressed):
-    def doubts(pixels, encoding):
+def test_a_picture_without_colours_is_grey_and_one_with_colours_or_all_of_one_grey_is_not(rgb, compressed):
+    def is_grey(pixels, encoding):
         message = image(pixels, encoding)
         if compressed:
             jpeg = cv2.imencode(".jpg", pixels if pixels.ndim == 2 else pixels[..., ::-1])[1].tobytes()
             message = CompressedImage(format=f"rgb8; jpeg compressed {encoding}", data=array.array("B", jpeg))
         message.header.frame_id = "colour"
-        return [w.reason for w in frame_from_triple(replace(triple(rgb), rgb=message))[0].warnings]
+        return frame_from_triple(replace(triple(rgb), rgb=message))[0].is_grey
 
-    assert doubts(np.ascontiguousarray(rgb[..., 0]), "mono8") == ["grey_image"]
-    assert doubts(rgb, "rgb8") == []
-    assert doubts(np.full((HEIGHT, WIDTH), 128, np.uint8), "mono8") == []
+    assert is_grey(np.ascontiguousarray(rgb[..., 0]), "mono8")
+    assert not is_grey(rgb, "rgb8")
+    assert not is_grey(np.full((HEIGHT, WIDTH), 128, np.uint8), "mono8")
 
 
 @pytest.mark.parametrize(

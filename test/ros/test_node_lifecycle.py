@@ -39,7 +39,7 @@ WRONG_OBJECTS = {
     "objects file empty": ("", "empty"),
     "duplicate ids": ([entry(), entry()], "duck"),
     "CAD not found": ([entry(cad="lost.ply")], "lost.ply"),
-    "unknown units": ([entry(units="inch")], "inch"),
+    "unknown units": ([entry(units="furlong")], "furlong"),
 }
 WRONG_ARGUMENTS = {
     "parameter file missing": (["--params-file", "nowhere.yaml"], "nowhere.yaml"),
@@ -410,7 +410,7 @@ def test_objects_can_be_listed_removed_and_added_while_the_stream_runs(shared_ce
         ({"id": "", "cad": "duck.ply"}, "id"),
         ({"id": "ghost"}, "CAD"),
         ({"id": "ghost", "cad": "/nowhere/ghost.ply"}, "/nowhere/ghost.ply"),
-        ({"id": "ghost", "cad": "ghost.ply", "units": "inch"}, "inch"),
+        ({"id": "ghost", "cad": "ghost.ply", "units": "furlong"}, "furlong"),
         ({"id": "ghost", "templates": "/nowhere/templates"}, "/nowhere/templates"),
     ],
 )
