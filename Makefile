@@ -15,7 +15,7 @@ help:
 	@echo "             then: source .ros2/setup.bash"
 	@echo "make demo    a fake camera, the node, and what it finds, into $(OUTPUT)"
 	@echo "make test    lint, types, and the tests; ends with pytest's summary"
-	@echo "make faults  the suite of faults: cameras, bags, transports, models, disks and people gone wrong, some 15 minutes"
+	@echo "make faults  the suite of faults: cameras, bags, transports, models, disks and people gone wrong, and slow tests, some 25 minutes"
 	@echo "make soak    the long tests, then an hour of small frames (at most MINUTES=$(MINUTES)): what must stay flat does"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make clean   remove what was built (.ros2) and the results (out)"
@@ -41,7 +41,8 @@ test: lint
 
 faults:
 	@$(SETUP) --quiet
-	@$(RUN) python -m pytest test/ros -m 'faults and not soak'
+	@$(RUN) python -m pytest test/unit test/server -m slow --numprocesses 2
+	@$(RUN) python -m pytest test/ros -m '(faults or slow) and not soak'
 
 soak:
 	@$(SETUP) --quiet

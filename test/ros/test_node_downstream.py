@@ -168,6 +168,7 @@ def test_ids_of_a_static_scene_stay_over_a_thousand_noisy_frames(
         assert set.intersection(*shown), f"{name} changed its id: {Counter(number for f in shown for number in f)}"
 
 
+@pytest.mark.slow
 def test_what_was_away_for_long_comes_back_with_new_ids_and_without_tracking_ids_are_rows(
     cell: Any, results: dict[str, Any]
 ) -> None:

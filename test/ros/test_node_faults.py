@@ -109,6 +109,7 @@ def test_a_camera_that_is_killed_is_missed_and_welcome_back(shared_cell):
     assert shared_cell.result().detections
 
 
+@pytest.mark.slow
 def test_reliability_auto_follows_the_publishers_that_are_there(shared_cell):
     listener = shared_cell.listener
 

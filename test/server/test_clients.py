@@ -105,6 +105,7 @@ def test_nothing_found_is_a_good_answer(server: Server, tmp_path: Path) -> None:
         assert content["segmentation"].shape == (0, *cv2.imread(str(SCENE / "rgb.jpg")).shape[:2])
 
 
+@pytest.mark.slow
 def test_a_server_that_still_loads_is_waited_for(tmp_path: Path, cache: Path) -> None:
     server = start(tmp_path / "data", cache)
     segment("--object", "sample:carton", "--output", tmp_path / "out", "--server", server.url)
@@ -147,6 +148,7 @@ def test_models_that_cannot_be_loaded_are_not_waited_for(tmp_path: Path, cache: 
     assert "sam_vit_h" in line
 
 
+@pytest.mark.slow
 def test_the_key_comes_by_option_or_environment(tmp_path: Path, cache: Path) -> None:
     server = start(tmp_path / "data", cache, ISM_API_KEY="let me in")
     asked = ("--object", "sample:carton", "--server", server.url)

@@ -36,6 +36,7 @@ def asking(sample: dict[str, Any], cad: str) -> dict[str, Any]:
     return {**sample, "object_ids": None, "cad_path": cad, "cad_units": "m", "visualization": False}
 
 
+@pytest.mark.slow
 def test_others_are_answered_while_an_object_is_onboarded(cold: Server, sample: dict[str, Any]) -> None:
     trimesh.creation.icosphere(subdivisions=6, radius=0.05).export(cold.data / "ball.ply")
     with cold.client() as client, ThreadPoolExecutor(4) as pool:
@@ -65,6 +66,7 @@ def test_what_is_wrong_with_an_object_is_told_to_all_who_wait_for_it(cold: Serve
     assert all("broken.ply" in answer.json()["error_message"] for answer in answers)
 
 
+@pytest.mark.slow
 def test_a_request_that_cannot_wait_any_longer_is_told_what_for(
     tmp_path: Path, cache: Path, sample: dict[str, Any]
 ) -> None:
@@ -92,6 +94,7 @@ def paint(file: Path, bgr: tuple[int, int, int]) -> None:
     cv2.imwrite(str(file), np.random.default_rng(0).integers(0, 9, (8, 8, 3), np.uint8) + np.array(bgr, np.uint8))
 
 
+@pytest.mark.slow
 def test_a_texture_that_changes_beside_its_cad_file_is_noticed(cold: Server, sample: dict[str, Any]) -> None:
     cad, counts = textured(cold.data), []
     with cold.client() as client:

@@ -140,6 +140,7 @@ def test_a_body_that_never_ends_is_cut_off(server: Server) -> None:
     assert status == 413
 
 
+@pytest.mark.slow
 def test_a_body_that_never_comes_is_not_waited_for(tmp_path: Path, cache: Path) -> None:
     server = start(tmp_path / "data", cache, ISM_UPLOAD_TIMEOUT_S="0.5")
     server.wait_until_ready()

@@ -99,6 +99,7 @@ def test_a_cad_path_and_a_data_url_and_a_square_camera_matrix(server: Server, sa
     assert content["cad_path_used"].endswith("carton.glb")
 
 
+@pytest.mark.slow
 def test_depth_scale_says_what_the_numbers_of_the_depth_image_are(
     server: Server, sample: dict[str, Any], answer: dict[str, Any]
 ) -> None:
@@ -262,6 +263,7 @@ def test_the_curl_line_of_an_earlier_server_gives_a_right_answer(
     assert {file.name for file in (server.data / "output").iterdir()} >= {"detection_ism.json", "detection_ism.npz"}
 
 
+@pytest.mark.slow
 def test_template_folders_are_judged_as_users_know_it(
     server: Server, sample: dict[str, Any], template_folder: Path
 ) -> None:
@@ -279,6 +281,7 @@ def test_template_folders_are_judged_as_users_know_it(
         assert str(folder / name) in refused(server, body, 400)
 
 
+@pytest.mark.slow
 def test_a_file_that_changed_is_noticed(server: Server, sample: dict[str, Any]) -> None:
     truth = cv2.imread(str(SCENE / "truth.png"), cv2.IMREAD_UNCHANGED)
     cad = server.data / "changing.glb"

@@ -78,6 +78,7 @@ def descendant(server: Server, words: str) -> psutil.Process:
         assert server.process.poll() is None
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_no_accepted_request(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
     server = start(tmp_path / "data", cache, ISM_BATCH_SIZE="2")
     server.wait_until_ready()
@@ -114,6 +115,7 @@ def test_a_worker_that_dies_of_another_servers_object_does_not_end_the_following
     stop(second)
 
 
+@pytest.mark.slow
 def test_a_killed_renderer_costs_its_job_and_nothing_else(tmp_path: Path, sample: dict[str, Any]) -> None:
     server = start(tmp_path / "data", tmp_path / "own_cache")
     server.wait_until_ready()

@@ -73,6 +73,7 @@ def test_an_uploaded_object_is_found_by_requests(own_server: Server, sample: dic
     assert by_default["detections"] == answer["detections"]
 
 
+@pytest.mark.slow
 def test_progress_is_told_template_by_template(own_server: Server, tmp_path: Path) -> None:
     fresh = tmp_path / "fresh.obj"
     fresh.write_text("v 0 0 0\nv .1 0 0\nv 0 .1 0\nv 0 0 .1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n")
@@ -101,6 +102,7 @@ def test_uploaded_objects_survive_a_restart(tmp_path: Path, cache: Path) -> None
     assert len(list((tmp_path / "data_state" / "uploads").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_job_that_a_killed_server_left_is_taken_up_again(tmp_path: Path) -> None:
     first = start(tmp_path / "data", tmp_path / "own_cache")
     first.wait_until_ready()
@@ -133,6 +135,7 @@ def test_the_oldest_of_many_jobs_are_forgotten(own_server: Server) -> None:
     assert len(list(folder.glob("*.json"))) == FINISHED_JOBS_KEPT
 
 
+@pytest.mark.slow
 def test_servers_that_share_a_folder_follow_each_other(own_server: Server, cache: Path) -> None:
     state = str(own_server.data.with_name(f"{own_server.data.name}_state"))
     other = start(own_server.data, cache, ISM_STATE_DIR=state)
@@ -149,6 +152,7 @@ def test_servers_that_share_a_folder_follow_each_other(own_server: Server, cache
     stop(other)
 
 
+@pytest.mark.slow
 def test_an_object_that_is_deleted_while_it_is_onboarded_never_appears(tmp_path: Path) -> None:
     server = start(tmp_path / "data", tmp_path / "own_cache")
     server.wait_until_ready()
@@ -161,6 +165,7 @@ def test_an_object_that_is_deleted_while_it_is_onboarded_never_appears(tmp_path:
     stop(server)
 
 
+@pytest.mark.slow
 def test_rendered_templates_are_taken_back_as_an_upload(own_server: Server, sample: dict[str, Any]) -> None:
     cad = cad_of_sample(0)
     with own_server.client() as client:
@@ -356,6 +361,7 @@ PYRAMID = (
     ],
     ids=["itself", "itself_and_dots", "continued", "continued_itself", "comment", "name"],
 )
+@pytest.mark.slow
 def test_an_upload_sees_no_picture_of_the_server(server: Server, tmp_path: Path, head: str) -> None:
     picture, library = tmp_path / "secret.png", tmp_path / "secret.mtl"
     cv2.imwrite(str(picture), np.full((8, 8, 3), (0, 0, 255), np.uint8))  # pure red, as no light makes the grey pyramid

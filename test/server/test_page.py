@@ -119,6 +119,7 @@ def test_masks_lie_where_the_boxes_say(page: Page) -> None:
         assert one["counted"] == one["area"] > 0
 
 
+@pytest.mark.slow
 def test_own_files_are_told_apart_by_their_contents(page: Page, server: Server, tmp_path: Path) -> None:
     with server.client() as client, (SCENE / "carton.glb").open("rb") as cad:
         client.post("/api/v1/objects", data={"id": "my carton"}, files={"cad": ("carton.glb", cad)})
@@ -432,6 +433,7 @@ def test_the_curl_line_gives_what_the_page_shows(page: Page) -> None:
     assert len(saved["detections"]) == 2
 
 
+@pytest.mark.slow
 def test_an_uploaded_cad_file_becomes_an_object_to_choose(page: Page, tmp_path: Path) -> None:
     trimesh.creation.icosphere(subdivisions=5, radius=40.0).export(tmp_path / "ball.ply")
     page.evaluate(
@@ -462,6 +464,7 @@ def test_a_cad_file_that_cannot_be_used_is_refused_in_the_servers_words(page: Pa
     expect(page.get_by_role("button", name="Add object")).to_be_enabled()
 
 
+@pytest.mark.slow
 def test_while_models_load_the_page_waits_and_goes_on_by_itself(browser: Browser, tmp_path: Path, cache: Path) -> None:
     starting = start(tmp_path / "data", cache)
     page = browser.new_page()
@@ -474,6 +477,7 @@ def test_while_models_load_the_page_waits_and_goes_on_by_itself(browser: Browser
     stop(starting)
 
 
+@pytest.mark.slow
 def test_with_a_key_the_page_asks_for_it_and_sends_it(browser: Browser, tmp_path: Path, cache: Path) -> None:
     keyed = start(tmp_path / "data", cache, ISM_API_KEY="let me in")
     keyed_page = browser.new_page()

@@ -99,6 +99,7 @@ def test_a_path_that_is_not_there_is_answered_in_the_same_shape(server: Server) 
     assert answer.json()["success"] is False
 
 
+@pytest.mark.slow
 def test_more_requests_than_may_wait_are_told_when_to_come_back(
     tmp_path: Path, cache: Path, sample: dict[str, Any]
 ) -> None:
@@ -138,6 +139,7 @@ def test_models_that_cannot_be_loaded_are_told_of(tmp_path: Path, cache: Path, s
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_what_was_accepted_is_answered_before_the_server_ends(
     tmp_path: Path, cache: Path, sample: dict[str, Any]
 ) -> None:
@@ -246,6 +248,7 @@ def test_a_batch_whose_client_hung_up_is_given_up(server: Server, sample: dict[s
     assert len(list(server.data.glob("of_batch_*"))) < 4
 
 
+@pytest.mark.slow
 def test_templates_are_loaded_at_start_where_that_is_asked_for(tmp_path: Path, cache: Path) -> None:
     mug = read_objects_file(SCENE / "objects.yaml")[0].cad
     assert mug is not None
@@ -258,6 +261,7 @@ def test_templates_are_loaded_at_start_where_that_is_asked_for(tmp_path: Path, c
     assert loaded == 42
 
 
+@pytest.mark.slow
 def test_several_devices_share_the_requests(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
     server = start(tmp_path / "data", cache, ISM_DEVICES="cpu,cpu", ISM_BATCH_SIZE="2")
     server.wait_until_ready()

@@ -15,7 +15,7 @@ RIGHT = [615.0, 0, 322.5, 0, 615.0, 238.5, 0, 0, 1]
 
 
 def frame(k: list[float], width: int = WIDTH, height: int = HEIGHT) -> Frame:
-    return Frame(np.zeros((height, width, 3), np.uint8), None, Camera(np.array(k, float), width, height))
+    return Frame(np.full((height, width, 3), 100, np.uint8), None, Camera(np.array(k, float), width, height))
 
 
 @pytest.mark.parametrize(

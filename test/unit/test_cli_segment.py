@@ -44,6 +44,7 @@ def segment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> Cal
     return run
 
 
+@pytest.mark.slow
 def test_objects_are_found_with_the_scores_of_noctis(segment: Callable[..., int], tmp_path: Path) -> None:
     assert segment("--scoring", "noctis", "--score-threshold", 0.3) == 0
     labels = cv2.imread(str(SCENE / "truth.png"), cv2.IMREAD_UNCHANGED)
@@ -170,7 +171,11 @@ def test_right_files_raise_no_doubt(segment: Callable[..., int], capsys: pytest.
 
 @pytest.mark.parametrize(
     ("side", "units", "said"),
-    [(20_000, "mm", "34.6 m across"), (20, "m", "34.6 m across"), (0.7, "mm", "1.21 mm across")],
+    [
+        (20_000, "mm", "34.6 m across"),
+        pytest.param(20, "m", "34.6 m across", marks=pytest.mark.slow),
+        pytest.param(0.7, "mm", "1.21 mm across", marks=pytest.mark.slow),
+    ],
 )
 def test_an_object_of_a_size_that_nothing_seen_can_have_is_told(
     segment: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], side: float, units: str, said: str

@@ -102,6 +102,7 @@ def test_a_picture_that_shows_nothing_is_not_called_grey() -> None:
     assert not of(np.full((48, 64, 3), 128, np.uint8)).is_grey
 
 
+@pytest.mark.slow
 def test_descriptors_in_grey_are_made_with_the_first_grey_frame_and_kept_in_the_cache(
     frame: Frame, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

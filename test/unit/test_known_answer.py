@@ -151,6 +151,7 @@ def line_of(subject: str, output: str) -> str:
     return next(line for line in output.splitlines() if f" {subject} " in line)
 
 
+@pytest.mark.slow
 def test_doctor_passes_the_embedded_default(
     ism: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +164,7 @@ def test_doctor_passes_the_embedded_default(
     assert "Nothing failed" in stdout
 
 
+@pytest.mark.slow
 def test_doctor_ends_with_1_where_a_checkpoint_is_missing(ism: Callable[..., tuple[int, str, str]]) -> None:
     status, stdout, _ = ism("doctor", "--descriptor", "dinov2")
     assert status == 1

@@ -158,6 +158,7 @@ def test_a_missing_or_wrong_checkpoint_is_one_line(
     assert all(words in line for words in said), line
 
 
+@pytest.mark.slow
 def test_a_missing_checkpoint_is_one_line_in_ism_eval_and_a_failed_line_of_ism_doctor(
     ism: Ism, tables: Path, tmp_path: Path
 ) -> None:

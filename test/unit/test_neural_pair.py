@@ -63,6 +63,7 @@ def test_checkpoints_in_the_settings_segment_a_frame(tmp_path: Path, cube: Objec
     assert detections.masks.shape[1:] == frame().rgb.shape[:2]
 
 
+@pytest.mark.slow
 def test_the_least_stability_of_the_settings_counts_from_the_next_frame_on(tmp_path: Path, cube: ObjectSpec) -> None:
     model = load_model(settings(tmp_path))
     model.add(cube)
@@ -71,6 +72,7 @@ def test_the_least_stability_of_the_settings_counts_from_the_next_frame_on(tmp_p
     assert len(model.segment(frame())) == 0
 
 
+@pytest.mark.slow
 def test_a_second_start_reads_the_descriptors_of_the_same_checkpoint(
     tmp_path: Path, cube: ObjectSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +84,7 @@ def test_a_second_start_reads_the_descriptors_of_the_same_checkpoint(
     assert second.library.objects[0].class_tokens.equal(first.library.objects[0].class_tokens)
 
 
+@pytest.mark.slow
 def test_another_way_to_see_templates_is_described_anew(tmp_path: Path, cube: ObjectSpec) -> None:
     tokens = []
     for way in ("imagenet", "none"):

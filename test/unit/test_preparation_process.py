@@ -38,6 +38,7 @@ def children() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if "preparation_process" in " ".join(child.cmdline())]
 
 
+@pytest.mark.slow
 def test_the_child_gives_what_would_have_been_made_here(
     spec: ObjectSpec, templates: tuple[Path, Prepared, list[int]]
 ) -> None:

@@ -103,6 +103,7 @@ def test_two_boxes_of_different_size_are_told_apart_by_depth_alone(
         assert found.fit.item() > 0.5
 
 
+@pytest.mark.slow
 def test_a_box_is_told_from_one_of_less_length_by_depth_alone(
     boxes: tuple[trimesh.Trimesh, ObjectLibrary], tmp_path: Path
 ) -> None:
