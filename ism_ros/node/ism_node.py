@@ -47,9 +47,8 @@ from ism_ros.tracking import Tracker
 
 FOLLOW_PUBLISHERS_PERIOD_S = 0.5
 LOG_PERIOD_S = 10.0
-UNIT_CHECK_PERIOD_S = 4.0
-"""A unit that is wrong stays so, and frames without objects are not to take longer than others. Shorter than what is
-noticed stays in /diagnostics."""
+UNIT_CHECK_PERIOD_S = 1.0
+"""A unit that is wrong stays so, and not every frame without objects is to take longer than others."""
 STOP_TIMEOUT_S = 0.3
 """For a frame in the making when the process ends."""
 CLEANUP_TIMEOUT_S = 60.0

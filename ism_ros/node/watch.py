@@ -34,7 +34,11 @@ class TopicState:
 
     def is_silent(self, after_s: float) -> bool:
         """Whether it is missing: nothing came for longer than `after_s`, or ever."""
-        return self.age_s is None or (self.age_s > after_s and not self.lasts)
+        return self.is_quiet(after_s) and not (self.lasts and self.age_s is not None)
+
+    def is_quiet(self, after_s: float) -> bool:
+        """Whether nothing came for longer than `after_s`, though what came may still hold."""
+        return self.age_s is None or self.age_s > after_s
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,8 @@ def two_publishers(topic: str, input_name: str, nodes: Sequence[str]) -> Problem
 
 
 def are_all_gone(topics: Sequence[TopicState], after_s: float) -> bool:
-    """Whether no image arrives any more on any topic."""
-    return all(topic.is_silent(after_s) for topic in topics if not topic.lasts)
+    """Whether nothing arrives any more on any topic."""
+    return all(topic.is_quiet(after_s) for topic in topics)
 
 
 def why_no_frame(
@@ -92,7 +96,8 @@ def why_no_frame(
     mistyped = [t for t in silent if t.publisher_types and t.expected_type not in t.publisher_types]
     incompatible = [topic for topic in silent if topic.incompatible_policy]
     prefix = f"no frame for {_seconds(patience_s if quiet_s is None else quiet_s)} s: "
-    if len(unpublished) == len(topics):
+    images_gone = all(topic.is_silent(patience_s) for topic in topics if not topic.lasts)
+    if images_gone and not any(topic.publisher_types for topic in topics):
         return Problem(
             "no_publishers", f"{prefix}nobody publishes {_names(topics)}: start the camera, or remap {_inputs(topics)}"
         )
