@@ -77,6 +77,7 @@ def test_files_and_table_are_those_of_the_models_here(server: Server, cache: Pat
             np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_objects_are_chosen_by_their_ids(server: Server, cache: Path, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     objects = SCENE / "objects.yaml"
@@ -140,6 +141,7 @@ def test_patience_has_an_end(busy: str) -> None:
         RemoteServer(busy, patience_s=2).segment(SCENE / "rgb.jpg", None, SCENE / "camera.json", {})
 
 
+@pytest.mark.slow
 def test_models_that_cannot_be_loaded_are_not_waited_for(tmp_path: Path, cache: Path) -> None:
     server = start(tmp_path / "data", cache, ISM_MODEL_TYPE="sam", ISM_CHECKPOINTS_DIR=str(tmp_path))
     line = refused("--object", "sample:carton", "--server", server.url)

@@ -235,6 +235,7 @@ def template_folder(server: Server) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_curl_line_of_an_earlier_server_gives_a_right_answer(
     server: Server, sample: dict[str, Any], template_folder: Path, tmp_path: Path
 ) -> None:

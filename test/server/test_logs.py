@@ -24,6 +24,7 @@ def test_without_a_usable_one_the_server_makes_an_id(server: Server, given: str 
     assert first not in (second, given)
 
 
+@pytest.mark.slow
 def test_json_lines_have_the_request_and_never_an_image(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
     server = start(tmp_path / "data", cache, ISM_LOG_FORMAT="json", ISM_LOG_LEVEL="debug")
     server.wait_until_ready()

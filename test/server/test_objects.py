@@ -85,6 +85,7 @@ def test_progress_is_told_template_by_template(own_server: Server, tmp_path: Pat
     assert told[-1]["total"] == 42
 
 
+@pytest.mark.slow
 def test_uploaded_objects_survive_a_restart(tmp_path: Path, cache: Path) -> None:
     first = start(tmp_path / "data", cache)
     first.wait_until_ready()
@@ -192,6 +193,7 @@ def test_a_cad_file_that_cannot_be_read_fails_its_job_with_the_reason(own_server
     assert str(own_server.data.parent) not in job["message"]
 
 
+@pytest.mark.slow
 def test_a_category_of_another_object_is_refused(own_server: Server) -> None:
     with own_server.client() as client:
         upload(client, "one", cad_of_sample(0), category_id=7)
@@ -204,6 +206,7 @@ def test_a_category_of_another_object_is_refused(own_server: Server) -> None:
     assert "'one'" in answer.json()["error_message"]
 
 
+@pytest.mark.slow
 def test_objects_of_the_objects_file_cannot_be_deleted(tmp_path: Path, cache: Path) -> None:
     server = start(tmp_path / "data", cache, ISM_OBJECTS_FILE=str(SCENE / "objects.yaml"))
     server.wait_until_ready()
@@ -324,6 +327,7 @@ def test_a_gltf_that_is_none_is_refused(server: Server, tree: bytes) -> None:
     assert answer.status_code == 400, answer.text
 
 
+@pytest.mark.slow
 def test_a_mesh_of_too_many_triangles_is_refused(tmp_path: Path, cache: Path) -> None:
     server = start(tmp_path / "data", cache, ISM_MAX_TRIANGLES="10")
     server.wait_until_ready()

@@ -315,6 +315,7 @@ def drop(page: Page, name: str, content: bytes) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_cad_file_dropped_on_the_page_is_offered_as_an_object_and_followed_over_a_reload(page: Page) -> None:
     drop(page, "ball.ply", trimesh.creation.icosphere(subdivisions=6, radius=40.0).export(file_type="ply"))
     expect(page.get_by_label("Name")).to_have_value("ball")

@@ -117,6 +117,7 @@ def test_somebody_else_at_an_address_cannot_lock_out_who_has_shown_the_key(tmp_p
     assert guesses[-1] == 429
 
 
+@pytest.mark.slow
 def test_a_header_does_not_make_another_client_unless_a_trusted_proxy_sends_it(tmp_path: Path, cache: Path) -> None:
     def statuses(server: Server) -> list[int]:
         with server.client() as client:

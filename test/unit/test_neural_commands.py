@@ -76,7 +76,8 @@ def config(tmp_path: Path, pair: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "pair", [pair if pair == "fastsam" else pytest.param(pair, marks=pytest.mark.soak) for pair in PAIRS]
+    "pair",
+    [pytest.param(pair, marks=pytest.mark.slow if pair == "fastsam" else pytest.mark.soak) for pair in PAIRS],
 )
 def test_ism_eval_and_ism_segment_find_what_the_engine_finds_in_the_same_image(
     pair: str, ism: Ism, tables: Path, cache: Path, tmp_path: Path

@@ -106,6 +106,7 @@ def test_the_checkpoints_folder_of_sam6d_is_understood(tmp_path: Path) -> None:
     assert (model.segmentor.name, model.descriptor.name) == ("sam", "dinov2")
 
 
+@pytest.mark.slow
 def test_ism_segment_takes_checkpoints(tmp_path: Path, cube: ObjectSpec) -> None:
     config = tmp_path / "ism.yaml"
     config.write_text(json.dumps({**CHECKPOINTS, **ANYTHING, "cache_dir": str(tmp_path / "cache")}))

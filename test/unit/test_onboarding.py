@@ -519,6 +519,7 @@ print(sorted(str(path.relative_to(disk)) for path in disk.rglob("*")))
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full_costs_the_cache_only(cad: Path, tmp_path: Path) -> None:
     mount = 'mount -t tmpfs -o size=300k none "$1" || exit 77; exec "$2" -c "$3" "$1" "$4"'
     command = ["unshare", "-rm", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, ON_A_FULL_DISK, str(cad)]
