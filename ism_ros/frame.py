@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -149,6 +150,27 @@ class Frame:
     def has_depth(self) -> bool:
         """Whether any pixel has a depth reading."""
         return self.depth_m is not None and self.invalid_depth_share < 1.0
+
+    def seen_size_m(self, box_xyxy: Sequence[int], mask: NDArray[np.bool_] | None = None) -> float:
+        """Measure the diagonal of a box at the median depth of what is in it.
+
+        Args:
+            box_xyxy: First and last column and row, inclusive, pixels.
+            mask: (H, W); where given, only depth under it counts.
+
+        Returns:
+            Metres; NaN without a depth reading.
+        """
+        if self.depth_m is None:
+            return float("nan")
+        x_first, y_first, x_last, y_last = box_xyxy
+        window = slice(y_first, y_last + 1), slice(x_first, x_last + 1)
+        readings_m = self.depth_m[window] if mask is None else self.depth_m[window][mask[window]]
+        readings_m = readings_m[readings_m > 0]
+        if not readings_m.size:
+            return float("nan")
+        width, height = (x_last - x_first + 1) / self.camera.fx, (y_last - y_first + 1) / self.camera.fy
+        return float(np.hypot(width, height) * np.median(readings_m))
 
 
 def _is_grey(rgb: NDArray[np.uint8]) -> bool:

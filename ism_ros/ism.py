@@ -124,7 +124,8 @@ class InstanceSegmentationModel:
 
         object_ids: look only for these (KeyError where one is not known); None = all. settings: thresholds and scoring
         of this frame; None = the model's. with_poses: False saves some milliseconds a detection where only masks
-        count; poses are then those of the geometric score. Nothing found, or no object to look for, is an empty result.
+        count; poses are then those of the geometric score. with_unit_check: as of `Query`. Nothing found, or no object
+        to look for, is an empty result.
         """
         library = self.library if object_ids is None else self.library.subset(object_ids)
         query = Query(frame, library, settings or self.settings, None, with_poses, with_unit_check)
@@ -249,13 +250,15 @@ class InstanceSegmentationModel:
         if doubts := size_checks.doubts_about_objects(frame, missing):
             return doubts
         if len(result):
-            sizes = size_checks.measure(result.masks, result.boxes_xyxy, frame)
-            return size_checks.doubt_about_found(sizes.in_diameters(result.object_index, library))
+            return size_checks.doubt_about_found(
+                size_checks.sizes_in_diameters(result.masks, result.boxes_xyxy, result.object_index, frame, library)
+            )
         if not query.with_unit_check:
             return ()
         likely = scored.semantic_score.topk(min(size_checks.MOST_LOOKED_AT, len(scored))).indices
-        sizes = size_checks.measure(scored.masks[likely], scored.boxes_xyxy[likely], frame)
-        in_diameters = sizes.in_diameters(scored.object_index[likely], library)
+        in_diameters = size_checks.sizes_in_diameters(
+            scored.masks[likely], scored.boxes_xyxy[likely], scored.object_index[likely], frame, library
+        )
         some = Descriptors(described.class_tokens[rows[likely]], described.patch_tokens[rows[likely]])
         proposals, crop_masks = cut.proposals[rows[likely]], cut.crop_masks[rows[likely]]
         for factor in size_checks.factors_to_try(in_diameters):

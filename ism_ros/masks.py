@@ -167,12 +167,17 @@ def _source_pixels(first: Tensor, last: Tensor, boxes_xyxy: Tensor, size: int) -
 
 
 def large_enough(
-    masks: Tensor, boxes_xyxy: Tensor, min_box_side: float = MIN_BOX_SIDE, min_mask_area: float = MIN_MASK_AREA
+    masks: Tensor,
+    boxes_xyxy: Tensor,
+    min_box_side: float = MIN_BOX_SIDE,
+    min_mask_area: float = MIN_MASK_AREA,
+    areas: Tensor | None = None,
 ) -> Tensor:
-    """Which proposals are not tiny, (N,) bool: shares as of MIN_BOX_SIDE and MIN_MASK_AREA."""
+    """Which proposals are not tiny, (N,) bool: shares as of MIN_BOX_SIDE and MIN_MASK_AREA. areas: mask_areas(masks),
+    where that is known already."""
     image_area = masks.shape[1] * masks.shape[2]
     box_share = box_area(boxes_xyxy).float() / image_area
-    mask_share = mask_areas(masks).float() / image_area
+    mask_share = (mask_areas(masks) if areas is None else areas).float() / image_area
     return (box_share > min_box_side**2) & (mask_share > min_mask_area)
 
 

@@ -7,7 +7,6 @@ like an object has not its size, and where nothing is found.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -34,36 +33,24 @@ SHOWN = 3
 """Objects named in one sentence."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What is seen under some masks. size_m: (N,) diagonal of the box at the median depth, NaN without depth."""
-
-    size_m: Tensor
-
-    def in_diameters(self, object_index: Tensor, library: ObjectLibrary) -> Tensor:
-        """(N,), NaN where the object has no geometry."""
-        diameters_m = [library.objects[index].diameter_m or float("nan") for index in object_index.tolist()]
-        return self.size_m / torch.tensor(diameters_m, dtype=self.size_m.dtype)
-
-
-def measure(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> Measured:
-    """Measure what is seen under each of a few masks.
+def sizes_in_diameters(
+    masks: Tensor, boxes_xyxy: Tensor, object_index: Tensor, frame: Frame, library: ObjectLibrary
+) -> Tensor:
+    """Measure what is seen under each of a few masks in diameters of the object that it is taken for.
 
     Args:
         masks: (N, H, W) bool.
         boxes_xyxy: (N, 4) inclusive pixels.
-        frame: with depth.
+        object_index: (N,) places in `library`.
+        frame: What the masks are of.
+        library: The objects.
+
+    Returns:
+        (N,) diagonal of the box at the median depth / diameter; NaN without depth, or where the object has no geometry.
     """
-    sizes_m = torch.full((len(masks),), float("nan"))
-    if frame.depth_m is not None:
-        for row, (mask, box) in enumerate(zip(masks.cpu().numpy(), boxes_xyxy.tolist(), strict=True)):
-            window = (slice(box[1], box[3] + 1), slice(box[0], box[2] + 1))
-            readings_m = frame.depth_m[window][mask[window]]
-            readings_m = readings_m[readings_m > 0]
-            if readings_m.size:
-                width, height = (box[2] - box[0] + 1) / frame.camera.fx, (box[3] - box[1] + 1) / frame.camera.fy
-                sizes_m[row] = float(np.hypot(width, height) * np.median(readings_m))
-    return Measured(sizes_m)
+    diameters_m = [library.objects[index].diameter_m or float("nan") for index in object_index.tolist()]
+    sizes_m = [frame.seen_size_m(box, mask) for mask, box in zip(masks.cpu().numpy(), boxes_xyxy.tolist(), strict=True)]
+    return torch.tensor(sizes_m) / torch.tensor(diameters_m)
 
 
 def doubts_about_objects(frame: Frame, missing: Sequence[KnownObject]) -> tuple[InputWarning, ...]:
@@ -124,8 +111,7 @@ def factors_to_try(in_diameters: Tensor) -> list[float]:
     if not len(sizes):
         return []
     support = {
-        factor: int(((sizes * factor > LIKELY[0]) & (sizes * factor < LIKELY[1])).sum())
-        for factor in (1.0, *FACTORS)
+        factor: int(((sizes * factor > LIKELY[0]) & (sizes * factor < LIKELY[1])).sum()) for factor in (1.0, *FACTORS)
     }
     return sorted((f for f in FACTORS if support[f] > 0), key=lambda f: -support[f])[:2]
 

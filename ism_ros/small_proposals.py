@@ -45,7 +45,7 @@ def without_small(proposals: Proposals, min_mask_pixels: int) -> tuple[Proposals
     """
     areas = mask_areas(proposals.masks)
     if min_mask_pixels == SHARES_OF_SAM6D:
-        kept = large_enough(proposals.masks, proposals.boxes_xyxy)
+        kept = large_enough(proposals.masks, proposals.boxes_xyxy, areas=areas)
     else:
         kept = (areas >= min_mask_pixels) & (box_area(proposals.boxes_xyxy) > 0)
     return proposals[kept], LeftOut(proposals.boxes_xyxy[~kept], areas[~kept])
@@ -84,17 +84,11 @@ def too_small_warning(
 def _of_their_size(boxes_xyxy: np.ndarray, frame: Frame, diameters_m: Sequence[float | None]) -> np.ndarray:
     """Which boxes (K, 4) may be of one of the objects by their size in metres, (K,) bool."""
     everything = np.ones(len(boxes_xyxy), bool)
-    if frame.depth_m is None or not frame.has_depth or any(diameter is None for diameter in diameters_m):
+    if not frame.has_depth or any(diameter is None for diameter in diameters_m):
         return everything
-    for row, (x_first, y_first, x_last, y_last) in enumerate(boxes_xyxy):
-        depth_m = frame.depth_m[y_first : y_last + 1, x_first : x_last + 1]
-        read = depth_m[depth_m > 0]
-        if not len(read):
-            continue
-        width = (x_last - x_first + 1) / frame.camera.fx
-        height = (y_last - y_first + 1) / frame.camera.fy
-        size_m = float(np.hypot(width, height) * np.median(read))
-        everything[row] = any(
+    for row, box in enumerate(boxes_xyxy.tolist()):
+        size_m = frame.seen_size_m(box)
+        everything[row] = np.isnan(size_m) or any(
             LEAST_SIZE_SHARE * diameter <= size_m <= LARGEST_SIZE_SHARE * diameter
             for diameter in diameters_m
             if diameter is not None

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -262,12 +261,7 @@ def _print_warnings(console: Console, results: list[ImageResult]) -> None:
     from ism_ros.bop.summary import count_warnings
 
     for warning in count_warnings(results):
-        console.print(
-            f"warning: {escape(warning.text)} ({warning.images} of {len(results)} images)",
-            style="yellow",
-            highlight=False,
-            soft_wrap=True,
-        )
+        options.print_warning(console, f"{warning.text} ({warning.images} of {len(results)} images)")
 
 
 def _print_summary(console: Console, summary: Summary) -> None:

@@ -109,7 +109,7 @@ def detections_of(content: Mapping[str, Any], height: int, width: int) -> Detect
     rows = content["detections"]
     if not rows:
         nothing = replace(Detections.empty(height, width), near_miss=_near_miss(content.get("near_miss")))
-        return _timed(nothing, content)
+        return _with_times_and_warnings(nothing, content)
     category_of = {row["class_id"]: row["category_id"] for row in rows}
     ids = tuple(category_of)
     boxes = torch.tensor([row["bbox"] for row in rows], dtype=torch.int64)
@@ -139,7 +139,7 @@ def detections_of(content: Mapping[str, Any], height: int, width: int) -> Detect
         object_ids=ids,
         category_ids=tuple(category_of.values()),
     )
-    return _timed(found, content)
+    return _with_times_and_warnings(found, content)
 
 
 def _near_miss(told: Mapping[str, Any] | None) -> NearMiss | None:
@@ -149,7 +149,7 @@ def _near_miss(told: Mapping[str, Any] | None) -> NearMiss | None:
     return NearMiss(told["class_id"], told["score"], (x, y, x + width, y + height))
 
 
-def _timed(detections: Detections, content: Mapping[str, Any]) -> Detections:
+def _with_times_and_warnings(detections: Detections, content: Mapping[str, Any]) -> Detections:
     detections.stage_s.update(content["stage_times"])
     told = [InputWarning(warning["reason"], warning["text"]) for warning in content.get("warnings", ())]
     return replace(detections, warnings=tuple(told))

@@ -41,6 +41,21 @@ def is_raw_topic(topic: str) -> bool:
     return RAW_TOPIC.search(topic) is not None and not is_rectified_topic(topic)
 
 
+def rectification(setting: str, topic: str = "") -> bool | None:
+    """Whether the lens was taken out of pictures, by the setting `rectified`, or else by the name of their topic.
+
+    Args:
+        setting: auto, raw or rectified.
+        topic: Whole name; empty where they come without one.
+
+    Returns:
+        None where neither says it.
+    """
+    if setting != "auto":
+        return setting == "rectified"
+    return True if is_rectified_topic(topic) else False if is_raw_topic(topic) else None
+
+
 def is_ambiguous(message: CameraInfo) -> bool:
     """Whether K and P differ though no lens is between them: one of them is wrong for any picture."""
     k, p = np.array(message.k).reshape(3, 3), np.array(message.p).reshape(3, 4)[:, :3]

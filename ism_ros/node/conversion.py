@@ -92,7 +92,7 @@ def frame_from_triple(triple: Triple) -> tuple[Frame, DepthNotes]:
         "camera": camera,
         "stamp_ns": header.stamp.sec * 1_000_000_000 + header.stamp.nanosec,
         "frame_id": header.frame_id,
-        "warnings": (*doubts, *doubts_about(triple, rgb, is_registered=depth_camera is not None)),
+        "warnings": (*doubts, *doubts_about(triple, size, is_registered=depth_camera is not None)),
     }
     if lens is None:
         return Frame(rgb=rgb, **common), notes

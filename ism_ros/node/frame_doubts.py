@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ism_ros.frame import FrameError
@@ -16,11 +14,12 @@ MIXED_RECTIFICATION_PX = 2.0
 """A lens that moves pixels further tears rectified colour and raw depth apart."""
 
 
-def doubts_about(triple: Triple, rgb: NDArray[np.uint8], is_registered: bool) -> tuple[InputWarning, ...]:
-    """All of them. rgb: the picture as it came; is_registered: whether this node registers its depth."""
+def doubts_about(triple: Triple, size: tuple[int, int], is_registered: bool) -> tuple[InputWarning, ...]:
+    """All of them. size: width and height of the picture as it came; is_registered: whether this node registers its
+    depth."""
     found = (
         _doubt_about_alignment(triple) if not is_registered else None,
-        _doubt_about_rectification(triple, (rgb.shape[1], rgb.shape[0])) if not is_registered else None,
+        _doubt_about_rectification(triple, size) if not is_registered else None,
         _doubt_about_matrix(triple),
         _doubt_about_frame_id(triple.rgb),
     )

@@ -14,6 +14,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 
 from ism_ros.detections import Detections
 from ism_ros.frame import FrameError
+from ism_ros.node.calibration import rectification
 from ism_ros.node.conversion import in_published_pixels
 from ism_ros.node.failures import give_back_memory
 from ism_ros.node.messages import detection_array, mask_array, mask_image
@@ -32,9 +33,6 @@ FRESH_S = 1.0
 """An older frame of the stream is not 'the newest' any more: the next one is waited for."""
 MOST_REQUESTS = 4
 """So many wait at once, each on a thread of the executor; the threads that are left serve the rest of the node."""
-
-RECTIFIED = {"auto": None, "raw": False, "rectified": True}
-"""What the setting says of a given frame, which has no topic's name."""
 
 
 class RefusedError(Exception):
@@ -93,9 +91,8 @@ class SegmentService:
             model.library.subset(object_ids or [])
         except KeyError as error:
             raise RefusedError(f"objects {error.args[0]}") from None
-        triple = _given(request, RECTIFIED[self._node.settings.rectified]) or self._newest_of_stream(
-            timeout_s, deadline_s
-        )
+        is_rectified = rectification(self._node.settings.rectified)
+        triple = _given(request, is_rectified) or self._newest_of_stream(timeout_s, deadline_s)
 
         def job() -> tuple[Detections, float]:
             frame, _ = self._node.frame_of(triple)

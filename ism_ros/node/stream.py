@@ -19,7 +19,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ism_ros.config import Settings
-from ism_ros.node.calibration import fits, is_raw_topic, is_rectified_topic
+from ism_ros.node.calibration import fits, rectification
 from ism_ros.node.camera_infos import CameraInfos
 from ism_ros.node.group_calls import GroupCalls
 from ism_ros.node.losses import TOLERATED_SHARE, losses, lost_share, window_s
@@ -329,10 +329,10 @@ class Stream:
     def _complete(self, messages: Sequence[Any], camera_info: CameraInfo) -> None:
         rgb, depth = messages[0], messages[1] if len(messages) > 1 else None
         self._triples.append(time.monotonic())
-        triple = Triple(rgb, depth, camera_info, self._is_rectified("rgb"), self._depth_source(rgb, depth))
-        stamp = triple.rgb.header.stamp
+        is_rectified = rectification(self._settings.rectified, self._inputs["rgb"].topic)
+        triple = Triple(rgb, depth, camera_info, is_rectified, self._depth_source(rgb, depth))
         synchronising_s, self._synchronising_s = self._synchronising_s, 0.0
-        if self._triple_order.judge(stamp.sec + stamp.nanosec * 1e-9) in (Order.LATE, Order.JUMPED_BACK):
+        if self._triple_order.judge(_stamp_s(rgb)) in (Order.LATE, Order.JUMPED_BACK):
             text = (
                 f"{self._inputs['rgb'].topic} has stamps out of order: a frame older than the one before is left out; "
                 "check for a second publisher on it"
@@ -340,13 +340,6 @@ class Stream:
             self._on_notice(Problem("stamp_late", text))
             return
         self._on_arrival(Arrival(triple, time.perf_counter(), synchronising_s))
-
-    def _is_rectified(self, name: str) -> bool | None:
-        """None where neither the setting nor the name of the topic says it."""
-        if self._settings.rectified != "auto":
-            return self._settings.rectified == "rectified"
-        topic = self._inputs[name].topic
-        return True if is_rectified_topic(topic) else False if is_raw_topic(topic) else None
 
     def _depth_source(self, rgb: Any, depth: Any) -> DepthSource | None:
         """Where the depth camera is, if its images say that it is not that of the colour images."""

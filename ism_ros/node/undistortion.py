@@ -67,7 +67,7 @@ class Undistortion:
         at = np.rint(straight - first).astype(np.int64)
         inside = ((at >= 0) & (at < [canvas_width, canvas_height])).all(axis=-1)
         self._inside = torch.from_numpy(inside)
-        self._place = torch.from_numpy(np.where(inside, at[..., 1] * canvas_width + at[..., 0], 0).ravel())
+        self._place = np.where(inside, at[..., 1] * canvas_width + at[..., 0], 0).ravel()
 
     @property
     def is_negligible(self) -> bool:
@@ -92,7 +92,9 @@ class Undistortion:
             Those that the published picture shows a part of: with masks and boxes in its pixels, and as they were.
         """
         height, width = self._inside.shape
-        masks = detections.masks.flatten(1)[:, self._place].unflatten(1, (height, width)) & self._inside
+        # NumPy takes single bytes several times faster than PyTorch
+        placed = torch.from_numpy(np.take(detections.masks.flatten(1).numpy(), self._place, axis=1))
+        masks = placed.unflatten(1, (height, width)) & self._inside
         seen = masks.flatten(1).any(dim=1)
         kept, masks = detections[seen], masks[seen]
         return replace(kept, masks=masks, boxes_xyxy=boxes_from_masks(masks)), kept

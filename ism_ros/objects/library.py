@@ -38,8 +38,7 @@ class KnownObject:
     `centre_m`, metres, or None without geometry. source: the file or folder it came from. views: what coarse poses are
     made by, or None. warnings: doubts about its files, found at onboarding. bounds_m: (2, 3) float64, lowest and
     highest corner of the model in the object frame, on the CPU; None = those of the points, which are about the origin
-    then. in_grey: gives what
-    frames without colours are compared with, or None where there is nothing else.
+    then. in_grey: gives what frames without colours are compared with, or None where there is nothing else.
     """
 
     id: str

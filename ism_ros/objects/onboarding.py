@@ -29,9 +29,9 @@ from ism_ros.objects.grey import MadeOnce, grey_pictures, grey_views
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, PatchPrecision, PatchStorage
-from ism_ros.objects.preparation import Prepare, Prepared, Progress, bounds_of, prepare
+from ism_ros.objects.preparation import Prepare, Prepared, Progress, prepare
 from ism_ros.objects.render import RENDERER_VERSION, TEMPLATE_SIZE_PX
-from ism_ros.objects.templates import TemplateError, read_templates
+from ism_ros.objects.templates import TemplateError, TemplateSet, read_templates
 from ism_ros.views import Views
 
 _CACHE_VERSION = 5
@@ -84,37 +84,26 @@ def onboard(
         file = write_descriptors(stem, arrays, patch_tokens, prepared.warnings)
         return arrays, patch_tokens, prepared.warnings, file
 
-    def remake() -> PatchFile:
+    def check_unchanged() -> None:
         if _key_of_templates(spec) != key:
             raise OSError(f"the files of object '{spec.id}' have changed since it was added; add it again")
-        file = make()[3]
-        if file is None:
-            raise OSError(f"patch tokens of object '{spec.id}' cannot be written to {stem.parent}")
-        return file
 
     def grey_pictures_of_templates() -> Prepared:
-        if _key_of_templates(spec) != key:
-            raise OSError(f"the files of object '{spec.id}' have changed since it was added; add it again")
         folder = spec.templates or cache_dir / "templates" / key
         if not folder.is_dir():  # a cache that cannot be written
-            prepared = prepare(spec, folder, None)
-            return Prepared(grey_pictures(prepared.rgb), prepared.masks, None, None, None, prepared.bounds_m)
-        templates = read_templates(folder, spec.units)
-        return Prepared(grey_pictures(templates.rgb), templates.masks, None, None, None, bounds_of(templates))
+            seen: Prepared | TemplateSet = prepare(spec, folder, None)
+        else:
+            seen = read_templates(folder, spec.units)
+        return Prepared(grey_pictures(seen.rgb), seen.masks, None, None, None, seen.bounds_m)
 
     def make_grey() -> Made:
+        check_unchanged()
         arrays, patch_tokens = _describe(grey_pictures_of_templates(), descriptor, device, storage.precision)
         return arrays, patch_tokens, (), write_descriptors(stem_of_grey, arrays, patch_tokens, ())
 
-    def remake_grey() -> PatchFile:
-        file = make_grey()[3]
-        if file is None:
-            raise OSError(f"patch tokens of object '{spec.id}' cannot be written to {stem.parent}")
-        return file
-
     def in_grey() -> KnownObject:
         try:
-            arrays, _, kept = _cached_or_made(stem_of_grey, make_grey, remake_grey, storage, spec.id, device)
+            arrays, _, kept = _cached_or_made(stem_of_grey, make_grey, storage, spec.id, device)
         except (OSError, ValueError) as error:
             logger.warning("object '%s' cannot be described in grey: %s", spec.id, error)
             return known
@@ -123,7 +112,7 @@ def onboard(
         return replace(known, class_tokens=class_tokens, patch_tokens=kept, views=views, in_grey=None)
 
     stem_of_grey = cache_dir / "descriptors" / _key([*parts, "grey"])
-    arrays, warnings, kept = _cached_or_made(stem, make, remake, storage, spec.id, device)
+    arrays, warnings, kept = _cached_or_made(stem, make, storage, spec.id, device, check_unchanged)
 
     def tensor(name: str) -> torch.Tensor | None:
         return torch.from_numpy(arrays[name]).to(device) if name in arrays else None
@@ -147,15 +136,24 @@ def onboard(
 def _cached_or_made(
     stem: Path,
     make: Callable[[], Made],
-    remake: Callable[[], PatchFile],
     storage: PatchStorage,
     object_id: str,
     device: str,
+    check_remake: Callable[[], None] = lambda: None,
 ) -> tuple[Arrays, tuple[InputWarning, ...], torch.Tensor | PatchFile]:
     """Descriptors and doubts from the cache, or else made and kept there; the patch tokens where `storage` says.
 
-    make: gives arrays, patch tokens and doubts, and the file that holds the tokens now. remake: makes that file anew.
+    make: gives arrays, patch tokens and doubts, and the file that holds the tokens now. check_remake: raises OSError
+    where that file cannot be made anew later.
     """
+
+    def remake() -> PatchFile:
+        check_remake()
+        file = make()[3]
+        if file is None:
+            raise OSError(f"patch tokens of object '{object_id}' cannot be written to {stem.parent}")
+        return file
+
     cached = read_descriptors(stem)
     kept: torch.Tensor | PatchFile | None = None
     if cached is not None:

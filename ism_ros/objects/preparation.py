@@ -17,7 +17,7 @@ from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN, mark_used, reason
 from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.render import TEMPLATE_SIZE_PX, render_templates
 from ism_ros.objects.simplify import simplified
-from ism_ros.objects.templates import TemplateError, TemplateSet, bounds_of, read_templates, write_templates
+from ism_ros.objects.templates import TemplateError, TemplateSet, read_templates, write_templates
 from ism_ros.objects.units import size_doubt
 from ism_ros.objects.viewpoints import rotations_between
 from ism_ros.views import Views, views_of
@@ -75,7 +75,7 @@ def prepare(
     rotations = None if templates.rotations is None else templates.rotations.astype(np.float32)
     model = load() if spec.cad is not None else None
     mesh = None if model is None else model.mesh
-    bounds_m = bounds_of(templates) if mesh is None else np.asarray(mesh.bounds, np.float64)
+    bounds_m = templates.bounds_m if mesh is None else np.asarray(mesh.bounds, np.float64)
     return Prepared(
         templates.rgb,
         templates.masks,
@@ -149,7 +149,7 @@ def views_seen(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> Views | 
     if templates.rotations is None:
         return None
     if mesh is None:
-        centre_m = bounds_of(templates).mean(axis=0)
+        centre_m = templates.bounds_m.mean(axis=0)
         return views_of(
             [*templates.rgb], [*templates.masks], [*templates.xyz_m], templates.rotations, centre_m=centre_m
         )

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,12 @@ class TemplateSet:
 
     def __len__(self) -> int:
         return int(self.rgb.shape[0])
+
+    @cached_property
+    def bounds_m(self) -> NDArray[np.float64]:
+        """(2, 3), lowest and highest corner of the box around what is seen, in the object frame."""
+        seen = self.xyz_m[self.masks].astype(np.float64)
+        return np.stack([seen.min(axis=0), seen.max(axis=0)])
 
 
 def write_templates(folder: Path, templates: TemplateSet, about: Mapping[str, Any] | None = None) -> None:
@@ -155,15 +162,9 @@ def contact_sheet(templates: TemplateSet, columns: int = 7, side_px: int = _THUM
     return sheet
 
 
-def bounds_of(templates: TemplateSet) -> NDArray[np.float64]:
-    """(2, 3), lowest and highest corner of the box around what is seen, in the object frame."""
-    seen = templates.xyz_m[templates.masks].astype(np.float64)
-    return np.stack([seen.min(axis=0), seen.max(axis=0)])
-
-
 def _exact_type(templates: TemplateSet) -> type[np.floating[Any]]:
     """The smallest type of numbers that resolves millimetres of the object to a thousandth of its size."""
-    bounds_mm = bounds_of(templates) * 1000
+    bounds_mm = templates.bounds_m * 1000
     farthest_mm, size_mm = float(np.abs(bounds_mm).max()), float(np.linalg.norm(bounds_mm[1] - bounds_mm[0]))
     step_mm = max(size_mm, 1e-3) / 1000
     for kind in (np.float16, np.float32):

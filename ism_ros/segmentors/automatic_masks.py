@@ -177,9 +177,7 @@ class AutomaticMasks:
         stable = torch.full_like(predicted_iou, -1.0)
         stable[good] = torch.where(most < options.stability, -1.0, 1.0)
         near = good[(least < options.stability) & (options.stability <= most) & (options.stability > 0)]
-        stable[near], boxes_of_near = self._measured_at_full_size(
-            logits, near, size, options.stability
-        )
+        stable[near], boxes_of_near = self._measured_at_full_size(logits, near, size, options.stability)
         kept = torch.nonzero(stable >= options.stability)[:, 0]
         # logits are large: only now are those that stay copied
         logits = logits.index_select(0, kept)
@@ -188,31 +186,30 @@ class AutomaticMasks:
         boxes = torch.where(boxes[kept] < 0, boxes_of_logits(shown(logits, extent), extent, size), boxes[kept])
         return Candidates(logits, predicted_iou[kept], boxes)
 
-    def _measured_at_full_size(
-        self, logits: Tensor, rows: Tensor, size: Size, least: float
-    ) -> tuple[Tensor, Tensor]:
+    def _measured_at_full_size(self, logits: Tensor, rows: Tensor, size: Size, least: float) -> tuple[Tensor, Tensor]:
         """Stability (K,) and boxes (K, 4) of the masks at `rows` of the small logits (N, h, w), at the size `size`;
         least: the stability that decides."""
+        if logits.is_cuda:
+            return self._measured_enlarged(logits, rows, size)
+        down, along = self._model.axes(size)
+        shown_logits = logits[rows, : down.matrix.shape[1], : along.matrix.shape[1]]
+        strict, loose, boxes = measure_resized(shown_logits, down, along, STABILITY_OFFSET)
+        stable = strict / loose.clamp(min=1)
+        # rounding may move a pixel across a level: what hangs on that is enlarged as the reference does it
+        close = torch.nonzero((stable - least).abs() * loose <= CLOSE_PX)[:, 0]
+        stable[close], boxes[close] = self._measured_enlarged(logits, rows[close], size)
+        return stable, boxes
+
+    def _measured_enlarged(self, logits: Tensor, rows: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+        """The same, of the enlarged masks as a whole."""
 
         def measure(part: slice) -> tuple[Tensor, Tensor]:
             large = self._model.upscale(logits[rows[part]], size)
             return stability(large), boxes_from_masks(large > 0)
 
-        if not logits.is_cuda:
-            down, along = self._model.axes(size)
-            shown_logits = logits[rows, : down.matrix.shape[1], : along.matrix.shape[1]]
-            strict, loose, boxes = measure_resized(shown_logits, down, along, STABILITY_OFFSET)
-            stable = strict / loose.clamp(min=1)
-            # rounding may move a pixel across a level: what hangs on that is enlarged as the reference does it
-            close = torch.nonzero((stable - least).abs() * loose <= CLOSE_PX)[:, 0]
-            rows = rows[close]
         empty = logits.new_zeros(0), torch.zeros((0, 4), dtype=torch.int64, device=logits.device)
-        parts = [empty, *self._masks.run(len(rows), measure)]
-        measured = tuple(torch.cat(column) for column in zip(*parts, strict=True))
-        if logits.is_cuda:
-            return measured[0], measured[1]
-        stable[close], boxes[close] = measured
-        return stable, boxes
+        stable, boxes = zip(empty, *self._masks.run(len(rows), measure), strict=True)
+        return torch.cat(stable), torch.cat(boxes)
 
     def _masks_of(self, found: Candidates, crop: Crop, size: Size) -> Tensor:
         """The masks of one crop in the whole image, (N, H, W) bool."""

@@ -148,20 +148,16 @@ def signature(spec: ObjectSpec) -> Files:
 def _companions(cad: Path, root: Path | None) -> tuple[Path, ...]:
     """Files that a CAD file names, which are looked for again only where they, it or its folder changed."""
     now = _times([cad, cad.parent])
-    found = _named_by(cad, root, now, ())
+    found, times_then = _named_by(cad, root, now, ())
     times = _times(found)
-    return found if times == _first_times(cad, root, now) else _named_by(cad, root, now, times)
+    return found if times == times_then else _named_by(cad, root, now, times)[0]
 
 
 @lru_cache(maxsize=1024)
-def _named_by(cad: Path, root: Path | None, times: Files, others: Files) -> tuple[Path, ...]:
-    """`times` and `others`: what it depends on."""
-    return referenced_files(cad, root) if cad.is_file() else ()
-
-
-@lru_cache(maxsize=1024)
-def _first_times(cad: Path, root: Path | None, times: Files) -> Files:
-    return _times(_named_by(cad, root, times, ()))
+def _named_by(cad: Path, root: Path | None, times: Files, others: Files) -> tuple[tuple[Path, ...], Files]:
+    """The files, and their times then. `times` and `others`: what it depends on."""
+    files = referenced_files(cad, root) if cad.is_file() else ()
+    return files, _times(files)
 
 
 def _times(paths: Iterable[Path]) -> Files:

@@ -170,16 +170,14 @@ class Porch:
         if not key:
             return
         address, given = _address_of(connection), _key_of(connection)
-        is_known = address in self._known_addresses
-        if not is_known and (wait_s := self._wrong_keys.wait_s(address, cost=0)):
-            raise RequestError(429, f"too many wrong API keys came from {address}: wait {wait_s} s", wait_s)
-        if hmac.compare_digest(given, key):
+        wait_s = 0 if address in self._known_addresses else self._wrong_keys.wait_s(address, cost=0)
+        if not wait_s and hmac.compare_digest(given, key):
             self._known_addresses[address] = None
             self._known_addresses.move_to_end(address)
             while len(self._known_addresses) > MAX_ADDRESSES:
                 self._known_addresses.popitem(last=False)
             return
-        if wait_s := self._wrong_keys.wait_s(address):
+        if wait_s := wait_s or self._wrong_keys.wait_s(address):
             raise RequestError(429, f"too many wrong API keys came from {address}: wait {wait_s} s", wait_s)
         raise RequestError(401, NO_KEY)
 

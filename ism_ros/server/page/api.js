@@ -8,6 +8,7 @@ export class ServerError extends Error {
         this.retryAfterS = retryAfterS;
     }
 }
+/** Of answers that do not say it themselves. */
 const MEANINGS = {
     404: "the server has no such route: it may be another version than this page; reload it",
     413: "the files are too large for the server, or for a proxy in between",
@@ -15,7 +16,6 @@ const MEANINGS = {
     503: "the server is not ready, or a proxy in between cannot reach it: try again in a moment",
     504: "the server took too long, or a proxy in between did not wait for it",
 };
-/** Of answers that do not say it themselves. */
 const KEY_NAME = "ism-api-key";
 /** Kept for this tab alone. */
 export function setKey(key) {

@@ -91,6 +91,7 @@ export class ServerError extends Error {
   }
 }
 
+/** Of answers that do not say it themselves. */
 const MEANINGS: Record<number, string> = {
   404: "the server has no such route: it may be another version than this page; reload it",
   413: "the files are too large for the server, or for a proxy in between",
@@ -98,7 +99,6 @@ const MEANINGS: Record<number, string> = {
   503: "the server is not ready, or a proxy in between cannot reach it: try again in a moment",
   504: "the server took too long, or a proxy in between did not wait for it",
 };
-/** Of answers that do not say it themselves. */
 
 const KEY_NAME = "ism-api-key";
 

@@ -1,8 +1,8 @@
 // What to look for: objects of the server, chosen by a tick, or paths; and new objects from CAD files.
 import * as api from "./api.js";
 import { element, make } from "./page_elements.js";
-const JOB_KEY = "ism-job";
 /** Of the onboarding that this tab has started, so that it is followed after a reload as well. */
+const JOB_KEY = "ism-job";
 export class ObjectForm {
     onChange;
     onError;

@@ -9,8 +9,8 @@ interface Choice {
   uploaded: boolean;
 }
 
-const JOB_KEY = "ism-job";
 /** Of the onboarding that this tab has started, so that it is followed after a reload as well. */
+const JOB_KEY = "ism-job";
 
 export class ObjectForm {
   private readonly list = element("objects", HTMLUListElement);
