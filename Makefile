@@ -17,7 +17,7 @@ help:
 	@echo "make test    lint, types, and the tests; ends with pytest's summary"
 	@echo "make faults  the suite of faults: cameras, bags, transports, models, disks and people gone wrong, and slow tests, some 25 minutes"
 	@echo "make soak    the long tests, then an hour of small frames (at most MINUTES=$(MINUTES)): what must stay flat does"
-	@echo "make lint    ruff and mypy alone"
+	@echo "make lint    ruff, mypy and the direction of imports alone"
 	@echo "make clean   remove what was built (.ros2) and the results (out)"
 	@echo
 	@echo "Without ROS: ROS 2 Kilted comes from PyPI; ROS_DISTRO=jazzy (Python 3.12) takes Jazzy."
@@ -34,6 +34,7 @@ lint:
 	@$(SETUP) --quiet
 	@$(RUN) ruff check .
 	@$(RUN) mypy ism_ros
+	@$(RUN) lint-imports --no-logo
 
 test: lint
 	@$(RUN) python -m pytest test/unit test/server --numprocesses 2

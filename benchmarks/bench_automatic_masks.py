@@ -22,7 +22,7 @@ import sys
 import time
 from typing import Any
 
-from ism_ros.threads import use_patient_threads
+from ism_ros.runtime.threads import use_patient_threads
 
 use_patient_threads()
 
@@ -36,9 +36,9 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ism_ros.masks import crop_resize_pad
-from ism_ros.segmentors.automatic_masks import AutomaticMasks, MaskOptions
-from ism_ros.segmentors.sam import scaled_to_side
+from ism_ros.data.masks import crop_resize_pad
+from ism_ros.segmentors.sam.automatic_masks import AutomaticMasks, MaskOptions
+from ism_ros.segmentors.sam.sam_segmentor import scaled_to_side
 
 REPEATS = 5
 
@@ -151,7 +151,7 @@ def _with_networks(options: argparse.Namespace) -> dict[str, float]:
     from transformers import Dinov2Config, Dinov2Model, SamConfig, SamModel
 
     from ism_ros.descriptors.vit import VitDescriptor
-    from ism_ros.segmentors.sam import PromptableSam
+    from ism_ros.segmentors.sam.sam_segmentor import PromptableSam
 
     size = (720, 1280)
     mask_options = MaskOptions(width=640, points_per_side=32)

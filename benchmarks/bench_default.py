@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ism_ros.threads import use_patient_threads
+from ism_ros.runtime.threads import use_patient_threads
 
 use_patient_threads()
 
@@ -48,17 +48,17 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from ism_ros.config import Settings, load_settings
-from ism_ros.detections import Detections
-from ism_ros.frame import Frame
-from ism_ros.frame_files import read_frame
-from ism_ros.ism import InstanceSegmentationModel, load_model, with_coarse_poses
-from ism_ros.masks import encode_rle
-from ism_ros.objects.viewpoints import camera_positions
-from ism_ros.overlay import draw_overlay
+from ism_ros.config.settings import Settings, load_settings
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import Frame
+from ism_ros.data.masks import encode_rle
+from ism_ros.io.frame_files import read_frame
+from ism_ros.model import InstanceSegmentationModel, load_model, with_coarse_poses
+from ism_ros.rendering.viewpoints import camera_positions
 from ism_ros.sim.observations import cached, source_fingerprint
 from ism_ros.sim.scenes import Truth, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import KINDS, export_cad, make_object
+from ism_ros.visualization import draw_overlay
 
 FIRST_SCENE, FIRST_SET = 20_000, 40
 OBJECTS = (6, 12)

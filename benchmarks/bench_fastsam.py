@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ism_ros.threads import use_patient_threads
+from ism_ros.runtime.threads import use_patient_threads
 
 use_patient_threads()
 
@@ -25,10 +25,10 @@ import psutil
 import torch
 from measuring import apart, machine, peak_bytes, print_table, timed, write_json
 
-from ism_ros.frame import Camera, Frame
-from ism_ros.segmentors.fastsam import FastSamSegmentor
-from ism_ros.segmentors.letterbox import Letterbox, letterbox_around
-from ism_ros.segmentors.yolo_masks import RawOutputs, assemble_masks, find_candidates
+from ism_ros.data.frame import Camera, Frame
+from ism_ros.segmentors.fastsam.fastsam_segmentor import FastSamSegmentor
+from ism_ros.segmentors.fastsam.letterbox import Letterbox, letterbox_around
+from ism_ros.segmentors.fastsam.yolo_masks import RawOutputs, assemble_masks, find_candidates
 
 SIZES = ((480, 640), (720, 1280), (1080, 1920))
 CHANNELS = 32

@@ -36,17 +36,17 @@ from torch.nn.functional import normalize
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Dinov2Config, Dinov2Model, SamConfig, SamModel
 
-from ism_ros.config import Settings
+from ism_ros.config.settings import Settings
+from ism_ros.data.frame import Camera, Frame
 from ism_ros.descriptors.vit import VitDescriptor
-from ism_ros.frame import Camera, Frame
-from ism_ros.ism import InstanceSegmentationModel
+from ism_ros.io.result_files import to_records
+from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.objects.viewpoints import object_to_camera_rotations, rotations_between
-from ism_ros.precision import network_dtype
-from ism_ros.results import to_records
-from ism_ros.segmentors.automatic_masks import AutomaticMaskSegmentor, MaskOptions
-from ism_ros.segmentors.sam import PromptableSam
-from ism_ros.views import ANGLES, RINGS, Views
+from ism_ros.pose.polar_maps import ANGLES, RINGS, Views
+from ism_ros.rendering.viewpoints import object_to_camera_rotations, rotations_between
+from ism_ros.runtime.precision import network_dtype
+from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions
+from ism_ros.segmentors.sam.sam_segmentor import PromptableSam
 
 SAM_SIZES: dict[str, dict[str, Any]] = {
     "vit_b": {},

@@ -19,12 +19,12 @@ import trimesh
 from rich.console import Console
 from rich.table import Table
 
+from ism_ros.cad.mesh_loading import load_cad
+from ism_ros.cad.units import UNITS, declared_units
 from ism_ros.descriptors import DESCRIPTORS, create_descriptor
-from ism_ros.objects import render
-from ism_ros.objects.cad import load_cad
-from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.onboarding import onboard
-from ism_ros.objects.units import UNITS, declared_units
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.rendering import renderer
 
 
 def main() -> None:
@@ -39,9 +39,9 @@ def main() -> None:
         for spec in specs:
             assert spec.cad is not None
             mesh = load_cad(spec.cad, spec.units)
-            render_s = _seconds(lambda mesh=mesh: render.render_templates(mesh))
+            render_s = _seconds(lambda mesh=mesh: renderer.render_templates(mesh))
             cold_s, warm_s = (_seconds(lambda spec=spec: onboard(spec, descriptor, Path(folder))) for _ in range(2))
-            tracer = type(render.create_tracer(mesh.triangles[:1])).__name__
+            tracer = type(renderer.create_tracer(mesh.triangles[:1])).__name__
             numbers = (f"{seconds:.2f}" for seconds in (render_s, cold_s, warm_s))
             table.add_row(spec.id, str(len(mesh.faces)), tracer, *numbers)
     Console().print(table)

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ism_ros.threads import use_patient_threads
+from ism_ros.runtime.threads import use_patient_threads
 
 use_patient_threads()
 
@@ -34,20 +34,20 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
-from ism_ros import scoring
-from ism_ros.config import Settings
+from ism_ros.config.settings import Settings
+from ism_ros.data.detections import Detections, Proposals
+from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.masks import mask_nms, nms
 from ism_ros.descriptors import Descriptors
-from ism_ros.detections import Detections, Proposals
-from ism_ros.frame import Camera, Frame
-from ism_ros.ism import InstanceSegmentationModel
-from ism_ros.masks import mask_nms, nms
-from ism_ros.objects.descriptor_cache import write_descriptors
+from ism_ros.io.result_files import label_image, to_records
+from ism_ros.matching import similarity
+from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.onboarding import onboard
-from ism_ros.objects.patch_tokens import PatchFile, PatchStorage
-from ism_ros.objects.viewpoints import object_to_camera_rotations
-from ism_ros.results import label_image, to_records
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.stores.descriptor_cache import write_descriptors
+from ism_ros.objects.stores.patch_tokens import PatchFile, PatchStorage
+from ism_ros.rendering.viewpoints import object_to_camera_rotations
 
 WIDTH, PATCHES, TEMPLATES, CROP, PATCH = 1024, 256, 42, 224, 14
 LIMIT_MS = 120
@@ -103,19 +103,19 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
         crops_ms, (_, crop_masks) = _timed(lambda: model._crops(frame, proposals))
         described = _describe(crop_masks, library, generator)
         pairwise_ms, pairwise = _timed(
-            lambda: scoring.pairwise_similarity(described.class_tokens, library.class_tokens, unit_rows=True)
+            lambda: similarity.pairwise_similarity(described.class_tokens, library.class_tokens, unit_rows=True)
         )
-        best_ms, (semantic, object_index, template_index) = _timed(lambda: scoring.semantic_score(pairwise))
+        best_ms, (semantic, object_index, template_index) = _timed(lambda: similarity.semantic_score(pairwise))
         every = torch.arange(count)
         patches_ms, (appearance, visible) = _timed(
-            lambda: scoring.patch_scores_by_template(
+            lambda: similarity.patch_scores_by_template(
                 described.patch_tokens, every, library.chosen_patch_tokens(object_index, template_index)
             )
         )
         geometry_ms, (geometric, visible, rotation, translation_m) = _timed(
             lambda: model._geometry(frame, proposals, crop_masks, library, object_index, template_index, visible)
         )
-        score = scoring.final_score(semantic, appearance, geometric, visible)
+        score = similarity.final_score(semantic, appearance, geometric, visible)
         detections = Detections(
             proposals.masks, proposals.boxes_xyxy, object_index, template_index, score, semantic, appearance, geometric,
             visible, rotation, translation_m, library.ids, library.category_ids,

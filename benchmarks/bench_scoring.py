@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ism_ros.threads import use_patient_threads
+from ism_ros.runtime.threads import use_patient_threads
 
 use_patient_threads()
 
@@ -27,9 +27,9 @@ import psutil
 import torch
 from measuring import apart, machine, peak_bytes, print_table, write_json
 
-from ism_ros.ism import match_noctis, match_sam6d
+from ism_ros.matching.similarity import Matches, pairwise_similarity
+from ism_ros.model import match_noctis, match_sam6d
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.scoring import Matches, pairwise_similarity
 
 MATCH: dict[str, Callable[..., Matches]] = {"sam6d": match_sam6d, "noctis": match_noctis}
 TEMPLATES = 42

@@ -32,7 +32,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ism_ros.threads import use_patient_threads
+from ism_ros.runtime.threads import use_patient_threads
 
 use_patient_threads()
 
@@ -44,9 +44,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from ism_ros.config import Settings
-from ism_ros.frame_files import read_frame
-from ism_ros.ism import load_model
+from ism_ros.config.settings import Settings
+from ism_ros.io.frame_files import read_frame
+from ism_ros.model import load_model
 from ism_ros.sim.scenes import DEMO_OBJECT_SET, DEMO_SCENE, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad
 

@@ -23,7 +23,7 @@ import sys
 import time
 from pathlib import Path
 
-from ism_ros.threads import use_patient_threads
+from ism_ros.runtime.threads import use_patient_threads
 
 use_patient_threads()
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ism_ros.threads import use_patient_threads
+from ism_ros.runtime.threads import use_patient_threads
 
 use_patient_threads()
 
@@ -44,17 +44,17 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from ism_ros.config import Settings
-from ism_ros.frame import Frame
-from ism_ros.masks import encode_rle
-from ism_ros.overlay import draw_overlay
+from ism_ros.config.settings import Settings
+from ism_ros.data.frame import Frame
+from ism_ros.data.masks import encode_rle
 from ism_ros.segmentors import create_segmentor
 from ism_ros.sim.observations import cached, source_fingerprint
 from ism_ros.sim.scenes import Thing, Truth, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad
+from ism_ros.visualization import draw_overlay
 
 if TYPE_CHECKING:
-    from ism_ros.ism import InstanceSegmentationModel
+    from ism_ros.model import InstanceSegmentationModel
 
 LEAST_VISIBLE = 0.1
 UNSEEN_SCENES = 5000
@@ -100,7 +100,7 @@ def main() -> None:
     detections: list[dict[str, Any]] = []
 
     if not options.proposals_only:
-        from ism_ros.ism import load_model
+        from ism_ros.model import load_model
 
         for objects in sets:
             with console.status("onboarding") as status:

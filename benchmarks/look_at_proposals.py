@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ism_ros.threads import use_patient_threads
+from ism_ros.runtime.threads import use_patient_threads
 
 use_patient_threads()
 
@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from ism_ros.detections import Proposals
-from ism_ros.frame import Camera, Frame
+from ism_ros.data.detections import Proposals
+from ism_ros.data.frame import Camera, Frame
 from ism_ros.segmentors import create_segmentor, depth
 
 STAGES = ("measure_geometry", "cut_patches", "join_alike", "find_regions", "paint")

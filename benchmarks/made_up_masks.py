@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ism_ros.segmentors.automatic_masks import Size, point_grid
-from ism_ros.segmentors.resized_masks import AxisResize
-from ism_ros.segmentors.sam import scaled_to_side, upscaled, upscaling_axes
+from ism_ros.segmentors.sam.automatic_masks import Size, point_grid
+from ism_ros.segmentors.sam.resized_masks import AxisResize
+from ism_ros.segmentors.sam.sam_segmentor import scaled_to_side, upscaled, upscaling_axes
 
 SIDE, SMALL = 1024, 256
 """SAM's square of input pixels and that of its small logits."""

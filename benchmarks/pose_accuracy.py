@@ -22,7 +22,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ism_ros.threads import use_patient_threads
+from ism_ros.runtime.threads import use_patient_threads
 
 use_patient_threads()
 
@@ -38,9 +38,9 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from scipy.stats import chi2
 
-from ism_ros.config import Settings
-from ism_ros.detections import Detections
-from ism_ros.ism import load_model
+from ism_ros.config.settings import Settings
+from ism_ros.data.detections import Detections
+from ism_ros.model import load_model
 from ism_ros.sim.observations import Observation, cached, source_fingerprint
 from ism_ros.sim.scenes import Thing, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad

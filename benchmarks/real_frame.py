@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ism_ros.threads import use_patient_threads
+from ism_ros.runtime.threads import use_patient_threads
 
 use_patient_threads()
 
@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from ism_ros.config import Settings
-from ism_ros.frame_files import read_frame
-from ism_ros.ism import load_model
+from ism_ros.config.settings import Settings
+from ism_ros.io.frame_files import read_frame
+from ism_ros.model import load_model
 from ism_ros.sim.children import keep_traffic_local
 from ism_ros.sim.comparison import iou_of
 from ism_ros.sim.session import Setting, running

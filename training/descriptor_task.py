@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ism_ros.descriptors.tiny_network import (
+from ism_ros.data.masks import boxes_from_masks, crop_resize_pad
+from ism_ros.descriptors.tiny.descriptor_network import (
     CROP_PX,
     IDENTITY_WIDTH,
     VIEW_WIDTH,
@@ -28,9 +29,8 @@ from ism_ros.descriptors.tiny_network import (
     network_input,
     valid_patches,
 )
-from ism_ros.masks import boxes_from_masks, crop_resize_pad
-from ism_ros.objects.viewpoints import VIEW_COUNT, camera_positions
-from ism_ros.scoring import semantic_score
+from ism_ros.matching.similarity import semantic_score
+from ism_ros.rendering.viewpoints import VIEW_COUNT, camera_positions
 from training.crop_changes import changed_crops
 from training.make_templates import template_file
 from training.shards import ShardStore

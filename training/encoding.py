@@ -1,4 +1,4 @@
-"""ism_ros.segmentors.tiny_input for batches on any device. The runtime's is for one frame on a CPU: faster there."""
+"""segmentors.tiny.input_channels for batches on any device. The runtime's is for one frame on a CPU: faster there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ism_ros.segmentors.tiny_input import WINDOWS_M
+from ism_ros.segmentors.tiny.input_channels import WINDOWS_M
 
 COARSE = 4
 """The windows' means are taken on every fourth pixel."""

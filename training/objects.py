@@ -9,7 +9,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from ism_ros.objects.surfaces import Surface, surface_of
+from ism_ros.cad.surfaces import Surface, surface_of
 from ism_ros.sim.layout import body_of
 from training.shapes import Rng, make_parts
 from training.textures import draw_palette, draw_tile

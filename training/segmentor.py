@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ism_ros.segmentors.tiny_network import (
+from ism_ros.segmentors.tiny.segmentor_network import (
     CELL_STRIDE,
     MASK_STRIDE,
     REACH,

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ism_ros.segmentors.tiny_masks import find_masks
-from ism_ros.segmentors.tiny_network import MASK_STRIDE, TinyNetwork
+from ism_ros.segmentors.tiny.mask_proposals import find_masks
+from ism_ros.segmentors.tiny.segmentor_network import MASK_STRIDE, TinyNetwork
 from training.encoding import encode
 from training.scene_changes import Scenes, changed
 from training.segmentor import loss_of, make_targets

@@ -2,8 +2,9 @@
 
     python -m training.ship segmentor RUN
 
-RUN/weights.safetensors -> ism_ros/tiny_weights/NAME.safetensors and sha256.json; RUN/run.json and RUN/curves.png ->
-training/record/NAME.json and NAME.png, folders' names shortened to what they are called here.
+RUN/weights.safetensors -> ism_ros/checkpoints/shipped_weights/NAME.safetensors and sha256.json;
+RUN/run.json and RUN/curves.png -> training/record/NAME.json and NAME.png, folders' names shortened to what they are
+called here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import re
 from pathlib import Path
 
-from ism_ros.tiny_weights import FOLDER
+from ism_ros.checkpoints.shipped import FOLDER
 
 RECORD = Path(__file__).parent / "record"
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ism_ros.bop.files import BopFileError, numbered, picked, read_json
-from ism_ros.camera_checks import fault_of_intrinsics, other_projection
-from ism_ros.frame import Frame
-from ism_ros.frame_files import frame_of_files
-from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.checks.camera_checks import fault_of_intrinsics, other_projection
+from ism_ros.data.frame import Frame
+from ism_ros.io.frame_files import frame_of_files
+from ism_ros.objects.spec import ObjectSpec
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 MODEL_FOLDERS = ("models", "models_cad", "models_eval", "models_reconst")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.image_decoding import decode_unchanged
+from ism_ros.io.image_decoding import decode_unchanged
 
 Fields = dict[str, Callable[[Any], Any]]
 """Names of fields, and the functions that check their values: KeyError, TypeError or ValueError where one is bad."""

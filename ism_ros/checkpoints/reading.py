@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ism_ros.weights import CHECKPOINTS
+from ism_ros.checkpoints.catalog import CHECKPOINTS
 
 StateDict = dict[str, Tensor]
 Model = TypeVar("Model", bound=nn.Module)

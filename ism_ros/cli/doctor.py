@@ -13,8 +13,8 @@ from rich.text import Text
 from ism_ros.cli import options
 
 if TYPE_CHECKING:
-    from ism_ros.config import Settings
-    from ism_ros.health import Finding
+    from ism_ros.config.settings import Settings
+    from ism_ros.selftest.health import Finding
 
 STYLES = {"passed": "green", "warning": "yellow", "failed": "bold red"}
 
@@ -35,12 +35,12 @@ def doctor(
     Each line is passed, a warning, or failed, with what to do. The scene is rendered and comes with the package: a
     carton and a banana among other things, which the models must find. Exit status 1 when something failed.
     """
-    from ism_ros.health import Finding, examine
+    from ism_ros.selftest.health import Finding, examine
 
     console = Console()
     with console.status("looking around") as status:
         try:
-            from ism_ros.config import load_settings
+            from ism_ros.config.settings import load_settings
         except Exception as error:
             # Settings know the models, and these PyTorch: whatever is wrong with it, the rest can still be looked at.
             advice = "pip install . in the package's folder brings what it needs"
@@ -66,8 +66,8 @@ def doctor(
 
 
 def _try_models(settings: Settings, tell: Callable[[str], None]) -> Finding:
-    from ism_ros.health import Finding
-    from ism_ros.known_answer import LEAST_IOU, KnownAnswerError, run_apart
+    from ism_ros.selftest.health import Finding
+    from ism_ros.selftest.self_test import LEAST_IOU, KnownAnswerError, run_apart
 
     subject = "known answer"
     models = f"{settings.segmentor} + {settings.descriptor}"

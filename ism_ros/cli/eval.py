@@ -16,10 +16,10 @@ from ism_ros.cli import options
 if TYPE_CHECKING:
     from ism_ros.bop.dataset import BopDataset
     from ism_ros.bop.ground_truth import GroundTruth
+    from ism_ros.bop.report.summary import Summary
     from ism_ros.bop.run_folder import ImageResult, RunFolder
-    from ism_ros.bop.summary import Summary
-    from ism_ros.config import Settings
-    from ism_ros.ism import InstanceSegmentationModel
+    from ism_ros.config.settings import Settings
+    from ism_ros.model import InstanceSegmentationModel
 
 MAX_DETECTIONS = 100
 """BOP judges at most so many detections an image."""
@@ -75,7 +75,7 @@ def evaluate(
     from ism_ros.bop.dataset import open_dataset
     from ism_ros.bop.ground_truth import missing_truth
     from ism_ros.bop.predictions import file_name, write_predictions
-    from ism_ros.config import load_settings
+    from ism_ros.config.settings import load_settings
 
     console = Console(stderr=True)
     given = options.given(
@@ -137,7 +137,7 @@ def _find_all(
 ) -> list[ImageResult]:
     """What is found in every image, kept as it comes; models are loaded only where something is left to do."""
     from ism_ros.bop.run_folder import making, open_run, program_digest
-    from ism_ros.ism import __file__ as main_path
+    from ism_ros.model import __file__ as main_path
 
     run = open_run(output, making(dataset, _relevant(settings), program_digest(Path(main_path).parent)), restart)
     done = {image: result for image in dataset.images if (result := run.read(image)) is not None}
@@ -170,7 +170,7 @@ def _find(model: InstanceSegmentationModel, frame: Any, image: Any, run: RunFold
 
 
 def _onboarded(console: Console, dataset: BopDataset, settings: Settings) -> InstanceSegmentationModel:
-    from ism_ros.ism import load_model
+    from ism_ros.model import load_model
 
     specs = dataset.object_specs()
     with _progress(console) as bar:
@@ -201,7 +201,7 @@ def _judge(
     settings: Settings,
 ) -> Summary:
     from ism_ros.bop.files import write_json
-    from ism_ros.bop.summary import summarize
+    from ism_ros.bop.report.summary import summarize
 
     with console.status("judging"):
         summary = summarize(dataset, truth, results, published)
@@ -231,9 +231,9 @@ def _write_report(
     worst: int,
 ) -> None:
     from ism_ros import __version__
-    from ism_ros.bop.pictures import case_pictures
-    from ism_ros.bop.report import html_report
-    from ism_ros.bop.worst_cases import worst_cases
+    from ism_ros.bop.report.html_report import html_report
+    from ism_ros.bop.report.pictures import case_pictures
+    from ism_ros.bop.report.worst_cases import worst_cases
 
     predictions = [entry for result in results for entry in result.predictions]
     cases = worst_cases(summary.tasks["segm"].judgements, truth, predictions, worst)
@@ -258,14 +258,14 @@ def _write_report(
 
 
 def _print_warnings(console: Console, results: list[ImageResult]) -> None:
-    from ism_ros.bop.summary import count_warnings
+    from ism_ros.bop.report.summary import count_warnings
 
     for warning in count_warnings(results):
         options.print_warning(console, f"{warning.text} ({warning.images} of {len(results)} images)")
 
 
 def _print_summary(console: Console, summary: Summary) -> None:
-    from ism_ros.bop.report import number
+    from ism_ros.bop.report.html_report import number
 
     table = Table(
         title=f"{summary.instances} instances in {summary.images} images", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)

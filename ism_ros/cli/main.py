@@ -17,7 +17,7 @@ from ism_ros.cli.render import render
 from ism_ros.cli.segment import segment
 from ism_ros.cli.serve import serve
 from ism_ros.cli.weights import weights
-from ism_ros.threads import use_patient_threads
+from ism_ros.runtime.threads import use_patient_threads
 
 app = typer.Typer(
     name="ism",

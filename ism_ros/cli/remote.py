@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from ism_ros.detections import Detections, NearMiss
-from ism_ros.frame_files import FrameFileError, read_camera
-from ism_ros.input_warnings import InputWarning
-from ism_ros.masks import decode_rle
+from ism_ros.checks.input_warnings import InputWarning
+from ism_ros.data.detections import Detections, NearMiss
+from ism_ros.data.masks import decode_rle
+from ism_ros.io.frame_files import FrameFileError, read_camera
 
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 600.0

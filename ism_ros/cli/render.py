@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ism_ros.cad.colors import parse_colour
+from ism_ros.cad.units import UNITS_TEXT, checked_units, declared_units, size_text
 from ism_ros.cli import options
-from ism_ros.objects.colours import parse_colour
-from ism_ros.objects.units import UNITS_TEXT, checked_units, declared_units, size_text
 
 SMALLEST_PX, LARGEST_PX = 32, 2048
 
@@ -35,10 +35,10 @@ def render(
     OUT gets rgb_0.png, mask_0.png, xyz_0.npy and so on, poses.npy, templates.json, and templates.png, which shows
     all views at once: look at it. A folder of older templates is replaced; any other folder is left alone.
     """
-    from ism_ros.objects.cad import read_cad
-    from ism_ros.objects.render import RENDERER_VERSION, render_templates
-    from ism_ros.objects.simplify import simplified
-    from ism_ros.objects.templates import check_replaceable, write_templates
+    from ism_ros.cad.mesh_loading import read_cad
+    from ism_ros.cad.simplification import simplified
+    from ism_ros.rendering.renderer import RENDERER_VERSION, render_templates
+    from ism_ros.rendering.templates import check_replaceable, write_templates
 
     units = _units(cad, units)
     check_replaceable(out)

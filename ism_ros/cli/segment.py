@@ -14,14 +14,14 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
+from ism_ros.cad.colors import colour_text, parse_colour
+from ism_ros.cad.units import UNITS_TEXT, checked_units, size_text, units_of
 from ism_ros.cli import options
-from ism_ros.objects.colours import colour_text, parse_colour
-from ism_ros.objects.objects_file import ObjectSpec, parse_objects, read_text
 from ism_ros.objects.resource_uri import resolve_path
-from ism_ros.objects.units import UNITS_TEXT, checked_units, size_text, units_of
+from ism_ros.objects.spec import ObjectSpec, parse_objects, read_text
 
 if TYPE_CHECKING:
-    from ism_ros.detections import Detections
+    from ism_ros.data.detections import Detections
     from ism_ros.objects.library import ObjectLibrary
 
 SIZES_SHOWN = 20
@@ -75,8 +75,8 @@ def segment(
 
     With --server http://HOST:8002 the frame is sent there ('ism serve'), and the same files are written here.
     """
-    from ism_ros.overlay import draw_overlay
-    from ism_ros.results import write_results
+    from ism_ros.io.result_files import write_results
+    from ism_ros.visualization import draw_overlay
 
     console = Console(stderr=True)
     models = options.given(
@@ -99,9 +99,9 @@ def segment(
         with console.status("segmenting at the server") as status:
             detections, overlay_rgb = RemoteServer(server, api_key).segment(rgb, depth, camera, asked, status.update)
     else:
-        from ism_ros.config import load_settings
-        from ism_ros.frame_files import read_frame
-        from ism_ros.ism import load_model
+        from ism_ros.config.settings import load_settings
+        from ism_ros.io.frame_files import read_frame
+        from ism_ros.model import load_model
 
         given = {**models, **options.given(objects_file=None if objects is None else str(objects))}
         settings = load_settings(config, flags=given)
@@ -135,7 +135,7 @@ def _print_sizes(console: Console, library: ObjectLibrary) -> None:
 
 
 def _print(console: Console, detections: Detections, output: Path) -> None:
-    from ism_ros.results import xywh
+    from ism_ros.io.result_files import xywh
 
     for warning in detections.warnings:
         options.print_warning(console, warning.text)
@@ -157,7 +157,7 @@ def _print(console: Console, detections: Detections, output: Path) -> None:
 
 
 def _why_nothing(detections: Detections) -> str:
-    from ism_ros.results import xywh
+    from ism_ros.io.result_files import xywh
 
     miss = detections.near_miss
     if miss is None:

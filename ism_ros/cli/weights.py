@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from ism_ros.weights import (
+from ism_ros.checkpoints.catalog import (
     CHECKPOINTS,
     PROFILES,
     Checkpoint,
@@ -133,7 +133,7 @@ def verify(names: Names = None, folder: Folder = None) -> None:
 
     Exit status 1 when one is wrong or a named one is missing.
     """
-    from ism_ros.weights_check import verify_all
+    from ism_ros.checkpoints.verification import verify_all
 
     checkpoints_dir = _checkpoints_dir(folder)
     wanted = _chosen(names, None)
@@ -182,14 +182,14 @@ def path(
     if name is None:
         typer.echo(checkpoints_dir)
         return
-    from ism_ros.weights import find_checkpoint
+    from ism_ros.checkpoints.catalog import find_checkpoint
 
     checkpoint = checkpoint_named(name)
     typer.echo(find_checkpoint(checkpoints_dir, checkpoint.family, checkpoint.model))
 
 
 def _checkpoints_dir(folder: Path | None) -> Path:
-    from ism_ros.config import load_settings
+    from ism_ros.config.settings import load_settings
 
     overrides = {} if folder is None else {"checkpoints_dir": str(folder)}
     return load_settings(overrides=overrides).resolved_checkpoints_dir().absolute()
@@ -206,8 +206,8 @@ def _chosen(names: Sequence[str] | None, profile: str | None) -> tuple[Checkpoin
 
 
 def _download_one(checkpoint: Checkpoint, checkpoints_dir: Path, bar: Progress, console: Console) -> None:
-    from ism_ros.download import DownloadError, download
-    from ism_ros.weights_check import verify
+    from ism_ros.checkpoints.download import DownloadError, download
+    from ism_ros.checkpoints.verification import verify
 
     task = bar.add_task(checkpoint.name, total=None)
 

@@ -10,8 +10,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from ism_ros.chunks import Recoveries
-from ism_ros.weights import find_checkpoint
+from ism_ros.checkpoints.catalog import find_checkpoint
+from ism_ros.runtime.batches import Recoveries
 
 TemplateNormalization = Literal["imagenet", "none"]
 """How neural descriptors see the colours of templates: see descriptors/vit.py."""
@@ -101,7 +101,7 @@ def create_descriptor(
 
         return ClassicDescriptor(device=device)
     if name == "tiny":
-        from ism_ros.descriptors.tiny import TinyDescriptor
+        from ism_ros.descriptors.tiny.tiny_descriptor import TinyDescriptor
 
         return TinyDescriptor(device, Path(model) if model else None, recoveries)
     if name == "dinov2":

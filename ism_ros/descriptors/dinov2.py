@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ism_ros.checkpoints.dinov2 import load_dinov2
+from ism_ros.checkpoints.loaders.dinov2_checkpoint import load_dinov2
 from ism_ros.checkpoints.reading import fingerprint
-from ism_ros.chunks import Recoveries
 from ism_ros.descriptors import TemplateNormalization
 from ism_ros.descriptors.vit import VitDescriptor
+from ism_ros.runtime.batches import Recoveries
 
 CROP_SIZE = 224
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from ism_ros.checkpoints.dinov3 import load_dinov3
+from ism_ros.checkpoints.loaders.dinov3_checkpoint import load_dinov3
 from ism_ros.checkpoints.reading import fingerprint
-from ism_ros.chunks import Recoveries
 from ism_ros.descriptors import TemplateNormalization
 from ism_ros.descriptors.vit import VitDescriptor
+from ism_ros.runtime.batches import Recoveries
 
 CROP_SIZE = 224
 

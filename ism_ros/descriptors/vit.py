@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, normalize
 
-from ism_ros.chunks import Chunks, Recoveries
 from ism_ros.descriptors import Descriptors, TemplateNormalization, concatenated
-from ism_ros.precision import network_dtype
+from ism_ros.runtime.batches import Chunks, Recoveries
+from ism_ros.runtime.precision import network_dtype
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

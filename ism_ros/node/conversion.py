@@ -12,11 +12,11 @@ from cv_bridge import CvBridge
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from ism_ros.depth_checks import depth_in_metres, doubts_about_encoding
-from ism_ros.detections import Detections
-from ism_ros.frame import Camera, Frame, FrameError
-from ism_ros.image_decoding import decode_colour, decode_unchanged
-from ism_ros.input_warnings import InputWarning
+from ism_ros.checks.depth_checks import depth_in_metres, doubts_about_encoding
+from ism_ros.checks.input_warnings import InputWarning
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import Camera, Frame, FrameError
+from ism_ros.io.image_decoding import decode_colour, decode_unchanged
 from ism_ros.node.calibration import Calibration, calibration_of, is_rectified_topic
 from ism_ros.node.frame_doubts import doubts_about
 from ism_ros.node.registration import DepthCamera, depth_camera_for, register_depth

@@ -16,10 +16,10 @@ from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallba
 from rclpy.node import Node
 from std_msgs.msg import Header
 
-from ism_ros.config import Settings, check_depth
-from ism_ros.detections import Detections
-from ism_ros.frame import Frame, FrameError
-from ism_ros.ism import InstanceSegmentationModel, load_model
+from ism_ros.config.settings import Settings, check_depth
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import Frame, FrameError
+from ism_ros.model import InstanceSegmentationModel, load_model
 from ism_ros.node.camera_watch import CameraWatch
 from ism_ros.node.conversion import DepthNotes, UndistortedFrame, frame_from_triple
 from ism_ros.node.failures import give_back_memory
@@ -42,7 +42,7 @@ from ism_ros.node.triple import Triple
 from ism_ros.node.verdicts import failure_text
 from ism_ros.node.watch import Problem
 from ism_ros.node.worker import Worker
-from ism_ros.objects.preparation_process import PreparationStoppedError
+from ism_ros.objects.template_process import PreparationStoppedError
 from ism_ros.tracking import Tracker
 
 FOLLOW_PUBLISHERS_PERIOD_S = 0.5

@@ -9,7 +9,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ism_ros.config import Settings, SettingsError, changeable, changed_models, check_depth, checked_settings
+from ism_ros.config.settings import Settings, SettingsError, changeable, changed_models, check_depth, checked_settings
 
 CHOICES = ("profile", "segmentor", "descriptor")
 """Parameters that set others."""

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from ism_ros.threads import use_patient_threads
+from ism_ros.runtime.threads import use_patient_threads
 
 if TYPE_CHECKING:
     from rclpy.executors import Executor
@@ -189,7 +189,7 @@ def quiet_until_it_fails() -> Iterator[None]:
 
 def why_not_imported(error: Exception) -> str:
     """Says which package the node cannot be imported for, and what to do, in one sentence."""
-    from ism_ros.health import check_ros_packages
+    from ism_ros.selftest.health import check_ros_packages
 
     for finding in check_ros_packages():
         if finding.state == "failed":

@@ -13,13 +13,13 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray, ObjectHypothesisWithPose, VisionInfo
 
-from ism_ros.config import Settings
-from ism_ros.detections import Detections
-from ism_ros.masks import encode_rle
+from ism_ros.config.settings import Settings
+from ism_ros.data.detections import Detections
+from ism_ros.data.masks import encode_rle
+from ism_ros.io.result_files import label_image
 from ism_ros.msg import InstanceMask, InstanceMaskArray
 from ism_ros.objects.library import ObjectLibrary
-from ism_ros.pose import unknown_covariance
-from ism_ros.results import label_image
+from ism_ros.pose.coarse_pose import unknown_covariance
 
 UNKNOWN_VARIANCE = -1.0
 """First element of the covariance where there is no pose, as in sensor_msgs/Imu."""

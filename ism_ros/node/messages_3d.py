@@ -14,11 +14,11 @@ from std_msgs.msg import ColorRGBA, Header
 from vision_msgs.msg import BoundingBox3D, Detection3D, Detection3DArray
 from visualization_msgs.msg import Marker, MarkerArray
 
-from ism_ros.detections import Detections
-from ism_ros.frame import Frame
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import Frame
+from ism_ros.io.result_files import label_image
 from ism_ros.node.messages import hypothesis, pose_message, poses_of
-from ism_ros.overlay import instance_colours, label_of
-from ism_ros.results import label_image
+from ism_ros.visualization import instance_colours, label_of
 
 POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("instance_id", "<u4")])
 """One point: metres in the camera's optical frame, 0x00RRGGBB as point clouds have it, the instance's id."""

@@ -13,16 +13,16 @@ from geometry_msgs.msg import Vector3
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 
-from ism_ros.config import Settings, SettingsError
-from ism_ros.ism import InstanceSegmentationModel
+from ism_ros.cad.colors import colour_text, parse_colour
+from ism_ros.cad.units import units_of
+from ism_ros.config.settings import Settings, SettingsError
+from ism_ros.model import InstanceSegmentationModel
 from ism_ros.msg import ObjectInfo
-from ism_ros.objects.cache_folder import NOT_WRITTEN
-from ism_ros.objects.colours import colour_text, parse_colour
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.objects.objects_file import ObjectsFileError, ObjectSpec
-from ism_ros.objects.objects_store import ObjectsStore
-from ism_ros.objects.preparation_process import NICENESS, PreparationProcess, PreparationStoppedError
-from ism_ros.objects.units import units_of
+from ism_ros.objects.spec import ObjectsFileError, ObjectSpec
+from ism_ros.objects.stores.objects_file import ObjectsStore
+from ism_ros.objects.template_process import NICENESS, PreparationProcess, PreparationStoppedError
+from ism_ros.runtime.cache_folder import NOT_WRITTEN
 from ism_ros.srv import AddObject, ListObjects, RemoveObject
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
-from ism_ros.detections import Detections
-from ism_ros.frame import Frame
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import Frame
 from ism_ros.msg import InstanceMaskArray
 from ism_ros.node.conversion import in_published_pixels, published_rgb
 from ism_ros.node.group_calls import GroupCalls
@@ -22,7 +22,7 @@ from ism_ros.node.messages import detection_array, image_message, mask_array, ma
 from ism_ros.node.messages_3d import detection_array_3d, marker_array, point_cloud
 from ism_ros.node.transport import given_overrides, policy_name, publisher_events
 from ism_ros.node.watch import Problem
-from ism_ros.overlay import OverlayStyle, draw_overlay
+from ism_ros.visualization import OverlayStyle, draw_overlay
 
 QUEUE = 5
 

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ism_ros.detections import NearMiss
+from ism_ros.data.detections import NearMiss
 
 WINDOW_FRAMES = 200
 RATE_WINDOW_S = 10.0

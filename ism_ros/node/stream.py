@@ -18,7 +18,7 @@ from rclpy.subscription import Subscription
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from ism_ros.config import Settings
+from ism_ros.config.settings import Settings
 from ism_ros.node.calibration import fits, rectification
 from ism_ros.node.camera_infos import CameraInfos
 from ism_ros.node.group_calls import GroupCalls

@@ -9,7 +9,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSPolicyKind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from ism_ros.config import SettingsError
+from ism_ros.config.settings import SettingsError
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks

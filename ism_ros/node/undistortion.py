@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ism_ros.detections import Detections
-from ism_ros.frame import Camera, FrameError
-from ism_ros.masks import boxes_from_masks
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import Camera, FrameError
+from ism_ros.data.masks import boxes_from_masks
 
 NEGLIGIBLE_PX = 0.5
 """A lens that moves no pixel further is taken for a pinhole."""

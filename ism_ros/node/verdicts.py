@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from ism_ros.chunks import is_out_of_memory
 from ism_ros.node.statistics import Snapshot
 from ism_ros.node.watch import Problem
+from ism_ros.runtime.batches import is_out_of_memory
 
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK,

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.views import Views, cell_areas_m2
+from ism_ros.pose.polar_maps import Views, cell_areas_m2
 
 LUMINANCE = (0.299, 0.587, 0.114)
 """Of red, green and blue, as cameras, JPEG and OpenCV make grey of colours (ITU-R BT.601)."""

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
-from ism_ros.input_warnings import InputWarning
-from ism_ros.objects.patch_tokens import PatchFile
-from ism_ros.objects.units import size_text
-from ism_ros.views import Views
+from ism_ros.cad.units import size_text
+from ism_ros.checks.input_warnings import InputWarning
+from ism_ros.objects.stores.patch_tokens import PatchFile
+from ism_ros.pose.polar_maps import Views
 
 
 class InGrey(Protocol):

@@ -12,27 +12,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ism_ros.chunks import is_out_of_memory
+from ism_ros.cad.colors import Rgb
+from ism_ros.cad.referenced_files import referenced_files
+from ism_ros.checks.input_warnings import InputWarning
+from ism_ros.data.masks import boxes_from_masks, crop_resize_pad
 from ism_ros.descriptors import Descriptor
-from ism_ros.input_warnings import InputWarning
-from ism_ros.masks import boxes_from_masks, crop_resize_pad
-from ism_ros.objects.cad_files import referenced_files
-from ism_ros.objects.colours import Rgb
-from ism_ros.objects.descriptor_cache import (
+from ism_ros.objects.grey import MadeOnce, grey_pictures, grey_views
+from ism_ros.objects.library import KnownObject
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.stores.descriptor_cache import (
     Arrays,
     CachedDescriptors,
     read_descriptors,
     warn_damaged,
     write_descriptors,
 )
-from ism_ros.objects.grey import MadeOnce, grey_pictures, grey_views
-from ism_ros.objects.library import KnownObject
-from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, PatchPrecision, PatchStorage
-from ism_ros.objects.preparation import Prepare, Prepared, Progress, prepare
-from ism_ros.objects.render import RENDERER_VERSION, TEMPLATE_SIZE_PX
-from ism_ros.objects.templates import TemplateError, TemplateSet, read_templates
-from ism_ros.views import Views
+from ism_ros.objects.stores.patch_tokens import DamagedFileError, PatchFile, PatchPrecision, PatchStorage
+from ism_ros.objects.template_builder import Prepare, Prepared, Progress, prepare
+from ism_ros.pose.polar_maps import Views
+from ism_ros.rendering.renderer import RENDERER_VERSION, TEMPLATE_SIZE_PX
+from ism_ros.rendering.templates import TemplateError, TemplateSet, read_templates
+from ism_ros.runtime.batches import is_out_of_memory
 
 _CACHE_VERSION = 5
 IN_MEMORY_IF_IT_FITS = PatchStorage()
@@ -225,7 +225,7 @@ def _key_of_templates(spec: ObjectSpec) -> str:
     if spec.templates is None:
         assert spec.cad is not None
         if not spec.cad.is_file():
-            from ism_ros.objects.cad import load_cad
+            from ism_ros.cad.mesh_loading import load_cad
 
             load_cad(spec.cad, spec.units)  # raises what is wrong with it
         return _geometry_key(spec)

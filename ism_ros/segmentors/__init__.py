@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ism_ros.detections import Proposals
-from ism_ros.frame import Frame
-from ism_ros.weights import find_checkpoint
+from ism_ros.checkpoints.catalog import find_checkpoint
+from ism_ros.data.detections import Proposals
+from ism_ros.data.frame import Frame
 
 if TYPE_CHECKING:
-    from ism_ros.chunks import Recoveries
-    from ism_ros.segmentors.automatic_masks import MaskOptions
+    from ism_ros.runtime.batches import Recoveries
+    from ism_ros.segmentors.sam.automatic_masks import MaskOptions
 
 SEGMENTORS = ("depth", "tiny", "sam", "sam2", "fastsam")
 SMALL_SEGMENTORS = {"depth", "tiny"}
@@ -51,22 +51,22 @@ def create_segmentor(
 
         return DepthSegmentor(device=device)
     if name == "tiny":
-        from ism_ros.segmentors.tiny import TinySegmentor
+        from ism_ros.segmentors.tiny.tiny_segmentor import TinySegmentor
 
         return TinySegmentor(device, Path(model) if model else None)
     if name == "sam":
-        from ism_ros.segmentors.sam import sam_segmentor
+        from ism_ros.segmentors.sam.sam_segmentor import sam_segmentor
 
         path = find_checkpoint(checkpoints_dir or Path(), name, model or "vit_h")
         return sam_segmentor(path, device, options, recoveries=recoveries)
     if name == "sam2":
-        from ism_ros.segmentors.sam2 import sam2_segmentor
+        from ism_ros.segmentors.sam.sam2_segmentor import sam2_segmentor
 
         path = find_checkpoint(checkpoints_dir or Path(), name, model or "base_plus")
         return sam2_segmentor(path, device, options, recoveries)
     if name == "fastsam":
-        from ism_ros.segmentors.automatic_masks import MaskOptions
-        from ism_ros.segmentors.fastsam import FastSamSegmentor
+        from ism_ros.segmentors.fastsam.fastsam_segmentor import FastSamSegmentor
+        from ism_ros.segmentors.sam.automatic_masks import MaskOptions
 
         path = find_checkpoint(checkpoints_dir or Path(), name, model or "x")
         options = options or MaskOptions()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.masks import MIN_BOX_SIDE, MIN_MASK_AREA
+from ism_ros.data.masks import MIN_BOX_SIDE, MIN_MASK_AREA
 from ism_ros.segmentors.merge_tree import MergeTree, merge_by_boundary
 from ism_ros.segmentors.objectness import (
     Measures,

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from ism_ros.ism import InstanceSegmentationModel
+from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject
-from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.objects.spec import ObjectSpec
 from ism_ros.server.named_objects import ObjectCache, signature
 from ism_ros.server.worker_messages import NotYet
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.preparation import Progress
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.template_builder import Progress
 from ism_ros.server.errors import RequestError, WorkerDiedError
 from ism_ros.server.inference import Ask
 from ism_ros.server.logs import current_request

@@ -15,19 +15,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.depth_checks import doubts_about_depth_scale
-from ism_ros.detections import Detections, NearMiss
-from ism_ros.frame import Camera, Frame
-from ism_ros.ism import InstanceSegmentationModel, Query
+from ism_ros.checks.depth_checks import doubts_about_depth_scale
+from ism_ros.data.detections import Detections, NearMiss
+from ism_ros.data.frame import Camera, Frame
+from ism_ros.io.result_files import to_records, write_results, xywh
+from ism_ros.model import InstanceSegmentationModel, Query
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.overlay import draw_overlay
-from ism_ros.results import to_records, write_results, xywh
 from ism_ros.segmentors import SEGMENTORS, Segmentor, create_segmentor
 from ism_ros.server.cold_objects import ColdObjects, Tell
 from ism_ros.server.errors import RequestError
 from ism_ros.server.named_objects import SAMPLE_PREFIX, NamedObject, ObjectCache, sample_specs
 from ism_ros.server.uploads import decode_depth_m, decode_rgb
 from ism_ros.server.worker_messages import NotYet
+from ism_ros.visualization import draw_overlay
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from typing import Any
 
-from ism_ros.config import SettingsError
+from ism_ros.config.settings import SettingsError
 from ism_ros.server.app import create_app
 from ism_ros.server.connections import backlog, limited_connections
 from ism_ros.server.logs import set_up_logs

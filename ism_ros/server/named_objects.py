@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from ism_ros.ism import InstanceSegmentationModel
-from ism_ros.known_answer import SCENE
-from ism_ros.objects.cad_files import referenced_files
-from ism_ros.objects.colours import Rgb
+from ism_ros.cad.colors import Rgb
+from ism_ros.cad.referenced_files import referenced_files
+from ism_ros.cad.units import units_of
+from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject
-from ism_ros.objects.objects_file import ObjectSpec, read_objects_file
-from ism_ros.objects.patch_tokens import PatchFile
-from ism_ros.objects.units import units_of
+from ism_ros.objects.spec import ObjectSpec, read_objects_file
+from ism_ros.objects.stores.patch_tokens import PatchFile
+from ism_ros.selftest.self_test import SCENE
 
 FRESH_OBJECTS = 64
 SAMPLE_PREFIX = "sample:"

@@ -18,8 +18,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from ism_ros.objects.colours import parse_colour
-from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.cad.colors import parse_colour
+from ism_ros.objects.spec import ObjectSpec
 from ism_ros.server.engine import Engine
 from ism_ros.server.errors import RequestError, WorkerDiedError
 from ism_ros.server.stored_objects import StoredObjects

@@ -13,10 +13,10 @@ from fastapi import FastAPI, File, Form, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from ism_ros.objects.colours import Rgb, parse_colour
-from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.preparation_process import PreparationProcess
-from ism_ros.objects.units import UNITS_PATTERN, UNITS_TEXT, units_of
+from ism_ros.cad.colors import Rgb, parse_colour
+from ism_ros.cad.units import UNITS_PATTERN, UNITS_TEXT, units_of
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.template_process import PreparationProcess
 from ism_ros.server.answers import ERRORS, KEY_ERRORS, OBJECT_ERRORS
 from ism_ros.server.archives import zip_folder
 from ism_ros.server.engine import Engine

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fastapi import UploadFile
 
-from ism_ros.objects.cad_files import names_in
+from ism_ros.cad.referenced_files import names_in
 from ism_ros.server.archives import unpack_templates
 from ism_ros.server.errors import RequestError
 from ism_ros.server.object_jobs import Upload

@@ -18,9 +18,9 @@ from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
-from ism_ros.config import Settings
-from ism_ros.objects.cache_folder import keep_below
-from ism_ros.objects.colours import parse_colour
+from ism_ros.cad.colors import parse_colour
+from ism_ros.config.settings import Settings
+from ism_ros.runtime.cache_folder import keep_below
 from ism_ros.server.answers import failure
 from ism_ros.server.connections import say_seldom_that_descriptors_are_lacking
 from ism_ros.server.docs_routes import is_of_docs

@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from ism_ros.config import Settings, SettingsError
+from ism_ros.config.settings import Settings, SettingsError
 from ism_ros.server.ray_replica import Models
 from ism_ros.server.worker_messages import WorkerOptions
 

@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ism_ros.config import Settings
-from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.preparation_process import PreparationProcess
+from ism_ros.config.settings import Settings
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.template_process import PreparationProcess
 from ism_ros.server.errors import RequestError
 from ism_ros.server.inference import Ask, Inference
 from ism_ros.server.logs import answer_requests, current_request

@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ism_ros.config import Settings
-from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.preparation import Progress
+from ism_ros.config.settings import Settings
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.template_builder import Progress
 from ism_ros.server import ray_cluster
 from ism_ros.server.errors import WorkerDiedError
 from ism_ros.server.inference import Ask

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PositiveFloat
 
-from ism_ros.objects.colours import colour_text, parse_colour
-from ism_ros.objects.units import UNITS_PATTERN, UNITS_TEXT
+from ism_ros.cad.colors import colour_text, parse_colour
+from ism_ros.cad.units import UNITS_PATTERN, UNITS_TEXT
 
 _GREY_PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAEAAAAAwCAIAAAAuKetIAAAAQUlEQVRo3u3PAQkAAAgDMDX5o9tCELYG6yT12dRzAgICAgICAgICAgICAgIC"

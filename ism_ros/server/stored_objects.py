@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from ism_ros.ism import InstanceSegmentationModel
-from ism_ros.objects.objects_file import ObjectsFileError, ObjectSpec
-from ism_ros.objects.objects_store import ObjectsStore
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.objects.spec import ObjectsFileError, ObjectSpec
+from ism_ros.objects.stores.objects_file import ObjectsStore
 from ism_ros.server.errors import RequestError, WorkerDiedError
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ism_ros.depth_checks import depth_in_metres
-from ism_ros.image_decoding import decode_colour, decode_unchanged
+from ism_ros.checks.depth_checks import depth_in_metres
+from ism_ros.io.image_decoding import decode_colour, decode_unchanged
 from ism_ros.server.errors import RequestError
 
 Pixel = TypeVar("Pixel", bound=Any)

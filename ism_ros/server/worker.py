@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ism_ros.config import Settings
-from ism_ros.ism import InstanceSegmentationModel
-from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.preparation_process import PreparationProcess
+from ism_ros.config.settings import Settings
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.template_process import PreparationProcess
 from ism_ros.server.inference import Ask, Inference
 from ism_ros.server.logs import answer_requests, current_request
 from ism_ros.server.stored_objects import read_stored

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ism_ros.input_warnings import InputWarning
-from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.preparation_process import Limits
+from ism_ros.checks.input_warnings import InputWarning
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.template_process import Limits
 from ism_ros.server.named_objects import NamedObject
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from ism_ros.config import Settings
-from ism_ros.ism import InstanceSegmentationModel, load_model
-from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.preparation import Prepare
+from ism_ros.config.settings import Settings
+from ism_ros.model import InstanceSegmentationModel, load_model
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.template_builder import Prepare
 from ism_ros.server.cold_objects import Tell
 from ism_ros.server.inference import Ask, Inference
 from ism_ros.server.named_objects import ObjectCache

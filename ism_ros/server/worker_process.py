@@ -12,9 +12,9 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ism_ros.config import Settings
-from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.preparation import Progress
+from ism_ros.config.settings import Settings
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.template_builder import Progress
 from ism_ros.server import worker
 from ism_ros.server.errors import WorkerDiedError
 from ism_ros.server.inference import Ask

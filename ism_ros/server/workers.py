@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.preparation import Progress
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.template_builder import Progress
 from ism_ros.server.inference import Ask
 from ism_ros.server.worker_messages import NotYet, ObjectState
 

@@ -25,9 +25,9 @@ from rich.progress import Progress
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
-from ism_ros.frame import Camera, Frame
-from ism_ros.objects.render import create_tracer
-from ism_ros.objects.surfaces import Surface
+from ism_ros.cad.surfaces import Surface
+from ism_ros.data.frame import Camera, Frame
+from ism_ros.rendering.renderer import create_tracer
 from ism_ros.sim.scenes import REALSENSE, Scene, Thing, Truth, known_objects, make_scene, make_thing, observe, orbited
 
 DEPTH_SCALE = 0.1

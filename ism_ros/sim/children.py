@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from ism_ros.threads import PATIENT_THREADS
+from ism_ros.runtime.threads import PATIENT_THREADS
 
 
 class ChildError(RuntimeError):

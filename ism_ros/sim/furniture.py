@@ -8,7 +8,7 @@ import trimesh
 from numpy.typing import NDArray
 from PIL import Image
 
-from ism_ros.objects.surfaces import Surface, surface_of
+from ism_ros.cad.surfaces import Surface, surface_of
 
 Array = NDArray[np.float64]
 

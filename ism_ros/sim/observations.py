@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ism_ros.frame import Camera, Frame
+from ism_ros.data.frame import Camera, Frame
 from ism_ros.sim.scenes import Truth
 
 Observation = tuple[Frame, Truth]
@@ -30,7 +30,8 @@ def source_fingerprint() -> str:
     """Changes whenever the code that makes scenes does."""
     here = Path(__file__).resolve().parent
     digest = hashlib.sha256()
-    for path in sorted([*here.glob("*.py"), *(here.parent / "objects").glob("r*.py"), here.parent / "frame.py"]):
+    package = here.parent
+    for path in sorted([*here.glob("*.py"), *(package / "rendering").glob("*.py"), package / "data" / "frame.py"]):
         if path.stem not in _WITHOUT_SCENES:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -9,9 +9,9 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from ism_ros.frame import Camera, Frame
-from ism_ros.objects.render import Lighting, View, create_tracer, render
-from ism_ros.objects.surfaces import Surface, surface_of
+from ism_ros.cad.surfaces import Surface, surface_of
+from ism_ros.data.frame import Camera, Frame
+from ism_ros.rendering.renderer import Lighting, View, create_tracer, render
 from ism_ros.sim.furniture import TABLE_TOPS, make_room
 from ism_ros.sim.layout import Body, Table, body_of
 from ism_ros.sim.sensor import SensorModel, sense

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from ism_ros.frame import Camera, Frame
+from ism_ros.data.frame import Camera, Frame
 
 Array = NDArray[np.float64]
 FloatArray = NDArray[np.float32]

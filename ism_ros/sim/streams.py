@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ism_ros.frame import Frame
-from ism_ros.frame_files import read_frame
+from ism_ros.data.frame import Frame
+from ism_ros.io.frame_files import read_frame
 from ism_ros.sim.observations import cached, source_fingerprint
 from ism_ros.sim.scenes import Truth, known_objects, make_scene, make_thing, observe, orbited
 

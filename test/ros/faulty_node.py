@@ -25,10 +25,10 @@ from typing import Any
 
 import torch
 
-import ism_ros.ism as engine
+import ism_ros.model as engine
 import ism_ros.node.ism_node as ism_node
 import ism_ros.node.outputs as outputs
-from ism_ros import scoring, scoring_noctis
+from ism_ros.matching import noctis, similarity
 from ism_ros.node.main import main
 
 FAULTS = Path(os.environ["FAULTS"])
@@ -108,9 +108,9 @@ def watched(load_model: Callable) -> Callable:
 
 spoil(ism_node, "frame_from_triple", "conversion")
 spoil(engine, "crop_resize_pad", "crops")
-spoil(scoring, "semantic_score", "scoring")
-spoil(scoring_noctis, "semantic_scores", "scoring")
-spoil(scoring_noctis, "template_appearance", "scoring", lambda query, template: len(query))
+spoil(similarity, "semantic_score", "scoring")
+spoil(noctis, "semantic_scores", "scoring")
+spoil(noctis, "template_appearance", "scoring", lambda query, template: len(query))
 spoil(engine, "nms", "selection")
 spoil(engine, "with_coarse_poses", "pose")
 spoil(outputs, "detection_array", "publishing")

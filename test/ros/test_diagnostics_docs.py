@@ -17,14 +17,16 @@ import trimesh
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
-from ism_ros import size_checks
-from ism_ros.camera_checks import doubts_about_intrinsics
-from ism_ros.depth_checks import doubts_about_encoding
-from ism_ros.detections import NearMiss
-from ism_ros.frame import FrameError
-from ism_ros.image_checks import doubts_about_exposure
-from ism_ros.input_warnings import InputWarning
-from ism_ros.ism import GREY_IMAGE
+from ism_ros.cad.mesh_loading import read_cad
+from ism_ros.cad.units import size_doubt
+from ism_ros.checks.camera_checks import doubts_about_intrinsics
+from ism_ros.checks.depth_checks import doubts_about_encoding
+from ism_ros.checks.image_checks import doubts_about_exposure
+from ism_ros.checks.input_warnings import InputWarning
+from ism_ros.data.detections import NearMiss
+from ism_ros.data.frame import FrameError
+from ism_ros.matching import size_checks
+from ism_ros.model import GREY_IMAGE
 from ism_ros.node.conversion import frame_from_triple
 from ism_ros.node.diagnostics import camera_values, segmentation_values
 from ism_ros.node.losses import losses
@@ -35,10 +37,8 @@ from ism_ros.node.transport import loss_remedy
 from ism_ros.node.triple import DepthSource, Triple
 from ism_ros.node.verdicts import Verdict, camera_verdict, failure_text, objects_verdict, segmentation_verdict
 from ism_ros.node.watch import TopicState, two_publishers, why_no_frame
-from ism_ros.objects.cache_folder import DAMAGED, NOT_WRITTEN
-from ism_ros.objects.cad import read_cad
 from ism_ros.objects.library import KnownObject
-from ism_ros.objects.units import size_doubt
+from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {

@@ -21,10 +21,10 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from ism_ros.config import Settings
-from ism_ros.detections import Detections
-from ism_ros.frame import FrameError
-from ism_ros.masks import boxes_from_masks, decode_rle
+from ism_ros.config.settings import Settings
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import FrameError
+from ism_ros.data.masks import boxes_from_masks, decode_rle
 from ism_ros.node.conversion import (
     Triple,
     camera_from_message,

@@ -18,7 +18,7 @@ from rcl_interfaces.srv import GetParameters
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from ism_ros.config import Settings
+from ism_ros.config.settings import Settings
 from ism_ros.node.messages import image_message
 
 END_S = 2.0

@@ -17,7 +17,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from ism_ros.srv import AddObject, ListObjects, RemoveObject
 from rcl_interfaces.srv import GetParameters
 
-from ism_ros.objects.objects_file import read_objects_file
+from ism_ros.objects.spec import read_objects_file
 
 pytestmark = pytest.mark.faults
 
@@ -77,7 +77,7 @@ class Library:
 
 def rendering_processes(node):
     children = psutil.Process(node.process.pid).children(recursive=True)
-    return [child for child in children if "preparation_process" in " ".join(child.cmdline())]
+    return [child for child in children if "template_process" in " ".join(child.cmdline())]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 
-from ism_ros.config import PROFILES, Settings, changeable
+from ism_ros.config.settings import PROFILES, Settings, changeable
 
 TYPES = {
     bool: ParameterType.PARAMETER_BOOL,

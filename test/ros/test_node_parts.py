@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from ism_ros.config import Settings
+from ism_ros.config.settings import Settings
 from ism_ros.node.mailbox import Mailbox
 from ism_ros.node.rhythm import Rhythm
 from ism_ros.node.statistics import Snapshot, Statistics

@@ -16,7 +16,7 @@ from server_process import Server, start, stop
 from test_objects import PYRAMID
 from test_state import numbers_of
 
-from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.objects.spec import ObjectSpec
 from ism_ros.server.named_objects import signature
 
 PATH = "/api/v1/inference"

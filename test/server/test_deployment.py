@@ -10,7 +10,7 @@ import pytest
 import yaml
 from server_process import start, stop
 
-from ism_ros.config import Settings, SettingsError
+from ism_ros.config.settings import Settings, SettingsError
 from ism_ros.server.main import GRACE_S
 from ism_ros.server.metrics import Metrics
 from ism_ros.server.porch import STOP_TIMEOUT_S

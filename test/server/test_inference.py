@@ -19,8 +19,8 @@ import trimesh
 from PIL import Image
 from server_process import Server
 
-from ism_ros.known_answer import SCENE
-from ism_ros.masks import decode_rle
+from ism_ros.data.masks import decode_rle
+from ism_ros.selftest.self_test import SCENE
 
 PATH = "/api/v1/inference"
 FAILED = {"success": False, "detections": [], "scores": []}

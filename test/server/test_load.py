@@ -104,7 +104,7 @@ def test_a_worker_that_dies_of_another_servers_object_does_not_end_the_following
     second.wait_until_ready()
     with first.client() as client, second.client() as second_client:
         assert finished(client, upload(client, "thing", cad_of_sample(0))["id"])["state"] == "done"
-        descendant(second, "preparation_process")
+        descendant(second, "template_process")
         os.kill(descendant(second, "spawn_main").pid, signal.SIGKILL)
         while "thing" not in second_client.get("/api/v1/status").json()["objects"]:
             assert second.process.poll() is None
@@ -121,7 +121,7 @@ def test_a_killed_renderer_costs_its_job_and_nothing_else(tmp_path: Path, sample
     server.wait_until_ready()
     with server.client() as client:
         job = upload(client, "thing", cad_of_sample(1))
-        os.kill(descendant(server, "preparation_process").pid, signal.SIGKILL)
+        os.kill(descendant(server, "template_process").pid, signal.SIGKILL)
         ended = finished(client, job["id"])
         again = finished(client, upload(client, "thing", cad_of_sample(1))["id"])
         answer = client.post("/api/v1/inference", json={**sample, "object_ids": ["thing"]})

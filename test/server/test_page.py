@@ -24,7 +24,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is mi
 Browser, Page, expect = playwright.Browser, playwright.Page, playwright.expect
 
 REPO = Path(__file__).parents[2]
-SCENE = REPO / "ism_ros" / "doctor_scene"
+SCENE = REPO / "ism_ros" / "selftest" / "sample_scene"
 PAGE = REPO / "ism_ros" / "server" / "page"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE_MS = 60_000

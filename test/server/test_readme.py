@@ -16,7 +16,7 @@ import trimesh
 
 REPO = Path(__file__).parents[2]
 SETUP = REPO / ".ros2" / "setup.bash"
-SCENE = REPO / "ism_ros" / "doctor_scene"
+SCENE = REPO / "ism_ros" / "selftest" / "sample_scene"
 
 pytestmark = pytest.mark.timeout(600)  # a busy machine renders for minutes
 

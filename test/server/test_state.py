@@ -17,8 +17,8 @@ from server_process import REPOSITORY, Server, start, stop
 from test_stream import frame
 from websockets.sync.client import connect
 
-from ism_ros.known_answer import SCENE
-from ism_ros.objects.objects_file import read_objects_file
+from ism_ros.objects.spec import read_objects_file
+from ism_ros.selftest.self_test import SCENE
 
 
 def test_health_and_status_name_what_runs(server: Server) -> None:

@@ -15,9 +15,9 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from ism_ros.checkpoints.catalog import checkpoint_named
+from ism_ros.checkpoints.loaders.sam2_checkpoint import Hiera, load_sam2
 from ism_ros.checkpoints.reading import StateDict
-from ism_ros.checkpoints.sam2 import Hiera, load_sam2
-from ism_ros.weights import checkpoint_named
 
 TESTS = Path(__file__).parents[1]
 SAM, DINOV2 = TESTS / "golden" / "sam_tiny.pth", TESTS / "golden" / "dinov2_tiny_pretrain.pth"

@@ -12,9 +12,9 @@ from tiny_networks import sam_weights
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ism_ros.checkpoints.sam import load_sam
-from ism_ros.masks import boxes_from_masks
-from ism_ros.segmentors.automatic_masks import (
+from ism_ros.checkpoints.loaders.sam_checkpoint import load_sam
+from ism_ros.data.masks import boxes_from_masks
+from ism_ros.segmentors.sam.automatic_masks import (
     AutomaticMasks,
     Crop,
     MaskOptions,
@@ -26,8 +26,8 @@ from ism_ros.segmentors.automatic_masks import (
     stability,
     stability_bounds,
 )
-from ism_ros.segmentors.resized_masks import AxisResize, bilinear_matrix
-from ism_ros.segmentors.sam import PromptableSam
+from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
+from ism_ros.segmentors.sam.sam_segmentor import PromptableSam
 
 SIZE = (96, 128)
 SMALL = (48, 64)

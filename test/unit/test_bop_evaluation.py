@@ -17,14 +17,14 @@ from ism_ros.bop.average_precision import evaluate
 from ism_ros.bop.dataset import BopDataset, ImageKey, open_dataset
 from ism_ros.bop.files import BopFileError
 from ism_ros.bop.ground_truth import GroundTruth
-from ism_ros.bop.pictures import case_pictures
 from ism_ros.bop.predictions import file_name, predictions_of, read_predictions, write_predictions
-from ism_ros.bop.report import html_report
+from ism_ros.bop.report.html_report import html_report
+from ism_ros.bop.report.pictures import case_pictures
+from ism_ros.bop.report.summary import seconds_by_stage, summarize
+from ism_ros.bop.report.worst_cases import worst_cases
 from ism_ros.bop.run_folder import ImageResult, RunError, making, open_run
-from ism_ros.bop.summary import seconds_by_stage, summarize
-from ism_ros.bop.worst_cases import worst_cases
-from ism_ros.detections import Detections
-from ism_ros.masks import decode_rle
+from ism_ros.data.detections import Detections
+from ism_ros.data.masks import decode_rle
 
 Truth = Callable[..., GroundTruth]
 Found = Callable[..., dict[str, Any]]

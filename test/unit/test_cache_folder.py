@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ism_ros.objects.cache_folder import STALE_S, keep_below, mark_used, remove_stale
+from ism_ros.runtime.cache_folder import STALE_S, keep_below, mark_used, remove_stale
 
 KEY, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 

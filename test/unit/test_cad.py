@@ -10,9 +10,9 @@ import pytest
 import trimesh
 from PIL import Image
 
-from ism_ros.objects.cad import CadError, load_cad, sample_surface_m
-from ism_ros.objects.cad_files import referenced_files
-from ism_ros.objects.surfaces import surface_of, texture_lookup
+from ism_ros.cad.mesh_loading import CadError, load_cad, sample_surface_m
+from ism_ros.cad.referenced_files import referenced_files
+from ism_ros.cad.surfaces import surface_of, texture_lookup
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ism_ros.camera_checks import other_projection
-from ism_ros.frame import Camera, Frame, FrameError
+from ism_ros.checks.camera_checks import other_projection
+from ism_ros.data.frame import Camera, Frame, FrameError
 
 WIDTH, HEIGHT = 640, 480
 RIGHT = [615.0, 0, 322.5, 0, 615.0, 238.5, 0, 0, 1]

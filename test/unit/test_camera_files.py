@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ism_ros.frame_files import FrameFileError, read_camera
+from ism_ros.io.frame_files import FrameFileError, read_camera
 
 ROWS = [615.0, 0.0, 322.5, 0.0, 614.0, 238.5, 0.0, 0.0, 1.0]
 COLUMNS = np.reshape(ROWS, (3, 3)).T.flatten().tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ism_ros.chunks import Chunks, Recoveries, is_out_of_memory
+from ism_ros.runtime.batches import Chunks, Recoveries, is_out_of_memory
 
 
 def test_all_rows_are_worked_on_once_and_in_order() -> None:

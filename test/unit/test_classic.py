@@ -7,7 +7,7 @@ import torch
 
 from ism_ros.descriptors import create_descriptor
 from ism_ros.descriptors.classic import ClassicDescriptor
-from ism_ros.scoring import patch_scores
+from ism_ros.matching.similarity import patch_scores
 
 
 @pytest.fixture(scope="module")

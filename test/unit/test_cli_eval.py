@@ -18,11 +18,11 @@ from ism_ros.bop.average_precision import evaluate
 from ism_ros.bop.dataset import BopDataset, open_dataset
 from ism_ros.bop.ground_truth import read_ground_truth
 from ism_ros.bop.predictions import read_predictions
+from ism_ros.cad.mesh_loading import load_cad
+from ism_ros.cad.surfaces import surface_of
 from ism_ros.cli.main import main
-from ism_ros.frame import Camera
-from ism_ros.objects.cad import load_cad
-from ism_ros.objects.render import render
-from ism_ros.objects.surfaces import surface_of
+from ism_ros.data.frame import Camera
+from ism_ros.rendering.renderer import render
 from ism_ros.sim.bop_dataset import main as write_from_command_line
 from ism_ros.sim.bop_dataset import scaled, write_dataset
 from ism_ros.sim.scenes import REALSENSE, known_objects

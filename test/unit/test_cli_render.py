@@ -15,7 +15,7 @@ import trimesh
 from PIL import Image
 
 from ism_ros.cli.main import main
-from ism_ros.objects.templates import read_templates
+from ism_ros.rendering.templates import read_templates
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import trimesh
 from PIL import Image
 
 from ism_ros.cli.main import main
-from ism_ros.known_answer import SCENE
-from ism_ros.objects.objects_file import read_objects_file
+from ism_ros.objects.spec import read_objects_file
+from ism_ros.selftest.self_test import SCENE
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from ism_ros.checkpoints.catalog import CHECKPOINTS, PROFILES
 from ism_ros.cli.main import main
-from ism_ros.weights import CHECKPOINTS, PROFILES
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def ism(
         sha256 = hashlib.sha256(content).hexdigest()
         url = f"{server_url}/{file_name}"
         table[name] = replace(table[name], url=url, size_bytes=len(content), sha256=sha256)
-    monkeypatch.setattr("ism_ros.weights.CHECKPOINTS", table)
+    monkeypatch.setattr("ism_ros.checkpoints.catalog.CHECKPOINTS", table)
     monkeypatch.setattr("ism_ros.cli.weights.CHECKPOINTS", table)
     monkeypatch.setenv("COLUMNS", "220")
     monkeypatch.setenv("TERM", "dumb")
@@ -140,7 +140,7 @@ def test_a_wrong_file_on_the_server_is_told(ism: Callable[..., Done], served: Pa
 
 def test_no_network_is_told(ism: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
     unreachable = replace(CHECKPOINTS["sam/vit_b"], url="http://host.invalid/sam_vit_b_01ec64.pth")
-    monkeypatch.setattr("ism_ros.weights.CHECKPOINTS", {"sam/vit_b": unreachable})
+    monkeypatch.setattr("ism_ros.checkpoints.catalog.CHECKPOINTS", {"sam/vit_b": unreachable})
     done = ism("download", "sam/vit_b")
     assert_refused(done, "host.invalid cannot be reached", "by hand and put it into", str(here))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ism_ros.config import Settings, SettingsError, changeable, changed_models, load_settings
+from ism_ros.config.settings import Settings, SettingsError, changeable, changed_models, load_settings
 
 
 def test_later_sources_win(tmp_path: Path) -> None:

@@ -13,17 +13,17 @@ pytest.importorskip("embreex")
 
 from tiny_networks import ANYTHING, DINOV2, PAIRS, install_pair
 
-from ism_ros import scoring
-from ism_ros.chunks import Chunks, Recoveries
-from ism_ros.config import Settings
+from ism_ros.config.settings import Settings
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import Frame
+from ism_ros.data.masks import boxes_from_masks, crop_resize_pad, mask_nms, nms
 from ism_ros.descriptors import vit
 from ism_ros.descriptors.dinov2 import dinov2_descriptor
-from ism_ros.detections import Detections
-from ism_ros.frame import Frame
-from ism_ros.ism import load_model
-from ism_ros.masks import boxes_from_masks, crop_resize_pad, mask_nms, nms
-from ism_ros.results import label_image, to_records
-from ism_ros.segmentors import sam, sam2
+from ism_ros.io.result_files import label_image, to_records
+from ism_ros.matching import similarity
+from ism_ros.model import load_model
+from ism_ros.runtime.batches import Chunks, Recoveries
+from ism_ros.segmentors.sam import sam2_segmentor, sam_segmentor
 from ism_ros.sim.scenes import known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad
 
@@ -65,7 +65,7 @@ def one_object(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks in float32, so that thresholds fall where they do on a CPU."""
-    for user in (sam, sam2, vit):
+    for user in (sam_segmentor, sam2_segmentor, vit):
         monkeypatch.setattr(user, "network_dtype", lambda device: torch.float32)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
@@ -153,7 +153,7 @@ def test_suppression_is_the_same() -> None:
 
 def test_semantic_scores_are_the_same() -> None:
     pairwise = torch.rand(30, 5, 42)
-    for one, other in zip(scoring.semantic_score(pairwise), scoring.semantic_score(pairwise.cuda()), strict=True):
+    for one, other in zip(similarity.semantic_score(pairwise), similarity.semantic_score(pairwise.cuda()), strict=True):
         torch.testing.assert_close(one, other.cpu())
 
 
@@ -161,8 +161,8 @@ def test_positions_are_the_same() -> None:
     masks = random_masks(300)
     depth_m = torch.rand(120, 160) * (torch.rand(120, 160) > 0.3)
     intrinsics = torch.tensor([[150.0, 0, 80], [0, 150, 60], [0, 0, 1]])
-    here = scoring.mean_position_m(masks, depth_m, intrinsics)
-    there = scoring.mean_position_m(masks.cuda(), depth_m.cuda(), intrinsics.cuda())
+    here = similarity.mean_position_m(masks, depth_m, intrinsics)
+    there = similarity.mean_position_m(masks.cuda(), depth_m.cuda(), intrinsics.cuda())
     for one, other in zip(here, there, strict=True):
         torch.testing.assert_close(one, other.cpu(), atol=1e-5, rtol=1e-4, equal_nan=True)
 
@@ -175,7 +175,7 @@ def test_patch_scores_are_the_same() -> None:
 
     def scores(device: str) -> tuple[torch.Tensor, torch.Tensor]:
         pairs = [(template.to(device), torch.arange(20)[n::3].to(device)) for n, template in enumerate(templates)]
-        return scoring.patch_scores_by_template(query.to(device), selected.to(device), pairs, chunk=8)
+        return similarity.patch_scores_by_template(query.to(device), selected.to(device), pairs, chunk=8)
 
     for one, other in zip(scores("cpu"), scores("cuda"), strict=True):
         torch.testing.assert_close(one, other.cpu())

@@ -13,7 +13,7 @@ from tiny_networks import dinov3_weights as weights
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ism_ros.checkpoints.dinov3 import SIZES, TRAINING_PART, config_of, from_official, load_dinov3
+from ism_ros.checkpoints.loaders.dinov3_checkpoint import SIZES, TRAINING_PART, config_of, from_official, load_dinov3
 from ism_ros.checkpoints.reading import CheckpointError, StateDict, build
 from ism_ros.descriptors.dinov3 import dinov3_descriptor
 from ism_ros.descriptors.vit import imagenet

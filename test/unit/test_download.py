@@ -18,8 +18,8 @@ from random import Random
 
 import pytest
 
-from ism_ros.download import BLOCK_BYTES, DownloadError, download
-from ism_ros.weights import partial_path
+from ism_ros.checkpoints.catalog import partial_path
+from ism_ros.checkpoints.download import BLOCK_BYTES, DownloadError, download
 
 CONTENT = Random(7).randbytes(40 * BLOCK_BYTES + 12_345)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -256,7 +256,7 @@ def test_a_folder_that_cannot_be_made_is_told(server: FileServer, tmp_path: Path
 def start_download(server: FileServer, target: Path) -> subprocess.Popen[bytes]:
     """Another process that downloads, once the server has sent it what it does not hold back."""
     code = (
-        "import sys; from pathlib import Path; from ism_ros.download import download\n"
+        "import sys; from pathlib import Path; from ism_ros.checkpoints.download import download\n"
         "def tell(doing, done, total): print(done, flush=True)\n"
         "download(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], tell)"
     )

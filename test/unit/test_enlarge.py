@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ism_ros.segmentors import enlarge
-from ism_ros.segmentors.enlarge import enlarge_to_masks
+from ism_ros.segmentors import upsampling
+from ism_ros.segmentors.upsampling import enlarge_to_masks
 
 side = st.integers(1, 40)
 
@@ -50,5 +50,5 @@ def test_a_part_of_the_image_can_be_enlarged() -> None:
 def test_many_outlines_are_worked_on_in_several_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     values = images(3, 20, 30, 0)
     at_once = enlarge_to_masks(values, positions(80, 20), positions(120, 30), 0.5)
-    monkeypatch.setattr(enlarge, "PIXELS_AT_ONCE", 100)
+    monkeypatch.setattr(upsampling, "PIXELS_AT_ONCE", 100)
     assert torch.equal(enlarge_to_masks(values, positions(80, 20), positions(120, 30), 0.5), at_once)

@@ -22,14 +22,14 @@ from tiny_networks import FIRST, place, small_fastsam
 from torch import Tensor
 
 from ism_ros.checkpoints.reading import CheckpointError
-from ism_ros.config import Settings
-from ism_ros.frame import Camera, Frame
-from ism_ros.masks import decode_rle
+from ism_ros.config.settings import Settings
+from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.masks import decode_rle
 from ism_ros.segmentors import create_segmentor
-from ism_ros.segmentors.fastsam import FastSamSegmentor
-from ism_ros.segmentors.letterbox import Letterbox, letterbox_around, letterbox_into
-from ism_ros.segmentors.yolo_masks import Candidates, assemble_masks, find_candidates
-from ism_ros.segmentors.yolo_networks import network_outputs
+from ism_ros.segmentors.fastsam.fastsam_segmentor import FastSamSegmentor
+from ism_ros.segmentors.fastsam.letterbox import Letterbox, letterbox_around, letterbox_into
+from ism_ros.segmentors.fastsam.yolo_masks import Candidates, assemble_masks, find_candidates
+from ism_ros.segmentors.fastsam.yolo_networks import network_outputs
 
 REFERENCE = Path(__file__).parents[1] / "data" / "fastsam" / "yolov8_seg.npz"
 CASES = {"same_size": ((80, 128), 128), "smaller_input": ((120, 192), 96)}
@@ -244,7 +244,7 @@ def test_the_network_uses_as_many_threads_as_pytorch(tmp_path: Path) -> None:
 def test_a_gpu_that_onnxruntime_cannot_use_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     import onnxruntime
 
-    from ism_ros.segmentors.yolo_networks import OnnxNetwork
+    from ism_ros.segmentors.fastsam.yolo_networks import OnnxNetwork
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("onnxruntime can use a GPU here")

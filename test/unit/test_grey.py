@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from ism_ros.cli.main import main
-from ism_ros.config import Settings
-from ism_ros.frame import Camera, Frame
-from ism_ros.frame_files import read_frame
-from ism_ros.ism import InstanceSegmentationModel, load_model
-from ism_ros.known_answer import SCENE
+from ism_ros.config.settings import Settings
+from ism_ros.data.frame import Camera, Frame
+from ism_ros.io.frame_files import read_frame
+from ism_ros.model import InstanceSegmentationModel, load_model
 from ism_ros.objects.grey import grey_pictures, grey_views
-from ism_ros.objects.render import render_templates
+from ism_ros.pose.polar_maps import views_of
+from ism_ros.rendering.renderer import render_templates
+from ism_ros.selftest.self_test import SCENE
 from ism_ros.sim.scenes import known_objects
-from ism_ros.views import views_of
 
 
 @pytest.fixture(scope="module")

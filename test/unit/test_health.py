@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ism_ros import health
-from ism_ros.health import Finding
-from ism_ros.weights import CHECKPOINTS
+from ism_ros.checkpoints.catalog import CHECKPOINTS
+from ism_ros.selftest import health
+from ism_ros.selftest.health import Finding
 
 Install = Callable[[str, str], None]
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ism_ros.image_decoding import decode_colour, decode_unchanged
+from ism_ros.io.image_decoding import decode_colour, decode_unchanged
 
 ORIENTATION = 274
 COLOURS = np.zeros((40, 60, 3), np.uint8)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from ism_ros.cli.main import main
-from ism_ros.config import Settings, load_settings
-from ism_ros.known_answer import (
+from ism_ros.config.settings import Settings, load_settings
+from ism_ros.objects.spec import read_objects_file
+from ism_ros.selftest.self_test import (
     SCENE,
     STORED,
     Found,
@@ -24,7 +25,6 @@ from ism_ros.known_answer import (
     run_apart,
     what_is_wrong,
 )
-from ism_ros.objects.objects_file import read_objects_file
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the scene that may be changed."""
     copy = tmp_path / "scene"
     shutil.copytree(SCENE, copy)
-    monkeypatch.setattr("ism_ros.known_answer.SCENE", copy)
+    monkeypatch.setattr("ism_ros.selftest.self_test.SCENE", copy)
     return copy
 
 

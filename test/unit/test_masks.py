@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
-from ism_ros import masks as masks_module
-from ism_ros.masks import (
+from ism_ros.data import masks as masks_module
+from ism_ros.data.masks import (
     box_iou,
     boxes_from_masks,
     crop_resize_pad,

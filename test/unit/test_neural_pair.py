@@ -12,15 +12,15 @@ import trimesh
 from tiny_networks import DINOV2, SAM, install
 from typer.testing import CliRunner
 
+from ism_ros.checkpoints.catalog import WeightsError
 from ism_ros.cli.main import app
-from ism_ros.config import Settings, load_settings
-from ism_ros.frame import Frame
-from ism_ros.frame_files import read_frame
-from ism_ros.ism import load_model
-from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.weights import WeightsError
+from ism_ros.config.settings import Settings, load_settings
+from ism_ros.data.frame import Frame
+from ism_ros.io.frame_files import read_frame
+from ism_ros.model import load_model
+from ism_ros.objects.spec import ObjectSpec
 
-SCENE = Path(__file__).parents[2] / "ism_ros" / "doctor_scene"
+SCENE = Path(__file__).parents[2] / "ism_ros" / "selftest" / "sample_scene"
 FILES = {"rgb": SCENE / "rgb.jpg", "depth": SCENE / "depth.png", "camera": SCENE / "camera.json"}
 CHECKPOINTS = {
     "segmentor": "sam",

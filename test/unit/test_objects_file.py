@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ism_ros.objects.objects_file import ObjectsFileError, ObjectSpec, read_objects_file
+from ism_ros.objects.spec import ObjectsFileError, ObjectSpec, read_objects_file
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ism_ros.objects.objects_file import ObjectsFileError, ObjectSpec, read_objects_file
-from ism_ros.objects.objects_store import ObjectsStore
+from ism_ros.objects.spec import ObjectsFileError, ObjectSpec, read_objects_file
+from ism_ros.objects.stores.objects_file import ObjectsStore
 
 TEXT = "# bin 4\nobjects:\n  - {id: mug, cad: mug.ply, units: mm}  # blue\n"
 
@@ -154,7 +154,7 @@ def test_a_process_killed_while_it_saves_leaves_the_old_file_and_what_it_left_go
     code = f"""
 import os, signal
 from pathlib import Path
-from ism_ros.objects.objects_store import ObjectsStore
+from ism_ros.objects.stores.objects_file import ObjectsStore
 store = ObjectsStore(Path({str(file)!r}), True)
 store.read()
 store.change("mug", None)

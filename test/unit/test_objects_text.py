@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ism_ros.objects.objects_file import ObjectsFileError, ObjectSpec, parse_objects
-from ism_ros.objects.objects_text import EMPTY, Changes, changed_text, rewritten_text
+from ism_ros.objects.spec import ObjectsFileError, ObjectSpec, parse_objects
+from ism_ros.objects.stores.objects_text import EMPTY, Changes, changed_text, rewritten_text
 
 FILE = Path("/cell/objects.yaml")
 TEXT = """# bin 4

@@ -18,17 +18,17 @@ import trimesh
 from PIL import Image
 from torch import Tensor
 
+from ism_ros.cad.mesh_loading import CadError
 from ism_ros.descriptors import Descriptors
-from ism_ros.objects import onboarding, preparation
-from ism_ros.objects.cad import CadError
-from ism_ros.objects.descriptor_cache import read_descriptors, write_descriptors
+from ism_ros.objects import onboarding, template_builder
 from ism_ros.objects.library import KnownObject
-from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.onboarding import onboard
-from ism_ros.objects.patch_tokens import PatchFile, PatchStorage
-from ism_ros.objects.preparation import POINT_COUNT
-from ism_ros.objects.templates import TemplateError, read_templates
-from ism_ros.objects.viewpoints import object_to_camera_rotations
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.stores.descriptor_cache import read_descriptors, write_descriptors
+from ism_ros.objects.stores.patch_tokens import PatchFile, PatchStorage
+from ism_ros.objects.template_builder import POINT_COUNT
+from ism_ros.rendering.templates import TemplateError, read_templates
+from ism_ros.rendering.viewpoints import object_to_camera_rotations
 
 ON_DISK = PatchStorage("disk")
 
@@ -73,7 +73,7 @@ class Views:
 def small_templates() -> Iterator[None]:
     """Pictures of 48 pixels: all the same to what is tested here, and fast."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (onboarding, preparation):
+        for module in (onboarding, template_builder):
             patch.setattr(module, "TEMPLATE_SIZE_PX", 48)
         yield
 
@@ -179,7 +179,7 @@ def test_a_warm_start_neither_renders_nor_loads_the_cad_library(cad: Path, warm:
 import sys
 from pathlib import Path
 from ism_ros.objects import onboarding
-from ism_ros.objects.objects_file import ObjectSpec
+from ism_ros.objects.spec import ObjectSpec
 
 onboarding.TEMPLATE_SIZE_PX = 48
 
@@ -328,7 +328,7 @@ def test_a_process_killed_while_it_writes_leaves_no_cache_that_is_taken_for_whol
 import os, signal
 from pathlib import Path
 import numpy as np
-from ism_ros.objects import descriptor_cache
+from ism_ros.objects.stores import descriptor_cache
 
 replace, done = os.replace, []
 
@@ -487,10 +487,10 @@ ON_A_FULL_DISK = """
 import logging, sys
 from pathlib import Path
 import numpy as np
-from ism_ros.objects.descriptor_cache import write_descriptors
-from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.objects_store import ObjectsStore
-from ism_ros.objects.preparation import prepare
+from ism_ros.objects.stores.descriptor_cache import write_descriptors
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.stores.objects_file import ObjectsStore
+from ism_ros.objects.template_builder import prepare
 
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 disk, cad = Path(sys.argv[1]), Path(sys.argv[2])

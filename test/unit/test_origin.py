@@ -9,16 +9,16 @@ import pytest
 import torch
 import trimesh
 
-from ism_ros.config import Settings
-from ism_ros.detections import Detections
-from ism_ros.frame_files import read_frame
-from ism_ros.ism import load_model
-from ism_ros.known_answer import SCENE
-from ism_ros.objects.cad import load_cad
-from ism_ros.objects.objects_file import ObjectSpec, read_objects_file
-from ism_ros.objects.render import render_templates
-from ism_ros.objects.templates import read_templates, write_templates
-from ism_ros.pose import at_origin, unknown_covariance
+from ism_ros.cad.mesh_loading import load_cad
+from ism_ros.config.settings import Settings
+from ism_ros.data.detections import Detections
+from ism_ros.io.frame_files import read_frame
+from ism_ros.model import load_model
+from ism_ros.objects.spec import ObjectSpec, read_objects_file
+from ism_ros.pose.coarse_pose import at_origin, unknown_covariance
+from ism_ros.rendering.renderer import render_templates
+from ism_ros.rendering.templates import read_templates, write_templates
+from ism_ros.selftest.self_test import SCENE
 
 FAR_M = 100.0
 SHIFTS_M = {

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from ism_ros.detections import Detections
-from ism_ros.masks import boxes_from_masks
-from ism_ros.overlay import draw_overlay, instance_colours, label_of, object_colour
+from ism_ros.data.detections import Detections
+from ism_ros.data.masks import boxes_from_masks
+from ism_ros.visualization import draw_overlay, instance_colours, label_of, object_colour
 
 HEIGHT, WIDTH = 240, 320
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from ism_ros import scoring
-from ism_ros.ism import match_sam6d
-from ism_ros.objects import patch_tokens
-from ism_ros.objects.descriptor_cache import write_descriptors
+from ism_ros.matching import similarity
+from ism_ros.model import match_sam6d
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.objects.patch_tokens import DamagedFileError, PatchFile, PatchStorage, free_host_memory
+from ism_ros.objects.stores import patch_tokens
+from ism_ros.objects.stores.descriptor_cache import write_descriptors
+from ism_ros.objects.stores.patch_tokens import DamagedFileError, PatchFile, PatchStorage, free_host_memory
 
 GB = 10**9
 
@@ -146,7 +146,7 @@ def test_a_thousand_objects_with_patch_tokens_in_files_are_told_apart(tmp_path: 
     )
     objects = torch.randperm(1000, generator=generator)[:50]
     templates = torch.randint(42, (50,), generator=generator)
-    pairwise = scoring.pairwise_similarity(class_tokens[objects, templates], library.class_tokens, unit_rows=True)
+    pairwise = similarity.pairwise_similarity(class_tokens[objects, templates], library.class_tokens, unit_rows=True)
     found = match_sam6d(pairwise, patches[objects, templates], library, 0.2)
     assert found.object_index.tolist() == objects.tolist()
     assert found.template_index.tolist() == templates.tolist()
@@ -160,9 +160,9 @@ def test_scores_from_half_precision_agree_to_a_thousandth() -> None:
     # cosines of 0.3 to 0.7 with the template's patches: on both sides of where a patch counts as visible
     share = torch.linspace(0.3, 0.7, 256)[None, torch.randperm(256, generator=generator), None]
     query = share * template + (1 - share**2).sqrt() * noise
-    exact = scoring.patch_scores(query, template)
-    halved = scoring.patch_scores(query, template.half().float())
+    exact = similarity.patch_scores(query, template)
+    halved = similarity.patch_scores(query, template.half().float())
     assert (exact[0] - halved[0]).abs().max() < 2e-5
     ones = torch.ones(40)
-    final = [scoring.final_score(0.7 * ones, appearance, 0.8 * ones, ratio) for appearance, ratio in (exact, halved)]
+    final = [similarity.final_score(0.7 * ones, appearance, 0.8 * ones, ratio) for appearance, ratio in (exact, halved)]
     assert (final[0] - final[1]).abs().max() < 1e-3

@@ -10,20 +10,20 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
+from ism_ros.cad.surfaces import surface_of
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.masks import boxes_from_masks
 from ism_ros.descriptors import create_descriptor
-from ism_ros.detections import Detections
-from ism_ros.frame import Camera, Frame
-from ism_ros.ism import with_coarse_poses
-from ism_ros.masks import boxes_from_masks
+from ism_ros.model import with_coarse_poses
 from ism_ros.objects.library import ObjectLibrary
-from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.onboarding import onboard
-from ism_ros.objects.preparation import views_seen
-from ism_ros.objects.render import render, render_templates
-from ism_ros.objects.surfaces import surface_of
-from ism_ros.pose import CoarsePose, coarse_poses, unknown_covariance
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.template_builder import views_seen
+from ism_ros.pose.coarse_pose import CoarsePose, coarse_poses, unknown_covariance
+from ism_ros.pose.polar_maps import Fit, Views, compare, fit_views, look_under, spectra_of, views_of
+from ism_ros.rendering.renderer import render, render_templates
 from ism_ros.sim.shapes import export_cad, make_object
-from ism_ros.views import Fit, Views, compare, fit_views, look_under, spectra_of, views_of
 
 CAMERA = Camera(np.array([[615.0, 0, 322.5], [0, 615.0, 238.5], [0, 0, 1]]), 640, 480)
 SPACING_DEG = 36.0

@@ -11,10 +11,10 @@ import psutil
 import pytest
 import trimesh
 
-from ism_ros.objects.cad import CadError
-from ism_ros.objects.objects_file import ObjectSpec
-from ism_ros.objects.preparation import Prepared, prepare
-from ism_ros.objects.preparation_process import NICENESS, PreparationProcess, PreparationStoppedError
+from ism_ros.cad.mesh_loading import CadError
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.template_builder import Prepared, prepare
+from ism_ros.objects.template_process import NICENESS, PreparationProcess, PreparationStoppedError
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def templates(spec: ObjectSpec, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "preparation_process" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if "template_process" in " ".join(child.cmdline())]
 
 
 @pytest.mark.slow

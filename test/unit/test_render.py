@@ -11,14 +11,14 @@ import pytest
 import trimesh
 from PIL import Image
 
-from ism_ros.frame import Camera
-from ism_ros.objects import render as module
-from ism_ros.objects.raster import Rasteriser
-from ism_ros.objects.raytrace import RayTracer
-from ism_ros.objects.render import Lighting, View, create_tracer, render, render_templates
-from ism_ros.objects.surfaces import surface_of
-from ism_ros.objects.templates import TemplateSet
-from ism_ros.objects.viewpoints import object_to_camera_rotations
+from ism_ros.cad.surfaces import surface_of
+from ism_ros.data.frame import Camera
+from ism_ros.rendering import renderer as module
+from ism_ros.rendering.rasterizer import Rasteriser
+from ism_ros.rendering.ray_tracer import RayTracer
+from ism_ros.rendering.renderer import Lighting, View, create_tracer, render, render_templates
+from ism_ros.rendering.templates import TemplateSet
+from ism_ros.rendering.viewpoints import object_to_camera_rotations
 
 CAMERA = Camera(np.array([[300.0, 0, 79.5], [0, 300, 59.5], [0, 0, 1]]), 160, 120)
 FLAT_LIGHT = Lighting(ambient=1.0, headlight=0.0)

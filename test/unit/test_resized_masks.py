@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ism_ros.masks import boxes_from_masks, mask_areas
-from ism_ros.segmentors.resized_masks import AxisResize, bilinear_matrix, measure_resized
-from ism_ros.segmentors.sam import upscaled, upscaling_axes
+from ism_ros.data.masks import boxes_from_masks, mask_areas
+from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix, measure_resized
+from ism_ros.segmentors.sam.sam_segmentor import upscaled, upscaling_axes
 
 
 def bumps(count: int, height: int, width: int) -> Tensor:

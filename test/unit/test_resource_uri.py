@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ism_ros.objects.objects_file import ObjectsFileError, read_objects_file
 from ism_ros.objects.resource_uri import resolve_path
+from ism_ros.objects.spec import ObjectsFileError, read_objects_file
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from ism_ros.detections import Detections
-from ism_ros.masks import boxes_from_masks, decode_rle
-from ism_ros.results import label_image, to_records, write_results
+from ism_ros.data.detections import Detections
+from ism_ros.data.masks import boxes_from_masks, decode_rle
+from ism_ros.io.result_files import label_image, to_records, write_results
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from ism_ros.objects.cad import CadError, read_cad
-from ism_ros.objects.surfaces import surface_of
-from ism_ros.objects.units import declared_units, units_of
+from ism_ros.cad.mesh_loading import CadError, read_cad
+from ism_ros.cad.surfaces import surface_of
+from ism_ros.cad.units import declared_units, units_of
 
 
 def box_file(folder: Path, name: str) -> Path:

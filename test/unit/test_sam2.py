@@ -15,11 +15,11 @@ from tiny_networks import SAM2_SMALL as SMALL
 from tiny_networks import sam2_weights, save_sam2
 from torch import Tensor
 
+from ism_ros.checkpoints.loaders.sam2_checkpoint import VIDEO_PART, config_of, from_official, load_sam2, published
 from ism_ros.checkpoints.reading import CheckpointError, StateDict, build
-from ism_ros.checkpoints.sam2 import VIDEO_PART, config_of, from_official, load_sam2, published
-from ism_ros.frame import Camera, Frame
-from ism_ros.segmentors.automatic_masks import MaskOptions
-from ism_ros.segmentors.sam2 import PromptableSam2, sam2_segmentor
+from ism_ros.data.frame import Camera, Frame
+from ism_ros.segmentors.sam.automatic_masks import MaskOptions
+from ism_ros.segmentors.sam.sam2_segmentor import PromptableSam2, sam2_segmentor
 
 DATA = Path(__file__).parents[1] / "data" / "sam2"
 PARAMETERS_MILLION = {"tiny": 38.96, "small": 46.06, "base_plus": 80.85, "large": 224.45}

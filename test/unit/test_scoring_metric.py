@@ -12,49 +12,49 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from ism_ros import scoring, scoring_metric
+from ism_ros.cad.surfaces import surface_of
+from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.masks import boxes_from_masks
 from ism_ros.descriptors import create_descriptor
-from ism_ros.frame import Camera, Frame
-from ism_ros.ism import match_metric, match_sam6d
-from ism_ros.masks import boxes_from_masks
+from ism_ros.matching import shape, similarity
+from ism_ros.model import match_metric, match_sam6d
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.objects.objects_file import ObjectSpec
 from ism_ros.objects.onboarding import onboard
-from ism_ros.objects.render import render
-from ism_ros.objects.surfaces import surface_of
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.pose.polar_maps import Seen, look_under
+from ism_ros.rendering.renderer import render
 from ism_ros.sim.shapes import export_cad
-from ism_ros.views import Seen, look_under
 
 CAMERA = Camera(np.array([[615.0, 0, 322.5], [0, 615.0, 238.5], [0, 0, 1]]), 640, 480)
 
 
 def test_only_objects_that_a_fit_could_bring_to_the_front_are_candidates() -> None:
     semantic = torch.tensor([[0.8, 0.7, 0.6, 0.1], [0.15, 0.1, 0.0, 0.0], [0.5, 0.5, 0.5, 0.4]])
-    found = scoring_metric.candidates(semantic, confidence_threshold=0.2)
+    found = shape.candidates(semantic, confidence_threshold=0.2)
     assert found.tolist() == [[True, True, False, False], [False] * 4, [True, True, True, False]]
 
 
 def test_a_better_fit_brings_a_similar_object_to_the_front() -> None:
     semantic, fit = torch.tensor([[0.70, 0.65], [0.70, 0.30]]), torch.tensor([[0.2, 0.8], [0.2, 0.8]])
     everyone = torch.ones(2, 2, dtype=torch.bool)
-    assert scoring_metric.chosen_object(semantic, fit, everyone).tolist() == [1, 0]
+    assert shape.chosen_object(semantic, fit, everyone).tolist() == [1, 0]
 
 
 def test_the_fit_counts_twice_in_the_score_which_is_sam6ds_without_one() -> None:
     semantic, appearance, geometric, visible = (torch.tensor([x, x]) for x in (0.8, 0.6, 0.9, 0.5))
     fit, has_fit = torch.tensor([0.7, 0.0]), torch.tensor([True, False])
-    score = scoring_metric.final_score(semantic, appearance, geometric, visible, fit, has_fit)
+    score = shape.final_score(semantic, appearance, geometric, visible, fit, has_fit)
     assert score[0].item() == pytest.approx((0.8 + 0.6 + 0.9 * 0.5 + 2 * 0.7) / 4.5)
-    assert score[1].item() == pytest.approx(float(scoring.final_score(semantic, appearance, geometric, visible)[1]))
+    assert score[1].item() == pytest.approx(float(similarity.final_score(semantic, appearance, geometric, visible)[1]))
 
 
 def test_a_fit_is_1_where_nothing_differs_and_0_where_nothing_was_seen() -> None:
-    assert scoring_metric.fit_score(torch.tensor([0.0, torch.inf])).tolist() == [1.0, 0.0]
+    assert shape.fit_score(torch.tensor([0.0, torch.inf])).tolist() == [1.0, 0.0]
 
 
 def test_in_the_choice_of_the_object_relief_counts_four_times() -> None:
     cost, relief_m = torch.tensor([0.5, torch.inf]), torch.tensor([0.008, 0.0])
-    proportion = scoring_metric.proportion_score(cost, relief_m, reach_m=0.05)
+    proportion = shape.proportion_score(cost, relief_m, reach_m=0.05)
     assert proportion[0].item() == pytest.approx(math.exp(-(0.5 + 60 * 0.1**2) / 0.4))
     assert proportion[1].item() == 0.0
 

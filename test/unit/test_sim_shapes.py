@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from ism_ros.objects.surfaces import surface_of
+from ism_ros.cad.surfaces import surface_of
 from ism_ros.sim.shapes import KINDS, export_cad, make_object
 
 

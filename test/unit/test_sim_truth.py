@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ism_ros.frame_files import FrameFileError
+from ism_ros.io.frame_files import FrameFileError
 from ism_ros.sim import truth_files
 from ism_ros.sim.comparison import compare, summarise
 from ism_ros.sim.scenes import Truth

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import trimesh
 
-from ism_ros.objects.simplify import KEPT_TRIANGLES, MAX_TRIANGLES, simplified
-from ism_ros.objects.surfaces import surface_of
+from ism_ros.cad.simplification import KEPT_TRIANGLES, MAX_TRIANGLES, simplified
+from ism_ros.cad.surfaces import surface_of
 
 
 def test_a_mesh_of_very_many_triangles_keeps_its_size_and_colours() -> None:

@@ -12,15 +12,20 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ism_ros.checkpoints.shipped import FOLDER, TinyWeightsError, fold_norms, load_weights
+from ism_ros.data.frame import Camera, Frame
 from ism_ros.descriptors import create_descriptor
-from ism_ros.descriptors.tiny_network import TinyDescriptorNetwork, common_frame, network_input, small_picture
-from ism_ros.frame import Camera, Frame
+from ism_ros.descriptors.tiny.descriptor_network import (
+    TinyDescriptorNetwork,
+    common_frame,
+    network_input,
+    small_picture,
+)
 from ism_ros.segmentors import create_segmentor
-from ism_ros.segmentors.tiny_input import CHANNELS, encode, working_size
-from ism_ros.segmentors.tiny_network import TinyNetwork
+from ism_ros.segmentors.tiny.input_channels import CHANNELS, encode, working_size
+from ism_ros.segmentors.tiny.segmentor_network import TinyNetwork
 from ism_ros.sim.comparison import iou_of
 from ism_ros.sim.scenes import known_objects, make_scene, make_thing, observe
-from ism_ros.tiny_weights import FOLDER, TinyWeightsError, fold_norms, load_weights
 
 
 def make_frame(height: int = 120, width: int = 160, depth: bool = True) -> Frame:
@@ -194,7 +199,8 @@ def test_tokens_in_bfloat16_are_those_in_float32_but_for_rounding(monkeypatch: p
     crops, masks = crops_and_masks()
     described = {}
     for dtype in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr("ism_ros.descriptors.tiny.small_network_dtype", lambda device, dtype=dtype: dtype)
+        chosen = "ism_ros.descriptors.tiny.tiny_descriptor.small_network_dtype"
+        monkeypatch.setattr(chosen, lambda device, dtype=dtype: dtype)
         descriptor = create_descriptor("tiny", "cpu")
         described[descriptor.fingerprint] = descriptor.describe(crops, masks)
     exact, rounded = described.values()

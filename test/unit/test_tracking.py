@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from ism_ros.detections import Detections
-from ism_ros.masks import boxes_from_masks
-from ism_ros.results import label_image
+from ism_ros.data.detections import Detections
+from ism_ros.data.masks import boxes_from_masks
+from ism_ros.io.result_files import label_image
 from ism_ros.tracking import FORGET_FRAMES, FORGET_S, HIGHEST_ID, Tracker
 
 HEIGHT, WIDTH = 120, 160

@@ -9,9 +9,9 @@ from torch.nn.functional import normalize
 
 pytest.importorskip("tqdm")
 
-from ism_ros.segmentors.tiny_input import encode as encode_one
-from ism_ros.segmentors.tiny_masks import find_masks
-from ism_ros.segmentors.tiny_network import (
+from ism_ros.segmentors.tiny.input_channels import encode as encode_one
+from ism_ros.segmentors.tiny.mask_proposals import find_masks
+from ism_ros.segmentors.tiny.segmentor_network import (
     FEATURES,
     REACH,
     NetworkOutputs,

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from tiny_networks import DINOV2, SAM
 
-from ism_ros.checkpoints.transformers_library import BEYOND, FIRST, NEEDED
+from ism_ros.checkpoints.loaders.transformers_library import BEYOND, FIRST, NEEDED
 
 ROOT = Path(__file__).parents[2]
 LOAD = {
-    "sam": f"from ism_ros.checkpoints.sam import load_sam as load; file = {str(SAM)!r}",
-    "dinov2": f"from ism_ros.checkpoints.dinov2 import load_dinov2 as load; file = {str(DINOV2)!r}",
+    "sam": f"from ism_ros.checkpoints.loaders.sam_checkpoint import load_sam as load; file = {str(SAM)!r}",
+    "dinov2": f"from ism_ros.checkpoints.loaders.dinov2_checkpoint import load_dinov2 as load; file = {str(DINOV2)!r}",
 }
 SAY = "; from pathlib import Path; print(type(load(Path(file))).__name__)"
 
@@ -71,7 +71,7 @@ def test_a_library_that_does_not_fit_is_told_with_what_to_install(
     put("transformers", source)
     done = run(LOAD["sam"] + SAY)
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ism_ros.checkpoints.transformers_library.TransformersError: neural models")
+    assert last.startswith("ism_ros.checkpoints.loaders.transformers_library.TransformersError: neural models")
     assert said in last
     assert last.endswith(f"pip install '{NEEDED}'")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ism_ros.objects.viewpoints import (
+from ism_ros.rendering.viewpoints import (
     VIEW_COUNT,
     camera_positions,
     look_at_origin,

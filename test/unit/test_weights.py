@@ -12,8 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from ism_ros.weights import CHECKPOINTS, Checkpoint, WeightsError, checkpoint_named, find_checkpoint, places_of
-from ism_ros.weights_check import verify, verify_all
+from ism_ros.checkpoints.catalog import (
+    CHECKPOINTS,
+    Checkpoint,
+    WeightsError,
+    checkpoint_named,
+    find_checkpoint,
+    places_of,
+)
+from ism_ros.checkpoints.verification import verify, verify_all
 
 EACH = pytest.mark.parametrize("checkpoint", CHECKPOINTS.values(), ids=lambda checkpoint: checkpoint.name)
 

@@ -623,6 +623,13 @@ def restore_overlay(archive: Path, plan: Plan, prefix: Path) -> bool:
     return True
 
 
+def remove_dangling_links(folder: Path) -> None:
+    """Remove links whose file was moved or deleted: colcon leaves them, and whatever lists the folder stumbles."""
+    for link in folder.rglob("*"):
+        if link.is_symlink() and not link.exists():
+            link.unlink()
+
+
 def build_package(plan: Plan) -> None:
     """Build this package; its Python files stay links to the source tree.
 
@@ -632,6 +639,7 @@ def build_package(plan: Plan) -> None:
     source = plan.prefix / "source"
     if not source.is_symlink():
         source.symlink_to(os.path.relpath(REPO, plan.prefix))
+    remove_dangling_links(plan.install)
     colcon_build(plan, "ism_ros", source, plan.prefix / "build" / "package", plan.install, "--symlink-install")
 
 

@@ -1,0 +1,74 @@
+"""A descriptor by a small network that travels with this package: learned by contrast on rendered objects.
+
+Its class token says which object a crop shows and from where, whatever the camera's turn about its optical axis; its
+patch tokens say the same of 12 x 12 parts. How it was made and what it cannot do: docs/tiny.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ism_ros.checkpoints.shipped import channels_last, load_weights
+from ism_ros.descriptors import Descriptors, concatenated
+from ism_ros.descriptors.tiny.descriptor_network import (
+    CLASS_WIDTH,
+    CROP_PX,
+    PATCH_PX,
+    PATCH_WIDTH,
+    TinyDescriptorNetwork,
+    network_input,
+    valid_patches,
+)
+from ism_ros.runtime.batches import Chunks, Recoveries
+from ism_ros.runtime.precision import small_network_dtype
+
+CHUNK_CPU, CHUNK_GPU = 32, 512
+LEAST_SHARE = 0.3
+"""A patch counts when more than this share of it lies inside the mask."""
+
+
+class TinyDescriptor:
+    """Tokens of masked crops of 96 x 96 pixels. weights: other weights than those of the package."""
+
+    name = "tiny"
+    crop_size = CROP_PX
+    turns_with_camera = False
+    view_weight = 0.75
+
+    def __init__(self, device: str = "cpu", weights: Path | None = None, recoveries: Recoveries | None = None) -> None:
+        self._device = torch.device(device)
+        network = TinyDescriptorNetwork()
+        digest = load_weights(network, "descriptor", weights)
+        dtype = small_network_dtype(self._device)
+        network.convolve_in(dtype)
+        self.fingerprint = f"tiny-1-{digest[:16]}-{dtype}"
+        self._network = channels_last(network, self._device)
+        self._chunks = Chunks(CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU, "crops", recoveries)
+
+    def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
+        """crops (N, 3, 96, 96) float32 in [0, 1], crop_masks (N, 96, 96) bool -> tokens, float32, on the device."""
+        if len(crops) == 0:
+            patches = (CROP_PX // PATCH_PX) ** 2
+            return Descriptors(
+                torch.zeros((0, CLASS_WIDTH), device=self._device),
+                torch.zeros((0, patches, PATCH_WIDTH), device=self._device),
+            )
+        return concatenated(
+            self._chunks.run(
+                len(crops), lambda rows: self._tokens(crops[rows].to(self._device), crop_masks[rows].to(self._device))
+            )
+        )
+
+    def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
+        """The same: templates are looked at as proposals are."""
+        return self.describe(crops, crop_masks)
+
+    @torch.inference_mode()
+    def _tokens(self, crops: Tensor, masks: Tensor) -> Descriptors:
+        pixels = network_input(crops, masks)
+        tokens, patches = self._network(pixels)
+        valid = valid_patches(pixels, LEAST_SHARE)
+        return Descriptors(tokens, patches * valid[:, :, None])

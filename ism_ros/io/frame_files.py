@@ -1,0 +1,104 @@
+"""Frames from files, in the layout of BOP and SAM-6D: a colour image, a depth image, a camera.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ism_ros.checks.depth_checks import depth_in_metres, doubts_about_depth_scale
+from ism_ros.data.frame import Camera, Frame, FrameError
+from ism_ros.io.camera_files import CameraFileError, camera_content
+from ism_ros.io.image_decoding import decode_colour, decode_unchanged
+
+
+class FrameFileError(ValueError):
+    """A file that is not what it should be; the message names it and says what is expected."""
+
+
+def read_frame(rgb_path: Path, depth_path: Path | None, camera_path: Path) -> Frame:
+    """One frame: depth in metres = stored number * depth_scale / 1000.
+
+    Raises FrameFileError for a file at fault and FrameError where the files do not fit together.
+    """
+    intrinsics, depth_scale = read_camera(camera_path)
+    return frame_of_files(rgb_path, depth_path, intrinsics, depth_scale, str(camera_path))
+
+
+def frame_of_files(
+    rgb_path: Path, depth_path: Path | None, intrinsics: NDArray[np.float64], depth_scale: float, where: str
+) -> Frame:
+    """Read the images of a frame whose camera is known, with doubts about its unit of depth.
+
+    Args:
+        rgb_path: colour image.
+        depth_path: depth image, or None.
+        intrinsics: (3, 3) camera matrix, pixels.
+        depth_scale: millimetres for a stored depth of 1.
+        where: the file that holds the camera, and the place in it, for messages.
+
+    Raises:
+        FrameFileError: for an image at fault.
+        FrameError: where these do not fit together; the message names `where` if the camera matrix is at fault.
+    """
+    rgb = read_rgb(rgb_path)
+    depth_m = None if depth_path is None else read_depth_m(depth_path, depth_scale)
+    doubts = () if depth_m is None else doubts_about_depth_scale(depth_m, depth_scale, where)
+    try:
+        return Frame(rgb, depth_m, Camera(intrinsics, rgb.shape[1], rgb.shape[0]), warnings=doubts)
+    except FrameError as error:
+        if error.reason != "bad_intrinsics":
+            raise
+        raise FrameError(error.reason, f"{where}: {error}") from None
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """A colour image (PNG, JPEG, ...) as (H, W, 3) uint8, its pixels as they are stored."""
+    image = decode_colour(_bytes(path, "colour image"))
+    if image is None:
+        raise FrameFileError(f"{path} is not an image that can be read (PNG or JPEG expected)")
+    return image
+
+
+def read_depth_m(path: Path, depth_scale: float) -> NDArray[np.float32]:
+    """A depth image (one channel, 16-bit or float) as (H, W) float32 metres, every bit kept, 0 = no reading."""
+    image = decode_unchanged(_bytes(path, "depth image"))
+    if image is None:
+        raise FrameFileError(f"{path} is not an image that can be read (16-bit PNG expected)")
+    if image.ndim != 2 or image.dtype not in (np.uint16, np.float32):
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        raise FrameFileError(
+            f"{path} is not a depth image: it has {channels} channel(s) of {image.dtype}; "
+            "expected one of uint16 or float32"
+        )
+    return depth_in_metres(image, depth_scale / 1000.0)
+
+
+def read_camera(path: Path) -> tuple[NDArray[np.float64], float]:
+    """The camera matrix (3, 3) in pixels and the depth scale of a camera file, in any form that camera_files knows."""
+    text = _bytes(path, "camera file").tobytes().decode("utf-8-sig", "replace")
+    try:
+        content = camera_content(text)
+    except CameraFileError as error:
+        raise FrameFileError(f"{path} {error}") from None
+    try:
+        intrinsics = np.array(content["cam_K"], dtype=np.float64)
+        depth_scale = float(content.get("depth_scale", 1.0))
+    except (TypeError, ValueError):
+        raise FrameFileError(f"{path}: cam_K must be 9 numbers and depth_scale one") from None
+    if intrinsics.size != 9:
+        raise FrameFileError(f"{path}: cam_K has {intrinsics.size} numbers, expected 9 (row by row)")
+    if not np.isfinite(depth_scale) or depth_scale <= 0:
+        raise FrameFileError(f"{path}: depth_scale is {depth_scale:g}, expected a number above 0 (1.0 for millimetres)")
+    return intrinsics.reshape(3, 3), depth_scale
+
+
+def _bytes(path: Path, what: str) -> NDArray[np.uint8]:
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise FrameFileError(f"{what} {path} cannot be read: {error.strerror or error}") from None
+    if content.size == 0:
+        raise FrameFileError(f"{what} {path} is empty")
+    return content

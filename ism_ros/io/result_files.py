@@ -1,0 +1,76 @@
+"""Detections in the forms that others read: SAM-6D's files, COCO RLE, a label image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ism_ros.data.detections import Detections
+from ism_ros.data.masks import encode_rle, mask_box
+
+
+def label_image(detections: Detections) -> NDArray[np.uint16]:
+    """(H, W) uint16: 0 background, else the instance's id; where masks overlap the higher score is on top."""
+    detections = detections.to("cpu")
+    masks = detections.masks.numpy()
+    labels = np.zeros(masks.shape[1:], dtype=np.uint16)
+    ids = detections.instance_ids()
+    for row in np.argsort(detections.score.numpy(), kind="stable"):
+        left, top, width, height = mask_box(masks[row])
+        box = slice(top, top + height), slice(left, left + width)
+        np.copyto(labels[box], np.uint16(ids[row]), where=masks[row][box])
+    return labels
+
+
+def to_records(detections: Detections, scene_id: int = 0, image_id: int = 0) -> list[dict[str, Any]]:
+    """The BOP records that SAM-6D's pose estimator reads, one a detection, bbox as [x, y, width, height] pixels."""
+    time_s = sum(detections.stage_s.values())
+    detections = detections.to("cpu")  # at once: a GPU is waited for at each number that is read
+    masks = detections.masks.numpy()
+    return [
+        {
+            "scene_id": scene_id,
+            "image_id": image_id,
+            "category_id": detections.category_id(row),
+            "bbox": xywh(detections.boxes_xyxy[row].tolist()),
+            "score": float(detections.score[row]),
+            "time": time_s,
+            "segmentation": encode_rle(masks[row]),
+        }
+        for row in range(len(detections))
+    ]
+
+
+def xywh(box_xyxy: Sequence[int]) -> list[int]:
+    """An inclusive box as [x, y, width, height], the way the reference writes it (last minus first)."""
+    x_first, y_first, x_last, y_last = box_xyxy
+    return [x_first, y_first, x_last - x_first, y_last - y_first]
+
+
+def write_results(
+    folder: Path, detections: Detections, visualization_rgb: NDArray[np.uint8], scene_id: int = 0, image_id: int = 0
+) -> None:
+    """Write detection_ism.json, detection_ism.npz and vis_ism.png into `folder`, which is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    detections = detections.to("cpu")
+    records = to_records(detections, scene_id, image_id)
+    (folder / "detection_ism.json").write_text(json.dumps(records), encoding="utf-8")
+    np.savez_compressed(
+        folder / "detection_ism.npz",
+        scene_id=np.int64(scene_id),
+        image_id=np.int64(image_id),
+        category_id=np.array([record["category_id"] for record in records], dtype=np.int64),
+        score=detections.score.numpy(),
+        bbox=np.array([record["bbox"] for record in records], dtype=np.int64).reshape(-1, 4),
+        time=np.float64(sum(detections.stage_s.values())),
+        segmentation=detections.masks.numpy(),
+    )
+    # cv2.imwrite says nothing when the disk is full
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(visualization_rgb, cv2.COLOR_RGB2BGR))
+    (folder / "vis_ism.png").write_bytes(encoded.tobytes())

@@ -1,0 +1,94 @@
+"""Proposals by FastSAM: one pass of a YOLOv8-seg network that knows one class, 'object'."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ism_ros.data.detections import Proposals
+from ism_ros.data.frame import Frame
+from ism_ros.segmentors.fastsam.letterbox import STRIDE, Letterbox, letterbox_around, letterbox_into
+from ism_ros.segmentors.fastsam.yolo_masks import RawOutputs, assemble_masks, find_candidates
+from ism_ros.segmentors.fastsam.yolo_networks import load_network
+
+
+class FastSamSegmentor:
+    """Class-agnostic proposals from colour alone, as SAM-6D gets them from FastSAM-s and FastSAM-x.
+
+    checkpoint: a .onnx file, which needs the package onnxruntime (or onnxruntime-gpu), or a .pt file, which needs the
+    package ultralytics (AGPL-3.0) and is a pickled Python object: only name files whose source you trust. An ONNX
+    model with a fixed input gets the frame in that input; .pt files and ONNX models exported as dynamic get it with
+    as little padding as they can have. device: where masks are made, and the network runs where it can.
+
+    Settings, with the values that SAM-6D's program uses:
+    confidence_threshold: boxes above it are kept. SAM-6D's configuration says 0.2 (that of CNOS 0.05), but its
+    program writes 0.25 over it. nms_threshold: of two boxes whose IoU is above it, the less confident is dropped.
+    max_proposals: at most so many. input_side: the longer side of the frame as the network sees it, pixels, a
+    multiple of 32; ignored where the model fixes its input. channel_order: which channel the network sees first.
+    SAM-6D hands RGB images to ultralytics, which expects BGR and turns them round, so that there the network sees
+    'bgr'; it was trained on 'rgb'.
+
+    Raises CheckpointError, or ValueError for a setting, one line that a user can act on.
+    """
+
+    name = "fastsam"
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        device: str = "cpu",
+        confidence_threshold: float = 0.25,
+        nms_threshold: float = 0.9,
+        max_proposals: int = 200,
+        input_side: int = 640,
+        channel_order: Literal["rgb", "bgr"] = "bgr",
+    ) -> None:
+        if input_side < STRIDE or input_side % STRIDE:
+            raise ValueError(f"input_side is {input_side}; it must be a multiple of {STRIDE}, such as 640 or 1024")
+        self.device = torch.device(device)
+        self.confidence_threshold = confidence_threshold
+        self.nms_threshold = nms_threshold
+        self.max_proposals = max_proposals
+        self.input_side = input_side
+        self.channel_order = channel_order
+        self._network = load_network(Path(checkpoint), self.device)
+
+    def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
+        """Proposals of `frame`, most confident first, masks on `device`.
+
+        boxes_xyxy are those of the network, cut down to whole pixels, as the reference takes them: looser than the
+        masks' own, and x_last, y_last are the frame's width and height where they reach its edge.
+        """
+        letterbox = self._letterbox((frame.height, frame.width))
+        outputs = self._network(letterbox.put(_in_order(frame.rgb, self.channel_order)))
+        return self.proposals_of(outputs, letterbox)
+
+    @torch.no_grad()
+    def proposals_of(self, outputs: RawOutputs, letterbox: Letterbox) -> Proposals:
+        """What the network's `outputs` for the frame in `letterbox` mean."""
+        found = find_candidates(outputs.head, self.confidence_threshold, self.nms_threshold, self.max_proposals)
+        masks = assemble_masks(found, outputs.prototypes, letterbox)
+        boxes = letterbox.boxes_in_frame(found.boxes_xyxy).long()
+        filled = _filled(masks)
+        return Proposals(masks, found.confidence, boxes, boxes_are_tight=False)[filled]
+
+    def _letterbox(self, frame_size: tuple[int, int]) -> Letterbox:
+        if self._network.input_size is not None:
+            return letterbox_into(frame_size, self._network.input_size)
+        return letterbox_around(frame_size, self.input_side)
+
+
+def _in_order(rgb: NDArray[np.uint8], channel_order: str) -> NDArray[np.uint8]:
+    return rgb if channel_order == "rgb" else np.ascontiguousarray(rgb[..., ::-1])
+
+
+def _filled(masks: Tensor) -> Tensor:
+    """Which of the masks (N, H, W) have a pixel, (N,) bool."""
+    if len(masks) == 0:
+        return masks.new_zeros((0,))
+    return masks.flatten(1).view(torch.uint8).amax(dim=1) > 0

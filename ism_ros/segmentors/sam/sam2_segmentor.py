@@ -1,0 +1,94 @@
+"""SAM 2: automatic masks of the image model of Segment Anything 2 and 2.1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ism_ros.checkpoints.loaders.sam2_checkpoint import load_sam2
+from ism_ros.runtime.batches import Recoveries
+from ism_ros.runtime.precision import network_dtype
+from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, Size
+from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
+
+MEAN_RGB = (0.485, 0.456, 0.406)
+STD_RGB = (0.229, 0.224, 0.225)
+PREDICTED_IOU = 0.8
+"""Least value of the authors' automatic masks: SAM 2 rates its masks lower than SAM does, for which it is 0.88."""
+
+
+def sam2_segmentor(
+    checkpoint: Path,
+    device: str = "cpu",
+    options: MaskOptions | None = None,
+    recoveries: Recoveries | None = None,
+) -> AutomaticMaskSegmentor:
+    """Automatic masks of a SAM 2 checkpoint, an official file or a safetensors folder. Raises CheckpointError."""
+    model = PromptableSam2(load_sam2(checkpoint), device)
+    return AutomaticMaskSegmentor("sam2", model, options or MaskOptions(predicted_iou=PREDICTED_IOU), recoveries)
+
+
+class Sam2Embedding(NamedTuple):
+    """What the mask decoder sees of an image of `size`: features (1, C, h, w), from the finest to the coarsest."""
+
+    features: list[Tensor]
+    size: Size
+
+
+class PromptableSam2:
+    """SAM 2 with its image encoder in half precision on a GPU; points and masks stay float32, which they need."""
+
+    def __init__(self, model: Any, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        self._model = model.to(self.device)
+        self._side = int(model.config.prompt_encoder_config.image_size)
+        self._encoder_dtype = network_dtype(self.device)
+        self._model.vision_encoder.to(self._encoder_dtype)
+
+    def embed(self, image_rgb: NDArray[np.uint8]) -> Sam2Embedding:
+        """The features of an image (H, W, 3), as they are where no frame came before it."""
+        pixels = prepared(image_rgb, self._side, self.device)
+        levels = self._model.vision_encoder(pixels.to(self._encoder_dtype)).fpn_hidden_states
+        fine, middle, coarse = (level.float() for level in levels)
+        decoder = self._model.mask_decoder
+        no_memory = self._model.no_memory_embedding.permute(0, 2, 1)[:, :, :, None]
+        features = [decoder.conv_s0(fine), decoder.conv_s1(middle), coarse + no_memory]
+        return Sam2Embedding(features, (image_rgb.shape[0], image_rgb.shape[1]))
+
+    def predict(self, embedding: Sam2Embedding, points_xy: Tensor) -> tuple[Tensor, Tensor]:
+        """Small logits (N, 3, h, w) and predicted IoU (N, 3) for single points."""
+        height, width = embedding.size
+        scale = points_xy.new_tensor([self._side / width, self._side / height])
+        answer = self._model(
+            image_embeddings=embedding.features,
+            input_points=(points_xy * scale)[None, :, None],
+            input_labels=torch.ones((1, len(points_xy), 1), dtype=torch.int64, device=self.device),
+            multimask_output=True,
+        )
+        return answer.pred_masks[0], answer.iou_scores[0]
+
+    def upscale(self, logits: Tensor, size: Size) -> Tensor:
+        return interpolate(logits[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+    def axes(self, size: Size) -> tuple[AxisResize, AxisResize]:
+        rows, columns = (AxisResize(bilinear_matrix(length, self._side // 4).float()) for length in size)
+        return rows, columns
+
+    def extent(self, size: Size) -> tuple[float, float]:
+        """All of them: an image is stretched to the encoder's square."""
+        small = float(self._side // 4)
+        return small, small
+
+
+def prepared(image_rgb: NDArray[np.uint8], side: int, device: torch.device) -> Tensor:
+    """The encoder's input (1, 3, side, side): stretched to a square, smoothly, and normalised."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image_rgb)).to(device).permute(2, 0, 1)[None].float() / 255
+    square = interpolate(pixels, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+    mean, std = (square.new_tensor(values)[:, None, None] for values in (MEAN_RGB, STD_RGB))
+    return (square - mean) / std

@@ -1,0 +1,158 @@
+"""The network of the segmentor `tiny`: at every place of a coarse grid, one instance mask and how good it is.
+
+An encoder of residual blocks (He et al., 2016) and a top-down path (Lin et al., 2017). For each cell of a grid of 8
+input pixels the head says how well the mask of the object there would fit, and what that mask is: weights of a linear
+classifier over per-pixel features (as in SOLOv2, Wang et al., 2020), and a centre and width of a Gaussian over where
+each pixel sees the centre of its own object (as in Neven et al., 2019). Both together are one matrix product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ism_ros.segmentors.tiny.input_channels import CHANNELS
+
+FEATURES = 20
+MASK_STRIDE, CELL_STRIDE = 2, 8
+"""Pixels of the input to one of the masks, and to one cell of the grid."""
+REACH = 16.0
+"""Unit of centres, in pixels of the masks."""
+
+
+@dataclass(frozen=True)
+class NetworkOutputs:
+    """Of B images, h x w at the masks' size, gh x gw cells.
+
+    features: (B, F, h, w). centres: (B, 2, h, w), where each pixel sees the x and y of the middle of its object, in
+    units of REACH mask pixels. dense: (B, 2, h, w), logits of being an object's and of being on a border (training
+    only). score: (B, gh, gw), logit of the IoU of the cell's mask. kernels: (B, F + 4, gh, gw), see mask_weights.
+    """
+
+    features: Tensor
+    centres: Tensor
+    dense: Tensor
+    score: Tensor
+    kernels: Tensor
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1, size: int = 3) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(conv(x)), rectified."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _convolution(width, width)
+        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(self.first(x)))
+
+
+class TinyNetwork(nn.Module):
+    """(B, 10, H, W) -> NetworkOutputs; H and W of any size from 16. widths: channels at 1/2, 1/4, ... 1/32."""
+
+    def __init__(
+        self, widths: tuple[int, int, int, int, int] = (24, 48, 96, 144, 176), blocks: tuple[int, ...] = (1, 2, 2, 1)
+    ) -> None:
+        super().__init__()
+        half, quarter, eighth, sixteenth, last = widths
+        self.stem = _convolution(CHANNELS, half, 2)
+        stages = []
+        for inputs, outputs, count in zip(widths, widths[1:], blocks, strict=False):
+            residual = [ResidualBlock(outputs) for _ in range(count)]
+            stages.append(nn.Sequential(_convolution(inputs, outputs, 2), *residual))
+        self.stages = nn.ModuleList(stages)
+        self.context = nn.Linear(last, last)
+        self.lateral_last = nn.Conv2d(last, eighth, 1)
+        self.lateral_sixteenth = nn.Conv2d(sixteenth, eighth, 1)
+        self.lateral_eighth = nn.Conv2d(eighth, eighth, 1)
+        self.fuse_sixteenth = _convolution(eighth, eighth)
+        self.fuse_eighth = _convolution(eighth, eighth)
+        self.down_to_quarter = nn.Conv2d(eighth, quarter, 1)
+        self.lateral_quarter = nn.Conv2d(quarter, quarter, 1)
+        self.fuse_quarter = _convolution(quarter, quarter)
+        self.down_to_half = nn.Conv2d(quarter, 32, 1)
+        self.lateral_half = nn.Conv2d(half, 32, 1)
+        self.fuse_half = _convolution(32, 32)
+        self.pixels = nn.Conv2d(32, FEATURES + 4, 1)
+        self.head = nn.Sequential(_convolution(eighth + 2, eighth), _convolution(eighth, eighth))
+        self.score = nn.Conv2d(eighth, 1, 1)
+        self.kernels = nn.Conv2d(eighth, FEATURES + 4, 1)
+        nn.init.constant_(self.score.bias, -4.0)  # type: ignore[arg-type]
+        nn.init.normal_(self.kernels.weight, std=0.01)
+
+    def forward(self, x: Tensor) -> NetworkOutputs:
+        half = self.stem(x)
+        quarter, eighth, sixteenth, last = _through(half, self.stages)
+        last = last + self.context(last.mean(dim=(2, 3)))[:, :, None, None]
+        up = self.fuse_sixteenth(self.lateral_sixteenth(sixteenth) + _enlarged(self.lateral_last(last), sixteenth))
+        up = self.fuse_eighth(self.lateral_eighth(eighth) + _enlarged(up, eighth))
+        fine = self.fuse_quarter(self.lateral_quarter(quarter) + _enlarged(self.down_to_quarter(up), quarter))
+        fine = self.fuse_half(self.lateral_half(half) + _enlarged(self.down_to_half(fine), half))
+        pixels = self.pixels(fine).float()
+        head = self.head(torch.cat([up, _coordinates(up)], dim=1))
+        offsets = pixels[:, FEATURES : FEATURES + 2]
+        return NetworkOutputs(
+            features=pixels[:, :FEATURES],
+            centres=positions(pixels.shape[2:], 1.0 / REACH, pixels.device)[None] + offsets,
+            dense=pixels[:, FEATURES + 2 :],
+            score=self.score(head).float()[:, 0],
+            kernels=self.kernels(head).float(),
+        )
+
+
+def _through(x: Tensor, stages: nn.ModuleList) -> list[Tensor]:
+    """The output of every stage, each fed with that of the one before it."""
+    out = []
+    for stage in stages:
+        x = stage(x)
+        out.append(x)
+    return out
+
+
+def _enlarged(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[2:], mode="nearest")
+
+
+def _coordinates(x: Tensor) -> Tensor:
+    """(B, 2, h, w): x and y in -1..1 over the image."""
+    rows = torch.linspace(-1, 1, x.shape[2], device=x.device, dtype=x.dtype)[:, None].expand(x.shape[2:])
+    columns = torch.linspace(-1, 1, x.shape[3], device=x.device, dtype=x.dtype)[None].expand(x.shape[2:])
+    return torch.stack([columns, rows])[None].expand(len(x), -1, -1, -1)
+
+
+def positions(shape: torch.Size | tuple[int, int], unit: float, device: torch.device) -> Tensor:
+    """(2, h, w): x and y of each place, times `unit`."""
+    rows = torch.arange(shape[0], device=device, dtype=torch.float32)[:, None].expand(shape)
+    columns = torch.arange(shape[1], device=device, dtype=torch.float32)[None].expand(shape)
+    return torch.stack([columns, rows]) * unit
+
+
+def mask_weights(kernels: Tensor, cell_xy: Tensor) -> Tensor:
+    """What `mask_inputs` are multiplied by: (N, F + 4) for N cells.
+
+    kernels: (N, F + 4): weights of the features, a shift of the centre in units of REACH (x, y), the logarithm of how
+    fast the mask fades away from it, and a constant. cell_xy: (N, 2), the cells' places in mask pixels.
+
+    The logit of a pixel with features f that sees its object's centre at e is k f + b - a |e - c|^2, which is linear
+    in (f, |e|^2, e, 1).
+    """
+    features, shift, fade, constant = kernels.split([FEATURES, 2, 1, 1], dim=1)
+    centre = cell_xy / REACH + shift
+    a = 4.0 * fade.clamp(-4, 5).exp()
+    return torch.cat([features, -a, 2 * a * centre, constant + 2 - a * (centre * centre).sum(1, keepdim=True)], dim=1)
+
+
+def mask_inputs(features: Tensor, centres: Tensor) -> Tensor:
+    """(..., F + 4, h * w): features (..., F, h, w), and centres (..., 2, h, w) with their squared length and 1."""
+    squared = (centres * centres).sum(dim=-3, keepdim=True)
+    return torch.cat([features, squared, centres, torch.ones_like(squared)], dim=-3).flatten(-2)
