@@ -48,12 +48,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from ism_ros.config.settings import Settings, load_settings
+from ism_ros.config.settings import Settings
+from ism_ros.config.sources import load_settings
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import encode_rle
 from ism_ros.io.frame_files import read_frame
-from ism_ros.model import InstanceSegmentationModel, load_model, with_coarse_poses
+from ism_ros.loading import load_model
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.pose.estimation import with_coarse_poses
 from ism_ros.rendering.viewpoints import camera_positions
 from ism_ros.sim.observations import cached, source_fingerprint
 from ism_ros.sim.scenes import Truth, known_objects, make_scene, make_thing, observe

@@ -42,7 +42,7 @@ from ism_ros.descriptors.vit import VitDescriptor
 from ism_ros.io.result_files import to_records
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.pose.polar_maps import ANGLES, RINGS, Views
+from ism_ros.rendering.polar_maps import ANGLES, RINGS, ViewMaps
 from ism_ros.rendering.viewpoints import object_to_camera_rotations, rotations_between
 from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions
@@ -240,7 +240,7 @@ def library(descriptor: Any, count: int, device: str) -> ObjectLibrary:
     rotations = object_to_camera_rotations()
     of_views = np.concatenate([rotations, rotations_between()])
     maps = np.random.default_rng(0).random((len(of_views), 5, RINGS, ANGLES)).astype(np.float16)
-    views = Views(maps, np.zeros((len(of_views), 3)), 0.07, of_views, TEMPLATES)
+    views = ViewMaps(maps, np.zeros((len(of_views), 3)), 0.07, of_views, TEMPLATES)
     known = []
     for number in range(count):
         crops = torch.rand(TEMPLATES, 3, CROP, CROP, device=device)

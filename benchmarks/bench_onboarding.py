@@ -21,7 +21,7 @@ from rich.table import Table
 
 from ism_ros.cad.mesh_loading import load_cad
 from ism_ros.cad.units import UNITS, declared_units
-from ism_ros.descriptors import DESCRIPTORS, create_descriptor
+from ism_ros.descriptors.base import DESCRIPTORS, create_descriptor
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.rendering import renderer

@@ -38,9 +38,9 @@ from ism_ros.config.settings import Settings
 from ism_ros.data.detections import Detections, Proposals
 from ism_ros.data.frame import Camera, Frame
 from ism_ros.data.masks import mask_nms, nms
-from ism_ros.descriptors import Descriptors
+from ism_ros.descriptors.base import Descriptors
 from ism_ros.io.result_files import label_image, to_records
-from ism_ros.matching import similarity
+from ism_ros.matching import patch_scores, sam6d, similarity
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.onboarding import onboard
@@ -108,14 +108,14 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
         best_ms, (semantic, object_index, template_index) = _timed(lambda: similarity.semantic_score(pairwise))
         every = torch.arange(count)
         patches_ms, (appearance, visible) = _timed(
-            lambda: similarity.patch_scores_by_template(
+            lambda: patch_scores.patch_scores_by_template(
                 described.patch_tokens, every, library.chosen_patch_tokens(object_index, template_index)
             )
         )
         geometry_ms, (geometric, visible, rotation, translation_m) = _timed(
             lambda: model._geometry(frame, proposals, crop_masks, library, object_index, template_index, visible)
         )
-        score = similarity.final_score(semantic, appearance, geometric, visible)
+        score = sam6d.final_score(semantic, appearance, geometric, visible)
         detections = Detections(
             proposals.masks, proposals.boxes_xyxy, object_index, template_index, score, semantic, appearance, geometric,
             visible, rotation, translation_m, library.ids, library.category_ids,

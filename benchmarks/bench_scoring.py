@@ -27,8 +27,10 @@ import psutil
 import torch
 from measuring import apart, machine, peak_bytes, print_table, write_json
 
-from ism_ros.matching.similarity import Matches, pairwise_similarity
-from ism_ros.model import match_noctis, match_sam6d
+from ism_ros.matching.base import Matches
+from ism_ros.matching.noctis import match_noctis
+from ism_ros.matching.sam6d import match_sam6d
+from ism_ros.matching.similarity import pairwise_similarity
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 
 MATCH: dict[str, Callable[..., Matches]] = {"sam6d": match_sam6d, "noctis": match_noctis}

@@ -46,7 +46,7 @@ from rich.table import Table
 
 from ism_ros.config.settings import Settings
 from ism_ros.io.frame_files import read_frame
-from ism_ros.model import load_model
+from ism_ros.loading import load_model
 from ism_ros.sim.scenes import DEMO_OBJECT_SET, DEMO_SCENE, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad
 

@@ -47,7 +47,7 @@ from rich.table import Table
 from ism_ros.config.settings import Settings
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import encode_rle
-from ism_ros.segmentors import create_segmentor
+from ism_ros.segmentors.base import create_segmentor
 from ism_ros.sim.observations import cached, source_fingerprint
 from ism_ros.sim.scenes import Thing, Truth, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad
@@ -100,7 +100,7 @@ def main() -> None:
     detections: list[dict[str, Any]] = []
 
     if not options.proposals_only:
-        from ism_ros.model import load_model
+        from ism_ros.loading import load_model
 
         for objects in sets:
             with console.status("onboarding") as status:

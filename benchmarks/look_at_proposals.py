@@ -30,7 +30,7 @@ from rich.table import Table
 
 from ism_ros.data.detections import Proposals
 from ism_ros.data.frame import Camera, Frame
-from ism_ros.segmentors import create_segmentor, depth
+from ism_ros.segmentors.base import create_segmentor, depth
 
 STAGES = ("measure_geometry", "cut_patches", "join_alike", "find_regions", "paint")
 

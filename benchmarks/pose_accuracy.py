@@ -40,7 +40,7 @@ from scipy.stats import chi2
 
 from ism_ros.config.settings import Settings
 from ism_ros.data.detections import Detections
-from ism_ros.model import load_model
+from ism_ros.loading import load_model
 from ism_ros.sim.observations import Observation, cached, source_fingerprint
 from ism_ros.sim.scenes import Thing, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from ism_ros.config.settings import Settings
 from ism_ros.io.frame_files import read_frame
-from ism_ros.model import load_model
+from ism_ros.loading import load_model
 from ism_ros.sim.children import keep_traffic_local
 from ism_ros.sim.comparison import iou_of
 from ism_ros.sim.session import Setting, running

@@ -61,7 +61,7 @@ def segment(
     segmentor_model: options.SegmentorModel = None,
     descriptor: options.Descriptor = None,
     descriptor_model: options.DescriptorModel = None,
-    scoring: Annotated[str | None, typer.Option(help="Compared by: auto, sam6d, metric, or noctis (slower).")] = None,
+    scoring: Annotated[str | None, typer.Option(help="Compared by: auto, sam6d, shape, or noctis (slower).")] = None,
     stability_score_threshold: Annotated[
         float | None, typer.Option(help="Least stability of a mask of sam and sam2.")
     ] = None,
@@ -99,9 +99,9 @@ def segment(
         with console.status("segmenting at the server") as status:
             detections, overlay_rgb = RemoteServer(server, api_key).segment(rgb, depth, camera, asked, status.update)
     else:
-        from ism_ros.config.settings import load_settings
+        from ism_ros.config.sources import load_settings
         from ism_ros.io.frame_files import read_frame
-        from ism_ros.model import load_model
+        from ism_ros.loading import load_model
 
         given = {**models, **options.given(objects_file=None if objects is None else str(objects))}
         settings = load_settings(config, flags=given)

@@ -19,7 +19,8 @@ from std_msgs.msg import Header
 from ism_ros.config.settings import Settings, check_depth
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame, FrameError
-from ism_ros.model import InstanceSegmentationModel, load_model
+from ism_ros.loading import load_model
+from ism_ros.model import InstanceSegmentationModel
 from ism_ros.node.camera_watch import CameraWatch
 from ism_ros.node.conversion import DepthNotes, UndistortedFrame, frame_from_triple
 from ism_ros.node.failures import give_back_memory
@@ -43,6 +44,7 @@ from ism_ros.node.verdicts import failure_text
 from ism_ros.node.watch import Problem
 from ism_ros.node.worker import Worker
 from ism_ros.objects.template_process import PreparationStoppedError
+from ism_ros.segmentors.base import SEGMENTORS
 from ism_ros.tracking import Tracker
 
 FOLLOW_PUBLISHERS_PERIOD_S = 0.5
@@ -293,7 +295,7 @@ class IsmNode(LifecycleNodeMixin, Node):
                 f"rgb is raw: its lens, which moves pixels by up to {frame.lens.largest_shift_px:.0f}, is corrected by "
                 "D of camera_info; masks and boxes are in the pixels of rgb as it comes"
             )
-        if not frame.has_depth and self.settings.segmentor == "depth":
+        if not frame.has_depth and SEGMENTORS.get(self.settings.segmentor).needs_depth:
             raise FrameError("no_depth", "depth has no reading at all: check the depth camera and its range")
         return frame, notes
 

@@ -9,7 +9,9 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ism_ros.config.settings import Settings, SettingsError, changeable, changed_models, check_depth, checked_settings
+from ism_ros.config.profiles import changed_models
+from ism_ros.config.settings import Settings, SettingsError, changeable, check_depth
+from ism_ros.config.sources import checked_settings
 
 CHOICES = ("profile", "segmentor", "descriptor")
 """Parameters that set others."""

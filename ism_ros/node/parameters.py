@@ -10,7 +10,8 @@ from pydantic.fields import FieldInfo
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType
 from rclpy.node import Node
 
-from ism_ros.config.settings import Changeable, Settings, changeable, load_settings
+from ism_ros.config.settings import Changeable, Settings, changeable
+from ism_ros.config.sources import load_settings
 
 ROS_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 PARAMETER_TYPES = {

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.pose.polar_maps import Views, cell_areas_m2
+from ism_ros.rendering.polar_maps import ViewMaps, cell_areas_m2
 
 LUMINANCE = (0.299, 0.587, 0.114)
 """Of red, green and blue, as cameras, JPEG and OpenCV make grey of colours (ITU-R BT.601)."""
@@ -73,11 +73,11 @@ def grey_pictures(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
-def grey_views(views: Views) -> Views:
+def grey_views(views: ViewMaps) -> ViewMaps:
     """Make the maps of `views` those of grey pictures: brightness relative to that of the view in all three colours."""
     maps = torch.from_numpy(views.maps).float()
     grey = (maps[:, 2:] * maps.new_tensor(LUMINANCE)[:, None, None]).sum(dim=1)
-    area_m2 = maps[:, 0] * cell_areas_m2(views.reach_m, maps)
+    area_m2 = maps[:, 0] * cell_areas_m2(views.radius_m, maps)
     mean = (grey * area_m2).sum(dim=(1, 2)) / area_m2.sum(dim=(1, 2)).clamp(min=1e-12)
     relative = grey / mean.clamp(min=1e-3)[:, None, None]
     return replace(views, maps=torch.cat([maps[:, :2], relative[:, None].expand(-1, 3, -1, -1)], dim=1).half().numpy())

@@ -15,8 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ism_ros.cad.units import size_text
 from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.objects.stores.patch_tokens import PatchFile
-from ism_ros.pose.polar_maps import Views
+from ism_ros.objects.stores.patch_tokens import PatchFile, PatchPlace, PatchPrecision, PatchStorage
+from ism_ros.rendering.polar_maps import FourierMaps, ViewMaps, fourier_maps
 
 
 class InGrey(Protocol):
@@ -48,7 +48,7 @@ class KnownObject:
     rotations: Tensor | None = None
     points_m: Tensor | None = None
     source: str = ""
-    views: Views | None = None
+    views: ViewMaps | None = None
     warnings: tuple[InputWarning, ...] = ()
     in_grey: InGrey | None = field(default=None, repr=False, compare=False)
     bounds_m: Tensor | None = None
@@ -84,6 +84,13 @@ class KnownObject:
     def centre_m(self) -> Tensor:
         """(3,) float64, what `points_m` are about, in the object frame, on the CPU."""
         return torch.zeros(3, dtype=torch.float64) if self.bounds_m is None else self.bounds_m.double().mean(dim=0)
+
+    @cached_property
+    def spectra(self) -> FourierMaps:
+        """Fourier coefficients of `views`, which must be there, on the device of the class tokens; 1.4 MB."""
+        assert self.views is not None
+        maps = torch.from_numpy(self.views.maps).to(self.class_tokens.device).float()
+        return fourier_maps(maps, self.views.radius_m)
 
     @property
     def size_text(self) -> str:
@@ -242,6 +249,21 @@ class ObjectLibrary:
     def rotations_of(self, object_index: Tensor, template_index: Tensor) -> Tensor:
         """Object-to-camera rotations of the chosen templates, (N, 3, 3); NaN where the templates have no poses."""
         return self._rotations[object_index, template_index]
+
+    def patch_storage(self, place: PatchPlace, precision: PatchPrecision, device: str) -> PatchStorage:
+        """Decide where the patch tokens of one more object go.
+
+        Args:
+            place: Where they are wanted.
+            precision: In which they are kept.
+            device: PyTorch device of the model.
+
+        Returns:
+            That, with what the objects of this library take already.
+        """
+        held = self.patch_bytes()
+        on_device = held.get(str(torch.device(device)), 0)
+        return PatchStorage(place, precision, held_on_device=on_device, held_on_host=held.get("cpu", 0))
 
     def patch_bytes(self) -> dict[str, int]:
         """How many bytes of patch tokens are where: by device ("cpu", "cuda:0") and on "disk"."""

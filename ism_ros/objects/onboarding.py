@@ -16,7 +16,7 @@ from ism_ros.cad.colors import Rgb
 from ism_ros.cad.referenced_files import referenced_files
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.masks import boxes_from_masks, crop_resize_pad
-from ism_ros.descriptors import Descriptor
+from ism_ros.descriptors.base import Descriptor
 from ism_ros.objects.grey import MadeOnce, grey_pictures, grey_views
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.spec import ObjectSpec
@@ -29,7 +29,7 @@ from ism_ros.objects.stores.descriptor_cache import (
 )
 from ism_ros.objects.stores.patch_tokens import DamagedFileError, PatchFile, PatchPrecision, PatchStorage
 from ism_ros.objects.template_builder import Prepare, Prepared, Progress, prepare
-from ism_ros.pose.polar_maps import Views
+from ism_ros.rendering.polar_maps import ViewMaps
 from ism_ros.rendering.renderer import RENDERER_VERSION, TEMPLATE_SIZE_PX
 from ism_ros.rendering.templates import TemplateError, TemplateSet, read_templates
 from ism_ros.runtime.batches import is_out_of_memory
@@ -176,13 +176,13 @@ def label_of(spec: ObjectSpec) -> str:
     return f"object '{spec.id}'" + (f" ({file.name})" if file is not None else "")
 
 
-def _views(arrays: Arrays) -> Views | None:
+def _views(arrays: Arrays) -> ViewMaps | None:
     if "view_maps" not in arrays:
         return None
-    return Views(
+    return ViewMaps(
         maps=arrays["view_maps"].astype(np.float16),
-        surface_m=arrays["view_surface_m"].astype(np.float64),
-        reach_m=float(arrays["view_reach_m"][0]),
+        centroid_m=arrays["view_surface_m"].astype(np.float64),
+        radius_m=float(arrays["view_reach_m"][0]),
         rotations=np.asarray(arrays["view_rotations"], np.float64),
         template_count=len(arrays["rotations"]),
         centre_m=np.asarray(arrays["view_centre_m"], np.float64),
@@ -260,9 +260,9 @@ def _describe(
         arrays["bounds_m"] = prepared.bounds_m
     if prepared.views is not None:
         arrays["view_maps"] = prepared.views.maps
-        arrays["view_surface_m"] = prepared.views.surface_m
+        arrays["view_surface_m"] = prepared.views.centroid_m
         arrays["view_centre_m"] = prepared.views.centre_m
-        arrays["view_reach_m"] = np.array([prepared.views.reach_m], np.float32)
+        arrays["view_reach_m"] = np.array([prepared.views.radius_m], np.float32)
         arrays["view_rotations"] = prepared.views.rotations
     return arrays, np.ascontiguousarray(described.patch_tokens.float().cpu().numpy().astype(precision))
 

@@ -16,7 +16,7 @@ from ism_ros.cad.simplification import simplified
 from ism_ros.cad.units import size_doubt
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.pose.polar_maps import Views, views_of
+from ism_ros.rendering.polar_maps import ViewMaps, make_view_maps
 from ism_ros.rendering.renderer import TEMPLATE_SIZE_PX, render_templates
 from ism_ros.rendering.templates import TemplateError, TemplateSet, read_templates, write_templates
 from ism_ros.rendering.viewpoints import rotations_between
@@ -50,7 +50,7 @@ class Prepared:
     masks: NDArray[np.bool_]
     rotations: NDArray[np.float32] | None
     points_m: NDArray[np.float32] | None
-    views: Views | None
+    views: ViewMaps | None
     bounds_m: NDArray[np.float64]
     warnings: tuple[InputWarning, ...] = ()
 
@@ -144,18 +144,18 @@ def _templates(
     return templates
 
 
-def views_seen(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> Views | None:
+def views_seen(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> ViewMaps | None:
     """The templates as views, and those between them where there is a mesh to see from there."""
     if templates.rotations is None:
         return None
     if mesh is None:
         centre_m = templates.bounds_m.mean(axis=0)
-        return views_of(
+        return make_view_maps(
             [*templates.rgb], [*templates.masks], [*templates.xyz_m], templates.rotations, centre_m=centre_m
         )
     between = render_templates(mesh, size_px=BETWEEN_SIZE_PX, samples=1, rotations=rotations_between())
     assert between.rotations is not None
-    return views_of(
+    return make_view_maps(
         [*templates.rgb, *between.rgb],
         [*templates.masks, *between.masks],
         [*templates.xyz_m, *between.xyz_m],

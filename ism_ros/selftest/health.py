@@ -20,6 +20,8 @@ from typing import Any, Literal
 
 from ism_ros.checkpoints.catalog import CHECKPOINTS, installed_path, partial_path
 from ism_ros.checkpoints.loaders.transformers_library import BEYOND, FIRST, NEEDED, leading_numbers
+from ism_ros.descriptors.base import DESCRIPTORS
+from ism_ros.segmentors.base import SEGMENTORS
 
 State = Literal["passed", "warning", "failed"]
 Environment = Mapping[str, str]
@@ -71,14 +73,14 @@ def examine(
 
     segmentor and descriptor: those that shall run. Folders that are None are left out.
     """
-    neural = segmentor not in ("depth", "tiny") or descriptor not in ("classic", "tiny")
+    required = {*SEGMENTORS.get(segmentor).requires, *DESCRIPTORS.get(descriptor).requires}
     checks: dict[str, Callable[[], list[Finding]]] = {
         "Python": lambda: [check_python()],
         "ROS 2": lambda: check_ros(environment),
         "PyTorch": check_torch,
         "torchvision": lambda: [check_torchvision()],
-        "transformers": lambda: [check_transformers(neural)],
-        "onnxruntime": lambda: [check_onnxruntime(segmentor == "fastsam")],
+        "transformers": lambda: [check_transformers("transformers" in required)],
+        "onnxruntime": lambda: [check_onnxruntime("onnxruntime" in required)],
         "embreex": lambda: [check_embree()],
         "cache": lambda: [] if cache_dir is None else [check_folder("cache", cache_dir, "cache_dir")],
         "checkpoints": lambda: [] if checkpoints_dir is None else check_checkpoints_dir(checkpoints_dir),
@@ -329,7 +331,7 @@ def check_checkpoints(checkpoints_dir: Path) -> Finding:
         for name, checkpoint in CHECKPOINTS.items()
         if name not in here and partial_path(checkpoints_dir / checkpoint.file_name).is_file()
     ]
-    found = ", ".join(here) if here else "no checkpoint: tiny, depth and classic need none"
+    found = ", ".join(here) if here else "no checkpoint: tiny needs none"
     if begun:
         advice = f"ism weights download {' '.join(begun)}"
         return Finding("models", "warning", f"{found}; half fetched: {', '.join(begun)}", advice)

@@ -27,7 +27,6 @@ LEAST_IOU = 0.5
 
 STORED: Mapping[tuple[str, str], Mapping[str, tuple[float, float]]] = {
     ("tiny", "tiny"): {"carton": (0.751, 0.953), "banana": (0.729, 0.948)},
-    ("depth", "classic"): {"carton": (0.794, 0.942), "banana": (0.848, 0.906)},
 }
 """What models without weights of their own must answer: by segmentor and descriptor, each object's score and IoU.
 
@@ -78,7 +77,7 @@ def answer(settings: Settings, progress: Callable[[str], None] = lambda text: No
     import cv2
 
     from ism_ros.io.frame_files import read_frame
-    from ism_ros.model import load_model
+    from ism_ros.loading import load_model
 
     frame = read_frame(SCENE / "rgb.jpg", SCENE / "depth.png", SCENE / "camera.json")
     labels = cv2.imread(str(SCENE / "truth.png"), cv2.IMREAD_UNCHANGED)

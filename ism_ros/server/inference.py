@@ -19,9 +19,10 @@ from ism_ros.checks.depth_checks import doubts_about_depth_scale
 from ism_ros.data.detections import Detections, NearMiss
 from ism_ros.data.frame import Camera, Frame
 from ism_ros.io.result_files import to_records, write_results, xywh
-from ism_ros.model import InstanceSegmentationModel, Query
+from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.segmentors import SEGMENTORS, Segmentor, create_segmentor
+from ism_ros.query import Query
+from ism_ros.segmentors.base import SEGMENTORS, Segmentor, create_segmentor
 from ism_ros.server.cold_objects import ColdObjects, Tell
 from ism_ros.server.errors import RequestError
 from ism_ros.server.named_objects import SAMPLE_PREFIX, NamedObject, ObjectCache, sample_specs
@@ -171,7 +172,7 @@ class Inference:
             model.claim_threads()
             settings = model.settings
             folder = settings.resolved_checkpoints_dir()
-            self._segmentors[name] = create_segmentor(name, model.device, "", folder, settings.mask_options())
+            self._segmentors[name] = create_segmentor(name, model.device, "", folder, settings.model_dump())
         return self._segmentors[name]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from ism_ros.config.settings import Settings
-from ism_ros.model import InstanceSegmentationModel, load_model
+from ism_ros.loading import load_model
+from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_builder import Prepare
 from ism_ros.server.cold_objects import Tell

@@ -25,7 +25,7 @@ from rclpy.time import Time
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 
-from ism_ros.config.settings import load_settings
+from ism_ros.config.sources import load_settings
 from ism_ros.data.frame import Camera, Frame
 from ism_ros.sim import truth_files
 from ism_ros.sim.scenes import DEMO_OBJECT_SET, DEMO_SCENE, Truth

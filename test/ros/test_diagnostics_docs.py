@@ -26,7 +26,6 @@ from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.detections import NearMiss
 from ism_ros.data.frame import FrameError
 from ism_ros.matching import size_checks
-from ism_ros.model import GREY_IMAGE
 from ism_ros.node.conversion import frame_from_triple
 from ism_ros.node.diagnostics import camera_values, segmentation_values
 from ism_ros.node.losses import losses
@@ -38,6 +37,7 @@ from ism_ros.node.triple import DepthSource, Triple
 from ism_ros.node.verdicts import Verdict, camera_verdict, failure_text, objects_verdict, segmentation_verdict
 from ism_ros.node.watch import TopicState, two_publishers, why_no_frame
 from ism_ros.objects.library import KnownObject
+from ism_ros.result_warnings import GREY_IMAGE
 from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,8 @@ from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 
-from ism_ros.config.settings import PROFILES, Settings, changeable
+from ism_ros.config.profiles import PROFILES
+from ism_ros.config.settings import Settings, changeable
 
 TYPES = {
     bool: ParameterType.PARAMETER_BOOL,
@@ -108,7 +109,7 @@ def test_parameters_and_lists_are_answered_while_a_frame_is_computed(cell):
     assert cell.faults.events() == ["segmentor blocks"]
 
 
-@pytest.mark.parametrize("scoring", ["sam6d", "noctis", "metric"])
+@pytest.mark.parametrize("scoring", ["sam6d", "noctis", "shape"])
 def test_the_scoring_method_changes_live(cell, scoring):
     cell.reach("active")
     cell.connect()

@@ -20,8 +20,8 @@ from ism_ros.data.masks import boxes_from_masks, crop_resize_pad, mask_nms, nms
 from ism_ros.descriptors import vit
 from ism_ros.descriptors.dinov2 import dinov2_descriptor
 from ism_ros.io.result_files import label_image, to_records
-from ism_ros.matching import similarity
-from ism_ros.model import load_model
+from ism_ros.loading import load_model
+from ism_ros.matching import geometry, patch_scores, similarity
 from ism_ros.runtime.batches import Chunks, Recoveries
 from ism_ros.segmentors.sam import sam2_segmentor, sam_segmentor
 from ism_ros.sim.scenes import known_objects, make_scene, make_thing, observe
@@ -88,7 +88,6 @@ def assert_alike(on_cpu: Detections, on_gpu: Detections, least_score: float, sha
     ("pair", "changes"),
     [
         ("tiny+tiny", {}),
-        ("depth+classic", {}),
         ("tiny+tiny", {"scoring": "noctis"}),
         ("tiny+tiny", {"patch_tokens": "disk"}),
         ("tiny+tiny", {"patch_tokens": "host", "patch_precision": "float16"}),
@@ -161,8 +160,8 @@ def test_positions_are_the_same() -> None:
     masks = random_masks(300)
     depth_m = torch.rand(120, 160) * (torch.rand(120, 160) > 0.3)
     intrinsics = torch.tensor([[150.0, 0, 80], [0, 150, 60], [0, 0, 1]])
-    here = similarity.mean_position_m(masks, depth_m, intrinsics)
-    there = similarity.mean_position_m(masks.cuda(), depth_m.cuda(), intrinsics.cuda())
+    here = geometry.mean_position_m(masks, depth_m, intrinsics)
+    there = geometry.mean_position_m(masks.cuda(), depth_m.cuda(), intrinsics.cuda())
     for one, other in zip(here, there, strict=True):
         torch.testing.assert_close(one, other.cpu(), atol=1e-5, rtol=1e-4, equal_nan=True)
 
@@ -175,7 +174,7 @@ def test_patch_scores_are_the_same() -> None:
 
     def scores(device: str) -> tuple[torch.Tensor, torch.Tensor]:
         pairs = [(template.to(device), torch.arange(20)[n::3].to(device)) for n, template in enumerate(templates)]
-        return similarity.patch_scores_by_template(query.to(device), selected.to(device), pairs, chunk=8)
+        return patch_scores.patch_scores_by_template(query.to(device), selected.to(device), pairs, chunk=8)
 
     for one, other in zip(scores("cpu"), scores("cuda"), strict=True):
         torch.testing.assert_close(one, other.cpu())

@@ -16,9 +16,10 @@ from ism_ros.cli.main import main
 from ism_ros.config.settings import Settings
 from ism_ros.data.frame import Camera, Frame
 from ism_ros.io.frame_files import read_frame
-from ism_ros.model import InstanceSegmentationModel, load_model
+from ism_ros.loading import load_model
+from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.grey import grey_pictures, grey_views
-from ism_ros.pose.polar_maps import views_of
+from ism_ros.rendering.polar_maps import make_view_maps
 from ism_ros.rendering.renderer import render_templates
 from ism_ros.selftest.self_test import SCENE
 from ism_ros.sim.scenes import known_objects
@@ -130,7 +131,7 @@ def test_maps_of_grey_views_are_those_of_grey_pictures() -> None:
     assert templates.rotations is not None
     pictures = [*templates.rgb], [*grey_pictures(templates.rgb)]
     of_colours, of_grey = (
-        views_of(rgb, [*templates.masks], [*templates.xyz_m], templates.rotations) for rgb in pictures
+        make_view_maps(rgb, [*templates.masks], [*templates.xyz_m], templates.rotations) for rgb in pictures
     )
     np.testing.assert_allclose(grey_views(of_colours).maps.astype(float), of_grey.maps.astype(float), atol=0.03)
 

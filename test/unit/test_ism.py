@@ -14,7 +14,10 @@ import yaml
 from ism_ros.config.settings import Settings
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Camera, Frame
-from ism_ros.model import InstanceSegmentationModel, Query, load_model, with_coarse_poses
+from ism_ros.loading import load_model
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.pose.estimation import with_coarse_poses
+from ism_ros.query import Query
 from ism_ros.sim.scenes import Truth, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad
 
@@ -250,5 +253,5 @@ def test_a_frame_keeps_its_meaning_in_another_resolution(model: InstanceSegmenta
 
 
 def test_unknown_models_are_told_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="depth"):
+    with pytest.raises(ValueError, match="tiny, sam"):
         load_model(Settings(segmentor="sonar", cache_dir=str(tmp_path)))

@@ -18,8 +18,9 @@ from tiny_networks import ANYTHING, DINOV2, PAIRS, install, install_pair
 
 from ism_ros.bop.dataset import open_dataset
 from ism_ros.bop.predictions import read_predictions
-from ism_ros.config.settings import Settings, load_settings
-from ism_ros.model import load_model
+from ism_ros.config.settings import Settings
+from ism_ros.config.sources import load_settings
+from ism_ros.loading import load_model
 from ism_ros.selftest.self_test import SCENE
 from ism_ros.sim.bop_dataset import scaled, write_dataset
 from ism_ros.sim.scenes import REALSENSE

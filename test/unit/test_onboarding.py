@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from ism_ros.cad.mesh_loading import CadError
-from ism_ros.descriptors import Descriptors
+from ism_ros.descriptors.base import Descriptors
 from ism_ros.objects import onboarding, template_builder
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.onboarding import onboard
@@ -41,8 +41,8 @@ class MeanColour:
     seen: list[int] = field(default_factory=list)
     name = "mean_colour"
     crop_size = 32
-    turns_with_camera = True
-    view_weight = 0.0
+    rotation_sensitive = True
+    view_prior_weight = 0.0
 
     def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         assert crops.shape == (len(crops), 3, 32, 32)
@@ -147,12 +147,12 @@ def test_a_cad_file_becomes_a_known_object(cad: Path, cache: Path) -> None:
 def test_a_cad_file_is_viewed_from_between_its_templates_as_well(cad: Path, cache: Path) -> None:
     known = onboard(ObjectSpec("box", cad, "mm"), MeanColour(), cache)
     assert known.views is not None
-    assert len(known.views.maps) == len(known.views.rotations) == len(known.views.surface_m) == 162
+    assert len(known.views.maps) == len(known.views.rotations) == len(known.views.centroid_m) == 162
     np.testing.assert_allclose(known.views.rotations[:42], object_to_camera_rotations(), atol=1e-6)
-    assert known.views.template[:42].tolist() == list(range(42))
+    assert known.views.nearest_template[:42].tolist() == list(range(42))
     similarity = torch.rand(3, 42)
     cosines = known.views.rotations[:, 2] @ known.views.rotations[:42, 2].T
-    nearest = known.views.template
+    nearest = known.views.nearest_template
     np.testing.assert_allclose(cosines[np.arange(162), nearest], cosines.max(axis=1), atol=1e-5)
     assert torch.equal(known.views.from_templates(similarity), similarity[:, nearest])
 
@@ -184,7 +184,7 @@ from ism_ros.objects.spec import ObjectSpec
 onboarding.TEMPLATE_SIZE_PX = 48
 
 class NeverUsed:
-    name, fingerprint, crop_size, turns_with_camera, view_weight = "mean_colour", "mean colour 1", 32, True, 0.0
+    name, fingerprint, crop_size, rotation_sensitive, view_prior_weight = "mean_colour", "mean colour 1", 32, True, 0.0
 
 known = onboarding.onboard(ObjectSpec("box", Path({str(cad)!r}), "mm"), NeverUsed(), Path({str(warm)!r}))
 print(known.template_count, sorted({{"trimesh", "embreex"}} & set(sys.modules)))

@@ -13,7 +13,7 @@ from ism_ros.cad.mesh_loading import load_cad
 from ism_ros.config.settings import Settings
 from ism_ros.data.detections import Detections
 from ism_ros.io.frame_files import read_frame
-from ism_ros.model import load_model
+from ism_ros.loading import load_model
 from ism_ros.objects.spec import ObjectSpec, read_objects_file
 from ism_ros.pose.coarse_pose import at_origin, unknown_covariance
 from ism_ros.rendering.renderer import render_templates
@@ -57,11 +57,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Det
             torch.tensor([0])
         ]
         for name in SHIFTS_M
-        for scoring in ("metric", "sam6d")
+        for scoring in ("shape", "sam6d")
     }
 
 
-@pytest.mark.parametrize("scoring", ["metric", "sam6d"])
+@pytest.mark.parametrize("scoring", ["shape", "sam6d"])
 @pytest.mark.parametrize("name", list(SHIFTS_M)[1:])
 def test_an_object_is_found_alike_wherever_its_origin_lies(
     found: dict[tuple[str, str], Detections], name: str, scoring: str
@@ -74,7 +74,7 @@ def test_an_object_is_found_alike_wherever_its_origin_lies(
 
 @pytest.mark.parametrize("name", list(SHIFTS_M)[1:])
 def test_the_pose_is_that_of_the_files_own_origin(found: dict[tuple[str, str], Detections], name: str) -> None:
-    here, there = found["middle", "metric"], found[name, "metric"]
+    here, there = found["middle", "shape"], found[name, "shape"]
     np.testing.assert_allclose(there.rotation[0], here.rotation[0], atol=1e-3)
     moved = there.translation_m[0].double() + there.rotation[0].double() @ torch.tensor(SHIFTS_M[name]).double()
     np.testing.assert_allclose(moved, here.translation_m[0], atol=1e-3)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from ism_ros.matching import similarity
-from ism_ros.model import match_sam6d
+from ism_ros.matching import patch_scores, sam6d, similarity
+from ism_ros.matching.sam6d import match_sam6d
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.stores import patch_tokens
 from ism_ros.objects.stores.descriptor_cache import write_descriptors
@@ -160,9 +160,9 @@ def test_scores_from_half_precision_agree_to_a_thousandth() -> None:
     # cosines of 0.3 to 0.7 with the template's patches: on both sides of where a patch counts as visible
     share = torch.linspace(0.3, 0.7, 256)[None, torch.randperm(256, generator=generator), None]
     query = share * template + (1 - share**2).sqrt() * noise
-    exact = similarity.patch_scores(query, template)
-    halved = similarity.patch_scores(query, template.half().float())
+    exact = patch_scores.patch_scores(query, template)
+    halved = patch_scores.patch_scores(query, template.half().float())
     assert (exact[0] - halved[0]).abs().max() < 2e-5
     ones = torch.ones(40)
-    final = [similarity.final_score(0.7 * ones, appearance, 0.8 * ones, ratio) for appearance, ratio in (exact, halved)]
+    final = [sam6d.final_score(0.7 * ones, appearance, 0.8 * ones, ratio) for appearance, ratio in (exact, halved)]
     assert (final[0] - final[1]).abs().max() < 1e-3
