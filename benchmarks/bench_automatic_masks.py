@@ -36,7 +36,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ism_ros.data.masks import crop_resize_pad
+from ism_ros.data.crops import crop_resize_pad
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMasks, MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import scaled_to_side
 

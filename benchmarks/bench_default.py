@@ -51,7 +51,7 @@ from rich.table import Table
 from ism_ros.config.settings import Settings, load_settings
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import encode_rle
+from ism_ros.data.rle import encode_rle
 from ism_ros.io.frame_files import read_frame
 from ism_ros.model import InstanceSegmentationModel, load_model, with_coarse_poses
 from ism_ros.rendering.viewpoints import camera_positions

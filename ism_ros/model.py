@@ -17,9 +17,12 @@ from torch import Tensor
 
 from ism_ros.checks.input_warnings import InputWarning, without_repeats
 from ism_ros.config.settings import Settings
-from ism_ros.data.detections import Detections, Proposals
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.crops import crop_resize_pad
+from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import boxes_from_masks, crop_resize_pad, mask_nms, nms
+from ism_ros.data.nms import mask_nms, nms
+from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors import SMALL_DESCRIPTORS, Descriptor, Descriptors, create_descriptor
 from ism_ros.matching import noctis, shape, similarity, size_checks
 from ism_ros.objects.grey import library_in_grey

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from ism_ros.data.boxes import mask_box
 from ism_ros.data.detections import Detections
-from ism_ros.data.masks import mask_box
 
 HIGHEST_ID = 65535
 """Ids are values of a mono16 mask image."""

@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 from ism_ros.sim.scenes import make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad, make_object
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ism_ros.cad.surfaces import Surface, surface_of
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 from ism_ros.rendering.renderer import Lighting, View, render
 from ism_ros.sim.scenes import looking_at
 from training.objects import BankObject

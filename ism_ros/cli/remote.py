@@ -20,7 +20,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.detections import Detections, NearMiss
-from ism_ros.data.masks import decode_rle
+from ism_ros.data.rle import decode_rle
 from ism_ros.io.frame_files import FrameFileError, read_camera
 
 CONNECT_TIMEOUT_S = 10.0

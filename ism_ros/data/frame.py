@@ -13,6 +13,8 @@ from ism_ros.checks.camera_checks import doubts_about_intrinsics, fault_of_intri
 from ism_ros.checks.depth_checks import missing_floats
 from ism_ros.checks.image_checks import doubts_about_exposure
 from ism_ros.checks.input_warnings import InputWarning, without_repeats
+from ism_ros.data.camera import Camera
+from ism_ros.errors import FrameError
 
 GREY_TOLERANCE = 3
 """Grey levels by which the channels of a picture without colours differ at most, after JPEG. A camera that has colours
@@ -23,61 +25,6 @@ LEAST_CONTRAST = 4.0
 """Standard deviation of a picture's grey levels, below which it shows nothing, in colour or without."""
 GREY_STRIDE = 4
 """Every so manieth row and column is looked at first."""
-
-
-class FrameError(ValueError):
-    """A frame that cannot be used.
-
-    `reason` is a short stable word for counting (`size_mismatch`, `bad_intrinsics`, ...); the message says what
-    was wrong and what to do about it.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera without distortion.
-
-    intrinsics: (3, 3) float64, pixels. width, height: pixels. is_cropped: whether its picture is a part of what the
-    lens shows, so that the principal point may lie anywhere.
-    """
-
-    intrinsics: NDArray[np.float64]
-    width: int
-    height: int
-    is_cropped: bool = field(default=False, kw_only=True)
-
-    def __post_init__(self) -> None:
-        k = np.array(self.intrinsics, dtype=np.float64)
-        if k.size != 9:
-            raise FrameError("bad_intrinsics", f"the camera matrix has {k.size} numbers; give 9 (row by row)")
-        k = k.reshape(3, 3)
-        if not np.isfinite(k).all() or k[0, 0] <= 0 or k[1, 1] <= 0:
-            raise FrameError(
-                "bad_intrinsics",
-                f"the camera matrix has focal lengths fx={k[0, 0]:g}, fy={k[1, 1]:g}; both must be finite and above 0: "
-                "calibrate the camera or publish its camera_info",
-            )
-        object.__setattr__(self, "intrinsics", k)
-
-    @property
-    def fx(self) -> float:
-        return float(self.intrinsics[0, 0])
-
-    @property
-    def fy(self) -> float:
-        return float(self.intrinsics[1, 1])
-
-    @property
-    def cx(self) -> float:
-        return float(self.intrinsics[0, 2])
-
-    @property
-    def cy(self) -> float:
-        return float(self.intrinsics[1, 2])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.checks.depth_checks import depth_in_metres, doubts_about_depth_scale
-from ism_ros.data.frame import Camera, Frame, FrameError
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
+from ism_ros.errors import FrameError
 from ism_ros.io.camera_files import CameraFileError, camera_content
 from ism_ros.io.image_decoding import decode_colour, decode_unchanged
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ism_ros.data.masks import box_iou, boxes_from_masks
+from ism_ros.data.boxes import box_iou, boxes_from_masks
 from ism_ros.pose.polar_maps import ViewFits
 
 VISIBLE_SIMILARITY = 0.5

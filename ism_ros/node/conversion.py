@@ -14,8 +14,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ism_ros.checks.depth_checks import depth_in_metres, doubts_about_encoding
 from ism_ros.checks.input_warnings import InputWarning
+from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections
-from ism_ros.data.frame import Camera, Frame, FrameError
+from ism_ros.data.frame import Frame
+from ism_ros.errors import FrameError
 from ism_ros.io.image_decoding import decode_colour, decode_unchanged
 from ism_ros.node.calibration import Calibration, calibration_of, is_rectified_topic
 from ism_ros.node.frame_doubts import doubts_about

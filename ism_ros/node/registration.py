@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 
 MOST_SPREAD_PX = 8
 """So many colour pixels one depth pixel may cover in each direction; more would be two cameras that do not go together.

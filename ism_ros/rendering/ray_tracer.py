@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 
 FloatArray = NDArray[np.float32]
 

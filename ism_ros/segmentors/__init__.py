@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ism_ros.checkpoints.catalog import find_checkpoint
-from ism_ros.data.detections import Proposals
 from ism_ros.data.frame import Frame
+from ism_ros.data.proposals import Proposals
 
 if TYPE_CHECKING:
     from ism_ros.runtime.batches import Recoveries

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ism_ros.data.detections import Proposals
 from ism_ros.data.frame import Frame
+from ism_ros.data.proposals import Proposals
 from ism_ros.segmentors.depth_geometry import Geometry, measure_geometry
 from ism_ros.segmentors.patches import Patches, cut_patches, label_boxes
 from ism_ros.segmentors.regions import Regions, find_regions, join_alike

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.data.detections import Proposals
+from ism_ros.data.boxes import box_area
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import box_area, large_enough, mask_areas
+from ism_ros.data.masks import large_enough, mask_areas
+from ism_ros.data.proposals import Proposals
 
 SHARES_OF_SAM6D = -1
 """Instead of a number of pixels: SAM-6D's least shares of the picture (masks.large_enough)."""

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.checks.depth_checks import doubts_about_depth_scale
+from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections, NearMiss
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.frame import Frame
 from ism_ros.io.result_files import to_records, write_results, xywh
 from ism_ros.model import InstanceSegmentationModel, Query
 from ism_ros.objects.library import KnownObject, ObjectLibrary

@@ -26,7 +26,8 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from ism_ros.cad.surfaces import Surface
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.rendering.renderer import create_tracer
 from ism_ros.sim.scenes import REALSENSE, Scene, Thing, Truth, known_objects, make_scene, make_thing, observe, orbited
 

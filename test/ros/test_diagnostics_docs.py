@@ -24,7 +24,7 @@ from ism_ros.checks.depth_checks import doubts_about_encoding
 from ism_ros.checks.image_checks import doubts_about_exposure
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.detections import NearMiss
-from ism_ros.data.frame import FrameError
+from ism_ros.errors import FrameError
 from ism_ros.matching import size_checks
 from ism_ros.model import GREY_IMAGE
 from ism_ros.node.conversion import frame_from_triple

@@ -16,7 +16,7 @@ import pytest
 from ament_index_python.packages import get_package_prefix
 from visualization_msgs.msg import Marker
 
-from ism_ros.data.masks import decode_rle
+from ism_ros.data.rle import decode_rle
 from ism_ros.node.messages_3d import POINT
 from ism_ros.tracking import FORGET_FRAMES, FORGET_S
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from ism_ros.checks.camera_checks import other_projection
-from ism_ros.data.frame import Camera, Frame, FrameError
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
+from ism_ros.errors import FrameError
 
 WIDTH, HEIGHT = 640, 480
 RIGHT = [615.0, 0, 322.5, 0, 615.0, 238.5, 0, 0, 1]

@@ -14,9 +14,11 @@ pytest.importorskip("embreex")
 from tiny_networks import ANYTHING, DINOV2, PAIRS, install_pair
 
 from ism_ros.config.settings import Settings
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.crops import crop_resize_pad
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import boxes_from_masks, crop_resize_pad, mask_nms, nms
+from ism_ros.data.nms import mask_nms, nms
 from ism_ros.descriptors import vit
 from ism_ros.descriptors.dinov2 import dinov2_descriptor
 from ism_ros.io.result_files import label_image, to_records

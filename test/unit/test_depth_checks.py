@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from ism_ros.checks.depth_checks import depth_in_metres, doubts_about_depth_scale, doubts_about_encoding
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 
 
 def table(distance_m: float = 0.8) -> NDArray[np.float32]:

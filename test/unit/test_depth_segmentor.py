@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.segmentors import create_segmentor
 from ism_ros.segmentors.depth import DepthSegmentor
 from ism_ros.segmentors.depth_geometry import fill_from_behind, find_planes

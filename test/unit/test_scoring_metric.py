@@ -13,8 +13,9 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from ism_ros.cad.surfaces import surface_of
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.data.masks import boxes_from_masks
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.descriptors import create_descriptor
 from ism_ros.matching import shape, similarity
 from ism_ros.model import match_metric, match_sam6d

@@ -14,9 +14,11 @@ import torch
 
 from ism_ros.cli.main import main
 from ism_ros.config.settings import load_settings
-from ism_ros.data.detections import Proposals
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.data.masks import crop_resize_pad, large_enough
+from ism_ros.data.camera import Camera
+from ism_ros.data.crops import crop_resize_pad
+from ism_ros.data.frame import Frame
+from ism_ros.data.masks import large_enough
+from ism_ros.data.proposals import Proposals
 from ism_ros.segmentors.small_proposals import SHARES_OF_SAM6D, too_small_warning, without_small
 
 CUBES = Path(__file__).parents[1] / "data" / "reports" / "small_objects"

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ism_ros.checkpoints.shipped import FOLDER, TinyWeightsError, fold_norms, load_weights
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.descriptors import create_descriptor
 from ism_ros.descriptors.tiny.descriptor_network import (
     TinyDescriptorNetwork,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.detections import Detections
-from ism_ros.data.masks import boxes_from_masks
 from ism_ros.io.result_files import label_image
 from ism_ros.tracking import FORGET_FRAMES, FORGET_S, HIGHEST_ID, Tracker
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ism_ros.data.detections import Proposals
 from ism_ros.data.frame import Frame
+from ism_ros.data.proposals import Proposals
 from ism_ros.segmentors.fastsam.letterbox import STRIDE, Letterbox, letterbox_around, letterbox_into
 from ism_ros.segmentors.fastsam.yolo_masks import RawOutputs, assemble_masks, find_candidates
 from ism_ros.segmentors.fastsam.yolo_networks import load_network

@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ism_ros.data.detections import Proposals
+from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import boxes_from_masks, mask_areas, nms
+from ism_ros.data.masks import mask_areas
+from ism_ros.data.nms import nms
+from ism_ros.data.proposals import Proposals
 from ism_ros.runtime.batches import Chunks, Recoveries
 from ism_ros.segmentors.sam.resized_masks import AxisResize, measure_resized
 

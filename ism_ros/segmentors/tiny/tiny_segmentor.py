@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from ism_ros.checkpoints.shipped import channels_last, load_weights
-from ism_ros.data.detections import Proposals
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import mask_areas
+from ism_ros.data.proposals import Proposals
 from ism_ros.runtime.precision import small_network_dtype
 from ism_ros.segmentors.tiny.input_channels import encode, working_size
 from ism_ros.segmentors.tiny.mask_proposals import FoundMasks, find_masks
