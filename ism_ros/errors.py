@@ -26,3 +26,10 @@ class FrameError(ValueError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged or of another network.
+
+    The message is one line that says which checkpoint, what is wrong and what to do.
+    """

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ism_ros.checks.input_warnings import InputWarning, without_repeats
+from ism_ros.checks.input_warnings import InputWarning, unique_warnings
 from ism_ros.config.settings import Settings
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.crops import crop_resize_pad
-from ism_ros.data.detections import Detections
+from ism_ros.data.detections import Detections, RejectedDetection
 from ism_ros.data.frame import Frame
 from ism_ros.data.nms import mask_nms, nms
 from ism_ros.data.proposals import Proposals
@@ -33,9 +33,9 @@ from ism_ros.objects.stores.patch_tokens import PatchStorage
 from ism_ros.objects.template_builder import Prepare, prepare
 from ism_ros.pose.coarse_pose import at_origin, coarse_poses, unknown_covariance
 from ism_ros.pose.polar_maps import Fit, Seen, ViewFits, fit_views, joined, look_under
-from ism_ros.runtime.batches import Recoveries
 from ism_ros.runtime.cache_folder import remove_stale
-from ism_ros.runtime.threads import one_thread, use_threads
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
+from ism_ros.runtime.threads import one_thread, set_num_threads
 from ism_ros.segmentors import SMALL_SEGMENTORS, Segmentor, create_segmentor
 from ism_ros.segmentors.small_proposals import LeftOut, too_small_warning, without_small
 
@@ -102,10 +102,10 @@ class InstanceSegmentationModel:
         library: ObjectLibrary,
         settings: Settings,
         device: str = "cpu",
-        recoveries: Recoveries | None = None,
+        recoveries: OutOfMemoryCounter | None = None,
         prepare: Prepare = prepare,
     ) -> None:
-        self.recoveries = recoveries or Recoveries()
+        self.recoveries = recoveries or OutOfMemoryCounter()
         self.segmentor = segmentor
         self.descriptor = descriptor
         self.library = library
@@ -160,7 +160,7 @@ class InstanceSegmentationModel:
 
     def claim_threads(self) -> None:
         """Gives the thread that asks as many threads of PyTorch as it had when the model was made."""
-        use_threads(self._threads)
+        set_num_threads(self._threads)
 
     def _each(self, work: Callable[..., Result], queries: Sequence[Query], *others: Sequence[Any]) -> list[Result]:
         """What `work` gives for each query and what belongs to it; side by side, each on one thread, where small models
@@ -172,7 +172,7 @@ class InstanceSegmentationModel:
 
         @torch.inference_mode()
         def alone(*one: Any) -> Result:
-            use_threads(1)
+            set_num_threads(1)
             return work(*one)
 
         try:
@@ -225,7 +225,7 @@ class InstanceSegmentationModel:
         kept = kept[: settings.max_detections]
         result = detections[kept]
         if not len(result):
-            result = replace(result, near_miss=detections.as_near_miss())
+            result = replace(result, best_rejected=RejectedDetection.best_of(detections))
         clock.lap("selection")
         if query.with_poses:
             of_kept = None if fit_of is None else lambda index, rows: fit_of(index, kept[rows])
@@ -239,7 +239,7 @@ class InstanceSegmentationModel:
             diameters_m = [known.diameter_m for known in library.objects]
             too_small = too_small_warning(cut.left_out, frame, diameters_m, settings.min_mask_pixels)
             warnings += [] if too_small is None else [too_small]
-        return replace(result, warnings=without_repeats(tuple(warnings)))
+        return replace(result, warnings=unique_warnings(tuple(warnings)))
 
     def _size_doubts(
         self, query: Query, cut: Cut, described: Descriptors, scored: Detections, rows: Tensor, result: Detections
@@ -546,7 +546,7 @@ def match_noctis(
     patch_tokens: Tensor,
     library: ObjectLibrary,
     confidence_threshold: float,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> similarity.Matches:
     """The object by class and patch tokens, of all that are similar enough; the template by patch tokens.
 
@@ -603,13 +603,13 @@ def load_model(
     """
     tell = progress or (lambda text: None)
     device = settings.resolved_device()
-    use_threads(settings.resolved_cpu_threads())
+    set_num_threads(settings.resolved_cpu_threads())
     checkpoints_dir = settings.resolved_checkpoints_dir()
     if specs is None:
         specs = read_objects_file(Path(settings.objects_file)) if settings.objects_file else ()
     remove_stale(settings.resolved_cache_dir())
     tell(f"loading segmentor '{settings.segmentor}' and descriptor '{settings.descriptor}' on {device}")
-    recoveries = Recoveries()
+    recoveries = OutOfMemoryCounter()
     model = InstanceSegmentationModel(
         create_segmentor(
             settings.segmentor, device, settings.segmentor_model, checkpoints_dir, settings.mask_options(), recoveries

@@ -55,11 +55,11 @@ def depth_in_metres(stored: NDArray[Any], metres_per_step: float) -> NDArray[np.
         with np.errstate(over="ignore", invalid="ignore"):
             depth_m = np.multiply(stored, metres_per_step, dtype=np.float64).astype(np.float32)
     integers = stored.dtype.kind == "u"
-    missing = _missing_integers(stored, metres_per_step) if integers else missing_floats(depth_m)
+    missing = _missing_integers(stored, metres_per_step) if integers else no_reading_values(depth_m)
     return depth_m if missing is None else np.where(missing, np.float32(0), depth_m)
 
 
-def missing_floats(depth_m: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+def no_reading_values(depth_m: NDArray[np.float32]) -> NDArray[np.bool_] | None:
     """Find the finite numbers above 30 m in float depth that stand for 'no reading'.
 
     Args:
@@ -104,7 +104,7 @@ def _stand_apart(beyond: NDArray[Any], below: NDArray[Any], half: int) -> bool:
     return bool(of_one_value or np.percentile(beyond, 5) >= 1.8 * half)
 
 
-def doubts_about_encoding(depth_m: NDArray[np.float32], encoding: str) -> tuple[InputWarning, ...]:
+def depth_encoding_warnings(depth_m: NDArray[np.float32], encoding: str) -> tuple[InputWarning, ...]:
     """Doubt the unit of a depth message whose readings cannot be in that of its encoding.
 
     Args:
@@ -129,7 +129,7 @@ def doubts_about_encoding(depth_m: NDArray[np.float32], encoding: str) -> tuple[
     return (InputWarning("depth_unit", text),)
 
 
-def doubts_about_depth_scale(depth_m: NDArray[np.float32], depth_scale: float, where: str) -> tuple[InputWarning, ...]:
+def depth_scale_warnings(depth_m: NDArray[np.float32], depth_scale: float, where: str) -> tuple[InputWarning, ...]:
     """Doubt the depth_scale of a depth file whose readings are nearer or further than any camera sees.
 
     Args:

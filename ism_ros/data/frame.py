@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.checks.camera_checks import doubts_about_intrinsics, fault_of_intrinsics
-from ism_ros.checks.depth_checks import missing_floats
-from ism_ros.checks.image_checks import doubts_about_exposure
-from ism_ros.checks.input_warnings import InputWarning, without_repeats
+from ism_ros.checks.camera_checks import intrinsics_error, intrinsics_warnings
+from ism_ros.checks.depth_checks import no_reading_values
+from ism_ros.checks.image_checks import exposure_warnings
+from ism_ros.checks.input_warnings import InputWarning, unique_warnings
 from ism_ros.data.camera import Camera
 from ism_ros.errors import FrameError
 
@@ -61,11 +61,11 @@ class Frame:
             )
         intrinsics = self.camera.intrinsics
         is_cropped = self.camera.is_cropped
-        if fault := fault_of_intrinsics(intrinsics, width, height, is_cropped):
+        if fault := intrinsics_error(intrinsics, width, height, is_cropped):
             raise FrameError("bad_intrinsics", fault)
-        doubts = () if is_cropped else doubts_about_intrinsics(intrinsics, width, height)
-        doubts += doubts_about_exposure(self.rgb)
-        object.__setattr__(self, "warnings", without_repeats((*self.warnings, *doubts)))
+        doubts = () if is_cropped else intrinsics_warnings(intrinsics, width, height)
+        doubts += exposure_warnings(self.rgb)
+        object.__setattr__(self, "warnings", unique_warnings((*self.warnings, *doubts)))
         if self.depth_m is not None:
             if self.depth_m.shape != (height, width):
                 raise FrameError(
@@ -75,7 +75,7 @@ class Frame:
                 )
             depth = np.nan_to_num(self.depth_m.astype(np.float32, copy=False), nan=0.0, posinf=0.0, neginf=0.0)
             np.maximum(depth, 0.0, out=depth)
-            if (missing := missing_floats(depth)) is not None:
+            if (missing := no_reading_values(depth)) is not None:
                 depth[missing] = 0.0
             object.__setattr__(self, "depth_m", depth)
             object.__setattr__(self, "invalid_depth_share", 1.0 - float(np.count_nonzero(depth)) / depth.size)
@@ -98,7 +98,7 @@ class Frame:
         """Whether any pixel has a depth reading."""
         return self.depth_m is not None and self.invalid_depth_share < 1.0
 
-    def seen_size_m(self, box_xyxy: Sequence[int], mask: NDArray[np.bool_] | None = None) -> float:
+    def observed_size_m(self, box_xyxy: Sequence[int], mask: NDArray[np.bool_] | None = None) -> float:
         """Measure the diagonal of a box at the median depth of what is in it.
 
         Args:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ism_ros.checkpoints.catalog import find_checkpoint
-from ism_ros.runtime.batches import Recoveries
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 
 TemplateNormalization = Literal["imagenet", "none"]
 """How neural descriptors see the colours of templates: see descriptors/vit.py."""
@@ -89,7 +89,7 @@ def create_descriptor(
     model: str = "",
     checkpoints_dir: Path | None = None,
     template_normalization: TemplateNormalization = "imagenet",
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> Descriptor:
     """The descriptor called `name`; ValueError lists the names there are, or says which checkpoint is missing.
 

@@ -8,7 +8,7 @@ from ism_ros.checkpoints.loaders.dinov2_checkpoint import load_dinov2
 from ism_ros.checkpoints.reading import fingerprint
 from ism_ros.descriptors import TemplateNormalization
 from ism_ros.descriptors.vit import VitDescriptor
-from ism_ros.runtime.batches import Recoveries
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 
 CROP_SIZE = 224
 
@@ -18,7 +18,7 @@ def dinov2_descriptor(
     device: str = "cpu",
     template_normalization: TemplateNormalization = "imagenet",
     heads: int | None = None,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> VitDescriptor:
     """The descriptor of an official checkpoint file or a safetensors folder. Raises CheckpointError.
 

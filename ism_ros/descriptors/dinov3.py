@@ -10,7 +10,7 @@ from ism_ros.checkpoints.loaders.dinov3_checkpoint import load_dinov3
 from ism_ros.checkpoints.reading import fingerprint
 from ism_ros.descriptors import TemplateNormalization
 from ism_ros.descriptors.vit import VitDescriptor
-from ism_ros.runtime.batches import Recoveries
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 
 CROP_SIZE = 224
 
@@ -20,7 +20,7 @@ def dinov3_descriptor(
     device: str = "cpu",
     template_normalization: TemplateNormalization = "imagenet",
     dtype: torch.dtype | None = None,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> VitDescriptor:
     """The descriptor of an official checkpoint file or a safetensors folder. Raises CheckpointError.
 

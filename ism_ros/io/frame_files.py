@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.checks.depth_checks import depth_in_metres, doubts_about_depth_scale
+from ism_ros.checks.depth_checks import depth_in_metres, depth_scale_warnings
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.errors import FrameError
@@ -46,7 +46,7 @@ def frame_of_files(
     """
     rgb = read_rgb(rgb_path)
     depth_m = None if depth_path is None else read_depth_m(depth_path, depth_scale)
-    doubts = () if depth_m is None else doubts_about_depth_scale(depth_m, depth_scale, where)
+    doubts = () if depth_m is None else depth_scale_warnings(depth_m, depth_scale, where)
     try:
         return Frame(rgb, depth_m, Camera(intrinsics, rgb.shape[1], rgb.shape[0]), warnings=doubts)
     except FrameError as error:

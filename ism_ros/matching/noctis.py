@@ -16,7 +16,7 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-from ism_ros.runtime.batches import Chunks, Recoveries
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 
 LEAST_SIMILARITY = 0.2
 """Class tokens less similar than this count as not similar at all (`semantic_confidence_threshold`)."""
@@ -106,7 +106,7 @@ def candidate_appearance(
     template_counts: Sequence[int],
     patch_tokens_of: Callable[[Tensor, Tensor], Tensor],
     similarities_at_once: int = SIMILARITIES_AT_ONCE,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Each proposal's appearance beside each of its candidate objects, and the template that looks most like it.
 
@@ -123,7 +123,7 @@ def candidate_appearance(
     template_index = torch.zeros_like(appearance, dtype=torch.int64)
     an_object = max(template_counts, default=1) * query_patches.shape[1] ** 2
     at_once = max(1, similarities_at_once // an_object)
-    chunks = Chunks(at_once, "proposals beside all templates of an object", recoveries)
+    chunks = OutOfMemoryRetry(at_once, "proposals beside all templates of an object", recoveries)
     # proposals of about the same size side by side: their products have few rows of padding
     by_size = (query_patches.abs().amax(dim=2) > 0).sum(dim=1).argsort()
     for index, templates in enumerate(template_counts):

@@ -12,7 +12,7 @@ from cv_bridge import CvBridge
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from ism_ros.checks.depth_checks import depth_in_metres, doubts_about_encoding
+from ism_ros.checks.depth_checks import depth_encoding_warnings, depth_in_metres
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections
@@ -80,7 +80,7 @@ def frame_from_triple(triple: Triple) -> tuple[Frame, DepthNotes]:
     if triple.depth is not None:
         depth_m = depth_from_message(triple.depth)
         notes = note_depth(depth_m)
-        doubts = doubts_about_encoding(depth_m, depth_encoding(triple.depth))
+        doubts = depth_encoding_warnings(depth_m, depth_encoding(triple.depth))
     depth_camera = None if depth_m is None else _depth_camera(triple, depth_m)
     if depth_m is not None and depth_camera is None and depth_m.shape != rgb.shape[:2]:
         lens = None  # Frame refuses it, and says the sizes as they are

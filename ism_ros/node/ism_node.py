@@ -283,7 +283,7 @@ class IsmNode(LifecycleNodeMixin, Node):
                 **self._since_stamp(arrival.triple.rgb.header.stamp),
             },
             len(detections),
-            detections.near_miss,
+            detections.best_rejected,
         )
 
     def frame_of(self, triple: Triple) -> tuple[Frame, DepthNotes]:

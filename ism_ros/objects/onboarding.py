@@ -33,7 +33,7 @@ from ism_ros.objects.template_builder import Prepare, Prepared, Progress, prepar
 from ism_ros.pose.polar_maps import Views
 from ism_ros.rendering.renderer import RENDERER_VERSION, TEMPLATE_SIZE_PX
 from ism_ros.rendering.templates import TemplateError, TemplateSet, read_templates
-from ism_ros.runtime.batches import is_out_of_memory
+from ism_ros.runtime.out_of_memory import is_out_of_memory
 
 _CACHE_VERSION = 5
 IN_MEMORY_IF_IT_FITS = PatchStorage()

@@ -10,7 +10,7 @@ from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
 
 if TYPE_CHECKING:
-    from ism_ros.runtime.batches import Recoveries
+    from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
     from ism_ros.segmentors.sam.automatic_masks import MaskOptions
 
 SEGMENTORS = ("depth", "tiny", "sam", "sam2", "fastsam")
@@ -39,7 +39,7 @@ def create_segmentor(
     model: str = "",
     checkpoints_dir: Path | None = None,
     options: MaskOptions | None = None,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> Segmentor:
     """The segmentor called `name`; ValueError lists the names there are, or says which checkpoint is missing.
 

@@ -88,7 +88,7 @@ def _of_their_size(boxes_xyxy: np.ndarray, frame: Frame, diameters_m: Sequence[f
     if not frame.has_depth or any(diameter is None for diameter in diameters_m):
         return everything
     for row, box in enumerate(boxes_xyxy.tolist()):
-        size_m = frame.seen_size_m(box)
+        size_m = frame.observed_size_m(box)
         everything[row] = np.isnan(size_m) or any(
             LEAST_SIZE_SHARE * diameter <= size_m <= LARGEST_SIZE_SHARE * diameter
             for diameter in diameters_m

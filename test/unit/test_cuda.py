@@ -24,7 +24,7 @@ from ism_ros.descriptors.dinov2 import dinov2_descriptor
 from ism_ros.io.result_files import label_image, to_records
 from ism_ros.matching import similarity
 from ism_ros.model import load_model
-from ism_ros.runtime.batches import Chunks, Recoveries
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.segmentors.sam import sam2_segmentor, sam_segmentor
 from ism_ros.sim.scenes import known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad
@@ -204,19 +204,19 @@ def test_what_a_failed_piece_held_is_there_for_the_smaller_ones() -> None:
         held = [torch.empty(row, dtype=torch.uint8, device="cuda") for _ in range(rows.stop - rows.start)]
         return len(held)
 
-    assert sum(Chunks(16, "pieces").run(16, work)) == 16
+    assert sum(OutOfMemoryRetry(16, "pieces").run(16, work)) == 16
     torch.cuda.empty_cache()
 
 
 def test_memory_that_runs_out_is_asked_for_in_smaller_pieces() -> None:
     free, _ = torch.cuda.mem_get_info()
     row = free // 8
-    recoveries = Recoveries()
+    recoveries = OutOfMemoryCounter()
 
     def work(rows: slice) -> int:
         held = torch.empty((rows.stop - rows.start) * row, dtype=torch.uint8, device="cuda")
         return len(held) // row
 
-    assert sum(Chunks(16, "pieces", recoveries).run(16, work)) == 16
+    assert sum(OutOfMemoryRetry(16, "pieces", recoveries).run(16, work)) == 16
     assert recoveries.count > 0
     torch.cuda.empty_cache()

@@ -221,9 +221,9 @@ def test_a_frame_without_detections_tells_what_came_nearest_to_one(
 ) -> None:
     frame, _ = observed
     found = model.segment(frame)
-    assert found.near_miss is None
+    assert found.best_rejected is None
     strict = model.settings.model_copy(update={"score_threshold": 1.0})
-    miss = model.segment(frame, settings=strict).near_miss
+    miss = model.segment(frame, settings=strict).best_rejected
     assert miss is not None
     assert miss.class_id == found.class_id(0)
     assert miss.score == pytest.approx(float(found.score[0]))

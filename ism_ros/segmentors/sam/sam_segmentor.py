@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from ism_ros.checkpoints.loaders.sam_checkpoint import DECODER_HEADS, load_sam
-from ism_ros.runtime.batches import Recoveries
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, Size
 from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
@@ -29,7 +29,7 @@ def sam_segmentor(
     device: str = "cpu",
     options: MaskOptions | None = None,
     decoder_heads: int = DECODER_HEADS,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> AutomaticMaskSegmentor:
     """Automatic masks of a SAM checkpoint, an official file or a safetensors folder. Raises CheckpointError."""
     model = PromptableSam(load_sam(checkpoint, decoder_heads), device)
