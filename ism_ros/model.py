@@ -385,7 +385,7 @@ class InstanceSegmentationModel:
             intrinsics = torch.from_numpy(frame.camera.intrinsics).to(self.device, torch.float32)
             depth_m = torch.from_numpy(frame.depth_m).to(self.device)
             boxes = proposals.boxes_xyxy if proposals.boxes_are_tight else None
-            translation_m, _ = similarity.mean_position_m(proposals.masks, depth_m, intrinsics, boxes)
+            translation_m, _ = similarity.mean_position_m(proposals.masks, depth_m, frame.camera, boxes)
         posed = torch.isfinite(rotation).all(dim=(1, 2)) & torch.isfinite(translation_m).all(dim=1)
         outlines = None if self.descriptor.turns_with_camera or not posed.any() else similarity.outlines(crop_masks)
         for index in object_index[posed].unique().tolist():

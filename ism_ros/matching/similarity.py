@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ism_ros.data.boxes import box_iou, boxes_from_masks
+from ism_ros.data.camera import Camera
 from ism_ros.pose.polar_maps import ViewFits
 
 VISIBLE_SIMILARITY = 0.5
@@ -199,19 +200,17 @@ def _batches(templates: Iterable[tuple[Tensor, Tensor]], size: int) -> Iterator[
 
 
 def mean_position_m(
-    masks: Tensor, depth_m: Tensor, intrinsics: Tensor, boxes_xyxy: Tensor | None = None
+    masks: Tensor, depth_m: Tensor, camera: Camera, boxes_xyxy: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Mean of the back-projected depth inside each mask.
 
-    masks: (N, H, W) bool. depth_m: (H, W) metres, 0 = no reading. intrinsics: (3, 3). boxes_xyxy: (N, 4) int64, the
-    masks' tight boxes where they are known. Returns the positions (N, 3) in the camera frame, NaN where no pixel of
+    masks: (N, H, W) bool. depth_m: (H, W) metres, 0 = no reading, of `camera`. boxes_xyxy: (N, 4) int64, the masks'
+    tight boxes where they are known. Returns the positions (N, 3) in the camera frame, NaN where no pixel of
     the mask has depth, and the number of such pixels (N,) int64.
     """
-    height, width = depth_m.shape
-    x = (torch.arange(width, device=depth_m.device) - intrinsics[0, 2]) / intrinsics[0, 0] * depth_m
-    y = (torch.arange(height, device=depth_m.device)[:, None] - intrinsics[1, 2]) / intrinsics[1, 1] * depth_m
+    rows, columns = (torch.arange(side, device=depth_m.device) for side in depth_m.shape)
     valid = depth_m > 0
-    positions = torch.stack([x, y, depth_m], dim=2)
+    positions = camera.back_project(columns, rows[:, None], depth_m)
     if masks.is_cuda:
         return _mean_by_products(masks, torch.cat([positions, valid[:, :, None]], dim=2).flatten(0, 1))
     boxes = boxes_from_masks(masks) if boxes_xyxy is None else boxes_xyxy

@@ -15,6 +15,7 @@ from tiny_networks import ANYTHING, DINOV2, PAIRS, install_pair
 
 from ism_ros.config.settings import Settings
 from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.camera import Camera
 from ism_ros.data.crops import crop_resize_pad
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
@@ -162,9 +163,9 @@ def test_semantic_scores_are_the_same() -> None:
 def test_positions_are_the_same() -> None:
     masks = random_masks(300)
     depth_m = torch.rand(120, 160) * (torch.rand(120, 160) > 0.3)
-    intrinsics = torch.tensor([[150.0, 0, 80], [0, 150, 60], [0, 0, 1]])
-    here = similarity.mean_position_m(masks, depth_m, intrinsics)
-    there = similarity.mean_position_m(masks.cuda(), depth_m.cuda(), intrinsics.cuda())
+    camera = Camera(np.array([[150.0, 0, 80], [0, 150, 60], [0, 0, 1]]), 160, 120)
+    here = similarity.mean_position_m(masks, depth_m, camera)
+    there = similarity.mean_position_m(masks.cuda(), depth_m.cuda(), camera)
     for one, other in zip(here, there, strict=True):
         torch.testing.assert_close(one, other.cpu(), atol=1e-5, rtol=1e-4, equal_nan=True)
 

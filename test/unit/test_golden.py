@@ -15,6 +15,7 @@ from torch import Tensor
 from ism_ros.checkpoints.loaders.dinov2_checkpoint import load_dinov2
 from ism_ros.checkpoints.loaders.sam_checkpoint import load_sam
 from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.camera import Camera
 from ism_ros.data.crops import crop_resize_pad
 from ism_ros.data.masks import large_enough
 from ism_ros.data.nms import nms
@@ -80,7 +81,8 @@ def test_patch_scores_do_not_depend_on_the_chunk(matching: dict[str, Tensor]) ->
 
 def test_translation_is_the_mean_of_back_projected_depth(geometry: dict[str, Tensor]) -> None:
     depth_m = geometry["depth_mm"].float() * geometry["depth_scale"] / 1000.0
-    translation_m, _ = similarity.mean_position_m(geometry["masks"], depth_m, geometry["K"])
+    camera = Camera(geometry["K"].numpy(), depth_m.shape[1], depth_m.shape[0])
+    translation_m, _ = similarity.mean_position_m(geometry["masks"], depth_m, camera)
     assert_close(translation_m, geometry["translation_m"], 1e-4)
 
 
