@@ -6,6 +6,7 @@ No file and no message says the unit of its depth; it is told from the distances
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,20 @@ BEYOND_ALL_UNITS = 1e5
 """No unit makes a reading of this number of metres, or more, one of a camera: the type's largest, 1e9, ..."""
 LARGEST_INTEGERS = (65535.0, 65504.0, 32768.0, 32767.0)
 """What 16-bit types end with (and half floats), which stays in a depth image that was made float afterwards."""
+
+
+def depth_format_error(image: NDArray[Any], dtypes: Sequence[type[np.generic]] = (np.uint16,)) -> str:
+    """Tell what a decoded picture is where it cannot be a depth image.
+
+    Args:
+        image: (H, W) or (H, W, C), of the type that was stored.
+        dtypes: Types of the numbers that a depth image may have.
+
+    Returns:
+        Its channels and type, such as "3 channel(s) of uint8"; empty where it has one channel of one of `dtypes`.
+    """
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    return "" if image.ndim == 2 and image.dtype in dtypes else f"{channels} channel(s) of {image.dtype}"
 
 
 def depth_in_metres(stored: NDArray[Any], metres_per_step: float) -> NDArray[np.float32]:

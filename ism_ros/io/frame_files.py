@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.checks.depth_checks import depth_in_metres, depth_scale_warnings
+from ism_ros.checks.depth_checks import depth_format_error, depth_in_metres, depth_scale_warnings
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.errors import FrameError
@@ -68,12 +68,8 @@ def read_depth_m(path: Path, depth_scale: float) -> NDArray[np.float32]:
     image = decode_unchanged(_bytes(path, "depth image"))
     if image is None:
         raise FrameFileError(f"{path} is not an image that can be read (16-bit PNG expected)")
-    if image.ndim != 2 or image.dtype not in (np.uint16, np.float32):
-        channels = 1 if image.ndim == 2 else image.shape[2]
-        raise FrameFileError(
-            f"{path} is not a depth image: it has {channels} channel(s) of {image.dtype}; "
-            "expected one of uint16 or float32"
-        )
+    if found := depth_format_error(image, (np.uint16, np.float32)):
+        raise FrameFileError(f"{path} is not a depth image: it has {found}; expected one of uint16 or float32")
     return depth_in_metres(image, depth_scale / 1000.0)
 
 

@@ -12,7 +12,7 @@ from cv_bridge import CvBridge
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from ism_ros.checks.depth_checks import depth_encoding_warnings, depth_in_metres
+from ism_ros.checks.depth_checks import depth_encoding_warnings, depth_format_error, depth_in_metres
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections
@@ -280,11 +280,10 @@ def _compressed_depth(message: CompressedImage) -> NDArray[np.float32]:
 
 def _png(body: bytes, form: str) -> NDArray[np.uint16]:
     png = _decoded(decode_unchanged, body, "depth", form)
-    if png.ndim != 2 or png.dtype != np.uint16:
+    if found := depth_format_error(png):
         raise FrameError(
             "encoding",
-            f"depth decodes to {png.dtype} of shape {png.shape}, not to 16-bit depth: "
-            "subscribe to the compressedDepth topic",
+            f"depth decodes to {found}, not to 16-bit depth: subscribe to the compressedDepth topic",
         )
     return png
 
