@@ -11,7 +11,7 @@ from safetensors.torch import load
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ism_ros.errors import CheckpointError
+from ism_ros.errors import CheckpointError, first_line
 
 FOLDER = Path(__file__).parent / "shipped_weights"
 
@@ -33,7 +33,7 @@ def load_weights(network: nn.Module, name: str, file: Path | None = None) -> str
         stored = {key: value.float() for key, value in load(content).items()}
         missing, unknown = network.load_state_dict(stored, strict=False)
     except Exception as error:  # safetensors has errors of its own, torch raises RuntimeError for shapes
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise CheckpointError(f"{path} does not fit this version ({reason}): take its own weights") from None
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unknown:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ism_ros.checkpoints.catalog import PROFILES as CHECKPOINTS_OF_PROFILES
 from ism_ros.checkpoints.catalog import checkpoint_named
+from ism_ros.config.paths import default_cache_dir, default_checkpoints_dir
 from ism_ros.descriptors import DESCRIPTORS, TemplateNormalization
 from ism_ros.objects.stores.patch_tokens import PatchPlace, PatchPrecision
 from ism_ros.segmentors import SEGMENTORS
@@ -230,13 +231,13 @@ class Settings(BaseModel):
         """`cache_dir`, or the user's cache folder (XDG_CACHE_HOME/ism_ros) where it is empty."""
         if self.cache_dir:
             return Path(self.cache_dir).expanduser()
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ism_ros"
+        return default_cache_dir()
 
     def resolved_checkpoints_dir(self) -> Path:
         """`checkpoints_dir`, or the user's data folder (XDG_DATA_HOME/ism_ros/checkpoints) where it is empty."""
         if self.checkpoints_dir:
             return Path(self.checkpoints_dir).expanduser()
-        return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ism_ros" / "checkpoints"
+        return default_checkpoints_dir()
 
     def mask_options(self) -> MaskOptions:
         """What segmentors of the SAM family are asked for."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from ism_ros.config.paths import default_server_dir
 from ism_ros.config.settings import Settings, SettingsError, load_settings
 from ism_ros.objects.template_process import Limits
 from ism_ros.server.logs import LogFormat
@@ -194,8 +195,7 @@ def state_dir(server: ServerSettings) -> Path:
     """Where uploaded objects and jobs are kept."""
     if server.state_dir:
         return Path(server.state_dir).expanduser().absolute()
-    home = os.environ.get("XDG_DATA_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "share") / "ism_ros" / "server"
+    return default_server_dir()
 
 
 def variable_of(name: str) -> str:
