@@ -19,7 +19,7 @@ from ism_ros.descriptors.dinov3 import dinov3_descriptor
 from ism_ros.descriptors.vit import imagenet
 from ism_ros.errors import CheckpointError
 
-DATA = Path(__file__).parents[1] / "data" / "dinov3"
+DATA = Path(__file__).parents[2] / "data" / "dinov3"
 KINDS = ("mlp", "swiglu", "swiglu_unbiased")
 PERIODS = "rope_embed.periods"
 

@@ -18,7 +18,7 @@ from ism_ros.descriptors.dinov2 import dinov2_descriptor
 from ism_ros.descriptors.vit import VitDescriptor, imagenet
 from ism_ros.errors import CheckpointError
 
-OFFICIAL = Path(__file__).parents[1] / "golden" / "dinov2_tiny_pretrain.pth"
+OFFICIAL = Path(__file__).parents[2] / "golden" / "dinov2_tiny_pretrain.pth"
 
 
 PUBLISHED = {"vits14": (384, 12), "vitb14": (768, 12), "vitl14": (1024, 24), "vitg14": (1536, 40)}
