@@ -22,9 +22,9 @@ import sys
 import time
 from typing import Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ism_ros.data.masks import crop_resize_pad
+from ism_ros.data.crops import crop_resize_pad
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMasks, MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import scaled_to_side
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from measuring import machine, print_table, timed, write_json
 
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections
-from ism_ros.data.frame import Camera
-from ism_ros.data.masks import boxes_from_masks
 from ism_ros.node.registration import depth_camera_for, register_depth
 from ism_ros.node.undistortion import Undistortion
 

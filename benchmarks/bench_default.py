@@ -30,9 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 
 import cv2
 import detection_ap
@@ -52,7 +52,7 @@ from ism_ros.config.settings import Settings
 from ism_ros.config.sources import load_settings
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import encode_rle
+from ism_ros.data.rle import encode_rle
 from ism_ros.io.frame_files import read_frame
 from ism_ros.loading import load_model
 from ism_ros.model import InstanceSegmentationModel

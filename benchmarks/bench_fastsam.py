@@ -16,16 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 
 import numpy as np
 import psutil
 import torch
 from measuring import apart, machine, peak_bytes, print_table, timed, write_json
 
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.segmentors.fastsam.fastsam_segmentor import FastSamSegmentor
 from ism_ros.segmentors.fastsam.letterbox import Letterbox, letterbox_around
 from ism_ros.segmentors.fastsam.yolo_masks import RawOutputs, assemble_masks, find_candidates

@@ -37,7 +37,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Dinov2Config, Dinov2Model, SamConfig, SamModel
 
 from ism_ros.config.settings import Settings
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.descriptors.vit import VitDescriptor
 from ism_ros.io.result_files import to_records
 from ism_ros.model import InstanceSegmentationModel

@@ -23,9 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 
 import numpy as np
 import torch
@@ -39,6 +39,12 @@ from ism_ros.data.detections import Detections, Proposals
 from ism_ros.data.frame import Camera, Frame
 from ism_ros.data.masks import mask_nms, nms
 from ism_ros.descriptors.base import Descriptors
+from ism_ros.data.camera import Camera
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import Frame
+from ism_ros.data.nms import mask_nms, nms
+from ism_ros.data.proposals import Proposals
+from ism_ros.descriptors import Descriptors
 from ism_ros.io.result_files import label_image, to_records
 from ism_ros.matching import patch_scores, sam6d, similarity
 from ism_ros.model import InstanceSegmentationModel

@@ -19,9 +19,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 
 import psutil
 import torch

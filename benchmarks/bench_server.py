@@ -32,9 +32,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 
 import cv2
 import httpx

@@ -29,9 +29,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 
 import cv2
 import numpy as np
@@ -48,6 +48,8 @@ from ism_ros.config.settings import Settings
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import encode_rle
 from ism_ros.segmentors.base import create_segmentor
+from ism_ros.data.rle import encode_rle
+from ism_ros.segmentors import create_segmentor
 from ism_ros.sim.observations import cached, source_fingerprint
 from ism_ros.sim.scenes import Thing, Truth, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 
 import cv2
 import numpy as np
@@ -31,6 +31,10 @@ from rich.table import Table
 from ism_ros.data.detections import Proposals
 from ism_ros.data.frame import Camera, Frame
 from ism_ros.segmentors.base import create_segmentor, depth
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
+from ism_ros.data.proposals import Proposals
+from ism_ros.segmentors import create_segmentor, depth
 
 STAGES = ("measure_geometry", "cut_patches", "join_alike", "find_regions", "paint")
 

@@ -14,9 +14,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 
 import cv2
 import numpy as np

@@ -14,3 +14,22 @@ def first_line(error: BaseException) -> str:
     """
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+class FrameError(ValueError):
+    """A frame that cannot be used.
+
+    `reason` is a short stable word for counting (`size_mismatch`, `bad_intrinsics`, ...); the message says what
+    was wrong and what to do about it.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged or of another network.
+
+    The message is one line that says which checkpoint, what is wrong and what to do.
+    """

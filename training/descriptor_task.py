@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ism_ros.data.masks import boxes_from_masks, crop_resize_pad
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.crops import crop_resize_pad
 from ism_ros.descriptors.tiny.descriptor_network import (
     CROP_PX,
     IDENTITY_WIDTH,

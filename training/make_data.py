@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 from training.objects import BankObject, make_object, read_object, write_object
 from training.scenes import TrainingScene, look, make_scene
 from training.sensors import observe

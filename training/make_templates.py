@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ism_ros.data.masks import boxes_from_masks, crop_resize_pad
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.crops import crop_resize_pad
 from ism_ros.descriptors.tiny.descriptor_network import CROP_PX
 from ism_ros.rendering.renderer import render_templates
 from training.make_data import object_file, portions, run_all

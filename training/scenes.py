@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ism_ros.cad.surfaces import Surface, surface_of
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 from ism_ros.rendering.renderer import Lighting, View, render
 from ism_ros.sim.scenes import looking_at
 from training.objects import BankObject
@@ -217,8 +217,7 @@ def mirrored(view: View, shine: NDArray[np.float32], camera: Camera, rng: Rng) -
     rows, columns = np.nonzero(shine > 0.05)
     if not len(rows):
         return view.rgb
-    y, x = np.mgrid[: camera.height, : camera.width].astype(np.float32)
-    rays = np.stack([(x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy, np.ones_like(x)], -1)
+    rays = camera.rays()
     points = rays * view.depth_m[..., None]
     normal = np.cross(np.gradient(points, axis=1), np.gradient(points, axis=0))[rows, columns]
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)

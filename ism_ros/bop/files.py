@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ism_ros.errors import first_line
 from ism_ros.io.image_decoding import decode_unchanged
 
 Fields = dict[str, Callable[[Any], Any]]
@@ -28,7 +29,7 @@ def read_json(path: Path, kind: type, expected: str) -> Any:
     except OSError as error:
         raise BopFileError(f"{path} cannot be read ({error.strerror or error}); expected {expected}") from None
     except ValueError as error:
-        raise BopFileError(f"{path} is not JSON ({str(error).splitlines()[0]}); expected {expected}") from None
+        raise BopFileError(f"{path} is not JSON ({first_line(error)}); expected {expected}") from None
     if not isinstance(content, kind):
         raise BopFileError(f"{path} is a JSON {type(content).__name__}; expected {expected}")
     return content

@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 
 from ism_ros.bop.dataset import BopDataset, BopScene, ImageKey
 from ism_ros.bop.files import BopFileError, Fields, numbered, picked, read_json, read_mask
-from ism_ros.data.masks import encode_rle
+from ism_ros.data.rle import encode_rle
 
 LEAST_VISIBLE = 0.1
 """Instances whose visible share is below this are ignored."""

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from ism_ros.errors import CheckpointError
+
 _META_URL = "https://dl.fbaipublicfiles.com"
 _FASTSAM_URL = "https://github.com/ultralytics/assets/releases/download/v8.3.0"
 _DINOV3_FORM_URL = "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/"
-
-
-class WeightsError(ValueError):
-    """A checkpoint that is not there or cannot be had; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +149,12 @@ PROFILES: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 
 def checkpoint_named(name: str) -> Checkpoint:
-    """The checkpoint called `name`; WeightsError lists what there is of its family."""
+    """The checkpoint called `name`; CheckpointError lists what there is of its family."""
     if name in CHECKPOINTS:
         return CHECKPOINTS[name]
     family = name.split("/")[0]
     known = [other for other in CHECKPOINTS if other.split("/")[0] == family] or list(CHECKPOINTS)
-    raise WeightsError(f"checkpoint '{name}' is unknown; choose one of: {', '.join(known)}")
+    raise CheckpointError(f"checkpoint '{name}' is unknown; choose one of: {', '.join(known)}")
 
 
 def find_checkpoint(checkpoints_dir: Path, family: str, model: str) -> Path:
@@ -166,14 +164,14 @@ def find_checkpoint(checkpoints_dir: Path, family: str, model: str) -> Path:
     with config.json and model.safetensors.
 
     Looked for in `checkpoints_dir` and in its folders, one level deep: exports first, then the official file, then a
-    folder in the format of the transformers library. Raises WeightsError with one line that says how to get it.
+    folder in the format of the transformers library. Raises CheckpointError with one line that says how to get it.
     """
     checkpoint = CHECKPOINTS.get(f"{family}/{model}")
     if checkpoint is None:
         return _given_path(family, model)
     found = installed_path(checkpoint, checkpoints_dir)
     if found is None:
-        raise WeightsError(_not_there(checkpoint, checkpoints_dir))
+        raise CheckpointError(_not_there(checkpoint, checkpoints_dir))
     return found
 
 
@@ -221,12 +219,12 @@ def _given_path(family: str, model: str) -> Path:
     if path.is_file() or is_transformers_folder(path):
         return path
     if path.is_dir():
-        raise WeightsError(f"folder {path} is no checkpoint: it needs config.json and model.safetensors")
+        raise CheckpointError(f"folder {path} is no checkpoint: it needs config.json and model.safetensors")
     if os.sep in model or path.suffix:
-        raise WeightsError(f"checkpoint {path} does not exist")
+        raise CheckpointError(f"checkpoint {path} does not exist")
     known = [checkpoint.model for checkpoint in CHECKPOINTS.values() if checkpoint.family == family]
     choice = f"choose one of {', '.join(known)}, or" if known else "give"
-    raise WeightsError(f"{family} model '{model}' is unknown; {choice} the path of a checkpoint file or folder")
+    raise CheckpointError(f"{family} model '{model}' is unknown; {choice} the path of a checkpoint file or folder")
 
 
 def _not_there(checkpoint: Checkpoint, checkpoints_dir: Path) -> str:

@@ -19,6 +19,7 @@ import requests
 from urllib3.exceptions import MaxRetryError
 
 from ism_ros.checkpoints.catalog import partial_path
+from ism_ros.errors import first_line
 
 Progress = Callable[[str, int, "int | None"], None]
 """Told what is being done (fetching, checking), bytes done, and bytes in all where known."""
@@ -155,7 +156,7 @@ def _attempt(url: str, file: BinaryIO, size_bytes: int | None, progress: Progres
     except requests.exceptions.ChunkedEncodingError:
         raise _DroppedError("drops the connection") from None
     except requests.RequestException as error:
-        raise DownloadError(f"{url} cannot be fetched ({str(error).splitlines()[0]})") from None
+        raise DownloadError(f"{url} cannot be fetched ({first_line(error)})") from None
     if total is not None and done < total:
         raise _DroppedError("drops the connection")
     if total is not None and done > total:

@@ -17,16 +17,13 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ism_ros.checkpoints.catalog import CHECKPOINTS
+from ism_ros.errors import CheckpointError, first_line
 
 StateDict = dict[str, Tensor]
 Model = TypeVar("Model", bound=nn.Module)
 
 ARCHIVE_START, PICKLE_START = b"PK\x03\x04", b"\x80"
 """First bytes of ZIP archives and of pickles."""
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; one line that says which, what was expected and what was found."""
 
 
 def read_state_dict(file: Path) -> StateDict:
@@ -281,9 +278,3 @@ def _differences(missing: Sequence[str], unexpected: Sequence[str], differing: S
         key, wanted, found = differing[0]
         parts.append(f"{len(differing)} shapes differ ({key}: expected {wanted}, found {found})")
     return "; ".join(parts)
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

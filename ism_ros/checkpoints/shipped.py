@@ -11,11 +11,9 @@ from safetensors.torch import load
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ism_ros.errors import CheckpointError, first_line
+
 FOLDER = Path(__file__).parent / "shipped_weights"
-
-
-class TinyWeightsError(ValueError):
-    """Weights that are missing, changed or of another network; the message is one line that says what to do."""
 
 
 def load_weights(network: nn.Module, name: str, file: Path | None = None) -> str:
@@ -27,19 +25,19 @@ def load_weights(network: nn.Module, name: str, file: Path | None = None) -> str
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise TinyWeightsError(f"{path} cannot be read ({error.strerror}): install ism_ros again") from None
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}): install ism_ros again") from None
     digest = hashlib.sha256(content).hexdigest()
     if file is None and json.loads((FOLDER / "sha256.json").read_text(encoding="utf-8")).get(name) != digest:
-        raise TinyWeightsError(f"{path} is not the file that was shipped: install ism_ros again")
+        raise CheckpointError(f"{path} is not the file that was shipped: install ism_ros again")
     try:
         stored = {key: value.float() for key, value in load(content).items()}
         missing, unknown = network.load_state_dict(stored, strict=False)
     except Exception as error:  # safetensors has errors of its own, torch raises RuntimeError for shapes
-        reason = str(error).splitlines()[0]
-        raise TinyWeightsError(f"{path} does not fit this version ({reason}): take its own weights") from None
+        reason = first_line(error)
+        raise CheckpointError(f"{path} does not fit this version ({reason}): take its own weights") from None
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unknown:
-        raise TinyWeightsError(f"{path} does not fit this version: take the weights of this version")
+        raise CheckpointError(f"{path} does not fit this version: take the weights of this version")
     network.eval().requires_grad_(False)
     fold_norms(network)
     return digest

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ism_ros.checkpoints.catalog import Checkpoint, is_transformers_folder, places_of, ways_to_get
 from ism_ros.checkpoints.download import Progress, sha256_of
+from ism_ros.errors import first_line
 
 EXPORTS_NOT_KNOWN = "an export of your own: no official hash, opened only"
 
@@ -88,7 +89,7 @@ def _check_onnx(path: Path) -> str:
 
         onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ValueError(f"onnxruntime cannot open it ({str(error).splitlines()[0]})") from None
+        raise ValueError(f"onnxruntime cannot open it ({first_line(error)})") from None
     return EXPORTS_NOT_KNOWN
 
 

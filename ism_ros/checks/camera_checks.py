@@ -34,7 +34,7 @@ _PROJECTION_FIELDS = (
 _PINHOLE = ("pinhole", "perspective", "plumb_bob", "rational_polynomial", "opencv", "brown", "radtan", "none")
 
 
-def fault_of_intrinsics(intrinsics: NDArray[np.float64], width: int, height: int, is_cropped: bool = False) -> str:
+def intrinsics_error(intrinsics: NDArray[np.float64], width: int, height: int, is_cropped: bool = False) -> str:
     """Tell why a camera matrix cannot be that of an image of this size.
 
     Args:
@@ -50,8 +50,8 @@ def fault_of_intrinsics(intrinsics: NDArray[np.float64], width: int, height: int
     return f"the camera matrix cannot be that of an image of {width} x {height} pixels: {what}" if what else ""
 
 
-def doubts_about_intrinsics(intrinsics: NDArray[np.float64], width: int, height: int) -> tuple[InputWarning, ...]:
-    """Tell what is odd about a camera matrix that `fault_of_intrinsics` finds no fault with.
+def intrinsics_warnings(intrinsics: NDArray[np.float64], width: int, height: int) -> tuple[InputWarning, ...]:
+    """Tell what is odd about a camera matrix that `intrinsics_error` finds no fault with.
 
     Args:
         intrinsics: (3, 3) camera matrix in pixels.
@@ -68,7 +68,7 @@ def doubts_about_intrinsics(intrinsics: NDArray[np.float64], width: int, height:
     return (InputWarning("camera_matrix", text),)
 
 
-def other_projection(entry: Mapping[str, Any]) -> str:
+def non_pinhole_model(entry: Mapping[str, Any]) -> str:
     """Name the projection of a camera file's entry where it says that it is no pinhole camera's.
 
     Args:

@@ -6,6 +6,7 @@ No file and no message says the unit of its depth; it is told from the distances
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,20 @@ LARGEST_INTEGERS = (65535.0, 65504.0, 32768.0, 32767.0)
 """What 16-bit types end with (and half floats), which stays in a depth image that was made float afterwards."""
 
 
+def depth_format_error(image: NDArray[Any], dtypes: Sequence[type[np.generic]] = (np.uint16,)) -> str:
+    """Tell what a decoded picture is where it cannot be a depth image.
+
+    Args:
+        image: (H, W) or (H, W, C), of the type that was stored.
+        dtypes: Types of the numbers that a depth image may have.
+
+    Returns:
+        Its channels and type, such as "3 channel(s) of uint8"; empty where it has one channel of one of `dtypes`.
+    """
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    return "" if image.ndim == 2 and image.dtype in dtypes else f"{channels} channel(s) of {image.dtype}"
+
+
 def depth_in_metres(stored: NDArray[Any], metres_per_step: float) -> NDArray[np.float32]:
     """Convert the numbers of a depth image to metres; whatever its maker writes for 'no reading' becomes 0.
 
@@ -55,11 +70,11 @@ def depth_in_metres(stored: NDArray[Any], metres_per_step: float) -> NDArray[np.
         with np.errstate(over="ignore", invalid="ignore"):
             depth_m = np.multiply(stored, metres_per_step, dtype=np.float64).astype(np.float32)
     integers = stored.dtype.kind == "u"
-    missing = _missing_integers(stored, metres_per_step) if integers else missing_floats(depth_m)
+    missing = _missing_integers(stored, metres_per_step) if integers else no_reading_values(depth_m)
     return depth_m if missing is None else np.where(missing, np.float32(0), depth_m)
 
 
-def missing_floats(depth_m: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+def no_reading_values(depth_m: NDArray[np.float32]) -> NDArray[np.bool_] | None:
     """Find the finite numbers above 30 m in float depth that stand for 'no reading'.
 
     Args:
@@ -104,7 +119,7 @@ def _stand_apart(beyond: NDArray[Any], below: NDArray[Any], half: int) -> bool:
     return bool(of_one_value or np.percentile(beyond, 5) >= 1.8 * half)
 
 
-def doubts_about_encoding(depth_m: NDArray[np.float32], encoding: str) -> tuple[InputWarning, ...]:
+def depth_encoding_warnings(depth_m: NDArray[np.float32], encoding: str) -> tuple[InputWarning, ...]:
     """Doubt the unit of a depth message whose readings cannot be in that of its encoding.
 
     Args:
@@ -129,7 +144,7 @@ def doubts_about_encoding(depth_m: NDArray[np.float32], encoding: str) -> tuple[
     return (InputWarning("depth_unit", text),)
 
 
-def doubts_about_depth_scale(depth_m: NDArray[np.float32], depth_scale: float, where: str) -> tuple[InputWarning, ...]:
+def depth_scale_warnings(depth_m: NDArray[np.float32], depth_scale: float, where: str) -> tuple[InputWarning, ...]:
     """Doubt the depth_scale of a depth file whose readings are nearer or further than any camera sees.
 
     Args:

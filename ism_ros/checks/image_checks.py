@@ -14,7 +14,7 @@ DARK_SHARE, BRIGHT_SHARE = 0.99, 0.8
 """Of the picture. A bright wall or a lamp is not yet an exposure gone wrong."""
 
 
-def doubts_about_exposure(rgb: NDArray[np.uint8]) -> tuple[InputWarning, ...]:
+def exposure_warnings(rgb: NDArray[np.uint8]) -> tuple[InputWarning, ...]:
     """Doubt a picture that is black or white nearly everywhere.
 
     Args:

@@ -18,6 +18,6 @@ class InputWarning:
     text: str
 
 
-def without_repeats(warnings: tuple[InputWarning, ...]) -> tuple[InputWarning, ...]:
+def unique_warnings(warnings: tuple[InputWarning, ...]) -> tuple[InputWarning, ...]:
     """Keep the first of equal warnings, in order."""
     return tuple(dict.fromkeys(warnings))

@@ -67,13 +67,13 @@ def doctor(
 
 def _try_models(settings: Settings, tell: Callable[[str], None]) -> Finding:
     from ism_ros.selftest.health import Finding
-    from ism_ros.selftest.self_test import LEAST_IOU, KnownAnswerError, run_apart
+    from ism_ros.selftest.self_test import LEAST_IOU, SelfTestError, run_in_subprocess
 
     subject = "known answer"
     models = f"{settings.segmentor} + {settings.descriptor}"
     try:
-        answer = run_apart(settings.model_dump(), tell)
-    except KnownAnswerError as error:
+        answer = run_in_subprocess(settings.model_dump(), tell)
+    except SelfTestError as error:
         return Finding(subject, "failed", f"{models}: {error}", _what_to_do(str(error)))
     found = ", ".join(f"{one.object_id} {one.score:.2f} at IoU {one.iou:.2f}" for one in answer.found)
     if not answer.passed:

@@ -159,7 +159,7 @@ def _print(console: Console, detections: Detections, output: Path) -> None:
 def _why_nothing(detections: Detections) -> str:
     from ism_ros.io.result_files import xywh
 
-    miss = detections.near_miss
+    miss = detections.best_rejected
     if miss is None:
         what = "nothing" if all(told.reason != "too_small" for told in detections.warnings) else "nothing large enough"
         return f"0 detections: {what} in the picture looks like any of the objects"

@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from ism_ros.descriptors.base import DESCRIPTORS, TemplateNormalization
 from ism_ros.errors import first_line
 from ism_ros.matching.base import MATCHERS
+from ism_ros.checkpoints.catalog import PROFILES as CHECKPOINTS_OF_PROFILES
+from ism_ros.checkpoints.catalog import checkpoint_named
+from ism_ros.config.paths import default_cache_dir, default_checkpoints_dir
+from ism_ros.descriptors import DESCRIPTORS, TemplateNormalization
 from ism_ros.objects.stores.patch_tokens import PatchPlace, PatchPrecision
 from ism_ros.segmentors.base import SAM6D_MIN_MASK, SEGMENTORS
 from ism_ros.visualization import OverlayStyle
@@ -221,13 +225,13 @@ class Settings(BaseModel):
         """Return `cache_dir`, or the user's cache folder (XDG_CACHE_HOME/ism_ros) where it is empty."""
         if self.cache_dir:
             return Path(self.cache_dir).expanduser()
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ism_ros"
+        return default_cache_dir()
 
     def resolved_checkpoints_dir(self) -> Path:
         """Return `checkpoints_dir`, or the user's data folder (XDG_DATA_HOME/ism_ros/checkpoints) where it is empty."""
         if self.checkpoints_dir:
             return Path(self.checkpoints_dir).expanduser()
-        return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ism_ros" / "checkpoints"
+        return default_checkpoints_dir()
 
     def resolved_cpu_threads(self) -> int:
         """Return `cpu_threads` with 0 decided: as many as make one of the models faster, at most one a core."""

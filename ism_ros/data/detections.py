@@ -10,51 +10,38 @@ import torch
 from torch import Tensor
 
 from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.data.masks import boxes_from_masks
 
 
 @dataclass(frozen=True)
-class Proposals:
-    """Class-agnostic masks of one image.
+class RejectedDetection:
+    """A detection that the score threshold rejected.
 
-    masks: (N, H, W) bool on the segmentor's device. confidence: (N,) float32 in [0, 1]. boxes_xyxy: (N, 4) int64,
-    the first and last pixel column and row of each mask, both inclusive (as the reference computes them); made
-    from the masks when left out. boxes_are_tight: whether they are, or are what the segmentor itself gives as boxes.
+    Attributes:
+        class_id: The object's id.
+        score: Its final score, below the threshold.
+        box_xyxy: First and last column and row, both inclusive, pixels.
     """
-
-    masks: Tensor
-    confidence: Tensor
-    boxes_xyxy: Tensor = field(default=None)  # type: ignore[assignment]
-    boxes_are_tight: bool = True
-
-    def __post_init__(self) -> None:
-        if self.boxes_xyxy is None:
-            object.__setattr__(self, "boxes_xyxy", boxes_from_masks(self.masks))
-
-    def __len__(self) -> int:
-        return int(self.masks.shape[0])
-
-    def __getitem__(self, index: Tensor) -> Proposals:
-        """The rows at `index` (bool mask or integer tensor); masks are large, so nothing is copied for all of them."""
-        if index.dtype == torch.bool and bool(index.all()):
-            return self
-        return Proposals(self.masks[index], self.confidence[index], self.boxes_xyxy[index], self.boxes_are_tight)
-
-    @staticmethod
-    def empty(height: int, width: int, device: torch.device | str = "cpu") -> Proposals:
-        return Proposals(
-            torch.zeros((0, height, width), dtype=torch.bool, device=device),
-            torch.zeros((0,), device=device),
-        )
-
-
-@dataclass(frozen=True)
-class NearMiss:
-    """What would have been the best detection of a frame without any. box_xyxy: inclusive pixels."""
 
     class_id: str
     score: float
     box_xyxy: tuple[int, int, int, int]
+
+    @staticmethod
+    def best_of(detections: Detections) -> RejectedDetection | None:
+        """Take the detection with the highest score.
+
+        Args:
+            detections: Instances that were all rejected.
+
+        Returns:
+            The best of them, or None where there are none.
+        """
+        if not len(detections):
+            return None
+        best = int(detections.score.argmax())
+        x_first, y_first, x_last, y_last = detections.boxes_xyxy[best].tolist()
+        box_xyxy = (x_first, y_first, x_last, y_last)
+        return RejectedDetection(detections.class_id(best), float(detections.score[best]), box_xyxy)
 
 
 @dataclass(frozen=True)
@@ -73,7 +60,7 @@ class Detections:
     where nobody asked. instance_id: (N,) int64 from a tracker, or None: row i is instance i + 1. view_similarity:
     (N, T), cosines of the class token with the templates of its object (0 where another one has more), or None.
     fit_score: (N,), the part of the score that is of the fit of the views, 0 where it is none (scoring_metric.py).
-    near_miss: where nothing reached the score threshold, the best of what did not, if there was anything.
+    best_rejected: where nothing reached the score threshold, the best of what did not, if there was anything.
     warnings: doubts about the frame and the objects, which make this result doubtful.
     """
 
@@ -96,7 +83,7 @@ class Detections:
     instance_id: Tensor | None = None
     view_similarity: Tensor | None = None
     fit_score: Tensor = field(default=None)  # type: ignore[assignment]
-    near_miss: NearMiss | None = None
+    best_rejected: RejectedDetection | None = None
     warnings: tuple[InputWarning, ...] = ()
 
     def __post_init__(self) -> None:
@@ -123,25 +110,17 @@ class Detections:
     def class_id(self, row: int) -> str:
         return self.object_ids[int(self.object_index[row])]
 
-    def as_near_miss(self) -> NearMiss | None:
-        """The best of these, as it is told where none is good enough."""
-        if not len(self):
-            return None
-        best = int(self.score.argmax())
-        x_first, y_first, x_last, y_last = self.boxes_xyxy[best].tolist()
-        return NearMiss(self.class_id(best), float(self.score[best]), (x_first, y_first, x_last, y_last))
-
     def category_id(self, row: int) -> int:
         return self.category_ids[int(self.object_index[row])]
 
-    def middles_m(self) -> Tensor:
+    def model_centers_m(self) -> Tensor:
         """Where the middles of the models' boxes are, (N, 3) float64 in the camera frame, NaN where there is no pose;
         the origins where nobody asked for the boxes. Unlike far origins, they move as the objects do."""
         origins_m = self.translation_m.double()
         if self.model_box_m is None:
             return origins_m
-        middles_m = (self.rotation.double() @ self.model_box_m.double().mean(dim=1)[:, :, None])[:, :, 0] + origins_m
-        return torch.where(middles_m.isfinite(), middles_m, origins_m)
+        centers_m = (self.rotation.double() @ self.model_box_m.double().mean(dim=1)[:, :, None])[:, :, 0] + origins_m
+        return torch.where(centers_m.isfinite(), centers_m, origins_m)
 
     def instance_ids(self) -> list[int]:
         """The number of each instance in messages and in the mask image, from 1."""

@@ -9,10 +9,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.checks.camera_checks import doubts_about_intrinsics, fault_of_intrinsics
-from ism_ros.checks.depth_checks import missing_floats
-from ism_ros.checks.image_checks import doubts_about_exposure
-from ism_ros.checks.input_warnings import InputWarning, without_repeats
+from ism_ros.checks.camera_checks import intrinsics_error, intrinsics_warnings
+from ism_ros.checks.depth_checks import no_reading_values
+from ism_ros.checks.image_checks import exposure_warnings
+from ism_ros.checks.input_warnings import InputWarning, unique_warnings
+from ism_ros.data.camera import Camera
+from ism_ros.errors import FrameError
 
 GREY_TOLERANCE = 3
 """Grey levels by which the channels of a picture without colours differ at most, after JPEG. A camera that has colours
@@ -23,61 +25,6 @@ LEAST_CONTRAST = 4.0
 """Standard deviation of a picture's grey levels, below which it shows nothing, in colour or without."""
 GREY_STRIDE = 4
 """Every so manieth row and column is looked at first."""
-
-
-class FrameError(ValueError):
-    """A frame that cannot be used.
-
-    `reason` is a short stable word for counting (`size_mismatch`, `bad_intrinsics`, ...); the message says what
-    was wrong and what to do about it.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera without distortion.
-
-    intrinsics: (3, 3) float64, pixels. width, height: pixels. is_cropped: whether its picture is a part of what the
-    lens shows, so that the principal point may lie anywhere.
-    """
-
-    intrinsics: NDArray[np.float64]
-    width: int
-    height: int
-    is_cropped: bool = field(default=False, kw_only=True)
-
-    def __post_init__(self) -> None:
-        k = np.array(self.intrinsics, dtype=np.float64)
-        if k.size != 9:
-            raise FrameError("bad_intrinsics", f"the camera matrix has {k.size} numbers; give 9 (row by row)")
-        k = k.reshape(3, 3)
-        if not np.isfinite(k).all() or k[0, 0] <= 0 or k[1, 1] <= 0:
-            raise FrameError(
-                "bad_intrinsics",
-                f"the camera matrix has focal lengths fx={k[0, 0]:g}, fy={k[1, 1]:g}; both must be finite and above 0: "
-                "calibrate the camera or publish its camera_info",
-            )
-        object.__setattr__(self, "intrinsics", k)
-
-    @property
-    def fx(self) -> float:
-        return float(self.intrinsics[0, 0])
-
-    @property
-    def fy(self) -> float:
-        return float(self.intrinsics[1, 1])
-
-    @property
-    def cx(self) -> float:
-        return float(self.intrinsics[0, 2])
-
-    @property
-    def cy(self) -> float:
-        return float(self.intrinsics[1, 2])
 
 
 @dataclass(frozen=True)
@@ -114,11 +61,11 @@ class Frame:
             )
         intrinsics = self.camera.intrinsics
         is_cropped = self.camera.is_cropped
-        if fault := fault_of_intrinsics(intrinsics, width, height, is_cropped):
+        if fault := intrinsics_error(intrinsics, width, height, is_cropped):
             raise FrameError("bad_intrinsics", fault)
-        doubts = () if is_cropped else doubts_about_intrinsics(intrinsics, width, height)
-        doubts += doubts_about_exposure(self.rgb)
-        object.__setattr__(self, "warnings", without_repeats((*self.warnings, *doubts)))
+        doubts = () if is_cropped else intrinsics_warnings(intrinsics, width, height)
+        doubts += exposure_warnings(self.rgb)
+        object.__setattr__(self, "warnings", unique_warnings((*self.warnings, *doubts)))
         if self.depth_m is not None:
             if self.depth_m.shape != (height, width):
                 raise FrameError(
@@ -128,7 +75,7 @@ class Frame:
                 )
             depth = np.nan_to_num(self.depth_m.astype(np.float32, copy=False), nan=0.0, posinf=0.0, neginf=0.0)
             np.maximum(depth, 0.0, out=depth)
-            if (missing := missing_floats(depth)) is not None:
+            if (missing := no_reading_values(depth)) is not None:
                 depth[missing] = 0.0
             object.__setattr__(self, "depth_m", depth)
             object.__setattr__(self, "invalid_depth_share", 1.0 - float(np.count_nonzero(depth)) / depth.size)
@@ -151,7 +98,7 @@ class Frame:
         """Whether any pixel has a depth reading."""
         return self.depth_m is not None and self.invalid_depth_share < 1.0
 
-    def seen_size_m(self, box_xyxy: Sequence[int], mask: NDArray[np.bool_] | None = None) -> float:
+    def observed_size_m(self, box_xyxy: Sequence[int], mask: NDArray[np.bool_] | None = None) -> float:
         """Measure the diagonal of a box at the median depth of what is in it.
 
         Args:

@@ -11,6 +11,7 @@ from ism_ros.descriptors.base import DescriptorSpec, TemplateNormalization
 from ism_ros.descriptors.vit import VitDescriptor
 from ism_ros.runtime.batches import Recoveries
 from ism_ros.runtime.model_request import ModelRequest
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 
 CROP_SIZE = 224
 
@@ -20,7 +21,7 @@ def dinov2_descriptor(
     device: str = "cpu",
     template_normalization: TemplateNormalization = "imagenet",
     heads: int | None = None,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> VitDescriptor:
     """The descriptor of an official checkpoint file or a safetensors folder. Raises CheckpointError.
 

@@ -10,6 +10,8 @@ from torch.nn.functional import avg_pool2d, normalize
 
 from ism_ros.descriptors.base import Descriptors, TemplateNormalization, concatenated
 from ism_ros.runtime.batches import Chunks, Recoveries
+from ism_ros.descriptors import Descriptors, TemplateNormalization, concatenated
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.runtime.precision import network_dtype
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -44,7 +46,7 @@ class VitDescriptor:
         template_normalization: TemplateNormalization = "imagenet",
         crop_size: int = 224,
         chunk: int | None = None,
-        recoveries: Recoveries | None = None,
+        recoveries: OutOfMemoryCounter | None = None,
     ) -> None:
         self.name = name
         self.crop_size = crop_size
@@ -56,7 +58,7 @@ class VitDescriptor:
         self._patch_size = int(model.config.patch_size)  # type: ignore[union-attr,arg-type]
         self._registers = int(getattr(model.config, "num_register_tokens", 0))
         chunk = chunk or (CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU)
-        self._chunks = Chunks(chunk, "crops", recoveries)
+        self._chunks = OutOfMemoryRetry(chunk, "crops", recoveries)
 
     @property
     def fingerprint(self) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ism_ros.checks.camera_checks import other_projection
+from ism_ros.checks.camera_checks import non_pinhole_model
 
 EXPECTED = 'expected {"cam_K": [9 numbers], "depth_scale": 1.0}'
 
@@ -45,7 +45,7 @@ def camera_content(text: str) -> dict[str, Any]:
         content = _only_image(content)
     if not isinstance(content, dict):
         raise CameraFileError(f'has no "cam_K"; {EXPECTED}')
-    if projection := other_projection(content):
+    if projection := non_pinhole_model(content):
         raise CameraFileError(f"is of a {projection} camera, not of a pinhole camera: undistort the images first")
     for form in FORMS:
         matrix = form(content)

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.checks.depth_checks import depth_in_metres, doubts_about_depth_scale
-from ism_ros.data.frame import Camera, Frame, FrameError
+from ism_ros.checks.depth_checks import depth_format_error, depth_in_metres, depth_scale_warnings
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
+from ism_ros.errors import FrameError
 from ism_ros.io.camera_files import CameraFileError, camera_content
 from ism_ros.io.image_decoding import decode_colour, decode_unchanged
 
@@ -44,7 +46,7 @@ def frame_of_files(
     """
     rgb = read_rgb(rgb_path)
     depth_m = None if depth_path is None else read_depth_m(depth_path, depth_scale)
-    doubts = () if depth_m is None else doubts_about_depth_scale(depth_m, depth_scale, where)
+    doubts = () if depth_m is None else depth_scale_warnings(depth_m, depth_scale, where)
     try:
         return Frame(rgb, depth_m, Camera(intrinsics, rgb.shape[1], rgb.shape[0]), warnings=doubts)
     except FrameError as error:
@@ -66,12 +68,8 @@ def read_depth_m(path: Path, depth_scale: float) -> NDArray[np.float32]:
     image = decode_unchanged(_bytes(path, "depth image"))
     if image is None:
         raise FrameFileError(f"{path} is not an image that can be read (16-bit PNG expected)")
-    if image.ndim != 2 or image.dtype not in (np.uint16, np.float32):
-        channels = 1 if image.ndim == 2 else image.shape[2]
-        raise FrameFileError(
-            f"{path} is not a depth image: it has {channels} channel(s) of {image.dtype}; "
-            "expected one of uint16 or float32"
-        )
+    if found := depth_format_error(image, (np.uint16, np.float32)):
+        raise FrameFileError(f"{path} is not a depth image: it has {found}; expected one of uint16 or float32")
     return depth_in_metres(image, depth_scale / 1000.0)
 
 

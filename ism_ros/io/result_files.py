@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ism_ros.data.boxes import mask_box
 from ism_ros.data.detections import Detections
-from ism_ros.data.masks import encode_rle, mask_box
+from ism_ros.data.rle import encode_rle
 
 
 def label_image(detections: Detections) -> NDArray[np.uint16]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Proposals
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import box_iou, boxes_from_masks
@@ -73,7 +74,7 @@ def verify_geometry(
     if frame.depth_m is not None and frame.has_depth:
         depth_m = torch.from_numpy(frame.depth_m).to(device)
         boxes = proposals.boxes_xyxy if proposals.boxes_are_tight else None
-        translation_m, _ = mean_position_m(proposals.masks, depth_m, intrinsics, boxes)
+        translation_m, _ = mean_position_m(proposals.masks, depth_m, frame.camera, boxes)
     posed = torch.isfinite(rotation).all(dim=(1, 2)) & torch.isfinite(translation_m).all(dim=1)
     profiles = None if rotation_sensitive or not posed.any() else silhouette_profiles(crop_masks)
     for index in object_index[posed].unique().tolist():
@@ -95,25 +96,23 @@ def verify_geometry(
 
 
 def mean_position_m(
-    masks: Tensor, depth_m: Tensor, intrinsics: Tensor, boxes_xyxy: Tensor | None = None
+    masks: Tensor, depth_m: Tensor, camera: Camera, boxes_xyxy: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Average the back-projected depth inside each mask.
 
     Args:
         masks: (N, H, W) bool.
         depth_m: (H, W) metres, 0 = no reading.
-        intrinsics: (3, 3), pixels.
+        camera: Of the depth image.
         boxes_xyxy: (N, 4) int64 tight boxes of the masks, where they are known.
 
     Returns:
         Positions (N, 3) in the camera frame, metres, NaN where no pixel of the mask has depth; and the number of such
         pixels (N,) int64.
     """
-    height, width = depth_m.shape
-    x = (torch.arange(width, device=depth_m.device) - intrinsics[0, 2]) / intrinsics[0, 0] * depth_m
-    y = (torch.arange(height, device=depth_m.device)[:, None] - intrinsics[1, 2]) / intrinsics[1, 1] * depth_m
+    rows, columns = (torch.arange(side, device=depth_m.device) for side in depth_m.shape)
     valid = depth_m > 0
-    positions = torch.stack([x, y, depth_m], dim=2)
+    positions = camera.back_project(columns, rows[:, None], depth_m)
     if masks.is_cuda:
         return _mean_by_products(masks, torch.cat([positions, valid[:, :, None]], dim=2).flatten(0, 1))
     boxes = boxes_from_masks(masks) if boxes_xyxy is None else boxes_xyxy

@@ -20,6 +20,7 @@ from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs
 from ism_ros.matching.patch_scores import patch_scores_by_template
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.runtime.batches import Chunks, Recoveries
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 
 MIN_SIMILARITY = 0.2
 """Class tokens less similar than this count as not similar at all (`semantic_confidence_threshold`)."""
@@ -165,7 +166,7 @@ def candidate_appearance(
     template_counts: Sequence[int],
     patch_tokens_of: Callable[[Tensor, Tensor], Tensor],
     similarities_per_batch: int = SIMILARITIES_PER_BATCH,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Each proposal's appearance beside each of its candidate objects, and the template that looks most like it.
 
@@ -182,7 +183,7 @@ def candidate_appearance(
     template_index = torch.zeros_like(appearance, dtype=torch.int64)
     an_object = max(template_counts, default=1) * query_patches.shape[1] ** 2
     at_once = max(1, similarities_per_batch // an_object)
-    chunks = Chunks(at_once, "proposals beside all templates of an object", recoveries)
+    chunks = OutOfMemoryRetry(at_once, "proposals beside all templates of an object", recoveries)
     # proposals of about the same size side by side: their products have few rows of padding
     by_size = (query_patches.abs().amax(dim=2) > 0).sum(dim=1).argsort()
     for index, templates in enumerate(template_counts):

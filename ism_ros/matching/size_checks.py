@@ -49,7 +49,8 @@ def sizes_in_diameters(
         (N,) diagonal of the box at the median depth / diameter; NaN without depth, or where the object has no geometry.
     """
     diameters_m = [library.objects[index].diameter_m or float("nan") for index in object_index.tolist()]
-    sizes_m = [frame.seen_size_m(box, mask) for mask, box in zip(masks.cpu().numpy(), boxes_xyxy.tolist(), strict=True)]
+    rows = zip(masks.cpu().numpy(), boxes_xyxy.tolist(), strict=True)
+    sizes_m = [frame.observed_size_m(box, mask) for mask, box in rows]
     return torch.tensor(sizes_m) / torch.tensor(diameters_m)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
-from ism_ros.data.frame import Camera, FrameError
+from ism_ros.data.camera import Camera
+from ism_ros.errors import FrameError
 
 OPENCV_LENGTHS = (4, 5, 8, 12, 14)
 """Of the coefficients of plumb_bob and rational_polynomial, which OpenCV knows."""

@@ -12,10 +12,12 @@ from cv_bridge import CvBridge
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from ism_ros.checks.depth_checks import depth_in_metres, doubts_about_encoding
+from ism_ros.checks.depth_checks import depth_encoding_warnings, depth_format_error, depth_in_metres
 from ism_ros.checks.input_warnings import InputWarning
+from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections
-from ism_ros.data.frame import Camera, Frame, FrameError
+from ism_ros.data.frame import Frame
+from ism_ros.errors import FrameError
 from ism_ros.io.image_decoding import decode_colour, decode_unchanged
 from ism_ros.node.calibration import Calibration, calibration_of, is_rectified_topic
 from ism_ros.node.frame_doubts import doubts_about
@@ -78,7 +80,7 @@ def frame_from_triple(triple: Triple) -> tuple[Frame, DepthNotes]:
     if triple.depth is not None:
         depth_m = depth_from_message(triple.depth)
         notes = note_depth(depth_m)
-        doubts = doubts_about_encoding(depth_m, depth_encoding(triple.depth))
+        doubts = depth_encoding_warnings(depth_m, depth_encoding(triple.depth))
     depth_camera = None if depth_m is None else _depth_camera(triple, depth_m)
     if depth_m is not None and depth_camera is None and depth_m.shape != rgb.shape[:2]:
         lens = None  # Frame refuses it, and says the sizes as they are
@@ -278,11 +280,10 @@ def _compressed_depth(message: CompressedImage) -> NDArray[np.float32]:
 
 def _png(body: bytes, form: str) -> NDArray[np.uint16]:
     png = _decoded(decode_unchanged, body, "depth", form)
-    if png.ndim != 2 or png.dtype != np.uint16:
+    if found := depth_format_error(png):
         raise FrameError(
             "encoding",
-            f"depth decodes to {png.dtype} of shape {png.shape}, not to 16-bit depth: "
-            "subscribe to the compressedDepth topic",
+            f"depth decodes to {found}, not to 16-bit depth: subscribe to the compressedDepth topic",
         )
     return png
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ism_ros.runtime.batches import is_out_of_memory
+from ism_ros.runtime.out_of_memory import is_out_of_memory
 
 
 def give_back_memory(error: Exception) -> None:

@@ -21,6 +21,9 @@ from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame, FrameError
 from ism_ros.loading import load_model
 from ism_ros.model import InstanceSegmentationModel
+from ism_ros.data.frame import Frame
+from ism_ros.errors import FrameError
+from ism_ros.model import InstanceSegmentationModel, load_model
 from ism_ros.node.camera_watch import CameraWatch
 from ism_ros.node.conversion import DepthNotes, UndistortedFrame, frame_from_triple
 from ism_ros.node.failures import give_back_memory
@@ -284,7 +287,7 @@ class IsmNode(LifecycleNodeMixin, Node):
                 **self._since_stamp(arrival.triple.rgb.header.stamp),
             },
             len(detections),
-            detections.near_miss,
+            detections.best_rejected,
         )
 
     def frame_of(self, triple: Triple) -> tuple[Frame, DepthNotes]:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
 if TYPE_CHECKING:
     from rclpy.executors import Executor
@@ -33,7 +33,7 @@ DESCRIPTION = """Finds instances of known objects in synchronised RGB-D images: 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the node until SIGINT or SIGTERM. Exit code 1 after a wrong configuration, which is said in one line."""
-    use_patient_threads()
+    configure_thread_env()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     ending = Ending()
     # imports and loading take seconds and are not to be broken by a signal half-way: they have their own thread

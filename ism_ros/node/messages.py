@@ -15,7 +15,7 @@ from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray, Object
 
 from ism_ros.config.settings import Settings
 from ism_ros.data.detections import Detections
-from ism_ros.data.masks import encode_rle
+from ism_ros.data.rle import encode_rle
 from ism_ros.io.result_files import label_image
 from ism_ros.msg import InstanceMask, InstanceMaskArray
 from ism_ros.objects.library import ObjectLibrary

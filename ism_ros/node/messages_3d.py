@@ -110,9 +110,8 @@ def points_of(frame: Frame, detections: Detections) -> NDArray[np.void]:
     depth_m = frame.depth_m[rows, columns]
     red, green, blue = (frame.rgb[rows, columns, channel].astype(np.uint32) for channel in range(3))
     points = np.empty(len(rows), POINT)
-    points["x"] = (columns - frame.camera.cx) / frame.camera.fx * depth_m
-    points["y"] = (rows - frame.camera.cy) / frame.camera.fy * depth_m
-    points["z"] = depth_m
+    points_m: NDArray[np.float64] = frame.camera.back_project(columns, rows, depth_m)
+    points["x"], points["y"], points["z"] = points_m.T
     points["rgb"] = red << 16 | green << 8 | blue
     points["instance_id"] = labels[rows, columns]
     return points

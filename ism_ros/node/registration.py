@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 
 MOST_SPREAD_PX = 8
 """So many colour pixels one depth pixel may cover in each direction; more would be two cameras that do not go together.
@@ -93,11 +93,10 @@ def _project(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """x and y in the colour picture, clipped some way beyond it, and depth there, metres, of rays (3, N)."""
     shift_m = source.to_colour[:3, 3].astype(np.float32)
-    x_m, y_m, z_m = (rays[axis] * depth_m + shift_m[axis] for axis in range(3))
+    points_m = rays * depth_m + shift_m[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):  # what lies behind is left out afterwards
-        x = np.clip(x_m / z_m * np.float32(target.fx) + np.float32(target.cx), -FAR_PX, FAR_PX)
-        y = np.clip(y_m / z_m * np.float32(target.fy) + np.float32(target.cy), -FAR_PX, FAR_PX)
-    return np.nan_to_num(x), np.nan_to_num(y), z_m
+        x, y = (np.clip(pixels, -FAR_PX, FAR_PX) for pixels in target.project(points_m.T))
+    return np.nan_to_num(x), np.nan_to_num(y), points_m[2]
 
 
 def _covered(low: NDArray[np.float32], high: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rclpy.callback_groups import ReentrantCallbackGroup
 
 from ism_ros.data.detections import Detections
-from ism_ros.data.frame import FrameError
+from ism_ros.errors import FrameError
 from ism_ros.node.calibration import rectification
 from ism_ros.node.conversion import in_published_pixels
 from ism_ros.node.failures import give_back_memory

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ism_ros.data.detections import NearMiss
+from ism_ros.data.detections import RejectedDetection
 
 WINDOW_FRAMES = 200
 RATE_WINDOW_S = 10.0
@@ -30,7 +30,7 @@ class Snapshot:
     """All numbers at one moment. Counters run from the node's start, recent_* tell of the last seconds.
 
     recoveries: how often work went on in smaller pieces after memory had run out. all_rejected: no frame of the last
-    seconds could be used. near_miss: where the last frame had no detection, what came nearest to one.
+    seconds could be used. best_rejected: where the last frame had no detection, what came nearest to one.
     """
 
     processed: int = 0
@@ -48,7 +48,7 @@ class Snapshot:
     recent_recovery: bool = False
     recent_object_failure: str = ""
     detections: int = 0
-    near_miss: NearMiss | None = None
+    best_rejected: RejectedDetection | None = None
 
 
 class Statistics:
@@ -62,7 +62,7 @@ class Statistics:
         self._finished: deque[float] = deque(maxlen=4096)
         self._processed = 0
         self._detections = 0
-        self._near_miss: NearMiss | None = None
+        self._best_rejected: RejectedDetection | None = None
         self._rejected: Counter[str] = Counter()
         self._noticed: Counter[str] = Counter()
         self._failures = 0
@@ -70,12 +70,14 @@ class Statistics:
         self._last_rejection = self._last_failure = self._last_notice = self._last_object_failure = NEVER
         self._last_recovery_s = -float("inf")
 
-    def frame_done(self, stage_s: Mapping[str, float], detections: int, near_miss: NearMiss | None = None) -> None:
+    def frame_done(
+        self, stage_s: Mapping[str, float], detections: int, best_rejected: RejectedDetection | None = None
+    ) -> None:
         """One frame was processed and published."""
         with self._lock:
             self._processed += 1
             self._detections = detections
-            self._near_miss = near_miss
+            self._best_rejected = best_rejected
             self._finished.append(self._clock())
             for stage, seconds in stage_s.items():
                 self._stage_s[stage].append(seconds)
@@ -135,7 +137,7 @@ class Statistics:
                 recent_recovery=now - self._last_recovery_s <= self._recent_s,
                 recent_object_failure=self._recent(self._last_object_failure, now, OBJECT_FAILURE_S),
                 detections=self._detections,
-                near_miss=self._near_miss,
+                best_rejected=self._best_rejected,
             )
 
     def _recent(self, event: tuple[float, str], now: float, for_s: float | None = None) -> str:

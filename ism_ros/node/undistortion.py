@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections
-from ism_ros.data.frame import Camera, FrameError
-from ism_ros.data.masks import boxes_from_masks
+from ism_ros.errors import FrameError
 
 NEGLIGIBLE_PX = 0.5
 """A lens that moves no pixel further is taken for a pinhole."""

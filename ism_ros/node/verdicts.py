@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from ism_ros.node.statistics import Snapshot
 from ism_ros.node.watch import Problem
-from ism_ros.runtime.batches import is_out_of_memory
+from ism_ros.runtime.out_of_memory import is_out_of_memory
 
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK,
@@ -115,7 +115,7 @@ def segmentation_verdict(
     if snapshot.processed == 0:
         return Verdict(OK, "waiting for the first frame")
     rate = f"{snapshot.rate_hz:.1f} frames a second"
-    miss = snapshot.near_miss
+    miss = snapshot.best_rejected
     if miss is not None:
         return Verdict(
             OK,

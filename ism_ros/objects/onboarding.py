@@ -17,6 +17,9 @@ from ism_ros.cad.referenced_files import referenced_files
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.masks import boxes_from_masks, crop_resize_pad
 from ism_ros.descriptors.base import Descriptor
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.crops import crop_resize_pad
+from ism_ros.descriptors import Descriptor
 from ism_ros.objects.grey import MadeOnce, grey_pictures, grey_views
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.spec import ObjectSpec
@@ -32,7 +35,7 @@ from ism_ros.objects.template_builder import Prepare, Prepared, Progress, prepar
 from ism_ros.rendering.polar_maps import ViewMaps
 from ism_ros.rendering.renderer import RENDERER_VERSION, TEMPLATE_SIZE_PX
 from ism_ros.rendering.templates import TemplateError, TemplateSet, read_templates
-from ism_ros.runtime.batches import is_out_of_memory
+from ism_ros.runtime.out_of_memory import is_out_of_memory
 
 _CACHE_VERSION = 5
 IN_MEMORY_IF_IT_FITS = PatchStorage()

@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_builder import Prepared, Progress, prepare
-from ism_ros.runtime.threads import PATIENT_THREADS
+from ism_ros.runtime.threads import PASSIVE_WAIT_ENV
 
 NICENESS = 5
 """Beside a stream: at 10 a busy machine would hardly get on with rendering at all."""
@@ -117,7 +117,7 @@ def _environment() -> dict[str, str]:
     """In which the child finds this package, and nothing that happens to lie in the working folder."""
     own = str(Path(os.path.abspath(__file__)).parents[2])  # not where a link leads to
     paths = [own, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**PATIENT_THREADS, **os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+    return {**PASSIVE_WAIT_ENV, **os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
 
 
 def _send(pipe: IO[bytes] | None, message: Any) -> None:

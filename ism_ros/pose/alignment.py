@@ -161,11 +161,10 @@ def sample_observed_points(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> O
     z = depth_m.flatten()[pixel]
     inside = masks.flatten(1).gather(1, pixel) & (z > 0)
     camera = frame.camera
-    x = ((columns - camera.cx) / camera.fx)[:, None, :].expand(-1, GRID_SIDE, -1).flatten(1) * z
-    y = ((rows - camera.cy) / camera.fy)[:, :, None].expand(-1, -1, GRID_SIDE).flatten(1) * z
+    points_m = camera.back_project(columns[:, None, :], rows[:, :, None], z.unflatten(1, (GRID_SIDE, -1)))
+    points_m = points_m.flatten(1, 2).transpose(1, 2).contiguous()
     colours = rgb.flatten(0, 1)[pixel].transpose(1, 2).float() / 255.0
     pixels = inside * (size.prod(dim=1) / GRID_SIDE**2)[:, None]
-    points_m = torch.stack([x, y, z], dim=1).float()
     median_m = points_m.where(inside[:, None], torch.nan).nanmedian(dim=2).values
     return ObservedPoints(points_m, colours, pixels, median_m, (camera.fx * camera.fy) ** -0.5)
 

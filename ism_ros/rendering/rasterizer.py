@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 from ism_ros.rendering.ray_tracer import Hits
 
 FloatArray = NDArray[np.float32]
@@ -50,7 +50,7 @@ class Rasteriser:
         seen = np.flatnonzero(face >= 0)
         weights = np.zeros((len(pixels), 3), dtype=np.float32)
         v, u = np.divmod(pixels[seen], camera.width)
-        parts = _evaluate(edges, face[seen], *_through(camera, shift_px, u, v))
+        parts = _evaluate(edges, face[seen], *camera.normalized(u, v, shift_px))
         weights[seen] = (parts / parts.sum(axis=0)).T
         return Hits(face, depth_m.astype(np.float32), weights)
 
@@ -89,8 +89,7 @@ class _ShadowMap:
 
     def blocked(self, origins_m: FloatArray) -> NDArray[np.bool_]:
         points = origins_m.astype(np.float64) @ self._rotation.T + self._translation
-        u = np.rint(points[:, 0] / points[:, 2] * self._camera.fx + self._camera.cx).astype(np.int64)
-        v = np.rint(points[:, 1] / points[:, 2] * self._camera.fy + self._camera.cy).astype(np.int64)
+        u, v = (np.rint(pixels).astype(np.int64) for pixels in self._camera.project(points))
         inside = (u >= 0) & (u < self._camera.width) & (v >= 0) & (v < self._camera.height)
         flat = np.where(inside, v * self._camera.width + u, 0)
         # Within a texel or two, a slanted surface would shade itself.
@@ -110,13 +109,6 @@ def _evaluate(edges: DoubleArray, face: NDArray[np.int64], x: DoubleArray, y: Do
     """e of each (face, ray) pair, (3, N)."""
     chosen = edges[face]
     return np.stack([chosen[:, i, 0] * x + chosen[:, i, 1] * y + chosen[:, i, 2] for i in range(3)])
-
-
-def _through(
-    camera: Camera, shift_px: tuple[float, float], u: NDArray[np.int64], v: NDArray[np.int64]
-) -> tuple[DoubleArray, DoubleArray]:
-    """x and y, on the plane z = 1, of the rays through pixels."""
-    return (u + (shift_px[0] - camera.cx)) / camera.fx, (v + (shift_px[1] - camera.cy)) / camera.fy
 
 
 def _nearest(
@@ -147,7 +139,7 @@ def _nearest(
         pixel = v * camera.width + u
         keep = needed.flat[pixel]
         face, u, v, pixel = face[keep], u[keep], v[keep], pixel[keep]
-        parts = _evaluate(edges, face, *_through(camera, shift_px, u, v))
+        parts = _evaluate(edges, face, *camera.normalized(u, v, shift_px))
         closeness = parts.sum(axis=0)
         hit = np.flatnonzero((parts >= 0).all(axis=0) & (closeness > inverse_depth[pixel]))
         # Of several writes to one pixel the last one stays: the nearest.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 
 FloatArray = NDArray[np.float32]
 
@@ -32,10 +32,8 @@ def pixel_rays(camera: Camera, pixels: NDArray[np.int64], shift_px: tuple[float,
     Pixel centres lie at whole numbers; `shift_px` (right, down) moves all of them.
     """
     v, u = np.divmod(pixels, camera.width)
-    x = (u + (shift_px[0] - camera.cx)) / camera.fx
-    y = (v + (shift_px[1] - camera.cy)) / camera.fy
     rays = np.ones((len(pixels), 3), dtype=np.float32)
-    rays[:, 0], rays[:, 1] = x, y
+    rays[:, 0], rays[:, 1] = camera.normalized(u, v, shift_px)
     return rays
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.cad.surfaces import Surface, surface_of, texture_lookup
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 from ism_ros.rendering.ray_tracer import Hits, RayTracer, pixel_rays, rotated
 from ism_ros.rendering.templates import TemplateSet
 from ism_ros.rendering.viewpoints import object_to_camera_rotations

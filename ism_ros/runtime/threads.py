@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+PASSIVE_WAIT_ENV = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 """Environment in which threads sleep while they wait. By default they spin, which costs tenfold on cores that the
 camera driver or another program needs as well."""
 
 
-LARGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
+LARGE_PAGES_ENV = {"THP_MEM_ALLOC_ENABLE": "1"}
 """Environment in which PyTorch asks Linux for large pages: crops and tokens of a frame are new memory in each frame,
 and several times faster to get in pages of 2 MB than of 4 kB."""
 
 
-def use_patient_threads() -> None:
-    """Sets PATIENT_THREADS and LARGE_PAGES for this process where the user has not decided otherwise.
+def configure_thread_env() -> None:
+    """Sets PASSIVE_WAIT_ENV and LARGE_PAGES_ENV for this process where the user has not decided otherwise.
 
     numpy and torch read it once.
     """
-    for name, value in {**PATIENT_THREADS, **LARGE_PAGES}.items():
+    for name, value in {**PASSIVE_WAIT_ENV, **LARGE_PAGES_ENV}.items():
         os.environ.setdefault(name, value)
 
 
@@ -36,7 +36,7 @@ MOST_ROWS = 128
 """Of so many rows at most are tensors that are small for more than one thread."""
 
 
-def use_threads(count: int) -> None:
+def set_num_threads(count: int) -> None:
     """PyTorch works on so many threads when this one asks it to, and when one does that it has not met yet."""
     import torch
 
@@ -49,7 +49,7 @@ def one_thread(rows: Tensor) -> Iterator[None]:
     """Meanwhile PyTorch works on one thread, where `rows` are few and on the CPU: of many small tensors each would cost
     the others' waking up, which takes longer than the work.
 
-    A thread that PyTorch meets for the first time meanwhile has one as well, until `use_threads`.
+    A thread that PyTorch meets for the first time meanwhile has one as well, until `set_num_threads`.
     """
     import torch
 

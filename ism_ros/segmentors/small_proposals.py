@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.data.detections import Proposals
+from ism_ros.data.boxes import box_area
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import box_area, large_enough, mask_areas
 from ism_ros.segmentors.base import SAM6D_MIN_MASK
+from ism_ros.data.masks import large_enough, mask_areas
+from ism_ros.data.proposals import Proposals
 
 LEAST_SIZE_SHARE, LARGEST_SIZE_SHARE = 0.3, 1.5
 """A box whose diagonal is between these shares of an object's diameter may show it: from the end, hidden in part, or
@@ -86,7 +88,7 @@ def _of_their_size(boxes_xyxy: np.ndarray, frame: Frame, diameters_m: Sequence[f
     if not frame.has_depth or any(diameter is None for diameter in diameters_m):
         return everything
     for row, box in enumerate(boxes_xyxy.tolist()):
-        size_m = frame.seen_size_m(box)
+        size_m = frame.observed_size_m(box)
         everything[row] = np.isnan(size_m) or any(
             LEAST_SIZE_SHARE * diameter <= size_m <= LARGEST_SIZE_SHARE * diameter
             for diameter in diameters_m

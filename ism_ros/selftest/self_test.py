@@ -2,7 +2,7 @@
 
     python -m ism_ros.selftest.self_test '{"device": "cpu"}'
 
-in a process of its own, so that models that crash or run out of memory take nothing else with them: see `run_apart`.
+runs it in a process of its own, so that models that crash or run out of memory take nothing else with them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
 if TYPE_CHECKING:
     from ism_ros.config.settings import Settings
@@ -65,7 +65,7 @@ class Answer:
         return not self.wrong
 
 
-class KnownAnswerError(RuntimeError):
+class SelfTestError(RuntimeError):
     """The models could not be run; the message is one line."""
 
 
@@ -82,15 +82,15 @@ def answer(settings: Settings, progress: Callable[[str], None] = lambda text: No
     frame = read_frame(SCENE / "rgb.jpg", SCENE / "depth.png", SCENE / "camera.json")
     labels = cv2.imread(str(SCENE / "truth.png"), cv2.IMREAD_UNCHANGED)
     if labels is None:
-        raise KnownAnswerError(f"{SCENE / 'truth.png'} is missing or damaged: install the package again")
-    model = load_model(as_for_the_answer(settings), progress)
+        raise SelfTestError(f"{SCENE / 'truth.png'} is missing or damaged: install the package again")
+    model = load_model(self_test_settings(settings), progress)
     progress("segmenting the scene")
     detections = model.segment(frame).to("cpu")
 
     masks = detections.masks.numpy()
     scores = detections.score.float().tolist()
     if masks.shape[1:] != labels.shape or masks.dtype != bool:
-        raise KnownAnswerError(f"masks are {masks.dtype} of {masks.shape[1:]} instead of bool of {labels.shape}")
+        raise SelfTestError(f"masks are {masks.dtype} of {masks.shape[1:]} instead of bool of {labels.shape}")
     found = []
     for number, object_id in enumerate(model.library.ids, start=1):
         truth = labels == number
@@ -102,10 +102,10 @@ def answer(settings: Settings, progress: Callable[[str], None] = lambda text: No
         iou = float((masks[best] & truth).sum() / (masks[best] | truth).sum())
         found.append(Found(object_id, scores[best], iou))
     stored = STORED.get((settings.segmentor, settings.descriptor))
-    return Answer(tuple(found), sum(detections.stage_s.values()), stored is not None, what_is_wrong(found, stored))
+    return Answer(tuple(found), sum(detections.stage_s.values()), stored is not None, describe_failures(found, stored))
 
 
-def as_for_the_answer(settings: Settings) -> Settings:
+def self_test_settings(settings: Settings) -> Settings:
     """`settings` with the scene's objects, and with the thresholds and the scoring that belong to its answer: the
     defaults, whatever else is set, but LENIENT where no answer is stored."""
     names = [name for name in type(settings).model_fields if "threshold" in name or name == "scoring"]
@@ -115,7 +115,7 @@ def as_for_the_answer(settings: Settings) -> Settings:
     return settings.model_copy(update={**changes, "objects_file": str(SCENE / "objects.yaml")})
 
 
-def what_is_wrong(found: list[Found], stored: Mapping[str, tuple[float, float]] | None) -> str:
+def describe_failures(found: list[Found], stored: Mapping[str, tuple[float, float]] | None) -> str:
     """In words what is not as it should be; empty where all is."""
     faults = []
     for one in found:
@@ -134,10 +134,10 @@ def what_is_wrong(found: list[Found], stored: Mapping[str, tuple[float, float]] 
     return "; ".join(faults)
 
 
-def run_apart(settings: Mapping[str, Any], progress: Callable[[str], None] = lambda text: None) -> Answer:
+def run_in_subprocess(settings: Mapping[str, Any], progress: Callable[[str], None] = lambda text: None) -> Answer:
     """`answer` in a process of its own. settings: as Settings takes them.
 
-    Raises KnownAnswerError with one line, also where that process was killed.
+    Raises SelfTestError with one line, also where that process was killed.
     """
     command = [sys.executable, "-m", "ism_ros.selftest.self_test", json.dumps(dict(settings))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
@@ -148,15 +148,15 @@ def run_apart(settings: Mapping[str, Any], progress: Callable[[str], None] = lam
             if "progress" in told:
                 progress(told["progress"])
             elif "error" in told:
-                raise KnownAnswerError(told["error"])
+                raise SelfTestError(told["error"])
             elif "found" in told:
                 return Answer(tuple(Found(**one) for one in told.pop("found")), **told)
             else:
                 last = line.strip() or last
         status = child.wait()
     if status == -9:
-        raise KnownAnswerError("the process was killed, probably because memory ran out")
-    raise KnownAnswerError(f"the process ended with status {status} ({last or 'without a word'})")
+        raise SelfTestError("the process was killed, probably because memory ran out")
+    raise SelfTestError(f"the process ended with status {status} ({last or 'without a word'})")
 
 
 def _message(line: str) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def _message(line: str) -> dict[str, Any]:
 
 
 def _main() -> None:
-    use_patient_threads()
+    configure_thread_env()
 
     def say(**message: Any) -> None:
         print(json.dumps(message), flush=True)
@@ -181,7 +181,7 @@ def _main() -> None:
         say(**asdict(answer(settings, lambda text: say(progress=text))))
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        known = isinstance(error, (ValueError, OSError, KnownAnswerError))
+        known = isinstance(error, (ValueError, OSError, SelfTestError))
         say(error=lines[0] if known else f"{type(error).__name__}: {lines[0]}")
 
 

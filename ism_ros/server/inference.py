@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.checks.depth_checks import doubts_about_depth_scale
-from ism_ros.data.detections import Detections, NearMiss
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.checks.depth_checks import depth_scale_warnings
+from ism_ros.data.camera import Camera
+from ism_ros.data.detections import Detections, RejectedDetection
+from ism_ros.data.frame import Frame
 from ism_ros.io.result_files import to_records, write_results, xywh
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject, ObjectLibrary
@@ -60,7 +61,7 @@ class Ask:
             depth = beside.submit(decode_depth_m, self.depth, self.depth_scale, self.max_pixels)
         rgb = decode_rgb(self.rgb, self.max_pixels)
         depth_m = None if depth is None else depth.result()
-        doubts = () if depth_m is None else doubts_about_depth_scale(depth_m, self.depth_scale, "cam_params")
+        doubts = () if depth_m is None else depth_scale_warnings(depth_m, self.depth_scale, "cam_params")
         try:
             camera = Camera(np.reshape(self.intrinsics, (3, 3)), rgb.shape[1], rgb.shape[0])
             return Frame(rgb, depth_m, camera, warnings=doubts)
@@ -210,7 +211,8 @@ def to_json(ask: Ask, rgb: NDArray[np.uint8], detections: Detections) -> dict[st
         "success": True,
         "detections": [_detection(detections, row, record) for row, record in enumerate(records)],
         "num_detections": len(records),
-        "near_miss": _near_miss(detections.near_miss),
+        "best_rejected": _best_rejected(detections.best_rejected),
+        "near_miss": _best_rejected(detections.best_rejected),
         "warnings": [{"reason": warning.reason, "text": warning.text} for warning in detections.warnings],
         "scores": [record["score"] for record in records],
         "inference_time": sum(detections.stage_s.values()),
@@ -223,8 +225,8 @@ def to_json(ask: Ask, rgb: NDArray[np.uint8], detections: Detections) -> dict[st
     }
 
 
-def _near_miss(miss: NearMiss | None) -> dict[str, Any] | None:
-    return None if miss is None else {"class_id": miss.class_id, "score": miss.score, "bbox": xywh(miss.box_xyxy)}
+def _best_rejected(best: RejectedDetection | None) -> dict[str, Any] | None:
+    return None if best is None else {"class_id": best.class_id, "score": best.score, "bbox": xywh(best.box_xyxy)}
 
 
 def _detection(detections: Detections, row: int, record: dict[str, Any]) -> dict[str, Any]:

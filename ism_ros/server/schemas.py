@@ -135,7 +135,7 @@ class Detection(BaseModel):
     pose: Pose | None
 
 
-class NearMiss(BaseModel):
+class RejectedDetection(BaseModel):
     """The best of what score_threshold kept out. bbox: x, y, width, height, pixels."""
 
     class_id: str
@@ -153,9 +153,9 @@ class AnswerWarning(BaseModel):
 class InferenceAnswer(BaseModel):
     """The answer to every request, good or bad; error_message is None where success is true.
 
-    inference_time: seconds of the models. stage_times: seconds of each stage, in order. near_miss: where there is no
-    detection, what came nearest to one. warnings: doubts about frame, camera and objects. num_detections and
-    output_dir_used: as earlier ISM servers answer.
+    inference_time: seconds of the models. stage_times: seconds of each stage, in order. best_rejected: where there is
+    no detection, the best that score_threshold rejected; near_miss: its older name. warnings: doubts about frame,
+    camera and objects. num_detections and output_dir_used: as earlier ISM servers answer.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [ANSWER_EXAMPLE]})
@@ -163,7 +163,8 @@ class InferenceAnswer(BaseModel):
     success: bool
     detections: list[Detection] = []
     num_detections: int = 0
-    near_miss: NearMiss | None = None
+    best_rejected: RejectedDetection | None = None
+    near_miss: RejectedDetection | None = Field(default=None, deprecated="use best_rejected")
     warnings: list[AnswerWarning] = []
     scores: list[float] = []
     inference_time: float = 0.0

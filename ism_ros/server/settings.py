@@ -13,6 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ism_ros.config.settings import Settings, SettingsError
 from ism_ros.config.sources import load_settings
+from ism_ros.config.paths import default_server_dir
+from ism_ros.config.settings import Settings, SettingsError, load_settings
 from ism_ros.objects.template_process import Limits
 from ism_ros.server.logs import LogFormat
 
@@ -195,8 +197,7 @@ def state_dir(server: ServerSettings) -> Path:
     """Where uploaded objects and jobs are kept."""
     if server.state_dir:
         return Path(server.state_dir).expanduser().absolute()
-    home = os.environ.get("XDG_DATA_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "share") / "ism_ros" / "server"
+    return default_server_dir()
 
 
 def variable_of(name: str) -> str:

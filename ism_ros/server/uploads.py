@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ism_ros.checks.depth_checks import depth_in_metres
+from ism_ros.checks.depth_checks import depth_format_error, depth_in_metres
 from ism_ros.io.image_decoding import decode_colour, decode_unchanged
 from ism_ros.server.errors import RequestError
 
@@ -44,11 +44,8 @@ def decode_depth_m(data: bytes, depth_scale: float, max_pixels: int) -> NDArray[
     """(H, W) float32 metres = number * depth_scale / 1000 of a 16-bit PNG, 0 = no reading. Raises RequestError."""
     check_image(data, "depth_image", max_pixels, DEPTH_FORMATS)
     image = _whole(decode_unchanged(np.frombuffer(data, dtype=np.uint8)), "depth_image")
-    if image.ndim != 2 or image.dtype != np.uint16:
-        channels = 1 if image.ndim == 2 else image.shape[2]
-        raise RequestError(
-            400, f"depth_image has {channels} channel(s) of {image.dtype}; send a 16-bit PNG with one channel"
-        )
+    if found := depth_format_error(image):
+        raise RequestError(400, f"depth_image has {found}; send a 16-bit PNG with one channel")
     return depth_in_metres(image, depth_scale / 1000.0)
 
 

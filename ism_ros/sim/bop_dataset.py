@@ -26,7 +26,8 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from ism_ros.cad.surfaces import Surface
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.rendering.renderer import create_tracer
 from ism_ros.sim.scenes import REALSENSE, Scene, Thing, Truth, known_objects, make_scene, make_thing, observe, orbited
 
@@ -111,9 +112,8 @@ def silhouette(surface: Surface, object_to_camera: NDArray[np.float64], camera: 
     """What `surface` would cover if it were alone, as far as one picture's size beyond every border."""
     rotation, translation = object_to_camera[:3, :3].astype(np.float32), object_to_camera[:3, 3].astype(np.float32)
     triangles = surface.triangles_m @ rotation.T + translation
-    x, y, z = triangles.reshape(-1, 3).T
     size = np.array((camera.width, camera.height))
-    corners = np.stack((x / z * camera.fx + camera.cx, y / z * camera.fy + camera.cy), axis=1)
+    corners = np.stack(camera.project(triangles.reshape(-1, 3)), axis=1)
     first = np.maximum(np.floor(corners.min(axis=0)).astype(int), -size)
     width, height = (int(n) for n in np.minimum(np.ceil(corners.max(axis=0)).astype(int), 2 * size) - first + 1)
     shifted = Camera(

@@ -27,6 +27,9 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from ism_ros.config.sources import load_settings
 from ism_ros.data.frame import Camera, Frame
+from ism_ros.config.settings import load_settings
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.sim import truth_files
 from ism_ros.sim.scenes import DEMO_OBJECT_SET, DEMO_SCENE, Truth
 from ism_ros.sim.streams import folder_views, scene_views

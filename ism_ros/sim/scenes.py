@@ -10,7 +10,8 @@ import trimesh
 from numpy.typing import NDArray
 
 from ism_ros.cad.surfaces import Surface, surface_of
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.rendering.renderer import Lighting, View, create_tracer, render
 from ism_ros.sim.furniture import TABLE_TOPS, make_room
 from ism_ros.sim.layout import Body, Table, body_of

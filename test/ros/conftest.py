@@ -36,7 +36,7 @@ from sensor_msgs.msg import Image, PointCloud2
 from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 from ism_ros.sim.children import keep_traffic_local, return_shared_memory
 from ism_ros.sim.scenes import Scene, look, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad, make_object

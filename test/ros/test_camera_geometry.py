@@ -10,8 +10,9 @@ import torch
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
+from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections
-from ism_ros.data.frame import Camera, FrameError
+from ism_ros.errors import FrameError
 from ism_ros.node.calibration import calibration_of, fits, is_ambiguous, is_rectified_topic
 from ism_ros.node.registration import DepthCamera, register_depth
 from ism_ros.node.static_transforms import transform_between

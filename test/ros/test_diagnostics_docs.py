@@ -19,12 +19,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from ism_ros.cad.mesh_loading import read_cad
 from ism_ros.cad.units import size_doubt
-from ism_ros.checks.camera_checks import doubts_about_intrinsics
-from ism_ros.checks.depth_checks import doubts_about_encoding
-from ism_ros.checks.image_checks import doubts_about_exposure
+from ism_ros.checks.camera_checks import intrinsics_warnings
+from ism_ros.checks.depth_checks import depth_encoding_warnings
+from ism_ros.checks.image_checks import exposure_warnings
 from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.data.detections import NearMiss
-from ism_ros.data.frame import FrameError
+from ism_ros.data.detections import RejectedDetection
+from ism_ros.errors import FrameError
 from ism_ros.matching import size_checks
 from ism_ros.node.conversion import frame_from_triple
 from ism_ros.node.diagnostics import camera_values, segmentation_values
@@ -219,12 +219,12 @@ def doubts() -> list[InputWarning]:
     matrices = ([20, 0, 10, 0, 20, 7.5, 0, 0, 1], [14, 0, 32, 0, 14, 24, 0, 0, 1], [60, 0, 4, 0, 60, 24, 0, 0, 1],
                 [60, 0, 32, 0, 100, 24, 0, 0, 1], [60, 9, 32, 0, 60, 24, 0, 0, 1])  # fmt: skip
     return [
-        *doubts_about_encoding(np.full((48, 64), 700.0, np.float32), "32FC1"),
-        *doubts_about_encoding(np.full((48, 64), 1e9, np.float32), "16UC1"),
+        *depth_encoding_warnings(np.full((48, 64), 700.0, np.float32), "32FC1"),
+        *depth_encoding_warnings(np.full((48, 64), 1e9, np.float32), "16UC1"),
         *size_checks.doubts_about_objects(frame, objects),
         *size_checks.doubt_about_found(torch.tensor([9.0, 11.0])),
         size_checks.doubt_about_scale("mug", 0.7, 0.1, 0.12),
-        *(doubt for k in matrices for doubt in doubts_about_intrinsics(np.reshape(k, (3, 3)), 64, 48)),
+        *(doubt for k in matrices for doubt in intrinsics_warnings(np.reshape(k, (3, 3)), 64, 48)),
     ]
 
 
@@ -262,7 +262,7 @@ def camera_verdicts() -> list[Verdict]:
         "depth has negative readings (3% of this frame), taken as no reading: check the depth driver",
         *(warning.text for warning in doubts()),
         GREY_IMAGE.text,
-        *(doubt.text for grey in (0, 255) for doubt in doubts_about_exposure(np.full((48, 64, 3), grey, np.uint8))),
+        *(doubt.text for grey in (0, 255) for doubt in exposure_warnings(np.full((48, 64, 3), grey, np.uint8))),
         "nothing was found, but 9 regions of the size of the objects are left out as too small, the largest with 90 "
         "pixels, less than 100 pixels: lower min_mask_pixels, go nearer, or take pictures of a higher resolution",
         *(f"3 messages on /rgb were lost in the transport: {remedy}" for remedy in REMEDIES),
@@ -275,7 +275,7 @@ def camera_verdicts() -> list[Verdict]:
 
 
 def segmentation_verdicts() -> list[Verdict]:
-    one, miss = Snapshot(processed=1, rate_hz=3.0), NearMiss("mug", 0.48, (0, 0, 9, 9))
+    one, miss = Snapshot(processed=1, rate_hz=3.0), RejectedDetection("mug", 0.48, (0, 0, 9, 9))
     failures = [failure_text(error) for error in (torch.OutOfMemoryError("CUDA out of memory"), ValueError("odd"))]
     namesake = (
         "2 nodes are called /ism and answer each other's services: end one of them, or give it another name "
@@ -290,7 +290,7 @@ def segmentation_verdicts() -> list[Verdict]:
         segmentation_verdict("active", "", "", False, 0.0, Snapshot()),
         segmentation_verdict("active", "", "", True, 0.0, one),
         segmentation_verdict("active", "", "", False, 0.0, one),
-        segmentation_verdict("active", "", "", False, 0.0, replace(one, near_miss=miss)),
+        segmentation_verdict("active", "", "", False, 0.0, replace(one, best_rejected=miss)),
         segmentation_verdict("active", "", "", False, 99.0, one),
         segmentation_verdict("active", "", "", False, 0.0, Snapshot(recent_recovery=True)),
         *(segmentation_verdict("active", "", "", False, 0.0, Snapshot(recent_failure=text)) for text in failures),

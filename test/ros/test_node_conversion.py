@@ -22,9 +22,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from ism_ros.config.settings import Settings
+from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.detections import Detections
-from ism_ros.data.frame import FrameError
-from ism_ros.data.masks import boxes_from_masks, decode_rle
+from ism_ros.data.rle import decode_rle
+from ism_ros.errors import FrameError
 from ism_ros.node.conversion import (
     Triple,
     camera_from_message,

@@ -16,9 +16,9 @@ import pytest
 from ament_index_python.packages import get_package_prefix
 from visualization_msgs.msg import Marker
 
-from ism_ros.data.masks import decode_rle
+from ism_ros.data.rle import decode_rle
 from ism_ros.node.messages_3d import POINT
-from ism_ros.tracking import FORGET_FRAMES, FORGET_S
+from ism_ros.tracking import MAX_AGE_FRAMES, MAX_AGE_S
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine, rendering templates alone takes minutes
 
@@ -179,7 +179,7 @@ def test_what_was_away_for_long_comes_back_with_new_ids_and_without_tracking_ids
     def away() -> bool:
         empty = [d for d in detections[began:] if not d.detections]
         stamps = [d.header.stamp.sec + d.header.stamp.nanosec * 1e-9 for d in empty]
-        return len(empty) > FORGET_FRAMES + 1 and stamps[-1] - stamps[0] > FORGET_S + 0.5
+        return len(empty) > MAX_AGE_FRAMES + 1 and stamps[-1] - stamps[0] > MAX_AGE_S + 0.5
 
     cell.publish_until(away, "enough frames without an instance", 240.0, alter="plane")
     count = len(detections)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from ism_ros.data.masks import decode_rle
+from ism_ros.data.rle import decode_rle
 
 FRAME_ID = "camera_color_optical_frame"
 RESULT_TOPICS = ("detections", "mask_image", "masks", "overlay")

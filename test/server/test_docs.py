@@ -7,7 +7,7 @@ from pathlib import Path
 
 from server_process import Server, start, stop
 
-from ism_ros.data.masks import decode_rle
+from ism_ros.data.rle import decode_rle
 from ism_ros.server.schemas import InferenceAnswer
 
 

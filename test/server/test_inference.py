@@ -19,7 +19,7 @@ import trimesh
 from PIL import Image
 from server_process import Server
 
-from ism_ros.data.masks import decode_rle
+from ism_ros.data.rle import decode_rle
 from ism_ros.selftest.self_test import SCENE
 
 PATH = "/api/v1/inference"

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ism_ros.checkpoints.loaders.sam_checkpoint import load_sam
-from ism_ros.data.masks import boxes_from_masks
+from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.segmentors.sam.automatic_masks import (
     AutomaticMasks,
     Crop,

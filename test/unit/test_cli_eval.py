@@ -21,7 +21,7 @@ from ism_ros.bop.predictions import read_predictions
 from ism_ros.cad.mesh_loading import load_cad
 from ism_ros.cad.surfaces import surface_of
 from ism_ros.cli.main import main
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 from ism_ros.rendering.renderer import render
 from ism_ros.sim.bop_dataset import main as write_from_command_line
 from ism_ros.sim.bop_dataset import scaled, write_dataset

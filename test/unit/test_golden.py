@@ -17,6 +17,12 @@ from ism_ros.checkpoints.loaders.sam_checkpoint import load_sam
 from ism_ros.data import masks
 from ism_ros.matching import patch_scores, sam6d, similarity
 from ism_ros.matching.geometry import geometric_score, mean_position_m, projected_boxes
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.camera import Camera
+from ism_ros.data.crops import crop_resize_pad
+from ism_ros.data.masks import large_enough
+from ism_ros.data.nms import nms
+from ism_ros.matching import similarity
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMasks, MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam
 
@@ -78,7 +84,8 @@ def test_patch_scores_do_not_depend_on_the_chunk(matching: dict[str, Tensor]) ->
 
 def test_translation_is_the_mean_of_back_projected_depth(geometry: dict[str, Tensor]) -> None:
     depth_m = geometry["depth_mm"].float() * geometry["depth_scale"] / 1000.0
-    translation_m, _ = mean_position_m(geometry["masks"], depth_m, geometry["K"])
+    camera = Camera(geometry["K"].numpy(), depth_m.shape[1], depth_m.shape[0])
+    translation_m, _ = mean_position_m(geometry["masks"], depth_m, camera)
     assert_close(translation_m, geometry["translation_m"], 1e-4)
 
 
@@ -109,24 +116,24 @@ def test_final_score(geometry: dict[str, Tensor]) -> None:
 
 
 def test_boxes_from_masks(geometry: dict[str, Tensor]) -> None:
-    assert masks.boxes_from_masks(geometry["masks"]).tolist() == geometry["boxes_xyxy"].tolist()
+    assert boxes_from_masks(geometry["masks"]).tolist() == geometry["boxes_xyxy"].tolist()
 
 
 def test_crop_resize_pad() -> None:
     golden = load("crop_resize_pad.npz")
-    crops, _ = masks.crop_resize_pad(golden["image"], golden["masks"], golden["boxes_xyxy"], int(golden["size"]))
+    crops, _ = crop_resize_pad(golden["image"], golden["masks"], golden["boxes_xyxy"], int(golden["size"]))
     assert_close(crops, golden["crops"], 1e-6)
 
 
 def test_small_detection_filter() -> None:
     golden = load("postprocess.npz")
-    kept = torch.nonzero(masks.large_enough(golden["masks"], golden["boxes_xyxy"]))[:, 0]
+    kept = torch.nonzero(large_enough(golden["masks"], golden["boxes_xyxy"]))[:, 0]
     assert kept.tolist() == golden["kept_after_small"].tolist()
 
 
 def test_nms_within_each_object() -> None:
     golden = load("postprocess.npz")
-    kept = masks.nms(golden["boxes_xyxy"], golden["scores"], 0.25, golden["object_ids"])
+    kept = nms(golden["boxes_xyxy"], golden["scores"], 0.25, golden["object_ids"])
     assert sorted(kept.tolist()) == sorted(golden["kept_after_nms"].tolist())
 
 

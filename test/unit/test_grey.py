@@ -14,7 +14,8 @@ import torch
 
 from ism_ros.cli.main import main
 from ism_ros.config.settings import Settings
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.io.frame_files import read_frame
 from ism_ros.loading import load_model
 from ism_ros.model import InstanceSegmentationModel

@@ -18,6 +18,12 @@ from ism_ros.data.masks import boxes_from_masks
 from ism_ros.descriptors.base import create_descriptor
 from ism_ros.matching import sam6d, shape
 from ism_ros.matching.sam6d import match_sam6d
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
+from ism_ros.descriptors import create_descriptor
+from ism_ros.matching import shape, similarity
+from ism_ros.model import match_metric, match_sam6d
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec

@@ -78,7 +78,7 @@ def test_the_pose_is_that_of_the_files_own_origin(found: dict[tuple[str, str], D
     np.testing.assert_allclose(there.rotation[0], here.rotation[0], atol=1e-3)
     moved = there.translation_m[0].double() + there.rotation[0].double() @ torch.tensor(SHIFTS_M[name]).double()
     np.testing.assert_allclose(moved, here.translation_m[0], atol=1e-3)
-    np.testing.assert_allclose(there.middles_m()[0], here.middles_m()[0], atol=1e-3)
+    np.testing.assert_allclose(there.model_centers_m()[0], here.model_centers_m()[0], atol=1e-3)
     assert here.model_box_m is not None
     assert there.model_box_m is not None
     np.testing.assert_allclose(there.model_box_m[0] - here.model_box_m[0], [SHIFTS_M[name]] * 2, atol=1e-3)

@@ -12,7 +12,7 @@ import trimesh
 from PIL import Image
 
 from ism_ros.cad.surfaces import surface_of
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 from ism_ros.rendering import renderer as module
 from ism_ros.rendering.rasterizer import Rasteriser
 from ism_ros.rendering.ray_tracer import RayTracer

@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from ism_ros.matching import geometry, in_plane_rotation, patch_scores, sam6d, similarity
+from ism_ros.data.camera import Camera
+from ism_ros.matching import similarity
 
 INTRINSICS = torch.tensor([[100.0, 0.0, 20.0], [0.0, 100.0, 15.0], [0.0, 0.0, 1.0]])
+CAMERA = Camera(INTRINSICS.numpy(), 41, 31)
 
 
 def test_one_disjoint_pair_leaves_the_other_geometric_scores_alone() -> None:
@@ -57,7 +60,7 @@ def test_a_mask_without_depth_has_no_position() -> None:
     masks[1, 10:] = False
     depth_m = torch.zeros(30, 40)
     depth_m[20:] = 1.0
-    position_m, pixels = geometry.mean_position_m(masks, depth_m, INTRINSICS)
+    position_m, pixels = geometry.mean_position_m(masks, depth_m, CAMERA)
     assert pixels.tolist() == [400, 0]
     assert torch.isfinite(position_m[0]).all()
     assert torch.isnan(position_m[1]).all()
@@ -66,7 +69,7 @@ def test_a_mask_without_depth_has_no_position() -> None:
 def test_a_flat_patch_of_depth_is_at_its_centre() -> None:
     masks = torch.zeros(1, 31, 41, dtype=torch.bool)
     masks[0, 10:21, 15:26] = True
-    position_m, _ = geometry.mean_position_m(masks, torch.full((31, 41), 2.0), INTRINSICS)
+    position_m, _ = geometry.mean_position_m(masks, torch.full((31, 41), 2.0), CAMERA)
     torch.testing.assert_close(position_m[0], torch.tensor([0.0, 0.0, 2.0]))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 from ism_ros.sim.layout import CELL_M, Table, body_of
 from ism_ros.sim.observations import cached, read_observation, write_observation
 from ism_ros.sim.scenes import known_objects, look, make_scene, make_thing, observe, orbited

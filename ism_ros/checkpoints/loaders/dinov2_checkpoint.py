@@ -11,7 +11,6 @@ from torch.nn.functional import interpolate
 
 from ism_ros.checkpoints.loaders.transformers_library import prepare_transformers
 from ism_ros.checkpoints.reading import (
-    CheckpointError,
     StateDict,
     build,
     count_blocks,
@@ -23,6 +22,7 @@ from ism_ros.checkpoints.reading import (
     require_size,
     split_qkv,
 )
+from ism_ros.errors import CheckpointError
 
 HEAD_SIZE = 64
 """Channels of an attention head in all published sizes."""

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ism_ros.checkpoints.loaders.transformers_library import prepare_transformers
 from ism_ros.checkpoints.reading import (
-    CheckpointError,
     StateDict,
     build,
     count_blocks,
@@ -21,6 +20,7 @@ from ism_ros.checkpoints.reading import (
     require_size,
     split_qkv,
 )
+from ism_ros.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import DINOv3ViTConfig, DINOv3ViTModel

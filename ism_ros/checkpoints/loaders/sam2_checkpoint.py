@@ -14,7 +14,6 @@ import torch
 
 from ism_ros.checkpoints.loaders.transformers_library import prepare_transformers
 from ism_ros.checkpoints.reading import (
-    CheckpointError,
     StateDict,
     build,
     count_blocks,
@@ -24,6 +23,7 @@ from ism_ros.checkpoints.reading import (
     require,
     require_size,
 )
+from ism_ros.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import Sam2Config, Sam2Model

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from ism_ros.errors import first_line
+
 NEEDED = "transformers>=5.20,<6"
 """What pip is asked for; the same as in pyproject.toml."""
 FIRST, BEYOND = (5, 20), (6,)
@@ -21,7 +23,7 @@ def prepare_transformers() -> None:
         import transformers
     except ImportError as error:
         raise TransformersError(
-            f"neural models need the package transformers ({str(error).splitlines()[0]}): pip install '{NEEDED}'"
+            f"neural models need the package transformers ({first_line(error)}): pip install '{NEEDED}'"
         ) from None
     if not FIRST <= leading_numbers(transformers.__version__) < BEYOND:
         raise TransformersError(

@@ -24,6 +24,7 @@ from ism_ros.descriptors.tiny.descriptor_network import (
 )
 from ism_ros.runtime.batches import Chunks, Recoveries
 from ism_ros.runtime.model_request import ModelRequest
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.runtime.precision import small_network_dtype
 
 CHUNK_CPU, CHUNK_GPU = 32, 512
@@ -40,7 +41,9 @@ class TinyDescriptor:
     rotation_sensitive = False
     view_prior_weight = 0.75
 
-    def __init__(self, device: str = "cpu", weights: Path | None = None, recoveries: Recoveries | None = None) -> None:
+    def __init__(
+        self, device: str = "cpu", weights: Path | None = None, recoveries: OutOfMemoryCounter | None = None
+    ) -> None:
         self._device = torch.device(device)
         network = TinyDescriptorNetwork()
         digest = load_weights(network, "descriptor", weights)
@@ -48,7 +51,7 @@ class TinyDescriptor:
         network.convolve_in(dtype)
         self.fingerprint = f"tiny-1-{digest[:16]}-{dtype}"
         self._network = channels_last(network, self._device)
-        self._chunks = Chunks(CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU, "crops", recoveries)
+        self._chunks = OutOfMemoryRetry(CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU, "crops", recoveries)
 
     def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         """crops (N, 3, 96, 96) float32 in [0, 1], crop_masks (N, 96, 96) bool -> tokens, float32, on the device."""

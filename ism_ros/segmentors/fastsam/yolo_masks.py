@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ism_ros.data.masks import nms
+from ism_ros.data.nms import nms
 from ism_ros.segmentors.fastsam.letterbox import Letterbox
 from ism_ros.segmentors.upsampling import enlarge_to_masks
 

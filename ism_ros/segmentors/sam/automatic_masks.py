@@ -19,11 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ism_ros.data.detections import Proposals
+from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import boxes_from_masks, mask_areas, nms
 from ism_ros.runtime.batches import Chunks, Recoveries
 from ism_ros.runtime.model_request import ModelRequest
+from ism_ros.data.masks import mask_areas
+from ism_ros.data.nms import nms
+from ism_ros.data.proposals import Proposals
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.segmentors.sam.resized_masks import AxisResize, measure_resized
 
 Size = tuple[int, int]
@@ -127,18 +131,18 @@ class Crop(NamedTuple):
 
 
 class AutomaticMasks:
-    """Asks `model` for masks everywhere. Chunks that do not fit into memory are halved for good."""
+    """Asks `model` for masks everywhere. OutOfMemoryRetry that do not fit into memory are halved for good."""
 
     def __init__(
         self,
         model: Promptable,
         points_per_batch: int = 64,
         masks_per_batch: int = 32,
-        recoveries: Recoveries | None = None,
+        recoveries: OutOfMemoryCounter | None = None,
     ) -> None:
         self._model = model
-        self._points = Chunks(points_per_batch, "point prompts", recoveries)
-        self._masks = Chunks(masks_per_batch, "masks", recoveries)
+        self._points = OutOfMemoryRetry(points_per_batch, "point prompts", recoveries)
+        self._masks = OutOfMemoryRetry(masks_per_batch, "masks", recoveries)
 
     @torch.inference_mode()
     def propose(self, image_rgb: NDArray[np.uint8], options: MaskOptions) -> Proposals:
@@ -253,7 +257,7 @@ class AutomaticMaskSegmentor:
     is_small = False
 
     def __init__(
-        self, name: str, model: Promptable, options: MaskOptions, recoveries: Recoveries | None = None
+        self, name: str, model: Promptable, options: MaskOptions, recoveries: OutOfMemoryCounter | None = None
     ) -> None:
         self.name = name
         self._options = options

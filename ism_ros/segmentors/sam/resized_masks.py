@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ism_ros.data.masks import boxes_from_masks
+from ism_ros.data.boxes import boxes_from_masks
 
 
 class Measured(NamedTuple):

@@ -15,6 +15,7 @@ from ism_ros.checkpoints.catalog import find_checkpoint
 from ism_ros.checkpoints.loaders.sam2_checkpoint import load_sam2
 from ism_ros.runtime.batches import Recoveries
 from ism_ros.runtime.model_request import ModelRequest
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.base import SegmentorSpec
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, Size, mask_options
@@ -30,7 +31,7 @@ def sam2_segmentor(
     checkpoint: Path,
     device: str = "cpu",
     options: MaskOptions | None = None,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> AutomaticMaskSegmentor:
     """Automatic masks of a SAM 2 checkpoint, an official file or a safetensors folder. Raises CheckpointError."""
     model = PromptableSam2(load_sam2(checkpoint), device)

@@ -18,6 +18,7 @@ from ism_ros.checkpoints.catalog import find_checkpoint
 from ism_ros.checkpoints.loaders.sam_checkpoint import DECODER_HEADS, load_sam
 from ism_ros.runtime.batches import Recoveries
 from ism_ros.runtime.model_request import ModelRequest
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.base import SAM6D_THRESHOLDS, SegmentorSpec
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, Size, mask_options
@@ -32,7 +33,7 @@ def sam_segmentor(
     device: str = "cpu",
     options: MaskOptions | None = None,
     decoder_heads: int = DECODER_HEADS,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> AutomaticMaskSegmentor:
     """Automatic masks of a SAM checkpoint, an official file or a safetensors folder. Raises CheckpointError."""
     model = PromptableSam(load_sam(checkpoint, decoder_heads), device)

@@ -42,8 +42,8 @@ export interface Detection {
   pose: { rotation: number[]; translation_m: [number, number, number] } | null;
 }
 
-/** What came nearest to a detection where there is none. bbox: x, y, width, height. */
-export interface NearMiss {
+/** The best detection that score_threshold rejected, where there is none. bbox: x, y, width, height. */
+export interface RejectedDetection {
   class_id: string;
   score: number;
   bbox: [number, number, number, number];
@@ -52,7 +52,7 @@ export interface NearMiss {
 export interface Answer {
   success: boolean;
   detections: Detection[];
-  near_miss: NearMiss | null;
+  best_rejected: RejectedDetection | null;
   warnings: { reason: string; text: string }[];
   scores: number[];
   inference_time: number;

@@ -10,7 +10,7 @@ export function instanceOf(detection, row) {
     return { detection, mask, border: outline(mask), colour };
 }
 /** What came nearest to an instance, of which only the box is known. */
-export function nearMissOf({ class_id, score, bbox }, size) {
+export function rejectedInstanceOf({ class_id, score, bbox }, size) {
     const border = new Path2D();
     border.rect(bbox[0], bbox[1], bbox[2] + 1, bbox[3] + 1);
     const mask = { ...size, inside: new Uint8Array(size.width * size.height), area: 0 };

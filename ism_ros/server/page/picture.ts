@@ -1,6 +1,6 @@
 // The canvas: colour or depth, and over it the instances; the one under the pointer, or chosen in the table, is lit.
 
-import type { Detection, NearMiss } from "./api.js";
+import type { Detection, RejectedDetection } from "./api.js";
 import type { DepthView } from "./depth_view.js";
 import { decodeMask, outline, type Mask } from "./masks.js";
 
@@ -37,7 +37,7 @@ export function instanceOf(detection: Detection, row: number): Instance {
 }
 
 /** What came nearest to an instance, of which only the box is known. */
-export function nearMissOf({ class_id, score, bbox }: NearMiss, size: { width: number; height: number }): Instance {
+export function rejectedInstanceOf({ class_id, score, bbox }: RejectedDetection, size: { width: number; height: number }): Instance {
   const border = new Path2D();
   border.rect(bbox[0], bbox[1], bbox[2] + 1, bbox[3] + 1);
   const mask: Mask = { ...size, inside: new Uint8Array(size.width * size.height), area: 0 };

@@ -2,7 +2,7 @@
 import { depthView, drawLegend } from "./depth_view.js";
 import { depthScale } from "./frame_files.js";
 import { element, make } from "./page_elements.js";
-import { draw, fit, instanceAt, instanceOf, nearMissOf } from "./picture.js";
+import { draw, fit, instanceAt, instanceOf, rejectedInstanceOf } from "./picture.js";
 import { decodeGrey16 } from "./png16.js";
 import { fillTable, fillTimings, milliseconds } from "./results.js";
 import { asStored } from "./upright.js";
@@ -19,7 +19,7 @@ export class ResultView {
     scene = null;
     rows = new Map();
     look = { view: "colour", showMasks: true, shown: new Set(), lit: null, guess: null };
-    nearMiss = null;
+    bestRejected = null;
     scale = 1;
     askedThreshold = 0;
     drawing = 0;
@@ -114,7 +114,7 @@ export class ResultView {
         const instances = best.map(instanceOf);
         this.rows = fillTable(element("instances", HTMLTableSectionElement), instances, (lit) => this.light(lit ?? this.kept(), false));
         const { width, height } = this.scene.colour;
-        this.nearMiss = answer.near_miss ? nearMissOf(answer.near_miss, { width, height }) : null;
+        this.bestRejected = answer.best_rejected ? rejectedInstanceOf(answer.best_rejected, { width, height }) : null;
         this.setScene({ ...this.scene, instances });
         element("warnings", HTMLUListElement).replaceChildren(...(answer.warnings ?? []).map(({ text }) => make("li", "", `${text.charAt(0).toUpperCase()}${text.slice(1)}.`)));
         const stages = Object.entries(answer.stage_times);
@@ -141,7 +141,7 @@ export class ResultView {
         const instances = this.scene?.instances ?? [];
         this.look.shown = new Set(instances.filter((instance) => instance.detection.score >= least));
         const count = this.look.shown.size;
-        this.look.guess = count > 0 ? null : (instances[0] ?? this.nearMiss);
+        this.look.guess = count > 0 ? null : (instances[0] ?? this.bestRejected);
         for (const [instance, row] of this.rows) {
             row.hidden = !this.look.shown.has(instance) && instance !== this.look.guess;
             row.classList.toggle("guess", instance === this.look.guess);

@@ -4,7 +4,7 @@ import type { Answer, Detection, Frame } from "./api.js";
 import { depthView, drawLegend } from "./depth_view.js";
 import { depthScale } from "./frame_files.js";
 import { element, make } from "./page_elements.js";
-import { draw, fit, instanceAt, instanceOf, nearMissOf, type Instance, type Look, type Scene } from "./picture.js";
+import { draw, fit, instanceAt, instanceOf, rejectedInstanceOf, type Instance, type Look, type Scene } from "./picture.js";
 import { decodeGrey16 } from "./png16.js";
 import { fillTable, fillTimings, milliseconds } from "./results.js";
 import { asStored } from "./upright.js";
@@ -20,7 +20,7 @@ export class ResultView {
   private scene: Scene | null = null;
   private rows = new Map<Instance, HTMLTableRowElement>();
   private look: Look = { view: "colour", showMasks: true, shown: new Set(), lit: null, guess: null };
-  private nearMiss: Instance | null = null;
+  private bestRejected: Instance | null = null;
   private scale = 1;
   private askedThreshold = 0;
   private drawing = 0;
@@ -118,7 +118,7 @@ export class ResultView {
     const instances = best.map(instanceOf);
     this.rows = fillTable(element("instances", HTMLTableSectionElement), instances, (lit) => this.light(lit ?? this.kept(), false));
     const { width, height } = this.scene.colour;
-    this.nearMiss = answer.near_miss ? nearMissOf(answer.near_miss, { width, height }) : null;
+    this.bestRejected = answer.best_rejected ? rejectedInstanceOf(answer.best_rejected, { width, height }) : null;
     this.setScene({ ...this.scene, instances });
     element("warnings", HTMLUListElement).replaceChildren(
       ...(answer.warnings ?? []).map(({ text }) => make("li", "", `${text.charAt(0).toUpperCase()}${text.slice(1)}.`)),
@@ -153,7 +153,7 @@ export class ResultView {
     const instances = this.scene?.instances ?? [];
     this.look.shown = new Set(instances.filter((instance) => instance.detection.score >= least));
     const count = this.look.shown.size;
-    this.look.guess = count > 0 ? null : (instances[0] ?? this.nearMiss);
+    this.look.guess = count > 0 ? null : (instances[0] ?? this.bestRejected);
     for (const [instance, row] of this.rows) {
       row.hidden = !this.look.shown.has(instance) && instance !== this.look.guess;
       row.classList.toggle("guess", instance === this.look.guess);

@@ -1,19 +1,19 @@
-"""Chunks that fit into memory."""
+"""OutOfMemoryRetry that fit into memory."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from ism_ros.runtime.batches import Chunks, Recoveries, is_out_of_memory
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry, is_out_of_memory
 
 
 def test_all_rows_are_worked_on_once_and_in_order() -> None:
-    assert Chunks(3, "rows").run(8, lambda rows: (rows.start, rows.stop)) == [(0, 3), (3, 6), (6, 8)]
+    assert OutOfMemoryRetry(3, "rows").run(8, lambda rows: (rows.start, rows.stop)) == [(0, 3), (3, 6), (6, 8)]
 
 
 def test_nothing_to_do_gives_nothing() -> None:
-    assert Chunks(3, "rows").run(0, lambda rows: rows) == []
+    assert OutOfMemoryRetry(3, "rows").run(0, lambda rows: rows) == []
 
 
 def test_a_chunk_that_fits_nowhere_raises() -> None:
@@ -21,7 +21,7 @@ def test_a_chunk_that_fits_nowhere_raises() -> None:
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        Chunks(4, "rows").run(4, work)
+        OutOfMemoryRetry(4, "rows").run(4, work)
 
 
 def test_a_smaller_chunk_stays_for_the_next_run() -> None:
@@ -30,7 +30,7 @@ def test_a_smaller_chunk_stays_for_the_next_run() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return rows.stop - rows.start
 
-    chunks = Chunks(8, "rows")
+    chunks = OutOfMemoryRetry(8, "rows")
     assert chunks.run(5, work) == [2, 2, 1]
     assert chunks.size == 2
 
@@ -64,8 +64,8 @@ def test_every_halving_is_counted() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return rows.stop - rows.start
 
-    recoveries = Recoveries()
-    chunks = [Chunks(8, name, recoveries) for name in ("rows", "other rows")]
+    recoveries = OutOfMemoryCounter()
+    chunks = [OutOfMemoryRetry(8, name, recoveries) for name in ("rows", "other rows")]
     assert recoveries.count == 0
     assert sum(chunks[0].run(8, work)) == 8
     assert recoveries.count == 2

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.detections import Detections
-from ism_ros.data.masks import boxes_from_masks, decode_rle
+from ism_ros.data.rle import decode_rle
 from ism_ros.io.result_files import label_image, to_records, write_results
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ism_ros.checks.camera_checks import other_projection
-from ism_ros.data.frame import Camera, Frame, FrameError
+from ism_ros.checks.camera_checks import non_pinhole_model
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
+from ism_ros.errors import FrameError
 
 WIDTH, HEIGHT = 640, 480
 RIGHT = [615.0, 0, 322.5, 0, 615.0, 238.5, 0, 0, 1]
@@ -89,4 +91,4 @@ def test_matrices_of_real_cameras_are_taken_without_a_word(k: list[float], width
     ],
 )
 def test_a_projection_other_than_a_pinhole_camera_s_is_named(entry: dict[str, Any], name: str) -> None:
-    assert other_projection(entry) == name
+    assert non_pinhole_model(entry) == name

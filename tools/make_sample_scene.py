@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make the scene that `ism doctor` tries the models on: ism_ros/selftest/sample_scene/.
 
-    python tools/make_doctor_scene.py ism_ros/selftest/sample_scene
+    python tools/make_sample_scene.py ism_ros/selftest/sample_scene
 
 Two objects made by rule (a carton, a banana) among others on a simulated table, with the noise of a depth camera:
 rgb.jpg, depth.png and camera.json as `ism segment` reads them; objects.yaml with the CAD models; truth.png, in which
@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 from ism_ros.sim.scenes import make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad, make_object
 

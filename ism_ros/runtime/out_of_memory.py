@@ -17,7 +17,7 @@ SAID_OF_MEMORY = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 logger = logging.getLogger(__name__)
 
 
-class Recoveries:
+class OutOfMemoryCounter:
     """Counts, from any thread, how often work went on in smaller pieces after memory had run out."""
 
     def __init__(self) -> None:
@@ -33,16 +33,16 @@ class Recoveries:
             self._count += 1
 
 
-class Chunks:
+class OutOfMemoryRetry:
     """Cuts rows into chunks of at most `size`. A chunk that does not fit is halved, said in the log, and stays so.
 
     what: what the rows are, for the log. recoveries: told every time.
     """
 
-    def __init__(self, size: int, what: str, recoveries: Recoveries | None = None) -> None:
+    def __init__(self, size: int, what: str, recoveries: OutOfMemoryCounter | None = None) -> None:
         self.size = size
         self.what = what
-        self._recoveries = recoveries or Recoveries()
+        self._recoveries = recoveries or OutOfMemoryCounter()
 
     def run(self, count: int, work: Callable[[slice], Result]) -> list[Result]:
         """The results of `work` on rows 0..count, chunk after chunk. Raises what it raises for a single row."""

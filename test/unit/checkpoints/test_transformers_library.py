@@ -13,7 +13,7 @@ from tiny_networks import DINOV2, SAM
 
 from ism_ros.checkpoints.loaders.transformers_library import BEYOND, FIRST, NEEDED
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LOAD = {
     "sam": f"from ism_ros.checkpoints.loaders.sam_checkpoint import load_sam as load; file = {str(SAM)!r}",
     "dinov2": f"from ism_ros.checkpoints.loaders.dinov2_checkpoint import load_dinov2 as load; file = {str(DINOV2)!r}",

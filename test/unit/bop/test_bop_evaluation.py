@@ -24,7 +24,7 @@ from ism_ros.bop.report.summary import seconds_by_stage, summarize
 from ism_ros.bop.report.worst_cases import worst_cases
 from ism_ros.bop.run_folder import ImageResult, RunError, making, open_run
 from ism_ros.data.detections import Detections
-from ism_ros.data.masks import decode_rle
+from ism_ros.data.rle import decode_rle
 
 Truth = Callable[..., GroundTruth]
 Found = Callable[..., dict[str, Any]]

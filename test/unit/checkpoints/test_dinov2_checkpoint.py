@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, silu
 
-from ism_ros.checkpoints.catalog import WeightsError, checkpoint_named
+from ism_ros.checkpoints.catalog import checkpoint_named
 from ism_ros.checkpoints.loaders.dinov2_checkpoint import load_dinov2, resized_positions
 from ism_ros.checkpoints.reading import CheckpointError, StateDict, fingerprint, read_state_dict
 from ism_ros.descriptors.base import create_descriptor
+from ism_ros.checkpoints.reading import StateDict, fingerprint, read_state_dict
+from ism_ros.descriptors import create_descriptor
 from ism_ros.descriptors.dinov2 import dinov2_descriptor
 from ism_ros.descriptors.vit import VitDescriptor, imagenet
+from ism_ros.errors import CheckpointError
 
-OFFICIAL = Path(__file__).parents[1] / "golden" / "dinov2_tiny_pretrain.pth"
+OFFICIAL = Path(__file__).parents[2] / "golden" / "dinov2_tiny_pretrain.pth"
 
 
 PUBLISHED = {"vits14": (384, 12), "vitb14": (768, 12), "vitl14": (1024, 24), "vitg14": (1536, 40)}
@@ -254,5 +257,5 @@ def test_what_is_no_checkpoint_at_all_is_told_as_what_it_is(tmp_path: Path, cont
 
 
 def test_an_unknown_model_is_told_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="dinov2 model 'vits15' is unknown; choose one of vits14"):
+    with pytest.raises(CheckpointError, match="dinov2 model 'vits15' is unknown; choose one of vits14"):
         create_descriptor("dinov2", model="vits15", checkpoints_dir=tmp_path)

@@ -14,7 +14,7 @@ from ism_ros.bop.dataset import BopDataset, object_name, open_dataset
 from ism_ros.bop.ground_truth import GroundTruth, read_ground_truth
 from ism_ros.bop.predictions import read_predictions
 
-HERE = Path(__file__).resolve().parents[1] / "data" / "bop_parity"
+HERE = Path(__file__).resolve().parents[2] / "data" / "bop_parity"
 EXPECTED = json.loads((HERE / "scores.json").read_text())
 Opened = tuple[BopDataset, GroundTruth]
 

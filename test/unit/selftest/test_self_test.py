@@ -20,11 +20,11 @@ from ism_ros.selftest.self_test import (
     SCENE,
     STORED,
     Found,
-    KnownAnswerError,
+    SelfTestError,
     answer,
-    as_for_the_answer,
-    run_apart,
-    what_is_wrong,
+    describe_failures,
+    run_in_subprocess,
+    self_test_settings,
 )
 
 
@@ -55,7 +55,7 @@ def test_the_scene_shows_its_objects_and_is_small() -> None:
 @pytest.mark.parametrize("pair", STORED)
 def test_a_pair_without_a_download_gives_the_stored_answer(cache: Path, pair: tuple[str, str]) -> None:
     told: list[str] = []
-    result = run_apart({"cache_dir": str(cache), "segmentor": pair[0], "descriptor": pair[1]}, told.append)
+    result = run_in_subprocess({"cache_dir": str(cache), "segmentor": pair[0], "descriptor": pair[1]}, told.append)
     assert result.passed, result.wrong
     assert result.stored
     assert {one.object_id: pytest.approx((one.score, one.iou), abs=0.005) for one in result.found} == STORED[pair]
@@ -70,7 +70,7 @@ def test_thresholds_and_scoring_that_are_set_do_not_change_the_answer(cache: Pat
 @pytest.mark.parametrize("profile", ["fast", "balanced", "accurate"])
 def test_models_with_checkpoints_are_held_to_thresholds_no_higher_than_their_profiles(profile: str) -> None:
     chosen = load_settings(None, {"profile": profile}, environment={})
-    asked = as_for_the_answer(chosen)
+    asked = self_test_settings(chosen)
     for name in ("score_threshold", "confidence_threshold", "predicted_iou_threshold", "stability_score_threshold"):
         assert getattr(asked, name) <= getattr(chosen, name), name
 
@@ -104,7 +104,7 @@ def test_objects_not_found_are_wrong(cache: Path, scene: Path) -> None:
 def test_what_is_wrong_is_said_in_words(
     found: Found, stored: dict[str, tuple[float, float]] | None, said: str
 ) -> None:
-    assert what_is_wrong([found], stored) == said
+    assert describe_failures([found], stored) == said
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_what_is_wrong_is_said_in_words(
     ],
 )
 def test_models_that_cannot_be_made_are_told_in_one_line(settings: dict[str, str], said: str) -> None:
-    with pytest.raises(KnownAnswerError, match=said) as error:
-        run_apart(settings)
+    with pytest.raises(SelfTestError, match=said) as error:
+        run_in_subprocess(settings)
     assert "\n" not in str(error.value)
 
 
@@ -125,8 +125,8 @@ def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (tmp_path / "cv2").mkdir()
     (tmp_path / "cv2" / "__init__.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{':'.join(sys.path)}")
-    with pytest.raises(KnownAnswerError, match="killed, probably because memory ran out"):
-        run_apart({})
+    with pytest.raises(SelfTestError, match="killed, probably because memory ran out"):
+        run_in_subprocess({})
 
 
 @pytest.fixture

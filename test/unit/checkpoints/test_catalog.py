@@ -12,15 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ism_ros.checkpoints.catalog import (
-    CHECKPOINTS,
-    Checkpoint,
-    WeightsError,
-    checkpoint_named,
-    find_checkpoint,
-    places_of,
-)
+from ism_ros.checkpoints.catalog import CHECKPOINTS, Checkpoint, checkpoint_named, find_checkpoint, places_of
 from ism_ros.checkpoints.verification import verify, verify_all
+from ism_ros.errors import CheckpointError
 
 EACH = pytest.mark.parametrize("checkpoint", CHECKPOINTS.values(), ids=lambda checkpoint: checkpoint.name)
 
@@ -86,7 +80,7 @@ class TestTable:
         assert CHECKPOINTS[name].hub_name == hub_name
 
     def test_an_unknown_name_is_answered_with_those_of_its_family(self) -> None:
-        with pytest.raises(WeightsError, match=r"unknown; choose one of: sam/vit_b, sam/vit_l, sam/vit_h$"):
+        with pytest.raises(CheckpointError, match=r"unknown; choose one of: sam/vit_b, sam/vit_l, sam/vit_h$"):
             checkpoint_named("sam/vit_x")
 
 
@@ -117,7 +111,7 @@ class TestFinding:
 
     def test_an_unfinished_folder_will_not(self, tmp_path: Path) -> None:
         put(tmp_path / "dinov2-small" / "config.json", b"{}")
-        with pytest.raises(WeightsError, match="dinov2/vits14 is not in"):
+        with pytest.raises(CheckpointError, match="dinov2/vits14 is not in"):
             find_checkpoint(tmp_path, "dinov2", "vits14")
 
     def test_a_path_stands_for_itself(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,21 +133,21 @@ class TestFinding:
         ],
     )
     def test_what_is_missing_is_told_in_one_line(self, tmp_path: Path, family: str, model: str, said: str) -> None:
-        with pytest.raises(WeightsError, match=said) as error:
+        with pytest.raises(CheckpointError, match=said) as error:
             find_checkpoint(tmp_path / "nowhere", family, model)
         assert "\n" not in str(error.value)
 
     def test_a_folder_that_does_not_exist_is_told(self, tmp_path: Path) -> None:
-        with pytest.raises(WeightsError, match=r"is not in \S+/nowhere, which does not exist"):
+        with pytest.raises(CheckpointError, match=r"is not in \S+/nowhere, which does not exist"):
             find_checkpoint(tmp_path / "nowhere", "sam", "vit_h")
 
     def test_another_size_that_is_there_is_told(self, tmp_path: Path) -> None:
         put(tmp_path / "segment-anything" / "sam_vit_h_4b8939.pth")
-        with pytest.raises(WeightsError, match=r"sam/vit_b is not in \S+ \(looked for [^)]+; there is sam/vit_h\)"):
+        with pytest.raises(CheckpointError, match=r"sam/vit_b is not in \S+ \(looked for [^)]+; there is sam/vit_h\)"):
             find_checkpoint(tmp_path, "sam", "vit_b")
 
     def test_a_folder_that_is_no_checkpoint_is_told(self, tmp_path: Path) -> None:
-        with pytest.raises(WeightsError, match=r"needs config\.json and model\.safetensors"):
+        with pytest.raises(CheckpointError, match=r"needs config\.json and model\.safetensors"):
             find_checkpoint(tmp_path, "sam", str(tmp_path))
 
 

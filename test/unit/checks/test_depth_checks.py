@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ism_ros.checks.depth_checks import depth_in_metres, doubts_about_depth_scale, doubts_about_encoding
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.checks.depth_checks import depth_encoding_warnings, depth_in_metres, depth_scale_warnings
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 
 
 def table(distance_m: float = 0.8) -> NDArray[np.float32]:
@@ -20,8 +21,8 @@ def table(distance_m: float = 0.8) -> NDArray[np.float32]:
 @pytest.mark.parametrize("distance_m", [0.15, 0.3, 0.8, 2.0, 8.0])
 @pytest.mark.parametrize("encoding", ["16UC1", "mono16", "32FC1"])
 def test_usual_distances_raise_no_doubt(distance_m: float, encoding: str) -> None:
-    assert not doubts_about_encoding(table(distance_m), encoding)
-    assert not doubts_about_depth_scale(table(distance_m), 1.0, "camera.json")
+    assert not depth_encoding_warnings(table(distance_m), encoding)
+    assert not depth_scale_warnings(table(distance_m), 1.0, "camera.json")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_a_wrong_unit_is_named_with_what_the_encoding_stands_for(
     numbers = table(2.0 if number_per_m == 1 else 0.8) * number_per_m
     if encoding == "16UC1":
         numbers = np.round(numbers)
-    (doubt,) = doubts_about_encoding((numbers * metres_per_number).astype(np.float32), encoding)
+    (doubt,) = depth_encoding_warnings((numbers * metres_per_number).astype(np.float32), encoding)
     assert doubt.reason == "depth_unit"
     assert guess in doubt.text
     assert encoding in doubt.text
@@ -53,7 +54,7 @@ def test_a_wrong_unit_is_named_with_what_the_encoding_stands_for(
 def test_a_depth_scale_that_gives_no_distance_of_a_camera_is_told_with_the_one_that_does(
     depth_scale: float, right: float
 ) -> None:
-    (doubt,) = doubts_about_depth_scale(table() * np.float32(depth_scale / right), depth_scale, "camera.json")
+    (doubt,) = depth_scale_warnings(table() * np.float32(depth_scale / right), depth_scale, "camera.json")
     assert f"with depth_scale {depth_scale:g}" in doubt.text
     assert f"depth_scale {right:g} (0.8 m)" in doubt.text
     assert "in camera.json" in doubt.text
@@ -62,12 +63,12 @@ def test_a_depth_scale_that_gives_no_distance_of_a_camera_is_told_with_the_one_t
 def test_a_median_decides_not_single_readings() -> None:
     depth_m = table()
     depth_m[:20] = 500.0
-    assert not doubts_about_encoding(depth_m, "32FC1")
+    assert not depth_encoding_warnings(depth_m, "32FC1")
 
 
 @pytest.mark.parametrize("depth_m", [np.zeros((480, 640)), np.full((3, 3), 900.0), np.full((480, 640), np.nan)])
 def test_of_no_readings_or_a_few_nothing_is_concluded(depth_m: NDArray[np.float64]) -> None:
-    assert not doubts_about_encoding(depth_m.astype(np.float32), "32FC1")
+    assert not depth_encoding_warnings(depth_m.astype(np.float32), "32FC1")
 
 
 @pytest.mark.parametrize("missing", [65535, 65534, 40000, 32768, 64536])
@@ -97,7 +98,7 @@ def test_depth_in_a_finer_unit_than_is_believed_stays_to_be_doubted(foreground_m
     stored = numbers.astype(np.uint16)
     depth_m = depth_in_metres(stored, 0.001)
     assert np.count_nonzero(depth_m) == np.count_nonzero(stored)
-    assert "tenths of a millimetre" in doubts_about_encoding(depth_m, "16UC1")[0].text
+    assert "tenths of a millimetre" in depth_encoding_warnings(depth_m, "16UC1")[0].text
 
 
 LARGEST = [np.finfo(np.float32).max, 1e9, 1e10, 65535.0, 65.535, 655.35, 32.768, 1e5]
@@ -110,7 +111,7 @@ def test_the_largest_float_and_its_like_are_no_reading(missing: float) -> None:
     before = depth_m.copy()
     np.testing.assert_array_equal(depth_in_metres(depth_m, 1.0), table())
     np.testing.assert_array_equal(depth_m, before)
-    assert not doubts_about_encoding(depth_in_metres(depth_m, 1.0), "32FC1")
+    assert not depth_encoding_warnings(depth_in_metres(depth_m, 1.0), "32FC1")
     camera = Camera(np.array([[150.0, 0, 80], [0, 150, 60], [0, 0, 1]]), 160, 120)
     frame = Frame(np.zeros((120, 160, 3), np.uint8), depth_m, camera)
     assert frame.invalid_depth_share == pytest.approx(0.2)

@@ -15,18 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
-from ism_ros.data import masks as masks_module
-from ism_ros.data.masks import (
-    box_iou,
-    boxes_from_masks,
-    crop_resize_pad,
-    decode_rle,
-    encode_rle,
-    large_enough,
-    mask_areas,
-    mask_nms,
-    nms,
-)
+from ism_ros.data import crops as crops_module
+from ism_ros.data import nms as nms_module
+from ism_ros.data.boxes import box_iou, boxes_from_masks
+from ism_ros.data.crops import crop_resize_pad
+from ism_ros.data.masks import large_enough, mask_areas
+from ism_ros.data.nms import mask_nms, nms
+from ism_ros.data.rle import decode_rle, encode_rle
 
 any_mask = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24))
 any_masks = hnp.arrays(bool, hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=16))
@@ -65,10 +60,10 @@ def test_crops_one_by_one_are_those_of_all_at_once(
     down = torch.tensor([sorted(random.choices(range(height), k=2)) for _ in range(count)])
     boxes = torch.stack([across[:, 0], down[:, 0], across[:, 1], down[:, 1]], dim=1)
     image = torch.rand((3, height, width) if one_image else (count, 3, height, width))
-    columns = masks_module._source_pixels(boxes[:, 0], boxes[:, 2], boxes, size)
-    rows = masks_module._source_pixels(boxes[:, 1], boxes[:, 3], boxes, size)
-    ours = masks_module._crop_one_by_one(image, torch.from_numpy(masks), columns, rows)
-    theirs = masks_module._crop_all_at_once(image, torch.from_numpy(masks), columns, rows)
+    columns = crops_module._source_pixels(boxes[:, 0], boxes[:, 2], boxes, size)
+    rows = crops_module._source_pixels(boxes[:, 1], boxes[:, 3], boxes, size)
+    ours = crops_module._crop_one_by_one(image, torch.from_numpy(masks), columns, rows)
+    theirs = crops_module._crop_all_at_once(image, torch.from_numpy(masks), columns, rows)
     assert torch.equal(ours[0], theirs[0])
     assert torch.equal(ours[1], theirs[1])
 
@@ -171,6 +166,6 @@ def test_nms_in_blocks_keeps_what_it_keeps_at_once(
 ) -> None:
     at_once = nms(*case[:2], threshold, case[2])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(masks_module, "NMS_BLOCK", block)
+        patch.setattr(nms_module, "NMS_BLOCK", block)
         assert nms(*case[:2], threshold, case[2]).tolist() == at_once.tolist()
         assert nms(*case[:2], threshold, case[2], max_kept=most).tolist() == at_once[:most].tolist()

@@ -23,7 +23,7 @@ from ism_ros.checkpoints.download import BLOCK_BYTES, DownloadError, download
 
 CONTENT = Random(7).randbytes(40 * BLOCK_BYTES + 12_345)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 
 
 @dataclass

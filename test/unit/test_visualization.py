@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.detections import Detections
-from ism_ros.data.masks import boxes_from_masks
 from ism_ros.visualization import draw_overlay, instance_colours, label_of, object_colour
 
 HEIGHT, WIDTH = 240, 320

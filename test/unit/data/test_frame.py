@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ism_ros.data.frame import Camera, Frame, FrameError
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
+from ism_ros.errors import FrameError
 from ism_ros.io.frame_files import FrameFileError, read_camera, read_depth_m, read_frame, read_rgb
 
 INTRINSICS = np.array([[500.0, 0, 3], [0, 500.0, 2], [0, 0, 1]])
