@@ -35,16 +35,12 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
 from ism_ros.config.settings import Settings
-from ism_ros.data.detections import Detections, Proposals
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.data.masks import mask_nms, nms
-from ism_ros.descriptors.base import Descriptors
 from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.data.nms import mask_nms, nms
 from ism_ros.data.proposals import Proposals
-from ism_ros.descriptors import Descriptors
+from ism_ros.descriptors.base import Descriptors
 from ism_ros.io.result_files import label_image, to_records
 from ism_ros.matching import patch_scores, sam6d, similarity
 from ism_ros.model import InstanceSegmentationModel

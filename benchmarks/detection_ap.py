@@ -46,10 +46,8 @@ from rich.table import Table
 
 from ism_ros.config.settings import Settings
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import encode_rle
-from ism_ros.segmentors.base import create_segmentor
 from ism_ros.data.rle import encode_rle
-from ism_ros.segmentors import create_segmentor
+from ism_ros.segmentors.base import create_segmentor
 from ism_ros.sim.observations import cached, source_fingerprint
 from ism_ros.sim.scenes import Thing, Truth, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad

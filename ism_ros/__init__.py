@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ism_ros.config.settings import Settings
     from ism_ros.config.sources import load_settings
+    from ism_ros.data.camera import Camera
     from ism_ros.data.detections import Detections
-    from ism_ros.data.frame import Camera, Frame
+    from ism_ros.data.frame import Frame
     from ism_ros.io.frame_files import read_frame
     from ism_ros.loading import load_model
     from ism_ros.model import InstanceSegmentationModel

@@ -14,10 +14,10 @@ from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.spec import ObjectSpec, read_objects_file
 from ism_ros.objects.template_builder import Prepare, prepare
-from ism_ros.runtime.batches import Recoveries
 from ism_ros.runtime.cache_folder import remove_stale
 from ism_ros.runtime.model_request import ModelRequest
-from ism_ros.runtime.threads import use_threads
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
+from ism_ros.runtime.threads import set_num_threads
 from ism_ros.segmentors.base import SEGMENTORS
 
 logger = logging.getLogger(__name__)
@@ -49,12 +49,12 @@ def load_model(
     settings = settings or load_settings()
     report = progress or _ignore
     device = settings.resolved_device()
-    use_threads(settings.resolved_cpu_threads())
+    set_num_threads(settings.resolved_cpu_threads())
     if specs is None:
         specs = read_objects_file(Path(settings.objects_file)) if settings.objects_file else ()
     remove_stale(settings.resolved_cache_dir())
     report(f"loading segmentor '{settings.segmentor}' and descriptor '{settings.descriptor}' on {device}")
-    recoveries = Recoveries()
+    recoveries = OutOfMemoryCounter()
     request = partial(
         ModelRequest,
         device=device,

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import torch
 
 from ism_ros.config.settings import Settings
-from ism_ros.data.detections import Detections, Proposals
+from ism_ros.data.crops import crop_resize_pad
+from ism_ros.data.detections import Detections, RejectedDetection
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import crop_resize_pad
+from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptor, Descriptors
 from ism_ros.matching.base import MATCHERS, MatchInputs
 from ism_ros.matching.geometry import verify_geometry
@@ -28,8 +29,8 @@ from ism_ros.objects.template_builder import Prepare, prepare
 from ism_ros.pose.estimation import with_coarse_poses
 from ism_ros.query import ProposalCrops, Query, StageClock
 from ism_ros.result_warnings import result_warnings
-from ism_ros.runtime.batches import Recoveries
-from ism_ros.runtime.threads import map_on_threads, one_thread, use_threads
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
+from ism_ros.runtime.threads import map_on_threads, one_thread, set_num_threads
 from ism_ros.segmentors.base import Segmentor
 from ism_ros.segmentors.small_proposals import without_small
 
@@ -60,7 +61,7 @@ class InstanceSegmentationModel:
     library: ObjectLibrary
     settings: Settings
     device: str = "cpu"
-    recoveries: Recoveries = field(default_factory=Recoveries)
+    recoveries: OutOfMemoryCounter = field(default_factory=OutOfMemoryCounter)
     prepare: Prepare = prepare
     threads: int = field(default_factory=torch.get_num_threads)
 
@@ -149,7 +150,7 @@ class InstanceSegmentationModel:
         kept = select(scored.detections, query.settings)
         result = scored.detections[kept]
         if not len(result):
-            result = replace(result, near_miss=scored.detections.as_near_miss())
+            result = replace(result, best_rejected=RejectedDetection.best_of(scored.detections))
         clock.lap("selection")
         if query.with_poses:
             scene = query.frame, query.library, self.descriptor.view_prior_weight
@@ -178,7 +179,7 @@ class InstanceSegmentationModel:
 
     def claim_threads(self) -> None:
         """Give the calling thread as many threads of PyTorch as it had when the model was made."""
-        use_threads(self.threads)
+        set_num_threads(self.threads)
 
     def _map(self, work: Callable[..., Result], queries: Sequence[Query], *others: Sequence[Any]) -> list[Result]:
         """Apply `work` to each query and what belongs to it; small models take one thread each for many frames."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ism_ros.config.settings import Settings
-from ism_ros.data.detections import Proposals
 from ism_ros.data.frame import Frame
+from ism_ros.data.proposals import Proposals
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.segmentors.base import Segmentor
 from ism_ros.segmentors.small_proposals import LeftOut

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from ism_ros.checks.input_warnings import InputWarning, without_repeats
+from ism_ros.checks.input_warnings import InputWarning, unique_warnings
 from ism_ros.data.detections import Detections
 from ism_ros.descriptors.base import Descriptors
 from ism_ros.matching import size_checks
@@ -68,7 +68,7 @@ def result_warnings(
         diameters_m = [known.diameter_m for known in library.objects]
         too_small = too_small_warning(crops.too_small, frame, diameters_m, query.settings.min_mask_pixels)
         warnings += [] if too_small is None else [too_small]
-    return without_repeats(tuple(warnings))
+    return unique_warnings(tuple(warnings))
 
 
 def _unit_warnings(

@@ -10,13 +10,10 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ism_ros.config.paths import default_cache_dir, default_checkpoints_dir
 from ism_ros.descriptors.base import DESCRIPTORS, TemplateNormalization
 from ism_ros.errors import first_line
 from ism_ros.matching.base import MATCHERS
-from ism_ros.checkpoints.catalog import PROFILES as CHECKPOINTS_OF_PROFILES
-from ism_ros.checkpoints.catalog import checkpoint_named
-from ism_ros.config.paths import default_cache_dir, default_checkpoints_dir
-from ism_ros.descriptors import DESCRIPTORS, TemplateNormalization
 from ism_ros.objects.stores.patch_tokens import PatchPlace, PatchPrecision
 from ism_ros.segmentors.base import SAM6D_MIN_MASK, SEGMENTORS
 from ism_ros.visualization import OverlayStyle

@@ -10,8 +10,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from ism_ros.runtime.batches import Recoveries
 from ism_ros.runtime.model_request import ModelRequest
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.registry import Registry
 
 TemplateNormalization = Literal["imagenet", "none"]
@@ -141,7 +141,7 @@ def create_descriptor(
     model: str = "",
     checkpoints_dir: Path | None = None,
     template_normalization: TemplateNormalization = "imagenet",
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> Descriptor:
     """Load a descriptor.
 
@@ -160,5 +160,5 @@ def create_descriptor(
         ValueError: The name is unknown (the message lists those there are), or a checkpoint is missing.
     """
     settings = {"template_normalization": template_normalization}
-    request = ModelRequest(device, model, checkpoints_dir or Path(), settings, recoveries or Recoveries())
+    request = ModelRequest(device, model, checkpoints_dir or Path(), settings, recoveries or OutOfMemoryCounter())
     return DESCRIPTORS.get(name).load(request)

@@ -9,7 +9,6 @@ from ism_ros.checkpoints.loaders.dinov2_checkpoint import load_dinov2
 from ism_ros.checkpoints.reading import fingerprint
 from ism_ros.descriptors.base import DescriptorSpec, TemplateNormalization
 from ism_ros.descriptors.vit import VitDescriptor
-from ism_ros.runtime.batches import Recoveries
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 

@@ -11,7 +11,6 @@ from ism_ros.checkpoints.loaders.dinov3_checkpoint import load_dinov3
 from ism_ros.checkpoints.reading import fingerprint
 from ism_ros.descriptors.base import DescriptorSpec, TemplateNormalization
 from ism_ros.descriptors.vit import VitDescriptor
-from ism_ros.runtime.batches import Recoveries
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 

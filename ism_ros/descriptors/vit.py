@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, normalize
 
 from ism_ros.descriptors.base import Descriptors, TemplateNormalization, concatenated
-from ism_ros.runtime.batches import Chunks, Recoveries
-from ism_ros.descriptors import Descriptors, TemplateNormalization, concatenated
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.runtime.precision import network_dtype
 

@@ -10,12 +10,12 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ism_ros.data.detections import Proposals
 from ism_ros.data.frame import Frame
+from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptors
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.pose.alignment import ObjectAlignments
-from ism_ros.runtime.batches import Recoveries
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.registry import Registry
 
 
@@ -41,7 +41,7 @@ class MatchInputs:
     similarity: Tensor
     confidence_threshold: float = 0.2
     view_prior_weight: float = 0.0
-    recoveries: Recoveries = field(default_factory=Recoveries)
+    recoveries: OutOfMemoryCounter = field(default_factory=OutOfMemoryCounter)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ism_ros.data.boxes import box_iou, boxes_from_masks
 from ism_ros.data.camera import Camera
-from ism_ros.data.detections import Proposals
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import box_iou, boxes_from_masks
+from ism_ros.data.proposals import Proposals
 from ism_ros.matching.base import Matches
 from ism_ros.matching.in_plane_rotation import rotate_in_plane, silhouette_profiles
 from ism_ros.objects.library import ObjectLibrary

@@ -19,7 +19,6 @@ from torch import Tensor
 from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs
 from ism_ros.matching.patch_scores import patch_scores_by_template
 from ism_ros.objects.library import ObjectLibrary
-from ism_ros.runtime.batches import Chunks, Recoveries
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 
 MIN_SIMILARITY = 0.2
@@ -63,7 +62,7 @@ def match_noctis(
     patch_tokens: Tensor,
     library: ObjectLibrary,
     confidence_threshold: float,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> Matches:
     """Match proposals with objects by class and patch tokens.
 

@@ -8,8 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ism_ros.data.detections import Detections, Proposals
-from ism_ros.data.masks import mask_nms, nms
+from ism_ros.data.detections import Detections
+from ism_ros.data.nms import mask_nms, nms
+from ism_ros.data.proposals import Proposals
 from ism_ros.matching.base import Matches
 from ism_ros.matching.geometry import Geometry
 from ism_ros.objects.library import ObjectLibrary

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ism_ros.data.masks import boxes_from_masks
+from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs, ShapeMatches
 from ism_ros.matching.patch_scores import patch_scores_by_template
 from ism_ros.matching.sam6d import Sam6dMatcher

@@ -18,12 +18,10 @@ from std_msgs.msg import Header
 
 from ism_ros.config.settings import Settings, check_depth
 from ism_ros.data.detections import Detections
-from ism_ros.data.frame import Frame, FrameError
-from ism_ros.loading import load_model
-from ism_ros.model import InstanceSegmentationModel
 from ism_ros.data.frame import Frame
 from ism_ros.errors import FrameError
-from ism_ros.model import InstanceSegmentationModel, load_model
+from ism_ros.loading import load_model
+from ism_ros.model import InstanceSegmentationModel
 from ism_ros.node.camera_watch import CameraWatch
 from ism_ros.node.conversion import DepthNotes, UndistortedFrame, frame_from_triple
 from ism_ros.node.failures import give_back_memory

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from ism_ros.cad.colors import Rgb
 from ism_ros.cad.referenced_files import referenced_files
 from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.data.masks import boxes_from_masks, crop_resize_pad
-from ism_ros.descriptors.base import Descriptor
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.crops import crop_resize_pad
-from ism_ros.descriptors import Descriptor
+from ism_ros.descriptors.base import Descriptor
 from ism_ros.objects.grey import MadeOnce, grey_pictures, grey_views
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.spec import ObjectSpec

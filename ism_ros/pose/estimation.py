@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import boxes_from_masks
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.pose.alignment import ObjectAlignments, ViewAlignment, align_views, sample_observed_points
 from ism_ros.pose.coarse_pose import at_origin, coarse_poses, unknown_covariance

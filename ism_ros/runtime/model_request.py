@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ism_ros.runtime.batches import Recoveries
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ModelRequest:
     model: str = ""
     checkpoints_dir: Path = field(default_factory=Path)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    recoveries: Recoveries = field(default_factory=Recoveries)
+    recoveries: OutOfMemoryCounter = field(default_factory=OutOfMemoryCounter)
 
     def given(self, **names: str) -> dict[str, Any]:
         """Pick settings as keyword arguments.

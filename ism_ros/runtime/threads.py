@@ -84,11 +84,11 @@ def map_on_threads(work: Callable[..., Result], threads: int, *arguments: Sequen
 
     @torch.inference_mode()
     def on_one_thread(*items: Any) -> Result:
-        use_threads(1)
+        set_num_threads(1)
         return work(*items)
 
     try:
         with ThreadPoolExecutor(threads, "ism_frame") as pool:
             return list(pool.map(on_one_thread, *arguments))
     finally:
-        use_threads(before)
+        set_num_threads(before)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from ism_ros.data.detections import Proposals
 from ism_ros.data.frame import Frame
-from ism_ros.runtime.batches import Recoveries
+from ism_ros.data.proposals import Proposals
 from ism_ros.runtime.model_request import ModelRequest
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.registry import Registry
 
 SAM6D_MIN_MASK = -1
@@ -92,7 +92,7 @@ def create_segmentor(
     model: str = "",
     checkpoints_dir: Path | None = None,
     settings: Mapping[str, Any] | None = None,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> Segmentor:
     """Load a segmentor.
 
@@ -110,5 +110,5 @@ def create_segmentor(
     Raises:
         ValueError: The name is unknown (the message lists those there are), or a checkpoint is missing.
     """
-    request = ModelRequest(device, model, checkpoints_dir or Path(), settings or {}, recoveries or Recoveries())
+    request = ModelRequest(device, model, checkpoints_dir or Path(), settings or {}, recoveries or OutOfMemoryCounter())
     return SEGMENTORS.get(name).load(request)

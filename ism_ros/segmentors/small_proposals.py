@@ -12,10 +12,9 @@ from torch import Tensor
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.boxes import box_area
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import box_area, large_enough, mask_areas
-from ism_ros.segmentors.base import SAM6D_MIN_MASK
 from ism_ros.data.masks import large_enough, mask_areas
 from ism_ros.data.proposals import Proposals
+from ism_ros.segmentors.base import SAM6D_MIN_MASK
 
 LEAST_SIZE_SHARE, LARGEST_SIZE_SHARE = 0.3, 1.5
 """A box whose diagonal is between these shares of an object's diameter may show it: from the end, hidden in part, or

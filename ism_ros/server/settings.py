@@ -11,10 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from ism_ros.config.paths import default_server_dir
 from ism_ros.config.settings import Settings, SettingsError
 from ism_ros.config.sources import load_settings
-from ism_ros.config.paths import default_server_dir
-from ism_ros.config.settings import Settings, SettingsError, load_settings
 from ism_ros.objects.template_process import Limits
 from ism_ros.server.logs import LogFormat
 

@@ -26,8 +26,6 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 
 from ism_ros.config.sources import load_settings
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.config.settings import load_settings
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.sim import truth_files

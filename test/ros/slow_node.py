@@ -2,8 +2,9 @@
 
 import time
 
-from ism_ros.node.main import main
 from ism_ros.segmentors.depth import DepthSegmentor
+
+from ism_ros.node.main import main
 
 INFERENCE_S = 1.0
 propose = DepthSegmentor.propose

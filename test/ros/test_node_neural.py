@@ -18,8 +18,6 @@ from same_detections import Instance, assert_same, instances_of, instances_of_re
 from tiny_networks import ANYTHING, PAIRS, install_pair
 
 from ism_ros.config.sources import load_settings
-from ism_ros.data.masks import decode_rle
-from ism_ros.config.settings import load_settings
 from ism_ros.data.rle import decode_rle
 from ism_ros.io.frame_files import read_frame
 from ism_ros.loading import load_model

@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptors, DescriptorSpec
-from ism_ros.matching.base import Matches, MatcherSpec, MatchInputs
+from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs
 from ism_ros.matching.sam6d import Sam6dMatcher
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.segmentors.base import Segmentor, SegmentorSpec, create_segmentor

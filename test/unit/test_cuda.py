@@ -25,9 +25,6 @@ from ism_ros.descriptors.dinov2 import dinov2_descriptor
 from ism_ros.io.result_files import label_image, to_records
 from ism_ros.loading import load_model
 from ism_ros.matching import geometry, patch_scores, similarity
-from ism_ros.runtime.batches import Chunks, Recoveries
-from ism_ros.matching import similarity
-from ism_ros.model import load_model
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.segmentors.sam import sam2_segmentor, sam_segmentor
 from ism_ros.sim.scenes import known_objects, make_scene, make_thing, observe

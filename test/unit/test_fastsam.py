@@ -22,14 +22,11 @@ from tiny_networks import FIRST, place, small_fastsam
 from torch import Tensor
 
 from ism_ros.config.settings import Settings
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.data.masks import decode_rle
-from ism_ros.segmentors.base import create_segmentor
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.data.rle import decode_rle
 from ism_ros.errors import CheckpointError
-from ism_ros.segmentors import create_segmentor
+from ism_ros.segmentors.base import create_segmentor
 from ism_ros.segmentors.fastsam.fastsam_segmentor import FastSamSegmentor
 from ism_ros.segmentors.fastsam.letterbox import Letterbox, letterbox_around, letterbox_into
 from ism_ros.segmentors.fastsam.yolo_masks import Candidates, assemble_masks, find_candidates

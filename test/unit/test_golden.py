@@ -14,15 +14,13 @@ from torch import Tensor
 
 from ism_ros.checkpoints.loaders.dinov2_checkpoint import load_dinov2
 from ism_ros.checkpoints.loaders.sam_checkpoint import load_sam
-from ism_ros.data import masks
-from ism_ros.matching import patch_scores, sam6d, similarity
-from ism_ros.matching.geometry import geometric_score, mean_position_m, projected_boxes
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.camera import Camera
 from ism_ros.data.crops import crop_resize_pad
 from ism_ros.data.masks import large_enough
 from ism_ros.data.nms import nms
-from ism_ros.matching import similarity
+from ism_ros.matching import patch_scores, sam6d, similarity
+from ism_ros.matching.geometry import geometric_score, mean_position_m, projected_boxes
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMasks, MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam
 

@@ -14,13 +14,11 @@ import yaml
 from ism_ros.config.settings import Settings
 from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.frame import Frame
 from ism_ros.loading import load_model
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.pose.estimation import with_coarse_poses
 from ism_ros.query import Query
-from ism_ros.data.frame import Frame
-from ism_ros.model import InstanceSegmentationModel, Query, load_model, with_coarse_poses
 from ism_ros.sim.scenes import Truth, known_objects, make_scene, make_thing, observe
 from ism_ros.sim.shapes import export_cad
 

@@ -13,17 +13,12 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from ism_ros.cad.surfaces import surface_of
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.data.masks import boxes_from_masks
-from ism_ros.descriptors.base import create_descriptor
-from ism_ros.matching import sam6d, shape
-from ism_ros.matching.sam6d import match_sam6d
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
-from ism_ros.descriptors import create_descriptor
-from ism_ros.matching import shape, similarity
-from ism_ros.model import match_metric, match_sam6d
+from ism_ros.descriptors.base import create_descriptor
+from ism_ros.matching import sam6d, shape
+from ism_ros.matching.sam6d import match_sam6d
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec

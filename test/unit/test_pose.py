@@ -14,12 +14,8 @@ from ism_ros.cad.surfaces import surface_of
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.data.masks import boxes_from_masks
-from ism_ros.descriptors.base import create_descriptor
 from ism_ros.data.frame import Frame
-from ism_ros.descriptors import create_descriptor
-from ism_ros.model import with_coarse_poses
+from ism_ros.descriptors.base import create_descriptor
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec

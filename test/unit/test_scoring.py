@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ism_ros.matching import geometry, in_plane_rotation, patch_scores, sam6d, similarity
 from ism_ros.data.camera import Camera
-from ism_ros.matching import similarity
+from ism_ros.matching import geometry, in_plane_rotation, patch_scores, sam6d, similarity
 
 INTRINSICS = torch.tensor([[100.0, 0.0, 20.0], [0.0, 100.0, 15.0], [0.0, 0.0, 1.0]])
 CAMERA = Camera(INTRINSICS.numpy(), 41, 31)

@@ -14,18 +14,13 @@ import torch
 
 from ism_ros.cli.main import main
 from ism_ros.config.sources import load_settings
-from ism_ros.data.detections import Proposals
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.data.masks import crop_resize_pad, large_enough
-from ism_ros.segmentors.base import SAM6D_MIN_MASK
-from ism_ros.segmentors.small_proposals import too_small_warning, without_small
-from ism_ros.config.settings import load_settings
 from ism_ros.data.camera import Camera
 from ism_ros.data.crops import crop_resize_pad
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import large_enough
 from ism_ros.data.proposals import Proposals
-from ism_ros.segmentors.small_proposals import SHARES_OF_SAM6D, too_small_warning, without_small
+from ism_ros.segmentors.base import SAM6D_MIN_MASK
+from ism_ros.segmentors.small_proposals import too_small_warning, without_small
 
 CUBES = Path(__file__).parents[1] / "data" / "reports" / "small_objects"
 """Nine boxes of 24 mm at 0.7 m, 28 x 24 pixels each, as a bug report showed them."""

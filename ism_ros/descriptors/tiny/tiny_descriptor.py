@@ -22,7 +22,6 @@ from ism_ros.descriptors.tiny.descriptor_network import (
     network_input,
     valid_patches,
 )
-from ism_ros.runtime.batches import Chunks, Recoveries
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.runtime.precision import small_network_dtype

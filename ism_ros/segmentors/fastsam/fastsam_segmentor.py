@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ism_ros.checkpoints.catalog import find_checkpoint
-from ism_ros.data.detections import Proposals
 from ism_ros.data.frame import Frame
+from ism_ros.data.proposals import Proposals
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.segmentors.base import SAM6D_THRESHOLDS, SegmentorSpec
-from ism_ros.data.proposals import Proposals
 from ism_ros.segmentors.fastsam.letterbox import STRIDE, Letterbox, letterbox_around, letterbox_into
 from ism_ros.segmentors.fastsam.yolo_masks import RawOutputs, assemble_masks, find_candidates
 from ism_ros.segmentors.fastsam.yolo_networks import load_network

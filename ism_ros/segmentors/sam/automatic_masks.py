@@ -21,12 +21,10 @@ from torch.nn.functional import interpolate
 
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import boxes_from_masks, mask_areas, nms
-from ism_ros.runtime.batches import Chunks, Recoveries
-from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.data.masks import mask_areas
 from ism_ros.data.nms import nms
 from ism_ros.data.proposals import Proposals
+from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.segmentors.sam.resized_masks import AxisResize, measure_resized
 

@@ -13,7 +13,6 @@ from torch.nn.functional import interpolate
 
 from ism_ros.checkpoints.catalog import find_checkpoint
 from ism_ros.checkpoints.loaders.sam2_checkpoint import load_sam2
-from ism_ros.runtime.batches import Recoveries
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.precision import network_dtype

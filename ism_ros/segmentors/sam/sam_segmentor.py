@@ -16,7 +16,6 @@ from torch.nn.functional import interpolate, pad
 
 from ism_ros.checkpoints.catalog import find_checkpoint
 from ism_ros.checkpoints.loaders.sam_checkpoint import DECODER_HEADS, load_sam
-from ism_ros.runtime.batches import Recoveries
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.precision import network_dtype

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ism_ros.checkpoints.shipped import channels_last, load_weights
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import mask_areas
-from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.data.proposals import Proposals
+from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.precision import small_network_dtype
 from ism_ros.segmentors.base import SegmentorSpec
 from ism_ros.segmentors.tiny.input_channels import encode, working_size
