@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 
 from ism_ros.data.frame import Camera
-from ism_ros.sim.scenes import make_scene, make_thing, observe
-from ism_ros.sim.shapes import export_cad, make_object
+from ism_ros.sim.benchmark_scenes.table_scene import make_scene, make_thing, observe
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad, make_object
 
 SCENE = 11
 OBJECTS = (("carton", 11), ("banana", 5))

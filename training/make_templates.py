@@ -19,7 +19,7 @@ from ism_ros.data.masks import boxes_from_masks, crop_resize_pad
 from ism_ros.descriptors.tiny.descriptor_network import CROP_PX
 from ism_ros.rendering.renderer import render_templates
 from training.make_data import object_file, portions, run_all
-from training.objects import BankObject, read_object
+from training.training_scenes.random_objects import BankObject, read_object
 
 RENDER_PX = 112
 

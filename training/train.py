@@ -33,7 +33,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from training.make_data import SHARD
-from training.shards import find_shards
+from training.datasets.shard_store import find_shards
 
 CHECKPOINT_SECONDS = 120.0
 VALIDATION_SECONDS = 60.0
@@ -62,11 +62,11 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.network == "segmentor":
-        from training.segmentor_task import SegmentorTask
+        from training.tasks.segmentor_task import SegmentorTask
 
         task: Task = SegmentorTask(options)
     else:
-        from training.descriptor_task import DescriptorTask
+        from training.tasks.descriptor_task import DescriptorTask
 
         task = DescriptorTask(options)
     fit(task, options)

@@ -28,7 +28,7 @@ from scipy.spatial.distance import pdist
 from ism_ros.cad.surfaces import Surface
 from ism_ros.data.frame import Camera, Frame
 from ism_ros.rendering.renderer import create_tracer
-from ism_ros.sim.scenes import REALSENSE, Scene, Thing, Truth, known_objects, make_scene, make_thing, observe, orbited
+from ism_ros.sim.benchmark_scenes.table_scene import REALSENSE, Scene, Thing, Truth, known_objects, make_scene, make_thing, observe, orbited
 
 DEPTH_SCALE = 0.1
 """Millimetres a step of the depth images: the finest that 16 bits hold over the range of the camera."""

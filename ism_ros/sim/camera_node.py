@@ -28,8 +28,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from ism_ros.config.settings import load_settings
 from ism_ros.data.frame import Camera, Frame
 from ism_ros.sim import truth_files
-from ism_ros.sim.scenes import DEMO_OBJECT_SET, DEMO_SCENE, Truth
-from ism_ros.sim.streams import folder_views, scene_views
+from ism_ros.sim.benchmark_scenes.table_scene import DEMO_OBJECT_SET, DEMO_SCENE, Truth
+from ism_ros.sim.frame_sources import folder_views, scene_views
 
 FRAME_ID = "camera_color_optical_frame"
 DESCRIPTION = """A fake Intel RealSense over a simulated table: publishes /camera/camera/color/image_raw,

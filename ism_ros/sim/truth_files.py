@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.sim.scenes import Truth
+from ism_ros.sim.benchmark_scenes.table_scene import Truth
 
 STAMPS = "stamps.csv"
 TRUTH = "truth.json"

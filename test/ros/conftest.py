@@ -37,9 +37,9 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
 from ism_ros.data.frame import Camera
-from ism_ros.sim.children import keep_traffic_local, return_shared_memory
-from ism_ros.sim.scenes import Scene, look, make_scene, make_thing, observe
-from ism_ros.sim.shapes import export_cad, make_object
+from ism_ros.sim.demo.subprocesses import keep_traffic_local, return_shared_memory
+from ism_ros.sim.benchmark_scenes.table_scene import Scene, look, make_scene, make_thing, observe
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad, make_object
 
 # before the first participant of this process is made: a free domain of its own, on this machine only
 os.environ.pop("ROS_DOMAIN_ID", None)

@@ -16,8 +16,8 @@ from ism_ros.node.calibration import calibration_of, fits, is_ambiguous, is_rect
 from ism_ros.node.registration import DepthCamera, register_depth
 from ism_ros.node.static_transforms import transform_between
 from ism_ros.node.undistortion import undistortion_for
-from ism_ros.sim.scenes import look, make_scene, make_thing
-from ism_ros.sim.shapes import make_object
+from ism_ros.sim.benchmark_scenes.table_scene import look, make_scene, make_thing
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import make_object
 
 K = np.array([[600.0, 0, 330.5], [0, 610.0, 236.0], [0, 0, 1]])
 P = np.array([[550.0, 0, 320.0, 0], [0, 560.0, 240.0, 0], [0, 0, 1, 0]])

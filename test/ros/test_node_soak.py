@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ism_ros.sim.soak import FRAMES_AN_HOUR, Sample, quarters, verdict_of
+from soak_node import FRAMES_AN_HOUR, Sample, quarters, verdict_of
 
 TIMEOUT_S = 400.0
 
@@ -28,7 +28,7 @@ def folder(workplace, tmp_path):
 def test_memory_threads_and_files_stay_flat_while_everything_around_the_node_changes(folder, workplace, parameters):
     # a domain of its own: the node is called /ism, as a user's
     environment = {name: value for name, value in os.environ.items() if name != "ROS_DOMAIN_ID"}
-    command = [sys.executable, "-m", "ism_ros.sim.soak", "--minutes", "0.6", "--pause", "0.2", "--hours", "0.2"]
+    command = [sys.executable, "-m", "soak_node", "--minutes", "0.6", "--pause", "0.2", "--hours", "0.2"]
     command += ["--folder", str(folder), "--objects", parameters["objects_file"], "--cache", parameters["cache_dir"]]
     # no page of this node is warm yet: what grows in half a minute is mostly its start
     command += ["--output", str(folder / "out"), "--allowed-mb", "80"]

@@ -25,7 +25,7 @@ from ism_ros.data.frame import Camera
 from ism_ros.rendering.renderer import render
 from ism_ros.sim.bop_dataset import main as write_from_command_line
 from ism_ros.sim.bop_dataset import scaled, write_dataset
-from ism_ros.sim.scenes import REALSENSE, known_objects
+from ism_ros.sim.benchmark_scenes.table_scene import REALSENSE, known_objects
 
 OBJECT_SET, OBJECTS, SCENES, IMAGES = 4, 2, 2, 2
 PREDICTIONS = "ism-tiny-tiny_tables-test.json"

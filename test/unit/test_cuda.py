@@ -24,8 +24,8 @@ from ism_ros.matching import similarity
 from ism_ros.model import load_model
 from ism_ros.runtime.batches import Chunks, Recoveries
 from ism_ros.segmentors.sam import sam2_segmentor, sam_segmentor
-from ism_ros.sim.scenes import known_objects, make_scene, make_thing, observe
-from ism_ros.sim.shapes import export_cad
+from ism_ros.sim.benchmark_scenes.table_scene import known_objects, make_scene, make_thing, observe
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 

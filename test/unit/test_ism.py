@@ -15,8 +15,8 @@ from ism_ros.config.settings import Settings
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Camera, Frame
 from ism_ros.model import InstanceSegmentationModel, Query, load_model, with_coarse_poses
-from ism_ros.sim.scenes import Truth, known_objects, make_scene, make_thing, observe
-from ism_ros.sim.shapes import export_cad
+from ism_ros.sim.benchmark_scenes.table_scene import Truth, known_objects, make_scene, make_thing, observe
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
 
 SCENE = 3
 

@@ -22,7 +22,7 @@ from ism_ros.config.settings import Settings, load_settings
 from ism_ros.model import load_model
 from ism_ros.selftest.self_test import SCENE
 from ism_ros.sim.bop_dataset import scaled, write_dataset
-from ism_ros.sim.scenes import REALSENSE
+from ism_ros.sim.benchmark_scenes.table_scene import REALSENSE
 
 TIMEOUT_S = 600
 pytestmark = pytest.mark.timeout(1200)  # several programs a test, on a machine that may be busy

@@ -23,7 +23,7 @@ from ism_ros.objects.template_builder import views_seen
 from ism_ros.pose.coarse_pose import CoarsePose, coarse_poses, unknown_covariance
 from ism_ros.pose.polar_maps import Fit, Views, compare, fit_views, look_under, spectra_of, views_of
 from ism_ros.rendering.renderer import render, render_templates
-from ism_ros.sim.shapes import export_cad, make_object
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad, make_object
 
 CAMERA = Camera(np.array([[615.0, 0, 322.5], [0, 615.0, 238.5], [0, 0, 1]]), 640, 480)
 SPACING_DEG = 36.0

@@ -24,8 +24,8 @@ from ism_ros.descriptors.tiny.descriptor_network import (
 from ism_ros.segmentors import create_segmentor
 from ism_ros.segmentors.tiny.input_channels import CHANNELS, encode, working_size
 from ism_ros.segmentors.tiny.segmentor_network import TinyNetwork
-from ism_ros.sim.comparison import iou_of
-from ism_ros.sim.scenes import known_objects, make_scene, make_thing, observe
+from ism_ros.sim.demo.truth_comparison import iou_of
+from ism_ros.sim.benchmark_scenes.table_scene import known_objects, make_scene, make_thing, observe
 
 
 def make_frame(height: int = 120, width: int = 160, depth: bool = True) -> Frame:

@@ -1,0 +1,140 @@
+"""What happens around a node in the weeks it runs: objects, parameters, services, subscribers, the camera."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from rclpy.subscription import Subscription
+
+from ism_ros.sim.demo.camera_and_node import Session
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad, make_object
+from ism_ros.srv import AddObject, ListObjects, RemoveObject, Segment
+
+CALL_TIMEOUT_S = 60.0
+BACK_TIMEOUT_S = 60.0
+EXTRA = "churned"
+
+
+class ChurnError(RuntimeError):
+    """The node did not do what it was asked for, or did what it should have refused."""
+
+
+class Churn:
+    """A round of events on a running session; `step` does the next one.
+
+    counts: how often each was done. Raises ChurnError where the node's answer is not the one it should give.
+    """
+
+    def __init__(self, session: Session, folder: Path) -> None:
+        self.counts: Counter[str] = Counter()
+        self._session = session
+        self._cad = export_cad(make_object("brick", 77), folder)
+        self._clients: dict[str, Any] = {}
+        self._heard: list[Subscription] = []
+        self._kill = False
+        events: dict[str, Callable[[], None]] = {
+            "object added": self._add,
+            "objects listed": self._list,
+            "parameters set": self._set,
+            "bad parameter refused": self._set_badly,
+            "frame segmented on demand": self._segment,
+            "object removed": self._remove,
+            "subscriber came": self._hear,
+            "unknown object refused": self._remove_unknown,
+            "stream stopped and started": self._pause,
+            "subscriber left": self._leave,
+            "camera restarted": self._restart_camera,
+        }
+        self.events_a_round = len(events)
+        self._events = cycle(events.items())
+
+    def step(self) -> str:
+        """Does the next event and says which it was; afterwards frames are answered again."""
+        name, event = next(self._events)
+        event()
+        self.counts[name] += 1
+        return name
+
+    def wait_for_results(self) -> None:
+        """Until a frame that came after this moment has been answered."""
+        listener, began = self._session.listener, time.monotonic()
+        listener.heard.clear()
+        while not listener.complete_frames:
+            if time.monotonic() - began > BACK_TIMEOUT_S:
+                raise ChurnError(f"no result for {BACK_TIMEOUT_S:g} s: {listener.report.message}")
+            self._session.listen(0.05)
+
+    def _add(self) -> None:
+        request = AddObject.Request(id=EXTRA, cad=str(self._cad), units="m")
+        self._expect(self._call(AddObject, "add_object", request).success, "add_object was refused")
+
+    def _remove(self) -> None:
+        answer = self._call(RemoveObject, "remove_object", RemoveObject.Request(id=EXTRA))
+        self._expect(answer.success, f"remove_object was refused: {answer.message}")
+
+    def _remove_unknown(self) -> None:
+        answer = self._call(RemoveObject, "remove_object", RemoveObject.Request(id="nobody knows it"))
+        self._expect(not answer.success, "an unknown object was removed")
+
+    def _list(self) -> None:
+        objects = self._call(ListObjects, "list_objects", ListObjects.Request()).objects
+        self._expect(EXTRA in [entry.id for entry in objects], f"'{EXTRA}' is not listed")
+
+    def _set(self) -> None:
+        threshold = 0.55 if self.counts["parameters set"] % 2 else 0.7
+        self._expect(self._set_parameter("score_threshold", threshold), f"score_threshold {threshold} was refused")
+
+    def _set_badly(self) -> None:
+        self._expect(not self._set_parameter("score_threshold", 7.0), "score_threshold 7 was accepted")
+
+    def _segment(self) -> None:
+        answer = self._call(Segment, "segment", Segment.Request(timeout=CALL_TIMEOUT_S / 2))
+        self._expect(answer.success, f"segment failed: {answer.message}")
+
+    def _pause(self) -> None:
+        for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
+            request = ChangeState.Request(transition=Transition(id=transition))
+            self._expect(self._call(ChangeState, "change_state", request).success, f"transition {transition} failed")
+        self.wait_for_results()
+
+    def _hear(self) -> None:
+        self._heard.append(self._session.listener.hear("masks"))
+
+    def _leave(self) -> None:
+        while self._heard:
+            self._session.listener.destroy_subscription(self._heard.pop())
+
+    def _restart_camera(self) -> None:
+        self._session.camera.restart(kill=self._kill)
+        self._kill = not self._kill
+        self.wait_for_results()
+
+    def _set_parameter(self, name: str, value: float) -> bool:
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        return bool(self._call(SetParameters, "set_parameters", request).results[0].successful)
+
+    def _call(self, kind: Any, name: str, request: Any) -> Any:
+        client = self._clients.setdefault(name, None) or self._session.listener.create_client(kind, f"/ism/{name}")
+        self._clients[name] = client
+        began = time.monotonic()
+        future = None
+        while future is None or not future.done():
+            if time.monotonic() - began > CALL_TIMEOUT_S:
+                raise ChurnError(f"/ism/{name} did not answer within {CALL_TIMEOUT_S:g} s")
+            if future is None and client.service_is_ready():
+                future = client.call_async(request)
+            self._session.listen(0.01)
+        return future.result()
+
+    def _expect(self, holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise ChurnError(otherwise)

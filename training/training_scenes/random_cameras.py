@@ -1,0 +1,77 @@
+"""What a depth camera makes of a perfect picture: cameras drawn at random, from hardly wrong to bad."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ism_ros.data.frame import Camera, Frame
+from ism_ros.sim.synthesis.sensor_model import SensorModel, sense
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class RandomCamera:
+    """model: noise, shadows and holes of ism_ros.sim.synthesis.sensor_model. smooth_px: depth is smoothed over so many pixels across
+    borders, as stereo matching does; patchy: share of the picture in which blobs of depth are lost."""
+
+    model: SensorModel
+    smooth_px: int
+    patchy: float
+
+
+def draw_camera(rng: Rng) -> RandomCamera:
+    """A stereo camera, a structured-light camera (finer steps, wider shadows) or one that is nearly perfect."""
+    kind = rng.choice(["stereo", "light", "clean"], p=[0.55, 0.35, 0.1])
+    colour = {
+        "exposure": float(rng.uniform(0, 0.3)),
+        "white_balance": float(rng.uniform(0, 0.08)),
+        "blur_px": float(rng.uniform(0.3, 1.2)),
+        "colour_noise": float(rng.uniform(0.5, 6)),
+    }
+    if kind == "clean":
+        model = SensorModel(disparity_noise_px=0.02, border_px=0.2, speckle=0.0, **colour)
+        return RandomCamera(model, 0, 0.0)
+    if kind == "light":
+        model = SensorModel(
+            baseline_m=float(rng.uniform(0.06, 0.09)),
+            disparity_noise_px=float(rng.uniform(0.04, 0.12)),
+            disparity_step_px=float(rng.choice([1 / 16, 1 / 8])),
+            border_px=float(rng.uniform(0.5, 1.5)),
+            speckle=float(rng.uniform(0, 0.01)),
+            nearest_m=0.35,
+            **colour,
+        )
+        return RandomCamera(model, int(rng.choice([0, 3])), float(rng.choice([0, rng.uniform(0, 0.05)])))
+    model = SensorModel(
+        baseline_m=float(rng.uniform(0.045, 0.06)),
+        disparity_noise_px=float(rng.uniform(0.05, 0.25)),
+        border_px=float(rng.uniform(0.4, 2.0)),
+        speckle=float(rng.uniform(0, 0.02)),
+        **colour,
+    )
+    return RandomCamera(model, int(rng.choice([0, 3, 5, 7])), float(rng.choice([0, rng.uniform(0, 0.08)])))
+
+
+def observe(
+    rgb: NDArray[np.uint8], depth_m: NDArray[np.float32], shine: NDArray[np.float32], camera: Camera, seed: int
+) -> Frame:
+    """The frame that camera number `seed` delivers; all pictures of (H, W)."""
+    rng = np.random.default_rng([25, seed])
+    drawn = draw_camera(rng)
+    depth = depth_m
+    if drawn.smooth_px:
+        # behind and before a border mix where the matching window holds both
+        smooth = cv2.blur(depth_m, (drawn.smooth_px, drawn.smooth_px))
+        depth = np.where((depth_m > 0) & (rng.random() < 0.5), 0.6 * depth_m + 0.4 * smooth, cv2.medianBlur(depth_m, 5))
+        depth = np.where(depth_m > 0, depth, 0).astype(np.float32)
+    frame = sense(rgb, depth, camera, seed, shine=shine, model=drawn.model)
+    found = frame.depth_m
+    if drawn.patchy and found is not None:
+        field = cv2.resize(rng.normal(0, 1, (24, 32)).astype(np.float32), (camera.width, camera.height))
+        found = np.where(field > np.quantile(field, 1 - drawn.patchy), 0, found).astype(np.float32)
+    return Frame(rgb=frame.rgb, depth_m=found, camera=camera)
