@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ism_ros.data.frame import Camera
+from training.training_scenes.random_cameras import observe
 from training.training_scenes.random_objects import BankObject, make_object, read_object, write_object
 from training.training_scenes.random_scenes import TrainingScene, look, make_scene
-from training.training_scenes.random_cameras import observe
 
 SHARD = 50
 CROP_PX = 128

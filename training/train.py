@@ -32,8 +32,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from training.make_data import SHARD
 from training.datasets.shard_store import find_shards
+from training.make_data import SHARD
 
 CHECKPOINT_SECONDS = 120.0
 VALIDATION_SECONDS = 60.0

@@ -55,9 +55,12 @@ from ism_ros.data.masks import encode_rle
 from ism_ros.io.frame_files import read_frame
 from ism_ros.model import InstanceSegmentationModel, load_model, with_coarse_poses
 from ism_ros.rendering.viewpoints import camera_positions
-from ism_ros.sim.benchmark_scenes.observation_cache import cached, source_fingerprint
-from ism_ros.sim.benchmark_scenes.table_scene import Truth, known_objects, make_scene, make_thing, observe
+from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import KINDS, export_cad, make_object
+from ism_ros.sim.benchmark_scenes.observation_cache import cached, source_fingerprint
+from ism_ros.sim.benchmark_scenes.scene_rendering import observe
+from ism_ros.sim.benchmark_scenes.table_scene import make_scene
+from ism_ros.sim.synthesis.ground_truth import GroundTruth
 from ism_ros.visualization import draw_overlay
 
 FIRST_SCENE, FIRST_SET = 20_000, 40
@@ -166,14 +169,14 @@ def _objects_file(meshes: list[trimesh.Trimesh], folder: Path) -> Path:
 
 def observations(
     options: argparse.Namespace, console: Console, number: int, meshes: list[trimesh.Trimesh]
-) -> Iterator[tuple[int, Frame, Truth]]:
+) -> Iterator[tuple[int, Frame, GroundTruth]]:
     """The scenes of object set `number`, from the cache where they are there."""
-    things = [make_thing(mesh) for mesh in meshes]
+    things = [make_scene_object(mesh) for mesh in meshes]
     folder = options.output / "scenes" / source_fingerprint()
     for index in track(range(number, options.scenes, options.sets), description=f"set {number}", console=console):
         scene = FIRST_SCENE + index
 
-        def make(scene: int = scene) -> tuple[Frame, Truth]:
+        def make(scene: int = scene) -> tuple[Frame, GroundTruth]:
             return observe(make_scene(scene, things, objects=OBJECTS))
 
         yield index, *cached(folder / f"{FIRST_SET + number}_{scene}.npz", make)
@@ -197,7 +200,7 @@ def on_scenes(pair: str, options: argparse.Namespace, console: Console) -> dict[
         onboarding.append((time.perf_counter() - began) / len(meshes))
         published = model.settings.model_copy(update={"score_threshold": _threshold_of(pair)})
         symmetries = {str(mesh.metadata["name"]): symmetries_of(mesh) for mesh in meshes}
-        objects = detection_ap.ObjectSet(number, [make_thing(mesh) for mesh in meshes], file)
+        objects = detection_ap.ObjectSet(number, [make_scene_object(mesh) for mesh in meshes], file)
         names.update({objects.category(name): f"{name} {number}" for name in symmetries})
         for index, frame, truth in observations(options, console, number, meshes):
             annotations += detection_ap._annotations(objects, index, truth, len(annotations))
@@ -258,7 +261,7 @@ def _print_best_threshold(console: Console, evaluation: Any, total: int) -> None
         console.print(f"above {least:.2f}: precision {found.mean():.3f}, recall {found.sum() / total:.3f}")
 
 
-def viewpoints_near(found: Detections, truth: Truth, symmetries: dict[str, Array]) -> list[bool]:
+def viewpoints_near(found: Detections, truth: GroundTruth, symmetries: dict[str, Array]) -> list[bool]:
     """Of each detection of the right name at IoU 0.5 whether its template is within NEAR_DEG of the truth."""
     ious = detection_ap._ious(found.masks.cpu().numpy(), truth.masks)
     out = []
@@ -314,9 +317,9 @@ def told_apart(pair: str, what: str, options: argparse.Namespace, console: Conso
         meshes = confusable(what, number)
         file = _objects_file(meshes, options.output / f"pair_{what}_{number}")
         model = load_model(_settings(pair, options, file, "cache_pairs"))
-        things = [make_thing(mesh) for mesh in meshes]
+        things = [make_scene_object(mesh) for mesh in meshes]
 
-        def make(number: int = number, things: list[Any] = things) -> tuple[Frame, Truth]:
+        def make(number: int = number, things: list[Any] = things) -> tuple[Frame, GroundTruth]:
             return observe(make_scene(30_000 + number, things, objects=(5, 8), known_in_scene=(2, 2)))
 
         frame, truth = cached(folder / f"pair_{what}_{number}.npz", make)
@@ -324,7 +327,7 @@ def told_apart(pair: str, what: str, options: argparse.Namespace, console: Conso
     return float(np.mean(right))
 
 
-def named_right(model: InstanceSegmentationModel, frame: Frame, truth: Truth) -> bool:
+def named_right(model: InstanceSegmentationModel, frame: Frame, truth: GroundTruth) -> bool:
     """Whether the best detection on every known instance has its name."""
     found = model.segment(frame, with_poses=False)
     ious = detection_ap._ious(found.masks.cpu().numpy(), truth.masks)

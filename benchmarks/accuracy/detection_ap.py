@@ -48,9 +48,12 @@ from ism_ros.config.settings import Settings
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import encode_rle
 from ism_ros.segmentors import create_segmentor
-from ism_ros.sim.benchmark_scenes.observation_cache import cached, source_fingerprint
-from ism_ros.sim.benchmark_scenes.table_scene import Thing, Truth, known_objects, make_scene, make_thing, observe
+from ism_ros.sim.benchmark_scenes.known_objects import SceneObject, known_objects, make_scene_object
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
+from ism_ros.sim.benchmark_scenes.observation_cache import cached, source_fingerprint
+from ism_ros.sim.benchmark_scenes.scene_rendering import observe
+from ism_ros.sim.benchmark_scenes.table_scene import make_scene
+from ism_ros.sim.synthesis.ground_truth import GroundTruth
 from ism_ros.visualization import draw_overlay
 
 if TYPE_CHECKING:
@@ -66,7 +69,7 @@ class ObjectSet:
     """One set of known objects and the model that searches for them (made at first use)."""
 
     number: int
-    things: list[Thing]
+    things: list[SceneObject]
     objects_file: Path
     model: InstanceSegmentationModel | None = None
 
@@ -80,7 +83,7 @@ class SceneResult:
 
     number: int
     frame: Frame
-    truth: Truth
+    truth: GroundTruth
     best_iou: NDArray[np.float64]
     proposals: int
     seconds: dict[str, float] = field(default_factory=dict)
@@ -110,7 +113,7 @@ def main() -> None:
         objects = sets[index % len(sets)]
         number = options.seed + index
 
-        def make(objects: ObjectSet = objects, number: int = number) -> tuple[Frame, Truth]:
+        def make(objects: ObjectSet = objects, number: int = number) -> tuple[Frame, GroundTruth]:
             return observe(make_scene(number, objects.things))
 
         frame, truth = cached(cache / f"{objects.number}_{number}.npz", make)
@@ -153,7 +156,7 @@ def _object_set(number: int, out: Path) -> ObjectSet:
     entries = [{"id": m.metadata["name"], "cad": export_cad(m, folder).name, "units": "m"} for m in meshes]
     objects_file = folder / "objects.yaml"
     objects_file.write_text(yaml.safe_dump({"objects": entries}, sort_keys=False))
-    return ObjectSet(number, [make_thing(mesh) for mesh in meshes], objects_file)
+    return ObjectSet(number, [make_scene_object(mesh) for mesh in meshes], objects_file)
 
 
 def _settings(options: argparse.Namespace, objects: ObjectSet, out: Path) -> Settings:
@@ -168,7 +171,7 @@ def _settings(options: argparse.Namespace, objects: ObjectSet, out: Path) -> Set
     )
 
 
-def _proposals_alone(segmentor: Any, number: int, frame: Frame, truth: Truth) -> SceneResult:
+def _proposals_alone(segmentor: Any, number: int, frame: Frame, truth: GroundTruth) -> SceneResult:
     start = time.perf_counter()
     proposals = segmentor.propose(frame)
     seconds = {"proposals": time.perf_counter() - start}
@@ -180,7 +183,7 @@ def _proposals_alone(segmentor: Any, number: int, frame: Frame, truth: Truth) ->
 
 
 def _whole_model(
-    objects: ObjectSet, model: InstanceSegmentationModel, index: int, number: int, frame: Frame, truth: Truth
+    objects: ObjectSet, model: InstanceSegmentationModel, index: int, number: int, frame: Frame, truth: GroundTruth
 ) -> tuple[SceneResult, list[dict[str, Any]]]:
     found = model.segment(frame, with_poses=False)
     proposals = model.segmentor.propose(frame)
@@ -221,7 +224,7 @@ def _ious(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.flo
     return np.asarray(coco_mask.iou(*encoded, [0] * len(second))).reshape(len(first), len(second))
 
 
-def _annotations(objects: ObjectSet, image: int, truth: Truth, count: int) -> list[dict[str, Any]]:
+def _annotations(objects: ObjectSet, image: int, truth: GroundTruth, count: int) -> list[dict[str, Any]]:
     rows = []
     for t in np.flatnonzero(truth.known):
         rle = encode_rle(truth.masks[t])

@@ -41,9 +41,11 @@ from scipy.stats import chi2
 from ism_ros.config.settings import Settings
 from ism_ros.data.detections import Detections
 from ism_ros.model import load_model
-from ism_ros.sim.benchmark_scenes.observation_cache import Observation, cached, source_fingerprint
-from ism_ros.sim.benchmark_scenes.table_scene import Thing, known_objects, make_scene, make_thing, observe
+from ism_ros.sim.benchmark_scenes.known_objects import SceneObject, known_objects, make_scene_object
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
+from ism_ros.sim.benchmark_scenes.observation_cache import Observation, cached, source_fingerprint
+from ism_ros.sim.benchmark_scenes.scene_rendering import observe
+from ism_ros.sim.benchmark_scenes.table_scene import make_scene
 
 Array = NDArray[np.float64]
 
@@ -88,11 +90,11 @@ def main() -> None:
         with console.status("onboarding") as status:
             model = load_model(settings, progress=status.update)
         symmetries = {name: symmetries_of(mesh) for name, mesh in meshes.items()}
-        things = [make_thing(mesh) for mesh in meshes.values()]
+        things = [make_scene_object(mesh) for mesh in meshes.values()]
         indices = range(number - options.first_set, options.scenes, options.sets)
         for scene in track([options.seed + index for index in indices], f"set {number}", console=console):
 
-            def make(scene: int = scene, things: list[Thing] = things) -> Observation:
+            def make(scene: int = scene, things: list[SceneObject] = things) -> Observation:
                 return observe(make_scene(scene, things))
 
             frame, truth = cached(cache / f"{number}_{scene}.npz", make)

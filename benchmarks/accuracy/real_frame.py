@@ -28,9 +28,9 @@ from rich.table import Table
 from ism_ros.config.settings import Settings
 from ism_ros.io.frame_files import read_frame
 from ism_ros.model import load_model
-from ism_ros.sim.demo.subprocesses import keep_traffic_local
+from ism_ros.sim.demo.camera_and_node import SessionSettings, run_session
+from ism_ros.sim.demo.ros_isolation import keep_traffic_local
 from ism_ros.sim.demo.truth_comparison import iou_of
-from ism_ros.sim.demo.camera_and_node import Setting, running
 
 LEAST_IOU = 0.7
 Mask = NDArray[np.bool_]
@@ -78,8 +78,8 @@ def engine_alone(folder: Path, objects_file: Path, cache: Path, reference: Mask)
 
 def over_dds(folder: Path, objects_file: Path, out: Path, reference: Mask) -> Ranked:
     """The same, from what the node publishes: ~/detections and ~/mask_image, and ~/overlay as a picture."""
-    setting = Setting(out, out / "cache", 0, 0, rate_hz=5.0, folder=folder, objects_file=objects_file)
-    with running(setting) as session:
+    setting = SessionSettings(out, out / "cache", 0, 0, rate_hz=5.0, folder=folder, objects_file=objects_file)
+    with run_session(setting) as session:
         session.wait_for_first(120.0, lambda doing: None)
         session.listen(2.0)
         heard = list(session.listener.heard.values())

@@ -27,10 +27,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ism_ros.sim.demo.subprocesses import installed_program, keep_traffic_local
-from ism_ros.sim.demo.subscriber_probe import Listener
-from ism_ros.sim.benchmark_scenes.table_scene import DEMO_OBJECT_SET, DEMO_SCENE
-from ism_ros.sim.demo.camera_and_node import Session, Setting, running, write_objects
+from ism_ros.sim.benchmark_scenes.known_objects import DEMO_OBJECT_SET
+from ism_ros.sim.benchmark_scenes.table_scene import DEMO_SCENE
+from ism_ros.sim.demo.camera_and_node import Session, SessionSettings, run_session, write_objects
+from ism_ros.sim.demo.ros_isolation import keep_traffic_local
+from ism_ros.sim.demo.subprocesses import installed_program
+from ism_ros.sim.demo.subscriber_probe import SubscriberProbe
 
 IDLE_S = 10.0
 START_TIMEOUT_S = 600.0
@@ -58,11 +60,11 @@ def main() -> int:
     keep_traffic_local()
     out = options.output.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    setting = Setting(out, out / "cache", scene=DEMO_SCENE, object_set=DEMO_OBJECT_SET, rate_hz=options.rate)
+    setting = SessionSettings(out, out / "cache", scene=DEMO_SCENE, object_set=DEMO_OBJECT_SET, rate_hz=options.rate)
 
     with Progress(transient=True) as progress:
         step = progress.add_task("rendering objects and scene, once", total=None)
-        with running(setting) as session:
+        with run_session(setting) as session:
             session.wait_for_first(START_TIMEOUT_S, lambda text: progress.update(step, description=text))
             progress.update(step, description="frames under load", total=options.frames)
             measures = under_load(
@@ -121,7 +123,7 @@ def under_load(session: Session, frames: int, tell: Callable[[int], None], with_
 
 
 def node_process() -> psutil.Process:
-    """The node that `running` has started."""
+    """The node that `run_session` has started."""
     return next(child for child in psutil.Process().children() if any("ism_node" in word for word in child.cmdline()))
 
 
@@ -135,7 +137,7 @@ def restarted_and_idle(objects_file: Path, cache: Path) -> list[Measure]:
     command = installed_program("ism_node", "ism_ros.node.main")
     given = ["--ros-args", "-p", f"objects_file:='{objects_file}'", "-p", f"cache_dir:='{cache}'"]
     rclpy.init(args=[])
-    listener = Listener()
+    listener = SubscriberProbe()
     began_s = time.monotonic()
     log = (cache.parent / "restarted.log").open("wb")
     node = subprocess.Popen([*command, *given], stdout=log, stderr=log)

@@ -33,9 +33,10 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ism_ros.sim.demo.subprocesses import keep_traffic_local
-from ism_ros.sim.benchmark_scenes.table_scene import DEMO_OBJECT_SET, DEMO_SCENE
-from ism_ros.sim.demo.camera_and_node import Setting, running
+from ism_ros.sim.benchmark_scenes.known_objects import DEMO_OBJECT_SET
+from ism_ros.sim.benchmark_scenes.table_scene import DEMO_SCENE
+from ism_ros.sim.demo.camera_and_node import SessionSettings, run_session
+from ism_ros.sim.demo.ros_isolation import keep_traffic_local
 
 START_TIMEOUT_S = 600.0
 CALL_TIMEOUT_S = 10.0
@@ -67,10 +68,10 @@ def main() -> int:
     keep_traffic_local()
     out = options.output.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    setting = Setting(out, out / "cache", scene=DEMO_SCENE, object_set=DEMO_OBJECT_SET, rate_hz=30.0)
+    setting = SessionSettings(out, out / "cache", scene=DEMO_SCENE, object_set=DEMO_OBJECT_SET, rate_hz=30.0)
     with Progress(transient=True) as progress:
         step = progress.add_task("rendering objects and scene, once", total=None)
-        with running(setting) as session:
+        with run_session(setting) as session:
             session.wait_for_first(START_TIMEOUT_S, lambda text: progress.update(step, description=text))
             progress.update(step, description="calls", total=4 * options.calls)
             latency_ms = measured(options.calls, lambda: progress.advance(step))

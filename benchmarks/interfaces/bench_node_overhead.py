@@ -20,9 +20,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ism_ros.sim.demo.subprocesses import keep_traffic_local
-from ism_ros.sim.benchmark_scenes.table_scene import DEMO_OBJECT_SET, DEMO_SCENE
-from ism_ros.sim.demo.camera_and_node import Session, Setting, running
+from ism_ros.sim.benchmark_scenes.known_objects import DEMO_OBJECT_SET
+from ism_ros.sim.benchmark_scenes.table_scene import DEMO_SCENE
+from ism_ros.sim.demo.camera_and_node import Session, SessionSettings, run_session
+from ism_ros.sim.demo.ros_isolation import keep_traffic_local
 
 TARGET_MS = 8.0
 PORCH_STAGES = ("synchronisation", "conversion", "publishing")
@@ -48,11 +49,11 @@ def main() -> int:
     keep_traffic_local()
     out = options.output.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    setting = Setting(out, out / "cache", scene=DEMO_SCENE, object_set=DEMO_OBJECT_SET, rate_hz=options.rate)
+    setting = SessionSettings(out, out / "cache", scene=DEMO_SCENE, object_set=DEMO_OBJECT_SET, rate_hz=options.rate)
     console = Console()
     measured: dict[str, Latencies] = {}
     for name, topics in SUBSCRIBERS.items():
-        with running(replace(setting, topics=topics)) as session, console.status(name):
+        with run_session(replace(setting, topics=topics)) as session, console.status(name):
             measured[name] = latencies(session, options.frames)
         console.print(table_of(name, measured[name]))
     sums = {name: porch_ms(latency) for name, latency in measured.items()}

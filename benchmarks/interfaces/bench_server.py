@@ -47,8 +47,10 @@ from rich.table import Table
 from ism_ros.config.settings import Settings
 from ism_ros.io.frame_files import read_frame
 from ism_ros.model import load_model
-from ism_ros.sim.benchmark_scenes.table_scene import DEMO_OBJECT_SET, DEMO_SCENE, known_objects, make_scene, make_thing, observe
+from ism_ros.sim.benchmark_scenes.known_objects import DEMO_OBJECT_SET, known_objects, make_scene_object
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
+from ism_ros.sim.benchmark_scenes.scene_rendering import observe
+from ism_ros.sim.benchmark_scenes.table_scene import DEMO_SCENE, make_scene
 
 LIMIT_MS = 15
 OUT = Path("out/bench_server")
@@ -106,7 +108,7 @@ def _write_frame_and_objects() -> None:
     (OUT / "objects.yaml").write_text(yaml.safe_dump({"objects": entries}), encoding="utf-8")
     if (OUT / "camera.json").is_file():
         return
-    frame, _ = observe(make_scene(DEMO_SCENE, [make_thing(mesh) for mesh in meshes]))
+    frame, _ = observe(make_scene(DEMO_SCENE, [make_scene_object(mesh) for mesh in meshes]))
     assert frame.depth_m is not None
     for name in ("rgb.jpg", "rgb.png"):
         cv2.imwrite(str(OUT / name), cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))

@@ -30,7 +30,7 @@ use_patient_threads()
 from rich.console import Console
 from rich.table import Table
 
-from ism_ros.sim.demo.subprocesses import keep_traffic_local
+from ism_ros.sim.demo.ros_isolation import keep_traffic_local
 
 SIZES = {"VGA": (640, 480), "720p": (1280, 720), "1080p": (1920, 1080), "4K": (3840, 2160)}
 VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")

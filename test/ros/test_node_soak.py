@@ -7,7 +7,6 @@ import sys
 import cv2
 import numpy as np
 import pytest
-
 from soak_node import FRAMES_AN_HOUR, Sample, quarters, verdict_of
 
 TIMEOUT_S = 400.0

@@ -25,9 +25,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from ism_ros.sim.demo.subprocesses import ChildError, keep_traffic_local, return_shared_memory
+from ism_ros.sim.benchmark_scenes.known_objects import DEMO_OBJECT_SET
+from ism_ros.sim.benchmark_scenes.table_scene import DEMO_SCENE
 from ism_ros.sim.demo import print_speed
-from ism_ros.sim.benchmark_scenes.table_scene import DEMO_OBJECT_SET, DEMO_SCENE
+from ism_ros.sim.demo.ros_isolation import keep_traffic_local, return_shared_memory
+from ism_ros.sim.demo.subprocesses import SubprocessError
 
 if TYPE_CHECKING:
     from ism_ros.sim.demo.camera_and_node import Session
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options, console)
     except ImportError as error:
         console.print(f"ROS 2 is not there ({error}): run `make soak`, or source a distribution first.")
-    except (ChildError, TimeoutError, RuntimeError) as error:
+    except (SubprocessError, TimeoutError, RuntimeError) as error:
         console.print(f"The run stopped: {error}", markup=False, highlight=False, soft_wrap=True)
     except KeyboardInterrupt:
         console.print("stopped")
@@ -83,11 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, console: Console) -> int:
     from stress_events import Churn
-    from ism_ros.sim.demo.camera_and_node import Setting, running
+
+    from ism_ros.sim.demo.camera_and_node import SessionSettings, run_session
 
     out = Path(options.output).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    setting = Setting(
+    setting = SessionSettings(
         out,
         Path(options.cache).resolve(),
         scene=DEMO_SCENE,
@@ -98,7 +101,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         camera={"shrink": options.shrink},
         topics=("detections", "mask_image"),
     )
-    with running(setting) as session, console.status("starting") as status:
+    with run_session(setting) as session, console.status("starting") as status:
         session.wait_for_first(420.0, status.update)
         churn = Churn(session, out / "cad_of_churn")
         for _ in range(churn.events_a_round):  # what is taken only once is taken now

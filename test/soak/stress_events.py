@@ -9,15 +9,15 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from ism_ros.srv import AddObject, ListObjects, RemoveObject, Segment
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.subscription import Subscription
 
-from ism_ros.sim.demo.camera_and_node import Session
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad, make_object
-from ism_ros.srv import AddObject, ListObjects, RemoveObject, Segment
+from ism_ros.sim.demo.camera_and_node import Session
 
 CALL_TIMEOUT_S = 60.0
 BACK_TIMEOUT_S = 60.0

@@ -32,8 +32,8 @@ from ism_ros.descriptors.tiny.descriptor_network import (
 from ism_ros.matching.similarity import semantic_score
 from ism_ros.rendering.viewpoints import VIEW_COUNT, camera_positions
 from training.augmentations.crop_augmentations import changed_crops
-from training.make_templates import template_file
 from training.datasets.shard_store import ShardStore
+from training.make_templates import template_file
 
 OBJECTS, CROPS, TEMPLATES = 24, 4, 12
 HELD_BACK = 60

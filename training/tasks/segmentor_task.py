@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ism_ros.segmentors.tiny.mask_proposals import find_masks
 from ism_ros.segmentors.tiny.segmentor_network import MASK_STRIDE, TinyNetwork
-from training.tasks.batch_encoding import encode
 from training.augmentations.scene_augmentations import Scenes, changed
-from training.tasks.segmentor_loss import loss_of, make_targets
 from training.datasets.shard_store import ShardStore, held_back
+from training.tasks.batch_encoding import encode
+from training.tasks.segmentor_loss import loss_of, make_targets
 
 BATCH = 16
 STEPS_AN_EPOCH = 100

@@ -27,14 +27,14 @@ class RandomCamera:
 def draw_camera(rng: Rng) -> RandomCamera:
     """A stereo camera, a structured-light camera (finer steps, wider shadows) or one that is nearly perfect."""
     kind = rng.choice(["stereo", "light", "clean"], p=[0.55, 0.35, 0.1])
-    colour = {
+    color = {
         "exposure": float(rng.uniform(0, 0.3)),
         "white_balance": float(rng.uniform(0, 0.08)),
         "blur_px": float(rng.uniform(0.3, 1.2)),
-        "colour_noise": float(rng.uniform(0.5, 6)),
+        "color_noise": float(rng.uniform(0.5, 6)),
     }
     if kind == "clean":
-        model = SensorModel(disparity_noise_px=0.02, border_px=0.2, speckle=0.0, **colour)
+        model = SensorModel(disparity_noise_px=0.02, border_px=0.2, speckle=0.0, **color)
         return RandomCamera(model, 0, 0.0)
     if kind == "light":
         model = SensorModel(
@@ -44,7 +44,7 @@ def draw_camera(rng: Rng) -> RandomCamera:
             border_px=float(rng.uniform(0.5, 1.5)),
             speckle=float(rng.uniform(0, 0.01)),
             nearest_m=0.35,
-            **colour,
+            **color,
         )
         return RandomCamera(model, int(rng.choice([0, 3])), float(rng.choice([0, rng.uniform(0, 0.05)])))
     model = SensorModel(
@@ -52,7 +52,7 @@ def draw_camera(rng: Rng) -> RandomCamera:
         disparity_noise_px=float(rng.uniform(0.05, 0.25)),
         border_px=float(rng.uniform(0.4, 2.0)),
         speckle=float(rng.uniform(0, 0.02)),
-        **colour,
+        **color,
     )
     return RandomCamera(model, int(rng.choice([0, 3, 5, 7])), float(rng.choice([0, rng.uniform(0, 0.08)])))
 

@@ -10,7 +10,7 @@ import trimesh
 from numpy.typing import NDArray
 
 from ism_ros.cad.surfaces import Surface, surface_of
-from ism_ros.sim.benchmark_scenes.table_layout import body_of
+from ism_ros.sim.synthesis.resting_poses import make_resting_body
 from training.training_scenes.random_shapes import Rng, make_parts
 from training.training_scenes.random_textures import draw_palette, draw_tile
 
@@ -71,7 +71,7 @@ def _finished(parts: list[trimesh.Trimesh], rng: Rng, paint_rng: Rng) -> BankObj
         part.apply_scale(scale)
     metal = paint_rng.random() < 0.1
     mesh = painted(parts, paint_rng, metal)
-    body = body_of(trimesh.util.concatenate(parts), POINTS)
+    body = make_resting_body(trimesh.util.concatenate(parts), POINTS)
     shine = float(paint_rng.uniform(0.5, 1) if metal else paint_rng.choice([0, paint_rng.uniform(0, 0.5)]))
     return BankObject(
         surface_of(mesh),

@@ -14,9 +14,9 @@ from PIL import Image
 from ism_ros.cad.surfaces import Surface, surface_of
 from ism_ros.data.frame import Camera
 from ism_ros.rendering.renderer import Lighting, View, render
-from ism_ros.sim.benchmark_scenes.table_scene import looking_at
-from training.training_scenes.random_objects import BankObject
+from ism_ros.sim.synthesis.camera_poses import look_at
 from training.training_scenes.height_field_placement import Ground, place
+from training.training_scenes.random_objects import BankObject
 from training.training_scenes.random_textures import draw_palette, draw_tile, random_colour, waves
 
 Array = NDArray[np.float64]
@@ -88,7 +88,7 @@ def make_scene(seed: int, bank: Sequence[BankObject]) -> TrainingScene:
         placed=tuple(placed),
         surroundings=surroundings,
         camera=Camera(np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1]]), WIDTH, HEIGHT),
-        world_to_camera=looking_at(eye, target, roll=rng.normal(0, 0.12) if rng.random() < 0.9 else rng.uniform(0, 6)),
+        world_to_camera=look_at(eye, target, roll=rng.normal(0, 0.12) if rng.random() < 0.9 else rng.uniform(0, 6)),
         lighting=Lighting(
             ambient=rng.uniform(0.3, 0.75),
             headlight=rng.uniform(0, 0.3),

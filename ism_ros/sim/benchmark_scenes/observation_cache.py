@@ -1,4 +1,4 @@
-"""Observed scenes on disk: one .npz each, frame and truth, exactly as they were made."""
+"""Rendered frames with their ground truth on disk, one .npz each, exactly as they were made."""
 
 from __future__ import annotations
 
@@ -9,36 +9,39 @@ from pathlib import Path
 import numpy as np
 
 from ism_ros.data.frame import Camera, Frame
-from ism_ros.sim.benchmark_scenes.table_scene import Truth
+from ism_ros.runtime.atomic_files import open_atomically
+from ism_ros.sim.synthesis.ground_truth import GroundTruth
 
-Observation = tuple[Frame, Truth]
-_WITHOUT_SCENES = (
-    "bop_dataset",
-    "camera_node",
-    "children",
-    "churn",
-    "comparison",
-    "demo",
-    "listener",
-    "session",
-    "soak",
-    "truth_files",
-)
+Observation = tuple[Frame, GroundTruth]
+"""A frame and its ground truth."""
+
+_SOURCES = ("sim/benchmark_scenes/**/*.py", "sim/synthesis/*.py", "rendering/*.py", "data/frame.py")
+"""Files of the package on which the scenes depend."""
 
 
 def source_fingerprint() -> str:
-    """Changes whenever the code that makes scenes does."""
-    here = Path(__file__).resolve().parent
+    """Compute a hash of the code that makes scenes.
+
+    Returns:
+        16 hexadecimal digits, others whenever that code changes.
+    """
+    package = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
-    package = here.parent
-    for path in sorted([*here.glob("*.py"), *(package / "rendering").glob("*.py"), package / "data" / "frame.py"]):
-        if path.stem not in _WITHOUT_SCENES:
-            digest.update(path.read_bytes())
+    for path in sorted(file for pattern in _SOURCES for file in package.glob(pattern)):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def cached(path: Path, make: Callable[[], Observation]) -> Observation:
-    """The observation in `path`, made and written there if the file is not."""
+    """Read an observation, or make and write it where the file is missing.
+
+    Args:
+        path: The file.
+        make: Makes the observation.
+
+    Returns:
+        The observation.
+    """
     if path.is_file():
         return read_observation(path)
     observation = make()
@@ -46,26 +49,37 @@ def cached(path: Path, make: Callable[[], Observation]) -> Observation:
     return observation
 
 
-def write_observation(path: Path, frame: Frame, truth: Truth) -> None:
-    """Writes one .npz; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part.npz")
-    np.savez_compressed(
-        unfinished,
-        rgb=frame.rgb,
-        depth_m=frame.depth_m if frame.depth_m is not None else np.zeros((0, 0), np.float32),
-        intrinsics=frame.camera.intrinsics,
-        masks=np.packbits(truth.masks, axis=-1),
-        names=np.array(truth.names, dtype=str),
-        known=truth.known,
-        object_to_camera=truth.object_to_camera,
-        visible_share=truth.visible_share,
-    )
-    unfinished.replace(path)
+def write_observation(path: Path, frame: Frame, truth: GroundTruth) -> None:
+    """Write an observation; the file appears whole or not at all.
+
+    Args:
+        path: The .npz file; folders above it are created.
+        frame: The frame.
+        truth: Its ground truth.
+    """
+    with open_atomically(path, "wb") as stream:
+        np.savez_compressed(
+            stream,
+            rgb=frame.rgb,
+            depth_m=frame.depth_m if frame.depth_m is not None else np.zeros((0, 0), np.float32),
+            intrinsics=frame.camera.intrinsics,
+            masks=np.packbits(truth.masks, axis=-1),
+            names=np.array(truth.names, dtype=str),
+            known=truth.known,
+            object_to_camera=truth.object_to_camera,
+            visible_share=truth.visible_share,
+        )
 
 
 def read_observation(path: Path) -> Observation:
-    """The frame and the truth that `write_observation` wrote."""
+    """Read an observation.
+
+    Args:
+        path: What `write_observation` wrote.
+
+    Returns:
+        The frame and its ground truth.
+    """
     with np.load(path) as stored:
         rgb, depth_m = stored["rgb"], stored["depth_m"]
         height, width = rgb.shape[:2]
@@ -75,7 +89,7 @@ def read_observation(path: Path) -> Observation:
             camera=Camera(stored["intrinsics"], width, height),
             frame_id="camera_color_optical_frame",
         )
-        truth = Truth(
+        truth = GroundTruth(
             masks=np.unpackbits(stored["masks"], axis=-1, count=width).astype(bool),
             names=tuple(str(name) for name in stored["names"]),
             known=stored["known"],

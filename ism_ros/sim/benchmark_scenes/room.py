@@ -6,60 +6,59 @@ import cv2
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from PIL import Image
 
 from ism_ros.cad.surfaces import Surface, surface_of
+from ism_ros.sim.synthesis.textured_sheets import textured_sheet
 
 Array = NDArray[np.float64]
 
 TABLE_TOPS = ("wood", "cloth", "plain", "checker", "stone")
+"""Textures of the table top; their order is part of the random streams."""
 TABLE_SIZE_M = (1.3, 1.0)
+"""Sides of the table along x and y, metres."""
 FLOOR_Z_M = -0.74
+"""Height of the floor, metres."""
 
 
 def make_room(table_top: str, wall_azimuth: float, rng: np.random.Generator) -> tuple[Surface, ...]:
-    """Table, floor and wall in the world frame: z up, table top at z = 0 about the origin.
+    """Make table, floor and wall in the world frame: z up, table top at z = 0 about the origin.
 
-    wall_azimuth: radians, the direction from the table in which the wall stands.
+    Args:
+        table_top: One of TABLE_TOPS.
+        wall_azimuth: Direction from the table in which the wall stands, radians.
+        rng: Source of randomness.
+
+    Returns:
+        Surfaces of table top, board, floor and wall.
     """
     width, depth = TABLE_SIZE_M
-    top = _sheet((0, 0, 0), (width / 2, 0, 0), (0, depth / 2, 0), _TOPS[table_top](rng))
+    top = textured_sheet((0, 0, 0), (width / 2, 0, 0), (0, depth / 2, 0), _TOPS[table_top](rng))
     edge = np.clip(_tint(rng) * 0.6, 0, 255)
     board = trimesh.creation.box(extents=(width, depth, 0.03))
     board.apply_translation((0, 0, -0.0155))
     board.visual.face_colors = np.append(edge, 255).astype(np.uint8)
-    floor = _sheet((0, 0, FLOOR_Z_M), (4, 0, 0), (0, 4, 0), _FLOORS[rng.integers(len(_FLOORS))](rng))
+    floor = textured_sheet((0, 0, FLOOR_Z_M), (4, 0, 0), (0, 4, 0), _FLOORS[rng.integers(len(_FLOORS))](rng))
     out = np.array((np.cos(wall_azimuth), np.sin(wall_azimuth), 0.0))
     along = np.array((-out[1], out[0], 0.0))
-    wall = _sheet(out * rng.uniform(1.2, 2.4) + (0, 0, 1.2), along * 4, np.array((0, 0, 2.4)), _plain(rng))
+    wall = textured_sheet(out * rng.uniform(1.2, 2.4) + (0, 0, 1.2), along * 4, np.array((0, 0, 2.4)), _plain(rng))
     return tuple(surface_of(mesh) for mesh in (top, board, floor, wall))
 
 
-def _sheet(centre: object, right: object, up: object, image: NDArray[np.uint8]) -> trimesh.Trimesh:
-    """A rectangle about `centre`, spanned by two half sides, with a picture on it."""
-    c, r, u = (np.asarray(value, float) for value in (centre, right, up))
-    vertices = np.array([c - r - u, c + r - u, c + r + u, c - r + u])
-    uv = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], float)
-    material = trimesh.visual.material.SimpleMaterial(image=Image.fromarray(image))
-    visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
-    return trimesh.Trimesh(vertices, [(0, 1, 2), (0, 2, 3)], visual=visual, process=False)
-
-
 def _tint(rng: np.random.Generator) -> Array:
-    """A table or wall colour: anything from white over grey and brown to a muted hue."""
+    """RGB of a table or wall: anything from white to grey and brown to a muted hue."""
     grey = rng.uniform(70, 225)
     return np.clip(grey + rng.normal(0, 22, 3), 25, 240)
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, grain_px: tuple[float, float]) -> Array:
-    """Smooth noise, mean 0, deviation 1; `grain_px` along x and y."""
+    """Smooth noise (height, width), mean 0, standard deviation 1; `grain_px`: size of its grain along x and y."""
     small = rng.normal(0, 1, (max(2, int(height / grain_px[1])), max(2, int(width / grain_px[0]))))
     big = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.asarray((big - big.mean()) / (big.std() + 1e-9), np.float64)
 
 
-def _picture(colour: Array, shade: Array) -> NDArray[np.uint8]:
-    return np.clip(colour * (1 + shade[..., None]), 0, 255).astype(np.uint8)
+def _shaded(color: Array, shade: Array) -> NDArray[np.uint8]:
+    return np.clip(color * (1 + shade[..., None]), 0, 255).astype(np.uint8)
 
 
 def _wood(rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -73,7 +72,7 @@ def _wood(rng: np.random.Generator) -> NDArray[np.uint8]:
         top, bottom = (int(height * edge / planks) for edge in (k, k + 1))
         shade[top:bottom] += rng.normal(0, 0.05)
         shade[top : top + 2] -= 0.35
-    return _picture(base, shade)
+    return _shaded(base, shade)
 
 
 def _cloth(rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -82,13 +81,13 @@ def _cloth(rng: np.random.Generator) -> NDArray[np.uint8]:
     first, second = _tint(rng), _tint(rng)
     pitch = int(rng.integers(40, 120))
     striped = (x // pitch % 2 == 0) if rng.random() < 0.5 else ((x // pitch + y // pitch) % 2 == 0) & (y % pitch > 9)
-    colour = np.where(striped[..., None], first, 0.7 * first + 0.3 * second)
+    color = np.where(striped[..., None], first, 0.7 * first + 0.3 * second)
     weave = 0.05 * np.sin(x * 1.7) * np.sin(y * 1.7) + 0.03 * _noise(rng, height, width, (2, 2))
-    return np.clip(colour * (1 + weave[..., None]), 0, 255).astype(np.uint8)
+    return np.clip(color * (1 + weave[..., None]), 0, 255).astype(np.uint8)
 
 
 def _plain(rng: np.random.Generator) -> NDArray[np.uint8]:
-    return _picture(_tint(rng), 0.025 * _noise(rng, 512, 512, (120, 120)) + 0.008 * _noise(rng, 512, 512, (2, 2)))
+    return _shaded(_tint(rng), 0.025 * _noise(rng, 512, 512, (120, 120)) + 0.008 * _noise(rng, 512, 512, (2, 2)))
 
 
 def _checker(rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -96,14 +95,14 @@ def _checker(rng: np.random.Generator) -> NDArray[np.uint8]:
     y, x = np.mgrid[:height, :width]
     pitch = int(rng.integers(36, 110))
     first, second = _tint(rng), _tint(rng)
-    colour = np.where(((x // pitch + y // pitch) % 2 == 0)[..., None], first, 0.5 * first + 0.5 * second)
-    return np.clip(colour * (1 + 0.03 * _noise(rng, height, width, (50, 50))[..., None]), 0, 255).astype(np.uint8)
+    color = np.where(((x // pitch + y // pitch) % 2 == 0)[..., None], first, 0.5 * first + 0.5 * second)
+    return np.clip(color * (1 + 0.03 * _noise(rng, height, width, (50, 50))[..., None]), 0, 255).astype(np.uint8)
 
 
 def _stone(rng: np.random.Generator) -> NDArray[np.uint8]:
     height, width = 900, 1170
     shade = 0.08 * _noise(rng, height, width, (3, 3)) + 0.05 * _noise(rng, height, width, (25, 25))
-    return _picture(_tint(rng), shade)
+    return _shaded(_tint(rng), shade)
 
 
 _TOPS = {"wood": _wood, "cloth": _cloth, "plain": _plain, "checker": _checker, "stone": _stone}

@@ -1,7 +1,7 @@
-"""Things at rest on a table: on a face they stand on, side by side, touching, sometimes one upon another.
+"""Objects at rest on a table: on a face they stand on, side by side, touching, sometimes one on top of another.
 
-Objects are kept apart as height fields: nothing is ever above and below another thing in the same cell unless
-it rests on it. That forbids some poses that exist (a spoon under a bowl's rim) and never lets bodies overlap.
+Objects are kept apart as height fields: no cell holds one object above and another one below, unless one rests on the
+other. That forbids some poses that exist (a spoon under a bowl's rim) and never lets bodies overlap.
 """
 
 from __future__ import annotations
@@ -9,82 +9,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull
+
+from ism_ros.sim.synthesis.camera_poses import rotation_about_z
+from ism_ros.sim.synthesis.resting_poses import RestingBody, is_inside
 
 Array = NDArray[np.float64]
 
 CELL_M = 0.004
-REACH_M = 0.4
-"""Half the side of the square of table that is managed, about the origin."""
-_CELLS = int(2 * REACH_M / CELL_M)
-
-
-@dataclass(frozen=True)
-class Body:
-    """What the layout needs of one mesh: surface points (K, 3), the ways it rests and how likely each is."""
-
-    points: Array
-    centre_of_mass: Array
-    rotations: Array
-    weights: Array
-
-
-def body_of(mesh: trimesh.Trimesh, samples: int = 24_000) -> Body:
-    """Prepares `mesh` (metres); the same mesh gives the same body."""
-    points, _ = trimesh.sample.sample_surface(mesh, samples, seed=0)
-    centre = np.asarray(mesh.center_mass if mesh.volume > 0 else mesh.convex_hull.center_mass)
-    rotations, weights = _resting(mesh, centre)
-    return Body(np.asarray(points), centre, rotations, weights)
-
-
-def _resting(mesh: trimesh.Trimesh, centre: Array) -> tuple[Array, Array]:
-    """Object-to-world rotations (R, 3, 3) that put a face of the convex hull on the table, and their weights.
-
-    A face counts if the centre of mass lies above it; its weight is the solid angle under which the centre of
-    mass sees it, about the chance to end on it in a random throw.
-    """
-    hull = mesh.convex_hull
-    normals = np.asarray(hull.face_normals)
-    corners = np.asarray(hull.vertices)
-    rotations, weights = [], []
-    for normal, area in _sides(normals, np.asarray(hull.area_faces)):
-        depth = corners @ normal
-        on_face = corners[depth > depth.max() - 5e-4]
-        rotation = trimesh.geometry.align_vectors(normal, (0, 0, -1))[:3, :3]
-        if not _inside((rotation @ centre)[:2], (on_face @ rotation.T)[:, :2], margin=1e-3):
-            continue
-        rotations.append(rotation)
-        weights.append(area / max(depth.max() - centre @ normal, 1e-3) ** 2)
-    if not rotations:
-        return np.eye(3)[None], np.ones(1)
-    return np.array(rotations), np.array(weights) / np.sum(weights)
-
-
-def _sides(normals: Array, areas: Array, most: int = 60) -> list[tuple[Array, float]]:
-    """Normals and areas of the `most` largest flat sides, each made of triangles of about one normal."""
-    left = np.ones(len(normals), bool)
-    sides = []
-    for face in np.argsort(-areas):
-        if left[face]:
-            same = left & (normals @ normals[face] > 0.9998)
-            left &= ~same
-            sides.append((normals[face], float(areas[same].sum())))
-    return sorted(sides, key=lambda side: -side[1])[:most]
-
-
-def _inside(point: Array, polygon: Array, margin: float) -> bool:
-    """Whether `point` (2,) lies in the convex hull of `polygon` (K, 2), at least `margin` from its edge."""
-    if len(polygon) < 3 or np.linalg.matrix_rank(polygon - polygon.mean(0), tol=1e-6) < 2:
-        return False
-    equations = ConvexHull(polygon).equations
-    return bool((equations[:, :2] @ point + equations[:, 2] < -margin).all())
+"""Side of a cell of the height field, metres."""
+HALF_SIDE_M = 0.4
+"""Half the side of the square of table that objects are placed on, about the origin, metres."""
+_CELLS = int(2 * HALF_SIDE_M / CELL_M)
 
 
 @dataclass(frozen=True)
 class _Footprint:
-    """Lowest and highest point of a body over each cell it covers, heights above its lowest point."""
+    """Lowest and highest point of a body over each cell it covers, metres above its lowest point.
+
+    Attributes:
+        cells: (C, 2) int64 cells, relative to the body's origin.
+        bottom: (C,) lowest point.
+        top: (C,) highest point.
+    """
 
     cells: NDArray[np.int64]
     bottom: Array
@@ -92,6 +39,7 @@ class _Footprint:
 
     @staticmethod
     def of(points: Array) -> _Footprint:
+        """Compute the footprint of surface points (K, 3), the lowest of them at z = 0."""
         index = np.floor(points[:, :2] / CELL_M).astype(np.int64)
         cells, group = np.unique(index, axis=0, return_inverse=True)
         bottom = np.full(len(cells), np.inf)
@@ -102,26 +50,42 @@ class _Footprint:
 
 
 class Table:
-    """The heights of what already lies on the table, and where the next thing can go."""
+    """The height field of what lies on the table, and the search for where the next object can go."""
 
     def __init__(self) -> None:
+        """Create an empty table."""
         self._height = np.zeros((_CELLS, _CELLS))
 
-    def place(self, body: Body, rng: np.random.Generator, stack: bool, spread_m: float) -> Array | None:
-        """Object-to-world (4, 4) of `body` put on the table, or upon something if `stack`; None: no room."""
+    def place(self, body: RestingBody, rng: np.random.Generator, stack: bool, spread_m: float) -> Array | None:
+        """Put an object on the table.
+
+        Args:
+            body: The object.
+            rng: Source of randomness.
+            stack: Try to put it on top of another object first.
+            spread_m: How far from the middle objects are spread, metres.
+
+        Returns:
+            (4, 4) object-to-world transform, or None where no free place was found.
+        """
         for _ in range(12):
-            rotation = _turn(rng.uniform(0, 2 * np.pi)) @ body.rotations[rng.choice(len(body.weights), p=body.weights)]
+            rotation = (
+                rotation_about_z(rng.uniform(0, 2 * np.pi))
+                @ body.rotations[rng.choice(len(body.weights), p=body.weights)]
+            )
             points = body.points @ rotation.T
             low = points[:, 2].min()
-            print_ = _Footprint.of(points - (0, 0, low))
-            at = self._upon(print_, (rotation @ body.centre_of_mass)[:2], rng) if stack else None
-            if at is None:
-                at = self._beside(print_, rng, spread_m)
-            if at is None:
+            footprint = _Footprint.of(points - (0, 0, low))
+            found = self._on_top(footprint, (rotation @ body.centre_of_mass)[:2], rng) if stack else None
+            if found is None:
+                found = self._on_table(footprint, rng, spread_m)
+            if found is None:
                 continue
-            cell, height = at
-            rows = print_.cells + cell
-            self._height[rows[:, 0], rows[:, 1]] = np.maximum(self._height[rows[:, 0], rows[:, 1]], height + print_.top)
+            cell, height = found
+            rows = footprint.cells + cell
+            self._height[rows[:, 0], rows[:, 1]] = np.maximum(
+                self._height[rows[:, 0], rows[:, 1]], height + footprint.top
+            )
             pose = np.eye(4)
             pose[:3, :3] = rotation
             pose[:2, 3] = (cell - _CELLS // 2) * CELL_M
@@ -129,39 +93,39 @@ class Table:
             return pose
         return None
 
-    def _rest_height(self, print_: _Footprint, cell: NDArray[np.int64]) -> float | None:
+    def _rest_height(self, footprint: _Footprint, cell: NDArray[np.int64]) -> float | None:
         """How high the body comes to rest with its origin over `cell`, None where it leaves the table."""
-        rows = print_.cells + cell
+        rows = footprint.cells + cell
         if rows.min() < 0 or rows.max() >= _CELLS:
             return None
-        return float((self._height[rows[:, 0], rows[:, 1]] - print_.bottom).max())
+        return float((self._height[rows[:, 0], rows[:, 1]] - footprint.bottom).max())
 
-    def _beside(
-        self, print_: _Footprint, rng: np.random.Generator, spread_m: float
+    def _on_table(
+        self, footprint: _Footprint, rng: np.random.Generator, spread_m: float
     ) -> tuple[NDArray[np.int64], float] | None:
-        """A free place: half of the time pushed against what is there, else anywhere about the middle."""
+        """A free cell: half of the time pushed against what is there, else anywhere around the middle."""
         middle = np.full(2, _CELLS // 2)
         for _ in range(20):
             if rng.random() < 0.5 and self._height.any():
                 angle = rng.uniform(0, 2 * np.pi)
                 step = np.array((np.cos(angle), np.sin(angle)))
                 aim = middle + rng.normal(0, 0.25 * spread_m / CELL_M, 2)
-                cell = self._pushed(print_, aim, step)
+                cell = self._pushed(footprint, aim, step)
             else:
                 cell = np.rint(middle + rng.normal(0, 0.6 * spread_m / CELL_M, 2)).astype(np.int64)
                 # Free means free of a rim of one cell as well: these do not touch.
-                around = [self._rest_height(print_, cell + d) for d in ((0, 0), (2, 0), (-2, 0), (0, 2), (0, -2))]
+                around = [self._rest_height(footprint, cell + d) for d in ((0, 0), (2, 0), (-2, 0), (0, 2), (0, -2))]
                 cell = cell if all(h is not None and h <= 0 for h in around) else None
             if cell is not None and np.linalg.norm(cell - middle) * CELL_M < 1.5 * spread_m:
                 return cell, 0.0
         return None
 
-    def _pushed(self, print_: _Footprint, aim: Array, step: Array) -> NDArray[np.int64] | None:
-        """The last free cell on the way in from outside along `step` towards `aim`."""
+    def _pushed(self, footprint: _Footprint, aim: Array, step: Array) -> NDArray[np.int64] | None:
+        """The last free cell when moving in from outside against `step` towards `aim`."""
         free = None
         for distance in np.arange(0.3 / CELL_M, -1, -1.0):
             cell = np.rint(aim + step * distance).astype(np.int64)
-            height = self._rest_height(print_, cell)
+            height = self._rest_height(footprint, cell)
             if height is None:
                 continue
             if height > 0:
@@ -169,27 +133,21 @@ class Table:
             free = cell
         return free
 
-    def _upon(
-        self, print_: _Footprint, centre: Array, rng: np.random.Generator
+    def _on_top(
+        self, footprint: _Footprint, centre: Array, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], float] | None:
-        """A place on top of something, its centre of mass above where it touches."""
+        """A cell on top of another object, the centre of mass above the contact area."""
         occupied = np.argwhere(self._height > 0.02)
         if not len(occupied):
             return None
         for _ in range(30):
             cell = occupied[rng.integers(len(occupied))] - np.rint(centre / CELL_M).astype(np.int64)
-            height = self._rest_height(print_, cell)
+            height = self._rest_height(footprint, cell)
             if height is None or height < 0.01:
                 continue
-            rows = print_.cells + cell
-            gap = height + print_.bottom - self._height[rows[:, 0], rows[:, 1]]
-            touching = (print_.cells[gap < 0.0015] + 0.5) * CELL_M
-            if len(touching) >= 12 and _inside(centre, touching, margin=0.006):
+            rows = footprint.cells + cell
+            gap = height + footprint.bottom - self._height[rows[:, 0], rows[:, 1]]
+            touching = (footprint.cells[gap < 0.0015] + 0.5) * CELL_M
+            if len(touching) >= 12 and is_inside(centre, touching, margin_m=0.006):
                 return cell, height
         return None
-
-
-def _turn(angle: float) -> Array:
-    """Rotation about the vertical."""
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array(((c, -s, 0), (s, c, 0), (0, 0, 1.0)))

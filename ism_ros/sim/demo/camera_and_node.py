@@ -1,4 +1,4 @@
-"""The fake camera and the node running together, each a process of its own, and a listener to both."""
+"""A session of the fake camera and the node, each a subprocess, and a subscriber of the node in this process."""
 
 from __future__ import annotations
 
@@ -10,27 +10,34 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-import yaml
 
-from ism_ros.sim.demo.subprocesses import Child, installed_program
-from ism_ros.sim.demo.subscriber_probe import Listener
-from ism_ros.sim.benchmark_scenes.table_scene import known_objects
-from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
+from ism_ros.sim.benchmark_scenes.known_objects import known_objects, write_objects_file
+from ism_ros.sim.demo.subprocesses import ManagedProcess, installed_program
+from ism_ros.sim.demo.subscriber_probe import SubscriberProbe
 
 TOPICS = {
     "rgb": "/camera/camera/color/image_raw",
     "depth": "/camera/camera/aligned_depth_to_color/image_raw",
     "camera_info": "/camera/camera/color/camera_info",
 }
-Tell = Callable[[str], None]
+"""Topics of the fake camera by the node's names for them."""
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What is shown to the node. out: folder of logs, truth and CAD files. cache: folder kept from run to run.
+class SessionSettings:
+    """What is shown to the node.
 
-    folder: of real frames to show instead of a simulated scene. objects_file: what to look for instead of the simulated
-    objects. camera, node: more parameters of each. topics: of the node that are listened to.
+    Attributes:
+        out: Folder of logs, ground truth and CAD files.
+        cache: Folder kept from run to run.
+        scene: Number of the simulated table.
+        object_set: Number of the set of known objects on it.
+        rate_hz: Frames a second that the camera publishes.
+        folder: Recorded frames to show instead of the simulated table.
+        objects_file: Objects to look for instead of the simulated ones.
+        camera: More parameters of the camera.
+        node: More parameters of the node.
+        topics: Topics of the node that are subscribed to.
     """
 
     out: Path
@@ -47,34 +54,56 @@ class Setting:
 
 @dataclass(frozen=True)
 class Session:
-    """Both programs running."""
+    """Camera and node while they run.
 
-    camera: Child
-    node: Child
-    listener: Listener
+    Attributes:
+        camera: The camera's process.
+        node: The node's process.
+        probe: The subscriber.
+    """
 
-    def listen(self, seconds: float) -> None:
-        """Takes in what comes for `seconds`. ChildError where a program has ended."""
-        end = time.monotonic() + seconds
+    camera: ManagedProcess
+    node: ManagedProcess
+    probe: SubscriberProbe
+
+    def spin(self, duration_s: float) -> None:
+        """Receive messages for some time.
+
+        Args:
+            duration_s: How long, seconds.
+
+        Raises:
+            SubprocessError: Camera or node has ended.
+        """
+        end = time.monotonic() + duration_s
         while (left := end - time.monotonic()) > 0:
-            rclpy.spin_once(self.listener, timeout_sec=min(left, 0.2))
+            rclpy.spin_once(self.probe, timeout_sec=min(left, 0.2))
             self.camera.check()
             self.node.check()
 
-    def wait_for_first(self, timeout_s: float, tell: Tell) -> None:
-        """Until the node has answered a first frame; `tell` hears what it is doing. TimeoutError says what last."""
+    def wait_for_first(self, timeout_s: float, report: Callable[[str], None]) -> None:
+        """Wait for the first result.
+
+        Args:
+            timeout_s: Longest wait, seconds.
+            report: Called with what the node is doing.
+
+        Raises:
+            TimeoutError: There is none; the message says what the node did last.
+            SubprocessError: Camera or node has ended.
+        """
         deadline = time.monotonic() + timeout_s
-        while not self.listener.complete_frames:
+        while not self.probe.complete_frames:
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"no result within {timeout_s:.0f} s; the node's last word: "
-                    f"{self.listener.report.message or 'none'}; the end of {self.node.log}:\n{self.node.tail()}"
+                    f"no result within {timeout_s:.0f} s; the node's last message: "
+                    f"{self.probe.diagnostics.message or 'none'}; the end of {self.node.log}:\n{self.node.tail()}"
                 )
-            self.listen(0.3)
-            tell(self._doing())
+            self.spin(0.3)
+            report(self._doing())
 
     def _doing(self) -> str:
-        values = self.listener.report.values
+        values = self.probe.diagnostics.values
         if values.get("state") != "active":
             return values.get("progress") or "starting the camera and the node"
         rendered = "publishing" in self.camera.tail()
@@ -82,53 +111,68 @@ class Session:
 
 
 @contextmanager
-def running(setting: Setting) -> Iterator[Session]:
-    """Starts both programs and a listener; all of it has ended when the block is left."""
-    objects_file = setting.objects_file or write_objects(setting.out / "cad", setting.object_set)
+def run_session(settings: SessionSettings) -> Iterator[Session]:
+    """Start camera, node and subscriber; all of them have ended when the block is left.
+
+    Args:
+        settings: What is shown to the node.
+
+    Yields:
+        The session.
+    """
+    objects_file = settings.objects_file or write_objects(settings.out / "cad", settings.object_set)
     with ExitStack() as stack:
-        camera = Child("the fake camera", _camera_command(setting), setting.out / "camera.log")
-        node = Child("the node", _node_command(objects_file, setting), setting.out / "node.log")
+        camera = ManagedProcess("the fake camera", _camera_command(settings), settings.out / "camera.log")
+        node = ManagedProcess("the node", _node_command(objects_file, settings), settings.out / "node.log")
         stack.enter_context(camera)
         stack.enter_context(node)
         rclpy.init(args=[])
         stack.callback(rclpy.try_shutdown)
-        listener = Listener(setting.topics)
-        stack.callback(listener.destroy_node)
-        yield Session(camera, node, listener)
+        probe = SubscriberProbe(settings.topics)
+        stack.callback(probe.destroy_node)
+        yield Session(camera, node, probe)
 
 
 def write_objects(folder: Path, object_set: int) -> Path:
-    """The CAD files of the known objects and the objects.yaml that names them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in [*folder.glob("*.glb"), *folder.glob("*.ply")]:
-        old.unlink()
-    entries = [
-        {"id": mesh.metadata["name"], "cad": export_cad(mesh, folder).name, "units": "m"}
-        for mesh in known_objects(object_set)
-    ]
-    objects_file = folder / "objects.yaml"
-    objects_file.write_text(yaml.safe_dump({"objects": entries}, sort_keys=False))
-    return objects_file
+    """Write the CAD files of a set of known objects, and the objects.yaml that lists them.
+
+    Args:
+        folder: Where to; created if missing.
+        object_set: Number of the set.
+
+    Returns:
+        folder/objects.yaml.
+    """
+    return write_objects_file(known_objects(object_set), folder)
 
 
-def _camera_command(setting: Setting) -> list[str]:
+def _camera_command(settings: SessionSettings) -> list[str]:
     parameters = {
-        "scene": setting.scene,
-        "object_set": setting.object_set,
-        "rate": float(setting.rate_hz),
-        "truth_dir": f"'{setting.out}'",
-        "cache_dir": f"'{setting.cache}'",
-        **({} if setting.folder is None else {"folder": f"'{setting.folder}'"}),
-        **setting.camera,
+        "scene": settings.scene,
+        "object_set": settings.object_set,
+        "rate": float(settings.rate_hz),
+        "truth_dir": f"'{settings.out}'",
+        "cache_dir": f"'{settings.cache}'",
+        **({} if settings.folder is None else {"folder": f"'{settings.folder}'"}),
+        **settings.camera,
     }
-    return [*installed_program("fake_camera", "ism_ros.sim.camera_node"), "--ros-args", *_assigned(parameters)]
+    return [
+        *installed_program("fake_camera", "ism_ros.sim.camera_node"),
+        "--ros-args",
+        *_parameter_arguments(parameters),
+    ]
 
 
-def _node_command(objects_file: Path, setting: Setting) -> list[str]:
-    renamed = [word for name, topic in TOPICS.items() for word in ("-r", f"{name}:={topic}")]
-    parameters = {"objects_file": f"'{objects_file}'", "cache_dir": f"'{setting.cache}'", **setting.node}
-    return [*installed_program("ism_node", "ism_ros.node.main"), "--ros-args", *renamed, *_assigned(parameters)]
+def _node_command(objects_file: Path, settings: SessionSettings) -> list[str]:
+    remapped = [word for name, topic in TOPICS.items() for word in ("-r", f"{name}:={topic}")]
+    parameters = {"objects_file": f"'{objects_file}'", "cache_dir": f"'{settings.cache}'", **settings.node}
+    return [
+        *installed_program("ism_node", "ism_ros.node.main"),
+        "--ros-args",
+        *remapped,
+        *_parameter_arguments(parameters),
+    ]
 
 
-def _assigned(parameters: Mapping[str, Any]) -> list[str]:
+def _parameter_arguments(parameters: Mapping[str, Any]) -> list[str]:
     return [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]

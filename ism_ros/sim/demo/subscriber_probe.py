@@ -1,4 +1,4 @@
-"""What the demo hears of the node: detections, masks, overlay and diagnostics, by the stamp of their frame."""
+"""A subscriber that records what the node publishes: detections, masks, overlay and diagnostics, by stamp."""
 
 from __future__ import annotations
 
@@ -19,34 +19,57 @@ from ism_ros.msg import InstanceMaskArray
 
 
 @dataclass
-class Heard:
-    """What came of one frame. labels: (H, W) uint16, k = detections[k - 1]; None until it has come."""
+class ReceivedFrame:
+    """What was received for one frame; None until it arrives.
+
+    Attributes:
+        detections: The message of ~/detections.
+        labels: (H, W) uint16 of ~/mask_image, k = detections[k - 1], 0 = background.
+        overlay: (H, W, 3) uint8 RGB of ~/overlay; kept for the newest frame alone.
+        received_s: When the latest of them arrived, seconds of time.monotonic().
+    """
 
     detections: Detection2DArray | None = None
     labels: NDArray[np.uint16] | None = None
     overlay: NDArray[np.uint8] | None = None
-    heard_s: float = 0.0
+    received_s: float = 0.0
 
     @property
     def complete(self) -> bool:
+        """Whether detections and mask image have both arrived."""
         return self.detections is not None and self.labels is not None
 
 
 @dataclass
-class Report:
-    """The node's latest diagnostics: the worst sentence, and the values of all its statuses."""
+class NodeDiagnostics:
+    """The node's latest diagnostics.
+
+    Attributes:
+        message: Message of its worst status.
+        values: Keys and values of all its statuses.
+    """
 
     message: str = ""
     values: dict[str, str] = field(default_factory=dict)
 
 
-class Listener(Node):
-    """Subscribes to what the node `/ism` says: its diagnostics, and `topics`, all of them unless told otherwise."""
+class SubscriberProbe(Node):
+    """Subscriber of the node `/ism`.
+
+    Attributes:
+        frames: What was received, by stamp in nanoseconds.
+        diagnostics: The node's latest diagnostics.
+    """
 
     def __init__(self, topics: Sequence[str] = ("detections", "mask_image", "overlay")) -> None:
+        """Subscribe to the diagnostics and to some of the node's topics.
+
+        Args:
+            topics: Any of detections, mask_image, masks and overlay.
+        """
         super().__init__("ism_demo")
-        self.heard: dict[int, Heard] = {}
-        self.report = Report()
+        self.frames: dict[int, ReceivedFrame] = {}
+        self.diagnostics = NodeDiagnostics()
         self._kinds: dict[str, tuple[type, Callable[[Any], None]]] = {
             "detections": (Detection2DArray, self._on_detections),
             "mask_image": (Image, self._on_mask_image),
@@ -54,40 +77,50 @@ class Listener(Node):
             "overlay": (Image, self._on_overlay),
         }
         for topic in topics:
-            self.hear(topic)
+            self.subscribe(topic)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
-    def hear(self, topic: str) -> Subscription:
-        """Subscribes to one more of the node's topics."""
+    def subscribe(self, topic: str) -> Subscription:
+        """Subscribe to one more of the node's topics.
+
+        Args:
+            topic: detections, mask_image, masks or overlay.
+
+        Returns:
+            The subscription.
+        """
         kind, callback = self._kinds[topic]
         return self.create_subscription(kind, f"/ism/{topic}", callback, 10)
 
     @property
     def complete_frames(self) -> int:
-        return sum(frame.complete for frame in self.heard.values())
+        """Number of frames of which detections and mask image have arrived."""
+        return sum(frame.complete for frame in self.frames.values())
 
-    def _of(self, message: Detection2DArray | Image) -> Heard:
+    def _frame_of(self, message: Detection2DArray | Image) -> ReceivedFrame:
         stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        frame = self.heard.setdefault(stamp, Heard())
-        frame.heard_s = time.monotonic()
+        frame = self.frames.setdefault(stamp, ReceivedFrame())
+        frame.received_s = time.monotonic()
         return frame
 
     def _on_detections(self, message: Detection2DArray) -> None:
-        self._of(message).detections = message
+        self._frame_of(message).detections = message
 
     def _on_mask_image(self, message: Image) -> None:
         pixels = np.frombuffer(message.data, np.uint16).reshape(message.height, message.step // 2)
-        self._of(message).labels = pixels[:, : message.width].copy()
+        self._frame_of(message).labels = pixels[:, : message.width].copy()
 
     def _on_overlay(self, message: Image) -> None:
         rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
         # Only the newest picture is ever shown.
-        for frame in self.heard.values():
+        for frame in self.frames.values():
             frame.overlay = None
-        self._of(message).overlay = rows[:, : 3 * message.width].reshape(message.height, message.width, 3).copy()
+        self._frame_of(message).overlay = rows[:, : 3 * message.width].reshape(message.height, message.width, 3).copy()
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         own = [status for status in message.status if status.name.startswith("ism: ")]
         if own:
             worst = max(own, key=lambda status: (status.level, "segmentation" in status.name))
-            self.report = Report(worst.message, {pair.key: pair.value for status in own for pair in status.values})
+            self.diagnostics = NodeDiagnostics(
+                worst.message, {pair.key: pair.value for status in own for pair in status.values}
+            )

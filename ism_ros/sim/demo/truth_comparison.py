@@ -1,4 +1,4 @@
-"""Detections of a frame against its truth."""
+"""Detections compared with the ground truth: matched by IoU, summarised by object."""
 
 from __future__ import annotations
 
@@ -11,13 +11,22 @@ from numpy.typing import NDArray
 
 from ism_ros.sim.truth_files import TrueInstance
 
-RIGHT_IOU = 0.5
-LEAST_VISIBLE = 0.1
+MIN_IOU = 0.5
+"""Least IoU of a detection with the instance that it is matched with."""
+MIN_VISIBLE_SHARE = 0.1
+"""Least visible share of an instance that should be found."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """One detection and the true instance of its object that it covers best. instance: index, -1 = none."""
+    """One detection and the true instance of its class that it covers best.
+
+    Attributes:
+        name: Its class.
+        score: Its score.
+        instance: Index of the instance, -1 = none.
+        iou: IoU with it.
+    """
 
     name: str
     score: float
@@ -27,10 +36,16 @@ class Match:
 
 @dataclass(frozen=True)
 class ObjectSummary:
-    """One object over all frames. score, iou: in the frame that is shown, None = not found there.
+    """One object over all frames.
 
-    found: instances found at RIGHT_IOU or better, of `visible` that could have been; false: detections of this
-    object that were something else.
+    Attributes:
+        name: Its class.
+        score: Best score in the frame that is shown, None = not found there.
+        iou: IoU of that detection, None = not found there.
+        mean_iou: Mean IoU of the detections that are right, None = none is.
+        found: Instances found at MIN_IOU or better.
+        visible: Instances that could have been found.
+        false: Detections of this class that are something else.
     """
 
     name: str
@@ -43,15 +58,29 @@ class ObjectSummary:
 
 
 def iou_of(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Intersection over union of two masks (H, W); 0 where both are empty."""
+    """Compute the intersection over union of two masks.
+
+    Args:
+        first: (H, W) bool.
+        second: (H, W) bool.
+
+    Returns:
+        IoU in [0, 1]; 0 where both are empty.
+    """
     union = int((first | second).sum())
     return float((first & second).sum() / union) if union else 0.0
 
 
 def compare(detections: Any, labels: NDArray[np.uint16], truth: Sequence[TrueInstance]) -> list[Match]:
-    """Each detection (vision_msgs/Detection2DArray, masks in `labels`), best first, with a true instance of its own.
+    """Match detections with true instances of their class, greedily in the order of the detections.
 
-    An instance goes to the best scored detection that covers it best; later ones must take another or none.
+    Args:
+        detections: vision_msgs/Detection2DArray, best score first.
+        labels: (H, W) masks, k = detections[k - 1].
+        truth: The instances in view.
+
+    Returns:
+        A match for each detection; an instance is matched at most once.
     """
     taken: set[int] = set()
     matches = []
@@ -64,7 +93,7 @@ def compare(detections: Any, labels: NDArray[np.uint16], truth: Sequence[TrueIns
             if instance.name == hypothesis.class_id and index not in taken
         ]
         iou, index = max(ious, default=(0.0, -1))
-        if iou >= RIGHT_IOU:
+        if iou >= MIN_IOU:
             taken.add(index)
         matches.append(Match(hypothesis.class_id, float(hypothesis.score), index if iou > 0 else -1, iou))
     return matches
@@ -73,7 +102,16 @@ def compare(detections: Any, labels: NDArray[np.uint16], truth: Sequence[TrueIns
 def summarise(
     matches: Mapping[int, Sequence[Match]], truth: Mapping[int, Sequence[TrueInstance]], shown: int
 ) -> list[ObjectSummary]:
-    """A row for each known object, by name; keys are the frames' stamps."""
+    """Summarise the matches of all frames by object.
+
+    Args:
+        matches: Matches by stamp of the frame.
+        truth: True instances by stamp.
+        shown: Stamp of the frame that is shown.
+
+    Returns:
+        A row for each known or detected object, sorted by name.
+    """
     names = sorted(
         {t.name for view in truth.values() for t in view if t.known} | {m.name for row in matches.values() for m in row}
     )
@@ -84,10 +122,10 @@ def _summary(
     name: str, matches: Mapping[int, Sequence[Match]], truth: Mapping[int, Sequence[TrueInstance]], shown: int
 ) -> ObjectSummary:
     mine = [m for row in matches.values() for m in row if m.name == name]
-    right = [m for m in mine if m.iou >= RIGHT_IOU]
+    right = [m for m in mine if m.iou >= MIN_IOU]
     here = max((m for m in matches.get(shown, ()) if m.name == name), key=lambda m: m.iou, default=None)
     visible = sum(
-        t.name == name and t.visible_share >= LEAST_VISIBLE for stamp in matches for t in truth.get(stamp, ())
+        t.name == name and t.visible_share >= MIN_VISIBLE_SHARE for stamp in matches for t in truth.get(stamp, ())
     )
     return ObjectSummary(
         name=name,

@@ -7,17 +7,20 @@ import numpy as np
 import pytest
 
 from ism_ros.data.frame import Camera
-from ism_ros.sim.benchmark_scenes.table_layout import CELL_M, Table, body_of
-from ism_ros.sim.benchmark_scenes.observation_cache import cached, read_observation, write_observation
-from ism_ros.sim.benchmark_scenes.table_scene import known_objects, look, make_scene, make_thing, observe, orbited
+from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import make_object
+from ism_ros.sim.benchmark_scenes.observation_cache import cached, read_observation, write_observation
+from ism_ros.sim.benchmark_scenes.scene_rendering import observe, render_scene
+from ism_ros.sim.benchmark_scenes.table_layout import CELL_M, Table
+from ism_ros.sim.benchmark_scenes.table_scene import make_scene, orbit_camera
+from ism_ros.sim.synthesis.resting_poses import make_resting_body
 
 SMALL = Camera(np.array([[307.5, 0, 161], [0, 307.5, 119], [0, 0, 1]]), 320, 240)
 
 
 @pytest.fixture(scope="module")
 def known():
-    return [make_thing(mesh) for mesh in known_objects(1)]
+    return [make_scene_object(mesh) for mesh in known_objects(1)]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def scene(known):
 
 @pytest.fixture(scope="module")
 def seen(scene):
-    return look(scene)
+    return render_scene(scene)
 
 
 def test_scenes_hold_6_to_10_objects_3_to_5_of_them_known(known):
@@ -36,13 +39,13 @@ def test_scenes_hold_6_to_10_objects_3_to_5_of_them_known(known):
         assert 6 <= len(placed) <= 10
         assert 3 <= sum(p.known for p in placed) <= 5
         names = {thing.name for thing in known}
-        assert all((p.thing.name in names) == p.known for p in placed)
+        assert all((p.scene_object.name in names) == p.known for p in placed)
 
 
 def test_masks_are_disjoint_and_tell_which_instance_each_pixel_shows(scene, seen):
     view, truth = seen
     assert truth.masks.sum(axis=0).max() == 1
-    names = [p.thing.name for p in scene.placed]
+    names = [p.scene_object.name for p in scene.placed]
     for mask, name in zip(truth.masks, truth.names, strict=True):
         shown = np.unique(view.instance[mask])
         assert len(shown) == 1
@@ -54,7 +57,7 @@ def test_poses_carry_the_surface_to_where_the_depth_is(scene, seen):
     rows, columns = np.mgrid[: SMALL.height, : SMALL.width]
     ray = np.stack([(columns - SMALL.cx) / SMALL.fx, (rows - SMALL.cy) / SMALL.fy, np.ones(rows.shape)], -1)
     points = ray * view.depth_m[..., None]
-    surfaces = {p.thing.name: p.thing.surface for p in scene.placed}
+    surfaces = {p.scene_object.name: p.scene_object.surface for p in scene.placed}
     for mask, name, pose in zip(truth.masks, truth.names, truth.object_to_camera, strict=True):
         local = (points[mask] - pose[:3, 3]) @ pose[:3, :3]
         np.testing.assert_allclose(local, view.xyz_m[mask], atol=1e-4)
@@ -65,12 +68,12 @@ def test_poses_carry_the_surface_to_where_the_depth_is(scene, seen):
 
 def test_visible_share_falls_where_something_stands_in_front(scene):
     def shares(placed):
-        _, truth = look(replace(scene, placed=placed), samples=1)
+        _, truth = render_scene(replace(scene, placed=placed), samples=1)
         return dict(zip(truth.names, truth.visible_share, strict=True))
 
     together = shares(scene.placed)
     hidden = min(together, key=lambda name: together[name])
-    alone = shares(tuple(p for p in scene.placed if p.thing.name == hidden))
+    alone = shares(tuple(p for p in scene.placed if p.scene_object.name == hidden))
     assert together[hidden] < 0.9
     assert alone[hidden] > together[hidden]
 
@@ -86,16 +89,16 @@ def test_the_same_seed_gives_the_same_frame_and_another_noise_seed_another(known
 
 
 def test_a_full_turn_of_the_camera_sees_the_same(scene, seen):
-    view, _ = look(orbited(scene, 2 * np.pi))
+    view, _ = render_scene(orbit_camera(scene, 2 * np.pi))
     assert (view.instance == seen[0].instance).mean() > 0.999
-    half, _ = look(orbited(scene, np.pi), samples=1)
+    half, _ = render_scene(orbit_camera(scene, np.pi), samples=1)
     assert (half.instance == seen[0].instance).mean() < 0.95
 
 
 def test_things_lie_on_the_table_or_on_each_other_and_never_in_each_other(known):
     spans = []
     for placed in make_scene(6, known, camera=SMALL).placed:
-        points = placed.thing.body.points @ placed.object_to_world[:3, :3].T + placed.object_to_world[:3, 3]
+        points = placed.scene_object.body.points @ placed.object_to_world[:3, :3].T + placed.object_to_world[:3, 3]
         assert points[:, 2].min() > -1e-6
         cells, group = np.unique(np.floor(points[:, :2] / CELL_M).astype(int), axis=0, return_inverse=True)
         low, high = np.full(len(cells), np.inf), np.full(len(cells), -np.inf)
@@ -111,7 +114,7 @@ def test_things_lie_on_the_table_or_on_each_other_and_never_in_each_other(known)
 
 
 def test_a_carton_rests_on_one_of_its_six_sides():
-    body = body_of(make_object("carton", 0))
+    body = make_resting_body(make_object("carton", 0))
     assert len(body.weights) == 6
     rng = np.random.default_rng(0)
     pose = Table().place(body, rng, stack=False, spread_m=0.1)

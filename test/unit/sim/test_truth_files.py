@@ -1,4 +1,4 @@
-"""Truth on disk, comparison with detections, and frames from folders: what the demo and the fake camera stand on."""
+"""Ground truth on disk, its comparison with detections, and frames from folders: the base of demo and fake camera."""
 
 import json
 from types import SimpleNamespace
@@ -10,8 +10,8 @@ import pytest
 from ism_ros.io.frame_files import FrameFileError
 from ism_ros.sim import truth_files
 from ism_ros.sim.demo.truth_comparison import compare, summarise
-from ism_ros.sim.benchmark_scenes.table_scene import Truth
 from ism_ros.sim.frame_sources import folder_views
+from ism_ros.sim.synthesis.ground_truth import GroundTruth
 from ism_ros.sim.truth_files import TrueInstance
 
 
@@ -34,7 +34,7 @@ def detections(*found: tuple[str, float, np.ndarray]):
 
 
 def test_truth_is_read_back_as_it_was_written(tmp_path):
-    truth = Truth(
+    truth = GroundTruth(
         masks=np.stack([square(0, 0), square(30, 20)]),
         names=("mug", "duck"),
         known=np.array([True, False]),

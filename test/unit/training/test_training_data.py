@@ -11,9 +11,9 @@ pytest.importorskip("embreex")
 pytest.importorskip("tqdm", reason="tqdm is not installed: pip install '.[test]'")
 
 from training.make_data import SHARD, Bank, make_row, object_file, shard_folder
+from training.training_scenes.height_field_placement import CELL_M, CELLS, Ground, footprint_of, place
 from training.training_scenes.random_objects import make_object, read_object, write_object
 from training.training_scenes.random_scenes import make_scene
-from training.training_scenes.height_field_placement import CELL_M, CELLS, Ground, footprint_of, place
 
 
 def test_an_object_is_the_same_for_the_same_seed_and_fits_the_bank(tmp_path: Path) -> None:

@@ -20,11 +20,11 @@ from ism_ros.segmentors.tiny.segmentor_network import (
     mask_weights,
     positions,
 )
+from training.augmentations.crop_augmentations import changed_crops
+from training.augmentations.scene_augmentations import Scenes, cut, mirrored
 from training.tasks import descriptor_task
 from training.tasks import segmentor_loss as segmentor
-from training.augmentations.crop_augmentations import changed_crops
 from training.tasks.batch_encoding import encode
-from training.augmentations.scene_augmentations import Scenes, cut, mirrored
 from training.tasks.segmentor_task import average_precision, ious
 
 
