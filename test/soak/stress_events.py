@@ -1,4 +1,4 @@
-"""What happens around a node in the weeks it runs: objects, parameters, services, subscribers, the camera."""
+"""Events around a running node: objects, parameters, services, subscribers and the camera change."""
 
 from __future__ import annotations
 
@@ -20,26 +20,37 @@ from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad, make
 from ism_ros.sim.demo.camera_and_node import Session
 
 CALL_TIMEOUT_S = 60.0
-BACK_TIMEOUT_S = 60.0
-EXTRA = "churned"
+"""Longest wait for the response of a service, seconds."""
+RESULT_TIMEOUT_S = 60.0
+"""Longest wait for a result after an event, seconds."""
+EXTRA_OBJECT = "extra"
+"""Id of the object that is added and removed."""
 
 
-class ChurnError(RuntimeError):
-    """The node did not do what it was asked for, or did what it should have refused."""
+class StressError(RuntimeError):
+    """The node failed a request, or accepted one that it should have refused."""
 
 
-class Churn:
-    """A round of events on a running session; `step` does the next one.
+class StressEvents:
+    """Rounds of events on a running session; `step` runs the next one.
 
-    counts: how often each was done. Raises ChurnError where the node's answer is not the one it should give.
+    Attributes:
+        counts: How often each event was run.
+        events_a_round: Number of different events.
     """
 
     def __init__(self, session: Session, folder: Path) -> None:
+        """Prepare the events.
+
+        Args:
+            session: Camera and node.
+            folder: Where the CAD file of the extra object is written.
+        """
         self.counts: Counter[str] = Counter()
         self._session = session
         self._cad = export_cad(make_object("brick", 77), folder)
         self._clients: dict[str, Any] = {}
-        self._heard: list[Subscription] = []
+        self._subscriptions: list[Subscription] = []
         self._kill = False
         events: dict[str, Callable[[], None]] = {
             "object added": self._add,
@@ -48,46 +59,57 @@ class Churn:
             "bad parameter refused": self._set_badly,
             "frame segmented on demand": self._segment,
             "object removed": self._remove,
-            "subscriber came": self._hear,
+            "subscriber came": self._subscribe,
             "unknown object refused": self._remove_unknown,
             "stream stopped and started": self._pause,
-            "subscriber left": self._leave,
+            "subscriber left": self._unsubscribe,
             "camera restarted": self._restart_camera,
         }
         self.events_a_round = len(events)
         self._events = cycle(events.items())
 
     def step(self) -> str:
-        """Does the next event and says which it was; afterwards frames are answered again."""
+        """Run the next event; afterwards frames are processed again.
+
+        Returns:
+            Name of the event.
+
+        Raises:
+            StressError: A response of the node is not the expected one.
+        """
         name, event = next(self._events)
         event()
         self.counts[name] += 1
         return name
 
     def wait_for_results(self) -> None:
-        """Until a frame that came after this moment has been answered."""
-        listener, began = self._session.listener, time.monotonic()
-        listener.heard.clear()
-        while not listener.complete_frames:
-            if time.monotonic() - began > BACK_TIMEOUT_S:
-                raise ChurnError(f"no result for {BACK_TIMEOUT_S:g} s: {listener.report.message}")
-            self._session.listen(0.05)
+        """Wait for the result of a new frame.
+
+        Raises:
+            StressError: There is none in time.
+        """
+        probe, began = self._session.probe, time.monotonic()
+        probe.frames.clear()
+        while not probe.complete_frames:
+            if time.monotonic() - began > RESULT_TIMEOUT_S:
+                raise StressError(f"no result for {RESULT_TIMEOUT_S:g} s: {probe.diagnostics.message}")
+            self._session.spin(0.05)
 
     def _add(self) -> None:
-        request = AddObject.Request(id=EXTRA, cad=str(self._cad), units="m")
+        request = AddObject.Request(id=EXTRA_OBJECT, cad=str(self._cad), units="m")
         self._expect(self._call(AddObject, "add_object", request).success, "add_object was refused")
 
     def _remove(self) -> None:
-        answer = self._call(RemoveObject, "remove_object", RemoveObject.Request(id=EXTRA))
-        self._expect(answer.success, f"remove_object was refused: {answer.message}")
+        response = self._call(RemoveObject, "remove_object", RemoveObject.Request(id=EXTRA_OBJECT))
+        self._expect(response.success, f"remove_object was refused: {response.message}")
 
     def _remove_unknown(self) -> None:
-        answer = self._call(RemoveObject, "remove_object", RemoveObject.Request(id="nobody knows it"))
-        self._expect(not answer.success, "an unknown object was removed")
+        response = self._call(RemoveObject, "remove_object", RemoveObject.Request(id="unknown"))
+        self._expect(not response.success, "an unknown object was removed")
 
     def _list(self) -> None:
         objects = self._call(ListObjects, "list_objects", ListObjects.Request()).objects
-        self._expect(EXTRA in [entry.id for entry in objects], f"'{EXTRA}' is not listed")
+        self._expect(EXTRA_OBJECT in [entry.id for entry in objects], f"'{EXTRA_OBJECT}' is not listed")
 
     def _set(self) -> None:
         threshold = 0.55 if self.counts["parameters set"] % 2 else 0.7
@@ -97,8 +119,8 @@ class Churn:
         self._expect(not self._set_parameter("score_threshold", 7.0), "score_threshold 7 was accepted")
 
     def _segment(self) -> None:
-        answer = self._call(Segment, "segment", Segment.Request(timeout=CALL_TIMEOUT_S / 2))
-        self._expect(answer.success, f"segment failed: {answer.message}")
+        response = self._call(Segment, "segment", Segment.Request(timeout=CALL_TIMEOUT_S / 2))
+        self._expect(response.success, f"segment failed: {response.message}")
 
     def _pause(self) -> None:
         for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
@@ -106,12 +128,12 @@ class Churn:
             self._expect(self._call(ChangeState, "change_state", request).success, f"transition {transition} failed")
         self.wait_for_results()
 
-    def _hear(self) -> None:
-        self._heard.append(self._session.listener.hear("masks"))
+    def _subscribe(self) -> None:
+        self._subscriptions.append(self._session.probe.subscribe("masks"))
 
-    def _leave(self) -> None:
-        while self._heard:
-            self._session.listener.destroy_subscription(self._heard.pop())
+    def _unsubscribe(self) -> None:
+        while self._subscriptions:
+            self._session.probe.destroy_subscription(self._subscriptions.pop())
 
     def _restart_camera(self) -> None:
         self._session.camera.restart(kill=self._kill)
@@ -123,18 +145,18 @@ class Churn:
         return bool(self._call(SetParameters, "set_parameters", request).results[0].successful)
 
     def _call(self, kind: Any, name: str, request: Any) -> Any:
-        client = self._clients.setdefault(name, None) or self._session.listener.create_client(kind, f"/ism/{name}")
+        client = self._clients.setdefault(name, None) or self._session.probe.create_client(kind, f"/ism/{name}")
         self._clients[name] = client
         began = time.monotonic()
         future = None
         while future is None or not future.done():
             if time.monotonic() - began > CALL_TIMEOUT_S:
-                raise ChurnError(f"/ism/{name} did not answer within {CALL_TIMEOUT_S:g} s")
+                raise StressError(f"/ism/{name} did not answer within {CALL_TIMEOUT_S:g} s")
             if future is None and client.service_is_ready():
                 future = client.call_async(request)
-            self._session.listen(0.01)
+            self._session.spin(0.01)
         return future.result()
 
     def _expect(self, holds: bool, otherwise: str) -> None:
         if not holds:
-            raise ChurnError(otherwise)
+            raise StressError(otherwise)
