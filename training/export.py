@@ -1,4 +1,4 @@
-"""Puts the weights of a run into the package, with their hash and the record of the run.
+"""Exports the weights of a run into the package, with their hash and the record of the run.
 
     python -m training.export segmentor RUN
 
@@ -18,18 +18,30 @@ from pathlib import Path
 from ism_ros.checkpoints.shipped import FOLDER
 
 RECORD = Path(__file__).parent / "record"
+"""Where the records of the shipped weights are."""
 
 
 def main() -> None:
+    """Export as asked for on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=["segmentor", "descriptor"])
     parser.add_argument("run", type=Path)
     options = parser.parse_args()
-    print(ship(options.network, options.run, FOLDER, RECORD))
+    print(export_weights(options.network, options.run, FOLDER, RECORD))
 
 
-def ship(name: str, run: Path, package: Path, record: Path) -> str:
-    """Copies everything; returns the SHA-256 of the weights."""
+def export_weights(name: str, run: Path, package: Path, record: Path) -> str:
+    """Copy weights and records of a run.
+
+    Args:
+        name: segmentor or descriptor.
+        run: Folder that training.train wrote.
+        package: Folder of the shipped weights.
+        record: Folder of the records.
+
+    Returns:
+        SHA-256 of the weights, hexadecimal.
+    """
     content = (run / "weights.safetensors").read_bytes()
     (package / f"{name}.safetensors").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()

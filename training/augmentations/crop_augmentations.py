@@ -1,7 +1,7 @@
-"""Crops of single objects as a robot gets them: turned, badly cut out, half hidden, coarse, blurred, in other light.
+"""Augmentations of object crops: rotation, mask errors, occlusion, lower resolution, blur, other light.
 
-A batch at once on any device; all draws come from PyTorch's generator of the device. rgb: (B, 3, S, S) float32 in
-[0, 255]. mask: (B, S, S) bool.
+A batch at once on any device; all random numbers come from PyTorch's generator of the device. In all functions rgb is
+(B, 3, S, S) float32 in [0, 255] and mask (B, S, S) bool.
 """
 
 from __future__ import annotations
@@ -12,24 +12,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.augmentations.random_sampling import normal, some, uniform
+from training.augmentations.random_sampling import bernoulli, normal, uniform
 
-LEAST_PIXELS, LEAST_LEFT = 30, 0.25
-"""A change that leaves less of a mask than this, in pixels and as a share, is not made."""
+MIN_PIXELS, MIN_SHARE_LEFT = 30, 0.25
+"""Least pixels and share of a mask that its errors must leave; otherwise the mask stays as it is."""
 
 
-def changed_crops(rgb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """All changes that training makes."""
-    rgb, mask = turned(rgb, mask)
-    cut = badly_cut(mask)
+def augment_crops(rgb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Apply all augmentations of crops.
+
+    Args:
+        rgb: (B, 3, S, S) float32 in [0, 255].
+        mask: (B, S, S) bool.
+
+    Returns:
+        Both, augmented.
+    """
+    rgb, mask = rotate(rgb, mask)
+    cut = distort_mask(mask)
     area, left = (pixels.sum(dim=(1, 2)) for pixels in (mask, cut))
-    enough = (left > LEAST_PIXELS) & (left > LEAST_LEFT * area)
+    enough = (left > MIN_PIXELS) & (left > MIN_SHARE_LEFT * area)
     mask = torch.where(enough[:, None, None], cut, mask)
-    return changed_light(coarser(rgb)), mask
+    return jitter_colors(reduce_resolution(rgb)), mask
 
 
-def turned(rgb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Any turn in the plane, a little stretch and shear."""
+def rotate(rgb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotate in the plane by any angle, with a little stretch and shear.
+
+    Args:
+        rgb: (B, 3, S, S) float32 in [0, 255].
+        mask: (B, S, S) bool.
+
+    Returns:
+        Both, augmented.
+    """
     count, device = len(rgb), rgb.device
     angle = torch.rand(count, device=device) * (2 * math.pi)
     turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=1).view(-1, 2, 2)
@@ -42,8 +58,15 @@ def turned(rgb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return out, inside
 
 
-def badly_cut(mask: Tensor) -> Tensor:
-    """The outline moved in or out, wavy, with a part missing or something strange added."""
+def distort_mask(mask: Tensor) -> Tensor:
+    """Distort masks: outline moved in or out, wavy, with a part missing or a foreign one added.
+
+    Args:
+        mask: (B, S, S) bool.
+
+    Returns:
+        (B, S, S) bool.
+    """
     size = mask.shape[-1]
     out = mask[:, None].float()
     wide = (torch.rand(len(mask), device=mask.device) * 3).long()
@@ -52,14 +75,14 @@ def badly_cut(mask: Tensor) -> Tensor:
         for sign in (1, -1)
     )
     rows = torch.arange(len(mask), device=mask.device)
-    moved = torch.where(some(out, 0.5), grown[wide, rows], shrunk[wide, rows])
-    out = torch.where(some(out, 0.6), moved, out)
+    moved = torch.where(bernoulli(out, 0.5), grown[wide, rows], shrunk[wide, rows])
+    out = torch.where(bernoulli(out, 0.6), moved, out)
 
     waves = F.interpolate(
         torch.randn(len(mask), 1, 16, 16, device=mask.device), size=(size, size), mode="bicubic", align_corners=False
     )
     soft = F.avg_pool2d(F.avg_pool2d(out, 5, stride=1, padding=2), 5, stride=1, padding=2)
-    out = torch.where(some(out, 0.5), (soft + uniform(out, 0.05, 0.25) * waves > 0.5).float(), out)
+    out = torch.where(bernoulli(out, 0.5), (soft + uniform(out, 0.05, 0.25) * waves > 0.5).float(), out)
 
     line = torch.linspace(-1, 1, size, device=mask.device)
     x, y = line.expand(size, size)[None, None], line[:, None].expand(size, size)[None, None]
@@ -68,38 +91,52 @@ def badly_cut(mask: Tensor) -> Tensor:
     area = out.sum(dim=(2, 3), keepdim=True).clamp(min=1)
     mean = (along * out).sum(dim=(2, 3), keepdim=True) / area
     deviation = ((along - mean).square() * out).sum(dim=(2, 3), keepdim=True).div(area).sqrt()
-    hidden = (along > mean + uniform(out, 0, 1.8) * deviation) & some(out, 0.35)
+    hidden = (along > mean + uniform(out, 0, 1.8) * deviation) & bernoulli(out, 0.35)
     out = torch.where(hidden, 0.0, out)
 
     angle = uniform(out, 0, math.pi)
     dx, dy = x - uniform(out, -1, 1), y - uniform(out, -1, 1)
     a = (dx * angle.cos() + dy * angle.sin()) / uniform(out, 0.1, 0.4)
     b = (dy * angle.cos() - dx * angle.sin()) / uniform(out, 0.1, 0.4)
-    spot = (a.square() + b.square() < 1) & some(out, 0.2)
-    out = torch.where(spot, some(out, 0.4).float(), out)
+    spot = (a.square() + b.square() < 1) & bernoulli(out, 0.2)
+    out = torch.where(spot, bernoulli(out, 0.4).float(), out)
     return out[:, 0] > 0.5
 
 
-def coarser(rgb: Tensor) -> Tensor:
-    """As seen from further away, or out of focus, in half of them."""
+def reduce_resolution(rgb: Tensor) -> Tensor:
+    """Reduce the resolution of half of them, as seen from further away or out of focus.
+
+    Args:
+        rgb: (B, 3, S, S) float32 in [0, 255].
+
+    Returns:
+        The same shape.
+    """
     size = rgb.shape[-1]
     out = rgb
-    drawn = torch.rand((len(rgb), 1, 1, 1), device=rgb.device)
+    number_drawn = torch.rand((len(rgb), 1, 1, 1), device=rgb.device)
     for number, side in enumerate((28, 40, 56, 80)):
         small = F.interpolate(rgb, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
         large = F.interpolate(small, size=(size, size), mode="bilinear", align_corners=False)
-        out = torch.where((drawn >= 0.125 * number) & (drawn < 0.125 * (number + 1)), large, out)
+        out = torch.where((number_drawn >= 0.125 * number) & (number_drawn < 0.125 * (number + 1)), large, out)
     return out
 
 
-def changed_light(rgb: Tensor) -> Tensor:
-    """Exposure, contrast, tint, a shade across, noise; hues stay, as they tell objects apart."""
+def jitter_colors(rgb: Tensor) -> Tensor:
+    """Change exposure, contrast, tint, a gradient of light, noise; hues stay, as they distinguish objects.
+
+    Args:
+        rgb: (B, 3, S, S) float32 in [0, 255].
+
+    Returns:
+        The same shape.
+    """
     image = rgb * normal(rgb, 0.25).exp() * normal(rgb, 0.05, 3).exp()
     mean = image.mean(dim=(1, 2, 3), keepdim=True)
     image = (image - mean) * normal(rgb, 0.15).exp() + mean + normal(rgb, 6)
     line = torch.linspace(-1, 1, rgb.shape[-1], device=rgb.device)
     angle = uniform(rgb, 0, 2 * math.pi)
     across = line * angle.cos() + line[:, None] * angle.sin()
-    image = image * (1 + uniform(rgb, 0, 0.4) * some(rgb, 0.3) * across)
-    image = image + torch.randn_like(image) * uniform(rgb, 1, 9) * some(rgb, 0.4)
+    image = image * (1 + uniform(rgb, 0, 0.4) * bernoulli(rgb, 0.3) * across)
+    image = image + torch.randn_like(image) * uniform(rgb, 1, 9) * bernoulli(rgb, 0.4)
     return image.clamp(0, 255)

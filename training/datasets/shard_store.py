@@ -1,4 +1,4 @@
-"""Shards of training data: which there are, and their arrays as tensors on a device, more of them as they are made."""
+"""Shards of training data as tensors on a device, growing while more of them are written."""
 
 from __future__ import annotations
 
@@ -10,26 +10,51 @@ import torch
 from torch import Tensor
 
 VALIDATION_EVERY = 25
-"""One shard in so many is not trained on. (Its objects are; evaluation on unseen ones is benchmarks/bench_default.)"""
+"""One shard in this many is for validation. Its objects are trained on; bench_default.py measures on unseen ones."""
 
 
 def find_shards(data: Path) -> list[Path]:
-    """Finished shards, in order."""
+    """List the finished shards.
+
+    Args:
+        data: Folder that training.make_data wrote.
+
+    Returns:
+        Their folders, in order.
+    """
     return sorted(path for path in (data / "scenes").glob("[0-9]*") if path.suffix != ".part")
 
 
-def held_back(shard: Path) -> bool:
-    """Whether a shard is for validation."""
+def is_validation(shard: Path) -> bool:
+    """Say whether a shard is for validation.
+
+    Args:
+        shard: Its folder.
+
+    Returns:
+        True for one shard in VALIDATION_EVERY.
+    """
     return int(shard.name) % VALIDATION_EVERY == 0
 
 
 class ShardStore:
-    """The arrays called `names` of all shards of `data` that `kept` wants, each as one tensor on `device`.
+    """Arrays of many shards, each as one tensor on a device.
 
-    `grow` reads those that were finished since; memory is asked for twice as large each time, so that this stays cheap.
+    `grow` reads the shards that were finished since; memory is doubled when it is full, so that appending stays cheap.
+
+    Attributes:
+        count: Number of rows read so far.
     """
 
     def __init__(self, data: Path, names: Sequence[str], device: torch.device, kept: Callable[[Path], bool]) -> None:
+        """Read the shards that are finished.
+
+        Args:
+            data: Folder that training.make_data wrote.
+            names: Names of the arrays.
+            device: Where they are kept.
+            kept: Says of a shard's folder whether it is read.
+        """
         self._data, self._device, self._kept = data, device, kept
         self._read: set[str] = set()
         self._memory: dict[str, Tensor] = {}
@@ -38,14 +63,20 @@ class ShardStore:
         self.grow()
 
     def __getitem__(self, name: str) -> Tensor:
+        """The array of this name, (count, ...)."""
         return self._memory[name][: self.count]
 
     @property
     def shard_count(self) -> int:
+        """Number of shards read so far."""
         return len(self._read)
 
     def grow(self) -> bool:
-        """Whether there is more than before."""
+        """Read the shards that were finished since.
+
+        Returns:
+            Whether there are any.
+        """
         before = self.count
         for shard in find_shards(self._data):
             if shard.name in self._read or not self._kept(shard):

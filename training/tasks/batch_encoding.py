@@ -1,4 +1,8 @@
-"""segmentors.tiny.input_channels for batches on any device. The runtime's is for one frame on a CPU: faster there."""
+"""Input channels of the segmentor for batches on any device.
+
+The same as `ism_ros.segmentors.tiny.input_channels.encode`, which is for one frame on a CPU and faster there; a test
+compares both.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +12,33 @@ from torch import Tensor
 
 from ism_ros.segmentors.tiny.input_channels import WINDOWS_M
 
-COARSE = 4
-"""The windows' means are taken on every fourth pixel."""
+COARSE_STRIDE = 4
+"""Stride in pixels at which the means over windows are computed."""
 
 
-def encode(rgb: Tensor, depth_m: Tensor, lens: Tensor) -> Tensor:
-    """(B, 10, H, W) float32 of frames' colours and depths on one device.
+def encode(rgb: Tensor, depth_m: Tensor, intrinsics: Tensor) -> Tensor:
+    """Encode frames as input of the segmentor.
 
-    rgb: (B, 3, H, W) float32 in [0, 255]. depth_m: (B, H, W) float32, 0 = no reading. lens: (B, 4), fx, fy, cx, cy in
-    pixels of these pictures.
+    Args:
+        rgb: (B, 3, H, W) float32 in [0, 255].
+        depth_m: (B, H, W) float32 metres, 0 = no reading.
+        intrinsics: (B, 4) fx, fy, cx and cy in pixels of these pictures.
+
+    Returns:
+        (B, 10, H, W) float32.
     """
     depth_m = depth_m[:, None]
     valid = (depth_m > 0).float()
     filled = _local_mean(depth_m, valid, 3)
     known = (filled > 0).float()
-    coarse, coarse_valid = (image[:, :, ::COARSE, ::COARSE] for image in (depth_m, valid))
+    coarse, coarse_valid = (image[:, :, ::COARSE_STRIDE, ::COARSE_STRIDE] for image in (depth_m, valid))
     relative = []
     for side, unit_m in WINDOWS_M:
-        mean = _local_mean(coarse, coarse_valid, side // COARSE | 1)
+        mean = _local_mean(coarse, coarse_valid, side // COARSE_STRIDE | 1)
         mean = F.interpolate(mean, size=depth_m.shape[2:], mode="bilinear", align_corners=False)
         relative.append(((filled - mean) / unit_m).clamp(-1.5, 1.5) * known * (mean > 0))
     near = 0.5 / filled.clamp(min=0.2) * known
-    return torch.cat([rgb / 127.5 - 1, _normals(filled, lens) * known, *relative, near, valid], dim=1)
+    return torch.cat([rgb / 127.5 - 1, _normals(filled, intrinsics) * known, *relative, near, valid], dim=1)
 
 
 def _local_mean(depth_m: Tensor, valid: Tensor, side: int) -> Tensor:
@@ -41,12 +50,12 @@ def _local_mean(depth_m: Tensor, valid: Tensor, side: int) -> Tensor:
     return torch.where(share > 0.01, total / share.clamp(min=0.01), 0.0)
 
 
-def _normals(depth_m: Tensor, lens: Tensor) -> Tensor:
+def _normals(depth_m: Tensor, intrinsics: Tensor) -> Tensor:
     """(B, 3, H, W) unit normals towards the camera, from differences of depth over two pixels each way.
 
     Of the surface z(u, v) under a pinhole camera: n ~ (fx dz/du, fy dz/dv, -(z + (u - cx) dz/du + (v - cy) dz/dv)).
     """
-    fx, fy, cx, cy = lens.float().T[:, :, None, None, None]
+    fx, fy, cx, cy = intrinsics.float().T[:, :, None, None, None]
     height, width = depth_m.shape[2:]
     difference = torch.tensor([-1.0, -1.0, 0.0, 1.0, 1.0], device=depth_m.device) / 6
     mean = torch.tensor([0.0, 1.0, 1.0, 1.0, 0.0], device=depth_m.device) / 3

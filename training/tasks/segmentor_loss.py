@@ -1,4 +1,4 @@
-"""What the segmentor `tiny` is trained for: the mask of an object from every cell near its middle, and its IoU.
+"""Targets and loss of the segmentor: the mask of an object from every cell near its centre, and the IoU of that mask.
 
 Whole batches at once, on any device.
 """
@@ -21,21 +21,27 @@ from ism_ros.segmentors.tiny.segmentor_network import (
 )
 
 RATIO = CELL_STRIDE // MASK_STRIDE
-LEAST_AREA = 8
+"""Mask pixels along the side of a cell."""
+MIN_AREA = 8
 """Instances with fewer mask pixels are ignored."""
 CELLS_AN_OBJECT = 5
-MOST_CELLS = 48
-"""Of one image; more are drawn from."""
+"""Most cells of one object."""
+MAX_CELLS = 48
+"""Most cells of one image; of more, a random subset is taken."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Of B images, masks of h x w, grids of gh x gw cells.
+    """Targets of B images with masks of h x w pixels and grids of gh x gw cells.
 
-    instance: (B, h, w) int64, 0 = surroundings. centres: (B, 2, h, w) float32, the middle of each pixel's object in
-    units of REACH. border: (B, h, w) bool. cell: (B, K) int64, numbers of cells that are to give a mask, labels (B, K)
-    of which instance; asked: (B, K) bool, false where an image has fewer. ignored: (B, gh, gw) bool, cells that are not
-    judged.
+    Attributes:
+        instance: (B, h, w) int64, number of the instance, 0 = surroundings.
+        centres: (B, 2, h, w) float32, centre of each pixel's object in units of REACH.
+        border: (B, h, w) bool, pixels that touch another instance or the surroundings.
+        cell: (B, K) int64, numbers of the cells that must give a mask.
+        labels: (B, K) int64, of which instance.
+        is_positive: (B, K) bool, False where an image has fewer than K such cells.
+        ignored: (B, gh, gw) bool, cells whose score has no loss.
     """
 
     instance: Tensor
@@ -43,12 +49,19 @@ class Targets:
     border: Tensor
     cell: Tensor
     labels: Tensor
-    asked: Tensor
+    is_positive: Tensor
     ignored: Tensor
 
 
 def make_targets(instance: Tensor) -> Targets:
-    """Targets of instance maps (B, h, w) int64 at the masks' size. Which cells are left out is drawn at random."""
+    """Compute the targets of instance maps; which cells of many are taken is random.
+
+    Args:
+        instance: (B, h, w) int64 at the size of the masks, 0 = surroundings.
+
+    Returns:
+        The targets.
+    """
     count, height, width = instance.shape
     device = instance.device
     most = max(1, int(instance.max()))
@@ -74,31 +87,31 @@ def make_targets(instance: Tensor) -> Targets:
     # objects between the cells have the one that is nearest
     closest = (middle / RATIO).round().long()
     closest = closest[..., 1].clamp(max=grid_height - 1) * grid_width + closest[..., 0].clamp(max=grid_width - 1)
-    homeless = (area >= LEAST_AREA) & ~own.any(dim=2)
-    own = own | (F.one_hot(closest, grid_height * grid_width).bool() & homeless[..., None])
+    without_cell = (area >= MIN_AREA) & ~own.any(dim=2)
+    own = own | (F.one_hot(closest, grid_height * grid_width).bool() & without_cell[..., None])
     distance = torch.hypot(cell_x - middle[..., 0, None], cell_y - middle[..., 1, None]).masked_fill(~own, torch.inf)
     reach = (0.4 * area.sqrt()).clamp(min=1.0)[..., None]
-    wanted = (distance < reach).sum(dim=2).clamp(1, CELLS_AN_OBJECT)
+    cell_count = (distance < reach).sum(dim=2).clamp(1, CELLS_AN_OBJECT)
     near = distance.topk(CELLS_AN_OBJECT, dim=2, largest=False)
-    good = (torch.arange(CELLS_AN_OBJECT, device=device) < wanted[..., None]) & near.values.isfinite()
-    good &= (area >= LEAST_AREA)[..., None]
+    good = (torch.arange(CELLS_AN_OBJECT, device=device) < cell_count[..., None]) & near.values.isfinite()
+    good &= (area >= MIN_AREA)[..., None]
 
-    # drawn among them, those that count first
+    # a random subset of them, the good ones first
     order = torch.where(good, torch.rand(good.shape, device=device), 2.0).flatten(1).argsort(dim=1)
-    kept = order[:, : min(MOST_CELLS, max(1, int(good.flatten(1).sum(dim=1).max())))]
+    kept = order[:, : min(MAX_CELLS, max(1, int(good.flatten(1).sum(dim=1).max())))]
     cell = near.indices.flatten(1).gather(1, kept)
-    asked = good.flatten(1).gather(1, kept)
-    # between what is asked for and what is not: cells of the object a little further out, and of what is too small
-    small = ((area > 0) & (area < LEAST_AREA))[..., None]
+    is_positive = good.flatten(1).gather(1, kept)
+    # neither positive nor negative: cells a little further out on the object, and those of objects that are too small
+    small = ((area > 0) & (area < MIN_AREA))[..., None]
     ignored = ((distance < 1.8 * reach) | (own & small)).any(dim=1)
-    ignored = ignored.scatter(1, cell, ignored.gather(1, cell) & ~asked)
+    ignored = ignored.scatter(1, cell, ignored.gather(1, cell) & ~is_positive)
     return Targets(
         instance,
         centres.reshape(count, 2, height, width),
         _borders(instance),
         cell,
         kept // CELLS_AN_OBJECT + 1,
-        asked,
+        is_positive,
         ignored.view(count, grid_height, grid_width),
     )
 
@@ -115,10 +128,17 @@ def _borders(instance: Tensor) -> Tensor:
 
 
 def loss_of(outputs: NetworkOutputs, targets: Targets) -> dict[str, Tensor]:
-    """Parts of the loss, each a scalar, already weighted. In float32: bfloat16 knows places to several pixels only.
+    """Compute the parts of the loss, in float32: bfloat16 resolves positions to several pixels only.
 
-    mask: Dice (Milletari et al., 2016) and cross-entropy. score: quality focal loss (Li et al., 2020): the IoU of the
-    cell's mask as it is now, 0 elsewhere. centre, object, border: of single pixels; they teach the features early.
+    mask: Dice (Milletari et al., 2016) and cross-entropy. score: quality focal loss (Li et al., 2020), its target the
+    IoU of the cell's current mask, 0 elsewhere. centre, object, border: of single pixels, to train the features early.
+
+    Args:
+        outputs: Outputs of the network.
+        targets: The targets.
+
+    Returns:
+        Scalars by name, already weighted.
     """
     with torch.autocast(outputs.features.device.type, enabled=False):
         return _loss_of(outputs, targets)
@@ -126,8 +146,8 @@ def loss_of(outputs: NetworkOutputs, targets: Targets) -> dict[str, Tensor]:
 
 def _loss_of(outputs: NetworkOutputs, targets: Targets) -> dict[str, Tensor]:
     grid_width = outputs.score.shape[2]
-    cell, asked = targets.cell, targets.asked
-    found = asked.sum().clamp(min=1)
+    cell, is_positive = targets.cell, targets.is_positive
+    found = is_positive.sum().clamp(min=1)
     kernels = outputs.kernels.flatten(2)
     kernels = kernels.gather(2, cell[:, None].expand(-1, kernels.shape[1], -1)).transpose(1, 2)
     cell_xy = torch.stack([cell % grid_width, cell // grid_width], dim=-1).float() * RATIO
@@ -142,16 +162,16 @@ def _loss_of(outputs: NetworkOutputs, targets: Targets) -> dict[str, Tensor]:
         mask = logits > 0
         common = (mask * truth).sum(2)
         iou = common / (mask.sum(2) + area - common).clamp(min=1)
-        # a cell that stands for two objects is asked for the better one
-        wanted = torch.zeros_like(outputs.score).flatten(1).scatter_reduce(1, cell, iou * asked, "amax")
-        wanted = wanted.view_as(outputs.score)
-    focus = (wanted - outputs.score.sigmoid()).abs().detach().square()
-    score = focus * F.binary_cross_entropy_with_logits(outputs.score, wanted, reduction="none") * ~targets.ignored
+        # a cell of two objects is trained for the better one
+        target_score = torch.zeros_like(outputs.score).flatten(1).scatter_reduce(1, cell, iou * is_positive, "amax")
+        target_score = target_score.view_as(outputs.score)
+    focus = (target_score - outputs.score.sigmoid()).abs().detach().square()
+    score = focus * F.binary_cross_entropy_with_logits(outputs.score, target_score, reduction="none") * ~targets.ignored
     inside = (targets.instance > 0).float()
     away = F.smooth_l1_loss(outputs.centres, targets.centres, reduction="none", beta=0.1).sum(dim=1)
     return {
-        "dice": 1.5 * (dice * asked).sum() / found,
-        "entropy": 0.7 * (entropy * asked).sum() / found,
+        "dice": 1.5 * (dice * is_positive).sum() / found,
+        "entropy": 0.7 * (entropy * is_positive).sum() / found,
         "score": 2.0 * score.sum() / found,
         "centre": 1.0 * (away * inside).sum() / inside.sum().clamp(min=1),
         "object": 0.5 * F.binary_cross_entropy_with_logits(outputs.dense[:, 0], inside),

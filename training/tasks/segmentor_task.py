@@ -1,4 +1,4 @@
-"""The segmentor's data, loss and validation for training.train."""
+"""The task of training the segmentor: its batches, loss and validation."""
 
 from __future__ import annotations
 
@@ -11,48 +11,85 @@ from torch import Tensor, nn
 
 from ism_ros.segmentors.tiny.mask_proposals import find_masks
 from ism_ros.segmentors.tiny.segmentor_network import MASK_STRIDE, TinyNetwork
-from training.augmentations.scene_augmentations import Scenes, changed
-from training.datasets.shard_store import ShardStore, held_back
+from training.augmentations.scene_augmentations import SceneBatch, augment_scenes
+from training.datasets.shard_store import ShardStore, is_validation
 from training.tasks.batch_encoding import encode
 from training.tasks.segmentor_loss import loss_of, make_targets
 
 BATCH = 16
+"""Images a batch on two cores."""
 STEPS_AN_EPOCH = 100
+"""Batches an epoch."""
 VALIDATED = 100
-"""Scenes."""
+"""Scenes that are validated on."""
 NAMES = ("rgb", "depth_mm", "instance", "camera")
+"""Arrays of a shard that are read."""
 
 
 class SegmentorTask:
-    """See training.train.Task."""
+    """Task of the segmentor, see `training.trainer.Task`.
+
+    Attributes:
+        network: The network.
+    """
 
     def __init__(self, options: argparse.Namespace) -> None:
+        """Read the data.
+
+        Args:
+            options: Options of training.train.
+        """
         self._device = torch.device(options.device)
-        self._train = ShardStore(options.data, NAMES, self._device, lambda shard: not held_back(shard))
-        self._held_back = ShardStore(options.data, NAMES, self._device, held_back)
+        self._train = ShardStore(options.data, NAMES, self._device, lambda shard: not is_validation(shard))
+        self._validation = ShardStore(options.data, NAMES, self._device, is_validation)
         self._batch = options.batch or BATCH
         self.network: nn.Module = TinyNetwork()
 
-    def batches(self, epoch: int) -> Iterator[Scenes]:
-        """Of all that is there by now."""
+    def batches(self, epoch: int) -> Iterator[SceneBatch]:
+        """Sample the batches of one epoch of all data that exists by now.
+
+        Args:
+            epoch: Number of the epoch.
+
+        Yields:
+            Augmented batches on the device.
+        """
         self._train.grow()
         for _ in range(STEPS_AN_EPOCH):
-            yield changed(scenes_of(self._train, torch.randint(self._train.count, (self._batch,), device=self._device)))
+            yield augment_scenes(
+                scenes_of(self._train, torch.randint(self._train.count, (self._batch,), device=self._device))
+            )
 
-    def loss(self, batch: Scenes) -> dict[str, Tensor]:
+    def loss(self, batch: SceneBatch) -> dict[str, Tensor]:
+        """Compute the parts of the loss of one batch.
+
+        Args:
+            batch: The batch.
+
+        Returns:
+            Scalars by name, already weighted.
+        """
         with torch.autocast(self._device.type, enabled=False):
-            pixels = encode(batch.rgb, batch.depth_m, batch.lens).contiguous(memory_format=torch.channels_last)
+            pixels = encode(batch.rgb, batch.depth_m, batch.intrinsics).contiguous(memory_format=torch.channels_last)
             targets = make_targets(batch.instance[:, ::MASK_STRIDE, ::MASK_STRIDE])
         return loss_of(self.network(pixels), targets)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Recall of instances at IoU 0.5 and 0.75 by at most 60 proposals, mean best IoU, average precision at 0.5."""
-        self._held_back.grow()
+        """Measure the proposals on scenes that are not trained on.
+
+        Args:
+            network: The network.
+
+        Returns:
+            Recall of instances at IoU 0.5 and 0.75, mean best IoU, average precision at 0.5, mean number of proposals,
+            and number of scenes trained on.
+        """
+        self._validation.grow()
         best, counts, scored = [], [], []
-        for first in range(0, min(self._held_back.count, VALIDATED), 10):
-            rows = torch.arange(first, min(first + 10, self._held_back.count), device=self._device)
-            scenes = scenes_of(self._held_back, rows)
-            outputs = network(encode(scenes.rgb, scenes.depth_m, scenes.lens))
+        for first in range(0, min(self._validation.count, VALIDATED), 10):
+            rows = torch.arange(first, min(first + 10, self._validation.count), device=self._device)
+            scenes = scenes_of(self._validation, rows)
+            outputs = network(encode(scenes.rgb, scenes.depth_m, scenes.intrinsics))
             for index, instance in enumerate(scenes.instance[:, ::MASK_STRIDE, ::MASK_STRIDE]):
                 found = find_masks(outputs, index)
                 iou = ious(found.logits > 0, instance).cpu()
@@ -70,9 +107,17 @@ class SegmentorTask:
         }
 
 
-def scenes_of(store: ShardStore, rows: Tensor) -> Scenes:
-    """Those scenes of a store, as they were made."""
-    return Scenes(
+def scenes_of(store: ShardStore, rows: Tensor) -> SceneBatch:
+    """Read scenes as they were made.
+
+    Args:
+        store: The shards.
+        rows: (B,) their rows.
+
+    Returns:
+        The batch.
+    """
+    return SceneBatch(
         store["rgb"][rows].permute(0, 3, 1, 2).float(),
         store["depth_mm"][rows].float() / 1000,
         store["instance"][rows].long(),
@@ -80,10 +125,19 @@ def scenes_of(store: ShardStore, rows: Tensor) -> Scenes:
     )
 
 
-def ious(masks: Tensor, instance: Tensor, least_pixels: int = 20) -> Tensor:
-    """IoU of masks (N, h, w) bool with the instances of at least so many pixels of a map (h, w): (N, M)."""
+def ious(masks: Tensor, instance: Tensor, min_pixels: int = 20) -> Tensor:
+    """Compute the IoU of masks with instances.
+
+    Args:
+        masks: (N, h, w) bool.
+        instance: (h, w) numbers of instances, 0 = surroundings.
+        min_pixels: Least pixels of an instance that counts.
+
+    Returns:
+        (N, M) float32.
+    """
     counts = torch.bincount(instance.flatten().long(), minlength=1)
-    labels = torch.nonzero(counts >= least_pixels)[:, 0]
+    labels = torch.nonzero(counts >= min_pixels)[:, 0]
     truth = (instance[None] == labels[labels > 0][:, None, None]).flatten(1).float()
     own = masks.flatten(1).float()
     common = own @ truth.T
@@ -91,7 +145,15 @@ def ious(masks: Tensor, instance: Tensor, least_pixels: int = 20) -> Tensor:
 
 
 def average_precision(scored: list[tuple[Tensor, Tensor]], threshold: float) -> float:
-    """Area under precision over recall, class-agnostic; every instance is found once, by the best mask left."""
+    """Compute the class-agnostic average precision, the area under precision over recall.
+
+    Args:
+        scored: Of each image the scores (N,) of its masks, best first, and their IoU (N, M) with the instances.
+        threshold: Least IoU of a hit; each instance is hit once, by the best mask left.
+
+    Returns:
+        Average precision in [0, 1].
+    """
     hits, scores, total = [], [], 0
     for confidence, iou in scored:
         total += iou.shape[1]

@@ -1,7 +1,7 @@
-"""Things put down one after another on a table or into a bin, as height fields: they never run into each other.
+"""Placement of objects one after another on a table or in a bin, as height fields, so that they never intersect.
 
-A body comes to rest as deep as the heights under its footprint allow. On a table it stands beside the others, at times
-pushed against them, or upon one of them; in a pile it goes where it lies lowest of several tries.
+An object comes to rest as deep as the heights under its footprint allow. On a table it stands next to the others,
+sometimes pushed against them, or on top of one of them; in a pile it goes where it lies lowest of several tries.
 """
 
 from __future__ import annotations
@@ -11,24 +11,41 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ism_ros.sim.synthesis.camera_poses import rotation_about_z
+
 Array = NDArray[np.float64]
 Rng = np.random.Generator
 
 CELL_M = 0.005
+"""Side of a cell, metres."""
 CELLS = 192
+"""Cells of a side of the height field."""
 _NOTHING = 1e3
+"""Height that stands for no surface, metres."""
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Lowest and highest point over each cell (h, w), metres above the lowest of all; 1000, -1000 where nothing is."""
+    """Lowest and highest point of an object over each cell, metres above its lowest point.
+
+    Attributes:
+        bottom: (h, w) float64, 1000 where there is no surface.
+        top: (h, w) float64, -1000 where there is no surface.
+    """
 
     bottom: Array
     top: Array
 
 
 def footprint_of(points: NDArray[np.floating]) -> tuple[Footprint, Array]:
-    """The footprint of points (K, 3), and the corner (2,) of its first cell."""
+    """Compute the footprint of surface points.
+
+    Args:
+        points: (K, 3) metres.
+
+    Returns:
+        The footprint, and the corner (2,) of its first cell, metres.
+    """
     low = points[:, :2].min(axis=0)
     cell = np.floor((points[:, :2] - low) / CELL_M).astype(np.int64)
     shape = tuple(cell.max(axis=0) + 1)
@@ -41,10 +58,19 @@ def footprint_of(points: NDArray[np.floating]) -> tuple[Footprint, Array]:
 
 
 class Ground:
-    """Heights (CELLS, CELLS) of what lies there, centred on the origin."""
+    """The height field of what lies on a table or in a bin.
+
+    Attributes:
+        height: (CELLS, CELLS) float64 metres, centred on the origin.
+    """
 
     def __init__(self, walls_m: float = 0.0, inside_m: tuple[float, float] = (0.0, 0.0)) -> None:
-        """walls_m: height of a bin's walls around the rectangle `inside_m`; 0 = a table."""
+        """Create an empty table or bin.
+
+        Args:
+            walls_m: Height of a bin's walls, metres; 0 = a table.
+            inside_m: Sides of the bin's floor, metres.
+        """
         self.height = np.zeros((CELLS, CELLS))
         if walls_m > 0:
             self.height[:] = _NOTHING
@@ -53,20 +79,46 @@ class Ground:
             self.height[middle - half[0] : middle + half[0], middle - half[1] : middle + half[1]] = 0
 
     def rest_height(self, foot: Footprint, row: int, column: int) -> float:
-        """How high a body rests with its first cell there; 1000 outside."""
+        """Compute how high an object rests.
+
+        Args:
+            foot: Its footprint.
+            row: Row of its first cell.
+            column: Column of its first cell.
+
+        Returns:
+            Height of its lowest point, metres; 1000 outside of the field.
+        """
         rows, columns = foot.bottom.shape
         if row < 0 or column < 0 or row + rows > CELLS or column + columns > CELLS:
             return _NOTHING
         return float((self.height[row : row + rows, column : column + columns] - foot.bottom).max())
 
     def put(self, foot: Footprint, row: int, column: int, height: float) -> None:
-        """Marks the body as lying there."""
+        """Add an object to the height field.
+
+        Args:
+            foot: Its footprint.
+            row: Row of its first cell.
+            column: Column of its first cell.
+            height: Height of its lowest point, metres.
+        """
         rows, columns = foot.bottom.shape
         here = self.height[row : row + rows, column : column + columns]
         np.maximum(here, height + foot.top, out=here)
 
-    def contact_ok(self, foot: Footprint, row: int, column: int, height: float) -> bool:
-        """Whether the middle of the footprint lies among the cells where the body touches what is below it."""
+    def is_supported(self, foot: Footprint, row: int, column: int, height: float) -> bool:
+        """Say whether the middle of the footprint lies within the area of contact with what is below.
+
+        Args:
+            foot: The footprint.
+            row: Row of its first cell.
+            column: Column of its first cell.
+            height: Height of its lowest point, metres.
+
+        Returns:
+            True where it does.
+        """
         rows, columns = foot.bottom.shape
         gap = height + foot.bottom - self.height[row : row + rows, column : column + columns]
         touching = np.argwhere((gap < 0.003) & (foot.bottom < _NOTHING / 2))
@@ -76,8 +128,18 @@ class Ground:
         low, high = touching.min(axis=0), touching.max(axis=0)
         return bool((middle > low).all() and (middle < high).all())
 
-    def beside(self, foot: Footprint, rng: Rng, spread_m: float, touching: bool) -> tuple[int, int, float] | None:
-        """A free place on the table about its middle; `touching`: pushed in from outside until it meets something."""
+    def find_free(self, foot: Footprint, rng: Rng, spread_m: float, touching: bool) -> tuple[int, int, float] | None:
+        """Find a free place on the table around its middle.
+
+        Args:
+            foot: Footprint of the object.
+            rng: Source of randomness.
+            spread_m: How far from the middle, metres.
+            touching: Push it in from outside until it meets another object.
+
+        Returns:
+            Row and column of its first cell and height of its lowest point, or None where there is no such place.
+        """
         size = np.array(foot.bottom.shape)
         for _ in range(12):
             aim = CELLS / 2 - size / 2 + rng.normal(0, 0.6 * spread_m / CELL_M, 2)
@@ -101,8 +163,16 @@ class Ground:
                 return free
         return None
 
-    def upon(self, foot: Footprint, rng: Rng) -> tuple[int, int, float] | None:
-        """A place on top of something, its middle above where it touches."""
+    def find_on_top(self, foot: Footprint, rng: Rng) -> tuple[int, int, float] | None:
+        """Find a place on top of another object, the middle above the area of contact.
+
+        Args:
+            foot: Footprint of the object.
+            rng: Source of randomness.
+
+        Returns:
+            Row and column of its first cell and height of its lowest point, or None where there is no such place.
+        """
         occupied = np.argwhere((self.height > 0.01) & (self.height < _NOTHING / 2))
         if not len(occupied):
             return None
@@ -110,12 +180,22 @@ class Ground:
         for _ in range(12):
             row, column = (occupied[rng.integers(len(occupied))] - size // 2 + rng.integers(-3, 4, 2)).astype(int)
             height = self.rest_height(foot, row, column)
-            if 0.005 < height < 0.35 and self.contact_ok(foot, row, column, height):
+            if 0.005 < height < 0.35 and self.is_supported(foot, row, column, height):
                 return int(row), int(column), height
         return None
 
-    def lowest(self, foot: Footprint, rng: Rng, spread_m: float, tries: int = 14) -> tuple[int, int, float] | None:
-        """Of some random places that where the body comes to lie lowest."""
+    def find_lowest(self, foot: Footprint, rng: Rng, spread_m: float, tries: int = 14) -> tuple[int, int, float] | None:
+        """Find of some random places the one where the object lies lowest.
+
+        Args:
+            foot: Footprint of the object.
+            rng: Source of randomness.
+            spread_m: How far from the middle, metres.
+            tries: How many places.
+
+        Returns:
+            Row and column of its first cell and height of its lowest point, or None where there is no such place.
+        """
         size = np.array(foot.bottom.shape)
         best = None
         for _ in range(tries):
@@ -126,15 +206,15 @@ class Ground:
         return best
 
 
-def turn(rng: Rng) -> Array:
-    """A random turn about the vertical (3, 3)."""
-    angle = rng.uniform(0, 2 * np.pi)
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array(((c, -s, 0), (s, c, 0), (0, 0, 1.0)))
+def random_rotation(rng: Rng) -> Array:
+    """Sample a rotation uniformly, from a random unit quaternion (Shoemake, 1992).
 
+    Args:
+        rng: Source of randomness.
 
-def any_rotation(rng: Rng) -> Array:
-    """Uniform over all rotations: from a random unit quaternion (Shoemake, 1992)."""
+    Returns:
+        (3, 3) rotation matrix.
+    """
     w, x, y, z = (q := rng.normal(size=4)) / np.linalg.norm(q)
     return np.array(
         (
@@ -154,31 +234,44 @@ def place(
     how: str,
     spread_m: float,
 ) -> Array | None:
-    """Object-to-world (4, 4) of the body with surface `points` (K, 3), or None where no place was found.
+    """Place one object.
 
-    rotations (R, 3, 3), weights (R,): the ways it rests. how: 'beside', 'touching', 'upon' or 'pile'.
+    Args:
+        ground: What lies there already; the object is added to it.
+        points: (K, 3) points on its surface, metres.
+        rotations: (R, 3, 3) object-to-world rotations in which it rests.
+        weights: (R,) weight of each.
+        rng: Source of randomness.
+        how: "free", "touching", "on_top" or "pile".
+        spread_m: How far from the middle, metres.
+
+    Returns:
+        (4, 4) object-to-world transform, or None where no place was found.
     """
     for _ in range(4):
         if how == "pile" and rng.random() < 0.5:
-            rotation = any_rotation(rng)
+            rotation = random_rotation(rng)
         else:
-            chances = np.asarray(weights, np.float64)
-            rotation = turn(rng) @ rotations[rng.choice(len(chances), p=chances / chances.sum())]
-        turned = points @ rotation.T.astype(points.dtype)
-        foot, corner = footprint_of(turned)
-        if how == "upon":
-            at = ground.upon(foot, rng)
+            probabilities = np.asarray(weights, np.float64)
+            rotation = (
+                rotation_about_z(rng.uniform(0, 2 * np.pi))
+                @ rotations[rng.choice(len(probabilities), p=probabilities / probabilities.sum())]
+            )
+        rotated = points @ rotation.T.astype(points.dtype)
+        foot, corner = footprint_of(rotated)
+        if how == "on_top":
+            found = ground.find_on_top(foot, rng)
         elif how == "pile":
-            at = ground.lowest(foot, rng, spread_m)
+            found = ground.find_lowest(foot, rng, spread_m)
         else:
-            at = ground.beside(foot, rng, spread_m, how == "touching")
-        if at is None:
+            found = ground.find_free(foot, rng, spread_m, how == "touching")
+        if found is None:
             continue
-        row, column, height = at
+        row, column, height = found
         ground.put(foot, row, column, height)
         pose = np.eye(4)
         pose[:3, :3] = rotation
         pose[:2, 3] = (np.array((row, column)) - CELLS / 2) * CELL_M - corner
-        pose[2, 3] = height - float(turned[:, 2].min())
+        pose[2, 3] = height - float(rotated[:, 2].min())
         return pose
     return None

@@ -1,4 +1,4 @@
-"""What a depth camera makes of a perfect picture: cameras drawn at random, from hardly wrong to bad."""
+"""Random depth cameras, from nearly perfect to bad, and what they deliver of a perfect picture."""
 
 from __future__ import annotations
 
@@ -16,16 +16,28 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class RandomCamera:
-    """model: noise, shadows and holes of ism_ros.sim.synthesis.sensor_model. smooth_px: depth is smoothed over so many pixels across
-    borders, as stereo matching does; patchy: share of the picture in which blobs of depth are lost."""
+    """Errors of one camera.
+
+    Attributes:
+        model: Noise, shadows and holes.
+        smooth_px: Window over which depth is smoothed across borders, as stereo matching does, pixels.
+        patchy: Share of the picture in which blobs of depth are lost.
+    """
 
     model: SensorModel
     smooth_px: int
     patchy: float
 
 
-def draw_camera(rng: Rng) -> RandomCamera:
-    """A stereo camera, a structured-light camera (finer steps, wider shadows) or one that is nearly perfect."""
+def sample_camera(rng: Rng) -> RandomCamera:
+    """Sample a stereo camera, a structured-light camera (finer steps, wider shadows) or a nearly perfect one.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        The camera.
+    """
     kind = rng.choice(["stereo", "light", "clean"], p=[0.55, 0.35, 0.1])
     color = {
         "exposure": float(rng.uniform(0, 0.3)),
@@ -60,18 +72,29 @@ def draw_camera(rng: Rng) -> RandomCamera:
 def observe(
     rgb: NDArray[np.uint8], depth_m: NDArray[np.float32], shine: NDArray[np.float32], camera: Camera, seed: int
 ) -> Frame:
-    """The frame that camera number `seed` delivers; all pictures of (H, W)."""
+    """Simulate the frame that a random camera delivers.
+
+    Args:
+        rgb: (H, W, 3) uint8 perfect color image.
+        depth_m: (H, W) float32 perfect depth, metres, 0 = no surface.
+        shine: (H, W) float32 in [0, 1], how mirror-like each pixel's surface is.
+        camera: The camera matrix.
+        seed: Number of the camera's errors.
+
+    Returns:
+        The frame.
+    """
     rng = np.random.default_rng([25, seed])
-    drawn = draw_camera(rng)
+    errors = sample_camera(rng)
     depth = depth_m
-    if drawn.smooth_px:
+    if errors.smooth_px:
         # behind and before a border mix where the matching window holds both
-        smooth = cv2.blur(depth_m, (drawn.smooth_px, drawn.smooth_px))
+        smooth = cv2.blur(depth_m, (errors.smooth_px, errors.smooth_px))
         depth = np.where((depth_m > 0) & (rng.random() < 0.5), 0.6 * depth_m + 0.4 * smooth, cv2.medianBlur(depth_m, 5))
         depth = np.where(depth_m > 0, depth, 0).astype(np.float32)
-    frame = sense(rgb, depth, camera, seed, shine=shine, model=drawn.model)
+    frame = sense(rgb, depth, camera, seed, shine=shine, model=errors.model)
     found = frame.depth_m
-    if drawn.patchy and found is not None:
+    if errors.patchy and found is not None:
         field = cv2.resize(rng.normal(0, 1, (24, 32)).astype(np.float32), (camera.width, camera.height))
-        found = np.where(field > np.quantile(field, 1 - drawn.patchy), 0, found).astype(np.float32)
+        found = np.where(field > np.quantile(field, 1 - errors.patchy), 0, found).astype(np.float32)
     return Frame(rgb=frame.rgb, depth_m=found, camera=camera)

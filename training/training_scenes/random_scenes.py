@@ -1,4 +1,4 @@
-"""Random scenes: a table, bin or shelf full of things, what is around it, light, and a camera that looks at it."""
+"""Random scenes: a table or bin full of objects, its surroundings, light, and a camera that looks at it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,32 @@ import cv2
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from PIL import Image
 
 from ism_ros.cad.surfaces import Surface, surface_of
 from ism_ros.data.frame import Camera
 from ism_ros.rendering.renderer import Lighting, View, render
-from ism_ros.sim.synthesis.camera_poses import look_at
+from ism_ros.sim.synthesis.camera_poses import direction_of, look_at
+from ism_ros.sim.synthesis.textured_sheets import textured_sheet
 from training.training_scenes.height_field_placement import Ground, place
 from training.training_scenes.random_objects import BankObject
-from training.training_scenes.random_textures import draw_palette, draw_tile, random_colour, waves
+from training.training_scenes.random_textures import draw_tile, random_color, sample_palette, smooth_noise
 
 Array = NDArray[np.float64]
 Rng = np.random.Generator
 
 WIDTH, HEIGHT = 640, 480
+"""Size of the pictures, pixels."""
 
 
 @dataclass(frozen=True)
-class Placed:
-    """Object number `index` of the bank at rest: its scale and its object-to-world (4, 4)."""
+class PlacedObject:
+    """An object at rest.
+
+    Attributes:
+        index: Its number in the bank.
+        scale: Factor of its size.
+        object_to_world: (4, 4) its pose, metres.
+    """
 
     index: int
     scale: float
@@ -36,9 +43,19 @@ class Placed:
 
 @dataclass(frozen=True)
 class TrainingScene:
-    """What stands where; the world's z is up and the ground at 0. sun_direction: (3,), where light travels to."""
+    """Objects, surroundings, camera and light; world frame z up, ground at z = 0.
 
-    placed: tuple[Placed, ...]
+    Attributes:
+        placed: The objects.
+        surroundings: Ground, walls, furniture, bin.
+        camera: The camera.
+        world_to_camera: (4, 4) its pose, metres.
+        lighting: Intensities of the light.
+        sun_direction: (3,) direction in the world in which the light travels.
+        background: (HEIGHT, WIDTH, 3) uint8 RGB where there is no surface.
+    """
+
+    placed: tuple[PlacedObject, ...]
     surroundings: tuple[Surface, ...]
     camera: Camera
     world_to_camera: Array
@@ -48,7 +65,15 @@ class TrainingScene:
 
 
 def make_scene(seed: int, bank: Sequence[BankObject]) -> TrainingScene:
-    """Scene number `seed` of objects out of `bank`: 1 to 20 of them, side by side, stacked, in a pile or in a bin."""
+    """Make one scene: objects side by side, stacked, in a pile or in a bin.
+
+    Args:
+        seed: Number of the scene.
+        bank: The objects that may be in it.
+
+    Returns:
+        The scene; the same arguments give the same scene.
+    """
     rng = np.random.default_rng([23, seed])
     kind = rng.choice(["table", "pile", "bin"], p=[0.62, 0.2, 0.18])
     count = int(rng.integers(2, 16)) if kind == "table" else int(rng.integers(6, 19))
@@ -56,33 +81,26 @@ def make_scene(seed: int, bank: Sequence[BankObject]) -> TrainingScene:
     walls = rng.uniform(0.06, 0.22)
     ground = Ground(walls, inside) if kind == "bin" else Ground()
     spread = rng.uniform(0.1, 0.24) if kind == "table" else rng.uniform(0.04, 0.12)
-    placed: list[Placed] = []
+    placed: list[PlacedObject] = []
     same = rng.random() < 0.12
     for _ in range(count):
         index = placed[0].index if same and placed and rng.random() < 0.6 else int(rng.integers(len(bank)))
         made, scale = bank[index], float(rng.uniform(0.75, 1.3))
-        how = str(rng.choice(["beside", "touching", "upon"], p=[0.4, 0.4, 0.2])) if kind == "table" else "pile"
-        if how == "upon" and not placed:
-            how = "beside"
+        how = str(rng.choice(["free", "touching", "on_top"], p=[0.4, 0.4, 0.2])) if kind == "table" else "pile"
+        if how == "on_top" and not placed:
+            how = "free"
         pose = place(ground, made.points * scale, made.rotations, made.weights, rng, how, spread)
         if pose is not None:
-            placed.append(Placed(index, scale, pose))
+            placed.append(PlacedObject(index, scale, pose))
     azimuth = rng.uniform(0, 2 * np.pi)
     surroundings = _surroundings(rng, kind, walls, inside, azimuth)
     elevation = np.deg2rad(rng.uniform(45, 90) if kind == "bin" else rng.uniform(18, 85))
     focal = rng.uniform(460, 900)
     distance = np.clip(rng.uniform(0.45, 1.3) * focal / 615, 0.4, 1.9)
-    out = np.array((np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)))
     target = np.array((*rng.normal(0, 0.05, 2), rng.uniform(0, 0.08)))
-    eye = target + distance * out + (0, 1e-4, 0)
+    eye = target + distance * direction_of(azimuth, elevation) + (0, 1e-4, 0)
     sun_azimuth, sun_elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(25, 88))
-    sun = -np.array(
-        (
-            np.cos(sun_azimuth) * np.cos(sun_elevation),
-            np.sin(sun_azimuth) * np.cos(sun_elevation),
-            np.sin(sun_elevation),
-        )
-    )
+    sun = -direction_of(sun_azimuth, sun_elevation)
     centre = WIDTH / 2 + rng.normal(0, 8), HEIGHT / 2 + rng.normal(0, 8)
     return TrainingScene(
         placed=tuple(placed),
@@ -96,36 +114,31 @@ def make_scene(seed: int, bank: Sequence[BankObject]) -> TrainingScene:
             shadows=bool(rng.random() < 0.85),
         ),
         sun_direction=sun,
-        background=draw_tile(rng, str(rng.choice(["plain", "noise", "gradient"])), HEIGHT, WIDTH, draw_palette(rng)),
+        background=draw_tile(rng, str(rng.choice(["plain", "noise", "gradient"])), HEIGHT, WIDTH, sample_palette(rng)),
     )
 
 
 def _sheet(centre: Array, right: Array, up: Array, image: NDArray[np.uint8], repeats: float = 1.0) -> Surface:
-    """A rectangle about `centre` spanned by two half sides, with a picture on it."""
-    vertices = np.array([centre - right - up, centre + right - up, centre + right + up, centre - right + up])
-    uv = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], float) * repeats
-    material = trimesh.visual.material.SimpleMaterial(image=Image.fromarray(image))
-    visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
-    return surface_of(trimesh.Trimesh(vertices, [(0, 1, 2), (0, 2, 3)], visual=visual, process=False))
+    return surface_of(textured_sheet(centre, right, up, image, repeats))
 
 
 def _ground_picture(rng: Rng) -> NDArray[np.uint8]:
-    """A table top or floor: grain, cloth, stone, tiles, print, or plain."""
+    """The texture of a table top or floor: grain, cloth, stone, tiles, print, or plain."""
     styles = ["plain", "noise", "stripes", "checks", "gradient", "wood", "print", "dots"]
     style = str(rng.choice(styles, p=[0.22, 0.2, 0.08, 0.08, 0.08, 0.24, 0.05, 0.05]))
     size = 512
-    palette = draw_palette(rng)
-    if rng.random() < 0.7:  # most tops are of muted colours
+    palette = sample_palette(rng)
+    if rng.random() < 0.7:  # most tops have muted colors
         palette = palette.mean(axis=1, keepdims=True) * (1 - 0.3 * rng.random()) + palette * 0.3 * rng.random()
-    if rng.random() < 0.6:  # and calm: tones of one colour
+    if rng.random() < 0.6:  # and tones of one color
         palette[1:] = np.clip(palette[0] * rng.uniform(0.75, 1.25, (3, 1)), 0, 255)
     if style == "wood":
-        rows = np.arange(size)[:, None] + 20 * waves(rng, size, size, (300, 60))
-        shade = 0.09 * np.sin(rows / rng.uniform(2, 12)) + 0.05 * waves(rng, size, size, (60, 2))
+        rows = np.arange(size)[:, None] + 20 * smooth_noise(rng, size, size, (300, 60))
+        shade = 0.09 * np.sin(rows / rng.uniform(2, 12)) + 0.05 * smooth_noise(rng, size, size, (60, 2))
         picture = palette[0] * (1 + rng.uniform(0.4, 1.2) * shade[..., None])
     else:
         picture = draw_tile(rng, style, size, size, palette).astype(np.float32)
-    grain = rng.uniform(0, 0.06) * waves(rng, size, size, (2, 2)) + rng.uniform(0, 0.06) * waves(
+    grain = rng.uniform(0, 0.06) * smooth_noise(rng, size, size, (2, 2)) + rng.uniform(0, 0.06) * smooth_noise(
         rng, size, size, (90, 90)
     )
     return np.clip(picture * (1 + grain[..., None]), 0, 255).astype(np.uint8)
@@ -166,29 +179,36 @@ def _surroundings(
 
 
 def _bin(rng: Rng, walls: float, inside: tuple[float, float]) -> list[Surface]:
-    colour = random_colour(rng)
+    color = random_color(rng)
     thick = rng.uniform(0.004, 0.02)
     parts = []
     for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1)):
         extents = np.array((thick, inside[1] + 2 * thick, walls)) if axis == 0 else np.array((inside[0], thick, walls))
         at = np.zeros(3)
         at[axis], at[2] = sign * (inside[axis] / 2 + thick / 2), walls / 2
-        parts.append(_solid(rng, trimesh.creation.box(extents=extents), at, 0.0, colour))
+        parts.append(_solid(rng, trimesh.creation.box(extents=extents), at, 0.0, color))
     return parts
 
 
-def _solid(rng: Rng, mesh: trimesh.Trimesh, at: Array, spin: float, colour: Array | None = None) -> Surface:
+def _solid(rng: Rng, mesh: trimesh.Trimesh, at: Array, spin: float, color: Array | None = None) -> Surface:
     mesh.apply_transform(trimesh.transformations.rotation_matrix(spin, (0, 0, 1)))
     mesh.apply_translation(at)
-    rgb = random_colour(rng) if colour is None else colour
+    rgb = random_color(rng) if color is None else color
     mesh.visual.face_colors = np.append(rgb, 255).astype(np.uint8)
     return surface_of(mesh)
 
 
-def look(scene: TrainingScene, bank: Sequence[BankObject], seed: int) -> tuple[View, NDArray[np.float32]]:
-    """A perfect picture of `scene`, mirroring surfaces included, and how shiny each pixel is (H, W) in [0, 1].
+def render_scene(scene: TrainingScene, bank: Sequence[BankObject], seed: int) -> tuple[View, NDArray[np.float32]]:
+    """Render a perfect picture, reflections included.
 
-    View.instance is the index into scene.placed; what is above is the surroundings.
+    Args:
+        scene: The scene.
+        bank: Its objects.
+        seed: Number of the reflections.
+
+    Returns:
+        The picture, its `instance` an index into scene.placed and then the surroundings; and how mirror-like the
+        surface of each pixel is, (H, W) float32 in [0, 1].
     """
     surfaces, poses = [], []
     for placed in scene.placed:
@@ -206,13 +226,22 @@ def look(scene: TrainingScene, bank: Sequence[BankObject], seed: int) -> tuple[V
     )
     shines = np.array([bank[placed.index].shine for placed in scene.placed] + [0.0] * (len(scene.surroundings) + 1))
     shine = shines.astype(np.float32)[view.instance]
-    return replace(view, rgb=mirrored(view, shine, scene.camera, np.random.default_rng([24, seed]))), shine
+    return replace(view, rgb=add_reflections(view, shine, scene.camera, np.random.default_rng([24, seed]))), shine
 
 
-def mirrored(view: View, shine: NDArray[np.float32], camera: Camera, rng: Rng) -> NDArray[np.uint8]:
-    """Colours with reflections of a random room added where surfaces shine.
+def add_reflections(view: View, shine: NDArray[np.float32], camera: Camera, rng: Rng) -> NDArray[np.uint8]:
+    """Add reflections of a random room where surfaces are shiny.
 
-    The room is a small blurred picture looked up by the direction of the mirrored ray.
+    The room is a small blurred picture, sampled by the direction of the reflected ray.
+
+    Args:
+        view: The picture.
+        shine: (H, W) float32 in [0, 1].
+        camera: Its camera.
+        rng: Source of the room.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
     """
     rows, columns = np.nonzero(shine > 0.05)
     if not len(rows):

@@ -1,7 +1,6 @@
-"""Shapes by rule: primitives, superquadrics, revolved and extruded profiles, tubes, and what is put together of them.
+"""Random shapes: primitives, superquadrics, revolved and extruded profiles, tubes, and compositions of them.
 
-All in units of their own, about 1 across; `objects` gives them their size. Unions are meshes that run into each other:
-rays see only the outside of either.
+All have a size of about 1; `random_objects` scales them. Unions are meshes that intersect: rays hit only the outside.
 """
 
 from __future__ import annotations
@@ -33,7 +32,16 @@ def _grid(points: Array, around: bool = True) -> trimesh.Trimesh:
 
 
 def superquadric(rng: Rng) -> trimesh.Trimesh:
-    """x = a cos^e1(t) cos^e2(p), y = b cos^e1(t) sin^e2(p), z = c sin^e1(t) (Barr, 1981), tapered and bent at times."""
+    """Make a superquadric, sometimes tapered.
+
+    x = a cos^e1(t) cos^e2(p), y = b cos^e1(t) sin^e2(p), z = c sin^e1(t) (Barr, 1981).
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        A mesh of size about 1.
+    """
     e1, e2 = (float(rng.choice([rng.uniform(0.1, 0.4), rng.uniform(0.4, 1.2), rng.uniform(1.2, 2.0)])) for _ in "12")
     t = np.linspace(-np.pi / 2, np.pi / 2, 25)[:, None]
     p = np.linspace(0, 2 * np.pi, 48, endpoint=False)[None]
@@ -50,22 +58,54 @@ def superquadric(rng: Rng) -> trimesh.Trimesh:
 
 
 def box(rng: Rng) -> trimesh.Trimesh:
+    """Make a cube.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        A mesh of size about 1.
+    """
     return trimesh.creation.box(extents=(1, 1, 1))
 
 
 def cylinder(rng: Rng) -> trimesh.Trimesh:
-    return _turned(np.array([(0, -0.5), (0.5, -0.5), (0.5, 0.5), (0, 0.5)]))
+    """Make a cylinder.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        A mesh of size about 1.
+    """
+    return _revolve(np.array([(0, -0.5), (0.5, -0.5), (0.5, 0.5), (0, 0.5)]))
 
 
 def cone(rng: Rng) -> trimesh.Trimesh:
-    return _turned(np.array([(0, -0.5), (0.5, -0.5), (0.5 * rng.uniform(0, 0.8), 0.5), (0, 0.5)]))
+    """Make a cone or frustum.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        A mesh of size about 1.
+    """
+    return _revolve(np.array([(0, -0.5), (0.5, -0.5), (0.5 * rng.uniform(0, 0.8), 0.5), (0, 0.5)]))
 
 
 def torus(rng: Rng) -> trimesh.Trimesh:
+    """Make a torus.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        A mesh of size about 1.
+    """
     return trimesh.creation.torus(0.5, rng.uniform(0.06, 0.25), major_sections=40, minor_sections=14)
 
 
-def _turned(profile: Array, segments: int = 48) -> trimesh.Trimesh:
+def _revolve(profile: Array, segments: int = 48) -> trimesh.Trimesh:
     """A profile (N, 2) of radius and height turned about z."""
     angle = np.linspace(0, 2 * np.pi, segments, endpoint=False)
     radius, height = profile[:, :1], profile[:, 1:]
@@ -73,7 +113,14 @@ def _turned(profile: Array, segments: int = 48) -> trimesh.Trimesh:
 
 
 def revolved(rng: Rng) -> trimesh.Trimesh:
-    """A vase, bottle, cup or bowl: steps or a smooth line of radii, half of them hollow from the top."""
+    """Make a vase, bottle, cup or bowl: steps or a smooth line of radii, half of them hollow from the top.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        A mesh of size about 1.
+    """
     count = int(rng.integers(3, 7))
     radii = rng.uniform(0.12, 0.5, count)
     heights = np.linspace(-0.5, 0.5, count)
@@ -92,18 +139,25 @@ def revolved(rng: Rng) -> trimesh.Trimesh:
         profile = np.vstack([[(0, -0.5)], outside, inside, end])
     else:
         profile = np.vstack([[(0, -0.5)], outside, [(0, 0.5)]])
-    return _turned(profile)
+    return _revolve(profile)
 
 
 def cup(rng: Rng) -> trimesh.Trimesh:
-    """An open vessel with a thin wall: cup, glass, bowl, plate, pot."""
+    """Make an open vessel with a thin wall: cup, glass, bowl, plate, pot.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        A mesh of size about 1.
+    """
     top, bottom = 0.5, rng.uniform(0.25, 0.5)
     wall = rng.uniform(0.02, 0.06)
     t = np.linspace(0, 1, 10)
     radius = bottom + (top - bottom) * t ** rng.uniform(0.3, 1.5)
     outside = np.stack([radius, t - 0.5], 1)
     inside = np.stack([radius - wall, np.maximum(t - 0.5, -0.5 + wall)], 1)[::-1]
-    return _turned(np.vstack([[(0, -0.5)], outside, inside, [(0, -0.5 + wall)]]))
+    return _revolve(np.vstack([[(0, -0.5)], outside, inside, [(0, -0.5 + wall)]]))
 
 
 def _outline(rng: Rng) -> Array:
@@ -129,7 +183,14 @@ def _outline(rng: Rng) -> Array:
 
 
 def extruded(rng: Rng) -> trimesh.Trimesh:
-    """An outline pulled along z, at times tapered, twisted, or with a hole through it."""
+    """Extrude an outline along z, sometimes tapered, twisted, or with a hole through it.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        A mesh of size about 1.
+    """
     outline = _outline(rng)
     levels = np.linspace(-0.5, 0.5, 9)
     taper, twist = rng.choice([0, rng.uniform(-0.5, 0.5)]), rng.choice([0, 0, rng.uniform(-1, 1)])
@@ -147,7 +208,14 @@ def extruded(rng: Rng) -> trimesh.Trimesh:
 
 
 def tube(rng: Rng) -> trimesh.Trimesh:
-    """A pipe, rod, hook or banana: a round section along an arc or a wave."""
+    """Make a pipe, rod, hook or banana: a round section along an arc or a wave.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        A mesh of size about 1.
+    """
     t = np.linspace(0, 1, 24)
     turn = rng.choice([0, rng.uniform(0.3, 2.5), rng.uniform(2.5, 5)])
     if turn > 0:
@@ -156,11 +224,20 @@ def tube(rng: Rng) -> trimesh.Trimesh:
     else:
         path = np.stack([0.05 * np.sin(t * rng.uniform(0, 9)), 0 * t, t - 0.5], 1)
     radius = rng.uniform(0.03, 0.14) * (1 - rng.choice([0, rng.uniform(0.3, 0.9)]) * np.abs(2 * t - 1) ** 3)
-    return _along(path, radius)
+    return sweep_circle(path, radius)
 
 
-def _along(path: Array, radius: Array, sides: int = 16) -> trimesh.Trimesh:
-    """A tube along a path (N, 3) in the x-z plane with radii (N,), ends closed."""
+def sweep_circle(path: Array, radius: Array, sides: int = 16) -> trimesh.Trimesh:
+    """Sweep a circle along a path, with closed ends.
+
+    Args:
+        path: (N, 3) points in the x-z plane.
+        radius: (N,) radii.
+        sides: Sides of the section.
+
+    Returns:
+        The mesh.
+    """
     tangent = np.gradient(path, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
     side = np.array((0.0, 1.0, 0.0))
@@ -172,7 +249,7 @@ def _along(path: Array, radius: Array, sides: int = 16) -> trimesh.Trimesh:
     return _grid(np.concatenate([ends[0], points, ends[1]]))
 
 
-BASES: dict[str, tuple[Callable[[Rng], trimesh.Trimesh], float]] = {
+_BASES: dict[str, tuple[Callable[[Rng], trimesh.Trimesh], float]] = {
     "box": (box, 0.17),
     "superquadric": (superquadric, 0.17),
     "cylinder": (cylinder, 0.1),
@@ -186,10 +263,17 @@ BASES: dict[str, tuple[Callable[[Rng], trimesh.Trimesh], float]] = {
 
 
 def base(rng: Rng) -> trimesh.Trimesh:
-    """A single body with random proportions: compact, flat or long."""
-    names = list(BASES)
-    chances = np.array([BASES[name][1] for name in names])
-    mesh = BASES[names[rng.choice(len(names), p=chances / chances.sum())]][0](rng)
+    """Make a single body with random proportions: compact, flat or long.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        A mesh of size about 1.
+    """
+    names = list(_BASES)
+    probabilities = np.array([_BASES[name][1] for name in names])
+    mesh = _BASES[names[rng.choice(len(names), p=probabilities / probabilities.sum())]][0](rng)
     kind = rng.random()
     scale = rng.uniform(0.6, 1.0, 3)
     if kind < 0.22:
@@ -200,105 +284,3 @@ def base(rng: Rng) -> trimesh.Trimesh:
         scale[1] = scale[0]
     mesh.apply_scale(scale)
     return mesh
-
-
-def _turn_to(mesh: trimesh.Trimesh, rng: Rng) -> trimesh.Trimesh:
-    turn = np.eye(4)
-    turn[:3, :3] = np.eye(3)[rng.permutation(3)] * rng.choice([-1, 1], 3)
-    if np.linalg.det(turn[:3, :3]) < 0:
-        turn[:3, :3] *= -1
-    return mesh.apply_transform(turn)
-
-
-def handle(rng: Rng, of: trimesh.Trimesh) -> trimesh.Trimesh:
-    """An arc at the side of a body, as of a mug."""
-    low, high = of.bounds
-    size = (high - low)[2] * rng.uniform(0.25, 0.45)
-    angle = np.linspace(-np.pi / 2 - 0.2, np.pi / 2 + 0.2, 16)
-    reach = size * rng.uniform(0.6, 1.4)
-    path = np.stack([high[0] * 0.93 + reach * np.cos(angle), 0 * angle, size * np.sin(angle)], 1)
-    path[:, 2] += (low[2] + high[2]) / 2
-    mesh = _along(path, np.full(16, (high - low).max() * rng.uniform(0.025, 0.07)))
-    return mesh.apply_transform(trimesh.transformations.rotation_matrix(rng.uniform(0, 6.28), (0, 0, 1)))
-
-
-def grip(rng: Rng, of: trimesh.Trimesh) -> trimesh.Trimesh:
-    """A long straight handle out of a body, as of a pan, hammer or spoon."""
-    low, high = of.bounds
-    length = (high - low).max() * rng.uniform(0.6, 2.0)
-    thick = (high - low).max() * rng.uniform(0.04, 0.16)
-    mesh = superquadric(rng) if rng.random() < 0.5 else cylinder(rng)
-    mesh.apply_scale((thick, thick * rng.uniform(0.5, 1), length))
-    axis = int(rng.integers(3))
-    mesh.apply_transform(trimesh.geometry.align_vectors((0, 0, 1), np.eye(3)[axis]))
-    at = (low + high) / 2
-    at[axis] = high[axis] + length * 0.42
-    return mesh.apply_translation(at)
-
-
-def bump(rng: Rng, of: trimesh.Trimesh) -> trimesh.Trimesh:
-    """A smaller body half sunk into the surface: knob, button, cap, foot, fin, thin rod."""
-    point, face = trimesh.sample.sample_surface(of, 1, seed=int(rng.integers(1 << 30)))
-    mesh = base(rng)
-    share = rng.uniform(0.12, 0.5)
-    mesh.apply_scale(share * (of.bounds[1] - of.bounds[0]).max())
-    if rng.random() < 0.7:
-        mesh.apply_transform(trimesh.geometry.align_vectors((0, 0, 1), of.face_normals[face[0]]))
-    return mesh.apply_translation(point[0])
-
-
-def cap(rng: Rng, of: trimesh.Trimesh) -> trimesh.Trimesh:
-    """Something on top, as a lid, nozzle or neck."""
-    low, high = of.bounds
-    mesh = [cylinder, cone, revolved, superquadric, box][int(rng.integers(5))](rng)
-    width = (high - low)[:2].min() * rng.uniform(0.2, 0.8)
-    height = (high - low)[2] * rng.uniform(0.08, 0.4)
-    mesh.apply_scale((width, width, height))
-    return mesh.apply_translation(((low + high)[0] / 2, (low + high)[1] / 2, high[2] + 0.45 * height))
-
-
-def bars(rng: Rng) -> list[trimesh.Trimesh]:
-    """Two to four boxes at right angles: brackets, letters, stools, bricks of steps."""
-    parts = []
-    thick = rng.uniform(0.08, 0.3)
-    for _ in range(int(rng.integers(2, 5))):
-        extents = rng.uniform(0.08, 0.3, 3) if rng.random() < 0.3 else np.full(3, thick)
-        extents[rng.integers(3)] = rng.uniform(0.4, 1.0)
-        if rng.random() < 0.4:
-            extents[rng.integers(3)] = rng.uniform(0.3, 1.0)
-        at = parts[-1].bounds[rng.integers(2, size=3), range(3)] if parts else np.zeros(3)
-        part = trimesh.creation.box(extents=extents)
-        centre = at * 0.9 + rng.choice([-0.5, 0, 0.5], 3) * extents * (1 if parts else 0)
-        parts.append(part.apply_translation(centre))
-    return parts
-
-
-def carved(rng: Rng, mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """`mesh` with a hole, notch or hollow cut out of it; as it was where the cut fails."""
-    tool = [cylinder, box, superquadric][int(rng.integers(3))](rng)
-    size = mesh.bounds[1] - mesh.bounds[0]
-    tool.apply_scale(size * rng.uniform(0.25, 0.75, 3) * np.where(rng.random(3) < 0.4, 2.5, 1))
-    tool = _turn_to(tool, rng)
-    tool.apply_translation(mesh.bounds.mean(axis=0) + rng.uniform(-0.5, 0.5, 3) * size)
-    try:
-        out = trimesh.boolean.difference([mesh, tool], engine="manifold")
-    except (ValueError, ImportError):
-        return mesh
-    return out if len(out.faces) and out.volume > 0.2 * mesh.volume else mesh
-
-
-def make_parts(rng: Rng) -> list[trimesh.Trimesh]:
-    """The parts of one random object, each to be painted for itself."""
-    kind = rng.random()
-    if kind < 0.1:
-        return bars(rng)
-    body = base(rng)
-    if kind < 0.25 and body.is_volume:
-        body = carved(rng, body)
-    parts = [body]
-    if rng.random() < 0.45:
-        return parts
-    for maker, chance in ((cap, 0.35), (handle, 0.3), (grip, 0.3), (bump, 0.4), (bump, 0.25), (bump, 0.15)):
-        if rng.random() < chance:
-            parts.append(maker(rng, body))
-    return parts

@@ -1,4 +1,4 @@
-"""Pictures to put on surfaces: plain, noise, stripes, checks, dots, gradients, prints with text-like marks, metal."""
+"""Random textures: plain, noise, stripes, checks, dots, gradients, prints with text-like marks, metal."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from numpy.typing import NDArray
 Picture = NDArray[np.uint8]
 Rng = np.random.Generator
 
-LETTERS = "ABCDEFGHIKLMNOPRSTUVWXYZabcdeghklmnoprstu0123456789&%"
+_LETTERS = "ABCDEFGHIKLMNOPRSTUVWXYZabcdeghklmnoprstu0123456789&%"
 
 
-def random_colour(rng: Rng) -> NDArray[np.float32]:
-    """RGB in [0, 255]: a third greys, white and black; the others of any hue, from pale to saturated."""
+def random_color(rng: Rng) -> NDArray[np.float32]:
+    """Sample a color: a third greys, white and black; the others of any hue, from pale to saturated.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        (3,) float32 RGB in [0, 255].
+    """
     kind = rng.random()
     if kind < 0.12:
         return np.full(3, rng.uniform(200, 250), np.float32)
@@ -27,8 +34,18 @@ def random_colour(rng: Rng) -> NDArray[np.float32]:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float32)
 
 
-def waves(rng: Rng, height: int, width: int, grain_px: tuple[float, float]) -> NDArray[np.float32]:
-    """Smooth noise (H, W), mean about 0 and deviation about 1; `grain_px` along x and y."""
+def smooth_noise(rng: Rng, height: int, width: int, grain_px: tuple[float, float]) -> NDArray[np.float32]:
+    """Sample smooth noise.
+
+    Args:
+        rng: Source of randomness.
+        height: Pixels.
+        width: Pixels.
+        grain_px: Size of its grain along x and y, pixels.
+
+    Returns:
+        (height, width) float32, mean about 0, standard deviation about 1.
+    """
     small = rng.normal(0, 1, (max(2, int(height / grain_px[1])), max(2, int(width / grain_px[0])))).astype(np.float32)
     big = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
     return (big - big.mean()) / max(float(big.std()), 1e-6)
@@ -45,7 +62,9 @@ def _plain(rng: Rng, height: int, width: int, palette: NDArray[np.float32]) -> N
 def _noise(rng: Rng, height: int, width: int, palette: NDArray[np.float32]) -> NDArray[np.float32]:
     grain = float(np.exp(rng.uniform(np.log(3), np.log(60))))
     stretch = float(rng.choice([1, 1, 1, 4, 12]))
-    field = waves(rng, height, width, (grain * stretch, grain)) + 0.5 * waves(rng, height, width, (grain / 3 + 1,) * 2)
+    field = smooth_noise(rng, height, width, (grain * stretch, grain)) + 0.5 * smooth_noise(
+        rng, height, width, (grain / 3 + 1,) * 2
+    )
     soft = rng.uniform(0.3, 6)
     return _mix(palette[0], palette[1], 1 / (1 + np.exp(-soft * field)))
 
@@ -55,7 +74,9 @@ def _stripes(rng: Rng, height: int, width: int, palette: NDArray[np.float32]) ->
     angle = float(rng.choice([0, np.pi / 2, np.pi / 4, rng.uniform(0, np.pi)]))
     along = x * np.cos(angle) + y * np.sin(angle)
     pitch = rng.uniform(0.08, 0.5) * height
-    phase = along / pitch + rng.random() + rng.choice([0, 0.15]) * waves(rng, height, width, (width / 3, height / 3))
+    phase = (
+        along / pitch + rng.random() + rng.choice([0, 0.15]) * smooth_noise(rng, height, width, (width / 3, height / 3))
+    )
     band = (np.floor(phase * 3) % 3).astype(int) if rng.random() < 0.4 else (np.floor(phase * 2) % 2).astype(int)
     return palette[band]
 
@@ -83,7 +104,7 @@ def _gradient(rng: Rng, height: int, width: int, palette: NDArray[np.float32]) -
 
 
 def _print(rng: Rng, height: int, width: int, palette: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A printed panel: blocks of colour, a picture of blobs, words, lines of small print, a bar code."""
+    """A printed panel: blocks of color, a picture of blobs, words, lines of small print, a bar code."""
     out = _plain(rng, height, width, palette).astype(np.uint8)
     for _ in range(int(rng.integers(0, 4))):
         x0, y0 = int(rng.integers(-width // 4, width)), int(rng.integers(-height // 4, height))
@@ -94,7 +115,7 @@ def _print(rng: Rng, height: int, width: int, palette: NDArray[np.float32]) -> N
         axes = max(2, int(rng.uniform(0.04, 0.3) * width)), max(2, int(rng.uniform(0.04, 0.3) * height))
         cv2.ellipse(out, centre, axes, float(rng.uniform(0, 180)), 0, 360, palette[rng.integers(4)].tolist(), -1)
     for _ in range(int(rng.integers(1, 5))):
-        text = "".join(rng.choice(list(LETTERS), int(rng.integers(2, 9))))
+        text = "".join(rng.choice(list(_LETTERS), int(rng.integers(2, 9))))
         place = int(rng.integers(-width // 8, width * 2 // 3)), int(rng.integers(height // 8, height))
         scale, font = rng.uniform(0.012, 0.03) * height / 2, int(rng.integers(0, 8))
         ink = palette[rng.integers(1, 4)].tolist()
@@ -113,7 +134,9 @@ def _print(rng: Rng, height: int, width: int, palette: NDArray[np.float32]) -> N
 
 def _brushed(rng: Rng, height: int, width: int, palette: NDArray[np.float32]) -> NDArray[np.float32]:
     grey = np.full(3, rng.uniform(110, 200), np.float32) * rng.uniform(0.94, 1.06, 3).astype(np.float32)
-    shade = 0.05 * waves(rng, height, width, (width, 1.5)) + 0.18 * waves(rng, height, width, (width / 2, height / 3))
+    shade = 0.05 * smooth_noise(rng, height, width, (width, 1.5)) + 0.18 * smooth_noise(
+        rng, height, width, (width / 2, height / 3)
+    )
     return grey * (1 + shade[..., None])
 
 
@@ -127,19 +150,38 @@ STYLES: dict[str, Callable[[Rng, int, int, NDArray[np.float32]], NDArray[np.floa
     "print": _print,
     "metal": _brushed,
 }
+"""How each style is drawn."""
 
 
 def draw_tile(rng: Rng, style: str, height: int, width: int, palette: NDArray[np.float32]) -> Picture:
-    """A picture (height, width, 3) of `style` in the colours of `palette` (4, 3), slightly worn."""
+    """Draw a texture.
+
+    Args:
+        rng: Source of randomness.
+        style: One of STYLES.
+        height: Pixels.
+        width: Pixels.
+        palette: (4, 3) RGB in [0, 255].
+
+    Returns:
+        (height, width, 3) uint8 RGB, slightly uneven.
+    """
     out = STYLES[style](rng, height, width, palette)
     if height >= 32:
-        out = out * (1 + rng.uniform(0, 0.04) * waves(rng, height, width, (width / 4, height / 4))[..., None])
+        out = out * (1 + rng.uniform(0, 0.04) * smooth_noise(rng, height, width, (width / 4, height / 4))[..., None])
     return np.clip(out, 0, 255).astype(np.uint8)
 
 
-def draw_palette(rng: Rng) -> NDArray[np.float32]:
-    """Four colours (4, 3): unrelated, or two of them shades of the first."""
-    palette = np.stack([random_colour(rng) for _ in range(4)])
+def sample_palette(rng: Rng) -> NDArray[np.float32]:
+    """Sample four colors: unrelated, or two of them shades of the first.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        (4, 3) float32 RGB in [0, 255].
+    """
+    palette = np.stack([random_color(rng) for _ in range(4)])
     if rng.random() < 0.3:
         palette[1] = np.clip(palette[0] * rng.uniform(0.4, 1.6), 0, 255)
     return palette.astype(np.float32)

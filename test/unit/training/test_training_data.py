@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("embreex")
 pytest.importorskip("tqdm", reason="tqdm is not installed: pip install '.[test]'")
 
-from training.make_data import SHARD, Bank, make_row, object_file, shard_folder
+from training.datasets.data_folder import SHARD, ObjectBank, object_file, shard_folder
+from training.datasets.scene_arrays import make_row
 from training.training_scenes.height_field_placement import CELL_M, CELLS, Ground, footprint_of, place
 from training.training_scenes.random_objects import make_object, read_object, write_object
 from training.training_scenes.random_scenes import make_scene
@@ -25,7 +26,7 @@ def test_an_object_is_the_same_for_the_same_seed_and_fits_the_bank(tmp_path: Pat
     np.testing.assert_array_equal(stored.surface.texture, made.surface.texture)
 
 
-def test_every_fourth_object_has_the_shape_of_the_one_before_it_in_other_paint() -> None:
+def test_every_fourth_object_has_the_shape_of_the_one_before_it_with_another_texture() -> None:
     first, second = make_object(6), make_object(7)
     np.testing.assert_allclose(first.surface.triangles_m, second.surface.triangles_m, atol=1e-7)
     assert first.surface.texture is not None
@@ -40,7 +41,7 @@ def test_objects_are_of_the_size_of_things_that_are_handled(seed: int) -> None:
     assert np.isfinite(corners).all()
 
 
-@pytest.mark.parametrize("how", ["beside", "touching", "pile"])
+@pytest.mark.parametrize("how", ["free", "touching", "pile"])
 def test_things_do_not_run_into_each_other(how: str) -> None:
     rng = np.random.default_rng(1)
     ground, made = Ground(), make_object(0)
@@ -82,10 +83,10 @@ def test_shards_are_numbered_folders(tmp_path: Path) -> None:
     assert SHARD > 0
 
 
-def test_a_bank_reads_the_objects_that_are_asked_for(tmp_path: Path) -> None:
+def test_a_bank_reads_each_object_once(tmp_path: Path) -> None:
     (tmp_path / "objects").mkdir()
     write_object(object_file(tmp_path, 3), make_object(3))
-    bank = Bank(tmp_path, 5)
+    bank = ObjectBank(tmp_path, 5)
     assert len(bank) == 5
     assert bank[3] is bank[3]
     np.testing.assert_array_equal(bank[3].surface.triangles_m, make_object(3).surface.triangles_m)
