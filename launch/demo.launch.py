@@ -46,7 +46,7 @@ def include(file: str, arguments: dict[str, object]) -> IncludeLaunchDescription
 def start_camera_and_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Write the objects' CAD files, then start both."""
     from ism_ros.node.launch_parts import end_with_launch
-    from ism_ros.sim.session import write_objects
+    from ism_ros.sim.demo.camera_and_node import write_objects
 
     scene, object_set, rate, output = (
         LaunchConfiguration(name).perform(context) for name in ("scene", "object_set", "rate", "output")

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ism_ros.sim.scenes import DEMO_OBJECT_SET, DEMO_SCENE
+from ism_ros.sim.benchmark_scenes.known_objects import DEMO_OBJECT_SET
+from ism_ros.sim.benchmark_scenes.table_scene import DEMO_SCENE
 
 REPO = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((REPO / "launch").glob("*.launch.py"))

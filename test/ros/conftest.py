@@ -37,9 +37,11 @@ from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
 from ism_ros.data.camera import Camera
-from ism_ros.sim.children import keep_traffic_local, return_shared_memory
-from ism_ros.sim.scenes import Scene, look, make_scene, make_thing, observe
-from ism_ros.sim.shapes import export_cad, make_object
+from ism_ros.sim.benchmark_scenes.known_objects import make_scene_object
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad, make_object
+from ism_ros.sim.benchmark_scenes.scene_rendering import observe, render_scene
+from ism_ros.sim.benchmark_scenes.table_scene import Scene, make_scene
+from ism_ros.sim.demo.ros_isolation import keep_traffic_local, return_shared_memory
 
 # before the first participant of this process is made: a free domain of its own, on this machine only
 os.environ.pop("ROS_DOMAIN_ID", None)
@@ -494,7 +496,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for kind, mesh in zip(("duck", "drill"), meshes, strict=True)
     ]
     (folder / "objects.yaml").write_text(yaml.safe_dump({"objects": entries}))
-    scene = make_scene(4, [make_thing(mesh) for mesh in meshes], objects=(3, 3), known_in_scene=(2, 2))
+    scene = make_scene(4, [make_scene_object(mesh) for mesh in meshes], objects=(3, 3), known_in_scene=(2, 2))
     frame, truth = observe(scene)
     known = [index for index, is_known in enumerate(truth.known) if is_known]
     beside = beside_colour(scene)
@@ -503,7 +505,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rgb=frame.rgb,
         depth_m=frame.depth_m,
         intrinsics=frame.camera.intrinsics,
-        beside_m=look(beside, samples=1)[0].depth_m,
+        beside_m=render_scene(beside, samples=1)[0].depth_m,
         beside_intrinsics=beside.camera.intrinsics,
         beside_to_colour=scene.world_to_camera @ np.linalg.inv(beside.world_to_camera),
         truth_masks=truth.masks[known],

@@ -1,21 +1,5 @@
-"""The node with a model that needs a second for each frame, as a large one on a weak GPU does."""
-
-import time
-
-from ism_ros.segmentors.depth import DepthSegmentor
+"""The node with a segmentor that needs a second for each frame, as a large one on a weak GPU does."""
 
 from ism_ros.node.main import main
 
-INFERENCE_S = 1.0
-propose = DepthSegmentor.propose
-
-
-def slowly(self, *arguments, **named):
-    until_s = time.monotonic() + INFERENCE_S
-    proposals = propose(self, *arguments, **named)
-    time.sleep(max(0.0, until_s - time.monotonic()))
-    return proposals
-
-
-DepthSegmentor.propose = slowly
 main()

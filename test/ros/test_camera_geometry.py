@@ -17,8 +17,10 @@ from ism_ros.node.calibration import calibration_of, fits, is_ambiguous, is_rect
 from ism_ros.node.registration import DepthCamera, register_depth
 from ism_ros.node.static_transforms import transform_between
 from ism_ros.node.undistortion import undistortion_for
-from ism_ros.sim.scenes import look, make_scene, make_thing
-from ism_ros.sim.shapes import make_object
+from ism_ros.sim.benchmark_scenes.known_objects import make_scene_object
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import make_object
+from ism_ros.sim.benchmark_scenes.scene_rendering import render_scene
+from ism_ros.sim.benchmark_scenes.table_scene import make_scene
 
 K = np.array([[600.0, 0, 330.5], [0, 610.0, 236.0], [0, 0, 1]])
 P = np.array([[550.0, 0, 320.0, 0], [0, 560.0, 240.0, 0], [0, 0, 1, 0]])
@@ -155,7 +157,8 @@ def test_a_lens_that_moves_nothing_costs_nothing():
 
 @pytest.fixture(scope="module")
 def table():
-    return make_scene(4, [make_thing(make_object("duck", 1)), make_thing(make_object("drill", 2))], objects=(3, 3))
+    known = [make_scene_object(make_object(kind, seed)) for kind, seed in (("duck", 1), ("drill", 2))]
+    return make_scene(4, known, objects=(3, 3))
 
 
 @pytest.mark.parametrize("size", [(640, 480), (424, 240), (848, 480)], ids=str)
@@ -167,8 +170,8 @@ def test_registered_depth_is_that_which_the_colour_camera_would_have_seen(table,
     colour_to_depth[:3, :3] = Rotation.from_rotvec([0.01, -0.03, 0.02]).as_matrix()
     colour_to_depth[:3, 3] = 0.059, -0.004, 0.002
     beside = replace(table, camera=camera, world_to_camera=colour_to_depth @ table.world_to_camera)
-    seen = look(beside, samples=1)[0].depth_m
-    expected = look(table, samples=1)[0].depth_m
+    seen = render_scene(beside, samples=1)[0].depth_m
+    expected = render_scene(table, samples=1)[0].depth_m
     source = DepthCamera(camera, (), np.linalg.inv(colour_to_depth))
     register_depth(seen, source, table.camera)
     began_s = time.perf_counter()

@@ -24,7 +24,7 @@ from ism_ros.node.messages import image_message
 END_S = 2.0
 LIBC = ctypes.CDLL(None)
 RESTART_CPU_S = 5.0
-"""Processor time, which other work on the machine does not stretch; benchmarks/bench_node.py has the wall clock."""
+"""Processor time, which other work on the machine does not stretch; for the wall clock see bench_node.py."""
 
 
 # start

@@ -7,8 +7,9 @@ import sys
 import cv2
 import numpy as np
 import pytest
-
-from ism_ros.sim.soak import FRAMES_AN_HOUR, Sample, quarters, verdict_of
+import soak_node
+from resource_growth import Sample, exit_status, quarters
+from soak_node import FRAMES_AN_HOUR
 
 TIMEOUT_S = 400.0
 
@@ -28,7 +29,7 @@ def folder(workplace, tmp_path):
 def test_memory_threads_and_files_stay_flat_while_everything_around_the_node_changes(folder, workplace, parameters):
     # a domain of its own: the node is called /ism, as a user's
     environment = {name: value for name, value in os.environ.items() if name != "ROS_DOMAIN_ID"}
-    command = [sys.executable, "-m", "ism_ros.sim.soak", "--minutes", "0.6", "--pause", "0.2", "--hours", "0.2"]
+    command = [sys.executable, soak_node.__file__, "--minutes", "0.6", "--pause", "0.2", "--hours", "0.2"]
     command += ["--folder", str(folder), "--objects", parameters["objects_file"], "--cache", parameters["cache_dir"]]
     # no page of this node is warm yet: what grows in half a minute is mostly its start
     command += ["--output", str(folder / "out"), "--allowed-mb", "80"]
@@ -50,7 +51,7 @@ def run_of(memory_mb=lambda step: 600.0, threads=lambda step: 40, files=lambda s
 
 
 def test_a_run_that_stays_as_it_is_passes():
-    assert verdict_of(run_of(), 50.0, 0, Silent()) == 0
+    assert exit_status(run_of(), 50.0, 0, Silent()) == 0
 
 
 @pytest.mark.parametrize(
@@ -63,11 +64,11 @@ def test_a_run_that_stays_as_it_is_passes():
     ids=["memory", "threads", "files"],
 )
 def test_a_leak_of_any_kind_fails(leak):
-    assert verdict_of(run_of(**leak), 50.0, 0, Silent()) == 1
+    assert exit_status(run_of(**leak), 50.0, 0, Silent()) == 1
 
 
 def test_a_failed_inference_fails_the_run():
-    assert verdict_of(run_of(), 50.0, 1, Silent()) == 1
+    assert exit_status(run_of(), 50.0, 1, Silent()) == 1
 
 
 def test_what_a_start_takes_is_not_growth():

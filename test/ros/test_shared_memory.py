@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ism_ros.sim.children import return_shared_memory
+from ism_ros.sim.demo.ros_isolation import return_shared_memory
 
 SHARED_MEMORY = Path("/dev/shm")
 PARTICIPANT = "import rclpy; rclpy.init(); n = rclpy.create_node('holder'); print('up', flush=True); input()"

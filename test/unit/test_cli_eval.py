@@ -23,9 +23,10 @@ from ism_ros.cad.surfaces import surface_of
 from ism_ros.cli.main import main
 from ism_ros.data.camera import Camera
 from ism_ros.rendering.renderer import render
+from ism_ros.sim.benchmark_scenes.known_objects import known_objects
+from ism_ros.sim.benchmark_scenes.table_scene import REALSENSE
 from ism_ros.sim.bop_dataset import main as write_from_command_line
-from ism_ros.sim.bop_dataset import scaled, write_dataset
-from ism_ros.sim.scenes import REALSENSE, known_objects
+from ism_ros.sim.bop_dataset import scale_camera, write_dataset
 
 OBJECT_SET, OBJECTS, SCENES, IMAGES = 4, 2, 2, 2
 PREDICTIONS = "ism-tiny-tiny_tables-test.json"
@@ -44,7 +45,7 @@ class Done:
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rendered dataset; not to be changed."""
     folder = tmp_path_factory.mktemp("bop") / "tables"
-    camera = scaled(REALSENSE, 320)
+    camera = scale_camera(REALSENSE, 320)
     write_dataset(folder, scenes=SCENES, images=IMAGES, objects=OBJECTS, object_set=OBJECT_SET, camera=camera)
     return folder
 

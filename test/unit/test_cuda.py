@@ -27,8 +27,10 @@ from ism_ros.loading import load_model
 from ism_ros.matching import geometry, patch_scores, similarity
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.segmentors.sam import sam2_segmentor, sam_segmentor
-from ism_ros.sim.scenes import known_objects, make_scene, make_thing, observe
-from ism_ros.sim.shapes import export_cad
+from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
+from ism_ros.sim.benchmark_scenes.scene_rendering import observe
+from ism_ros.sim.benchmark_scenes.table_scene import make_scene
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
@@ -51,7 +53,7 @@ def scene_of(folder: Path, count: int) -> Scene:
     entries = [{"id": m.metadata["name"], "cad": export_cad(m, folder).name, "units": "m"} for m in meshes]
     file = folder / "objects.yaml"
     file.write_text(yaml.safe_dump({"objects": entries}))
-    frame, _ = observe(make_scene(3, [make_thing(mesh) for mesh in meshes]))
+    frame, _ = observe(make_scene(3, [make_scene_object(mesh) for mesh in meshes]))
     return {"objects_file": str(file), "cache_dir": str(folder / "cache")}, frame
 
 

@@ -23,7 +23,7 @@ from ism_ros.objects.grey import grey_pictures, grey_views
 from ism_ros.rendering.polar_maps import make_view_maps
 from ism_ros.rendering.renderer import render_templates
 from ism_ros.selftest.self_test import SCENE
-from ism_ros.sim.scenes import known_objects
+from ism_ros.sim.benchmark_scenes.known_objects import known_objects
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,11 @@ from ism_ros.loading import load_model
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.pose.estimation import with_coarse_poses
 from ism_ros.query import Query
-from ism_ros.sim.scenes import Truth, known_objects, make_scene, make_thing, observe
-from ism_ros.sim.shapes import export_cad
+from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
+from ism_ros.sim.benchmark_scenes.scene_rendering import observe
+from ism_ros.sim.benchmark_scenes.table_scene import make_scene
+from ism_ros.sim.synthesis.ground_truth import GroundTruth
 
 SCENE = 3
 
@@ -47,11 +50,11 @@ def model(meshes: list, tmp_path_factory: pytest.TempPathFactory) -> InstanceSeg
 
 @pytest.fixture(scope="module")
 def observed(meshes: list) -> tuple:
-    scene = make_scene(SCENE, [make_thing(mesh) for mesh in meshes], objects=(4, 4), known_in_scene=(3, 3))
+    scene = make_scene(SCENE, [make_scene_object(mesh) for mesh in meshes], objects=(4, 4), known_in_scene=(3, 3))
     return observe(scene)
 
 
-def found_where_they_are(detections: Detections, truth: Truth) -> int:
+def found_where_they_are(detections: Detections, truth: GroundTruth) -> int:
     """How many known instances have a detection of their name whose mask is theirs."""
     right = 0
     for row in np.flatnonzero(truth.known):

@@ -24,7 +24,7 @@ from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.pose.alignment import ObservedPoints, sample_observed_points
 from ism_ros.rendering.renderer import render
-from ism_ros.sim.shapes import export_cad
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
 
 CAMERA = Camera(np.array([[615.0, 0, 322.5], [0, 615.0, 238.5], [0, 0, 1]]), 640, 480)
 

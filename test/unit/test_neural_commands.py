@@ -22,8 +22,8 @@ from ism_ros.config.settings import Settings
 from ism_ros.config.sources import load_settings
 from ism_ros.loading import load_model
 from ism_ros.selftest.self_test import SCENE
-from ism_ros.sim.bop_dataset import scaled, write_dataset
-from ism_ros.sim.scenes import REALSENSE
+from ism_ros.sim.benchmark_scenes.table_scene import REALSENSE
+from ism_ros.sim.bop_dataset import scale_camera, write_dataset
 
 TIMEOUT_S = 600
 pytestmark = pytest.mark.timeout(1200)  # several programs a test, on a machine that may be busy
@@ -60,7 +60,7 @@ def ism(tmp_path: Path, cache: Path) -> Ism:
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rendered dataset of two tables, seen once each."""
     folder = tmp_path_factory.mktemp("bop") / "tables"
-    write_dataset(folder, scenes=2, images=1, objects=2, object_set=4, camera=scaled(REALSENSE, 320))
+    write_dataset(folder, scenes=2, images=1, objects=2, object_set=4, camera=scale_camera(REALSENSE, 320))
     return folder
 
 
