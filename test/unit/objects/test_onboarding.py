@@ -189,7 +189,7 @@ class NeverUsed:
 known = onboarding.onboard(ObjectSpec("box", Path({str(cad)!r}), "mm"), NeverUsed(), Path({str(warm)!r}))
 print(known.template_count, sorted({{"trimesh", "embreex"}} & set(sys.modules)))
 """
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.stdout.strip() == "42 []", done.stderr
@@ -343,7 +343,7 @@ descriptor_cache.write_descriptors(
     Path({str(tmp_path)!r}) / "key", {{"class_tokens": np.ones((2, 3), np.float32)}}, np.ones((2, 4, 3), np.float32)
 )
 """
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
     assert done.returncode == -9
@@ -523,7 +523,7 @@ print(sorted(str(path.relative_to(disk)) for path in disk.rglob("*")))
 def test_a_disk_that_is_really_full_costs_the_cache_only(cad: Path, tmp_path: Path) -> None:
     mount = 'mount -t tmpfs -o size=300k none "$1" || exit 77; exec "$2" -c "$3" "$1" "$4"'
     command = ["unshare", "-rm", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, ON_A_FULL_DISK, str(cad)]
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     try:
         done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)

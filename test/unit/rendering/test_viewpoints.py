@@ -15,7 +15,7 @@ from ism_ros.rendering.viewpoints import (
     rotations_between,
 )
 
-GOLDEN = Path(os.environ.get("ISM_GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
+GOLDEN = Path(os.environ.get("ISM_GOLDEN_DIR") or Path(__file__).parents[2] / "golden")
 
 
 def test_positions_come_in_the_order_of_the_reference() -> None:
