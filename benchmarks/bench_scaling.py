@@ -94,7 +94,7 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         library = _made_up_library(objects, generator, Path(folder))
-        library.prepare()
+        library.build_index()
         for known in library.objects:
             _ = known.corners_m  # once an object, not once a frame
         frame = _frame(height, width)
@@ -225,7 +225,7 @@ def _library(count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         library = _made_up_library(count, generator, Path(folder))
         prepare_ms, _ = _timed(lambda: ObjectLibrary(library.objects).prepare())
-        library.prepare()
+        library.build_index()
         one = KnownObject("new", 1, library.objects[0].class_tokens, library.objects[0].patch_tokens)
         add_ms, _ = _timed(lambda: library.with_object(one).prepare())
         names = library.ids[::-1][:20]
@@ -255,7 +255,7 @@ def _start(place: str) -> dict[str, Any]:
         library = ObjectLibrary()
         for spec in specs:
             library = library.with_object(onboard(spec, descriptor, Path(folder) / "cache", storage=storage))
-        library.prepare()
+        library.build_index()
         seconds = time.perf_counter() - began
     return {
         "patch tokens": place,

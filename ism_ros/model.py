@@ -22,12 +22,12 @@ from ism_ros.data.frame import Frame
 from ism_ros.data.masks import boxes_from_masks, crop_resize_pad, mask_nms, nms
 from ism_ros.descriptors import SMALL_DESCRIPTORS, Descriptor, Descriptors, create_descriptor
 from ism_ros.matching import noctis, shape, similarity, size_checks
-from ism_ros.objects.grey import library_in_grey
+from ism_ros.objects.grayscale import grayscale_library
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec, read_objects_file
 from ism_ros.objects.stores.patch_tokens import PatchStorage
-from ism_ros.objects.template_builder import Prepare, prepare
+from ism_ros.objects.template_builder import TemplateBuilder, build_templates
 from ism_ros.pose.coarse_pose import at_origin, coarse_poses, unknown_covariance
 from ism_ros.pose.polar_maps import Fit, Seen, ViewFits, fit_views, joined, look_under
 from ism_ros.runtime.batches import Recoveries
@@ -100,7 +100,7 @@ class InstanceSegmentationModel:
         settings: Settings,
         device: str = "cpu",
         recoveries: Recoveries | None = None,
-        prepare: Prepare = prepare,
+        template_builder: TemplateBuilder = build_templates,
     ) -> None:
         self.recoveries = recoveries or Recoveries()
         self.segmentor = segmentor
@@ -108,7 +108,7 @@ class InstanceSegmentationModel:
         self.library = library
         self.settings = settings
         self.device = device
-        self._prepare = prepare
+        self._template_builder = template_builder
         self._threads = torch.get_num_threads()
 
     @torch.inference_mode()
@@ -142,7 +142,7 @@ class InstanceSegmentationModel:
             return []
         self.claim_threads()
         queries = [
-            replace(query, library=library_in_grey(query.library)) if query.frame.is_grey else query
+            replace(query, library=grayscale_library(query.library)) if query.frame.is_grey else query
             for query in queries
         ]
         cuts = self._each(self._cut, queries)
@@ -284,7 +284,7 @@ class InstanceSegmentationModel:
     def put(self, known: KnownObject) -> None:
         """Find `known` from the next frame on, in the place of the one that has its id. Not for two threads at once."""
         library = self.library.with_object(known)
-        library.prepare()
+        library.build_index()
         self.library = library
 
     def onboard(self, spec: ObjectSpec, progress: Callable[[int, int], None] | None = None) -> KnownObject:
@@ -298,7 +298,7 @@ class InstanceSegmentationModel:
             held_on_host=held.get("cpu", 0),
         )
         cache_dir = self.settings.resolved_cache_dir()
-        return onboard(spec, self.descriptor, cache_dir, self.device, progress, storage, self._prepare)
+        return onboard(spec, self.descriptor, cache_dir, self.device, progress, storage, self._template_builder)
 
     def _crops(self, frame: Frame, proposals: Proposals) -> tuple[Tensor, Tensor]:
         image = torch.from_numpy(frame.rgb).to(self.device).permute(2, 0, 1).float() / 255.0
@@ -589,13 +589,13 @@ def load_model(
     settings: Settings,
     progress: Callable[[str], None] | None = None,
     specs: Sequence[ObjectSpec] | None = None,
-    prepare: Prepare = prepare,
+    template_builder: TemplateBuilder = build_templates,
 ) -> InstanceSegmentationModel:
     """The model that `settings` describe, with every object of its objects file onboarded, or those of `specs`.
 
     Sets how many threads PyTorch uses to settings.cpu_threads; frames have as many, whichever thread asks.
 
-    progress: told in words what is being done. prepare: renders, here or in another process. Raises ValueError
+    progress: told in words what is being done. template_builder: renders, here or in another process. Raises ValueError
     (SettingsError, ObjectsFileError, CadError, TemplateError) with one line that a user can act on.
     """
     tell = progress or (lambda text: None)
@@ -623,14 +623,14 @@ def load_model(
         settings,
         device,
         recoveries,
-        prepare,
+        template_builder,
     )
     for number, spec in enumerate(specs, start=1):
         label = f"object {number} of {len(specs)}: {spec.id}"
         tell(label)
         known = model.onboard(spec, partial(_tell_templates, tell, label))
         model.library = model.library.with_object(known)
-    model.library.prepare()
+    model.library.build_index()
     places = ", ".join(f"{size / 1e6:.0f} MB on {place}" for place, size in model.library.patch_bytes().items())
     logger.info("patch tokens of %d objects: %s", len(model.library), places or "none")
     return model

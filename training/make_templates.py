@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ism_ros.data.masks import boxes_from_masks, crop_resize_pad
 from ism_ros.descriptors.tiny.descriptor_network import CROP_PX
-from ism_ros.rendering.renderer import render_templates
+from ism_ros.rendering.template_renderer import render_templates
 from training.make_data import object_file, portions, run_all
 from training.objects import BankObject, read_object
 

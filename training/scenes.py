@@ -13,7 +13,8 @@ from PIL import Image
 
 from ism_ros.cad.surfaces import Surface, surface_of
 from ism_ros.data.frame import Camera
-from ism_ros.rendering.renderer import Lighting, View, render
+from ism_ros.rendering.renderer import View, render
+from ism_ros.rendering.scene import Lighting
 from ism_ros.sim.scenes import looking_at
 from training.objects import BankObject
 from training.settle import Ground, place

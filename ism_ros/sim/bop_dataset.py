@@ -27,7 +27,7 @@ from scipy.spatial.distance import pdist
 
 from ism_ros.cad.surfaces import Surface
 from ism_ros.data.frame import Camera, Frame
-from ism_ros.rendering.renderer import create_tracer
+from ism_ros.rendering.scene import create_tracer
 from ism_ros.sim.scenes import REALSENSE, Scene, Thing, Truth, known_objects, make_scene, make_thing, observe, orbited
 
 DEPTH_SCALE = 0.1
@@ -119,7 +119,7 @@ def silhouette(surface: Surface, object_to_camera: NDArray[np.float64], camera: 
     shifted = Camera(
         np.array([[camera.fx, 0, camera.cx - first[0]], [0, camera.fy, camera.cy - first[1]], [0, 0, 1]]), width, height
     )
-    hits = create_tracer(triangles).see(np.eye(4), shifted, np.arange(width * height))
+    hits = create_tracer(triangles).trace(np.eye(4), shifted, np.arange(width * height))
     covered = (hits.face >= 0).reshape(height, width)
     mask = np.zeros((camera.height, camera.width), bool)
     low, high = np.maximum(first, 0), np.minimum(first + np.array((width, height)), size)

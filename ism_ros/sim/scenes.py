@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ism_ros.cad.surfaces import Surface, surface_of
 from ism_ros.data.frame import Camera, Frame
-from ism_ros.rendering.renderer import Lighting, View, create_tracer, render
+from ism_ros.rendering.renderer import View, render
+from ism_ros.rendering.scene import Lighting, create_tracer
 from ism_ros.sim.furniture import TABLE_TOPS, make_room
 from ism_ros.sim.layout import Body, Table, body_of
 from ism_ros.sim.sensor import SensorModel, sense
@@ -234,5 +235,5 @@ def _pixels_alone(surface: Surface, pose: Array, camera: Camera) -> float:
     left, top = np.floor((u.min(), v.min()))
     width, height = int(np.ceil(u.max() - left)) + 1, int(np.ceil(v.max() - top)) + 1
     around = Camera(np.array([[camera.fx / 2, 0, -left], [0, camera.fy / 2, -top], [0, 0, 1]]), width, height)
-    hits = create_tracer(triangles).see(np.eye(4), around, np.arange(width * height))
+    hits = create_tracer(triangles).trace(np.eye(4), around, np.arange(width * height))
     return 4.0 * float((hits.face >= 0).sum())
