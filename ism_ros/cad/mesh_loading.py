@@ -12,12 +12,12 @@ import trimesh
 from numpy.typing import NDArray
 
 from ism_ros.cad.colors import Rgb, as_rgb8, linear_of_srgb, rgb_picture, srgb_of_linear
+from ism_ros.cad.companion_files import CompanionFiles
 from ism_ros.cad.formats.gltf import CompressedError
 from ism_ros.cad.formats.ply import ply_colours
 from ism_ros.cad.formats.stl import stl_colours
 from ism_ros.cad.formats.trimesh_content import content_for_trimesh
 from ism_ros.cad.formats.wavefront import is_of_obj_content
-from ism_ros.cad.referenced_files import CompanionFiles
 from ism_ros.cad.surfaces import has_colour, surface_of
 from ism_ros.cad.texture_atlas import atlas_mesh
 from ism_ros.cad.units import (

@@ -129,25 +129,6 @@ class KnownObject:
         tokens = self.patch_tokens.index_select(0, template_index.to(self.patch_tokens.device))
         return tokens.to(self.class_tokens.device).float()
 
-    def to(self, device: torch.device | str) -> KnownObject:
-        """Move the object to a device.
-
-        Args:
-            device: Where its tensors go; patch tokens in a file stay there.
-
-        Returns:
-            A new object.
-        """
-        return replace(
-            self,
-            class_tokens=self.class_tokens.to(device),
-            patch_tokens=self.patch_tokens
-            if isinstance(self.patch_tokens, PatchFile)
-            else self.patch_tokens.to(device),
-            rotations=None if self.rotations is None else self.rotations.to(device),
-            points_m=None if self.points_m is None else self.points_m.to(device),
-        )
-
 
 @dataclass(frozen=True)
 class ObjectLibrary:

@@ -6,7 +6,7 @@ import json
 import struct
 from typing import Any
 
-from ism_ros.cad.referenced_files import CompanionFiles, is_readable_image
+from ism_ros.cad.companion_files import CompanionFiles, is_readable_image
 
 _COMPRESSIONS = {"KHR_draco_mesh_compression": "Draco", "EXT_meshopt_compression": "meshopt"}
 

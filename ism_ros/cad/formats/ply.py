@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.cad.colors import as_rgb8
-from ism_ros.cad.referenced_files import CompanionFiles, is_readable_image
+from ism_ros.cad.companion_files import CompanionFiles, is_readable_image
 
 
 def ply_for_trimesh(content: bytes, path: Path, files: CompanionFiles) -> bytes:

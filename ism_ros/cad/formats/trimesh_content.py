@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ism_ros.cad.companion_files import CompanionFiles
 from ism_ros.cad.formats.gltf import gltf_for_trimesh
 from ism_ros.cad.formats.ply import ply_for_trimesh
 from ism_ros.cad.formats.wavefront import obj_for_trimesh
-from ism_ros.cad.referenced_files import CompanionFiles
 
 
 def content_for_trimesh(path: Path, files: CompanionFiles) -> bytes:

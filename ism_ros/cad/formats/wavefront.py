@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ism_ros.cad.referenced_files import CompanionFiles, is_readable_image
+from ism_ros.cad.companion_files import CompanionFiles, is_readable_image
 
 _MATERIALS = "materials.mtl"
 _NO_MATERIAL = "none"
