@@ -13,7 +13,7 @@ from ism_ros.descriptors.base import DESCRIPTORS
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.spec import ObjectSpec, read_objects_file
-from ism_ros.objects.template_builder import Prepare, prepare
+from ism_ros.objects.template_builder import TemplateBuilder, build_templates
 from ism_ros.runtime.cache_folder import remove_stale
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
@@ -27,7 +27,7 @@ def load_model(
     settings: Settings | None = None,
     progress: Callable[[str], None] | None = None,
     specs: Sequence[ObjectSpec] | None = None,
-    prepare: Prepare = prepare,
+    template_builder: TemplateBuilder = build_templates,
 ) -> InstanceSegmentationModel:
     """Load the model that settings describe, and onboard its objects.
 
@@ -37,7 +37,7 @@ def load_model(
         settings: None = the defaults and ISM_* of the environment.
         progress: Called with what is being done, in words.
         specs: The objects; None = those of `settings.objects_file`.
-        prepare: Builds templates, in this process or another.
+        template_builder: Renders templates, in this process or another.
 
     Returns:
         The model, ready for frames.
@@ -64,13 +64,15 @@ def load_model(
     )
     segmentor = SEGMENTORS.get(settings.segmentor).load(request(model=settings.segmentor_model))
     descriptor = DESCRIPTORS.get(settings.descriptor).load(request(model=settings.descriptor_model))
-    model = InstanceSegmentationModel(segmentor, descriptor, ObjectLibrary(), settings, device, recoveries, prepare)
+    model = InstanceSegmentationModel(
+        segmentor, descriptor, ObjectLibrary(), settings, device, recoveries, template_builder
+    )
     for number, spec in enumerate(specs, start=1):
         label = f"object {number} of {len(specs)}: {spec.id}"
         report(label)
         known = model.onboard(spec, partial(_report_templates, report, label))
         model.library = model.library.with_object(known)
-    model.library.prepare()
+    model.library.build_index()
     places = ", ".join(f"{size / 1e6:.0f} MB on {place}" for place, size in model.library.patch_bytes().items())
     logger.info("patch tokens of %d objects: %s", len(model.library), places or "none")
     return model

@@ -21,11 +21,11 @@ from ism_ros.matching.base import MATCHERS, MatchInputs
 from ism_ros.matching.geometry import verify_geometry
 from ism_ros.matching.selection import ScoredProposals, scored_proposals, select
 from ism_ros.matching.similarity import pairwise_similarity
-from ism_ros.objects.grey import library_in_grey
+from ism_ros.objects.grayscale import grayscale_library
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.objects.template_builder import Prepare, prepare
+from ism_ros.objects.template_builder import TemplateBuilder, build_templates
 from ism_ros.pose.estimation import with_coarse_poses
 from ism_ros.query import ProposalCrops, Query, StageClock
 from ism_ros.result_warnings import result_warnings
@@ -52,7 +52,7 @@ class InstanceSegmentationModel:
         device: PyTorch device of all of it.
         recoveries: Counts how often memory ran out and the work went on in smaller batches; segmentor and descriptor
             have the same one.
-        prepare: Builds templates, in this process or another.
+        template_builder: Renders templates, in this process or another.
         threads: Threads of PyTorch on the CPU: as many as when the model was made.
     """
 
@@ -62,7 +62,7 @@ class InstanceSegmentationModel:
     settings: Settings
     device: str = "cpu"
     recoveries: OutOfMemoryCounter = field(default_factory=OutOfMemoryCounter)
-    prepare: Prepare = prepare
+    template_builder: TemplateBuilder = build_templates
     threads: int = field(default_factory=torch.get_num_threads)
 
     @torch.inference_mode()
@@ -107,7 +107,7 @@ class InstanceSegmentationModel:
             return []
         self.claim_threads()
         queries = [
-            replace(query, library=library_in_grey(query.library)) if query.frame.is_grey else query
+            replace(query, library=grayscale_library(query.library)) if query.frame.is_grey else query
             for query in queries
         ]
         crops = self._map(self.propose, queries)
@@ -195,7 +195,7 @@ class InstanceSegmentationModel:
     def put(self, known: KnownObject) -> None:
         """Find `known` from the next frame on, instead of the object that has its id. Not for two threads at once."""
         library = self.library.with_object(known)
-        library.prepare()
+        library.build_index()
         self.library = library
 
     def onboard(self, spec: ObjectSpec, progress: Callable[[int, int], None] | None = None) -> KnownObject:
@@ -214,4 +214,4 @@ class InstanceSegmentationModel:
         self.claim_threads()
         settings, cache_dir = self.settings, self.settings.resolved_cache_dir()
         storage = self.library.patch_storage(settings.patch_tokens, settings.patch_precision, self.device)
-        return onboard(spec, self.descriptor, cache_dir, self.device, progress, storage, self.prepare)
+        return onboard(spec, self.descriptor, cache_dir, self.device, progress, storage, self.template_builder)

@@ -209,7 +209,7 @@ def on_scenes(pair: str, options: argparse.Namespace, console: Console) -> dict[
             annotations += detection_ap._annotations(objects, index, truth, len(annotations))
             without_poses = model.segment(frame, with_poses=False)
             near_by_token += viewpoints_near(without_poses, truth, symmetries)
-            found = with_coarse_poses(without_poses, frame, model.library, model.descriptor.view_weight)
+            found = with_coarse_poses(without_poses, frame, model.library, model.descriptor.view_prior_weight)
             if index < TIMED_SCENES:
                 began = time.perf_counter()
                 stages.append(model.segment(frame, settings=published).stage_s)

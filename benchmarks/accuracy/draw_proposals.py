@@ -31,7 +31,6 @@ from rich.table import Table
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
-from ism_ros.segmentors import depth
 from ism_ros.segmentors.base import create_segmentor
 
 STAGES = ("measure_geometry", "cut_patches", "join_alike", "find_regions", "paint")

@@ -44,7 +44,7 @@ from ism_ros.io.result_files import to_records
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.rendering.polar_maps import ANGLES, RINGS, ViewMaps
-from ism_ros.rendering.viewpoints import object_to_camera_rotations, rotations_between
+from ism_ros.rendering.viewpoints import edge_midpoint_rotations, object_to_camera_rotations
 from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam
@@ -239,7 +239,7 @@ def library(descriptor: Any, count: int, device: str) -> ObjectLibrary:
     turn, height = torch.rand(2, 2048, device=device)
     points_m = torch.stack([0.03 * (6.28 * turn).cos(), 0.03 * (6.28 * turn).sin(), 0.12 * (height - 0.5)], dim=1)
     rotations = object_to_camera_rotations()
-    of_views = np.concatenate([rotations, rotations_between()])
+    of_views = np.concatenate([rotations, edge_midpoint_rotations()])
     maps = np.random.default_rng(0).random((len(of_views), 5, RINGS, ANGLES)).astype(np.float16)
     views = ViewMaps(maps, np.zeros((len(of_views), 3)), 0.07, of_views, TEMPLATES)
     known = []

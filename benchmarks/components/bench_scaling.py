@@ -96,7 +96,7 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         library = _made_up_library(objects, generator, Path(folder))
-        library.prepare()
+        library.build_index()
         for known in library.objects:
             _ = known.corners_m  # once an object, not once a frame
         frame = _frame(height, width)
@@ -152,7 +152,7 @@ def _select(detections: Detections) -> Detections:
 class _Vit:
     """What the model asks of a descriptor, and random tokens for templates."""
 
-    name, fingerprint, crop_size, turns_with_camera, view_weight = "made up", "made up", CROP, True, 0.0
+    name, fingerprint, crop_size, rotation_sensitive, view_prior_weight = "made up", "made up", CROP, True, 0.0
 
     def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         class_tokens, patch_tokens = torch.randn(len(crops), WIDTH), torch.randn(len(crops), PATCHES, WIDTH)
@@ -227,7 +227,7 @@ def _library(count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         library = _made_up_library(count, generator, Path(folder))
         prepare_ms, _ = _timed(lambda: ObjectLibrary(library.objects).prepare())
-        library.prepare()
+        library.build_index()
         one = KnownObject("new", 1, library.objects[0].class_tokens, library.objects[0].patch_tokens)
         add_ms, _ = _timed(lambda: library.with_object(one).prepare())
         names = library.ids[::-1][:20]
@@ -257,7 +257,7 @@ def _start(place: str) -> dict[str, Any]:
         library = ObjectLibrary()
         for spec in specs:
             library = library.with_object(onboard(spec, descriptor, Path(folder) / "cache", storage=storage))
-        library.prepare()
+        library.build_index()
         seconds = time.perf_counter() - began
     return {
         "patch tokens": place,

@@ -15,7 +15,7 @@ from rich.status import Status
 from rich.table import Table
 
 from ism_ros.cad.colors import colour_text, parse_colour
-from ism_ros.cad.units import UNITS_TEXT, checked_units, size_text, units_of
+from ism_ros.cad.units import UNITS_TEXT, checked_units, resolve_units, size_text
 from ism_ros.cli import options
 from ism_ros.objects.resource_uri import resolve_path
 from ism_ros.objects.spec import ObjectSpec, parse_objects, read_text
@@ -237,7 +237,7 @@ def _specs(cad: list[Path], templates: list[Path], units: str, color: str | None
             ObjectSpec(
                 id=_text(named.stem),
                 cad=file,
-                units=units_of(file, None if units == "auto" else units),
+                units=resolve_units(file, None if units == "auto" else units),
                 templates=folder,
                 category_id=position + 1,
                 color=None if color is None or file is None else parse_colour(color),

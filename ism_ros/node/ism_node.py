@@ -44,7 +44,7 @@ from ism_ros.node.triple import Triple
 from ism_ros.node.verdicts import failure_text
 from ism_ros.node.watch import Problem
 from ism_ros.node.worker import Worker
-from ism_ros.objects.template_process import PreparationStoppedError
+from ism_ros.objects.template_process import TemplateProcessStoppedError
 from ism_ros.segmentors.base import SEGMENTORS
 from ism_ros.tracking import Tracker
 
@@ -128,7 +128,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         self.load_error = ""
         try:
             self.model = self._load()
-        except (LoadingStoppedError, PreparationStoppedError):
+        except (LoadingStoppedError, TemplateProcessStoppedError):
             return TransitionCallbackReturn.FAILURE
         except (ValueError, OSError) as error:
             self.load_error = self.progress = str(error)

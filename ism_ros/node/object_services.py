@@ -14,14 +14,14 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 
 from ism_ros.cad.colors import colour_text, parse_colour
-from ism_ros.cad.units import units_of
+from ism_ros.cad.units import resolve_units
 from ism_ros.config.settings import Settings, SettingsError
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.msg import ObjectInfo
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.objects.spec import ObjectsFileError, ObjectSpec
+from ism_ros.objects.spec import CategoryIdTakenError, ObjectsFileError, ObjectSpec, choose_category_id
 from ism_ros.objects.stores.objects_file import ObjectsStore
-from ism_ros.objects.template_process import NICENESS, PreparationProcess, PreparationStoppedError
+from ism_ros.objects.template_process import NICENESS, TemplateProcess, TemplateProcessStoppedError
 from ism_ros.runtime.cache_folder import NOT_WRITTEN
 from ism_ros.srv import AddObject, ListObjects, RemoveObject
 
@@ -63,7 +63,7 @@ class ObjectServices:
         self._changing = threading.Lock()
         self._cache_problem = self._file_problem = self._unsaved_problem = ""
         self._looks = 0
-        self.prepare = PreparationProcess()
+        self.prepare = TemplateProcess()
         alone = [MutuallyExclusiveCallbackGroup() for _ in range(4)]
         node.create_service(AddObject, "~/add_object", self._add, callback_group=alone[0])
         node.create_service(RemoveObject, "~/remove_object", self._remove, callback_group=alone[1])
@@ -117,7 +117,7 @@ class ObjectServices:
             response.message = self._added(model, request)
             response.success = True
             log.info(response.message)
-        except (AdditionStoppedError, PreparationStoppedError) as error:
+        except (AdditionStoppedError, TemplateProcessStoppedError) as error:
             why = self._addition.stopped if self._addition is not None else ""
             response.message = f"object '{request.id}' was not added: {why or error or 'the node is ending'}"
             if not self._node.is_stopping:
@@ -235,19 +235,17 @@ class ObjectServices:
         if request.color and cad is None:
             raise ValueError(f"object '{request.id}': color is for a CAD file; templates have their own")
         try:
-            units = units_of(cad, request.units)
+            units = resolve_units(cad, request.units)
             color = parse_colour(request.color) if request.color else None
         except ValueError as error:
             raise ValueError(f"object '{request.id}': {error}") from None
-        numbers = dict(zip(library.ids, library.category_ids, strict=True))
-        own = numbers.pop(request.id, None)
-        owner = next((name for name, number in numbers.items() if number == request.category_id), None)
-        if owner is not None:
+        taken = dict(zip(library.category_ids, library.ids, strict=True))
+        try:
+            category_id = choose_category_id(request.id, request.category_id, taken)
+        except CategoryIdTakenError as error:
             raise ValueError(
-                f"object '{request.id}': category_id {request.category_id} is already that of '{owner}'; "
-                "give it another one, or 0 for the next free one"
-            )
-        category_id = request.category_id or own or max(numbers.values(), default=0) + 1
+                f"object '{request.id}': {error}; give it another one, or 0 for the next free one"
+            ) from None
         return ObjectSpec(request.id, cad, units, _absolute(request.templates), category_id, color)
 
     def _failed(self, text: str, remedy: str) -> None:

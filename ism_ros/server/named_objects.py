@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ism_ros.cad.colors import Rgb
 from ism_ros.cad.referenced_files import referenced_files
-from ism_ros.cad.units import units_of
+from ism_ros.cad.units import resolve_units
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.spec import ObjectSpec, read_objects_file
@@ -39,7 +39,7 @@ class NamedObject:
         cad = self.cad_path
         named = cad if cad is not None else self.template_dir
         assert named is not None
-        units = units_of(cad, self.cad_units)
+        units = resolve_units(cad, self.cad_units)
         color = None if cad is None else self.cad_color
         return ObjectSpec(named.stem, cad, units, self.template_dir, category_id=1, color=color, root=self.root)
 

@@ -19,7 +19,7 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 
 from ism_ros.cad.colors import parse_colour
-from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.spec import CategoryIdTakenError, ObjectSpec, choose_category_id
 from ism_ros.server.engine import Engine
 from ism_ros.server.errors import RequestError, WorkerDiedError
 from ism_ros.server.stored_objects import StoredObjects
@@ -338,12 +338,10 @@ class ObjectJobs:
         for stored in self._jobs.values():
             if stored.job.state not in FINISHED:
                 taken.setdefault(stored.category_id, stored.job.object_id)
-        own = next((number for number, name in taken.items() if name == object_id), None)
-        number = wanted or own or max(taken, default=0) + 1
-        owner = taken.get(number, object_id)
-        if owner != object_id:
-            raise RequestError(409, f"category_id {number} is already that of '{owner}': choose another, or none")
-        return number
+        try:
+            return choose_category_id(object_id, wanted, taken)
+        except CategoryIdTakenError as error:
+            raise RequestError(409, f"{error}: choose another, or none") from None
 
     def _spec(self, stored: StoredJob) -> ObjectSpec:
         folder = self._folder.upload(stored.job.id)

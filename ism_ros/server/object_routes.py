@@ -14,9 +14,9 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from ism_ros.cad.colors import Rgb, parse_colour
-from ism_ros.cad.units import UNITS_PATTERN, UNITS_TEXT, units_of
+from ism_ros.cad.units import UNITS_PATTERN, UNITS_TEXT, resolve_units
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.objects.template_process import PreparationProcess
+from ism_ros.objects.template_process import TemplateProcess
 from ism_ros.server.answers import ERRORS, KEY_ERRORS, OBJECT_ERRORS
 from ism_ros.server.archives import zip_folder
 from ism_ros.server.engine import Engine
@@ -42,7 +42,7 @@ Color = Annotated[
 
 def add_object_routes(app: FastAPI, engine: Callable[[], Engine], jobs: ObjectJobs, server: ServerSettings) -> None:
     """engine: gives the one that runs."""
-    renderings = Renderings(PreparationProcess(limits=server.preparation_limits()))
+    renderings = Renderings(TemplateProcess(limits=server.preparation_limits()))
 
     @app.get("/api/v1/objects", tags=["objects"], responses=KEY_ERRORS)
     async def objects() -> Objects:
@@ -62,7 +62,7 @@ def add_object_routes(app: FastAPI, engine: Callable[[], Engine], jobs: ObjectJo
         """Onboards an object in the background, or another one in the place of that with its id; it is kept."""
         engine().check_ready()
         write = writer(cad, templates, server)
-        used = units_of(None if cad is None else Path(cad.filename or ""), units)
+        used = resolve_units(None if cad is None else Path(cad.filename or ""), units)
         job = await run_in_threadpool(jobs.add, checked_id(id), category_id, used, write, color)
         response.headers["Location"] = f"/api/v1/jobs/{job.id}"
         return job
@@ -103,7 +103,7 @@ def add_object_routes(app: FastAPI, engine: Callable[[], Engine], jobs: ObjectJo
         cad: Annotated[UploadFile, File(description="A CAD file")], units: Units = None, color: Color = None
     ) -> Response:
         """CAD file in, zip of a template folder out, which `templates` of /api/v1/objects takes."""
-        used = units_of(Path(cad.filename or ""), units)
+        used = resolve_units(Path(cad.filename or ""), units)
         data = await run_in_threadpool(renderings.render, cad, used, None if color is None else parse_colour(color))
         headers = {"Content-Disposition": 'attachment; filename="templates.zip"'}
         return Response(data, media_type="application/zip", headers=headers)
@@ -112,7 +112,7 @@ def add_object_routes(app: FastAPI, engine: Callable[[], Engine], jobs: ObjectJo
 class Renderings:
     """Template folders for clients, one after the other."""
 
-    def __init__(self, prepare: PreparationProcess) -> None:
+    def __init__(self, prepare: TemplateProcess) -> None:
         self._prepare = prepare
         self._places = threading.BoundedSemaphore(MAX_RENDERINGS)
         self._turn = threading.Lock()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from ism_ros.config.settings import Settings
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.objects.template_process import PreparationProcess
+from ism_ros.objects.template_process import TemplateProcess
 from ism_ros.server.errors import RequestError
 from ism_ros.server.inference import Ask, Inference
 from ism_ros.server.logs import answer_requests, current_request
@@ -58,7 +58,7 @@ class Models:
         self._failure = ""
         try:
             self._stored.read()
-            prepare = PreparationProcess(limits=options.limits)
+            prepare = TemplateProcess(limits=options.limits)
             self._inference = load(settings, options, self._stored.specs.values(), lambda text: None, prepare)
         except (ValueError, OSError) as error:  # told to every request; starting again would change nothing
             self._failure = str(error)

@@ -19,7 +19,7 @@ from typing import Any
 from ism_ros.config.settings import Settings
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.objects.template_process import PreparationProcess
+from ism_ros.objects.template_process import TemplateProcess
 from ism_ros.server.inference import Ask, Inference
 from ism_ros.server.logs import answer_requests, current_request
 from ism_ros.server.stored_objects import read_stored
@@ -63,7 +63,7 @@ class Worker:
         self._settings = settings
         self._options = options
         self._sending = threading.Lock()
-        self._prepare = PreparationProcess(limits=options.limits)
+        self._prepare = TemplateProcess(limits=options.limits)
         logging.basicConfig(level=options.log_level, handlers=[_Forward(self._tell)], force=True)
 
     def run(self) -> None:

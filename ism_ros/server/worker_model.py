@@ -12,7 +12,7 @@ from ism_ros.config.settings import Settings
 from ism_ros.loading import load_model
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.objects.template_builder import Prepare
+from ism_ros.objects.template_builder import TemplateBuilder
 from ism_ros.server.cold_objects import Tell
 from ism_ros.server.inference import Ask, Inference
 from ism_ros.server.named_objects import ObjectCache
@@ -31,7 +31,7 @@ def load(
     options: WorkerOptions,
     stored: Iterable[ObjectSpec],
     tell: Callable[[str], None],
-    prepare: Prepare,
+    template_builder: TemplateBuilder,
     tell_onboarding: Tell = lambda progress: None,
 ) -> Inference:
     """The models with the objects of the objects file and those that are `stored`. tell: what is being loaded.
@@ -39,7 +39,7 @@ def load(
 
     Raises ValueError or OSError with one line that says why.
     """
-    model = load_model(settings, tell, prepare=prepare)
+    model = load_model(settings, tell, template_builder=template_builder)
     load_stored(stored, model)
     for known in model.library.objects:
         for warning in known.warnings:

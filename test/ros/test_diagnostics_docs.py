@@ -18,7 +18,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from ism_ros.cad.mesh_loading import read_cad
-from ism_ros.cad.units import size_doubt
+from ism_ros.cad.units import size_warning
 from ism_ros.checks.camera_checks import intrinsics_warnings
 from ism_ros.checks.depth_checks import depth_encoding_warnings
 from ism_ros.checks.image_checks import exposure_warnings
@@ -311,7 +311,7 @@ def doubts_of_objects() -> list[str]:
             file.write_bytes(content)
         models = [read_cad(file, units) for file, units in zip(files, ("mm", "mm", "cm"), strict=True)]
         tiny = read_cad(files[2], "mm").mesh.extents / 100
-    size = size_doubt(tiny.tolist(), "mm")
+    size = size_warning(tiny.tolist(), "mm")
     texts = [warning.text for model in models for warning in model.warnings] + [str(size)]
     return [f"object 'mug' (mug.ply): {text}" for text in texts]
 

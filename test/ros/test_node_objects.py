@@ -390,8 +390,8 @@ def test_a_damaged_cache_is_made_anew_at_the_start(shared_cell, workplace, param
     cell = start_cell({**parameters, "cache_dir": str(folder)}, topics=["detections"])
     try:
         cell.wait_until("active", timeout_s=300.0)
-        assert "are damaged and made anew" in cell.node.output
-        assert "cached templates are damaged and rendered anew" in cell.node.output
+        assert "are damaged and rebuilt" in cell.node.output
+        assert "cached templates are damaged and rendered again" in cell.node.output
         assert "Traceback" not in cell.node.output
         cell.listener.wait_for(lambda: cell.listener.count("noticed.cache_damaged") >= 3, "it in /diagnostics")
         cell.connect()

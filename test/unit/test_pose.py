@@ -19,12 +19,13 @@ from ism_ros.descriptors.base import create_descriptor
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.objects.template_builder import views_seen
+from ism_ros.objects.template_builder import views_of_object
 from ism_ros.pose.alignment import ViewAlignment, align_views, correlate_maps, sample_observed_points
 from ism_ros.pose.coarse_pose import CoarsePose, coarse_poses, unknown_covariance
 from ism_ros.pose.estimation import with_coarse_poses
 from ism_ros.rendering.polar_maps import ViewMaps, fourier_maps, make_view_maps
-from ism_ros.rendering.renderer import render, render_templates
+from ism_ros.rendering.renderer import render
+from ism_ros.rendering.template_renderer import render_templates
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad, make_object
 
 CAMERA = Camera(np.array([[615.0, 0, 322.5], [0, 615.0, 238.5], [0, 0, 1]]), 640, 480)
@@ -38,7 +39,7 @@ def drill() -> trimesh.Trimesh:
 
 @pytest.fixture(scope="module")
 def views(drill: trimesh.Trimesh) -> ViewMaps:
-    views = views_seen(drill, render_templates(drill, size_px=128))
+    views = views_of_object(drill, render_templates(drill, size_px=128))
     assert views is not None
     return views
 

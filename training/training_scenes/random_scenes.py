@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ism_ros.cad.surfaces import Surface, surface_of
 from ism_ros.data.camera import Camera
-from ism_ros.rendering.renderer import Lighting, View, render
+from ism_ros.rendering.renderer import View, render
+from ism_ros.rendering.scene import Lighting
 from ism_ros.sim.synthesis.camera_poses import direction_of, look_at
 from ism_ros.sim.synthesis.textured_sheets import textured_sheet
 from training.training_scenes.height_field_placement import Ground, place

@@ -10,7 +10,7 @@ import trimesh
 
 from ism_ros.cad.mesh_loading import CadError, read_cad
 from ism_ros.cad.surfaces import surface_of
-from ism_ros.cad.units import declared_units, units_of
+from ism_ros.cad.units import declared_units, resolve_units
 
 
 def box_file(folder: Path, name: str) -> Path:
@@ -43,7 +43,7 @@ def test_a_collada_file_that_says_no_units_is_in_metres(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["box.dae", "box.3mf"])
 def test_a_box_has_its_size_whatever_the_format(tmp_path: Path, name: str) -> None:
     file = box_file(tmp_path, name)
-    units = units_of(file, None)
+    units = resolve_units(file, None)
     assert units == {"box.dae": "m", "box.3mf": "mm"}[name]
     mesh = read_cad(file, "mm").mesh
     np.testing.assert_allclose(sorted(mesh.extents), [0.03, 0.05, 0.08], rtol=1e-4)

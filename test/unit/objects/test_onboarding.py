@@ -20,10 +20,11 @@ from torch import Tensor
 
 from ism_ros.cad.mesh_loading import CadError
 from ism_ros.descriptors.base import Descriptors
-from ism_ros.objects import onboarding, template_builder
+from ism_ros.objects import template_builder
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.stores import cache_keys
 from ism_ros.objects.stores.descriptor_cache import read_descriptors, write_descriptors
 from ism_ros.objects.stores.patch_tokens import PatchFile, PatchStorage
 from ism_ros.objects.template_builder import POINT_COUNT
@@ -73,7 +74,7 @@ class Views:
 def small_templates() -> Iterator[None]:
     """Pictures of 48 pixels: all the same to what is tested here, and fast."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (onboarding, template_builder):
+        for module in (cache_keys, template_builder):
             patch.setattr(module, "TEMPLATE_SIZE_PX", 48)
         yield
 
@@ -180,8 +181,9 @@ import sys
 from pathlib import Path
 from ism_ros.objects import onboarding
 from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.stores import cache_keys
 
-onboarding.TEMPLATE_SIZE_PX = 48
+cache_keys.TEMPLATE_SIZE_PX = 48
 
 class NeverUsed:
     name, fingerprint, crop_size, rotation_sensitive, view_prior_weight = "mean_colour", "mean colour 1", 32, True, 0.0
@@ -189,7 +191,7 @@ class NeverUsed:
 known = onboarding.onboard(ObjectSpec("box", Path({str(cad)!r}), "mm"), NeverUsed(), Path({str(warm)!r}))
 print(known.template_count, sorted({{"trimesh", "embreex"}} & set(sys.modules)))
 """
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.stdout.strip() == "42 []", done.stderr
@@ -242,7 +244,7 @@ def test_a_changed_texture_is_rendered_again(tmp_path: Path, cache: Path) -> Non
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "flipped"])
-def test_damaged_descriptors_are_made_anew_with_one_line_in_the_log(
+def test_damaged_descriptors_are_rebuilt_with_one_line_in_the_log(
     cad: Path, cache: Path, caplog: pytest.LogCaptureFixture, damage: str, suffix: str
 ) -> None:
     spec = ObjectSpec("box", cad, "mm")
@@ -258,14 +260,14 @@ def test_damaged_descriptors_are_made_anew_with_one_line_in_the_log(
     assert descriptor.seen == [42]
     assert same(rebuilt, healthy)
     assert len(caplog.messages) == 1
-    assert "are damaged and made anew" in caplog.messages[0]
+    assert "are damaged and rebuilt" in caplog.messages[0]
     again = MeanColour()
     onboard(spec, again, cache)
     assert again.seen == []
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
-def test_patch_tokens_left_on_disk_are_made_anew_when_a_frame_meets_the_damage(
+def test_patch_tokens_left_on_disk_are_rebuilt_when_a_frame_meets_the_damage(
     cad: Path, cache: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     spec, descriptor = ObjectSpec("box", cad, "mm"), MeanColour()
@@ -280,10 +282,10 @@ def test_patch_tokens_left_on_disk_are_made_anew_when_a_frame_meets_the_damage(
     assert torch.equal(tokens, healthy.patch_tokens_of(torch.arange(42)))
     assert descriptor.seen == [42]
     assert len(caplog.messages) == 1
-    assert "are damaged and made anew" in caplog.messages[0]
+    assert "are damaged and rebuilt" in caplog.messages[0]
 
 
-def test_patch_tokens_are_not_made_anew_from_an_object_that_has_changed(cad: Path, cache: Path, tmp_path: Path) -> None:
+def test_patch_tokens_are_not_rebuilt_from_an_object_that_has_changed(cad: Path, cache: Path, tmp_path: Path) -> None:
     changed = tmp_path / "box.ply"
     shutil.copy(cad, changed)
     known = onboard(ObjectSpec("box", changed, "mm"), MeanColour(), cache, storage=ON_DISK)
@@ -343,7 +345,7 @@ descriptor_cache.write_descriptors(
     Path({str(tmp_path)!r}) / "key", {{"class_tokens": np.ones((2, 3), np.float32)}}, np.ones((2, 4, 3), np.float32)
 )
 """
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
     assert done.returncode == -9
@@ -356,7 +358,7 @@ descriptor_cache.write_descriptors(
     assert torch.equal(again.patches.read_all(), torch.zeros(2, 4, 3))
 
 
-def test_damaged_templates_are_rendered_anew_with_one_line_in_the_log(
+def test_damaged_templates_are_rendered_again_with_one_line_in_the_log(
     cad: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder,) = (cache / "templates").iterdir()
@@ -487,15 +489,16 @@ ON_A_FULL_DISK = """
 import logging, sys
 from pathlib import Path
 import numpy as np
+from ism_ros.objects.stores import cache_keys
 from ism_ros.objects.stores.descriptor_cache import write_descriptors
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.objects_file import ObjectsStore
-from ism_ros.objects.template_builder import prepare
+from ism_ros.objects.template_builder import build_templates
 
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 disk, cad = Path(sys.argv[1]), Path(sys.argv[2])
 spec = ObjectSpec("box", cad, "mm", None, 2)
-prepared = prepare(spec, disk / "templates" / "key")
+prepared = build_templates(spec, disk / "templates" / "key")
 assert len(prepared.rgb) == 42
 tokens = np.ones((42, 256, 64), np.float32)
 assert write_descriptors(disk / "descriptors" / "key", {"class_tokens": tokens[:, 0]}, tokens) is None
@@ -523,7 +526,7 @@ print(sorted(str(path.relative_to(disk)) for path in disk.rglob("*")))
 def test_a_disk_that_is_really_full_costs_the_cache_only(cad: Path, tmp_path: Path) -> None:
     mount = 'mount -t tmpfs -o size=300k none "$1" || exit 77; exec "$2" -c "$3" "$1" "$4"'
     command = ["unshare", "-rm", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, ON_A_FULL_DISK, str(cad)]
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     try:
         done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)

@@ -224,6 +224,8 @@ def test_a_camera_matrix_column_by_column_is_refused_with_its_file(
     assert said.startswith(f"ism: {tmp_path / 'changed.json'}: the camera matrix cannot be that of an image of")
     assert "must be 0 0 1" in said
     assert "\n" not in said
+
+
 def test_a_cad_file_without_colour_is_doubted_at_every_start_until_it_is_given_one(
     segment: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,8 +13,8 @@ import trimesh
 
 from ism_ros.cad.mesh_loading import CadError
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.objects.template_builder import Prepared, prepare
-from ism_ros.objects.template_process import NICENESS, PreparationProcess, PreparationStoppedError
+from ism_ros.objects.template_builder import ObjectTemplates, build_templates
+from ism_ros.objects.template_process import NICENESS, TemplateProcess, TemplateProcessStoppedError
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +27,10 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> ObjectSpec:
 
 
 @pytest.fixture(scope="module")
-def templates(spec: ObjectSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Prepared, list[int]]:
+def templates(spec: ObjectSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ObjectTemplates, list[int]]:
     """Rendered by the child: the folder, what it gave, and the progress it told."""
     folder, told = tmp_path_factory.mktemp("cache") / "box", []
-    prepared = PreparationProcess()(spec, folder, lambda done, total: told.append(done))
+    prepared = TemplateProcess()(spec, folder, lambda done, total: told.append(done))
     return folder, prepared, told
 
 
@@ -40,36 +40,36 @@ def children() -> list[psutil.Process]:
 
 @pytest.mark.slow
 def test_the_child_gives_what_would_have_been_made_here(
-    spec: ObjectSpec, templates: tuple[Path, Prepared, list[int]]
+    spec: ObjectSpec, templates: tuple[Path, ObjectTemplates, list[int]]
 ) -> None:
     folder, prepared, told = templates
-    here = prepare(spec, folder)  # reads what the child has rendered and kept
+    here = build_templates(spec, folder)  # reads what the child has rendered and kept
     for name in ("rgb", "masks", "rotations", "points_m"):
         np.testing.assert_array_equal(getattr(prepared, name), getattr(here, name))
     assert told == list(range(1, 43))
 
 
 def test_errors_and_warnings_are_those_of_this_process(
-    templates: tuple[Path, Prepared, list[int]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    templates: tuple[Path, ObjectTemplates, list[int]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(CadError, match=r"lost\.ply does not exist"):
-        PreparationProcess()(ObjectSpec("lost", tmp_path / "lost.ply"), tmp_path / "cached")
+        TemplateProcess()(ObjectSpec("lost", tmp_path / "lost.ply"), tmp_path / "cached")
     folder = tmp_path / "cached"
     folder.mkdir()
     with caplog.at_level(logging.WARNING), pytest.raises(CadError):
-        PreparationProcess()(ObjectSpec("lost", tmp_path / "lost.ply"), folder)
+        TemplateProcess()(ObjectSpec("lost", tmp_path / "lost.ply"), folder)
     assert "cached templates are damaged" in caplog.messages[0]
     assert caplog.records[0].reason == "cache_damaged"
 
 
 def test_it_runs_at_low_priority_and_ends_when_it_is_stopped(spec: ObjectSpec, tmp_path: Path) -> None:
-    process, nice = PreparationProcess(), []
+    process, nice = TemplateProcess(), []
 
     def stop(done: int, total: int) -> None:
         nice.extend(child.nice() for child in children())
         threading.Thread(target=process.stop).start()
 
-    with pytest.raises(PreparationStoppedError):
+    with pytest.raises(TemplateProcessStoppedError):
         process(spec, tmp_path / "cached", stop)
     assert min(nice) >= NICENESS
     assert children() == []
@@ -81,7 +81,7 @@ def test_giving_up_ends_the_child(spec: ObjectSpec, tmp_path: Path) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        PreparationProcess()(spec, tmp_path / "cached", give_up)
+        TemplateProcess()(spec, tmp_path / "cached", give_up)
     assert children() == []
 
 
@@ -91,4 +91,4 @@ def test_a_child_that_is_killed_is_an_error_that_says_so(spec: ObjectSpec, tmp_p
             child.kill()
 
     with pytest.raises(ValueError, match="'box' could not be prepared: its process was killed"):
-        PreparationProcess()(spec, tmp_path / "cached", kill)
+        TemplateProcess()(spec, tmp_path / "cached", kill)

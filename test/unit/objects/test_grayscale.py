@@ -19,9 +19,9 @@ from ism_ros.data.frame import Frame
 from ism_ros.io.frame_files import read_frame
 from ism_ros.loading import load_model
 from ism_ros.model import InstanceSegmentationModel
-from ism_ros.objects.grey import grey_pictures, grey_views
+from ism_ros.objects.grayscale import grayscale_images, grayscale_views
 from ism_ros.rendering.polar_maps import make_view_maps
-from ism_ros.rendering.renderer import render_templates
+from ism_ros.rendering.template_renderer import render_templates
 from ism_ros.selftest.self_test import SCENE
 from ism_ros.sim.benchmark_scenes.known_objects import known_objects
 
@@ -42,7 +42,7 @@ def frame() -> Frame:
 
 
 def in_grey(frame: Frame) -> Frame:
-    return replace(frame, rgb=grey_pictures(frame.rgb))
+    return replace(frame, rgb=grayscale_images(frame.rgb))
 
 
 def scores(model: InstanceSegmentationModel, frame: Frame) -> dict[str, float]:
@@ -130,11 +130,11 @@ def test_maps_of_grey_views_are_those_of_grey_pictures() -> None:
     mesh = known_objects(0, count=1)[0]
     templates = render_templates(mesh, size_px=96, samples=1)
     assert templates.rotations is not None
-    pictures = [*templates.rgb], [*grey_pictures(templates.rgb)]
+    pictures = [*templates.rgb], [*grayscale_images(templates.rgb)]
     of_colours, of_grey = (
         make_view_maps(rgb, [*templates.masks], [*templates.xyz_m], templates.rotations) for rgb in pictures
     )
-    np.testing.assert_allclose(grey_views(of_colours).maps.astype(float), of_grey.maps.astype(float), atol=0.03)
+    np.testing.assert_allclose(grayscale_views(of_colours).maps.astype(float), of_grey.maps.astype(float), atol=0.03)
 
 
 @pytest.mark.parametrize("kind", ["one channel", "JPEG of one channel", "16 levels a channel"])

@@ -117,7 +117,7 @@ def test_help_teaches_with_an_example(ism: Callable[..., Done]) -> None:
 
 def test_help_comes_without_loading_models() -> None:
     code = "import sys, ism_ros.cli.main; print(sorted({'torch', 'trimesh', 'cv2', 'scipy'} & set(sys.modules)))"
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.stdout.strip() == "[]", done.stderr

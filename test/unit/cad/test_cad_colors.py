@@ -12,8 +12,9 @@ import pytest
 import trimesh
 from PIL import Image
 
+from ism_ros.cad.companion_files import CompanionFiles
 from ism_ros.cad.mesh_loading import CadError, CadModel, read_cad
-from ism_ros.cad.referenced_files import CompanionFiles, referenced_files
+from ism_ros.cad.referenced_files import referenced_files
 from ism_ros.cad.surfaces import surface_of, texture_lookup
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)

@@ -124,7 +124,7 @@ def test_category_ids_must_differ_also_from_positions(folder: Path) -> None:
 
 
 def test_the_example_file_is_right_but_for_the_cad_model_that_is_the_users(tmp_path: Path) -> None:
-    example = (Path(__file__).parents[2] / "config" / "objects.yaml").read_text(encoding="utf-8")
+    example = (Path(__file__).parents[3] / "config" / "objects.yaml").read_text(encoding="utf-8")
     (tmp_path / "watering_can.ply").write_bytes(b"ply")
     (spec,) = read_objects_file(write(tmp_path, example))
     assert (spec.id, spec.units) == ("watering_can", "mm")

@@ -10,12 +10,12 @@ import numpy as np
 from ism_ros.rendering.viewpoints import (
     VIEW_COUNT,
     camera_positions,
+    edge_midpoint_rotations,
     look_at_origin,
     object_to_camera_rotations,
-    rotations_between,
 )
 
-GOLDEN = Path(os.environ.get("ISM_GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
+GOLDEN = Path(os.environ.get("ISM_GOLDEN_DIR") or Path(__file__).parents[2] / "golden")
 
 
 def test_positions_come_in_the_order_of_the_reference() -> None:
@@ -58,7 +58,7 @@ def test_a_camera_on_the_z_axis_has_the_y_axis_of_the_object_up() -> None:
 
 
 def test_with_the_views_between_no_direction_is_further_than_twelve_degrees_from_one() -> None:
-    views = np.concatenate([camera_positions(), -rotations_between()[:, 2]])
+    views = np.concatenate([camera_positions(), -edge_midpoint_rotations()[:, 2]])
     assert views.shape == (162, 3)
     directions = np.random.default_rng(0).normal(size=(5000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -66,6 +66,6 @@ def test_with_the_views_between_no_direction_is_further_than_twelve_degrees_from
 
 
 def test_each_view_between_is_as_far_from_one_neighbour_as_from_the_other() -> None:
-    cosines = np.sort(-rotations_between()[:, 2] @ camera_positions().T, axis=1)
+    cosines = np.sort(-edge_midpoint_rotations()[:, 2] @ camera_positions().T, axis=1)
     np.testing.assert_allclose(cosines[:, -1], cosines[:, -2])
     assert (cosines[:, -1] > cosines[:, -3] + 0.05).all()
