@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.data.boxes import mask_box
+from ism_ros.data.boxes import mask_to_xywh, xyxy_to_sam6d_xywh
 from ism_ros.data.detections import Detections
 from ism_ros.data.rle import encode_rle
 
@@ -23,7 +22,7 @@ def label_image(detections: Detections) -> NDArray[np.uint16]:
     labels = np.zeros(masks.shape[1:], dtype=np.uint16)
     ids = detections.instance_ids()
     for row in np.argsort(detections.score.numpy(), kind="stable"):
-        left, top, width, height = mask_box(masks[row])
+        left, top, width, height = mask_to_xywh(masks[row])
         box = slice(top, top + height), slice(left, left + width)
         np.copyto(labels[box], np.uint16(ids[row]), where=masks[row][box])
     return labels
@@ -39,19 +38,13 @@ def to_records(detections: Detections, scene_id: int = 0, image_id: int = 0) -> 
             "scene_id": scene_id,
             "image_id": image_id,
             "category_id": detections.category_id(row),
-            "bbox": xywh(detections.boxes_xyxy[row].tolist()),
+            "bbox": xyxy_to_sam6d_xywh(detections.boxes_xyxy[row].tolist()),
             "score": float(detections.score[row]),
             "time": time_s,
             "segmentation": encode_rle(masks[row]),
         }
         for row in range(len(detections))
     ]
-
-
-def xywh(box_xyxy: Sequence[int]) -> list[int]:
-    """An inclusive box as [x, y, width, height], the way the reference writes it (last minus first)."""
-    x_first, y_first, x_last, y_last = box_xyxy
-    return [x_first, y_first, x_last - x_first, y_last - y_first]
 
 
 def write_results(
