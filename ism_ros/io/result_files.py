@@ -1,4 +1,4 @@
-"""Detections in the forms that others read: SAM-6D's files, COCO RLE, a label image."""
+"""Detections in the forms that others read: SAM-6D's files, BOP records, a label image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from ism_ros.data.rle import encode_rle
 
 
 def label_image(detections: Detections) -> NDArray[np.uint16]:
-    """(H, W) uint16: 0 background, else the instance's id; where masks overlap the higher score is on top."""
+    """Draw all instances into one image.
+
+    Args:
+        detections: Of one frame, on any device.
+
+    Returns:
+        (H, W) uint16: 0 background, else the instance's id; where masks overlap the higher score is on top.
+    """
     detections = detections.to("cpu")
     masks = detections.masks.numpy()
     labels = np.zeros(masks.shape[1:], dtype=np.uint16)
@@ -29,7 +36,16 @@ def label_image(detections: Detections) -> NDArray[np.uint16]:
 
 
 def to_records(detections: Detections, scene_id: int = 0, image_id: int = 0) -> list[dict[str, Any]]:
-    """The BOP records that SAM-6D's pose estimator reads, one a detection, bbox as [x, y, width, height] pixels."""
+    """Convert detections to the BOP records that SAM-6D's pose estimator reads.
+
+    Args:
+        detections: Of one frame, on any device.
+        scene_id: Number of the scene in a dataset.
+        image_id: Number of the image in the scene.
+
+    Returns:
+        One a detection; bbox as of `xyxy_to_sam6d_xywh`, segmentation as compressed COCO RLE.
+    """
     time_s = sum(detections.stage_s.values())
     detections = detections.to("cpu")  # at once: a GPU is waited for at each number that is read
     masks = detections.masks.numpy()
@@ -50,7 +66,18 @@ def to_records(detections: Detections, scene_id: int = 0, image_id: int = 0) -> 
 def write_results(
     folder: Path, detections: Detections, visualization_rgb: NDArray[np.uint8], scene_id: int = 0, image_id: int = 0
 ) -> None:
-    """Write detection_ism.json, detection_ism.npz and vis_ism.png into `folder`, which is made where it is missing."""
+    """Write detection_ism.json, detection_ism.npz and vis_ism.png.
+
+    Args:
+        folder: Where to; made where it is missing.
+        detections: Of one frame.
+        visualization_rgb: (H, W, 3) uint8, the frame with the detections drawn over it.
+        scene_id: Number of the scene in a dataset.
+        image_id: Number of the image in the scene.
+
+    Raises:
+        OSError: They cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     detections = detections.to("cpu")
     records = to_records(detections, scene_id, image_id)
