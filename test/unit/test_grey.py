@@ -21,7 +21,7 @@ from ism_ros.model import InstanceSegmentationModel, load_model
 from ism_ros.objects.grey import grey_pictures, grey_views
 from ism_ros.pose.polar_maps import views_of
 from ism_ros.rendering.renderer import render_templates
-from ism_ros.selftest.self_test import SCENE
+from ism_ros.selftest.sample_files import SCENE
 from ism_ros.sim.scenes import known_objects
 
 

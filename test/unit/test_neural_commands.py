@@ -20,7 +20,7 @@ from ism_ros.bop.dataset import open_dataset
 from ism_ros.bop.predictions import read_predictions
 from ism_ros.config.settings import Settings, load_settings
 from ism_ros.model import load_model
-from ism_ros.selftest.self_test import SCENE
+from ism_ros.selftest.sample_files import SCENE
 from ism_ros.sim.bop_dataset import scaled, write_dataset
 from ism_ros.sim.scenes import REALSENSE
 
@@ -116,7 +116,7 @@ def test_ism_doctor_says_that_random_networks_do_not_know_the_answer(ism: Ism, t
     install_pair(tmp_path / "checkpoints", "sam")
     done = ism("doctor", "--profile=accurate")
     assert done.returncode == 1, done.stderr
-    line = next(line for line in done.stdout.splitlines() if " known answer " in line)
+    line = next(line for line in done.stdout.splitlines() if " self-test " in line)
     assert line.startswith("failed")
     assert "sam + dinov2: " in line
     assert "Traceback" not in done.stdout + done.stderr
@@ -172,7 +172,7 @@ def test_a_missing_checkpoint_is_one_line_in_ism_eval_and_a_failed_line_of_ism_d
     assert "Traceback" not in evaluated.stderr
     doctor = ism("doctor", "--profile=accurate")
     assert doctor.returncode == 1
-    (line,) = (line for line in doctor.stdout.splitlines() if " known answer " in line)
+    (line,) = (line for line in doctor.stdout.splitlines() if " self-test " in line)
     assert line.startswith("failed")
     assert missing in line
     assert "Traceback" not in doctor.stdout + doctor.stderr
