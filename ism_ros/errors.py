@@ -1,10 +1,10 @@
-"""What all errors have in common."""
+"""Errors that several layers raise, and what all errors have in common."""
 
 from __future__ import annotations
 
 
 def first_line(error: BaseException) -> str:
-    """Say an error in one line.
+    """Reduce an error to one line.
 
     Args:
         error: Any exception, also one without a text.
@@ -17,10 +17,10 @@ def first_line(error: BaseException) -> str:
 
 
 class FrameError(ValueError):
-    """A frame that cannot be used.
+    """A frame that cannot be used; the message says what is wrong and what to do about it.
 
-    `reason` is a short stable word for counting (`size_mismatch`, `bad_intrinsics`, ...); the message says what
-    was wrong and what to do about it.
+    Attributes:
+        reason: Short stable word for counting (`size_mismatch`, `bad_intrinsics`, ...).
     """
 
     def __init__(self, reason: str, message: str) -> None:

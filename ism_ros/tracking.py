@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from ism_ros.data.boxes import mask_box
+from ism_ros.data.boxes import mask_to_xywh
 from ism_ros.data.detections import Detections
 
 MAX_TRACK_ID = 65535
@@ -129,7 +129,7 @@ def seen_in(detections: Detections, stamp_ns: int) -> list[Track]:
     positions_m = detections.model_centers_m().numpy()
     tracks = []
     for row, whole in enumerate(masks):
-        left, top, width, height = mask_box(whole)
+        left, top, width, height = mask_to_xywh(whole)
         # a copy: a view would keep the masks of the whole frame
         mask = whole[top : top + height, left : left + width].copy()
         box = (left, top, left + width - 1, top + height - 1)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the scene that `ism doctor` tries the models on: ism_ros/selftest/sample_scene/.
+"""Make the sample scene that `ism doctor` tries the models on: ism_ros/selftest/sample_scene/.
 
     python tools/make_sample_scene.py ism_ros/selftest/sample_scene
 
@@ -7,8 +7,8 @@ Two objects made by rule (a carton, a banana) among others on a simulated table,
 rgb.jpg, depth.png and camera.json as `ism segment` reads them; objects.yaml with the CAD models; truth.png, in which
 the value k is the k-th object of objects.yaml and 255 another object.
 
-The scores in ism_ros/selftest/self_test.py belong to the files as committed. Who makes them anew runs `ism doctor` and
-writes the new scores there.
+The expected scores in ism_ros/selftest/self_test.py belong to the files as committed. Whoever makes them again runs
+`ism doctor` and writes the new scores there.
 """
 
 from __future__ import annotations

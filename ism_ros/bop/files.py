@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from ism_ros.errors import first_line
 from ism_ros.io.image_decoding import decode_unchanged
+from ism_ros.runtime.atomic_files import write_atomically
 
 Fields = dict[str, Callable[[Any], Any]]
 """Names of fields, and the functions that check their values: KeyError, TypeError or ValueError where one is bad."""
@@ -36,10 +36,14 @@ def read_json(path: Path, kind: type, expected: str) -> Any:
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    """Writes `path` whole or not at all."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(json.dumps(content, indent=indent), encoding="utf-8")
-    os.replace(unfinished, path)
+    """Write a JSON file whole or not at all.
+
+    Args:
+        path: The file.
+        content: What json.dumps takes.
+        indent: Spaces a level; None = all on one line.
+    """
+    write_atomically(path, json.dumps(content, indent=indent))
 
 
 def numbered(path: Path, content: dict[str, Any]) -> dict[int, Any]:

@@ -1,4 +1,4 @@
-"""Weights of the learned default: float16 safetensors in shipped_weights/, made by training.train (docs/tiny.md)."""
+"""Weights of the small networks that are shipped with the package (docs/tiny.md): float16 safetensors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,24 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ism_ros.errors import CheckpointError, first_line
 
 FOLDER = Path(__file__).parent / "shipped_weights"
+"""Folder of the shipped weights, which training.export writes."""
 
 
 def load_weights(network: nn.Module, name: str, file: Path | None = None) -> str:
-    """Fills `network` with NAME.safetensors and readies it for inference; returns the SHA-256 of the file.
+    """Load weights into a network and prepare it for inference.
 
-    file: other weights, whose hash nobody knows. The weights that travel with the package have theirs in sha256.json.
+    That is eval mode, no gradients, and norms folded into convolutions.
+
+    Args:
+        network: The network, which is changed.
+        name: NAME.safetensors among the shipped weights, whose hash is in sha256.json.
+        file: Other weights of this network, whose hash is not checked.
+
+    Returns:
+        SHA-256 of the file, hexadecimal.
+
+    Raises:
+        CheckpointError: The file is missing, changed, or of another network.
     """
     path = file or FOLDER / f"{name}.safetensors"
     try:
@@ -44,7 +56,7 @@ def load_weights(network: nn.Module, name: str, file: Path | None = None) -> str
 
 
 def fold_norms(network: nn.Module) -> None:
-    """Puts every batch normalisation that follows a convolution in a Sequential into that convolution."""
+    """Fold every batch normalisation that follows a convolution in a Sequential into that convolution."""
     for module in network.modules():
         if not isinstance(module, nn.Sequential):
             continue
@@ -56,5 +68,13 @@ def fold_norms(network: nn.Module) -> None:
 
 
 def channels_last(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network on `device` in the layout that convolutions are fastest in."""
+    """Move a network to a device in the memory layout in which convolutions are fastest.
+
+    Args:
+        network: The network.
+        device: Where it will run.
+
+    Returns:
+        The same network.
+    """
     return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

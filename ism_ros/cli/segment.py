@@ -135,7 +135,7 @@ def _print_sizes(console: Console, library: ObjectLibrary) -> None:
 
 
 def _print(console: Console, detections: Detections, output: Path) -> None:
-    from ism_ros.io.result_files import xywh
+    from ism_ros.data.boxes import xyxy_to_sam6d_xywh
 
     for warning in detections.warnings:
         options.print_warning(console, warning.text)
@@ -149,7 +149,7 @@ def _print(console: Console, detections: Detections, output: Path) -> None:
         table.add_row(
             escape(detections.class_id(row)),
             *(f"{float(getattr(detections, part)[row]):.3f}" for part in parts),
-            ",".join(map(str, xywh(detections.boxes_xyxy[row].tolist()))),
+            ",".join(map(str, xyxy_to_sam6d_xywh(detections.boxes_xyxy[row].tolist()))),
         )
     console.print(table if count else _why_nothing(detections))
     timing = ", ".join(f"{stage} {seconds * 1000:.0f} ms" for stage, seconds in detections.stage_s.items())
@@ -157,13 +157,13 @@ def _print(console: Console, detections: Detections, output: Path) -> None:
 
 
 def _why_nothing(detections: Detections) -> str:
-    from ism_ros.io.result_files import xywh
+    from ism_ros.data.boxes import xyxy_to_sam6d_xywh
 
     miss = detections.best_rejected
     if miss is None:
         what = "nothing" if all(told.reason != "too_small" for told in detections.warnings) else "nothing large enough"
         return f"0 detections: {what} in the picture looks like any of the objects"
-    x, y, width, height = xywh(miss.box_xyxy)
+    x, y, width, height = xyxy_to_sam6d_xywh(miss.box_xyxy)
     return (
         f"0 detections: the best guess is {escape(miss.class_id)} at {miss.score:.3f}, {width} x {height} pixels at "
         f"x {x}, y {y}, which is not certain enough; --score-threshold "

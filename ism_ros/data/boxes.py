@@ -1,19 +1,36 @@
-"""Boxes of instance masks: tight boxes, areas, overlaps and the forms that files and messages have.
+"""Boxes of instance masks: tight boxes, areas, overlaps, and the forms that files and messages have.
 
-Boxes are (x_first, y_first, x_last, y_last), the first and last column and row of the mask, both inclusive. Areas
-and overlaps of boxes are taken between these numbers as they are, which is what the reference does.
+The conventions, all in pixels:
+
+- `xyxy`, everywhere within this package: (x_first, y_first, x_last, y_last), the first and last column and row of the
+  mask, both inclusive. `box_area` and `box_iou` take these numbers as they are, last minus first, which is what the
+  reference (SAM-6D) does.
+- `xywh`: (x, y, width, height), the first column and row, and the number of columns and rows: COCO, BOP and
+  vision_msgs.
+- `sam6d_xywh`: the same with width and height one less, last minus first, as SAM-6D writes `bbox` into
+  detection_ism.json and the server into its answers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
 def boxes_from_masks(masks: Tensor) -> Tensor:
-    """Tight boxes of masks (N, H, W) bool -> (N, 4) int64; an empty mask has the box (0, 0, 0, 0)."""
+    """Compute the tight boxes of masks.
+
+    Args:
+        masks: (N, H, W) bool.
+
+    Returns:
+        (N, 4) int64 xyxy, on the masks' device; (0, 0, 0, 0) for an empty mask.
+    """
     count, height, width = masks.shape
     if count == 0 or height == 0 or width == 0:
         return torch.zeros((count, 4), dtype=torch.int64, device=masks.device)
@@ -28,17 +45,32 @@ def boxes_from_masks(masks: Tensor) -> Tensor:
 
 
 def _any_along(masks: Tensor, dim: int) -> Tensor:
-    """masks.any(dim), by a maximum over bytes, which the CPU does several times faster than a boolean any."""
+    """Compute masks.any(dim) by a maximum over bytes, which the CPU does several times faster than a boolean any."""
     return masks.view(torch.uint8).amax(dim=dim).bool()
 
 
 def box_area(boxes_xyxy: Tensor) -> Tensor:
-    """(N, 4) -> (N,), square pixels."""
+    """Compute areas, last minus first in both directions.
+
+    Args:
+        boxes_xyxy: (..., 4).
+
+    Returns:
+        (...), square pixels.
+    """
     return (boxes_xyxy[..., 2] - boxes_xyxy[..., 0]) * (boxes_xyxy[..., 3] - boxes_xyxy[..., 1])
 
 
 def box_iou(first_xyxy: Tensor, second_xyxy: Tensor) -> Tensor:
-    """Intersection over union of boxes that broadcast, (..., 4) with (..., 4) -> (...) float32; 0 if both are empty."""
+    """Compute the intersection over union of boxes.
+
+    Args:
+        first_xyxy: (..., 4).
+        second_xyxy: (..., 4), which broadcasts with the first.
+
+    Returns:
+        (...) float32; 0 where both boxes are empty.
+    """
     first, second = first_xyxy.float(), second_xyxy.float()
     top_left = torch.maximum(first[..., :2], second[..., :2])
     bottom_right = torch.minimum(first[..., 2:], second[..., 2:])
@@ -47,7 +79,53 @@ def box_iou(first_xyxy: Tensor, second_xyxy: Tensor) -> Tensor:
     return torch.where(union > 0, intersection / union.clamp(min=1e-9), torch.zeros_like(union))
 
 
-def mask_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Left, top, width, height of a mask (H, W) bool, pixels; all 0 where it is empty."""
-    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-    return left, top, width, height
+def mask_to_xywh(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Compute the tight box of one mask.
+
+    Args:
+        mask: (H, W) bool, contiguous.
+
+    Returns:
+        x, y, width, height; all 0 where the mask is empty.
+    """
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return x, y, width, height
+
+
+def xyxy_to_xywh(box_xyxy: Sequence[int]) -> list[int]:
+    """Convert an inclusive box to its first pixel and the number of its columns and rows.
+
+    Args:
+        box_xyxy: First and last column and row.
+
+    Returns:
+        [x, y, width, height].
+    """
+    x_first, y_first, x_last, y_last = box_xyxy
+    return [x_first, y_first, x_last - x_first + 1, y_last - y_first + 1]
+
+
+def xyxy_to_sam6d_xywh(box_xyxy: Sequence[int]) -> list[int]:
+    """Convert an inclusive box to the form that SAM-6D writes, with last minus first as width and height.
+
+    Args:
+        box_xyxy: First and last column and row.
+
+    Returns:
+        [x, y, width, height], the latter two one less than the number of columns and rows.
+    """
+    x_first, y_first, x_last, y_last = box_xyxy
+    return [x_first, y_first, x_last - x_first, y_last - y_first]
+
+
+def sam6d_xywh_to_xyxy(box_xywh: Sequence[int]) -> tuple[int, int, int, int]:
+    """Convert a box from the form that SAM-6D writes.
+
+    Args:
+        box_xywh: As of `xyxy_to_sam6d_xywh`.
+
+    Returns:
+        First and last column and row, both inclusive.
+    """
+    x, y, width, height = box_xywh
+    return x, y, x + width, y + height

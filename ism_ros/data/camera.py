@@ -76,9 +76,7 @@ class Camera:
         """Row of the principal point."""
         return float(self.intrinsics[1, 2])
 
-    def normalized(
-        self, u: Numbers, v: Numbers, shift_px: tuple[float, float] = (0.0, 0.0)
-    ) -> tuple[Numbers, Numbers]:
+    def normalized(self, u: Numbers, v: Numbers, shift_px: tuple[float, float] = (0.0, 0.0)) -> tuple[Numbers, Numbers]:
         """Compute normalised image coordinates: where the rays through pixels meet the plane z = 1.
 
         Args:

@@ -12,25 +12,43 @@ from torch import Tensor
 
 
 def crop_resize_pad(image: Tensor, masks: Tensor, boxes_xyxy: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Masked crops, the longer side of the box scaled to `size` (nearest), padded with zeros to a square.
+    """Cut masked crops out of images, scale them to one size and pad them to squares.
 
-    image: (C, H, W), shared by all masks, or (N, C, H, W), one image a mask. masks: (N, H, W) bool. boxes_xyxy:
-    (N, 4) int64. Returns crops (N, C, size, size) of the image's dtype, zero outside the mask, and their masks
-    (N, size, size) bool. The last column and row of the box are left out, as in the reference; unlike there every
-    crop is exactly `size` x `size`, whatever the box.
+    The longer side of the box is scaled to `size` (nearest neighbour); the rest is padded with zeros. The last column
+    and row of the box are left out, as in the reference (SAM-6D); unlike there every crop is exactly `size` x `size`,
+    whatever the box.
+
+    Args:
+        image: (C, H, W), shared by all masks, or (N, C, H, W), one image a mask.
+        masks: (N, H, W) bool.
+        boxes_xyxy: (N, 4) int64, inclusive pixels.
+        size: Side of a crop, pixels.
+
+    Returns:
+        Crops (N, C, size, size) of the image's dtype, zero outside the mask, and their masks (N, size, size) bool.
     """
-    x_source, x_inside = _source_pixels(boxes_xyxy[:, 0], boxes_xyxy[:, 2], boxes_xyxy, size)
-    y_source, y_inside = _source_pixels(boxes_xyxy[:, 1], boxes_xyxy[:, 3], boxes_xyxy, size)
-    if masks.device.type == "cpu":
-        return _crop_one_by_one(image, masks, (x_source, x_inside), (y_source, y_inside))
-    return _crop_all_at_once(image, masks, (x_source, x_inside), (y_source, y_inside))
+    x_source, x_inside = source_pixels(boxes_xyxy[:, 0], boxes_xyxy[:, 2], boxes_xyxy, size)
+    y_source, y_inside = source_pixels(boxes_xyxy[:, 1], boxes_xyxy[:, 3], boxes_xyxy, size)
+    crop = crop_in_threads if masks.device.type == "cpu" else crop_by_gather
+    return crop(image, masks, (x_source, x_inside), (y_source, y_inside))
 
 
-def _crop_one_by_one(
+def crop_in_threads(
     image: Tensor, masks: Tensor, columns: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """On the CPU: every box is masked as it is in the image, and only then enlarged or reduced; a part of the boxes on
-    each thread."""
+    """Make crops one by one on the CPU, a part of them on each thread.
+
+    Every box is masked as it is in the image, and only then enlarged or reduced.
+
+    Args:
+        image: (C, H, W) or (N, C, H, W).
+        masks: (N, H, W) bool.
+        columns: As of `source_pixels`, along x.
+        rows: As of `source_pixels`, along y.
+
+    Returns:
+        Crops and their masks as of `crop_resize_pad`.
+    """
     count, size = columns[0].shape
     crops = torch.empty((count, image.shape[-3], size, size), dtype=image.dtype)
     crop_masks = torch.empty((count, size, size), dtype=torch.bool)
@@ -71,17 +89,27 @@ def _crop_one_by_one(
 
 
 def _inside(source: Tensor, inside: Tensor) -> Iterator[tuple[NDArray[np.int64], slice]]:
-    """Of each crop (a row of source and inside, (N, size)): the image pixels along one axis, and where they go."""
+    """Yield the image pixels along one axis and their places in the crop, for each row of both (N, size)."""
     first = inside.view(torch.uint8).argmax(dim=1).tolist()
     number = inside.sum(dim=1).tolist()
     for row, start, length in zip(source.numpy(), first, number, strict=True):
         yield row[start : start + length], slice(start, start + length)
 
 
-def _crop_all_at_once(
+def crop_by_gather(
     image: Tensor, masks: Tensor, columns: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """On a GPU: one gather for all crops."""
+    """Make all crops by one gather, on any device; the fast way on a GPU.
+
+    Args:
+        image: (C, H, W) or (N, C, H, W).
+        masks: (N, H, W) bool.
+        columns: As of `source_pixels`, along x.
+        rows: As of `source_pixels`, along y.
+
+    Returns:
+        Crops and their masks as of `crop_resize_pad`.
+    """
     (x_source, x_inside), (y_source, y_inside) = columns, rows
     count, height, width = masks.shape
     pixel = (y_source * width)[:, :, None] + x_source[:, None, :]
@@ -97,10 +125,19 @@ def _crop_all_at_once(
     return crops * crop_masks[:, None], crop_masks
 
 
-def _source_pixels(first: Tensor, last: Tensor, boxes_xyxy: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """For each of `size` crop pixels along one axis: the image pixel that it shows and whether that is in the box.
+def source_pixels(first: Tensor, last: Tensor, boxes_xyxy: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Find for each crop pixel along one axis the image pixel that it shows.
 
-    Both (N, size). The arithmetic is float32 because that decides which neighbour 'nearest' takes in the reference.
+    The arithmetic is float32 because that decides which neighbour 'nearest' takes in the reference.
+
+    Args:
+        first: (N,) int64, first column or row of each box.
+        last: (N,) int64, last column or row.
+        boxes_xyxy: (N, 4) int64, the boxes, whose longer side decides the scale.
+        size: Side of a crop, pixels.
+
+    Returns:
+        (N, size) int64 image pixels, and (N, size) bool, False where the crop is padded.
     """
     length = (last - first).clamp(min=1)
     longer = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).amax(dim=1).clamp(min=1)

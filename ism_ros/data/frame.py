@@ -1,4 +1,4 @@
-"""One RGB-D frame and the camera that took it: what goes in at the door."""
+"""One RGB-D frame: checked once, then valid everywhere."""
 
 from __future__ import annotations
 
@@ -11,32 +11,29 @@ from numpy.typing import NDArray
 
 from ism_ros.checks.camera_checks import intrinsics_error, intrinsics_warnings
 from ism_ros.checks.depth_checks import no_reading_values
-from ism_ros.checks.image_checks import exposure_warnings
+from ism_ros.checks.image_checks import exposure_warnings, has_no_colours
 from ism_ros.checks.input_warnings import InputWarning, unique_warnings
 from ism_ros.data.camera import Camera
 from ism_ros.errors import FrameError
-
-GREY_TOLERANCE = 3
-"""Grey levels by which the channels of a picture without colours differ at most, after JPEG. A camera that has colours
-is noisier than that in some of its pixels, whatever it looks at."""
-GREY_SHARE = 0.999
-"""Of the pixels that have to be as grey as that: single ones may be drawn over, as by a time stamp."""
-LEAST_CONTRAST = 4.0
-"""Standard deviation of a picture's grey levels, below which it shows nothing, in colour or without."""
-GREY_STRIDE = 4
-"""Every so manieth row and column is looked at first."""
 
 
 @dataclass(frozen=True)
 class Frame:
     """One colour image with its registered depth.
 
-    rgb: (H, W, 3) uint8. depth_m: (H, W) float32 metres along the optical axis, 0 = no reading, or None without a
-    depth sensor; NaN, infinite and negative readings become 0, and so does what stands for 'no reading', such as the
-    largest float. stamp_ns: nanoseconds of the sensor's clock. frame_id: the optical frame (x right, y down, z
-    forward). warnings: what whoever made the frame doubts about it, and what is odd about its camera matrix.
+    Attributes:
+        rgb: (H, W, 3) uint8.
+        depth_m: (H, W) float32 metres along the optical axis, 0 = no reading; None without a depth sensor. NaN,
+            infinite and negative readings become 0, and so does what stands for 'no reading', such as the largest
+            float.
+        camera: The camera of both.
+        stamp_ns: Nanoseconds of the sensor's clock.
+        frame_id: Optical frame (x right, y down, z forward).
+        warnings: Doubts of whoever made the frame, and about its camera matrix and exposure.
+        invalid_depth_share: Fraction of the pixels without a depth reading; 0 without a depth sensor.
 
-    Raises FrameError where sizes disagree or the camera matrix cannot be that of an image of this size.
+    Raises:
+        FrameError: Sizes disagree, or the camera matrix cannot be that of an image of this size.
     """
 
     rgb: NDArray[np.uint8]
@@ -82,16 +79,18 @@ class Frame:
 
     @property
     def height(self) -> int:
+        """Rows of the image."""
         return int(self.rgb.shape[0])
 
     @property
     def width(self) -> int:
+        """Columns of the image."""
         return int(self.rgb.shape[1])
 
     @cached_property
     def is_grey(self) -> bool:
-        """Whether the picture has no colours at all, as of a camera without or after a conversion to mono8."""
-        return _is_grey(self.rgb[::GREY_STRIDE, ::GREY_STRIDE]) and _is_grey(self.rgb)
+        """Whether the image has no colours at all, as of a monochrome camera or after a conversion to mono8."""
+        return has_no_colours(self.rgb)
 
     @property
     def has_depth(self) -> bool:
@@ -103,7 +102,7 @@ class Frame:
 
         Args:
             box_xyxy: First and last column and row, inclusive, pixels.
-            mask: (H, W); where given, only depth under it counts.
+            mask: (H, W) bool; where given, only depth under it counts.
 
         Returns:
             Metres; NaN without a depth reading.
@@ -118,10 +117,3 @@ class Frame:
             return float("nan")
         width, height = (x_last - x_first + 1) / self.camera.fx, (y_last - y_first + 1) / self.camera.fy
         return float(np.hypot(width, height) * np.median(readings_m))
-
-
-def _is_grey(rgb: NDArray[np.uint8]) -> bool:
-    red, green, blue = (rgb[..., channel].astype(np.int16) for channel in range(3))
-    differences = np.maximum(np.abs(red - green), np.abs(green - blue))
-    coloured = np.count_nonzero(differences > GREY_TOLERANCE)
-    return coloured <= (1 - GREY_SHARE) * differences.size and float(green.std()) > LEAST_CONTRAST

@@ -8,9 +8,9 @@ from torch import Tensor
 from ism_ros.data.boxes import box_area
 
 MIN_BOX_SIDE = 0.05
-"""Side of the smallest square box that counts as a proposal, as a share of the image's side."""
+"""Side of the smallest square box that counts as a proposal, as a fraction of the image's side (SAM-6D)."""
 MIN_MASK_AREA = 3e-4
-"""Area of the smallest mask that counts as a proposal, as a share of the image's."""
+"""Area of the smallest mask that counts as a proposal, as a fraction of the image's (SAM-6D)."""
 
 
 def large_enough(
@@ -20,16 +20,33 @@ def large_enough(
     min_mask_area: float = MIN_MASK_AREA,
     areas: Tensor | None = None,
 ) -> Tensor:
-    """Which proposals are not tiny, (N,) bool: shares as of MIN_BOX_SIDE and MIN_MASK_AREA. areas: mask_areas(masks),
-    where that is known already."""
+    """Tell which proposals are not too small.
+
+    Args:
+        masks: (N, H, W) bool.
+        boxes_xyxy: (N, 4) int64, inclusive pixels.
+        min_box_side: Square root of the box's least area, as a fraction of the square root of the image's.
+        min_mask_area: The mask's least area, as a fraction of the image's.
+        areas: (N,) of `mask_areas(masks)`, where that is known already.
+
+    Returns:
+        (N,) bool.
+    """
     image_area = masks.shape[1] * masks.shape[2]
-    box_share = box_area(boxes_xyxy).float() / image_area
-    mask_share = (mask_areas(masks) if areas is None else areas).float() / image_area
-    return (box_share > min_box_side**2) & (mask_share > min_mask_area)
+    box_fraction = box_area(boxes_xyxy).float() / image_area
+    mask_fraction = (mask_areas(masks) if areas is None else areas).float() / image_area
+    return (box_fraction > min_box_side**2) & (mask_fraction > min_mask_area)
 
 
 def mask_areas(masks: Tensor) -> Tensor:
-    """Pixels of each mask: (N, H, W) bool -> (N,) int64."""
+    """Count the pixels of each mask.
+
+    Args:
+        masks: (N, H, W) bool.
+
+    Returns:
+        (N,) int64.
+    """
     flat = masks.flatten(1)
     if masks.is_cuda:
         return flat.sum(dim=1, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Class-agnostic proposals of one image: what a segmentor gives."""
+"""Class-agnostic proposals of one image: what a segmentor returns."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from ism_ros.data.boxes import boxes_from_masks
 
 @dataclass(frozen=True)
 class Proposals:
-    """Class-agnostic masks of one image.
+    """Class-agnostic masks of one image; row i of every field belongs to the same proposal.
 
-    masks: (N, H, W) bool on the segmentor's device. confidence: (N,) float32 in [0, 1]. boxes_xyxy: (N, 4) int64,
-    the first and last pixel column and row of each mask, both inclusive (as the reference computes them); made
-    from the masks when left out. boxes_are_tight: whether they are, or are what the segmentor itself gives as boxes.
+    Attributes:
+        masks: (N, H, W) bool, on the segmentor's device.
+        confidence: (N,) float32 in [0, 1].
+        boxes_xyxy: (N, 4) int64, first and last column and row, both inclusive; made from the masks when left out.
+        boxes_are_tight: True: boxes are the masks' extents. False: they are the detector's own (FastSAM) and may be
+            wider or narrower.
     """
 
     masks: Tensor
@@ -32,13 +35,21 @@ class Proposals:
         return int(self.masks.shape[0])
 
     def __getitem__(self, index: Tensor) -> Proposals:
-        """The rows at `index` (bool mask or integer tensor); masks are large, so nothing is copied for all of them."""
+        """Select rows.
+
+        Args:
+            index: (N,) bool or (K,) int64. Masks are large, so that nothing is copied where all rows are selected.
+
+        Returns:
+            The proposals of these rows.
+        """
         if index.dtype == torch.bool and bool(index.all()):
             return self
         return Proposals(self.masks[index], self.confidence[index], self.boxes_xyxy[index], self.boxes_are_tight)
 
     @staticmethod
     def empty(height: int, width: int, device: torch.device | str = "cpu") -> Proposals:
+        """Make no proposals of an image of `height` x `width` pixels, on `device`."""
         return Proposals(
             torch.zeros((0, height, width), dtype=torch.bool, device=device),
             torch.zeros((0,), device=device),

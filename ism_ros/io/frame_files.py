@@ -16,13 +16,24 @@ from ism_ros.io.image_decoding import decode_colour, decode_unchanged
 
 
 class FrameFileError(ValueError):
-    """A file that is not what it should be; the message names it and says what is expected."""
+    """A file that cannot be used; the message names it and says what is expected."""
 
 
 def read_frame(rgb_path: Path, depth_path: Path | None, camera_path: Path) -> Frame:
-    """One frame: depth in metres = stored number * depth_scale / 1000.
+    """Read one frame.
 
-    Raises FrameFileError for a file at fault and FrameError where the files do not fit together.
+    Args:
+        rgb_path: Colour image, such as PNG or JPEG.
+        depth_path: Depth image of the same size (16-bit or float, one channel), or None.
+        camera_path: Camera file in any form that `camera_content` knows; depth in metres = stored number * depth_scale
+            / 1000.
+
+    Returns:
+        The frame.
+
+    Raises:
+        FrameFileError: A file cannot be read or is not what it should be.
+        FrameError: The files do not fit together.
     """
     intrinsics, depth_scale = read_camera(camera_path)
     return frame_of_files(rgb_path, depth_path, intrinsics, depth_scale, str(camera_path))
@@ -31,18 +42,21 @@ def read_frame(rgb_path: Path, depth_path: Path | None, camera_path: Path) -> Fr
 def frame_of_files(
     rgb_path: Path, depth_path: Path | None, intrinsics: NDArray[np.float64], depth_scale: float, where: str
 ) -> Frame:
-    """Read the images of a frame whose camera is known, with doubts about its unit of depth.
+    """Read the images of a frame whose camera is known, and check its unit of depth.
 
     Args:
-        rgb_path: colour image.
-        depth_path: depth image, or None.
+        rgb_path: Colour image.
+        depth_path: Depth image, or None.
         intrinsics: (3, 3) camera matrix, pixels.
-        depth_scale: millimetres for a stored depth of 1.
-        where: the file that holds the camera, and the place in it, for messages.
+        depth_scale: Millimetres for a stored depth of 1.
+        where: File that holds the camera, and the place in it, for messages.
+
+    Returns:
+        The frame.
 
     Raises:
-        FrameFileError: for an image at fault.
-        FrameError: where these do not fit together; the message names `where` if the camera matrix is at fault.
+        FrameFileError: An image cannot be read or is not what it should be.
+        FrameError: These do not fit together; the message names `where` if the camera matrix is at fault.
     """
     rgb = read_rgb(rgb_path)
     depth_m = None if depth_path is None else read_depth_m(depth_path, depth_scale)
@@ -56,7 +70,17 @@ def frame_of_files(
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """A colour image (PNG, JPEG, ...) as (H, W, 3) uint8, its pixels as they are stored."""
+    """Read a colour image with its pixels as they are stored.
+
+    Args:
+        path: PNG, JPEG, or another format of OpenCV.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        FrameFileError: It cannot be read.
+    """
     image = decode_colour(_bytes(path, "colour image"))
     if image is None:
         raise FrameFileError(f"{path} is not an image that can be read (PNG or JPEG expected)")
@@ -64,7 +88,18 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 
 def read_depth_m(path: Path, depth_scale: float) -> NDArray[np.float32]:
-    """A depth image (one channel, 16-bit or float) as (H, W) float32 metres, every bit kept, 0 = no reading."""
+    """Read a depth image.
+
+    Args:
+        path: One channel, 16-bit or float.
+        depth_scale: Millimetres for a stored number of 1.
+
+    Returns:
+        (H, W) float32 metres, 0 = no reading.
+
+    Raises:
+        FrameFileError: It cannot be read or is no depth image.
+    """
     image = decode_unchanged(_bytes(path, "depth image"))
     if image is None:
         raise FrameFileError(f"{path} is not an image that can be read (16-bit PNG expected)")
@@ -74,7 +109,17 @@ def read_depth_m(path: Path, depth_scale: float) -> NDArray[np.float32]:
 
 
 def read_camera(path: Path) -> tuple[NDArray[np.float64], float]:
-    """The camera matrix (3, 3) in pixels and the depth scale of a camera file, in any form that camera_files knows."""
+    """Read a camera file.
+
+    Args:
+        path: In any form that `camera_content` knows.
+
+    Returns:
+        The camera matrix (3, 3) float64 in pixels, and the depth scale: millimetres for a stored depth of 1.
+
+    Raises:
+        FrameFileError: It cannot be read or holds no such camera.
+    """
     text = _bytes(path, "camera file").tobytes().decode("utf-8-sig", "replace")
     try:
         content = camera_content(text)

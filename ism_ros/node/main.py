@@ -189,7 +189,7 @@ def quiet_until_it_fails() -> Iterator[None]:
 
 def why_not_imported(error: Exception) -> str:
     """Says which package the node cannot be imported for, and what to do, in one sentence."""
-    from ism_ros.selftest.health import check_ros_packages
+    from ism_ros.selftest.ros_checks import check_ros_packages
 
     for finding in check_ros_packages():
         if finding.state == "failed":

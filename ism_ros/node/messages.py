@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray, ObjectHypothesisWithPose, VisionInfo
 
 from ism_ros.config.settings import Settings
+from ism_ros.data.boxes import xyxy_to_xywh
 from ism_ros.data.detections import Detections
 from ism_ros.data.rle import encode_rle
 from ism_ros.io.result_files import label_image
@@ -108,10 +109,9 @@ def vision_info(library: ObjectLibrary, settings: Settings, header: Header) -> V
 
 def _box(detections: Detections, row: int) -> BoundingBox2D:
     """Centre and size in pixels, pixel centres at whole numbers."""
-    x_first, y_first, x_last, y_last = (float(side) for side in detections.boxes_xyxy[row].tolist())
-    box = BoundingBox2D(size_x=x_last - x_first + 1, size_y=y_last - y_first + 1)
-    box.center.position.x = (x_first + x_last) / 2
-    box.center.position.y = (y_first + y_last) / 2
+    x, y, width, height = (float(number) for number in xyxy_to_xywh(detections.boxes_xyxy[row].tolist()))
+    box = BoundingBox2D(size_x=width, size_y=height)
+    box.center.position.x, box.center.position.y = x + (width - 1) / 2, y + (height - 1) / 2
     return box
 
 

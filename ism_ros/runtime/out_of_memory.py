@@ -1,4 +1,4 @@
-"""Work on many rows in chunks that fit into the memory there is."""
+"""Work on many rows in batches that fit into the memory there is (compare find_executable_batch_size of accelerate)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 
 Result = TypeVar("Result")
 
-SAID_OF_MEMORY = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
-"""In errors that have no class of their own: by the CPU's allocator, by CUDA itself, by cuBLAS and cuDNN."""
+MESSAGES = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""Texts of errors that have no class of their own: of the CPU's allocator, of CUDA itself, of cuBLAS and cuDNN."""
 
 logger = logging.getLogger(__name__)
 
 
 class OutOfMemoryCounter:
-    """Counts, from any thread, how often work went on in smaller pieces after memory had run out."""
+    """Counts, from any thread, how often work was retried with smaller batches after memory had run out."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,26 +26,48 @@ class OutOfMemoryCounter:
 
     @property
     def count(self) -> int:
+        """Number of retries so far."""
         return self._count
 
     def add(self) -> None:
+        """Count one retry."""
         with self._lock:
             self._count += 1
 
 
 class OutOfMemoryRetry:
-    """Cuts rows into chunks of at most `size`. A chunk that does not fit is halved, said in the log, and stays so.
+    """Runs work on rows in batches; one that does not fit into memory is halved, logged and retried, and stays so.
 
-    what: what the rows are, for the log. recoveries: told every time.
+    Attributes:
+        size: Most rows of a batch, as of now.
+        what: Rows in words, for the log.
     """
 
     def __init__(self, size: int, what: str, recoveries: OutOfMemoryCounter | None = None) -> None:
+        """Start with batches of a size.
+
+        Args:
+            size: Most rows of a batch.
+            what: Rows in words, for the log.
+            recoveries: Counts the retries.
+        """
         self.size = size
         self.what = what
         self._recoveries = recoveries or OutOfMemoryCounter()
 
     def run(self, count: int, work: Callable[[slice], Result]) -> list[Result]:
-        """The results of `work` on rows 0..count, chunk after chunk. Raises what it raises for a single row."""
+        """Run work on rows 0 to `count`, batch after batch.
+
+        Args:
+            count: Number of rows.
+            work: Called with a slice of rows.
+
+        Returns:
+            What `work` returned for each batch, in order.
+
+        Raises:
+            Exception: What `work` raises, out of memory only for a single row.
+        """
         results: list[Result] = []
         start = 0
         while start < count:
@@ -70,7 +92,14 @@ class OutOfMemoryRetry:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on a GPU or on the CPU (which has no exception of its own for it)."""
+    """Tell whether an allocation failed, on a GPU or on the CPU (which has no exception of its own for it).
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        Whether it says so by its class or its text.
+    """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(said in str(error) for said in SAID_OF_MEMORY)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in MESSAGES)

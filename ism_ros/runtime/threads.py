@@ -1,4 +1,4 @@
-"""How the threads of numpy and PyTorch wait, and in what pages PyTorch takes memory: said before either is imported."""
+"""Threads of numpy and PyTorch: how they wait, how many work, and in what pages PyTorch allocates memory."""
 
 from __future__ import annotations
 
@@ -17,27 +17,33 @@ PASSIVE_WAIT_ENV = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 """Environment in which threads sleep while they wait. By default they spin, which costs tenfold on cores that the
 camera driver or another program needs as well."""
 
-
 LARGE_PAGES_ENV = {"THP_MEM_ALLOC_ENABLE": "1"}
 """Environment in which PyTorch asks Linux for large pages: crops and tokens of a frame are new memory in each frame,
 and several times faster to get in pages of 2 MB than of 4 kB."""
 
 
 def configure_thread_env() -> None:
-    """Sets PASSIVE_WAIT_ENV and LARGE_PAGES_ENV for this process where the user has not decided otherwise.
+    """Set PASSIVE_WAIT_ENV and LARGE_PAGES_ENV for this process where the user has not set them.
 
-    numpy and torch read it once.
+    numpy and torch read them once: call this before either is imported.
     """
     for name, value in {**PASSIVE_WAIT_ENV, **LARGE_PAGES_ENV}.items():
         os.environ.setdefault(name, value)
 
 
-MOST_ROWS = 128
-"""Of so many rows at most are tensors that are small for more than one thread."""
+MAX_ROWS_OF_ONE_THREAD = 128
+"""Rows up to which tensors are too small for more than one thread."""
 
 
 def set_num_threads(count: int) -> None:
-    """PyTorch works on so many threads when this one asks it to, and when one does that it has not met yet."""
+    """Set the number of intra-op threads of PyTorch for the calling thread.
+
+    PyTorch keeps the number per thread, and this one also as the default of threads that use it for the first time
+    later.
+
+    Args:
+        count: Number of threads.
+    """
     import torch
 
     torch.get_num_threads()  # the first question of a thread would undo the answer
@@ -46,15 +52,18 @@ def set_num_threads(count: int) -> None:
 
 @contextmanager
 def one_thread(rows: Tensor) -> Iterator[None]:
-    """Meanwhile PyTorch works on one thread, where `rows` are few and on the CPU: of many small tensors each would cost
-    the others' waking up, which takes longer than the work.
+    """Make PyTorch work on one thread meanwhile, where rows are few and on the CPU.
 
-    A thread that PyTorch meets for the first time meanwhile has one as well, until `set_num_threads`.
+    For many small tensors, waking the other threads takes longer than the work. A thread that uses PyTorch for the
+    first time meanwhile gets one as well, until `set_num_threads`.
+
+    Args:
+        rows: (N, ...) tensor whose number of rows and device decide.
     """
     import torch
 
     before = torch.get_num_threads()
-    if before == 1 or rows.is_cuda or len(rows) > MOST_ROWS:
+    if before == 1 or rows.is_cuda or len(rows) > MAX_ROWS_OF_ONE_THREAD:
         yield
         return
     torch.set_num_threads(1)

@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from ism_ros import __version__
 from ism_ros.config.settings import Settings
 from ism_ros.segmentors.base import SEGMENTORS
+from ism_ros.selftest.sample_files import SCENE
 from ism_ros.selftest.self_test import SCENE
 from ism_ros.server.answers import ERRORS, KEY_ERRORS, add_error_answers, failed, failure
 from ism_ros.server.asks import ask_of_images, ask_of_json, asked_of_fields, asked_of_form

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.checks.depth_checks import depth_scale_warnings
+from ism_ros.data.boxes import xyxy_to_sam6d_xywh
 from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections, RejectedDetection
 from ism_ros.data.frame import Frame
-from ism_ros.io.result_files import to_records, write_results, xywh
+from ism_ros.io.result_files import to_records, write_results
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.query import Query
@@ -226,7 +227,9 @@ def to_json(ask: Ask, rgb: NDArray[np.uint8], detections: Detections) -> dict[st
 
 
 def _best_rejected(best: RejectedDetection | None) -> dict[str, Any] | None:
-    return None if best is None else {"class_id": best.class_id, "score": best.score, "bbox": xywh(best.box_xyxy)}
+    if best is None:
+        return None
+    return {"class_id": best.class_id, "score": best.score, "bbox": xyxy_to_sam6d_xywh(best.box_xyxy)}
 
 
 def _detection(detections: Detections, row: int, record: dict[str, Any]) -> dict[str, Any]:

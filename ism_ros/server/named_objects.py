@@ -17,7 +17,7 @@ from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.spec import ObjectSpec, read_objects_file
 from ism_ros.objects.stores.patch_tokens import PatchFile
-from ism_ros.selftest.self_test import SCENE
+from ism_ros.selftest.sample_files import SCENE
 
 FRESH_OBJECTS = 64
 SAMPLE_PREFIX = "sample:"

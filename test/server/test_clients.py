@@ -21,7 +21,7 @@ from same_detections import assert_same, instances_of_records
 from server_process import REPOSITORY, Server, start, stop
 
 from ism_ros.cli.remote import RemoteServer, ServerError
-from ism_ros.selftest.self_test import SCENE
+from ism_ros.selftest.sample_files import SCENE
 
 FRAME = ["--rgb", str(SCENE / "rgb.jpg"), "--depth", str(SCENE / "depth.png"), "--camera", str(SCENE / "camera.json")]
 

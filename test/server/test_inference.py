@@ -20,7 +20,7 @@ from PIL import Image
 from server_process import Server
 
 from ism_ros.data.rle import decode_rle
-from ism_ros.selftest.self_test import SCENE
+from ism_ros.selftest.sample_files import SCENE
 
 PATH = "/api/v1/inference"
 FAILED = {"success": False, "detections": [], "scores": []}

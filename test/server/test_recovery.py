@@ -12,7 +12,7 @@ import psutil
 import pytest
 from server_process import Server, start, stop
 
-from ism_ros.selftest.self_test import SCENE
+from ism_ros.selftest.sample_files import SCENE
 
 
 def status_of(server: Server) -> dict[str, str]:

@@ -18,7 +18,7 @@ from test_stream import frame
 from websockets.sync.client import connect
 
 from ism_ros.objects.spec import read_objects_file
-from ism_ros.selftest.self_test import SCENE
+from ism_ros.selftest.sample_files import SCENE
 
 
 def test_health_and_status_name_what_runs(server: Server) -> None:

@@ -16,7 +16,7 @@ from server_process import REPOSITORY, Server
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from ism_ros.selftest.self_test import SCENE
+from ism_ros.selftest.sample_files import SCENE
 
 
 def frame(sample: dict[str, Any], **changes: Any) -> bytes:

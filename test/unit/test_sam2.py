@@ -16,7 +16,8 @@ from tiny_networks import sam2_weights, save_sam2
 from torch import Tensor
 
 from ism_ros.checkpoints.loaders.sam2_checkpoint import VIDEO_PART, config_of, from_official, load_sam2, published
-from ism_ros.checkpoints.reading import StateDict, build
+from ism_ros.checkpoints.model_building import build
+from ism_ros.checkpoints.reading import StateDict
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.errors import CheckpointError

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ism_ros.checkpoints.loaders.dinov3_checkpoint import SIZES, TRAINING_PART, config_of, from_official, load_dinov3
-from ism_ros.checkpoints.reading import StateDict, build
+from ism_ros.checkpoints.model_building import build
+from ism_ros.checkpoints.reading import StateDict
 from ism_ros.descriptors.dinov3 import dinov3_descriptor
 from ism_ros.descriptors.vit import imagenet
 from ism_ros.errors import CheckpointError

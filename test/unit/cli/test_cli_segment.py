@@ -15,7 +15,7 @@ from PIL import Image
 
 from ism_ros.cli.main import main
 from ism_ros.objects.spec import read_objects_file
-from ism_ros.selftest.self_test import SCENE
+from ism_ros.selftest.sample_files import SCENE
 
 
 @pytest.fixture(scope="module")

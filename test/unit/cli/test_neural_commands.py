@@ -21,6 +21,7 @@ from ism_ros.bop.predictions import read_predictions
 from ism_ros.config.settings import Settings
 from ism_ros.config.sources import load_settings
 from ism_ros.loading import load_model
+from ism_ros.selftest.sample_files import SCENE
 from ism_ros.selftest.self_test import SCENE
 from ism_ros.sim.benchmark_scenes.table_scene import REALSENSE
 from ism_ros.sim.bop_dataset import scale_camera, write_dataset
@@ -117,7 +118,7 @@ def test_ism_doctor_says_that_random_networks_do_not_know_the_answer(ism: Ism, t
     install_pair(tmp_path / "checkpoints", "sam")
     done = ism("doctor", "--profile=accurate")
     assert done.returncode == 1, done.stderr
-    line = next(line for line in done.stdout.splitlines() if " known answer " in line)
+    line = next(line for line in done.stdout.splitlines() if " self-test " in line)
     assert line.startswith("failed")
     assert "sam + dinov2: " in line
     assert "Traceback" not in done.stdout + done.stderr
@@ -173,7 +174,7 @@ def test_a_missing_checkpoint_is_one_line_in_ism_eval_and_a_failed_line_of_ism_d
     assert "Traceback" not in evaluated.stderr
     doctor = ism("doctor", "--profile=accurate")
     assert doctor.returncode == 1
-    (line,) = (line for line in doctor.stdout.splitlines() if " known answer " in line)
+    (line,) = (line for line in doctor.stdout.splitlines() if " self-test " in line)
     assert line.startswith("failed")
     assert missing in line
     assert "Traceback" not in doctor.stdout + doctor.stderr

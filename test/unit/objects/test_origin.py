@@ -18,7 +18,7 @@ from ism_ros.objects.spec import ObjectSpec, read_objects_file
 from ism_ros.pose.coarse_pose import at_origin, unknown_covariance
 from ism_ros.rendering.template_renderer import render_templates
 from ism_ros.rendering.templates import read_templates, write_templates
-from ism_ros.selftest.self_test import SCENE
+from ism_ros.selftest.sample_files import SCENE
 
 FAR_M = 100.0
 SHIFTS_M = {
