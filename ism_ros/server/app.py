@@ -19,20 +19,20 @@ from ism_ros import __version__
 from ism_ros.config.settings import Settings
 from ism_ros.segmentors import SEGMENTORS
 from ism_ros.selftest.self_test import SCENE
-from ism_ros.server.answers import ERRORS, KEY_ERRORS, add_error_answers, failed, failure
-from ism_ros.server.asks import ask_of_images, ask_of_json, asked_of_fields, asked_of_form
-from ism_ros.server.body_limit import BodyLimit
-from ism_ros.server.docs_routes import OPENAPI_URL, add_docs_routes, describe_key
+from ism_ros.server.context import CLIENT_GONE, Porch
+from ism_ros.server.error_responses import ERRORS, KEY_ERRORS, add_error_answers, failed, failure
 from ism_ros.server.errors import RequestError
-from ism_ros.server.head_requests import HeadAsGet
-from ism_ros.server.json_bodies import JsonRoute
-from ism_ros.server.named_objects import sample_specs
-from ism_ros.server.object_routes import add_object_routes
-from ism_ros.server.page_routes import add_page_routes
-from ism_ros.server.porch import CLIENT_GONE, Porch
+from ism_ros.server.middleware.body_limit import BodyLimit
+from ism_ros.server.middleware.head_requests import HeadAsGet
+from ism_ros.server.model_process.object_cache import sample_specs
+from ism_ros.server.requests.inference_parsing import ask_of_images, ask_of_json, asked_of_fields, asked_of_form
+from ism_ros.server.requests.json_bodies import JsonRoute
+from ism_ros.server.routes.docs_routes import OPENAPI_URL, add_docs_routes, describe_key
+from ism_ros.server.routes.object_routes import add_object_routes
+from ism_ros.server.routes.page_routes import add_page_routes
+from ism_ros.server.routes.stream_routes import serve_stream
 from ism_ros.server.schemas import REQUEST_EXAMPLE, Health, InferenceAnswer, InferenceRequest, OnboardingEntry, Status
 from ism_ros.server.settings import ServerSettings, engine_settings, server_settings
-from ism_ros.server.stream import serve_stream
 
 MAX_BATCH = 64
 _CAMERA = json.dumps(REQUEST_EXAMPLE["cam_params"])

@@ -8,9 +8,9 @@ from typing import Any
 
 from ism_ros.config.settings import SettingsError
 from ism_ros.server.app import create_app
-from ism_ros.server.connections import backlog, limited_connections
-from ism_ros.server.logs import set_up_logs
-from ism_ros.server.ray_cluster import check_installed
+from ism_ros.server.backends.ray_cluster import check_installed
+from ism_ros.server.middleware.connection_limits import backlog, limited_connections
+from ism_ros.server.request_logging import set_up_logs
 from ism_ros.server.settings import doubts, server_settings
 
 GRACE_S = 30

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ism_ros.config.settings import Settings, SettingsError, load_settings
 from ism_ros.objects.template_process import Limits
-from ism_ros.server.logs import LogFormat
+from ism_ros.server.request_logging import LogFormat
 
 OLDER_NAMES = {"ISM_MODEL_TYPE": "segmentor", "ISM_STABILITY_THRESHOLD": "stability_score_threshold"}
 """Environment variables of earlier ISM servers and the setting that each of them is now; today's name wins."""

@@ -17,7 +17,7 @@ from test_objects import PYRAMID
 from test_state import numbers_of
 
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.server.named_objects import signature
+from ism_ros.server.model_process.object_cache import signature
 
 PATH = "/api/v1/inference"
 

@@ -11,9 +11,9 @@ import yaml
 from server_process import start, stop
 
 from ism_ros.config.settings import Settings, SettingsError
+from ism_ros.server.context import STOP_TIMEOUT_S
 from ism_ros.server.main import GRACE_S
 from ism_ros.server.metrics import Metrics
-from ism_ros.server.porch import STOP_TIMEOUT_S
 from ism_ros.server.settings import (
     OLDER_NAMES,
     ServerSettings,

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ism_ros.server.worker_process import cause_of_end
+from ism_ros.server.backends.local_backend import cause_of_end
 
 REPO = Path(__file__).parents[2]
 SETUP = REPO / ".ros2" / "setup.bash"

@@ -19,7 +19,7 @@ from server_process import Server, start, stop
 
 from ism_ros.objects.spec import read_objects_file
 from ism_ros.selftest.self_test import SCENE
-from ism_ros.server.object_jobs import FINISHED_JOBS_KEPT
+from ism_ros.server.objects.object_jobs import FINISHED_JOBS_KEPT
 
 FINISHED = ("done", "failed", "stopped")
 

@@ -25,7 +25,7 @@ Browser, Page, expect = playwright.Browser, playwright.Page, playwright.expect
 
 REPO = Path(__file__).parents[2]
 SCENE = REPO / "ism_ros" / "selftest" / "sample_scene"
-PAGE = REPO / "ism_ros" / "server" / "page"
+PAGE = REPO / "ism_ros" / "server" / "web"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE_MS = 60_000
 

@@ -24,7 +24,7 @@ from test_load import ask_until
 from test_objects import cad_of_sample, finished, ids, upload
 
 from ism_ros.config.settings import SettingsError
-from ism_ros.server.ray_cluster import Share, share_of
+from ism_ros.server.backends.ray_cluster import Share, share_of
 from ism_ros.server.settings import server_settings
 
 REPLICAS = 2

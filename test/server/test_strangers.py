@@ -21,7 +21,7 @@ from test_stream import frame
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from ism_ros.server.hosts import AllowedHosts
+from ism_ros.server.middleware.allowed_hosts import AllowedHosts
 
 JSON = {"content-type": "application/json"}
 

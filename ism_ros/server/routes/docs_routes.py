@@ -13,7 +13,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
-from ism_ros.server.page_routes import HEADERS
+from ism_ros.server.routes.page_routes import HEADERS
 
 SWAGGER_UI = Path(fastapi_offline.__file__).parent / "static"
 MEDIA_TYPES = {

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_builder import Progress
-from ism_ros.server.inference import Ask
-from ism_ros.server.worker_messages import NotYet, ObjectState
+from ism_ros.server.model_process.inference_runner import Ask
+from ism_ros.server.model_process.messages import NotYet, ObjectState
 
 ATTEMPTS = 3
 """So many processes may die of a request, or of an object, before it is given up."""

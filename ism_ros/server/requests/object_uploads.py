@@ -9,9 +9,9 @@ from pathlib import Path
 from fastapi import UploadFile
 
 from ism_ros.cad.referenced_files import names_in
-from ism_ros.server.archives import unpack_templates
 from ism_ros.server.errors import RequestError
-from ism_ros.server.object_jobs import Upload
+from ism_ros.server.objects.object_jobs import Upload
+from ism_ros.server.requests.template_archives import unpack_templates
 from ism_ros.server.settings import ServerSettings
 
 CAD_SUFFIXES = (".ply", ".obj", ".stl", ".glb", ".gltf", ".off")

@@ -19,13 +19,11 @@ from typing import Any, TypeVar
 from ism_ros.config.settings import Settings
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_builder import Progress
-from ism_ros.server import ray_cluster
+from ism_ros.server.backends import ray_cluster
+from ism_ros.server.backends.backend_protocol import ATTEMPTS, Answer, log_ready
 from ism_ros.server.errors import WorkerDiedError
-from ism_ros.server.inference import Ask
-from ism_ros.server.logs import log_for
-from ism_ros.server.ray_replica import Told
-from ism_ros.server.settings import ServerSettings
-from ism_ros.server.worker_messages import (
+from ism_ros.server.model_process.inference_runner import Ask
+from ism_ros.server.model_process.messages import (
     Added,
     Answers,
     Failed,
@@ -36,7 +34,9 @@ from ism_ros.server.worker_messages import (
     Ready,
     WorkerOptions,
 )
-from ism_ros.server.workers import ATTEMPTS, Answer, log_ready
+from ism_ros.server.model_process.ray_replica import Told
+from ism_ros.server.request_logging import log_for
+from ism_ros.server.settings import ServerSettings
 
 END_TIMEOUT_S = 20.0
 

@@ -18,7 +18,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ism_ros.server.errors import RequestError
-from ism_ros.server.json_bodies import json_of
+from ism_ros.server.requests.json_bodies import json_of
 
 HEADER_BYTES = 4
 MAX_HEADER_BYTES = 1 << 20

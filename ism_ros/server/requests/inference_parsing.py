@@ -6,12 +6,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ism_ros.server.context import Porch
 from ism_ros.server.errors import RequestError
-from ism_ros.server.inference import Ask
-from ism_ros.server.json_bodies import json_of
-from ism_ros.server.porch import Porch
+from ism_ros.server.model_process.inference_runner import Ask
+from ism_ros.server.requests.images import DEPTH_FORMATS, FORMATS, bytes_of_base64, check_image
+from ism_ros.server.requests.json_bodies import json_of
 from ism_ros.server.schemas import InferenceRequest
-from ism_ros.server.uploads import DEPTH_FORMATS, FORMATS, bytes_of_base64, check_image
 
 
 def ask_of_json(porch: Porch, asked: InferenceRequest) -> Ask:

@@ -20,10 +20,8 @@ from ism_ros.config.settings import Settings
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_process import PreparationProcess
-from ism_ros.server.inference import Ask, Inference
-from ism_ros.server.logs import answer_requests, current_request
-from ism_ros.server.stored_objects import read_stored
-from ism_ros.server.worker_messages import (
+from ism_ros.server.model_process.inference_runner import Ask, Inference
+from ism_ros.server.model_process.messages import (
     Added,
     AddObject,
     Cancel,
@@ -38,7 +36,16 @@ from ism_ros.server.worker_messages import (
     RemoveObject,
     WorkerOptions,
 )
-from ism_ros.server.worker_model import CancelledError, answers, counters_of, load, object_states, why_not
+from ism_ros.server.model_process.model_loading import (
+    CancelledError,
+    answers,
+    counters_of,
+    load,
+    object_states,
+    why_not,
+)
+from ism_ros.server.objects.object_store import read_stored
+from ism_ros.server.request_logging import answer_requests, current_request
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ism_ros.server.inference import Ask
-from ism_ros.server.named_objects import NamedObject
-from ism_ros.server.rate_limit import RateLimit
-from ism_ros.server.result_cache import ResultCache, key_of
+from ism_ros.server.inference.result_cache import ResultCache, key_of
+from ism_ros.server.middleware.rate_limit import RateLimit
+from ism_ros.server.model_process.inference_runner import Ask
+from ism_ros.server.model_process.object_cache import NamedObject
 
 
 class Clock:

@@ -6,8 +6,8 @@ import hashlib
 from collections import OrderedDict
 from typing import Any
 
-from ism_ros.server.inference import Ask
-from ism_ros.server.named_objects import signature
+from ism_ros.server.model_process.inference_runner import Ask
+from ism_ros.server.model_process.object_cache import signature
 
 
 class ResultCache:

@@ -11,7 +11,7 @@ from typing import Any
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_process import Limits
-from ism_ros.server.named_objects import NamedObject
+from ism_ros.server.model_process.object_cache import NamedObject
 
 
 @dataclass(frozen=True)

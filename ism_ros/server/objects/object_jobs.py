@@ -20,9 +20,9 @@ from pydantic import BaseModel, ValidationError
 
 from ism_ros.cad.colors import parse_colour
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.server.engine import Engine
 from ism_ros.server.errors import RequestError, WorkerDiedError
-from ism_ros.server.stored_objects import StoredObjects
+from ism_ros.server.inference.request_queue import Engine
+from ism_ros.server.objects.object_store import StoredObjects
 
 MAX_WAITING_JOBS = 32
 FINISHED_JOBS_KEPT = 200

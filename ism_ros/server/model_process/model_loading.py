@@ -12,11 +12,11 @@ from ism_ros.config.settings import Settings
 from ism_ros.model import InstanceSegmentationModel, load_model
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_builder import Prepare
-from ism_ros.server.cold_objects import Tell
-from ism_ros.server.inference import Ask, Inference
-from ism_ros.server.named_objects import ObjectCache
-from ism_ros.server.stored_objects import load_stored
-from ism_ros.server.worker_messages import Answers, ObjectState, WorkerOptions
+from ism_ros.server.model_process.background_onboarding import Tell
+from ism_ros.server.model_process.inference_runner import Ask, Inference
+from ism_ros.server.model_process.messages import Answers, ObjectState, WorkerOptions
+from ism_ros.server.model_process.object_cache import ObjectCache
+from ism_ros.server.objects.object_store import load_stored
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.server.named_objects import ObjectCache, signature
-from ism_ros.server.worker_messages import NotYet
+from ism_ros.server.model_process.messages import NotYet
+from ism_ros.server.model_process.object_cache import ObjectCache, signature
 
 AT_A_TIME = 2
 FAILURE_KEPT_S = 10.0

@@ -17,12 +17,12 @@ from ism_ros.cad.colors import Rgb, parse_colour
 from ism_ros.cad.units import UNITS_PATTERN, UNITS_TEXT, units_of
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_process import PreparationProcess
-from ism_ros.server.answers import ERRORS, KEY_ERRORS, OBJECT_ERRORS
-from ism_ros.server.archives import zip_folder
-from ism_ros.server.engine import Engine
+from ism_ros.server.error_responses import ERRORS, KEY_ERRORS, OBJECT_ERRORS
 from ism_ros.server.errors import RequestError
-from ism_ros.server.object_jobs import FINISHED, Job, ObjectJobs
-from ism_ros.server.object_uploads import cad_suffix, checked_id, write_cad, writer
+from ism_ros.server.inference.request_queue import Engine
+from ism_ros.server.objects.object_jobs import FINISHED, Job, ObjectJobs
+from ism_ros.server.requests.object_uploads import cad_suffix, checked_id, write_cad, writer
+from ism_ros.server.requests.template_archives import zip_folder
 from ism_ros.server.schemas import AnswerWarning, CadColor, Done, ObjectEntry, Objects
 from ism_ros.server.settings import ServerSettings
 

@@ -22,11 +22,11 @@ from ism_ros.io.result_files import to_records, write_results, xywh
 from ism_ros.model import InstanceSegmentationModel, Query
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.segmentors import SEGMENTORS, Segmentor, create_segmentor
-from ism_ros.server.cold_objects import ColdObjects, Tell
 from ism_ros.server.errors import RequestError
-from ism_ros.server.named_objects import SAMPLE_PREFIX, NamedObject, ObjectCache, sample_specs
-from ism_ros.server.uploads import decode_depth_m, decode_rgb
-from ism_ros.server.worker_messages import NotYet
+from ism_ros.server.model_process.background_onboarding import ColdObjects, Tell
+from ism_ros.server.model_process.messages import NotYet
+from ism_ros.server.model_process.object_cache import SAMPLE_PREFIX, NamedObject, ObjectCache, sample_specs
+from ism_ros.server.requests.images import decode_depth_m, decode_rgb
 from ism_ros.visualization import draw_overlay
 
 Given = TypeVar("Given")

@@ -15,11 +15,11 @@ from typing import Any
 from ism_ros.config.settings import Settings
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_builder import Progress
-from ism_ros.server import worker
+from ism_ros.server.backends.backend_protocol import log_ready
 from ism_ros.server.errors import WorkerDiedError
-from ism_ros.server.inference import Ask
-from ism_ros.server.logs import log_for
-from ism_ros.server.worker_messages import (
+from ism_ros.server.model_process import local_process
+from ism_ros.server.model_process.inference_runner import Ask
+from ism_ros.server.model_process.messages import (
     Added,
     AddObject,
     Answers,
@@ -37,7 +37,7 @@ from ism_ros.server.worker_messages import (
     RemoveObject,
     WorkerOptions,
 )
-from ism_ros.server.workers import log_ready
+from ism_ros.server.request_logging import log_for
 
 END_TIMEOUT_S = 5.0
 LANES = 2
@@ -109,7 +109,7 @@ class WorkerProcess:
         self.onboarding = {}
         self._tell("loading", "starting")
         self._process = context.Process(
-            target=worker.run, args=(asks, control, self._settings, self._options), name="ism_worker", daemon=False
+            target=local_process.run, args=(asks, control, self._settings, self._options), name="ism_worker", daemon=False
         )
         try:
             self._process.start()

@@ -12,8 +12,8 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from ism_ros.server.body_limit import BodyError
 from ism_ros.server.errors import RequestError
+from ism_ros.server.middleware.body_limit import BodyError
 
 MAX_VALUES = 200_000
 """Of one text. Pictures in base64 are one each, however large; more would hold Python's lock for seconds."""

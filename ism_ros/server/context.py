@@ -21,26 +21,26 @@ from starlette.requests import HTTPConnection
 from ism_ros.cad.colors import parse_colour
 from ism_ros.config.settings import Settings
 from ism_ros.runtime.cache_folder import keep_below
-from ism_ros.server.answers import failure
-from ism_ros.server.connections import say_seldom_that_descriptors_are_lacking
-from ism_ros.server.docs_routes import is_of_docs
-from ism_ros.server.engine import Engine, EngineOptions, Reply
+from ism_ros.server.backends.backend_protocol import Answer, Worker
+from ism_ros.server.backends.local_backend import WorkerProcess
+from ism_ros.server.error_responses import failure
 from ism_ros.server.errors import RequestError
-from ism_ros.server.hosts import AllowedHosts
-from ism_ros.server.inference import Ask
-from ism_ros.server.logs import begin_request, fields
+from ism_ros.server.inference.request_queue import Engine, EngineOptions, Reply
+from ism_ros.server.inference.result_cache import ResultCache, key_of
 from ism_ros.server.metrics import Metrics
-from ism_ros.server.named_objects import NamedObject
-from ism_ros.server.object_jobs import ObjectJobs
-from ism_ros.server.page_routes import is_of_page
-from ism_ros.server.rate_limit import RateLimit
-from ism_ros.server.result_cache import ResultCache, key_of
-from ism_ros.server.roots import Roots
+from ism_ros.server.middleware.allowed_hosts import AllowedHosts
+from ism_ros.server.middleware.connection_limits import say_seldom_that_descriptors_are_lacking
+from ism_ros.server.middleware.rate_limit import RateLimit
+from ism_ros.server.model_process.inference_runner import Ask
+from ism_ros.server.model_process.messages import WorkerOptions
+from ism_ros.server.model_process.object_cache import NamedObject
+from ism_ros.server.objects.object_jobs import ObjectJobs
+from ism_ros.server.objects.object_store import StateFolder, StoredObjects
+from ism_ros.server.request_logging import begin_request, fields
+from ism_ros.server.requests.data_directories import Roots
+from ism_ros.server.routes.docs_routes import is_of_docs
+from ism_ros.server.routes.page_routes import is_of_page
 from ism_ros.server.settings import ServerSettings, state_dir
-from ism_ros.server.stored_objects import StateFolder, StoredObjects
-from ism_ros.server.worker_messages import WorkerOptions
-from ism_ros.server.worker_process import WorkerProcess
-from ism_ros.server.workers import Answer, Worker
 
 STOP_TIMEOUT_S = 30.0
 TIDY_PERIOD_S = 600.0
@@ -109,7 +109,7 @@ class Porch:
             log_level=logging.getLogger().level,
         )
         if self.server.engine == "ray":
-            from ism_ros.server.ray_worker import RayWorker  # here, as nothing else needs Ray
+            from ism_ros.server.backends.ray_backend import RayWorker  # here, as nothing else needs Ray
 
             return [RayWorker(self.settings, options, self.server)]
         devices = self.server.device_list() or (self.settings.device,)

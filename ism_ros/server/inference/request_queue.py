@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_builder import Progress
+from ism_ros.server.backends.backend_protocol import ATTEMPTS, Answer, Worker
 from ism_ros.server.errors import RequestError, WorkerDiedError
-from ism_ros.server.inference import Ask
-from ism_ros.server.logs import current_request
-from ism_ros.server.worker_messages import NotYet, ObjectState
-from ism_ros.server.workers import ATTEMPTS, Answer, Worker
+from ism_ros.server.model_process.inference_runner import Ask
+from ism_ros.server.model_process.messages import NotYet, ObjectState
+from ism_ros.server.request_logging import current_request
 
 RETRY_AFTER_S = 2
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0

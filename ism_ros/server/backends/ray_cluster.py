@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ism_ros.config.settings import Settings, SettingsError
-from ism_ros.server.ray_replica import Models
-from ism_ros.server.worker_messages import WorkerOptions
+from ism_ros.server.model_process.messages import WorkerOptions
+from ism_ros.server.model_process.ray_replica import Models
 
 OWN_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
