@@ -1,55 +1,85 @@
-"""Answers to requests that failed: an HTTP status, and the same body as of those that did not."""
+"""HTTP responses for requests that failed, all with the body of `InferenceResponse`."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import BaseRoute
 
 from ism_ros.server.errors import RequestError
-from ism_ros.server.schemas import InferenceAnswer
+from ism_ros.server.schemas import InferenceResponse
 
 logger = logging.getLogger(__name__)
 
 
-def add_error_answers(app: FastAPI) -> None:
-    """Whatever goes wrong is answered in one shape; what nobody foresaw is told in the log alone."""
-    app.add_exception_handler(RequestError, _refused)
-    app.add_exception_handler(RequestValidationError, _malformed)
-    app.add_exception_handler(HTTPException, _no_route)
-    app.add_exception_handler(Exception, _unforeseen)
+def install_error_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Make every failure a response of one shape; details of unexpected exceptions go to the log alone.
+
+    Args:
+        app: The app that gets the exception handlers.
+        routes: Its routes, whose methods are named where a request has another one.
+    """
+
+    async def handle_http_exception(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        text = f"{request.method} {request.scope['path']}: {error.detail}; see /docs"
+        response = error_response(RequestError(error.status_code, text))
+        response.headers.update(error.headers or {})
+        if error.status_code == 405:
+            response.headers["Allow"] = ", ".join(_allowed_methods(routes, request.scope["path"]))
+        return response
+
+    app.add_exception_handler(RequestError, _handle_request_error)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(HTTPException, handle_http_exception)
+    app.add_exception_handler(Exception, _handle_unexpected_error)
 
 
-def failure(status: int, message: str, retry_after_s: int | None = None) -> JSONResponse:
-    """The answer to a request that failed, of the same shape as one that did not."""
-    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-    return JSONResponse(failed(message), status, headers)
+def error_response(error: RequestError) -> JSONResponse:
+    """Make the response to a request that failed.
+
+    Args:
+        error: Status, message and the Retry-After header, where it has one.
+
+    Returns:
+        The JSON response.
+    """
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    return JSONResponse(error_body(error.message), error.status, headers)
 
 
-def failed(message: str) -> dict[str, Any]:
-    """The fields of an answer that says what is wrong."""
+def error_body(message: str) -> dict[str, Any]:
+    """Make the JSON fields of a response that says what is wrong.
+
+    Args:
+        message: One sentence for `error_message`.
+
+    Returns:
+        All fields of `InferenceResponse`, `success` false.
+    """
     text = message.encode("utf-8", "backslashreplace").decode()  # halves of surrogate pairs cannot be sent
-    return InferenceAnswer(success=False, error_message=text).model_dump()
+    return InferenceResponse(success=False, error_message=text).model_dump()
 
 
-def _described(texts: dict[int, str]) -> dict[int | str, dict[str, Any]]:
-    """Answers to failures as /docs shows them, by their status."""
+def _documented(texts: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    """Describe error responses for /docs, by their status."""
     return {
         status: {
-            "model": InferenceAnswer,
+            "model": InferenceResponse,
             "description": text,
-            "content": {"application/json": {"example": failed(text)}},
+            "content": {"application/json": {"example": error_body(text)}},
         }
         for status, text in texts.items()
     }
 
 
-ERRORS = _described(
+ERROR_RESPONSES = _documented(
     {
         400: "The request cannot be used; error_message says why.",
         401: "The key is missing or wrong.",
@@ -63,50 +93,44 @@ ERRORS = _described(
         504: "The request took too long.",
     }
 )
-KEY_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (401, 429)}
-"""Of routes that can go wrong in no other way."""
-OBJECT_ERRORS = {
-    **ERRORS,
-    **_described(
+"""Error responses of most routes, as /docs shows them."""
+KEY_ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {status: ERROR_RESPONSES[status] for status in (401, 429)}
+"""Error responses of routes that can go wrong in no other way."""
+OBJECT_ERROR_RESPONSES = {
+    **ERROR_RESPONSES,
+    **_documented(
         {
             409: "The id or category_id is that of another object, or of the objects file.",
             507: "The server's disk is full or cannot be written.",
         }
     ),
 }
+"""Error responses of routes that change objects."""
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _handle_request_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
-    return failure(error.status, error.message, error.retry_after_s)
+    return error_response(error)
 
 
-async def _malformed(request: Request, error: Exception) -> Response:
+async def _handle_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body")
-    return failure(422, f"{place or 'the body'}: {first['msg'][:1].lower()}{first['msg'][1:]}")
+    text = f"{place or 'the body'}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    return error_response(RequestError(422, text))
 
 
-async def _no_route(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    said = f"{request.method} {request.scope['path']}: {error.detail}; see /docs"
-    answer = failure(error.status_code, said)
-    answer.headers.update(error.headers or {})
-    if error.status_code == 405:
-        answer.headers["Allow"] = ", ".join(_methods(request))
-    return answer
+def _allowed_methods(routes: Sequence[BaseRoute], path: str) -> list[str]:
+    """List the methods that some route of a path takes."""
+    methods: set[str] = set()
+    for route in routes:
+        pattern = getattr(route, "path_regex", None)
+        if pattern is not None and pattern.match(path):
+            methods |= getattr(route, "methods", None) or set()
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
-def _methods(request: Request) -> list[str]:
-    """Those that some route of this path takes."""
-    taken: set[str] = set()
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            taken |= getattr(route, "methods", None) or set()
-    return sorted(taken | {"HEAD"} if "GET" in taken else taken)
-
-
-async def _unforeseen(request: Request, error: Exception) -> Response:
+async def _handle_unexpected_error(request: Request, error: Exception) -> Response:
     logger.error("%s %r failed", request.method, request.scope["path"], exc_info=error)
-    return failure(500, "the server failed to answer this request; its log says why")
+    return error_response(RequestError(500, "the server failed to answer this request; its log says why"))

@@ -17,7 +17,7 @@ from test_objects import PYRAMID
 from test_state import numbers_of
 
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.server.model_process.object_cache import signature
+from ism_ros.server.objects.file_signature import file_signature
 
 PATH = "/api/v1/inference"
 
@@ -108,15 +108,15 @@ def test_a_texture_that_changes_beside_its_cad_file_is_noticed(cold: Server, sam
 
 def test_what_an_object_is_made_of_includes_all_files_that_it_names(tmp_path: Path) -> None:
     spec = ObjectSpec("thing", textured(tmp_path))
-    seen = [signature(spec), signature(spec)]
+    seen = [file_signature(spec), file_signature(spec)]
     paint(tmp_path / "other.png", (9, 9, 9))  # which nothing names yet
-    seen.append(signature(spec))
+    seen.append(file_signature(spec))
     (tmp_path / "a.mtl").write_text("newmtl a\nmap_Kd other.png \n")
-    seen.append(signature(spec))
+    seen.append(file_signature(spec))
     (tmp_path / "other.png").write_bytes(b"anything else")
-    seen.append(signature(spec))
+    seen.append(file_signature(spec))
     (tmp_path / "other.png").unlink()
-    seen.append(signature(spec))
+    seen.append(file_signature(spec))
     assert [one == other for one, other in pairwise(seen)] == [True, True, False, False, False]
 
 

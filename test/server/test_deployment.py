@@ -10,27 +10,23 @@ import pytest
 import yaml
 from server_process import start, stop
 
-from ism_ros.config.settings import Settings, SettingsError
-from ism_ros.server.context import STOP_TIMEOUT_S
+from ism_ros.config.settings import SettingsError
+from ism_ros.server.app import STOP_TIMEOUT_S
 from ism_ros.server.main import GRACE_S
 from ism_ros.server.metrics import Metrics
 from ism_ros.server.settings import (
     OLDER_NAMES,
     ServerSettings,
-    doubts,
-    engine_settings,
-    server_settings,
+    environment_warnings,
+    known_variables,
+    read_model_settings,
+    read_server_settings,
     variable_of,
 )
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
-KNOWN = {
-    "ISM_CONFIG_DIR",
-    *OLDER_NAMES,
-    *(f"ISM_{name.upper()}" for name in Settings.model_fields),
-    *map(variable_of, ServerSettings.model_fields),
-}
+KNOWN = known_variables()
 PORT = ServerSettings.model_fields["port"].default
 
 
@@ -64,19 +60,28 @@ def test_the_docs_tell_every_setting_and_the_old_names() -> None:
 
 def test_names_of_earlier_servers_are_understood_and_those_of_today_win() -> None:
     old = {"ISM_MODEL_TYPE": "sam", "ISM_STABILITY_THRESHOLD": "0.97"}
-    settings = engine_settings(old)
+    settings = read_model_settings(old)
     assert (settings.segmentor, settings.stability_score_threshold) == ("sam", 0.97)
-    assert engine_settings({**old, "ISM_SEGMENTOR": "depth"}).segmentor == "depth"
-    assert server_settings({"ISM_LOG_LEVEL": "INFO", "ISM_MAX_CACHE_SIZE": "500"}).max_cache_size == 500 << 20
+    assert read_model_settings({**old, "ISM_SEGMENTOR": "fastsam"}).segmentor == "fastsam"
+    assert read_server_settings({"ISM_LOG_LEVEL": "INFO", "ISM_MAX_CACHE_SIZE": "500"}).max_cache_size == 500 << 20
+
+
+def test_the_older_name_of_the_backend_is_read_and_todays_is_named() -> None:
+    assert read_server_settings({"ISM_ENGINE": "Ray"}).backend == "ray"
+    assert read_server_settings({"ISM_ENGINE": "ray", "ISM_BACKEND": "local"}).backend == "local"
+    with pytest.raises(SettingsError, match="ISM_ENGINE cannot be 'dask'"):
+        read_server_settings({"ISM_ENGINE": "dask"})
+    (said,) = environment_warnings({"ISM_ENGINE": "ray"})
+    assert said == "ISM_ENGINE is called ISM_BACKEND now: use that name"
 
 
 def test_an_empty_variable_is_one_that_is_left_out() -> None:
-    assert server_settings(dict.fromkeys(KNOWN, "")) == server_settings({})
+    assert read_server_settings(dict.fromkeys(KNOWN, "")) == read_server_settings({})
 
 
 def test_a_data_root_that_is_not_there_is_said_at_start(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"ISM_DATA_ROOT .*nowhere' is no folder"):
-        server_settings({"ISM_DATA_ROOT": f"{tmp_path}{os.pathsep}{tmp_path / 'nowhere'}"})
+        read_server_settings({"ISM_DATA_ROOT": f"{tmp_path}{os.pathsep}{tmp_path / 'nowhere'}"})
 
 
 def test_all_agree_on_the_port(container: dict[str, Any]) -> None:
@@ -112,7 +117,7 @@ def test_probes_ask_the_routes_that_are_made_for_them(container: dict[str, Any])
 
 def test_it_grows_by_a_metric_that_the_server_has() -> None:
     (metric,) = manifest("HorizontalPodAutoscaler")["spec"]["metrics"]
-    assert metric["pods"]["metric"]["name"] in {family.name for family in Metrics()._registry.collect()}
+    assert metric["pods"]["metric"]["name"] in {family.name for family in Metrics().registry.collect()}
 
 
 def test_the_image_copies_what_there_is_and_git_does_not_hide_it_from_the_build() -> None:
@@ -160,8 +165,8 @@ def test_the_variables_that_kubernetes_makes_of_the_service_are_no_settings() ->
         "ISM_SERVER_SERVICE_PORT_HTTP": "8002",
     }
     assert manifest("Deployment")["spec"]["template"]["spec"]["enableServiceLinks"] is False
-    assert server_settings(links).port == PORT
-    (said,) = doubts(links)
+    assert read_server_settings(links).port == PORT
+    (said,) = environment_warnings(links)
     assert "enableServiceLinks" in said
 
 
@@ -179,16 +184,16 @@ def test_the_variables_that_kubernetes_makes_of_the_service_are_no_settings() ->
     ],
 )
 def test_a_mistyped_variable_is_named_with_what_was_meant(variable: str, meant: str | None) -> None:
-    (said,) = doubts({variable: "x", "PATH": "/bin", **dict.fromkeys(KNOWN, "")})
+    (said,) = environment_warnings({variable: "x", "PATH": "/bin", **dict.fromkeys(KNOWN, "")})
     assert said.startswith(f"{variable} is no setting")
     assert meant is None or f"{meant}?" in said
 
 
 def test_a_cache_size_of_an_earlier_server_is_named_as_what_it_is() -> None:
-    (said,) = doubts({"ISM_MAX_CACHE_SIZE": "20"})
+    (said,) = environment_warnings({"ISM_MAX_CACHE_SIZE": "20"})
     assert "20 MB" in said
     assert "counted objects" in said
-    assert doubts({"ISM_MAX_CACHE_SIZE": "20MB"}) == doubts({}) == []
+    assert environment_warnings({"ISM_MAX_CACHE_SIZE": "20MB"}) == environment_warnings({}) == []
 
 
 def test_what_is_doubtful_about_the_environment_is_said_at_start(tmp_path: Path, cache: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from server_process import Server, start, stop
 
 from ism_ros.data.masks import decode_rle
-from ism_ros.server.schemas import InferenceAnswer
+from ism_ros.server.schemas import InferenceResponse
 
 
 def test_the_page_needs_this_server_alone(server: Server) -> None:
@@ -46,9 +46,9 @@ def test_the_description_is_complete_and_its_examples_work(server: Server) -> No
         answer = client.post("/api/v1/inference", json=request)
     assert answer.status_code == 200, answer.text
     assert answer.json()["detections"] == []
-    example = described["components"]["schemas"]["InferenceAnswer"]["examples"][0]
+    example = described["components"]["schemas"]["InferenceResponse"]["examples"][0]
     assert example.keys() <= answer.json().keys()
-    (found,) = InferenceAnswer.model_validate(example).detections
+    (found,) = InferenceResponse.model_validate(example).detections
     rows, columns = decode_rle(found.segmentation.model_dump()).nonzero()
     left, top = min(columns), min(rows)
     assert found.bbox == [left, top, max(columns) - left, max(rows) - top]

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
-from server_process import Server
+from server_process import Server, start, stop
+from tiny_networks import install
 
 from ism_ros.data.masks import decode_rle
 from ism_ros.selftest.self_test import SCENE
@@ -153,11 +154,17 @@ def test_65535_is_no_reading_and_exif_turns_nothing(
     np.testing.assert_allclose(content["scores"], answer["scores"], atol=0.02)
 
 
-def test_another_segmentor_may_be_asked_for(server: Server, sample: dict[str, Any], answer: dict[str, Any]) -> None:
-    content = post(server, {**sample, "segmentor_model": "depth"}).json()
+def test_another_segmentor_may_be_asked_for(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
+    folder = install(tmp_path / "checkpoints", "fastsam/s")
+    own = {"ISM_SEGMENTOR": "fastsam", "ISM_SEGMENTOR_MODEL": "s", "ISM_CHECKPOINTS_DIR": str(folder)}
+    server = start(tmp_path / "data", cache, **own)
+    server.wait_until_ready()
+    by_default, content = (post(server, {**sample, **change}).json() for change in ({}, {"segmentor_model": "tiny"}))
+    stop(server)
+    assert by_default["success"], by_default["error_message"]
     assert content["success"], content["error_message"]
     assert content["detections"][0]["score"] > 0.5
-    assert content["detections"] != answer["detections"]
+    assert content["detections"] != by_default["detections"]
 
 
 def test_files_are_written_where_they_are_asked_for(server: Server, sample: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ism_ros.server.backends.local_backend import cause_of_end
+from ism_ros.server.backends.process_exit import cause_of_exit
 
 REPO = Path(__file__).parents[2]
 SETUP = REPO / ".ros2" / "setup.bash"
@@ -78,6 +78,6 @@ def test_a_process_that_multiprocessing_spawns_does_not_run_the_program_again(pr
     ],
 )
 def test_a_worker_that_ends_while_loading_is_not_always_short_of_memory(exit_code: int | None, wanted: str) -> None:
-    said = cause_of_end(exit_code)
+    said = cause_of_exit(exit_code)
     assert wanted in said
     assert ("memory" in said) == (exit_code == -9)

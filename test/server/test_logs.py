@@ -55,8 +55,8 @@ def test_a_log_file_is_put_aside_when_it_is_full(tmp_path: Path) -> None:
     file = tmp_path / "ism.log"
     program = """
 import logging, sys
-from ism_ros.server.request_logging import set_up_logs
-set_up_logs("info", "human", sys.argv[1], 2000)
+from ism_ros.server.request_logging import configure_logging
+configure_logging("info", "human", sys.argv[1], 2000)
 for number in range(500):
     logging.info("line %d", number)
 """

@@ -1,4 +1,4 @@
-"""`ism serve --engine ray`: the same answers by replicas on a real Ray Serve, whose deaths cost nothing."""
+"""`ism serve --backend ray`: the same answers by replicas on a real Ray Serve, whose deaths cost nothing."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from test_load import ask_until
 from test_objects import cad_of_sample, finished, ids, upload
 
 from ism_ros.config.settings import SettingsError
-from ism_ros.server.backends.ray_cluster import Share, share_of
-from ism_ros.server.settings import server_settings
+from ism_ros.server.backends.ray_cluster import ReplicaResources, resources_of
+from ism_ros.server.settings import read_server_settings
 
 REPLICAS = 2
 
@@ -35,7 +35,7 @@ needs_ray = pytest.mark.skipif(
 
 
 def start_on_ray(data: Path, cache: Path, **environment: str) -> Server:
-    server = start(data, cache, ISM_ENGINE="ray", ISM_REPLICAS=str(REPLICAS), **environment)
+    server = start(data, cache, ISM_BACKEND="ray", ISM_REPLICAS=str(REPLICAS), **environment)
     server.wait_until_ready()
     return server
 
@@ -166,7 +166,7 @@ def test_without_ray_one_line_tells_how_to_get_it(tmp_path: Path) -> None:
         if not entry.name.startswith("ray"):
             (tmp_path / entry.name).symlink_to(entry)
     ended = subprocess.run(
-        [sys.executable, "-S", "-m", "ism_ros.cli.main", "serve", "--engine", "ray", "--port", "0"],
+        [sys.executable, "-S", "-m", "ism_ros.cli.main", "serve", "--backend", "ray", "--port", "0"],
         env={**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{tmp_path}", "COLUMNS": "200"},
         capture_output=True,
         text=True,
@@ -185,28 +185,28 @@ def test_the_server_does_not_import_ray_unless_it_is_asked_to() -> None:
 @pytest.mark.parametrize(
     ("replicas", "cpus", "gpus", "share"),
     [
-        (1, 8, 1, Share(1.0, 1.0)),
-        (4, 8, 1, Share(1.0, 0.25)),
-        (3, 2, 1, Share(0.66, 0.3333)),
-        (3, 8, 2, Share(1.0, 0.5)),
-        (2, 8, 4, Share(1.0, 1.0)),
-        (4, 2, 0, Share(0.5, 0.0)),
+        (1, 8, 1, ReplicaResources(1.0, 1.0)),
+        (4, 8, 1, ReplicaResources(1.0, 0.25)),
+        (3, 2, 1, ReplicaResources(0.66, 0.3333)),
+        (3, 8, 2, ReplicaResources(1.0, 0.5)),
+        (2, 8, 4, ReplicaResources(1.0, 1.0)),
+        (4, 2, 0, ReplicaResources(0.5, 0.0)),
     ],
 )  # fmt: skip
 def test_replicas_share_devices_equally_and_never_straddle_two(
-    replicas: int, cpus: float, gpus: float, share: Share
+    replicas: int, cpus: float, gpus: float, share: ReplicaResources
 ) -> None:
-    assert share_of(replicas, cpus, gpus) == share
+    assert resources_of(replicas, cpus, gpus) == share
 
 
 @pytest.mark.parametrize(
     ("environment", "named"),
     [
-        ({"ISM_ENGINE": "ray", "ISM_DEVICES": "cuda:0,cuda:1"}, "ISM_DEVICES"),
-        ({"ISM_REPLICAS": "2"}, "--engine ray"),
-        ({"ISM_ENGINE": "dask"}, "ISM_ENGINE"),
+        ({"ISM_BACKEND": "ray", "ISM_DEVICES": "cuda:0,cuda:1"}, "ISM_DEVICES"),
+        ({"ISM_REPLICAS": "2"}, "--backend ray"),
+        ({"ISM_BACKEND": "dask"}, "ISM_BACKEND"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(environment: dict[str, str], named: str) -> None:
     with pytest.raises(SettingsError, match=named):
-        server_settings(environment)
+        read_server_settings(environment)

@@ -1,4 +1,4 @@
-"""What the server keeps of answers, and how often a client may ask."""
+"""What the server keeps of answers, and how often a client may frame."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ism_ros.server.inference.result_cache import ResultCache, key_of
+from ism_ros.server.inference.result_cache import ResultCache, request_key
 from ism_ros.server.middleware.rate_limit import RateLimit
-from ism_ros.server.model_process.inference_runner import Ask
-from ism_ros.server.model_process.object_cache import NamedObject
+from ism_ros.server.requests.inference_input import InferenceInput
+from ism_ros.server.requests.path_object import PathObject
 
 
 class Clock:
@@ -55,38 +55,38 @@ def test_the_least_recently_used_answer_goes_first() -> None:
 
 
 @pytest.fixture
-def ask() -> Ask:
-    return Ask(rgb=b"colours", depth=b"distances", intrinsics=(600, 0, 4, 0, 600, 3, 0, 0, 1))
+def frame() -> InferenceInput:
+    return InferenceInput(rgb=b"colours", depth=b"distances", intrinsics=(600, 0, 4, 0, 600, 3, 0, 0, 1))
 
 
-def changed(ask: Ask, **values: Any) -> Ask:
-    return Ask(**{**{name: getattr(ask, name) for name in Ask.__dataclass_fields__}, **values})
+def changed(frame: InferenceInput, **values: Any) -> InferenceInput:
+    return InferenceInput(**{**{name: getattr(frame, name) for name in InferenceInput.__dataclass_fields__}, **values})
 
 
-def test_the_same_request_has_the_same_key(ask: Ask) -> None:
-    assert key_of(ask, 1) == key_of(changed(ask), 1)
+def test_the_same_request_has_the_same_key(frame: InferenceInput) -> None:
+    assert request_key(frame, 1) == request_key(changed(frame), 1)
 
 
-def test_another_image_option_or_library_has_another_key(ask: Ask, tmp_path: Path) -> None:
+def test_another_image_option_or_library_has_another_key(frame: InferenceInput, tmp_path: Path) -> None:
     others = [
-        changed(ask, rgb=b"other colours"),
-        changed(ask, rgb=b"coloursdist", depth=b"ances"),
-        changed(ask, depth=None),
-        changed(ask, depth_scale=0.5),
-        changed(ask, score_threshold=0.5),
-        changed(ask, min_mask_pixels=50),
-        changed(ask, object_ids=("a",)),
-        changed(ask, visualization=True),
-        changed(ask, named=NamedObject(None, tmp_path / "a.ply")),
+        changed(frame, rgb=b"other colours"),
+        changed(frame, rgb=b"coloursdist", depth=b"ances"),
+        changed(frame, depth=None),
+        changed(frame, depth_scale=0.5),
+        changed(frame, score_threshold=0.5),
+        changed(frame, min_mask_pixels=50),
+        changed(frame, object_ids=("a",)),
+        changed(frame, visualization=True),
+        changed(frame, path_object=PathObject(None, tmp_path / "a.ply")),
     ]
-    keys = {key_of(one, 1) for one in [ask, *others]} | {key_of(ask, 2)}
+    keys = {request_key(one, 1) for one in [frame, *others]} | {request_key(frame, 2)}
     assert len(keys) == len(others) + 2
 
 
-def test_a_changed_cad_file_has_another_key(ask: Ask, tmp_path: Path) -> None:
+def test_a_changed_cad_file_has_another_key(frame: InferenceInput, tmp_path: Path) -> None:
     cad = tmp_path / "a.ply"
     cad.write_text("1")
-    named = changed(ask, named=NamedObject(None, cad))
-    before = key_of(named, 1)
+    named = changed(frame, path_object=PathObject(None, cad))
+    before = request_key(named, 1)
     cad.write_text("22")
-    assert key_of(named, 1) != before
+    assert request_key(named, 1) != before

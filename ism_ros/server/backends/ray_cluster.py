@@ -1,4 +1,4 @@
-"""Ray and Ray Serve: a Ray of our own that only this machine can reach, or one that is there already; on it, replicas.
+"""Ray and Ray Serve: a cluster of our own that only this machine can reach, or one that is there, with replicas on it.
 
 Ray reads its environment when it is imported, so it is imported where it is needed and not before.
 """
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ism_ros.config.settings import Settings, SettingsError
-from ism_ros.server.model_process.messages import WorkerOptions
-from ism_ros.server.model_process.ray_replica import Models
+from ism_ros.errors import first_line
+from ism_ros.server.model_process.messages import ModelOptions
+from ism_ros.server.model_process.ray_replica import RayReplica
 
 OWN_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -24,40 +25,64 @@ OWN_ENVIRONMENT = {
     # despite its name: with 0 the address of a node is 127.0.0.1 on every system, and nothing listens anywhere else
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
+"""Environment variables of a Ray of our own."""
 OBJECT_STORE_BYTES = 1 << 30
+"""Memory of Ray's object store, bytes."""
 HEALTH_PERIOD_S = 1.0
-IN_FLIGHT = 2
-"""Requests that a replica takes at a time: a batch, and an object beside it."""
+"""Seconds between two health checks of a replica."""
+MAX_ONGOING_REQUESTS = 2
+"""Calls that a replica takes at a time: a batch, and the onboarding of an object."""
 
 
 @dataclass(frozen=True)
-class Share:
-    """Of processors and GPUs, for one replica."""
+class ReplicaResources:
+    """What one replica may use.
+
+    Attributes:
+        cpus: Processors.
+        gpus: GPUs, 0 to 1.
+    """
 
     cpus: float
     gpus: float
 
 
 def check_installed() -> None:
-    """Raises SettingsError with what to do where Ray is missing."""
+    """Check that Ray is installed.
+
+    Raises:
+        SettingsError: It is not; the message says what to do.
+    """
     if importlib.util.find_spec("ray") is None:
-        raise SettingsError("the engine 'ray' needs Ray Serve: pip install 'ism_ros[ray]'")
+        raise SettingsError("the backend 'ray' needs Ray Serve: pip install 'ism_ros[ray]'")
 
 
-def share_of(replicas: int, cpus: float, gpus: float) -> Share:
-    """An equal one for each of so many replicas; a replica never has parts of two GPUs, nor more than one.
+def resources_of(replicas: int, cpus: float, gpus: float) -> ReplicaResources:
+    """Share processors and GPUs out equally; a replica never has parts of two GPUs, nor more than one.
 
-    A share fits even where there are more replicas than processors.
+    The shares fit even where there are more replicas than processors.
+
+    Args:
+        replicas: Number of replicas.
+        cpus: Processors of the cluster.
+        gpus: GPUs of the cluster.
+
+    Returns:
+        The share of each replica.
     """
     per_gpu = math.ceil(replicas / gpus) if gpus >= 1 else 0
     cpu_share = min(1.0, math.floor(100 * cpus / replicas) / 100)
-    return Share(cpu_share, math.floor(10_000 / per_gpu) / 10_000 if per_gpu else 0.0)
+    return ReplicaResources(cpu_share, math.floor(10_000 / per_gpu) / 10_000 if per_gpu else 0.0)
 
 
 def connect(address: str) -> None:
-    """Joins the Ray at `address` (host:port, or auto for that of this machine), or starts one where it is empty.
+    """Join a Ray cluster, or start one.
 
-    Raises ConnectionError with one line that says why.
+    Args:
+        address: host:port, or auto for that of this machine; empty = start one.
+
+    Raises:
+        ConnectionError: There is none; one line says why.
     """
     if not address:
         os.environ.update(OWN_ENVIRONMENT)
@@ -66,12 +91,12 @@ def connect(address: str) -> None:
     import ray
 
     common: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
-    _be_quiet("ray")
+    _log_errors_only("ray")
     if address:
         try:
             ray.init(address=address, **common)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ConnectionError(f"no Ray at ISM_RAY_ADDRESS {address}: {str(error).splitlines()[0]}") from None
+            raise ConnectionError(f"no Ray at ISM_RAY_ADDRESS {address}: {first_line(error)}") from None
     else:
         ray.init(
             address="local",
@@ -81,29 +106,43 @@ def connect(address: str) -> None:
         )
 
 
-def deploy(name: str, replicas: int, settings: Settings, options: WorkerOptions, on_loopback: bool) -> Any:
-    """The handle of the replicas, once all of them run. Raises RuntimeError where they do not start."""
+def deploy(name: str, replicas: int, settings: Settings, options: ModelOptions, on_loopback: bool) -> Any:
+    """Deploy the replicas.
+
+    Args:
+        name: Name of the application.
+        replicas: Number of replicas.
+        settings: Settings of models and objects.
+        options: What else a replica is told.
+        on_loopback: Replicas listen at 127.0.0.1 alone.
+
+    Returns:
+        The handle of the deployment, once all replicas run.
+
+    Raises:
+        RuntimeError: They do not start.
+    """
     import ray
     from ray import serve
 
-    there = ray.cluster_resources()
-    gpus = 0.0 if settings.device == "cpu" else there.get("GPU", 0.0)
-    share = share_of(replicas, there.get("CPU", 1.0), gpus)
+    cluster = ray.cluster_resources()
+    gpus = 0.0 if settings.device == "cpu" else cluster.get("GPU", 0.0)
+    share = resources_of(replicas, cluster.get("CPU", 1.0), gpus)
     if share.gpus:
         settings = settings.model_copy(update={"device": "cuda:0"})  # Ray shows a replica no other one
-    _be_quiet("ray.serve")
+    _log_errors_only("ray.serve")
     serve.start(proxy_location="Disabled")  # the app itself is what listens
     deployment: Any = serve.deployment(
         num_replicas=replicas,
-        max_ongoing_requests=IN_FLIGHT,
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
         health_check_period_s=HEALTH_PERIOD_S,
         ray_actor_options={"num_cpus": share.cpus, "num_gpus": share.gpus},
-    )(Models)
+    )(RayReplica)
     return serve.run(deployment.bind(settings, options, on_loopback), name=name, route_prefix=None)
 
 
-def _be_quiet(name: str) -> None:
-    """What Ray has to say goes into the server's log, in its format, and only where something is wrong."""
+def _log_errors_only(name: str) -> None:
+    """Send a logger of Ray's into the server's log, in its format, and only where something is wrong."""
     logger = logging.getLogger(name)
     logger.handlers.clear()
     logger.propagate = True
@@ -111,7 +150,12 @@ def _be_quiet(name: str) -> None:
 
 
 def leave(name: str, is_own: bool) -> None:
-    """Takes the replicas away, and Ray where it is our own."""
+    """Remove the replicas, and shut Ray down where it is our own.
+
+    Args:
+        name: Name of the application.
+        is_own: Whether this server has started Ray.
+    """
     import ray
     from ray import serve
 
@@ -122,8 +166,12 @@ def leave(name: str, is_own: bool) -> None:
     ray.shutdown()
 
 
-def is_death(error: Exception) -> bool:
-    """Whether a call failed because of its replica, rather than of what was asked."""
+def is_replica_failure(error: Exception) -> bool:
+    """Return whether a call failed because its replica ended, rather than because of what it was given.
+
+    Args:
+        error: What the call has raised.
+    """
     from ray.exceptions import RayError
     from ray.serve.exceptions import RayServeException
 

@@ -1,61 +1,92 @@
-"""Answers that identical requests get again."""
+"""Responses that identical requests get again."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
-from typing import Any
 
-from ism_ros.server.model_process.inference_runner import Ask
-from ism_ros.server.model_process.object_cache import signature
+from cachetools import LRUCache
+
+from ism_ros.server.model_process.messages import ResponseFields
+from ism_ros.server.objects.file_signature import file_signature
+from ism_ros.server.requests.inference_input import InferenceInput
 
 
 class ResultCache:
-    """The least recently used go beyond `budget_bytes`; 0 keeps nothing. For one thread."""
+    """A cache of responses within a budget; the least recently used go first. Not thread-safe.
+
+    Attributes:
+        hits: How often a response was there.
+        misses: How often it was not.
+    """
 
     def __init__(self, budget_bytes: int) -> None:
+        """Initialize.
+
+        Args:
+            budget_bytes: Memory for responses, bytes; 0 keeps nothing.
+        """
         self.hits = self.misses = 0
-        self._budget_bytes = budget_bytes
-        self._size = 0
-        self._kept: OrderedDict[bytes, tuple[dict[str, Any], int]] = OrderedDict()
+        self._responses: LRUCache[bytes, ResponseFields] = LRUCache(budget_bytes, getsizeof=_size_bytes)
 
     @property
     def is_on(self) -> bool:
-        return self._budget_bytes > 0
+        """Whether anything is kept."""
+        return self._responses.maxsize > 0
 
-    def get(self, key: bytes) -> dict[str, Any] | None:
-        """The answer that was put under `key`, or None."""
-        kept = self._kept.get(key)
-        if kept is None:
+    def get(self, key: bytes) -> ResponseFields | None:
+        """Return the response to a request, or None.
+
+        Args:
+            key: As of `request_key`.
+        """
+        response = self._responses.get(key)
+        if response is None:
             self.misses += 1
-            return None
-        self.hits += 1
-        self._kept.move_to_end(key)
-        return kept[0]
+        else:
+            self.hits += 1
+        return response
 
-    def put(self, key: bytes, answer: dict[str, Any]) -> None:
-        size = _size(answer)
-        if size > self._budget_bytes or key in self._kept:
-            return
-        self._kept[key] = answer, size
-        self._size += size
-        while self._size > self._budget_bytes:
-            self._size -= self._kept.popitem(last=False)[1][1]
+    def put(self, key: bytes, response: ResponseFields) -> None:
+        """Keep a response, unless it is larger than the budget.
+
+        Args:
+            key: As of `request_key`.
+            response: The response's fields.
+        """
+        if _size_bytes(response) <= self._responses.maxsize:
+            self._responses[key] = response
 
 
-def key_of(ask: Ask, library_version: int) -> bytes:
-    """Of everything that an answer depends on: pixels, camera, options, and the objects with their files."""
+def request_key(request: InferenceInput, library_version: int) -> bytes:
+    """Hash everything that a response depends on: pixels, camera, options, and the objects with their files.
+
+    Args:
+        request: The request.
+        library_version: Version of the server's objects.
+
+    Returns:
+        16 bytes.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(ask.rgb)
-    digest.update(ask.depth or b"")
-    named = None if ask.named is None else (ask.named, signature(ask.named.spec()))
-    options = (len(ask.rgb), ask.depth is None, ask.intrinsics, ask.depth_scale, named, ask.object_ids)
-    choices = (ask.segmentor, ask.stability_score_threshold, ask.score_threshold, ask.min_mask_pixels)
-    digest.update(repr((options, choices, ask.visualization, library_version)).encode())
+    digest.update(request.rgb)
+    digest.update(request.depth or b"")
+    named = None if request.path_object is None else (request.path_object, file_signature(request.path_object.spec()))
+    inputs = (
+        len(request.rgb),
+        request.depth is None,
+        request.intrinsics,
+        request.depth_scale,
+        named,
+        request.object_ids,
+    )
+    options = (
+        request.segmentor, request.stability_score_threshold, request.score_threshold, request.min_mask_pixels
+    )  # fmt: skip
+    digest.update(repr((inputs, options, request.visualization, library_version)).encode())
     return digest.digest()
 
 
-def _size(answer: dict[str, Any]) -> int:
-    """About so many bytes: run lengths and the picture are nearly all of it."""
-    runs = sum(len(found["segmentation"]["counts"]) + 600 for found in answer["detections"])
-    return 1000 + runs + len(answer["visualization"] or "")
+def _size_bytes(response: ResponseFields) -> int:
+    """Estimate the size of a response: run lengths and the picture are nearly all of it."""
+    runs = sum(len(found["segmentation"]["counts"]) + 600 for found in response["detections"])
+    return 1000 + runs + len(response["visualization"] or "")

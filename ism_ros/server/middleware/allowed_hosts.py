@@ -1,6 +1,7 @@
-"""Under which names the server may be asked: a page whose name is pointed here by DNS has the browser send its own.
+"""Names under which the server may be asked.
 
-An address cannot be pointed elsewhere, so that one is as good as the name of this machine.
+A page whose name DNS points here has the browser send that name. An address cannot be pointed elsewhere, so that one
+is as good as the name of this machine.
 """
 
 from __future__ import annotations
@@ -10,20 +11,23 @@ import re
 import socket
 
 LOOPBACK_NAMES = ("localhost",)
+"""Names of this machine's loopback."""
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^:\[\]/?#@\s]+)(?::\d{1,5})?")
 
 
 class AllowedHosts:
-    """Names and addresses in the Host header of requests that are answered.
-
-    configured: separated by commas; `*.example.com` stands for all names below it, `*` for any. bound_to: where the
-    server listens; on this machine alone it is asked under names of this machine's loopback, else also under any
-    address and the machine's own name.
-    """
+    """Names and addresses in the Host header of requests that are served."""
 
     def __init__(self, configured: str, bound_to: str) -> None:
+        """Initialize.
+
+        Args:
+            configured: Names, separated by commas; `*.example.com` stands for all names below it, `*` for any.
+            bound_to: Where the server listens. On this machine alone it may be asked under names of this machine's
+                loopback, else also under any address and the machine's own name.
+        """
         given = {name.strip().lower().rstrip(".") for name in configured.split(",") if name.strip()}
-        self.any = "*" in given
+        self._any = "*" in given
         self._suffixes = tuple(name[1:] for name in given if name.startswith("*."))
         self._names = {*LOOPBACK_NAMES, *given, bound_to.strip("[]").lower()}
         self._on_loopback = _is_loopback(bound_to)
@@ -32,8 +36,12 @@ class AllowedHosts:
             self._names |= {own, f"{own}.local"}
 
     def allows(self, header: str | None) -> bool:
-        """Whether a Host header names this server. Browsers always send one, programs that speak HTTP/1.0 may not."""
-        if header is None or self.any:
+        """Return whether a Host header names this server.
+
+        Args:
+            header: The header. Browsers always send one, programs that speak HTTP/1.0 may not: None is allowed.
+        """
+        if header is None or self._any:
             return True
         found = _HOST.fullmatch(header.strip())
         if found is None:

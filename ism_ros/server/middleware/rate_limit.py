@@ -1,30 +1,40 @@
-"""So many requests a minute for each client."""
+"""A limit on the requests of each client a minute."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
+from cachetools import LRUCache
+
 MAX_CLIENTS = 10_000
+"""Clients that are remembered; beyond, those that came longest ago are forgotten."""
 
 
 class RateLimit:
-    """A bucket of tokens a client, filled evenly; a minute's worth may be spent at once. For one thread.
-
-    per_minute: 0 = no limit. now_s: a clock that never goes back.
-    """
+    """A token bucket for each client, filled evenly; a minute's worth may be spent at once. Not thread-safe."""
 
     def __init__(self, per_minute: int, now_s: Callable[[], float] = time.monotonic) -> None:
+        """Initialize.
+
+        Args:
+            per_minute: Requests a minute; 0 = no limit.
+            now_s: A clock that never goes back, seconds.
+        """
         self._per_minute = per_minute
         self._now_s = now_s
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: LRUCache[str, tuple[float, float]] = LRUCache(MAX_CLIENTS)
 
     def wait_s(self, client: str, cost: int = 1) -> int:
-        """0 where `client` may go on, else in how many seconds it may try again.
+        """Take tokens from the bucket of a client, if there are enough.
 
-        cost: tokens that are taken then, at most `per_minute`; 0 only looks whether there is one.
+        Args:
+            client: Who asks.
+            cost: Tokens that are taken, at most `per_minute`; 0 only checks whether there is one.
+
+        Returns:
+            0 where there were enough, else the seconds after which there will be.
         """
         if not self._per_minute:
             return 0
@@ -34,7 +44,4 @@ class RateLimit:
         needed = max(1, cost)
         wait_s = 0 if tokens >= needed else math.ceil((needed - tokens) * 60 / self._per_minute)
         self._buckets[client] = (tokens if wait_s else tokens - cost), now_s
-        self._buckets.move_to_end(client)
-        while len(self._buckets) > MAX_CLIENTS:
-            self._buckets.popitem(last=False)
         return wait_s

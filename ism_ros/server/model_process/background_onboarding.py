@@ -1,4 +1,4 @@
-"""Objects that requests name by path and that are not onboarded yet: made ready beside the answers, each once."""
+"""Onboarding of objects that requests name by path, while other requests are served; each object once."""
 
 from __future__ import annotations
 
@@ -10,34 +10,51 @@ from concurrent.futures import ThreadPoolExecutor
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.server.model_process.messages import NotYet
-from ism_ros.server.model_process.object_cache import ObjectCache, signature
+from ism_ros.server.model_process.messages import ObjectPending
+from ism_ros.server.model_process.object_cache import ObjectCache, ObjectKey
+from ism_ros.server.objects.file_signature import file_signature
 
-AT_A_TIME = 2
+MAX_CONCURRENT = 2
+"""Objects that are onboarded at a time."""
 FAILURE_KEPT_S = 10.0
-"""Requests that waited for the same object are told the same; one that comes later has it tried again."""
+"""Seconds for which all who wait for an object get the same error; a request that comes later has it tried again."""
 
-Tell = Callable[[Mapping[str, tuple[int, int]]], None]
-"""Told of all objects at hand whenever that changes: id to views rendered and views."""
-
-_Key = tuple[ObjectSpec, tuple[object, ...]]
+ProgressCallback = Callable[[Mapping[str, tuple[int, int]]], None]
+"""Called with all objects that are being onboarded whenever that changes: templates rendered and to render, by id."""
 
 
-class ColdObjects:
-    """See the module. cache: where they are when they are ready."""
+class BackgroundOnboarding:
+    """Onboards objects on threads of its own and puts them into a cache."""
 
-    def __init__(self, cache: ObjectCache, model: InstanceSegmentationModel, tell: Tell) -> None:
+    def __init__(self, cache: ObjectCache, model: InstanceSegmentationModel, on_progress: ProgressCallback) -> None:
+        """Initialize.
+
+        Args:
+            cache: Where objects are once they are ready.
+            model: What onboards them.
+            on_progress: Called when the progress changes.
+        """
         self._cache = cache
         self._model = model
-        self._tell = tell
-        self._pool = ThreadPoolExecutor(AT_A_TIME, "ism_cold")
+        self._on_progress = on_progress
+        self._pool = ThreadPoolExecutor(MAX_CONCURRENT, "ism_onboarding")
         self._lock = threading.Lock()
-        self._running: dict[_Key, tuple[int, int]] = {}
-        self._failed: dict[_Key, tuple[Exception, float]] = {}
+        self._running: dict[ObjectKey, tuple[int, int]] = {}
+        self._failed: dict[ObjectKey, tuple[Exception, float]] = {}
 
-    def get(self, specs: Sequence[ObjectSpec]) -> list[KnownObject] | NotYet:
-        """All of them, or the first for which the request has to wait. Raises what onboarding one of them raised."""
-        keys = [(spec, signature(spec)) for spec in specs]
+    def get(self, specs: Sequence[ObjectSpec]) -> list[KnownObject] | ObjectPending:
+        """Return objects, or begin to onboard those that are not ready.
+
+        Args:
+            specs: The objects.
+
+        Returns:
+            All of them, or the first one that the request has to wait for.
+
+        Raises:
+            Exception: What onboarding one of them has raised.
+        """
+        keys = [(spec, file_signature(spec)) for spec in specs]
         with self._lock:
             known = self._cache.take(keys, self._model)
             if known is not None:
@@ -52,19 +69,19 @@ class ColdObjects:
                     self._failed.pop(key, None)
                     self._running[key] = (0, 0)
                     self._pool.submit(self._onboard, key)
-        return NotYet(missing[0][0].id)
+        return ObjectPending(missing[0][0].id)
 
-    def _onboard(self, key: _Key) -> None:
+    def _onboard(self, key: ObjectKey) -> None:
         spec, _ = key
 
         def progress(done: int, total: int) -> None:
             self._running[key] = (done, total)
-            self._say()
+            self._report()
 
-        self._say()
+        self._report()
         try:
             known = self._model.onboard(spec, progress)
-        except Exception as error:  # each request that waits for it is told
+        except Exception as error:  # every request that waits for it gets it
             with self._lock:
                 self._failed[key] = error, time.monotonic() + FAILURE_KEPT_S
                 del self._running[key]
@@ -72,11 +89,11 @@ class ColdObjects:
             with self._lock:
                 self._cache.put(key, known, self._model)
                 del self._running[key]
-        self._say()
+        self._report()
 
-    def _say(self) -> None:
+    def _report(self) -> None:
         with self._lock:
             now_s = time.monotonic()
             self._failed = {key: failed for key, failed in self._failed.items() if now_s < failed[1]}
             running = {spec.id: counts for (spec, _), counts in self._running.items()}
-        self._tell(running)
+        self._on_progress(running)

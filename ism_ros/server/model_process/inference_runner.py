@@ -1,158 +1,145 @@
-"""From a decoded request to its answer: what to look for, the model, and the result as JSON has it."""
+"""Batches of inference requests, run by a model."""
 
 from __future__ import annotations
 
-import base64
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from ism_ros.checks.depth_checks import doubts_about_depth_scale
-from ism_ros.data.detections import Detections, NearMiss
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.io.result_files import to_records, write_results, xywh
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import Frame
 from ism_ros.model import InstanceSegmentationModel, Query
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.segmentors import SEGMENTORS, Segmentor, create_segmentor
 from ism_ros.server.errors import RequestError
-from ism_ros.server.model_process.background_onboarding import ColdObjects, Tell
-from ism_ros.server.model_process.messages import NotYet
-from ism_ros.server.model_process.object_cache import SAMPLE_PREFIX, NamedObject, ObjectCache, sample_specs
-from ism_ros.server.requests.images import decode_depth_m, decode_rgb
-from ism_ros.visualization import draw_overlay
+from ism_ros.server.model_process.background_onboarding import BackgroundOnboarding, ProgressCallback
+from ism_ros.server.model_process.messages import ObjectPending, ResponseFields
+from ism_ros.server.model_process.object_cache import ObjectCache
+from ism_ros.server.model_process.response_fields import make_response
+from ism_ros.server.objects.sample_objects import SAMPLE_PREFIX, sample_specs
+from ism_ros.server.requests.inference_input import InferenceInput
+from ism_ros.server.requests.path_object import PathObject
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Ask:
-    """A request whose paths are inside the roots. rgb: PNG or JPEG; depth: 16-bit PNG, metres = number * depth_scale /
-    1000, or None; intrinsics: 9 numbers row by row. max_pixels: of each image."""
+class InferenceRunner:
+    """Runs batches of requests; thread-safe.
 
-    rgb: bytes
-    depth: bytes | None
-    intrinsics: tuple[float, ...]
-    depth_scale: float = 1.0
-    max_pixels: int = 16_000_000
-    named: NamedObject | None = None
-    object_ids: tuple[str, ...] | None = None
-    segmentor: str | None = None
-    stability_score_threshold: float | None = None
-    score_threshold: float | None = None
-    min_mask_pixels: int | None = None
-    output_dir: Path | None = None
-    visualization: bool = False
+    While the model works on the frames of one batch, another thread may decode those of the next one or encode the
+    results of the last one.
 
-    def frame(self, beside: Executor) -> Frame:
-        """Depth is decoded on a thread of `beside`. Raises RequestError."""
-        depth = None
-        if self.depth is not None:
-            depth = beside.submit(decode_depth_m, self.depth, self.depth_scale, self.max_pixels)
-        rgb = decode_rgb(self.rgb, self.max_pixels)
-        depth_m = None if depth is None else depth.result()
-        doubts = () if depth_m is None else doubts_about_depth_scale(depth_m, self.depth_scale, "cam_params")
-        try:
-            camera = Camera(np.reshape(self.intrinsics, (3, 3)), rgb.shape[1], rgb.shape[0])
-            return Frame(rgb, depth_m, camera, warnings=doubts)
-        except ValueError as error:
-            raise RequestError(400, str(error)) from None
-
-
-class Inference:
-    """Several threads may ask: while the model is busy with the frames of one, those of another are decoded and its
-    answers encoded.
-
-    cache: of the objects that requests name by path. tell: told of those that are being onboarded.
+    Attributes:
+        model: The model.
+        cache: Objects that requests name by path.
     """
 
     def __init__(
-        self, model: InstanceSegmentationModel, cache: ObjectCache, tell: Tell = lambda progress: None
+        self,
+        model: InstanceSegmentationModel,
+        cache: ObjectCache,
+        on_progress: ProgressCallback = lambda progress: None,
     ) -> None:
+        """Initialize.
+
+        Args:
+            model: The model.
+            cache: Keeps objects that requests name by path.
+            on_progress: Called when the progress of their onboarding changes.
+        """
         self.model = model
         self.cache = cache
-        self._cold = ColdObjects(cache, model, tell)
+        self._onboarding = BackgroundOnboarding(cache, model, on_progress)
         self._segmentors: dict[str, Segmentor] = {}
-        self._turn = threading.Lock()
-        self._beside = ThreadPoolExecutor(1, "ism_depth")
+        self._model_lock = threading.Lock()
+        self._depth_decoder = ThreadPoolExecutor(1, "ism_depth")
 
-    def answer_all(self, asks: Sequence[Ask]) -> list[dict[str, Any] | Exception | NotYet]:
-        """The fields of schemas.InferenceAnswer for each; the crops of all frames are described in one pass.
+    def run_batch(self, requests: Sequence[InferenceInput]) -> list[ResponseFields | Exception | ObjectPending]:
+        """Run a batch; the crops of all frames are described in one pass.
 
-        What is wrong with one ask is no matter to the others: RequestError. One for objects that are not ready is
-        NotYet, to be asked again; they are being onboarded meanwhile.
+        Args:
+            requests: The requests.
+
+        Returns:
+            One for each: the response's fields; an exception, which does not concern the others; or `ObjectPending`
+            where an object is being onboarded and the request is to be tried again.
         """
-        named = [_or_error(self._named, ask) for ask in asks]
+        objects = [_result_or_error(self._path_objects, request) for request in requests]
         frames = [
-            _or_error(lambda ask: ask.frame(self._beside), ask) if isinstance(objects, list) else objects
-            for ask, objects in zip(asks, named, strict=True)
+            _result_or_error(lambda request: request.frame(self._depth_decoder), request)
+            if isinstance(known, list)
+            else known
+            for request, known in zip(requests, objects, strict=True)
         ]
-        with self._turn:
+        with self._model_lock:
             queries = [
-                _or_error(partial(self._query, ask, objects), frame)
-                if isinstance(frame, Frame) and isinstance(objects, list)
+                _result_or_error(partial(self._query, request, known), frame)
+                if isinstance(frame, Frame) and isinstance(known, list)
                 else frame
-                for ask, objects, frame in zip(asks, named, frames, strict=True)
+                for request, known, frame in zip(requests, objects, frames, strict=True)
             ]
-            left = iter(self._segment([query for query in queries if isinstance(query, Query)]))
-        answers: list[dict[str, Any] | Exception | NotYet] = []
-        for ask, query in zip(asks, queries, strict=True):
-            result = next(left) if isinstance(query, Query) else query
+            detections = iter(self._segment([query for query in queries if isinstance(query, Query)]))
+        results: list[ResponseFields | Exception | ObjectPending] = []
+        for request, query in zip(requests, queries, strict=True):
+            result = next(detections) if isinstance(query, Query) else query
             if isinstance(query, Query) and isinstance(result, Detections):
-                answers.append(_or_error(partial(to_json, ask, query.frame.rgb), result))
+                results.append(_result_or_error(partial(make_response, request, query.frame.rgb), result))
             else:
-                assert isinstance(result, (Exception, NotYet))
-                answers.append(result)
-        return answers
+                assert isinstance(result, (Exception, ObjectPending))
+                results.append(result)
+        return results
+
+    def preload(self, path_object: PathObject) -> KnownObject:
+        """Onboard an object before the first request names it.
+
+        Args:
+            path_object: The object; raises what the model's `onboard` raises.
+
+        Returns:
+            The object.
+        """
+        return self.cache.get(path_object.spec(), self.model)
 
     def _segment(self, queries: Sequence[Query]) -> list[Detections | Exception]:
-        """All in one pass, or each for itself where that fails."""
+        """Segment all frames in one pass, or each by itself where that fails."""
         try:
             return [one.to("cpu") for one in self.model.segment_all(queries)]
         except Exception:
             if len(queries) == 1:
                 raise
-            return [_or_error(lambda query: self.model.segment_all([query])[0].to("cpu"), query) for query in queries]
+            return [
+                _result_or_error(lambda query: self.model.segment_all([query])[0].to("cpu"), query) for query in queries
+            ]
 
-    def _query(self, ask: Ask, named: list[KnownObject], frame: Frame) -> Query:
+    def _query(self, request: InferenceInput, path_objects: list[KnownObject], frame: Frame) -> Query:
         changes = {
             name: value
             for name in ("stability_score_threshold", "score_threshold", "min_mask_pixels")
-            if (value := getattr(ask, name)) is not None
+            if (value := getattr(request, name)) is not None
         }
         settings = self.model.settings.model_copy(update=changes)
-        return Query(frame, self._library(ask, named), settings, self._segmentor(ask.segmentor))
+        return Query(frame, self._library(request, path_objects), settings, self._segmentor(request.segmentor))
 
-    def preload(self, named: NamedObject) -> KnownObject:
-        """Makes `named` ready before the first request asks for it. Raises what `onboard` raises."""
-        return self.cache.get(named.spec(), self.model)
-
-    def _named(self, ask: Ask) -> list[KnownObject] | NotYet:
-        """Objects of the request that are not the server's own."""
-        if ask.object_ids is not None:
-            wanted = [name for name in ask.object_ids if name.startswith(SAMPLE_PREFIX)]
+    def _path_objects(self, request: InferenceInput) -> list[KnownObject] | ObjectPending:
+        """Return the objects of a request that are not in the model's library: named by path, or of the sample."""
+        if request.object_ids is not None:
+            wanted = [name for name in request.object_ids if name.startswith(SAMPLE_PREFIX)]
             samples = sample_specs() if wanted else {}
-            specs = [samples[name] for name in _known(wanted, samples)]
+            specs = [samples[name] for name in _checked_ids(wanted, samples)]
         else:
-            specs = [] if ask.named is None else [ask.named.spec()]
-        return self._cold.get(specs) if specs else []
+            specs = [] if request.path_object is None else [request.path_object.spec()]
+        return self._onboarding.get(specs) if specs else []
 
-    def _library(self, ask: Ask, named: list[KnownObject]) -> ObjectLibrary:
+    def _library(self, request: InferenceInput, path_objects: list[KnownObject]) -> ObjectLibrary:
         library = self.model.library
-        if ask.object_ids is not None:
-            own = [name for name in ask.object_ids if not name.startswith(SAMPLE_PREFIX)]
-            known = [*library.subset(_known(own, library)).objects, *named]
-            return ObjectLibrary(tuple(known))
-        if ask.named is not None:
-            return ObjectLibrary(tuple(named))
+        if request.object_ids is not None:
+            own = [name for name in request.object_ids if not name.startswith(SAMPLE_PREFIX)]
+            return ObjectLibrary((*library.subset(_checked_ids(own, library.ids)).objects, *path_objects))
+        if request.path_object is not None:
+            return ObjectLibrary(tuple(path_objects))
         if not len(library):
             raise RequestError(
                 400,
@@ -175,8 +162,8 @@ class Inference:
         return self._segmentors[name]
 
 
-def _or_error(step: Callable[[Given], Result], given: Given) -> Result | Exception:
-    """The result, or what the one who asked is told: RequestError, or the one line of a ValueError or OSError."""
+def _result_or_error(step: Callable[[Given], Result], given: Given) -> Result | Exception:
+    """Return the result of a step, or the RequestError for the client: also for a ValueError or OSError."""
     try:
         return step(given)
     except RequestError as error:
@@ -185,63 +172,10 @@ def _or_error(step: Callable[[Given], Result], given: Given) -> Result | Excepti
         return RequestError(400, str(error))
 
 
-def _known(object_ids: list[str], there: Any) -> list[str]:
-    """The ids as they are, each once. Raises RequestError 404 for one that is not `there`."""
-    ids = there.ids if isinstance(there, ObjectLibrary) else tuple(there)
-    for object_id in object_ids:
-        if object_id not in ids:
-            raise RequestError(404, f"object '{object_id}' is not known; known: {', '.join(ids) or 'none'}")
-    return list(dict.fromkeys(object_ids))
-
-
-def to_json(ask: Ask, rgb: NDArray[np.uint8], detections: Detections) -> dict[str, Any]:
-    """The fields of schemas.InferenceAnswer, ready for json.dumps; writes the files that were asked for."""
-    overlay = draw_overlay(rgb, detections) if ask.visualization or ask.output_dir else None
-    if ask.output_dir is not None and overlay is not None:
-        try:
-            write_results(ask.output_dir, detections, overlay)
-        except OSError as error:
-            why = error.strerror or error
-            raise RequestError(400, f"output_dir {ask.output_dir} cannot be written ({why}): choose another") from None
-    named = ask.named
-    records = to_records(detections)
-    return {
-        "success": True,
-        "detections": [_detection(detections, row, record) for row, record in enumerate(records)],
-        "num_detections": len(records),
-        "near_miss": _near_miss(detections.near_miss),
-        "warnings": [{"reason": warning.reason, "text": warning.text} for warning in detections.warnings],
-        "scores": [record["score"] for record in records],
-        "inference_time": sum(detections.stage_s.values()),
-        "stage_times": detections.stage_s,
-        "visualization": _png(overlay) if overlay is not None and ask.visualization else None,
-        "template_dir_used": str(named.template_dir) if named is not None and named.template_dir is not None else None,
-        "cad_path_used": str(named.cad_path) if named is not None and named.cad_path is not None else None,
-        "output_dir_used": None if ask.output_dir is None else str(ask.output_dir),
-        "error_message": None,
-    }
-
-
-def _near_miss(miss: NearMiss | None) -> dict[str, Any] | None:
-    return None if miss is None else {"class_id": miss.class_id, "score": miss.score, "bbox": xywh(miss.box_xyxy)}
-
-
-def _detection(detections: Detections, row: int, record: dict[str, Any]) -> dict[str, Any]:
-    rotation, translation_m = detections.rotation[row], detections.translation_m[row]
-    posed = bool(rotation.isfinite().all() and translation_m.isfinite().all())
-    parts = ("semantic_score", "appearance_score", "geometric_score", "visible_ratio", "fit_score")
-    return {
-        "category_id": record["category_id"],
-        "class_id": detections.class_id(row),
-        "score": record["score"],
-        **{part: float(getattr(detections, part)[row]) for part in parts},
-        "bbox": record["bbox"],
-        "segmentation": record["segmentation"],
-        "template_index": int(detections.template_index[row]),
-        "pose": {"rotation": rotation.flatten().tolist(), "translation_m": translation_m.tolist()} if posed else None,
-    }
-
-
-def _png(rgb: np.ndarray) -> str:
-    _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-    return base64.b64encode(encoded.tobytes()).decode("ascii")
+def _checked_ids(wanted: list[str], known: Iterable[str]) -> list[str]:
+    """Return ids, each once; raise RequestError 404 for one that is not known."""
+    known_ids = tuple(known)
+    for object_id in wanted:
+        if object_id not in known_ids:
+            raise RequestError(404, f"object '{object_id}' is not known; known: {', '.join(known_ids) or 'none'}")
+    return list(dict.fromkeys(wanted))

@@ -1,6 +1,6 @@
 """What runs in each replica of the Ray Serve deployment: a model, with the objects that the common folder lists.
 
-Nobody tells replicas of objects. Each looks at the list before it answers, so that all of them know the same ones,
+Nobody sends replicas objects. Each reads the list before it runs a batch, so that all of them know the same ones,
 those that start later included.
 """
 
@@ -19,142 +19,169 @@ from ism_ros.config.settings import Settings
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_process import PreparationProcess
 from ism_ros.server.errors import RequestError
-from ism_ros.server.model_process.inference_runner import Ask, Inference
+from ism_ros.server.model_process.inference_runner import InferenceRunner
 from ism_ros.server.model_process.messages import (
-    Added,
-    Answers,
+    AddProgress,
+    BatchResults,
     Failed,
-    LogLine,
-    Objects,
-    Progressed,
+    KnownObjects,
+    ModelOptions,
+    ObjectAdded,
     Ready,
-    WorkerOptions,
 )
 from ism_ros.server.model_process.model_loading import (
-    CancelledError,
-    answers,
+    OnboardingCancelledError,
     counters_of,
-    load,
-    object_states,
-    why_not,
+    load_runner,
+    object_infos,
+    onboarding_error,
+    run_batch,
 )
-from ism_ros.server.objects.object_store import StateFolder, StoredObjects
-from ism_ros.server.request_logging import answer_requests, current_request
+from ism_ros.server.objects.object_store import UploadedObjects
+from ism_ros.server.objects.state_folder import StateFolder
+from ism_ros.server.request_logging import ForwardingHandler, set_request_ids
+from ism_ros.server.requests.inference_input import InferenceInput
+
+ReplicaContent = Ready | Failed | KnownObjects | BatchResults | AddProgress | ObjectAdded
+"""Messages that a replica sends."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a replica says: `content`, and the lines for the server's log that were written meanwhile."""
+class ReplicaMessage:
+    """A message of a replica, and what it has logged meanwhile.
+
+    Attributes:
+        replica: Its process.
+        content: The message.
+        log_records: Records for the server's log.
+    """
 
     replica: int
-    content: Ready | Failed | Objects | Answers | Progressed | Added
-    lines: tuple[LogLine, ...]
+    content: ReplicaContent
+    log_records: tuple[logging.LogRecord, ...]
 
 
-class Models:
-    """See the module. on_loopback: nothing of the replica listens anywhere else."""
+class RayReplica:
+    """The class of the Ray Serve deployment."""
 
-    def __init__(self, settings: Settings, options: WorkerOptions, on_loopback: bool) -> None:
+    def __init__(self, settings: Settings, options: ModelOptions, on_loopback: bool) -> None:
+        """Load the models; why that failed is what every request gets.
+
+        Args:
+            settings: Settings of models and objects.
+            options: What else the replica is told.
+            on_loopback: Nothing of the replica listens at any other address.
+        """
         if on_loopback:
             keep_on_loopback()
-        self._lines = _Lines()
-        logging.basicConfig(level=options.log_level, handlers=[self._lines], force=True)
-        self._one = ThreadPoolExecutor(1, "ism_model")  # the model is for one thread
-        self._stored = StoredObjects(StateFolder(options.state_folder))
-        self._inference: Inference | None = None
+        self._log_records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        handler = ForwardingHandler(self._log_records.put)
+        logging.basicConfig(level=options.log_level, handlers=[handler], force=True)
+        self._model_thread = ThreadPoolExecutor(1, "ism_model")  # the model is for one thread
+        self._uploaded = UploadedObjects(StateFolder(options.state_folder))
+        self._runner: InferenceRunner | None = None
         self._failure = ""
         try:
-            self._stored.read()
+            self._uploaded.read()
             prepare = PreparationProcess(limits=options.limits)
-            self._inference = load(settings, options, self._stored.specs.values(), lambda text: None, prepare)
-        except (ValueError, OSError) as error:  # told to every request; starting again would change nothing
+            self._runner = load_runner(settings, options, self._uploaded.specs.values(), lambda text: None, prepare)
+        except (ValueError, OSError) as error:  # every request gets it; starting again would change nothing
             self._failure = str(error)
 
-    async def describe(self) -> tuple[Told, Told]:
-        """State and objects."""
-        if self._inference is None:
-            return self._told(Failed(self._failure)), self._told(Objects(()))
-        model = self._inference.model
-        return self._told(Ready(model.device, counters_of(self._inference))), self._told(Objects(object_states(model)))
+    async def describe(self) -> tuple[ReplicaMessage, ReplicaMessage]:
+        """Return whether the models are loaded, and the objects."""
+        if self._runner is None:
+            return self._message(Failed(self._failure)), self._message(KnownObjects(()))
+        ready = Ready(self._runner.model.device, counters_of(self._runner))
+        return self._message(ready), self._message(KnownObjects(object_infos(self._runner.model)))
 
-    async def answer(self, batch: Sequence[tuple[Ask, str]]) -> Told:
-        """One answer an ask, each of which comes with the id of its request."""
-        return await asyncio.get_running_loop().run_in_executor(self._one, self._answer, batch)
+    async def run_batch(self, batch: Sequence[tuple[InferenceInput, str]]) -> ReplicaMessage:
+        """Run a batch.
 
-    async def onboard(self, spec: ObjectSpec) -> AsyncIterator[Told]:
-        """Progress, at the end Added: the object is in the cache on the disk then, for all replicas that will be told
-        of it by the common folder. Giving up the iteration ends it."""
+        Args:
+            batch: Requests with their ids.
+
+        Returns:
+            `BatchResults`.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._model_thread, self._run_batch, batch)
+
+    async def onboard(self, spec: ObjectSpec) -> AsyncIterator[ReplicaMessage]:
+        """Onboard an object into the cache on the disk, for all replicas; giving up the iteration cancels.
+
+        Args:
+            spec: The object.
+
+        Yields:
+            `AddProgress`, at the end `ObjectAdded`.
+        """
         loop = asyncio.get_running_loop()
-        news: asyncio.Queue[Progressed | None] = asyncio.Queue()
-        given_up = threading.Event()
+        updates: asyncio.Queue[AddProgress | None] = asyncio.Queue()
+        is_cancelled = threading.Event()
 
         def progress(done: int, total: int) -> None:
-            if given_up.is_set():
-                raise CancelledError
-            loop.call_soon_threadsafe(news.put_nowait, Progressed(done, total))
+            if is_cancelled.is_set():
+                raise OnboardingCancelledError
+            loop.call_soon_threadsafe(updates.put_nowait, AddProgress(done, total))
 
-        added = loop.run_in_executor(None, self._onboard, spec, progress)
-        added.add_done_callback(lambda _: news.put_nowait(None))
+        onboarding = loop.run_in_executor(None, self._onboard, spec, progress)
+        onboarding.add_done_callback(lambda _: updates.put_nowait(None))
         try:
-            while (progressed := await news.get()) is not None:
-                yield self._told(progressed)
-            yield self._told(await added)
+            while (update := await updates.get()) is not None:
+                yield self._message(update)
+            yield self._message(await onboarding)
         finally:
-            given_up.set()
+            is_cancelled.set()
 
     def add_object(self, spec: ObjectSpec) -> None:
-        """Of another one of the servers and replicas; raises ValueError or OSError."""
-        assert self._inference is not None
-        self._inference.model.put(self._inference.model.onboard(spec))
+        """Add an object that the list has.
+
+        Args:
+            spec: The object.
+
+        Raises:
+            ValueError: It cannot be used; one line says why.
+            OSError: The same, of its files.
+        """
+        assert self._runner is not None
+        self._runner.model.put(self._runner.model.onboard(spec))
 
     def remove_object(self, object_id: str) -> None:
-        assert self._inference is not None
-        model = self._inference.model
+        """Remove an object that the list has no more.
+
+        Args:
+            object_id: Its id.
+        """
+        assert self._runner is not None
+        model = self._runner.model
         if object_id in model.library.ids:
             model.library = model.library.without(object_id)
 
-    def _answer(self, batch: Sequence[tuple[Ask, str]]) -> Told:
-        if self._inference is None:
-            refusal = RequestError(503, f"the models could not be loaded: {self._failure}")
-            return self._told(Answers((refusal,) * len(batch), {}))
-        answer_requests([request_id for _, request_id in batch])
-        self._stored.follow(self)
-        return self._told(answers(self._inference, [ask for ask, _ in batch]))
+    def _run_batch(self, batch: Sequence[tuple[InferenceInput, str]]) -> ReplicaMessage:
+        if self._runner is None:
+            error = RequestError(503, f"the models could not be loaded: {self._failure}")
+            return self._message(BatchResults((error,) * len(batch), {}))
+        set_request_ids([request_id for _, request_id in batch])
+        self._uploaded.follow(self)
+        return self._message(run_batch(self._runner, [request for request, _ in batch]))
 
-    def _onboard(self, spec: ObjectSpec, progress: Callable[[int, int], None]) -> Added:
-        assert self._inference is not None
+    def _onboard(self, spec: ObjectSpec, progress: Callable[[int, int], None]) -> ObjectAdded:
+        assert self._runner is not None
         try:
-            return Added(spec.id, self._inference.model.onboard(spec, progress).template_count)
-        except Exception as error:  # the job is told
-            return Added(spec.id, None, why_not(spec, error))
+            return ObjectAdded(spec.id, self._runner.model.onboard(spec, progress).template_count)
+        except Exception as error:  # the job gets it
+            return ObjectAdded(spec.id, None, onboarding_error(spec, error))
 
-    def _told(self, content: Ready | Failed | Objects | Answers | Progressed | Added) -> Told:
-        return Told(os.getpid(), content, self._lines.taken())
+    def _message(self, content: ReplicaContent) -> ReplicaMessage:
+        records = []
+        while not self._log_records.empty():
+            records.append(self._log_records.get())
+        return ReplicaMessage(os.getpid(), content, tuple(records))
 
 
 def keep_on_loopback() -> None:
-    """Ray Serve's replicas listen at all addresses for each other, whatever that of the node is; here at ours alone."""
+    """Have the replica listen at 127.0.0.1 alone; Ray Serve's own listen at all addresses, whatever the node's is."""
     from ray.serve._private import replica
 
-    bind = replica.add_port_to_grpc_server
-    replica.add_port_to_grpc_server = lambda server, address: bind(server, address.replace("[::]", "127.0.0.1"))
-
-
-class _Lines(logging.Handler):
-    """Keeps lines until somebody takes them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._kept: queue.SimpleQueue[LogLine] = queue.SimpleQueue()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if record.exc_info:
-            text += "\n" + logging.Formatter().formatException(record.exc_info)
-        self._kept.put(LogLine(record.levelno, record.name, text, current_request()))
-
-    def taken(self) -> tuple[LogLine, ...]:
-        lines = []
-        while not self._kept.empty():
-            lines.append(self._kept.get())
-        return tuple(lines)
+    add_port = replica.add_port_to_grpc_server
+    replica.add_port_to_grpc_server = lambda server, address: add_port(server, address.replace("[::]", "127.0.0.1"))

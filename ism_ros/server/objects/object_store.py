@@ -1,9 +1,4 @@
-"""Uploaded objects on the disk, where several servers may share them.
-
-STATE_DIR/objects.yaml         the objects that are known, as of any objects file
-STATE_DIR/uploads/<job>/       the files of one upload: a CAD file, or templates/, or both
-STATE_DIR/jobs/<job>.json      what became of it
-"""
+"""The list of uploaded objects on the disk, where several servers may share it."""
 
 from __future__ import annotations
 
@@ -12,94 +7,74 @@ import fcntl
 import logging
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
-from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.spec import ObjectsFileError, ObjectSpec
 from ism_ros.objects.stores.objects_file import ObjectsStore
-from ism_ros.server.errors import RequestError, WorkerDiedError
+from ism_ros.server.errors import BackendDiedError, RequestError
+from ism_ros.server.objects.object_info import ObjectTarget
+from ism_ros.server.objects.state_folder import StateFolder
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class StateFolder:
-    """Paths in ISM_STATE_DIR."""
+class UploadedObjects:
+    """The uploaded objects: changed here, or by another server that uses the same folder.
 
-    path: Path
-
-    @property
-    def objects_file(self) -> Path:
-        return self.path / "objects.yaml"
-
-    @property
-    def uploads(self) -> Path:
-        return self.path / "uploads"
-
-    @property
-    def jobs(self) -> Path:
-        return self.path / "jobs"
-
-    def upload(self, job_id: str) -> Path:
-        return self.uploads / job_id
-
-    def job_file(self, job_id: str) -> Path:
-        return self.jobs / f"{job_id}.json"
-
-    def within_uploads(self, specs: Iterable[ObjectSpec]) -> tuple[ObjectSpec, ...]:
-        """The objects of the list, each of which sees only the files of its own upload."""
-        return tuple(replace(spec, root=self.upload_of(spec)) for spec in specs)
-
-    def upload_of(self, spec: ObjectSpec) -> Path | None:
-        """The folder of the files of an object, or None where they are elsewhere."""
-        path = spec.cad or spec.templates
-        if path is None or not path.is_relative_to(self.uploads):
-            return None
-        return self.uploads / path.relative_to(self.uploads).parts[0]
-
-    def make(self) -> None:
-        """Raises OSError."""
-        for folder in (self.uploads, self.jobs):
-            folder.mkdir(parents=True, exist_ok=True)
-
-
-class Library(Protocol):
-    """What follows the list: an Engine, or a model."""
-
-    def add_object(self, spec: ObjectSpec) -> object:
-        """Raises ValueError or OSError with one line that says why."""
-        ...
-
-    def remove_object(self, object_id: str) -> None: ...
-
-
-class StoredObjects:
-    """The list of uploaded objects: changed here, or by another server that uses the same folder."""
+    Attributes:
+        folder: Where they are kept.
+        specs: The objects by id, as of the last time that they were read or changed.
+    """
 
     def __init__(self, folder: StateFolder) -> None:
+        """Initialize; `read` is to be called before anything else.
+
+        Args:
+            folder: Where the objects are kept.
+        """
         self.folder = folder
         self.specs: dict[str, ObjectSpec] = {}
         self._store = ObjectsStore(folder.objects_file, saves=True)
         self._lock = threading.Lock()
-        self._missed: set[str] = set()
+        self._not_added: set[str] = set()
 
     def read(self) -> None:
-        """To be called before anything else. Raises ObjectsFileError or OSError."""
+        """Read the list, and make the folders where they are not there.
+
+        Raises:
+            ObjectsFileError: The list cannot be used.
+            OSError: A folder cannot be made.
+        """
         self.folder.make()
-        self.specs = {spec.id: spec for spec in self.folder.within_uploads(self._store.read())}
+        self.specs = {spec.id: spec for spec in self.folder.confined(self._store.read())}
 
     def put(self, spec: ObjectSpec) -> None:
-        """Writes an object down, in the place of that with its id, whose files go. Raises RequestError 507."""
+        """Write an object down, in the place of that with its id, whose files are removed.
+
+        Args:
+            spec: The object.
+
+        Raises:
+            RequestError: 507 where the list cannot be written.
+        """
         with self._lock:
             before = self.specs.get(spec.id)
             self._change(spec.id, spec)
         self._remove_files(before)
 
     def remove(self, object_id: str) -> bool:
-        """False where it is not known (any more). Raises RequestError 507 where that cannot be written."""
+        """Remove an object and its files.
+
+        Args:
+            object_id: Its id.
+
+        Returns:
+            False where it is not known (any more).
+
+        Raises:
+            RequestError: 507 where the list cannot be written.
+        """
         with self._lock:
             before = self.specs.get(object_id)
             if before is None:
@@ -108,35 +83,38 @@ class StoredObjects:
         self._remove_files(before)
         return True
 
-    def follow(self, library: Library) -> None:
-        """Takes over what another server changed; cheap as long as none did.
+    def follow(self, target: ObjectTarget) -> None:
+        """Apply what another server changed; cheap as long as none did.
 
-        What a worker died of is taken over by the next call.
+        An object over which a process ended is added again by the next call.
+
+        Args:
+            target: Where objects are added and removed.
         """
         with self._lock:
-            if not self._store.is_edited() and not self._missed:
+            if not self._store.is_edited() and not self._not_added:
                 return
             before = self.specs
             try:
-                self.specs = {spec.id: spec for spec in self.folder.within_uploads(self._store.read())}
+                self.specs = {spec.id: spec for spec in self.folder.confined(self._store.read())}
             except ObjectsFileError as error:
                 logger.error("uploaded objects stay as they are: %s", error)
                 return
             after = dict(self.specs)
-            missed, self._missed = self._missed, set()
+            not_added, self._not_added = self._not_added, set()
         for object_id in before.keys() - after.keys():
-            library.remove_object(object_id)
+            target.remove_object(object_id)
         for object_id, spec in after.items():
-            if before.get(object_id) != spec or object_id in missed:
+            if before.get(object_id) != spec or object_id in not_added:
                 try:
-                    library.add_object(spec)
-                except WorkerDiedError:
-                    self._missed.add(object_id)
+                    target.add_object(spec)
+                except BackendDiedError:
+                    self._not_added.add(object_id)
                 except (ValueError, OSError) as error:
                     logger.error("uploaded object '%s' cannot be used: %s", object_id, error)
 
     def _change(self, object_id: str, spec: ObjectSpec | None) -> None:
-        with self._alone():
+        with self._locked_file():
             self._store.change(object_id, spec)
             try:
                 self._store.save()
@@ -148,8 +126,8 @@ class StoredObjects:
         self.specs = specs if spec is None else {**specs, object_id: spec}
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """No other server changes the list meanwhile."""
+    def _locked_file(self) -> Iterator[None]:
+        """Keep other servers from changing the list meanwhile."""
         with self.folder.objects_file.with_suffix(".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -160,18 +138,17 @@ class StoredObjects:
             shutil.rmtree(upload, ignore_errors=True)
 
 
-def read_stored(folder: Path) -> tuple[ObjectSpec, ...]:
-    """What was uploaded before. Raises ObjectsFileError."""
-    state = StateFolder(folder)
-    return state.within_uploads(ObjectsStore(state.objects_file, saves=True).read())
+def read_uploaded(path: Path) -> tuple[ObjectSpec, ...]:
+    """Read the objects that were uploaded before.
 
+    Args:
+        path: The state folder.
 
-def load_stored(specs: Iterable[ObjectSpec], model: InstanceSegmentationModel) -> None:
-    """Onboards what was uploaded before; one that cannot be is told in the log and does not hinder the others."""
-    for spec in specs:
-        try:
-            if spec.id in model.library.ids:
-                raise ValueError("the objects file has one of the same id")
-            model.put(model.onboard(spec))
-        except (ValueError, OSError) as error:
-            logger.error("uploaded object '%s' cannot be used: %s; delete it or upload it again", spec.id, error)
+    Returns:
+        The objects.
+
+    Raises:
+        ObjectsFileError: The list cannot be used.
+    """
+    folder = StateFolder(path)
+    return folder.confined(ObjectsStore(folder.objects_file, saves=True).read())

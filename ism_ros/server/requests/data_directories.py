@@ -1,4 +1,4 @@
-"""Paths in requests: only inside declared folders, whatever links and dots they contain."""
+"""Paths in requests: only inside of the declared folders, whatever links and dots they contain."""
 
 from __future__ import annotations
 
@@ -8,23 +8,38 @@ from pathlib import Path
 from ism_ros.server.errors import RequestError
 
 MAX_DEPTH = 64
+"""Folders in one path, at most."""
 
 
-class Roots:
-    """The folders in which paths of requests may lie.
-
-    data_root: separated as in PATH; relative paths start at the first.
-    """
+class DataDirectories:
+    """The folders that paths of requests may lie in."""
 
     def __init__(self, data_root: str) -> None:
-        self._roots = [Path(part).expanduser().resolve() for part in data_root.split(os.pathsep) if part]
+        """Initialize.
+
+        Args:
+            data_root: The folders, separated as in PATH; relative paths start at the first.
+        """
+        self._directories = [Path(part).expanduser().resolve() for part in data_root.split(os.pathsep) if part]
 
     @property
     def first(self) -> Path:
-        return self._roots[0]
+        """The folder at which relative paths start."""
+        return self._directories[0]
 
     def existing(self, text: str, what: str) -> Path:
-        """The file or folder that `text` names. Raises RequestError: 403 outside of the roots, 404 not there."""
+        """Check the path of a file or folder that is to be read.
+
+        Args:
+            text: The path as the request has it.
+            what: The field it is from, for error messages.
+
+        Returns:
+            The absolute path, links followed.
+
+        Raises:
+            RequestError: 400 for what is no path, 403 outside of the folders, 404 where it is not there.
+        """
         path = self.inside(text, what)
         try:
             is_there = path.exists()
@@ -35,9 +50,19 @@ class Roots:
         return path
 
     def inside(self, text: str, what: str) -> Path:
-        """The same for something that need not be there yet.
+        """Check a path whose file or folder need not be there yet.
 
         A folder with a link to something outside counts as outside: who reads or writes its files follows the link.
+
+        Args:
+            text: The path as the request has it.
+            what: The field it is from, for error messages.
+
+        Returns:
+            The absolute path, links followed.
+
+        Raises:
+            RequestError: 400 for what is no path, 403 outside of the folders.
         """
         if not text or "\0" in text:
             raise RequestError(400, f"{what} must be a path, not {text[:200]!r}")
@@ -62,15 +87,19 @@ class Roots:
         return path
 
     def holding(self, path: Path) -> Path:
-        """The folder that requests may read in which `path` lies."""
-        return next(root for root in self._roots if path.is_relative_to(root))
+        """Return the declared folder in which a path lies.
+
+        Args:
+            path: A path that `inside` returned.
+        """
+        return next(folder for folder in self._directories if path.is_relative_to(folder))
 
     def _holds(self, path: Path) -> bool:
-        return any(path.is_relative_to(root) for root in self._roots)
+        return any(path.is_relative_to(folder) for folder in self._directories)
 
 
 def _links_in(path: Path) -> list[Path]:
-    """None where it is no folder; one that cannot be read is noticed by who needs its contents."""
+    """List the links in a folder; what cannot be read is noticed by who needs its contents."""
     try:
         return [entry for entry in path.iterdir() if entry.is_symlink()]
     except OSError:

@@ -1,4 +1,4 @@
-"""Images out of requests, looked at before they are decoded."""
+"""Images in requests: checked by their first bytes before they are decoded."""
 
 from __future__ import annotations
 
@@ -17,12 +17,25 @@ from ism_ros.server.errors import RequestError
 
 Pixel = TypeVar("Pixel", bound=Any)
 
-FORMATS = ("PNG", "JPEG")
+RGB_FORMATS = ("PNG", "JPEG")
+"""Formats of colour images, as Pillow calls them."""
 DEPTH_FORMATS = ("PNG",)
+"""Formats of depth images, as Pillow calls them."""
 
 
-def bytes_of_base64(text: str, what: str) -> bytes:
-    """The bytes of base64 text; a data-URL prefix and line breaks are allowed. Raises RequestError."""
+def decode_base64(text: str, what: str) -> bytes:
+    """Decode base64 text; a data-URL prefix and line breaks are allowed.
+
+    Args:
+        text: The text.
+        what: The field it is from, for error messages.
+
+    Returns:
+        The bytes.
+
+    Raises:
+        RequestError: 400 where it is no base64.
+    """
     if text.startswith("data:"):
         head, comma, text = text.partition(",")
         if not comma or not head.endswith(";base64"):
@@ -35,15 +48,38 @@ def bytes_of_base64(text: str, what: str) -> bytes:
 
 
 def decode_rgb(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 of a PNG or JPEG, its pixels as they are stored. Raises RequestError."""
-    check_image(data, "rgb_image", max_pixels, FORMATS)
-    return _whole(decode_colour(np.frombuffer(data, dtype=np.uint8)), "rgb_image")
+    """Decode a colour image, its pixels as they are stored (EXIF rotates nothing).
+
+    Args:
+        data: A PNG or JPEG file.
+        max_pixels: Most pixels that are decoded.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        RequestError: 400 where it cannot be decoded, 413 where it is too large.
+    """
+    check_image(data, "rgb_image", max_pixels, RGB_FORMATS)
+    return _checked_whole(decode_colour(np.frombuffer(data, dtype=np.uint8)), "rgb_image")
 
 
 def decode_depth_m(data: bytes, depth_scale: float, max_pixels: int) -> NDArray[np.float32]:
-    """(H, W) float32 metres = number * depth_scale / 1000 of a 16-bit PNG, 0 = no reading. Raises RequestError."""
+    """Decode a depth image.
+
+    Args:
+        data: A 16-bit PNG file with one channel.
+        depth_scale: Millimetres a unit: metres = number * depth_scale / 1000.
+        max_pixels: Most pixels that are decoded.
+
+    Returns:
+        (H, W) float32, metres; 0 = no reading.
+
+    Raises:
+        RequestError: 400 where it cannot be decoded, 413 where it is too large.
+    """
     check_image(data, "depth_image", max_pixels, DEPTH_FORMATS)
-    image = _whole(decode_unchanged(np.frombuffer(data, dtype=np.uint8)), "depth_image")
+    image = _checked_whole(decode_unchanged(np.frombuffer(data, dtype=np.uint8)), "depth_image")
     if image.ndim != 2 or image.dtype != np.uint16:
         channels = 1 if image.ndim == 2 else image.shape[2]
         raise RequestError(
@@ -53,7 +89,17 @@ def decode_depth_m(data: bytes, depth_scale: float, max_pixels: int) -> NDArray[
 
 
 def check_image(data: bytes, what: str, max_pixels: int, formats: tuple[str, ...]) -> None:
-    """Format and size from the file's first bytes, so that nothing large is ever decoded."""
+    """Check format and size by the file's first bytes, so that nothing large is ever decoded.
+
+    Args:
+        data: The file.
+        what: The field it is from, for error messages.
+        max_pixels: Most pixels that are allowed.
+        formats: Formats that are allowed, as Pillow calls them.
+
+    Raises:
+        RequestError: 400 for another format, 413 for too many pixels.
+    """
     if not data:
         raise RequestError(400, f"{what} is empty")
     try:
@@ -67,7 +113,7 @@ def check_image(data: bytes, what: str, max_pixels: int, formats: tuple[str, ...
         raise RequestError(413, f"{what} is {width} x {height} pixels; at most {max_pixels} pixels are taken")
 
 
-def _whole(image: NDArray[Pixel] | None, what: str) -> NDArray[Pixel]:
+def _checked_whole(image: NDArray[Pixel] | None, what: str) -> NDArray[Pixel]:
     if image is None:
         raise RequestError(400, f"{what} is damaged: it starts like an image but cannot be decoded")
     return image

@@ -1,4 +1,4 @@
-"""JSON out of requests: looked at before it is parsed, and parsed beside the event loop."""
+"""JSON in requests: measured before it is parsed, and parsed outside of the event loop."""
 
 from __future__ import annotations
 
@@ -12,26 +12,35 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from ism_ros.server.errors import RequestError
-from ism_ros.server.middleware.body_limit import BodyError
+from ism_ros.server.errors import BodyAbortedError, RequestError
 
 MAX_VALUES = 200_000
-"""Of one text. Pictures in base64 are one each, however large; more would hold Python's lock for seconds."""
+"""Values in one JSON text, at most; more would hold Python's lock for seconds. Pictures in base64 are one each."""
 _SEPARATORS = (b",", b"[", b"{")
-_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def json_of(data: bytes, what: str) -> Any:
-    """What a JSON text in UTF-8 (UTF-16 and UTF-32 as well) holds. Raises RequestError 413 or 422.
+def parse_json(data: bytes, what: str) -> Any:
+    """Parse a JSON text.
 
-    Halves of surrogate pairs are refused, as no file, answer or log can hold them.
+    Halves of surrogate pairs are refused, as no file, response or log can hold them.
+
+    Args:
+        data: The text in UTF-8, UTF-16 or UTF-32.
+        what: What it is, for error messages.
+
+    Returns:
+        The value.
+
+    Raises:
+        RequestError: 413 for too many values, 422 for what is no JSON.
     """
     if sum(map(data.count, _SEPARATORS)) > MAX_VALUES:
         raise RequestError(413, f"{what} has more than {MAX_VALUES} values: send pictures as base64, and fewer fields")
     try:
         text = data.decode(json.detect_encoding(data))
         value = json.loads(text)
-        if _HALF_PAIR.search(text):
+        if _SURROGATE_HALF.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise RequestError(
@@ -52,24 +61,29 @@ class JsonRoute(APIRoute):
     """A route whose JSON body is parsed on another thread."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
-        answer = super().get_route_handler()
+        """Wrap FastAPI's handler of this route.
+
+        Returns:
+            A handler that gives FastAPI a request whose JSON is parsed already.
+        """
+        handle_parsed = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
             if self.body_field is None or "json" not in request.headers.get("content-type", ""):
-                return await answer(request)
+                return await handle_parsed(request)
             try:
                 body = await request.body()
-            except (BodyError, ClientDisconnect):
+            except (BodyAbortedError, ClientDisconnect):
                 raise RequestError(400, "the body broke off: send it whole") from None
             if not body:
-                return await answer(request)
-            value = await run_in_threadpool(json_of, body, "the body")
-            return await answer(_Parsed(request, body, value))
+                return await handle_parsed(request)
+            value = await run_in_threadpool(parse_json, body, "the body")
+            return await handle_parsed(_ParsedRequest(request, body, value))
 
         return handle
 
 
-class _Parsed(Request):
+class _ParsedRequest(Request):
     """A request whose body is known."""
 
     def __init__(self, request: Request, body: bytes, value: Any) -> None:

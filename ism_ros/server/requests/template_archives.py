@@ -1,4 +1,4 @@
-"""Zip files of templates, both ways; what comes in is looked at before a byte of it is unpacked."""
+"""Zip files of templates, unpacked and packed; what comes in is checked before a byte of it is unpacked."""
 
 from __future__ import annotations
 
@@ -17,16 +17,25 @@ from PIL import Image
 from ism_ros.server.errors import RequestError
 
 TEMPLATE_FILE = re.compile(r"(rgb|mask)_\d{1,4}\.png|xyz_\d{1,4}\.npy|poses\.npy|templates\.(json|png)")
+"""Names of files that a template folder may hold."""
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Methods of compression that are read."""
 MAX_FILES = 4096
-_BLOCK = 1 << 16
+"""Files in one zip, at most."""
+_BLOCK_BYTES = 1 << 16
 
 
 def unpack_templates(archive: Path, folder: Path, max_bytes: int, max_pixels: int) -> None:
-    """Writes the template files of a zip into `folder`, which must exist; all of them in one folder of the zip.
+    """Unpack the template files of a zip, all of which must be in one folder of it.
 
-    Raises RequestError, with some of the files written, where it is no zip, holds anything else, or more than
-    `max_bytes` once unpacked, whatever its own list of contents says.
+    Args:
+        archive: The zip.
+        folder: Where the files go; must exist.
+        max_bytes: Most bytes once unpacked, whatever the zip's own list of contents says.
+        max_pixels: Most pixels of each picture.
+
+    Raises:
+        RequestError: 400 or 413, with some of the files written, where it is no zip or holds anything else or more.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -45,7 +54,14 @@ def unpack_templates(archive: Path, folder: Path, max_bytes: int, max_pixels: in
 
 
 def zip_folder(folder: Path) -> bytes:
-    """A zip of the files in `folder`, without subfolders."""
+    """Pack the files of a folder, without subfolders.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The bytes of the zip.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
         for file in sorted(folder.iterdir()):
@@ -96,12 +112,12 @@ def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Path, left: 
 
 
 def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
-    while block := stream.read(_BLOCK):
+    while block := stream.read(_BLOCK_BYTES):
         yield block
 
 
 def _check_contents(file: Path, max_pixels: int) -> None:
-    """What a header promises must be there, and no picture may grow beyond `max_pixels` when it is decoded."""
+    """Check that a file is what its header promises, and that no picture has more than `max_pixels`."""
     if file.suffix == ".npy":
         try:
             np.load(file, mmap_mode="r", allow_pickle=False)

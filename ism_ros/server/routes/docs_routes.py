@@ -1,4 +1,4 @@
-"""`/docs`: the API described by Swagger UI, whose files come with a Python package, and nothing from anywhere else."""
+"""`/docs`: the API described by Swagger UI, whose files come with a Python package; nothing comes from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,23 +13,34 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
-from ism_ros.server.routes.page_routes import HEADERS
+from ism_ros.server.routes.page_routes import SECURITY_HEADERS
 
 SWAGGER_UI = Path(fastapi_offline.__file__).parent / "static"
+"""Folder of Swagger UI's files."""
 MEDIA_TYPES = {
     "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
     "swagger-ui.css": "text/css; charset=utf-8",
 }
+"""Files of Swagger UI that are served, and their media types."""
 OPENAPI_URL = "/openapi.json"
+"""Path of the description."""
 
 
-def is_of_docs(path: str) -> bool:
-    """Whether a URL's path is of the description, which holds no secret and is answered without a key."""
+def is_docs_path(path: str) -> bool:
+    """Return whether a path is of the description, which holds no secret and is served without a key.
+
+    Args:
+        path: Path of a URL.
+    """
     return path in ("/docs", OPENAPI_URL) or path.startswith("/docs/")
 
 
 def add_docs_routes(app: FastAPI) -> None:
-    """For an app with `docs_url` None, as FastAPI's own page loads Swagger UI from a CDN."""
+    """Add the page and its files to an app.
+
+    Args:
+        app: An app with `docs_url` None, as FastAPI's own page loads Swagger UI from a CDN.
+    """
     page = bytes(
         get_swagger_ui_html(
             openapi_url=OPENAPI_URL,
@@ -39,7 +50,7 @@ def add_docs_routes(app: FastAPI) -> None:
             swagger_favicon_url="/page/icon.svg",
         ).body
     )
-    headers = {**HEADERS, "Content-Security-Policy": _policy(page)}
+    headers = {**SECURITY_HEADERS, "Content-Security-Policy": _policy(page)}
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
@@ -49,11 +60,15 @@ def add_docs_routes(app: FastAPI) -> None:
     async def docs_file(name: str) -> FileResponse:
         if name not in MEDIA_TYPES:
             raise HTTPException(404, "the description has no such file")
-        return FileResponse(SWAGGER_UI / name, media_type=MEDIA_TYPES[name], headers=HEADERS)
+        return FileResponse(SWAGGER_UI / name, media_type=MEDIA_TYPES[name], headers=SECURITY_HEADERS)
 
 
-def describe_key(app: FastAPI) -> None:
-    """Tells in the description that requests carry a key, so that /docs asks for it and sends it."""
+def require_key_in_docs(app: FastAPI) -> None:
+    """Add to the description that requests carry a key, so that /docs asks for it and sends it.
+
+    Args:
+        app: The app.
+    """
     describe = app.openapi
 
     def openapi() -> dict[str, object]:
@@ -66,7 +81,7 @@ def describe_key(app: FastAPI) -> None:
 
 
 def _policy(page: bytes) -> str:
-    """What Swagger UI needs, of this server alone: the one script in `page` is named by its hash."""
+    """Make the content security policy that Swagger UI needs; the one script in `page` is named by its hash."""
     scripts = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
     hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode('ascii')}'" for script in scripts]
     return (

@@ -1,21 +1,23 @@
-"""The page at `/`: a few files that come with the package, and nothing from anywhere else."""
+"""The web page at `/`: a few files that come with the package; nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
-PAGE = Path(__file__).parents[1] / "web"
+WEB = Path(__file__).parents[1] / "web"
+"""Folder of the page's files."""
 MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-HEADERS = {
+"""Files that are served, by suffix, and their media types."""
+SECURITY_HEADERS = {
     # scripts, styles and requests of this server alone; pictures also out of the page's own memory
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -25,26 +27,43 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
+"""Headers of the page and its files."""
+FILES = {file.name: file for file in WEB.iterdir() if file.suffix in MEDIA_TYPES}
+"""The page's files by name."""
+
+router = APIRouter()
+"""The routes."""
 
 
-def is_of_page(path: str) -> bool:
-    """Whether a URL's path is one of the page or its files, which hold no secret and are answered without a key."""
+def is_page_path(path: str) -> bool:
+    """Return whether a path is of the page or its files, which hold no secret and are served without a key.
+
+    Args:
+        path: Path of a URL.
+    """
     return path == "/" or path.startswith("/page/")
 
 
-def add_page_routes(app: FastAPI) -> None:
-    files = {file.name: file for file in PAGE.iterdir() if file.suffix in MEDIA_TYPES}
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return _answer(files["index.html"])
-
-    @app.get("/page/{name}", include_in_schema=False)
-    async def page_file(name: str) -> FileResponse:
-        if name not in files:
-            raise HTTPException(404, "the page has no such file")
-        return _answer(files[name])
+@router.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    """Serve the page."""
+    return _file_response(FILES["index.html"])
 
 
-def _answer(file: Path) -> FileResponse:
-    return FileResponse(file, media_type=MEDIA_TYPES[file.suffix], headers=HEADERS)
+@router.get("/page/{name}", include_in_schema=False)
+async def page_file(name: str) -> FileResponse:
+    """Serve a file of the page.
+
+    Args:
+        name: Its name.
+
+    Raises:
+        HTTPException: 404 where the page has no such file.
+    """
+    if name not in FILES:
+        raise HTTPException(404, "the page has no such file")
+    return _file_response(FILES[name])
+
+
+def _file_response(file: Path) -> FileResponse:
+    return FileResponse(file, media_type=MEDIA_TYPES[file.suffix], headers=SECURITY_HEADERS)

@@ -1,9 +1,8 @@
-"""WS /api/v1/stream: binary frames in, detections out; of frames that come while the model works only the newest stays.
+"""WS /api/v1/stream: frames in, detections out; of frames that come while the model works only the newest is kept.
 
-A frame is one binary message: the length of a JSON text as 4 bytes, least first; that text, with the fields of the JSON
-request but the images, and `rgb_bytes` and `depth_bytes` (0 = no depth), their lengths; then the files themselves. Each
-answer is a text message as of POST /api/v1/inference, with `frame`, the number of the message it answers, from 0, and
-`dropped`, how many were left out since the last answer.
+Frames are binary messages as of `requests/stream_frames.py`. Each response is a text message as of POST
+/api/v1/inference, with `frame`, the number of the message that it is for, from 0, and `dropped`, how many were left
+out since the last response.
 """
 
 from __future__ import annotations
@@ -11,85 +10,106 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, WebSocket
+from starlette.concurrency import run_in_threadpool
+from starlette.websockets import WebSocketDisconnect
 
+from ism_ros.server.context import AppContext, Context
+from ism_ros.server.error_responses import error_body
 from ism_ros.server.errors import RequestError
-from ism_ros.server.requests.json_bodies import json_of
-
-HEADER_BYTES = 4
-MAX_HEADER_BYTES = 1 << 20
-
-Answer = Callable[[dict[str, Any], bytes, bytes | None], Awaitable[dict[str, Any]]]
-"""From request fields, rgb and depth to the answer's fields."""
+from ism_ros.server.requests.inference_parsing import parse_fields
+from ism_ros.server.requests.stream_frames import split_frame
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass
-class Newest:
-    """A slot for one message, and how many came."""
-
-    message: bytes | None = None
-    number: int = -1
+router = APIRouter()
+"""The route."""
 
 
-async def serve_stream(socket: WebSocket, answer: Answer, failure: Callable[[str], dict[str, Any]]) -> None:
-    """Until the client goes. A frame that cannot be used is answered with what is wrong, and the stream goes on."""
-    newest, arrived = Newest(), asyncio.Event()
-    answering = asyncio.ensure_future(_answer_newest(socket, newest, arrived, answer, failure))
+@router.websocket("/api/v1/stream")
+async def stream(socket: WebSocket, context: Context) -> None:
+    """Serve a stream until the client goes; a frame that cannot be used does not end it.
+
+    Args:
+        socket: The client.
+        context: The app's context.
+    """
     try:
-        while not answering.done():
-            newest.message = await socket.receive_bytes()
-            newest.number += 1
-            arrived.set()
+        context.access.check_client(socket)
+    except RequestError as error:
+        await socket.close(code=1008, reason=error.message)
+        return
+    await socket.accept()
+    latest = LatestMessage()
+    responding = asyncio.ensure_future(_respond_to_latest(socket, context, latest))
+    try:
+        while not responding.done():
+            latest.put(await socket.receive_bytes())
     except KeyError:
         await socket.close(code=1003, reason="frames are binary messages, not text")
     except WebSocketDisconnect:
         pass
     finally:
-        answering.cancel()
+        responding.cancel()
 
 
-async def _answer_newest(
-    socket: WebSocket, newest: Newest, arrived: asyncio.Event, answer: Answer, failure: Callable[[str], dict[str, Any]]
-) -> None:
+@dataclass
+class LatestMessage:
+    """A slot for the latest message.
+
+    Attributes:
+        content: The message, or None.
+        number: Its number, from 0.
+        arrived: Set when one has come that was not taken yet.
+    """
+
+    content: bytes | None = None
+    number: int = -1
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, content: bytes) -> None:
+        """Replace the message.
+
+        Args:
+            content: The new one.
+        """
+        self.content = content
+        self.number += 1
+        self.arrived.set()
+
+    async def take(self) -> tuple[bytes, int]:
+        """Wait for a message that was not taken yet.
+
+        Returns:
+            The message and its number.
+        """
+        await self.arrived.wait()
+        self.arrived.clear()
+        assert self.content is not None
+        return self.content, self.number
+
+
+async def _respond_to_latest(socket: WebSocket, context: AppContext, latest: LatestMessage) -> None:
     last = -1
     while True:
-        await arrived.wait()
-        arrived.clear()
-        message, number = newest.message, newest.number
-        assert message is not None
+        message, number = await latest.take()
         try:
-            content = await answer(*split_frame(message))
+            content = await _infer(socket, context, message)
         except RequestError as error:
-            content = failure(error.message)
+            content = error_body(error.message)
         except Exception:
             logger.exception("a frame of a stream failed")
-            content = failure("the server failed to answer this frame; its log says why")
+            content = error_body("the server failed to answer this frame; its log says why")
         await socket.send_text(json.dumps({**content, "frame": number, "dropped": number - last - 1}))
         last = number
 
 
-def split_frame(message: bytes) -> tuple[dict[str, Any], bytes, bytes | None]:
-    """Request fields, rgb file, depth file or None of a binary message. Raises RequestError."""
-    end = HEADER_BYTES + int.from_bytes(message[:HEADER_BYTES], "little")
-    try:
-        if end > MAX_HEADER_BYTES:
-            raise ValueError
-        fields = json_of(message[HEADER_BYTES:end], "the frame's header")
-        rgb_bytes, depth_bytes = int(fields.pop("rgb_bytes")), int(fields.pop("depth_bytes", 0))
-    except (RequestError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        why = f" ({error})" if isinstance(error, RequestError) else ""
-        raise RequestError(
-            400, f"a frame starts with 4 bytes of length and a JSON text with rgb_bytes and depth_bytes{why}"
-        ) from None
-    if rgb_bytes < 0 or depth_bytes < 0 or len(message) != end + rgb_bytes + depth_bytes:
-        raise RequestError(
-            400, f"the frame has {len(message)} bytes, but its header says {end + rgb_bytes + depth_bytes}"
-        )
-    depth = message[end + rgb_bytes :] if depth_bytes else None
-    return fields, message[end : end + rgb_bytes], depth
+async def _infer(socket: WebSocket, context: AppContext, message: bytes) -> dict[str, Any]:
+    fields, rgb, depth = split_frame(message)
+    context.access.check_rate(socket)
+    request = parse_fields(fields, "the frame's header")
+    model_input = await run_in_threadpool(context.parser.from_images, request, rgb, depth)
+    return await context.inference.infer(model_input, disconnected=asyncio.Event().wait())  # `stream` sees that itself
