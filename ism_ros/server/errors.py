@@ -7,7 +7,7 @@ CLIENT_DISCONNECTED = 499
 
 
 class RequestError(Exception):
-    """A request that cannot be served, with what the client is told.
+    """A request that cannot be served, with what the client gets to know.
 
     Attributes:
         status: HTTP status of the response.

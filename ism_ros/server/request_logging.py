@@ -18,7 +18,7 @@ LogFormat = Literal["human", "json"]
 HUMAN_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
 """Format of lines for people, as of `logging.Formatter`."""
 ROTATED_FILES = 5
-"""Full log files that are kept beside the one that is written."""
+"""Full log files that are kept in addition to the one that is written."""
 _USABLE_ID = re.compile(r"[\w.:-]{1,64}")
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="-")

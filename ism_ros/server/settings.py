@@ -56,7 +56,7 @@ class ServerSettings(BaseModel):
     port: int = Field(8002, ge=0, le=65535, description="Port to listen at; 0 = any that is free.")
     allowed_hosts: str = Field(
         "",
-        description="Names under which the server may be asked, separated by commas, beside those of this machine; "
+        description="Names under which the server may be asked, separated by commas, further than this machine's; "
         "*.example.com = all below it, * = any.",
     )
     trusted_proxies: str = Field(

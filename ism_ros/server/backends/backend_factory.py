@@ -16,7 +16,7 @@ def create_backends(settings: Settings, options: ModelOptions, server: ServerSet
 
     Args:
         settings: Settings of models and objects.
-        options: What else processes with a model are told.
+        options: Further options of processes with a model.
         server: Which backend, on which devices.
 
     Returns:

@@ -58,7 +58,7 @@ class LocalBackend:
 
         Args:
             settings: Settings of models and objects.
-            options: What else the process is told.
+            options: Further options of the process.
         """
         self.state, self.message, self.device = "dead", "", settings.device
         self.objects: tuple[ObjectInfo, ...] = ()

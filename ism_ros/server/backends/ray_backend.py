@@ -58,7 +58,7 @@ class RayBackend:
 
         Args:
             settings: Settings of models and objects.
-            options: What else a replica is told.
+            options: Further options of a replica.
             server: Number of replicas and address of Ray.
         """
         self.state, self.message, self.device = "loading", "starting", settings.device

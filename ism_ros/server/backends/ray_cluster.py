@@ -113,7 +113,7 @@ def deploy(name: str, replicas: int, settings: Settings, options: ModelOptions, 
         name: Name of the application.
         replicas: Number of replicas.
         settings: Settings of models and objects.
-        options: What else a replica is told.
+        options: Further options of a replica.
         on_loopback: Replicas listen at 127.0.0.1 alone.
 
     Returns:

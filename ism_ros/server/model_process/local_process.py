@@ -61,7 +61,7 @@ def main(
         batch_connections: One for each batch that is run at a time.
         control: For all other messages.
         settings: Settings of models and objects.
-        options: What else the process is told.
+        options: Further options of the process.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the server ends it, when what was accepted is answered
@@ -82,7 +82,7 @@ class LocalProcess:
             batch_connections: One for each batch that is run at a time.
             control: For all other messages.
             settings: Settings of models and objects.
-            options: What else the process is told.
+            options: Further options of the process.
         """
         self._batch_connections = batch_connections
         self._control = control

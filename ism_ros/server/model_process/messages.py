@@ -19,7 +19,7 @@ ResponseFields = dict[str, Any]
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What a process with a model is told beside the model settings.
+    """Options of a process with a model beyond the model settings.
 
     Attributes:
         state_folder: Folder of uploaded objects.

@@ -69,7 +69,7 @@ class RayReplica:
 
         Args:
             settings: Settings of models and objects.
-            options: What else the replica is told.
+            options: Further options of the replica.
             on_loopback: Nothing of the replica listens at any other address.
         """
         if on_loopback:

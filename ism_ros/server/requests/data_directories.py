@@ -69,7 +69,7 @@ class DataDirectories:
         if len(Path(text).parts) > MAX_DEPTH:
             raise RequestError(400, f"{what} is more than {MAX_DEPTH} folders deep: choose one nearer to ISM_DATA_ROOT")
         try:
-            # links are followed before the path is judged
+            # links are followed before the path is checked
             path = (self.first / Path(text)).resolve()
         except (OSError, RuntimeError, ValueError):
             raise RequestError(400, f"{what} {text[:200]!r} is not a path that can be followed") from None

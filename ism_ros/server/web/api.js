@@ -29,15 +29,15 @@ export async function objects() {
     return (await json("/api/v1/objects")).objects;
 }
 export async function sample() {
-    const asked = await json("/test/sample");
-    const camera = JSON.stringify(asked.cam_params);
+    const sample = await json("/test/sample");
+    const camera = JSON.stringify(sample.cam_params);
     return {
         frame: {
-            rgb: fileOf(asked.rgb_image, "rgb.jpg", "image/jpeg"),
-            depth: fileOf(asked.depth_image, "depth.png", "image/png"),
+            rgb: fileOf(sample.rgb_image, "rgb.jpg", "image/jpeg"),
+            depth: fileOf(sample.depth_image, "depth.png", "image/png"),
             camera: new File([camera], "camera.json", { type: "application/json" }),
         },
-        objectIds: asked.object_ids,
+        objectIds: sample.object_ids,
     };
 }
 export async function infer(frame, options, signal) {
@@ -58,7 +58,7 @@ export function addObject(id, cad, units) {
     return json("/api/v1/objects", { method: "POST", body: form });
 }
 export const removeObject = (id) => json(`/api/v1/objects/${encodeURIComponent(id)}`, { method: "DELETE" });
-/** What became of a job that another page, or this one before it was loaded anew, has started. */
+/** What became of a job that another page, or this one before it was reloaded, has started. */
 export const job = (jobId) => json(`/api/v1/jobs/${encodeURIComponent(jobId)}`);
 /** How far a job is, again and again, until it has ended. EventSource cannot send a key, so the events are read here. */
 export async function* jobEvents(jobId) {

@@ -59,7 +59,7 @@ export interface Answer {
   stage_times: Record<string, number>;
 }
 
-/** Fields of the request beside images and camera; what is not there is the server's own choice. */
+/** Fields of the request other than images and camera; what is not there is the server's own choice. */
 export interface Options {
   object_ids?: string[];
   cad_path?: string;
@@ -118,20 +118,20 @@ export async function objects(): Promise<ObjectEntry[]> {
 }
 
 export async function sample(): Promise<Sample> {
-  const asked = await json<{
+  const sample = await json<{
     rgb_image: string;
     depth_image: string;
     cam_params: unknown;
     object_ids: string[];
   }>("/test/sample");
-  const camera = JSON.stringify(asked.cam_params);
+  const camera = JSON.stringify(sample.cam_params);
   return {
     frame: {
-      rgb: fileOf(asked.rgb_image, "rgb.jpg", "image/jpeg"),
-      depth: fileOf(asked.depth_image, "depth.png", "image/png"),
+      rgb: fileOf(sample.rgb_image, "rgb.jpg", "image/jpeg"),
+      depth: fileOf(sample.depth_image, "depth.png", "image/png"),
       camera: new File([camera], "camera.json", { type: "application/json" }),
     },
-    objectIds: asked.object_ids,
+    objectIds: sample.object_ids,
   };
 }
 
@@ -155,7 +155,7 @@ export function addObject(id: string, cad: File, units: string): Promise<Job> {
 export const removeObject = (id: string): Promise<unknown> =>
   json(`/api/v1/objects/${encodeURIComponent(id)}`, { method: "DELETE" });
 
-/** What became of a job that another page, or this one before it was loaded anew, has started. */
+/** What became of a job that another page, or this one before it was reloaded, has started. */
 export const job = (jobId: string): Promise<Job> => json(`/api/v1/jobs/${encodeURIComponent(jobId)}`);
 
 /** How far a job is, again and again, until it has ended. EventSource cannot send a key, so the events are read here. */

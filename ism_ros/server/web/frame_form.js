@@ -9,7 +9,7 @@ export class FrameForm {
     onError;
     files = new Map();
     words = new Map();
-    /** onChange: the files are others now. onCad: a CAD file was dropped. onError: told what is wrong with one. */
+    /** onChange: the files are others now. onCad: a CAD file was dropped. onError: called with what is wrong with one. */
     constructor(onChange, onCad, onError) {
         this.onChange = onChange;
         this.onCad = onCad;

@@ -11,7 +11,7 @@ export class FrameForm {
   private readonly files = new Map<Slot, File>();
   private readonly words = new Map<Slot, string>();
 
-  /** onChange: the files are others now. onCad: a CAD file was dropped. onError: told what is wrong with one. */
+  /** onChange: the files are others now. onCad: a CAD file was dropped. onError: called with what is wrong with one. */
   constructor(
     private readonly onChange: () => void,
     private readonly onCad: (file: File) => void,

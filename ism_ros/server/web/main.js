@@ -5,7 +5,7 @@ import { FrameForm } from "./frame_form.js";
 import { ObjectForm } from "./object_form.js";
 import { element, make } from "./page_elements.js";
 import { ResultView } from "./result_view.js";
-import { watchServer } from "./server_watch.js";
+import { watchServer } from "./server_status.js";
 const SLOW_MS = 2000;
 const SLOW = "Objects that are new to the server are rendered first, only once: some seconds each, more where it is busy.";
 const SHOWN_BELOW = 0.2; // so far below the server's least score the slider goes without another request
@@ -14,7 +14,7 @@ const progress = element("progress", HTMLParagraphElement);
 const runButton = element("run", HTMLButtonElement);
 const stopButton = element("stop", HTMLButtonElement);
 let isSample = false;
-let asked = null;
+let submitted = null;
 let defaultThreshold = null;
 let running = null;
 const objectForm = new ObjectForm(clear, fail);
@@ -68,7 +68,7 @@ async function trySample() {
 async function framed() {
     running?.abort();
     clear();
-    asked = null;
+    submitted = null;
     isSample = false;
     objectForm.forgetSample();
     if (!frameForm.hasColour)
@@ -91,7 +91,7 @@ async function run() {
         const frame = frameForm.frame();
         const options = { ...objectForm.options(), ...modelOptions() };
         const now = { frame, options, isSample, answer: null };
-        asked = now;
+        submitted = now;
         await result.showFrame(frame);
         result.bringIntoView();
         const least = Math.max(0, Math.min(result.leastScore, (defaultThreshold ?? 0) - SHOWN_BELOW));
@@ -147,13 +147,13 @@ function modelOptions() {
     };
 }
 function showCurl() {
-    if (asked === null)
+    if (submitted === null)
         return;
-    const { frame, options } = asked;
+    const { frame, options } = submitted;
     const all = { ...options, score_threshold: result.leastScore };
-    element("curl", HTMLPreElement).textContent = curlLine(location.origin, frame, all, asked.isSample, api.hasKey());
+    element("curl", HTMLPreElement).textContent = curlLine(location.origin, frame, all, submitted.isSample, api.hasKey());
     const key = api.hasKey() ? "ISM_API_KEY must hold the key. " : "";
-    const where = asked.isSample ? "The sample comes from the server." : "To be run in the folder of these files.";
+    const where = submitted.isSample ? "The sample comes from the server." : "To be run in the folder of these files.";
     element("curl-note", HTMLParagraphElement).textContent = key + where;
 }
 async function copyCurl() {
@@ -173,13 +173,13 @@ async function copyCurl() {
 }
 /** The answer as curl would get it: with the instances that are shown. */
 function downloadJson() {
-    if (asked?.answer == null)
+    if (submitted?.answer == null)
         return;
     const detections = result.detections;
-    const shown = { ...asked.answer, detections, scores: detections.map((one) => one.score) };
+    const shown = { ...submitted.answer, detections, scores: detections.map((one) => one.score) };
     const link = make("a");
     link.href = URL.createObjectURL(new Blob([JSON.stringify(shown, null, 1)], { type: "application/json" }));
-    link.download = `${asked.frame.rgb.name.replace(/\.[^.]*$/, "")}_ism.json`;
+    link.download = `${submitted.frame.rgb.name.replace(/\.[^.]*$/, "")}_ism.json`;
     link.click();
     URL.revokeObjectURL(link.href);
 }

@@ -6,13 +6,13 @@ import { FrameForm } from "./frame_form.js";
 import { ObjectForm } from "./object_form.js";
 import { element, make } from "./page_elements.js";
 import { ResultView } from "./result_view.js";
-import { watchServer } from "./server_watch.js";
+import { watchServer } from "./server_status.js";
 
 const SLOW_MS = 2000;
 const SLOW = "Objects that are new to the server are rendered first, only once: some seconds each, more where it is busy.";
 const SHOWN_BELOW = 0.2; // so far below the server's least score the slider goes without another request
 
-interface Asked {
+interface Submitted {
   frame: api.Frame;
   options: api.Options;
   isSample: boolean;
@@ -25,7 +25,7 @@ const runButton = element("run", HTMLButtonElement);
 const stopButton = element("stop", HTMLButtonElement);
 
 let isSample = false;
-let asked: Asked | null = null;
+let submitted: Submitted | null = null;
 let defaultThreshold: number | null = null;
 let running: AbortController | null = null;
 
@@ -79,7 +79,7 @@ async function trySample(): Promise<void> {
 async function framed(): Promise<void> {
   running?.abort();
   clear();
-  asked = null;
+  submitted = null;
   isSample = false;
   objectForm.forgetSample();
   if (!frameForm.hasColour) result.clear();
@@ -100,8 +100,8 @@ async function run(): Promise<void> {
   try {
     const frame = frameForm.frame();
     const options = { ...objectForm.options(), ...modelOptions() };
-    const now: Asked = { frame, options, isSample, answer: null };
-    asked = now;
+    const now: Submitted = { frame, options, isSample, answer: null };
+    submitted = now;
     await result.showFrame(frame);
     result.bringIntoView();
     const least = Math.max(0, Math.min(result.leastScore, (defaultThreshold ?? 0) - SHOWN_BELOW));
@@ -157,12 +157,12 @@ function modelOptions(): api.Options {
 }
 
 function showCurl(): void {
-  if (asked === null) return;
-  const { frame, options } = asked;
+  if (submitted === null) return;
+  const { frame, options } = submitted;
   const all = { ...options, score_threshold: result.leastScore };
-  element("curl", HTMLPreElement).textContent = curlLine(location.origin, frame, all, asked.isSample, api.hasKey());
+  element("curl", HTMLPreElement).textContent = curlLine(location.origin, frame, all, submitted.isSample, api.hasKey());
   const key = api.hasKey() ? "ISM_API_KEY must hold the key. " : "";
-  const where = asked.isSample ? "The sample comes from the server." : "To be run in the folder of these files.";
+  const where = submitted.isSample ? "The sample comes from the server." : "To be run in the folder of these files.";
   element("curl-note", HTMLParagraphElement).textContent = key + where;
 }
 
@@ -183,12 +183,12 @@ async function copyCurl(): Promise<void> {
 
 /** The answer as curl would get it: with the instances that are shown. */
 function downloadJson(): void {
-  if (asked?.answer == null) return;
+  if (submitted?.answer == null) return;
   const detections = result.detections;
-  const shown = { ...asked.answer, detections, scores: detections.map((one) => one.score) };
+  const shown = { ...submitted.answer, detections, scores: detections.map((one) => one.score) };
   const link = make("a");
   link.href = URL.createObjectURL(new Blob([JSON.stringify(shown, null, 1)], { type: "application/json" }));
-  link.download = `${asked.frame.rgb.name.replace(/\.[^.]*$/, "")}_ism.json`;
+  link.download = `${submitted.frame.rgb.name.replace(/\.[^.]*$/, "")}_ism.json`;
   link.click();
   URL.revokeObjectURL(link.href);
 }

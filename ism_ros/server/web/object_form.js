@@ -10,7 +10,7 @@ export class ObjectForm {
     ticked = new Map();
     sampleIds = [];
     known = [];
-    /** onChange: the choice is another one now. onError: told what is wrong. */
+    /** onChange: the choice is another one now. onError: called with what is wrong. */
     constructor(onChange, onError) {
         this.onChange = onChange;
         this.onError = onError;
@@ -37,7 +37,7 @@ export class ObjectForm {
         details.scrollIntoView({ block: "nearest" });
         element("upload-object", HTMLButtonElement).focus();
     }
-    /** Goes on showing an onboarding that was running when the page was loaded anew. */
+    /** Goes on showing an onboarding that was running when the page was reloaded. */
     async resume() {
         const jobId = sessionStorage.getItem(JOB_KEY);
         if (jobId === null || element("upload-object", HTMLButtonElement).disabled)
@@ -48,7 +48,7 @@ export class ObjectForm {
             await this.follow(id, async () => jobId);
         }
         catch (error) {
-            // a server that has been started anew does not know it
+            // a server that has been restarted does not know it
             if (error instanceof api.ServerError && error.status === 404)
                 sessionStorage.removeItem(JOB_KEY);
         }

@@ -18,7 +18,7 @@ export class ObjectForm {
   private sampleIds: string[] = [];
   private known: api.ObjectEntry[] = [];
 
-  /** onChange: the choice is another one now. onError: told what is wrong. */
+  /** onChange: the choice is another one now. onError: called with what is wrong. */
   constructor(
     private readonly onChange: () => void,
     private readonly onError: (message: string) => void,
@@ -47,7 +47,7 @@ export class ObjectForm {
     element("upload-object", HTMLButtonElement).focus();
   }
 
-  /** Goes on showing an onboarding that was running when the page was loaded anew. */
+  /** Goes on showing an onboarding that was running when the page was reloaded. */
   async resume(): Promise<void> {
     const jobId = sessionStorage.getItem(JOB_KEY);
     if (jobId === null || element("upload-object", HTMLButtonElement).disabled) return;
@@ -56,7 +56,7 @@ export class ObjectForm {
       element("add-object", HTMLDetailsElement).open = true;
       await this.follow(id, async () => jobId);
     } catch (error) {
-      // a server that has been started anew does not know it
+      // a server that has been restarted does not know it
       if (error instanceof api.ServerError && error.status === 404) sessionStorage.removeItem(JOB_KEY);
     }
   }

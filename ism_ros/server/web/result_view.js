@@ -5,7 +5,7 @@ import { element, make } from "./page_elements.js";
 import { draw, fit, instanceAt, instanceOf, nearMissOf } from "./picture.js";
 import { decodeGrey16 } from "./png16.js";
 import { fillTable, fillTimings, milliseconds } from "./results.js";
-import { asStored } from "./upright.js";
+import { withoutExif } from "./exif.js";
 const MAX_HEIGHT_SHARE = 0.58; // of the window
 const SEEN_SHARE = 0.6;
 export class ResultView {
@@ -23,8 +23,8 @@ export class ResultView {
     scale = 1;
     askedThreshold = 0;
     drawing = 0;
-    /** onThreshold: the least score is another one now. onFurther: worse instances than were asked for are wanted.
-     * onError: told what cannot be shown. */
+    /** onThreshold: the least score is another one now. onFurther: worse instances than were requested are wanted.
+     * onError: called with what cannot be shown. */
     constructor(onThreshold, onFurther, onError) {
         this.onThreshold = onThreshold;
         this.onFurther = onFurther;
@@ -74,7 +74,7 @@ export class ResultView {
     async showFrame(frame) {
         let colour;
         try {
-            colour = await createImageBitmap(await asStored(frame.rgb));
+            colour = await createImageBitmap(await withoutExif(frame.rgb));
         }
         catch {
             throw new Error(`${frame.rgb.name} cannot be decoded: it is damaged, or no image`);
@@ -105,7 +105,7 @@ export class ResultView {
         if (this.stage.getBoundingClientRect().top > SEEN_SHARE * window.innerHeight)
             this.stage.scrollIntoView();
     }
-    /** askedThreshold: worse instances were not asked for. tripS: from the click to the answer. */
+    /** askedThreshold: worse instances were not requested. tripS: from the click to the answer. */
     showAnswer(answer, askedThreshold, tripS) {
         if (this.scene === null)
             return;

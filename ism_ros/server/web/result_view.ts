@@ -7,7 +7,7 @@ import { element, make } from "./page_elements.js";
 import { draw, fit, instanceAt, instanceOf, nearMissOf, type Instance, type Look, type Scene } from "./picture.js";
 import { decodeGrey16 } from "./png16.js";
 import { fillTable, fillTimings, milliseconds } from "./results.js";
-import { asStored } from "./upright.js";
+import { withoutExif } from "./exif.js";
 
 const MAX_HEIGHT_SHARE = 0.58; // of the window
 const SEEN_SHARE = 0.6;
@@ -25,8 +25,8 @@ export class ResultView {
   private askedThreshold = 0;
   private drawing = 0;
 
-  /** onThreshold: the least score is another one now. onFurther: worse instances than were asked for are wanted.
-   * onError: told what cannot be shown. */
+  /** onThreshold: the least score is another one now. onFurther: worse instances than were requested are wanted.
+   * onError: called with what cannot be shown. */
   constructor(
     private readonly onThreshold: () => void,
     private readonly onFurther: () => void,
@@ -82,7 +82,7 @@ export class ResultView {
   async showFrame(frame: Frame): Promise<void> {
     let colour: ImageBitmap;
     try {
-      colour = await createImageBitmap(await asStored(frame.rgb));
+      colour = await createImageBitmap(await withoutExif(frame.rgb));
     } catch {
       throw new Error(`${frame.rgb.name} cannot be decoded: it is damaged, or no image`);
     }
@@ -110,7 +110,7 @@ export class ResultView {
     if (this.stage.getBoundingClientRect().top > SEEN_SHARE * window.innerHeight) this.stage.scrollIntoView();
   }
 
-  /** askedThreshold: worse instances were not asked for. tripS: from the click to the answer. */
+  /** askedThreshold: worse instances were not requested. tripS: from the click to the answer. */
   showAnswer(answer: Answer, askedThreshold: number, tripS: number): void {
     if (this.scene === null) return;
     this.askedThreshold = askedThreshold;

@@ -1,6 +1,6 @@
 // The table of instances, and where the time went.
 import { make } from "./page_elements.js";
-/** onLit: told of the instance whose row the pointer or the keyboard is on, null when it leaves. */
+/** onLit: called with the instance whose row the pointer or the keyboard is on, null when it leaves. */
 export function fillTable(body, instances, onLit) {
     const rows = new Map();
     for (const instance of instances) {

@@ -3,7 +3,7 @@
 import { make } from "./page_elements.js";
 import type { Instance } from "./picture.js";
 
-/** onLit: told of the instance whose row the pointer or the keyboard is on, null when it leaves. */
+/** onLit: called with the instance whose row the pointer or the keyboard is on, null when it leaves. */
 export function fillTable(
   body: HTMLTableSectionElement,
   instances: Instance[],

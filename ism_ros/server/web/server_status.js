@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { element } from "./page_elements.js";
 const LOADING_PERIOD_MS = 1000;
 const PERIOD_MS = 10_000;
-/** Looks again and again; onStatus: told of every answer. */
+/** Polls the server; onStatus: called with every status. */
 export function watchServer(onStatus) {
     const form = element("key-form", HTMLFormElement);
     const input = element("key", HTMLInputElement);

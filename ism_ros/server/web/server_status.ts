@@ -6,7 +6,7 @@ import { element } from "./page_elements.js";
 const LOADING_PERIOD_MS = 1000;
 const PERIOD_MS = 10_000;
 
-/** Looks again and again; onStatus: told of every answer. */
+/** Polls the server; onStatus: called with every status. */
 export function watchServer(onStatus: (status: api.Status) => void): void {
   const form = element("key-form", HTMLFormElement);
   const input = element("key", HTMLInputElement);

@@ -1,11 +1,11 @@
-// Pictures as they are stored. A browser turns those with an EXIF orientation; the server, and the depth beside, do not.
+// Pictures as they are stored. A browser rotates those with an EXIF orientation; the server, and the depth image, do not.
 const JPEG_START = 0xffd8;
 const JPEG_SCAN = 0xda;
 const APP1 = 0xe1;
 const PNG_HEAD = 8;
 const PNG_START = 0x89504e47;
-/** The same picture without the part that says how it is to be turned. */
-export async function asStored(file) {
+/** The same picture without its EXIF data, which say how it is to be rotated. */
+export async function withoutExif(file) {
     const bytes = new Uint8Array(await file.arrayBuffer());
     const view = new DataView(bytes.buffer);
     if (bytes.length > 4 && view.getUint16(0) === JPEG_START)
