@@ -6,13 +6,12 @@ import base64
 import copy
 import json
 import random
-from pathlib import Path
 from socket import create_connection
 from typing import Any
 
 import httpx
 import pytest
-from server_process import Server, start, stop
+from server_process import Server, StartServer
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -141,9 +140,8 @@ def test_a_body_that_never_ends_is_cut_off(server: Server) -> None:
 
 
 @pytest.mark.slow
-def test_a_body_that_never_comes_is_not_waited_for(tmp_path: Path, cache: Path) -> None:
-    server = start(tmp_path / "data", cache, ISM_UPLOAD_TIMEOUT_S="0.5")
-    server.wait_until_ready()
+def test_a_body_that_never_comes_is_not_waited_for(start_server: StartServer) -> None:
+    server = start_server(ISM_UPLOAD_TIMEOUT_S="0.5")
     address = httpx.URL(server.url)
     lines = (
         b"POST /api/v1/inference HTTP/1.1",
@@ -155,7 +153,6 @@ def test_a_body_that_never_comes_is_not_waited_for(tmp_path: Path, cache: Path) 
     with create_connection((address.host, address.port), timeout=60) as connection:
         connection.sendall(head)
         answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))  # until the server closes the connection
-    stop(server)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"not there after 0.5 s" in answer
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
-from server_process import Server, start, stop
+from server_process import Server, StartServer
 from tiny_networks import install
 
 from ism_ros.data.masks import decode_rle
@@ -154,13 +154,11 @@ def test_65535_is_no_reading_and_exif_turns_nothing(
     np.testing.assert_allclose(content["scores"], answer["scores"], atol=0.02)
 
 
-def test_another_segmentor_may_be_asked_for(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
+def test_another_segmentor_may_be_asked_for(start_server: StartServer, tmp_path: Path, sample: dict[str, Any]) -> None:
     folder = install(tmp_path / "checkpoints", "fastsam/s")
     own = {"ISM_SEGMENTOR": "fastsam", "ISM_SEGMENTOR_MODEL": "s", "ISM_CHECKPOINTS_DIR": str(folder)}
-    server = start(tmp_path / "data", cache, **own)
-    server.wait_until_ready()
+    server = start_server(**own)
     by_default, content = (post(server, {**sample, **change}).json() for change in ({}, {"segmentor_model": "tiny"}))
-    stop(server)
     assert by_default["success"], by_default["error_message"]
     assert content["success"], content["error_message"]
     assert content["detections"][0]["score"] > 0.5

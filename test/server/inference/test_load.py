@@ -13,26 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
-from server_process import Server, start, stop
-from test_objects import cad_of_sample, finished, upload
+from http_helpers import cad_of_sample, finished, send_until, upload
+from server_process import Server, StartServer, start, stop
 
 CLIENTS, SECONDS, WARM_S = 64, 60.0, 15.0
-
-
-def ask_until(url: str, sample: dict[str, Any], deadline_s: float) -> list[tuple[int, float]]:
-    """Status and seconds of each answer; one who is told to wait does so."""
-    answers = []
-    with httpx.Client(base_url=url, timeout=120) as client:
-        while time.monotonic() < deadline_s:
-            began_s = time.monotonic()
-            answer = client.post("/api/v1/inference", json=sample)
-            answers.append((answer.status_code, time.monotonic() - began_s))
-            if answer.status_code == 429:
-                threading.Event().wait(float(answer.headers["retry-after"]))
-    return answers
 
 
 def memory_mb(server: Server) -> float:
@@ -43,19 +29,17 @@ def memory_mb(server: Server) -> float:
 
 @pytest.mark.soak
 def test_64_clients_see_nothing_worse_than_429_and_memory_stays(
-    tmp_path: Path, cache: Path, sample: dict[str, Any]
+    start_server: StartServer, sample: dict[str, Any]
 ) -> None:
-    server = start(tmp_path / "data", cache)
-    server.wait_until_ready()
+    server = start_server()
     with ThreadPoolExecutor(CLIENTS) as pool:
         ask = {**sample, "visualization": False}
         deadline_s = time.monotonic() + SECONDS
-        asking = [pool.submit(ask_until, server.url, ask, deadline_s) for _ in range(CLIENTS)]
+        asking = [pool.submit(send_until, server.url, ask, deadline_s) for _ in range(CLIENTS)]
         threading.Event().wait(WARM_S)
         warm_mb = memory_mb(server)
         answers = [answer for one in asking for answer in one.result()]
     at_end_mb = memory_mb(server)
-    stop(server)
     statuses = Counter(status for status, _ in answers)
     seconds = [seconds for status, seconds in answers if status == 200]
     print(
@@ -79,9 +63,8 @@ def descendant(server: Server, words: str) -> psutil.Process:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_no_accepted_request(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
-    server = start(tmp_path / "data", cache, ISM_BATCH_SIZE="2")
-    server.wait_until_ready()
+def test_a_killed_worker_costs_no_accepted_request(start_server: StartServer, sample: dict[str, Any]) -> None:
+    server = start_server(ISM_BATCH_SIZE="2")
     with server.client() as client, ThreadPoolExecutor(8) as pool:
         client.post("/api/v1/inference", json=sample)
         asked = [pool.submit(client.post, "/api/v1/inference", json=sample) for _ in range(8)]

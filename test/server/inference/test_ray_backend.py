@@ -19,9 +19,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from http_helpers import cad_of_sample, finished, ids, send_until, upload
 from server_process import REPOSITORY, Server, start, stop
-from test_load import ask_until
-from test_objects import cad_of_sample, finished, ids, upload
 
 from ism_ros.config.settings import SettingsError
 from ism_ros.server.backends.ray_cluster import ReplicaResources, resources_of
@@ -135,7 +134,7 @@ def test_replicas_that_are_killed_again_and_again_cost_no_request(
     ask = {**sample, "visualization": False}
     deadline_s = time.monotonic() + 60
     with ThreadPoolExecutor(8) as pool:
-        asking = [pool.submit(ask_until, server.url, ask, deadline_s) for _ in range(8)]
+        asking = [pool.submit(send_until, server.url, ask, deadline_s) for _ in range(8)]
         for turn in range(4):
             victim = replicas_of(server)[turn % REPLICAS]
             os.kill(victim.pid, signal.SIGKILL)

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 from same_detections import assert_same, instances_of_records
-from server_process import REPOSITORY, Server, start, stop
+from server_process import REPOSITORY, Server, StartServer
 
 from ism_ros.cli.remote import RemoteServer, ServerError
 from ism_ros.selftest.self_test import SCENE
@@ -107,10 +107,9 @@ def test_nothing_found_is_a_good_answer(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_still_loads_is_waited_for(tmp_path: Path, cache: Path) -> None:
-    server = start(tmp_path / "data", cache)
+def test_a_server_that_still_loads_is_waited_for(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(is_ready=False)
     segment("--object", "sample:carton", "--output", tmp_path / "out", "--server", server.url)
-    stop(server)
     assert records(tmp_path / "out")
 
 
@@ -142,23 +141,21 @@ def test_patience_has_an_end(busy: str) -> None:
 
 
 @pytest.mark.slow
-def test_models_that_cannot_be_loaded_are_not_waited_for(tmp_path: Path, cache: Path) -> None:
-    server = start(tmp_path / "data", cache, ISM_MODEL_TYPE="sam", ISM_CHECKPOINTS_DIR=str(tmp_path))
+def test_models_that_cannot_be_loaded_are_not_waited_for(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(is_ready=False, ISM_MODEL_TYPE="sam", ISM_CHECKPOINTS_DIR=str(tmp_path))
     line = refused("--object", "sample:carton", "--server", server.url)
-    stop(server)
     assert "503" in line
     assert "sam_vit_h" in line
 
 
 @pytest.mark.slow
-def test_the_key_comes_by_option_or_environment(tmp_path: Path, cache: Path) -> None:
-    server = start(tmp_path / "data", cache, ISM_API_KEY="let me in")
+def test_the_key_comes_by_option_or_environment(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(is_ready=False, ISM_API_KEY="let me in")
     asked = ("--object", "sample:carton", "--server", server.url)
     assert "--api-key" in refused(*asked)
     assert "401" in refused(*asked, "--api-key", "wrong")
     segment(*asked, "--output", tmp_path / "first", "--api-key", "let me in")
     segment(*asked, "--output", tmp_path / "second", ISM_API_KEY="let me in")
-    stop(server)
     assert records(tmp_path / "first") == records(tmp_path / "second")
 
 

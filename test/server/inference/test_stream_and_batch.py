@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from http_helpers import stream_message
 from server_process import REPOSITORY, Server
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -19,25 +19,12 @@ from websockets.sync.client import connect
 from ism_ros.selftest.self_test import SCENE
 
 
-def frame(sample: dict[str, Any], **changes: Any) -> bytes:
-    rgb, depth = (base64.b64decode(sample[name]) for name in ("rgb_image", "depth_image"))
-    fields = {
-        "cam_params": sample["cam_params"],
-        "object_ids": sample["object_ids"],
-        "rgb_bytes": len(rgb),
-        "depth_bytes": len(depth),
-        **changes,
-    }
-    header = json.dumps(fields).encode()
-    return len(header).to_bytes(4, "little") + header + rgb + depth
-
-
 def test_of_frames_that_come_faster_than_the_model_the_newest_is_answered(
     server: Server, sample: dict[str, Any]
 ) -> None:
     with connect(server.url.replace("http", "ws") + "/api/v1/stream", max_size=None) as socket:
         for _ in range(6):
-            socket.send(frame(sample))
+            socket.send(stream_message(sample))
         answers = []
         while not answers or answers[-1]["frame"] < 5:
             answers.append(json.loads(socket.recv(timeout=60)))
@@ -50,16 +37,16 @@ def test_a_bad_frame_is_told_of_and_the_stream_goes_on(server: Server, sample: d
     with connect(server.url.replace("http", "ws") + "/api/v1/stream", max_size=None) as socket:
         for bad, word in (
             (b"xx", "4 bytes"),
-            (frame(sample)[:-1], "header says"),
-            (frame(sample, cam_params=1), "cam"),
-            (frame(sample, rgb_bytes=float("inf")), "rgb_bytes"),
+            (stream_message(sample)[:-1], "header says"),
+            (stream_message(sample, cam_params=1), "cam"),
+            (stream_message(sample, rgb_bytes=float("inf")), "rgb_bytes"),
             ((100_000).to_bytes(4, "little") + b"[" * 100_000, "rgb_bytes"),
         ):
             socket.send(bad)
             answer = json.loads(socket.recv(timeout=60))
             assert not answer["success"]
             assert word in answer["error_message"]
-        socket.send(frame(sample))
+        socket.send(stream_message(sample))
         assert json.loads(socket.recv(timeout=60))["success"]
 
 
@@ -82,7 +69,7 @@ def test_a_text_message_is_told_what_frames_are(server: Server) -> None:
 
 def test_a_frame_may_be_as_large_as_an_upload(server: Server, sample: dict[str, Any]) -> None:
     with connect(server.url.replace("http", "ws") + "/api/v1/stream", max_size=None) as socket:
-        socket.send(frame(sample) + bytes(30 << 20))
+        socket.send(stream_message(sample) + bytes(30 << 20))
         assert "header says" in json.loads(socket.recv(timeout=60))["error_message"]
         socket.send(bytes(65 << 20))
         with pytest.raises(ConnectionClosed, match="1009"):

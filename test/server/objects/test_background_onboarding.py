@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
-from server_process import Server, start, stop
-from test_objects import PYRAMID
-from test_state import numbers_of
+from http_helpers import PYRAMID, metrics_of
+from server_process import Server, StartServer, start, stop
 
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.server.objects.file_signature import file_signature
@@ -41,14 +40,14 @@ def test_others_are_answered_while_an_object_is_onboarded(cold: Server, sample: 
     trimesh.creation.icosphere(subdivisions=6, radius=0.05).export(cold.data / "ball.ply")
     with cold.client() as client, ThreadPoolExecutor(4) as pool:
         assert client.post(PATH, json=sample).status_code == 200
-        before = numbers_of(client.get("/metrics").text)
+        before = metrics_of(client.get("/metrics").text)
         asked = [pool.submit(client.post, PATH, json=asking(sample, "ball.ply")) for _ in range(3)]
         meanwhile, progress = [], []
         while not any(one.done() for one in asked):
             progress += client.get("/api/v1/status").json()["onboarding"]
             meanwhile.append(client.post(PATH, json=sample).status_code)
         answers = [one.result() for one in asked]
-        after = numbers_of(client.get("/metrics").text)
+        after = metrics_of(client.get("/metrics").text)
         assert client.get("/api/v1/status").json()["onboarding"] == []
     assert {answer.status_code for answer in answers} == set(meanwhile) == {200}
     assert len(meanwhile) > 2
@@ -68,9 +67,9 @@ def test_what_is_wrong_with_an_object_is_told_to_all_who_wait_for_it(cold: Serve
 
 @pytest.mark.slow
 def test_a_request_that_cannot_wait_any_longer_is_told_what_for(
-    tmp_path: Path, cache: Path, sample: dict[str, Any]
+    start_server: StartServer, sample: dict[str, Any]
 ) -> None:
-    server = start(tmp_path / "data", cache, ISM_TIMEOUT_S="0.5")
+    server = start_server(is_ready=False, ISM_TIMEOUT_S="0.5")
     trimesh.creation.icosphere(subdivisions=6, radius=0.06).export(server.data / "ball.ply")
     server.wait_until_ready()
     with server.client() as client:
@@ -78,7 +77,6 @@ def test_a_request_that_cannot_wait_any_longer_is_told_what_for(
         while client.get("/api/v1/status").json()["onboarding"]:
             assert server.process.poll() is None
         assert client.get("/api/v1/status").json()["queue_depth"] == 0
-    stop(server)
     assert answer.status_code == 504
     assert "'ball' is still being onboarded" in answer.json()["error_message"]
 
@@ -102,7 +100,7 @@ def test_a_texture_that_changes_beside_its_cad_file_is_noticed(cold: Server, sam
             if colour is not None:
                 paint(cad.with_name("red.png"), colour)
             assert client.post(PATH, json=asking(sample, cad.name)).status_code == 200
-            counts.append(numbers_of(client.get("/metrics").text)['ism_object_cache{what="misses"}'])
+            counts.append(metrics_of(client.get("/metrics").text)['ism_object_cache{what="misses"}'])
     assert np.diff(counts).tolist() == [0, 1]
 
 

@@ -24,7 +24,7 @@ from ism_ros.server.settings import (
     variable_of,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
 KNOWN = known_variables()
 PORT = ServerSettings.model_fields["port"].default

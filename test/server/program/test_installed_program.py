@@ -15,7 +15,7 @@ import pytest
 
 from ism_ros.server.backends.process_exit import cause_of_exit
 
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 SETUP = REPO / ".ros2" / "setup.bash"
 PROGRAMS = sorted([*(REPO / "scripts").iterdir(), *(REPO / "examples").glob("*.py")])
 

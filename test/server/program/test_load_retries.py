@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from server_process import Server, start, stop
+from server_process import Server, StartServer, stop
 
 from ism_ros.selftest.self_test import SCENE
 
@@ -21,9 +21,9 @@ def status_of(server: Server) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_an_objects_file_that_comes_later_is_found(tmp_path: Path, cache: Path) -> None:
+def test_an_objects_file_that_comes_later_is_found(start_server: StartServer, tmp_path: Path) -> None:
     file = tmp_path / "objects.yaml"
-    server = start(tmp_path / "data", cache, ISM_OBJECTS_FILE=str(file))
+    server = start_server(is_ready=False, ISM_OBJECTS_FILE=str(file))
     while (status := status_of(server))["state"] == "loading":
         assert server.process.poll() is None
     with server.client() as client:
@@ -41,8 +41,8 @@ def test_an_objects_file_that_comes_later_is_found(tmp_path: Path, cache: Path) 
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_while_it_loads_is_started_again(tmp_path: Path, cache: Path) -> None:
-    server = start(tmp_path / "data", cache)
+def test_a_worker_that_is_killed_while_it_loads_is_started_again(start_server: StartServer) -> None:
+    server = start_server(is_ready=False)
     process, killed = psutil.Process(server.process.pid), False
     while not killed:
         assert server.process.poll() is None
@@ -57,8 +57,8 @@ def test_a_worker_that_is_killed_while_it_loads_is_started_again(tmp_path: Path,
 
 
 @pytest.mark.slow
-def test_where_nothing_helps_the_server_ends_with_an_exit_code(tmp_path: Path, cache: Path) -> None:
-    server = start(tmp_path / "data", cache, ISM_OBJECTS_FILE=str(tmp_path / "none.yaml"), ISM_LOAD_ATTEMPTS="2")
+def test_where_nothing_helps_the_server_ends_with_an_exit_code(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(is_ready=False, ISM_OBJECTS_FILE=str(tmp_path / "none.yaml"), ISM_LOAD_ATTEMPTS="2")
     healthy = []
     with server.client() as client, contextlib.suppress(httpx.TransportError):
         while server.process.poll() is None:

@@ -14,7 +14,7 @@ import cv2
 import pytest
 import trimesh
 
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 SETUP = REPO / ".ros2" / "setup.bash"
 SCENE = REPO / "ism_ros" / "selftest" / "sample_scene"
 

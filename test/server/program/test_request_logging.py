@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_process import Server, start, stop
+from server_process import Server, StartServer, start, stop
 
 
 def test_an_answer_carries_the_id_that_the_client_gave(server: Server) -> None:
@@ -25,9 +25,8 @@ def test_without_a_usable_one_the_server_makes_an_id(server: Server, given: str 
 
 
 @pytest.mark.slow
-def test_json_lines_have_the_request_and_never_an_image(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
-    server = start(tmp_path / "data", cache, ISM_LOG_FORMAT="json", ISM_LOG_LEVEL="debug")
-    server.wait_until_ready()
+def test_json_lines_have_the_request_and_never_an_image(start_server: StartServer, sample: dict[str, Any]) -> None:
+    server = start_server(ISM_LOG_FORMAT="json", ISM_LOG_LEVEL="debug")
     with server.client() as client:
         assert client.post("/api/v1/inference", json=sample, headers={"X-Request-ID": "one"}).status_code == 200
         assert client.get("/api/v1/nothing", headers={"X-Request-ID": "two"}).status_code == 404

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from server_process import REPOSITORY, Server, start, stop
-from test_stream import frame
+from http_helpers import metrics_of, stream_message
+from server_process import REPOSITORY, Server, StartServer, start, stop
 from websockets.sync.client import connect
 
 from ism_ros.objects.spec import read_objects_file
@@ -29,13 +29,12 @@ def test_health_and_status_name_what_runs(server: Server) -> None:
 
 
 def test_while_models_load_requests_are_told_when_to_come_back(
-    tmp_path: Path, cache: Path, sample: dict[str, Any]
+    start_server: StartServer, sample: dict[str, Any]
 ) -> None:
-    server = start(tmp_path / "data", cache)
+    server = start_server(is_ready=False)
     with server.client() as client:
         healthy, ready = client.get("/health"), client.get("/ready")
         answer = client.post("/api/v1/inference", json=sample)
-    stop(server)
     assert (healthy.status_code, ready.status_code, answer.status_code) == (200, 503, 503)
     assert int(ready.headers["retry-after"]) == int(answer.headers["retry-after"]) > 0
     assert "being loaded" in answer.json()["error_message"]
@@ -44,10 +43,10 @@ def test_while_models_load_requests_are_told_when_to_come_back(
 def test_metrics_count_answers_stages_caches_queue_and_memory(server: Server, sample: dict[str, Any]) -> None:
     with server.client() as client:
         client.post("/api/v1/inference", json=sample)
-        before = numbers_of(client.get("/metrics").text)
+        before = metrics_of(client.get("/metrics").text)
         client.post("/api/v1/inference", json=sample)
         client.post("/api/v1/inference", json={})
-        after = numbers_of(client.get("/metrics").text)
+        after = metrics_of(client.get("/metrics").text)
     path = 'path="/api/v1/inference"'
     for name, more in (
         (f'ism_requests_total{{{path},status="200"}}', 1),
@@ -63,13 +62,11 @@ def test_metrics_count_answers_stages_caches_queue_and_memory(server: Server, sa
     assert "ism_device_memory_bytes" in after
 
 
-def test_objects_beyond_the_budget_are_forgotten(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
-    server = start(tmp_path / "data", cache, ISM_MAX_CACHE_SIZE="1B")
-    server.wait_until_ready()
+def test_objects_beyond_the_budget_are_forgotten(start_server: StartServer, sample: dict[str, Any]) -> None:
+    server = start_server(ISM_MAX_CACHE_SIZE="1B")
     with server.client() as client:
         answers = [client.post("/api/v1/inference", json=sample).json() for _ in range(2)]
-        numbers = numbers_of(client.get("/metrics").text)
-    stop(server)
+        numbers = metrics_of(client.get("/metrics").text)
     assert [len(answer["detections"]) for answer in answers] == [2, 2]
     assert numbers['ism_object_cache{what="objects"}'] == 1
     assert numbers['ism_object_cache{what="misses"}'] == 4
@@ -86,12 +83,6 @@ def test_it_listens_on_this_machine_alone(server: Server) -> None:
     assert {address.ip for address in listening} == {"127.0.0.1"}
 
 
-def numbers_of(text: str) -> dict[str, float]:
-    """What /metrics says, by name and labels."""
-    lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
-    return {name: float(number) for name, _, number in lines}
-
-
 def test_a_path_that_is_not_there_is_answered_in_the_same_shape(server: Server) -> None:
     with server.client() as client:
         answer = client.get("/api/v1/inferences")
@@ -101,21 +92,19 @@ def test_a_path_that_is_not_there_is_answered_in_the_same_shape(server: Server) 
 
 @pytest.mark.slow
 def test_more_requests_than_may_wait_are_told_when_to_come_back(
-    tmp_path: Path, cache: Path, sample: dict[str, Any]
+    start_server: StartServer, sample: dict[str, Any]
 ) -> None:
-    server = start(tmp_path / "data", cache, ISM_MAX_WAITING="1")
-    server.wait_until_ready()
+    server = start_server(ISM_MAX_WAITING="1")
     with server.client() as client, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.post("/api/v1/inference", json=sample), range(8)))
-    stop(server)
     statuses = {answer.status_code for answer in answers}
     assert statuses == {200, 429}
     assert all(int(answer.headers["retry-after"]) > 0 for answer in answers if answer.status_code == 429)
 
 
-def test_with_a_key_only_probes_are_answered_without_it(tmp_path: Path, cache: Path) -> None:
+def test_with_a_key_only_probes_are_answered_without_it(start_server: StartServer) -> None:
     key = "let me in, für alle"
-    server = start(tmp_path / "data", cache, ISM_API_KEY=key)
+    server = start_server(is_ready=False, ISM_API_KEY=key)
     with server.client() as client:
         assert client.get("/health").status_code == 200
         assert client.get("/api/v1/status").status_code == 401
@@ -123,11 +112,12 @@ def test_with_a_key_only_probes_are_answered_without_it(tmp_path: Path, cache: P
         assert client.get("/api/v1/status", headers={"Host": "localhost/health?"}).status_code == 401
         assert client.get("/api/v1/status", headers={"X-API-Key": key.encode()}).status_code == 200
         assert client.get("/api/v1/status", headers={"Authorization": f"Bearer {key}".encode()}).status_code == 200
-    stop(server)
 
 
-def test_models_that_cannot_be_loaded_are_told_of(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
-    server = start(tmp_path / "data", cache, ISM_MODEL_TYPE="sam", ISM_CHECKPOINTS_DIR=str(tmp_path))
+def test_models_that_cannot_be_loaded_are_told_of(
+    start_server: StartServer, tmp_path: Path, sample: dict[str, Any]
+) -> None:
+    server = start_server(is_ready=False, ISM_MODEL_TYPE="sam", ISM_CHECKPOINTS_DIR=str(tmp_path))
     with server.client() as client:
         while client.get("/api/v1/status").json()["state"] == "loading":
             pass
@@ -141,10 +131,9 @@ def test_models_that_cannot_be_loaded_are_told_of(tmp_path: Path, cache: Path, s
 
 @pytest.mark.slow
 def test_what_was_accepted_is_answered_before_the_server_ends(
-    tmp_path: Path, cache: Path, sample: dict[str, Any]
+    start_server: StartServer, sample: dict[str, Any]
 ) -> None:
-    server = start(tmp_path / "data", cache, ISM_BATCH_SIZE="1")
-    server.wait_until_ready()
+    server = start_server(ISM_BATCH_SIZE="1")
     with server.client() as client, ThreadPoolExecutor(4) as pool:
         client.post("/api/v1/inference", json=sample)
         asked = [pool.submit(client.post, "/api/v1/inference", json=sample) for _ in range(4)]
@@ -176,51 +165,43 @@ def test_what_is_not_installed_is_named_in_one_line() -> None:
 
 
 def test_an_identical_request_is_answered_from_the_result_cache(
-    tmp_path: Path, cache: Path, sample: dict[str, Any]
+    start_server: StartServer, sample: dict[str, Any]
 ) -> None:
-    server = start(tmp_path / "data", cache, ISM_RESULT_CACHE="10MB")
-    server.wait_until_ready()
+    server = start_server(ISM_RESULT_CACHE="10MB")
     with server.client() as client:
         first, again, other = (
             client.post("/api/v1/inference", json={**sample, **change}).json()
             for change in ({}, {}, {"score_threshold": 0.9})
         )
         text = client.get("/metrics").text
-    stop(server)
     assert again == first
     assert other["stage_times"] != first["stage_times"]
     assert 'ism_object_cache{what="result_hits"} 1.0' in text
 
 
-def test_a_client_beyond_its_rate_is_told_when_to_come_back(
-    tmp_path: Path, cache: Path, sample: dict[str, Any]
-) -> None:
-    server = start(tmp_path / "data", cache, ISM_RATE_LIMIT="3")
+def test_a_client_beyond_its_rate_is_told_when_to_come_back(start_server: StartServer, sample: dict[str, Any]) -> None:
+    server = start_server(is_ready=False, ISM_RATE_LIMIT="3")
     with server.client() as client:
         answers = [client.get("/api/v1/status") for _ in range(4)]
         assert client.get("/health").status_code == 200
         with connect(server.url.replace("http", "ws") + "/api/v1/stream") as socket:
-            socket.send(frame(sample))
+            socket.send(stream_message(sample))
             told = json.loads(socket.recv(timeout=60))
-    stop(server)
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert 0 < int(answers[-1].headers["retry-after"]) <= 20
     assert "more than 3 requests a minute" in told["error_message"]
 
 
-def test_a_request_that_takes_too_long_is_told_so(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
-    server = start(tmp_path / "data", cache, ISM_TIMEOUT_S="0.01")
-    server.wait_until_ready()
+def test_a_request_that_takes_too_long_is_told_so(start_server: StartServer, sample: dict[str, Any]) -> None:
+    server = start_server(ISM_TIMEOUT_S="0.01")
     with server.client() as client:
         answer = client.post("/api/v1/inference", json=sample)
-    stop(server)
     assert answer.status_code == 504
     assert "0.01 s" in answer.json()["error_message"]
 
 
-def test_requests_of_clients_that_hung_up_leave_the_queue(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
-    server = start(tmp_path / "data", cache, ISM_BATCH_SIZE="1")
-    server.wait_until_ready()
+def test_requests_of_clients_that_hung_up_leave_the_queue(start_server: StartServer, sample: dict[str, Any]) -> None:
+    server = start_server(ISM_BATCH_SIZE="1")
 
     def hang_up(number: int) -> None:
         asked = {**sample, "output_dir": f"asked_{number}"}
@@ -232,7 +213,6 @@ def test_requests_of_clients_that_hung_up_leave_the_queue(tmp_path: Path, cache:
         assert client.post("/api/v1/inference", json=sample).status_code == 200
         text = client.get("/metrics").text
         depth = client.get("/api/v1/status").json()["queue_depth"]
-    stop(server)
     assert depth == 0
     assert 'ism_requests_total{path="/api/v1/inference",status="499"} 8.0' in text
     assert len(list(server.data.glob("asked_*"))) < 4  # the one that was at hand, and few that came while it was
@@ -262,11 +242,9 @@ def test_templates_are_loaded_at_start_where_that_is_asked_for(tmp_path: Path, c
 
 
 @pytest.mark.slow
-def test_several_devices_share_the_requests(tmp_path: Path, cache: Path, sample: dict[str, Any]) -> None:
-    server = start(tmp_path / "data", cache, ISM_DEVICES="cpu,cpu", ISM_BATCH_SIZE="2")
-    server.wait_until_ready()
+def test_several_devices_share_the_requests(start_server: StartServer, sample: dict[str, Any]) -> None:
+    server = start_server(ISM_DEVICES="cpu,cpu", ISM_BATCH_SIZE="2")
     with server.client() as client, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.post("/api/v1/inference", json=sample).json(), range(8)))
-    stop(server)
     assert all(answer["detections"] == answers[0]["detections"] for answer in answers)
     assert len(answers[0]["detections"]) == 2

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-from server_process import Server, start, stop
+from server_process import Server, StartServer
 
 from ism_ros.data.masks import decode_rle
 from ism_ros.server.schemas import InferenceResponse
@@ -62,14 +61,13 @@ def test_the_description_is_complete_and_its_examples_work(server: Server) -> No
     assert list(described["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == ["text/plain"]
 
 
-def test_with_a_key_the_description_is_open_and_says_so(tmp_path: Path, cache: Path) -> None:
-    server = start(tmp_path / "data", cache, ISM_API_KEY="let me in")
+def test_with_a_key_the_description_is_open_and_says_so(start_server: StartServer) -> None:
+    server = start_server(is_ready=False, ISM_API_KEY="let me in")
     with server.client() as client:
         assert client.get("/docs").status_code == 200
         assert client.get("/docs/swagger-ui-bundle.js").status_code == 200
         described = client.get("/openapi.json").json()
         assert client.get("/docs-and-more").status_code == 401
-    stop(server)
     (scheme,) = described["components"]["securitySchemes"].values()
     assert (scheme["in"], scheme["name"]) == ("header", "X-API-Key")
     assert described["security"]

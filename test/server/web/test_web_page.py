@@ -23,7 +23,7 @@ from server_process import Server, start, stop
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
 Browser, Page, expect = playwright.Browser, playwright.Page, playwright.expect
 
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 SCENE = REPO / "ism_ros" / "selftest" / "sample_scene"
 PAGE = REPO / "ism_ros" / "server" / "web"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
