@@ -28,7 +28,8 @@ SETTINGS_FILE = "ism.yaml"
 _SERVICE_LINK = re.compile(r"ISM_\w*(_SERVICE_(HOST|PORT)(_\w+)?|_PORT_\d+_\w+)")
 """Variables that Kubernetes sets in each pod for a service of the name ism-..."""
 
-_UNITS = {"": 1 << 20, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+_MB, _GB = 1 << 20, 1 << 30
+_UNITS = {"": _MB, "B": 1, "KB": 1 << 10, "MB": _MB, "GB": _GB}
 
 
 def _bytes(value: object) -> object:
@@ -69,9 +70,7 @@ class ServerSettings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: LogFormat = Field("human", description="Lines for people, or one JSON object a line.")
     log_file: str = Field("", description="File for the log; empty = stderr.")
-    log_file_size: Bytes = Field(
-        "16MB", description="The log file is put aside at this size; five of them are kept.", validate_default=True
-    )  # type: ignore[assignment]
+    log_file_size: Bytes = Field(16 * _MB, description="The log file is put aside at this size; five of them are kept.")
     data_root: str = Field(
         ".",
         description="Folders that paths of requests may lie in, separated as in PATH; relative paths start at the "
@@ -79,9 +78,7 @@ class ServerSettings(BaseModel):
     )
     template_dir: str = Field("", description="Template folder of requests that name none.")
     cad_model_path: str = Field("", description="CAD file of requests that name none.")
-    max_cache_size: Bytes = Field(
-        "1GB", description="Memory for objects that requests name by path.", validate_default=True
-    )  # type: ignore[assignment]
+    max_cache_size: Bytes = Field(_GB, description="Memory for objects that requests name by path.")
     preload_templates: bool = Field(False, description="Load template_dir and cad_model_path at start.")
     state_dir: str = Field(
         "", description="Folder for uploaded objects and their jobs; empty = $XDG_DATA_HOME/ism_ros/server."
@@ -97,12 +94,10 @@ class ServerSettings(BaseModel):
         "", description="Ray to use, host:port, or auto for that of this machine. Empty = one of the server's own."
     )
     batch_size: int = Field(4, ge=1, le=64, description="Waiting requests that are described in one pass, at most.")
-    result_cache: Bytes = Field(
-        "0MB", description="Memory for responses that identical requests get again; 0 = none.", validate_default=True
-    )  # type: ignore[assignment]
+    result_cache: Bytes = Field(0, description="Memory for responses that identical requests get again; 0 = none.")
     max_disk_cache: Bytes = Field(
-        "20GB", description="Disk for templates and descriptors; the least recently used go.", validate_default=True
-    )  # type: ignore[assignment]
+        20 * _GB, description="Disk for templates and descriptors; the least recently used go."
+    )
     rate_limit: int = Field(
         0, ge=0, description="Requests (each frame of a batch or stream is one) a minute of a key or address; 0 = any."
     )
@@ -111,15 +106,13 @@ class ServerSettings(BaseModel):
         6, ge=0, le=10_000, description="Tries to load the models before the server ends with code 1; 0 = no end."
     )
     timeout_s: float = Field(60.0, gt=0, le=86_400, description="Longest that a request may take, seconds.")
-    max_upload: Bytes = Field("64MB", description="Largest request body.", validate_default=True)  # type: ignore[assignment]
+    max_upload: Bytes = Field(64 * _MB, description="Largest request body.")
     upload_timeout_s: float = Field(
         60.0, gt=0, le=86_400, description="Longest that the body of a request may take to arrive, seconds."
     )
-    max_unzipped: Bytes = Field("512MB", description="Largest contents of an uploaded zip.", validate_default=True)  # type: ignore[assignment]
+    max_unzipped: Bytes = Field(512 * _MB, description="Largest contents of an uploaded zip.")
     max_triangles: int = Field(2_000_000, ge=1, description="Most triangles of a mesh.")
-    max_preparation_memory: Bytes = Field(
-        "6GB", description="Memory for reading and rendering one CAD file.", validate_default=True
-    )  # type: ignore[assignment]
+    max_preparation_memory: Bytes = Field(6 * _GB, description="Memory for reading and rendering one CAD file.")
     max_pixels: int = Field(16_000_000, ge=1, description="Largest image, pixels.")
     visualization: bool = Field(False, description="Send the overlay where a request does not say.")
     api_key: str = Field("", description="Key that requests must carry as X-API-Key or bearer token; empty = none.")
