@@ -19,6 +19,8 @@ HUMAN_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
 """Format of lines for people, as of `logging.Formatter`."""
 ROTATED_FILES = 5
 """Full log files that are kept in addition to the one that is written."""
+FORWARDED = ("name", "levelno", "levelname", "msg", "created", "msecs", "request_id")
+"""What is forwarded of a log record; the extras that libraries add may not fit through a pipe."""
 _USABLE_ID = re.compile(r"[\w.:-]{1,64}")
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="-")
@@ -110,10 +112,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class ForwardingHandler(QueueHandler):
-    """Hands log records, with the id of their request, to the process whose log they belong into.
-
-    `QueueHandler` makes them fit for a pipe: text and exception are formatted here.
-    """
+    """Hands log records, with the id of their request, to the process whose log they belong into."""
 
     def __init__(self, send: Callable[[logging.LogRecord], object]) -> None:
         """Initialize.
@@ -124,6 +123,18 @@ class ForwardingHandler(QueueHandler):
         super().__init__(None)  # type: ignore[arg-type]  # there is no queue: `enqueue` sends
         self._send = send
         self.addFilter(_add_request_id)
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Make a record fit for a pipe: text and exception as one message, and no extras.
+
+        Args:
+            record: The record.
+
+        Returns:
+            A new one.
+        """
+        prepared = super().prepare(record)
+        return logging.makeLogRecord({name: getattr(prepared, name) for name in FORWARDED})
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Send a record.
