@@ -210,7 +210,7 @@ class Settings(BaseModel):
     @field_validator("scoring")
     @classmethod
     def _check_scoring(cls, value: str) -> str:
-        if value != "auto" and value not in MATCHERS:
+        if value != "auto" and value not in MATCHERS and ":" not in value:
             raise ValueError(f"input should be auto, {', '.join(MATCHERS)}, or module:attr of your own")
         return value
 

@@ -39,8 +39,8 @@ class Registry(Generic[Entry]):
         return iter(self.names)
 
     def __contains__(self, name: object) -> bool:
-        """Whether an entry can be chosen by this name."""
-        return name in self.names or (isinstance(name, str) and ":" in name)
+        """Whether this is one of `names`; no `module:attr` is, so that input from outside can be checked by this."""
+        return name in self.names
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ from ism_ros.config.settings import Settings
 from ism_ros.config.sources import load_settings
 from ism_ros.loading import load_model
 from ism_ros.selftest.sample_files import SCENE
-from ism_ros.selftest.self_test import SCENE
 from ism_ros.sim.benchmark_scenes.table_scene import REALSENSE
 from ism_ros.sim.bop_dataset import scale_camera, write_dataset
 
