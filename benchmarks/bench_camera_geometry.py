@@ -20,8 +20,8 @@ from measuring import machine, print_table, timed, write_json
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Camera
 from ism_ros.data.masks import boxes_from_masks
-from ism_ros.node.registration import depth_camera_for, register_depth
-from ism_ros.node.undistortion import Undistortion
+from ism_ros.node.conversion.depth_registration import depth_camera_for, register_depth
+from ism_ros.node.conversion.undistortion import Undistortion
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080))
 LENS = np.array([0.16, -0.48, 0.001, 0.0005, 0.43])

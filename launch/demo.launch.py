@@ -45,7 +45,7 @@ def include(file: str, arguments: dict[str, object]) -> IncludeLaunchDescription
 
 def start_camera_and_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Write the objects' CAD files, then start both."""
-    from ism_ros.node.launch_parts import end_with_launch
+    from ism_ros.node.launching.launch_parts import end_with_launch
     from ism_ros.sim.session import write_objects
 
     scene, object_set, rate, output = (
@@ -77,8 +77,8 @@ def start_camera_and_node(context: LaunchContext) -> list[LaunchDescriptionEntit
 
 def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """rviz2 on the topics of the node, whatever its name."""
-    from ism_ros.node.launch_parts import rviz
-    from ism_ros.node.rviz_config import node_path
+    from ism_ros.node.launching.launch_parts import rviz
+    from ism_ros.node.launching.rviz_config import node_path
 
     namespace, name = (LaunchConfiguration(argument).perform(context) for argument in ("namespace", "name"))
     return rviz(node_path(namespace, name), CAMERA, CAMERA_FRAME)

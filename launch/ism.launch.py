@@ -99,7 +99,7 @@ def declare_arguments() -> list[LaunchDescriptionEntity]:
 
 def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The node, with those parameters that an argument gives."""
-    from ism_ros.node.launch_parts import end_with_launch
+    from ism_ros.node.launching.launch_parts import end_with_launch
 
     given = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *SWITCHES)}
     parameters: dict[str, object] = {name: given[name] for name in PARAMETERS if given[name]}

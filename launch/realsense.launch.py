@@ -52,7 +52,7 @@ def camera_topic(*parts: str) -> PathJoinSubstitution:
 
 def start_camera(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The camera driver; the rest goes on where it is missing or its launch file fails."""
-    from ism_ros.node.launch_parts import Optional, is_missing
+    from ism_ros.node.launching.launch_parts import Optional, is_missing
 
     what, argument = "the camera driver is not started", "camera:=false"
     if is_missing("realsense2_camera", "share/realsense2_camera/launch/rs_launch.py", what, argument):
@@ -78,8 +78,8 @@ def start_camera(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """rviz2 on the topics of the node and the camera, whatever their names."""
-    from ism_ros.node.launch_parts import rviz
-    from ism_ros.node.rviz_config import node_path
+    from ism_ros.node.launching.launch_parts import rviz
+    from ism_ros.node.launching.rviz_config import node_path
 
     namespace, name, camera_namespace, camera_name = (
         LaunchConfiguration(argument).perform(context)

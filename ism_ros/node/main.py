@@ -18,7 +18,7 @@ from ism_ros.runtime.threads import use_patient_threads
 if TYPE_CHECKING:
     from rclpy.executors import Executor
 
-    from ism_ros.node.ism_node import IsmNode
+    from ism_ros.node.node import IsmNode
 
 EXECUTOR_THREADS = 12
 """One for each callback that may have to wait: four of segment, adding, removing, listing, lifecycle, ..."""
@@ -117,9 +117,9 @@ class Life:
             parser.parse_args(remove_ros_args(self._arguments)[1:])
             try:
                 with quiet_until_it_fails():
-                    from ism_ros.node.executor import StreamExecutor
-                    from ism_ros.node.ism_node import IsmNode
-                    from ism_ros.node.params_files import unmatched_params_files
+                    from ism_ros.node.execution.stream_executor import StreamExecutor
+                    from ism_ros.node.node import IsmNode
+                    from ism_ros.node.parameters.params_files import unmatched_params_files
 
                     check_cv_bridge()
             except Exception as error:  # what a library of another version comes up with

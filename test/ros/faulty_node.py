@@ -26,8 +26,8 @@ from typing import Any
 import torch
 
 import ism_ros.model as engine
-import ism_ros.node.ism_node as ism_node
-import ism_ros.node.outputs as outputs
+import ism_ros.node.node as ism_node
+import ism_ros.node.outputs.result_publishers as outputs
 from ism_ros.matching import noctis, similarity
 from ism_ros.node.main import main
 

@@ -12,10 +12,10 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Camera, FrameError
-from ism_ros.node.calibration import calibration_of, fits, is_ambiguous, is_rectified_topic
-from ism_ros.node.registration import DepthCamera, register_depth
-from ism_ros.node.static_transforms import transform_between
-from ism_ros.node.undistortion import undistortion_for
+from ism_ros.node.conversion.calibration import calibration_of, fits, is_ambiguous, is_rectified_topic
+from ism_ros.node.conversion.depth_registration import DepthCamera, register_depth
+from ism_ros.node.conversion.undistortion import undistortion_for
+from ism_ros.node.inputs.static_transforms import transform_between
 from ism_ros.sim.scenes import look, make_scene, make_thing
 from ism_ros.sim.shapes import make_object
 

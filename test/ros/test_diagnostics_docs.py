@@ -27,16 +27,22 @@ from ism_ros.data.detections import NearMiss
 from ism_ros.data.frame import FrameError
 from ism_ros.matching import size_checks
 from ism_ros.model import GREY_IMAGE
-from ism_ros.node.conversion import frame_from_triple
-from ism_ros.node.diagnostics import camera_values, segmentation_values
-from ism_ros.node.losses import losses
-from ism_ros.node.rhythm import Rhythm
-from ism_ros.node.statistics import Latency, Snapshot, Statistics
-from ism_ros.node.stream import CAMERA_INFO_HELD, CLOCK_JUMP, TIME_JUMP
-from ism_ros.node.transport import loss_remedy
-from ism_ros.node.triple import DepthSource, Triple
-from ism_ros.node.verdicts import Verdict, camera_verdict, failure_text, objects_verdict, segmentation_verdict
-from ism_ros.node.watch import TopicState, two_publishers, why_no_frame
+from ism_ros.node.camera_monitoring.dropped_messages import losses
+from ism_ros.node.camera_monitoring.frequency_monitor import Rhythm
+from ism_ros.node.camera_monitoring.missing_frames import TopicState, two_publishers, why_no_frame
+from ism_ros.node.conversion.frame_conversion import frame_from_triple
+from ism_ros.node.diagnostics.counters import Latency, Snapshot, Statistics
+from ism_ros.node.diagnostics.status_messages import camera_values, segmentation_values
+from ism_ros.node.diagnostics.summaries import (
+    Verdict,
+    camera_verdict,
+    failure_text,
+    objects_verdict,
+    segmentation_verdict,
+)
+from ism_ros.node.inputs.frame_subscriber import CAMERA_INFO_HELD, CLOCK_JUMP, TIME_JUMP
+from ism_ros.node.inputs.rgbd_messages import DepthSource, Triple
+from ism_ros.node.qos import loss_remedy
 from ism_ros.objects.library import KnownObject
 from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN
 

@@ -25,14 +25,14 @@ from ism_ros.config.settings import Settings
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import FrameError
 from ism_ros.data.masks import boxes_from_masks, decode_rle
-from ism_ros.node.conversion import (
+from ism_ros.node.conversion.frame_conversion import (
     Triple,
     camera_from_message,
     depth_from_message,
     frame_from_triple,
     rgb_from_message,
 )
-from ism_ros.node.messages import detection_array, image_message, mask_array, mask_image, vision_info
+from ism_ros.node.outputs.detection_messages import detection_array, image_message, mask_array, mask_image, vision_info
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 
 HEIGHT, WIDTH = 6, 8

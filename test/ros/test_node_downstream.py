@@ -17,7 +17,7 @@ from ament_index_python.packages import get_package_prefix
 from visualization_msgs.msg import Marker
 
 from ism_ros.data.masks import decode_rle
-from ism_ros.node.messages_3d import POINT
+from ism_ros.node.outputs.messages_3d import POINT
 from ism_ros.tracking import FORGET_FRAMES, FORGET_S
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine, rendering templates alone takes minutes

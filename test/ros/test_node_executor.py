@@ -12,8 +12,8 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.timer import Timer
 
-from ism_ros.node.executor import StreamExecutor
-from ism_ros.node.group_calls import GroupCalls
+from ism_ros.node.execution.group_calls import GroupCalls
+from ism_ros.node.execution.stream_executor import StreamExecutor
 
 TIMEOUT_S = 20.0
 

@@ -19,7 +19,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from ism_ros.config.settings import Settings
-from ism_ros.node.messages import image_message
+from ism_ros.node.outputs.detection_messages import image_message
 
 END_S = 2.0
 LIBC = ctypes.CDLL(None)

@@ -10,7 +10,7 @@ from ism_ros.srv import Segment
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from ism_ros.node.messages import image_message
+from ism_ros.node.outputs.detection_messages import image_message
 
 pytestmark = pytest.mark.faults
 

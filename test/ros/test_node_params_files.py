@@ -2,7 +2,7 @@
 
 import pytest
 
-from ism_ros.node.params_files import unmatched_params_files
+from ism_ros.node.parameters.params_files import unmatched_params_files
 
 
 def said(tmp_path, text, node_name="/ism"):

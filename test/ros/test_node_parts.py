@@ -10,11 +10,10 @@ import torch
 import yaml
 
 from ism_ros.config.settings import Settings
-from ism_ros.node.mailbox import Mailbox
-from ism_ros.node.rhythm import Rhythm
-from ism_ros.node.statistics import Snapshot, Statistics
-from ism_ros.node.throttle import Throttle
-from ism_ros.node.verdicts import (
+from ism_ros.node.camera_monitoring.frequency_monitor import Rhythm
+from ism_ros.node.camera_monitoring.missing_frames import Problem, TopicState, why_no_frame
+from ism_ros.node.diagnostics.counters import Snapshot, Statistics
+from ism_ros.node.diagnostics.summaries import (
     ERROR,
     OK,
     STALE,
@@ -24,8 +23,9 @@ from ism_ros.node.verdicts import (
     objects_verdict,
     segmentation_verdict,
 )
-from ism_ros.node.watch import Problem, TopicState, why_no_frame
-from ism_ros.node.worker import Worker
+from ism_ros.node.diagnostics.throttle import Throttle
+from ism_ros.node.execution.mailbox import Mailbox
+from ism_ros.node.execution.worker_thread import Worker
 
 IMAGE = "sensor_msgs/msg/Image"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"

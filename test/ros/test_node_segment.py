@@ -9,7 +9,7 @@ from ism_ros.srv import ListObjects, Segment
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from ism_ros.node.messages import image_message
+from ism_ros.node.outputs.detection_messages import image_message
 
 WAITING = 4
 

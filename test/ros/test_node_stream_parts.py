@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from ism_ros.node.camera_infos import CameraInfos
-from ism_ros.node.losses import losses, lost_share, window_s
-from ism_ros.node.publishers import Turns
-from ism_ros.node.stamps import LATE_IN_A_ROW, Order, StampOrder
-from ism_ros.node.transport import loss_remedy
+from ism_ros.node.camera_monitoring.dropped_messages import losses, lost_share, window_s
+from ism_ros.node.camera_monitoring.interleaved_publishers import Turns
+from ism_ros.node.inputs.camera_info_matching import CameraInfos
+from ism_ros.node.inputs.stamp_check import LATE_IN_A_ROW, Order, StampOrder
+from ism_ros.node.qos import loss_remedy
 
 RATE_HZ = 30.0
 

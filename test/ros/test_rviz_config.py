@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ism_ros.node.rviz_config import node_path, rviz_config
+from ism_ros.node.launching.rviz_config import node_path, rviz_config
 
 TEMPLATE = (Path(__file__).parents[2] / "config" / "ism.rviz").read_text()
 

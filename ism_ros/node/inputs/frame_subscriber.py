@@ -19,16 +19,16 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ism_ros.config.settings import Settings
-from ism_ros.node.calibration import fits, rectification
-from ism_ros.node.camera_infos import CameraInfos
-from ism_ros.node.group_calls import GroupCalls
-from ism_ros.node.losses import TOLERATED_SHARE, losses, lost_share, window_s
-from ism_ros.node.publishers import Turns
-from ism_ros.node.stamps import Order, StampOrder
-from ism_ros.node.static_transforms import StaticTransforms
-from ism_ros.node.transport import given_overrides, is_overridden, loss_remedy, policy_name, subscription_events
-from ism_ros.node.triple import DepthSource, Triple
-from ism_ros.node.watch import Problem, TopicState, qos_incompatible, two_publishers
+from ism_ros.node.camera_monitoring.dropped_messages import TOLERATED_SHARE, losses, lost_share, window_s
+from ism_ros.node.camera_monitoring.interleaved_publishers import Turns
+from ism_ros.node.camera_monitoring.missing_frames import Problem, TopicState, qos_incompatible, two_publishers
+from ism_ros.node.conversion.calibration import fits, rectification
+from ism_ros.node.execution.group_calls import GroupCalls
+from ism_ros.node.inputs.camera_info_matching import CameraInfos
+from ism_ros.node.inputs.rgbd_messages import DepthSource, Triple
+from ism_ros.node.inputs.stamp_check import Order, StampOrder
+from ism_ros.node.inputs.static_transforms import StaticTransforms
+from ism_ros.node.qos import given_overrides, is_overridden, loss_remedy, policy_name, subscription_events
 
 REMEMBERED_MESSAGES = 512
 """Of each topic, for telling losses: the shortest window at 100 Hz."""

@@ -10,14 +10,20 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 
-from ism_ros.node.diagnostics import Status, camera_values, diagnostic_array, process_values, segmentation_values
-from ism_ros.node.namesakes import namesakes
-from ism_ros.node.statistics import Snapshot
-from ism_ros.node.verdicts import camera_verdict, objects_verdict, segmentation_verdict
-from ism_ros.node.watch import Problem
+from ism_ros.node.camera_monitoring.missing_frames import Problem
+from ism_ros.node.diagnostics.counters import Snapshot
+from ism_ros.node.diagnostics.duplicate_names import namesakes
+from ism_ros.node.diagnostics.status_messages import (
+    Status,
+    camera_values,
+    diagnostic_array,
+    process_values,
+    segmentation_values,
+)
+from ism_ros.node.diagnostics.summaries import camera_verdict, objects_verdict, segmentation_verdict
 
 if TYPE_CHECKING:
-    from ism_ros.node.ism_node import IsmNode
+    from ism_ros.node.node import IsmNode
 
 PERIOD_S = 0.5
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from ism_ros.node.mailbox import Mailbox
+from ism_ros.node.execution.mailbox import Mailbox
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -13,7 +13,7 @@ from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.logging import get_logger
 from launch_ros.actions import Node
 
-from ism_ros.node.rviz_config import rviz_config
+from ism_ros.node.launching.rviz_config import rviz_config
 from launch import LaunchContext, LaunchDescriptionEntity
 
 Entities = list[LaunchDescriptionEntity] | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rclpy.node import Node
 
-from ism_ros.node.watch import Problem
+from ism_ros.node.camera_monitoring.missing_frames import Problem
 
 
 def namesakes(node: Node) -> Problem | None:

@@ -26,7 +26,7 @@ from ism_ros.runtime.cache_folder import NOT_WRITTEN
 from ism_ros.srv import AddObject, ListObjects, RemoveObject
 
 if TYPE_CHECKING:
-    from ism_ros.node.ism_node import IsmNode
+    from ism_ros.node.node import IsmNode
 
 WATCH_PERIOD_S = 0.5
 SIZES_SHOWN = 20

@@ -20,28 +20,28 @@ from ism_ros.config.settings import Settings, check_depth
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame, FrameError
 from ism_ros.model import InstanceSegmentationModel, load_model
-from ism_ros.node.camera_watch import CameraWatch
-from ism_ros.node.conversion import DepthNotes, UndistortedFrame, frame_from_triple
-from ism_ros.node.failures import give_back_memory
-from ism_ros.node.group_calls import GroupCalls
-from ism_ros.node.live_parameters import LiveParameters
-from ism_ros.node.log_bridge import LogBridge
-from ism_ros.node.mailbox import Mailbox
-from ism_ros.node.messages import vision_info
-from ism_ros.node.object_services import ObjectServices
-from ism_ros.node.outputs import Outputs
-from ism_ros.node.parameters import declare_settings
-from ism_ros.node.report import Report
-from ism_ros.node.segment_service import SegmentService
-from ism_ros.node.shutdown import accept_shutdown_anytime
-from ism_ros.node.statistics import Statistics
-from ism_ros.node.stream import Arrival, Stream
-from ism_ros.node.throttle import Throttle
-from ism_ros.node.transport import overrides_of_nothing
-from ism_ros.node.triple import Triple
-from ism_ros.node.verdicts import failure_text
-from ism_ros.node.watch import Problem
-from ism_ros.node.worker import Worker
+from ism_ros.node.camera_monitoring.camera_monitor import CameraWatch
+from ism_ros.node.camera_monitoring.missing_frames import Problem
+from ism_ros.node.conversion.frame_conversion import DepthNotes, UndistortedFrame, frame_from_triple
+from ism_ros.node.diagnostics.counters import Statistics
+from ism_ros.node.diagnostics.diagnostics_publisher import Report
+from ism_ros.node.diagnostics.log_forwarding import LogBridge
+from ism_ros.node.diagnostics.summaries import failure_text
+from ism_ros.node.diagnostics.throttle import Throttle
+from ism_ros.node.execution.group_calls import GroupCalls
+from ism_ros.node.execution.mailbox import Mailbox
+from ism_ros.node.execution.out_of_memory import give_back_memory
+from ism_ros.node.execution.worker_thread import Worker
+from ism_ros.node.inputs.frame_subscriber import Arrival, Stream
+from ism_ros.node.inputs.rgbd_messages import Triple
+from ism_ros.node.lifecycle import accept_shutdown_anytime
+from ism_ros.node.outputs.detection_messages import vision_info
+from ism_ros.node.outputs.result_publishers import Outputs
+from ism_ros.node.parameters.declaration import declare_settings
+from ism_ros.node.parameters.live_parameters import LiveParameters
+from ism_ros.node.qos import overrides_of_nothing
+from ism_ros.node.services.object_services import ObjectServices
+from ism_ros.node.services.segment_service import SegmentService
 from ism_ros.objects.template_process import PreparationStoppedError
 from ism_ros.tracking import Tracker
 

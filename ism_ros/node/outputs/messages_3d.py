@@ -17,7 +17,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.io.result_files import label_image
-from ism_ros.node.messages import hypothesis, pose_message, poses_of
+from ism_ros.node.outputs.detection_messages import hypothesis, pose_message, poses_of
 from ism_ros.visualization import instance_colours, label_of
 
 POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("instance_id", "<u4")])

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from ism_ros.node.statistics import Snapshot
-from ism_ros.node.watch import Problem
+from ism_ros.node.camera_monitoring.missing_frames import Problem
+from ism_ros.node.diagnostics.counters import Snapshot
 from ism_ros.runtime.batches import is_out_of_memory
 
 OK, WARN, ERROR, STALE = (

@@ -6,9 +6,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.frame import FrameError
-from ism_ros.node.calibration import calibration_of, is_ambiguous, is_rectified_topic
-from ism_ros.node.triple import DepthSource, Triple, is_depth_of_another_frame, is_same_place
-from ism_ros.node.undistortion import undistortion_for
+from ism_ros.node.conversion.calibration import calibration_of, is_ambiguous, is_rectified_topic
+from ism_ros.node.conversion.undistortion import undistortion_for
+from ism_ros.node.inputs.rgbd_messages import DepthSource, Triple, is_depth_of_another_frame, is_same_place
 
 MIXED_RECTIFICATION_PX = 2.0
 """A lens that moves pixels further tears rectified colour and raw depth apart."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ism_ros.node.watch import Problem
+from ism_ros.node.camera_monitoring.missing_frames import Problem
 
 WINDOWS_S = (5.0, 10.0, 20.0, 40.0)
 """Looked back on: the first that holds enough messages; the later ones are for slow cameras."""

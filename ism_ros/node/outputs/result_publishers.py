@@ -16,12 +16,12 @@ from visualization_msgs.msg import MarkerArray
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.msg import InstanceMaskArray
-from ism_ros.node.conversion import in_published_pixels, published_rgb
-from ism_ros.node.group_calls import GroupCalls
-from ism_ros.node.messages import detection_array, image_message, mask_array, mask_image
-from ism_ros.node.messages_3d import detection_array_3d, marker_array, point_cloud
-from ism_ros.node.transport import given_overrides, policy_name, publisher_events
-from ism_ros.node.watch import Problem
+from ism_ros.node.camera_monitoring.missing_frames import Problem
+from ism_ros.node.conversion.frame_conversion import in_published_pixels, published_rgb
+from ism_ros.node.execution.group_calls import GroupCalls
+from ism_ros.node.outputs.detection_messages import detection_array, image_message, mask_array, mask_image
+from ism_ros.node.outputs.messages_3d import detection_array_3d, marker_array, point_cloud
+from ism_ros.node.qos import given_overrides, policy_name, publisher_events
 from ism_ros.visualization import OverlayStyle, draw_overlay
 
 QUEUE = 5

@@ -17,12 +17,12 @@ from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Camera, Frame, FrameError
 from ism_ros.io.image_decoding import decode_colour, decode_unchanged
-from ism_ros.node.calibration import Calibration, calibration_of, is_rectified_topic
-from ism_ros.node.frame_doubts import doubts_about
-from ism_ros.node.registration import DepthCamera, depth_camera_for, register_depth
-from ism_ros.node.rvl import RvlError, decode_rvl
-from ism_ros.node.triple import Triple, is_depth_of_another_frame, is_same_place
-from ism_ros.node.undistortion import Undistortion, undistortion_for
+from ism_ros.node.conversion.calibration import Calibration, calibration_of, is_rectified_topic
+from ism_ros.node.conversion.depth_registration import DepthCamera, depth_camera_for, register_depth
+from ism_ros.node.conversion.message_checks import doubts_about
+from ism_ros.node.conversion.rvl import RvlError, decode_rvl
+from ism_ros.node.conversion.undistortion import Undistortion, undistortion_for
+from ism_ros.node.inputs.rgbd_messages import Triple, is_depth_of_another_frame, is_same_place
 
 MILLIMETRE_M = 0.001
 

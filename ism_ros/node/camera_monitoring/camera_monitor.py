@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ism_ros.node.clock_watch import ClockWatch
-from ism_ros.node.rhythm import Rhythm
-from ism_ros.node.stream import Stream
-from ism_ros.node.watch import Problem, are_all_gone, why_no_frame
+from ism_ros.node.camera_monitoring.clock_monitor import ClockWatch
+from ism_ros.node.camera_monitoring.frequency_monitor import Rhythm
+from ism_ros.node.camera_monitoring.missing_frames import Problem, are_all_gone, why_no_frame
+from ism_ros.node.inputs.frame_subscriber import Stream
 
 if TYPE_CHECKING:
-    from ism_ros.node.ism_node import IsmNode
+    from ism_ros.node.node import IsmNode
 
 LOG_PATIENCE_S = 5.0
 """Without a frame for so long, the log says why; /diagnostics says it sooner."""

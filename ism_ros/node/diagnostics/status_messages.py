@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from ism_ros.node.rhythm import Rhythm
-from ism_ros.node.statistics import Snapshot
-from ism_ros.node.verdicts import Verdict
+from ism_ros.node.camera_monitoring.frequency_monitor import Rhythm
+from ism_ros.node.diagnostics.counters import Snapshot
+from ism_ros.node.diagnostics.summaries import Verdict
 
 PAGE_BYTES = resource.getpagesize()
 MEBIBYTE = 1024 * 1024

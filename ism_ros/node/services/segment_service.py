@@ -14,18 +14,18 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import FrameError
-from ism_ros.node.calibration import rectification
-from ism_ros.node.conversion import in_published_pixels
-from ism_ros.node.failures import give_back_memory
-from ism_ros.node.messages import detection_array, mask_array, mask_image
-from ism_ros.node.stream import Arrival, Stream
-from ism_ros.node.triple import Triple
-from ism_ros.node.verdicts import failure_text
-from ism_ros.node.watch import why_no_frame
+from ism_ros.node.camera_monitoring.missing_frames import why_no_frame
+from ism_ros.node.conversion.calibration import rectification
+from ism_ros.node.conversion.frame_conversion import in_published_pixels
+from ism_ros.node.diagnostics.summaries import failure_text
+from ism_ros.node.execution.out_of_memory import give_back_memory
+from ism_ros.node.inputs.frame_subscriber import Arrival, Stream
+from ism_ros.node.inputs.rgbd_messages import Triple
+from ism_ros.node.outputs.detection_messages import detection_array, mask_array, mask_image
 from ism_ros.srv import Segment
 
 if TYPE_CHECKING:
-    from ism_ros.node.ism_node import IsmNode
+    from ism_ros.node.node import IsmNode
 
 DEFAULT_TIMEOUT_S = 30.0
 LONGEST_TIMEOUT_S = 3600.0
