@@ -590,12 +590,14 @@ def load_model(
     progress: Callable[[str], None] | None = None,
     specs: Sequence[ObjectSpec] | None = None,
     prepare: Prepare = prepare,
+    template_progress: Callable[[str, int, int], None] | None = None,
 ) -> InstanceSegmentationModel:
     """The model that `settings` describe, with every object of its objects file onboarded, or those of `specs`.
 
     Sets how many threads PyTorch uses to settings.cpu_threads; frames have as many, whichever thread asks.
 
-    progress: told in words what is being done. prepare: renders, here or in another process. Raises ValueError
+    progress: told in words what is being done. prepare: renders, here or in another process. template_progress: told
+    the step, rendered templates and all templates, instead of `progress` in words. Raises ValueError
     (SettingsError, ObjectsFileError, CadError, TemplateError) with one line that a user can act on.
     """
     tell = progress or (lambda text: None)
@@ -628,7 +630,7 @@ def load_model(
     for number, spec in enumerate(specs, start=1):
         label = f"object {number} of {len(specs)}: {spec.id}"
         tell(label)
-        known = model.onboard(spec, partial(_tell_templates, tell, label))
+        known = model.onboard(spec, partial(template_progress or partial(_tell_templates, tell), label))
         model.library = model.library.with_object(known)
     model.library.prepare()
     places = ", ".join(f"{size / 1e6:.0f} MB on {place}" for place, size in model.library.patch_bytes().items())

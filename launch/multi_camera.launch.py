@@ -44,7 +44,7 @@ def share(*parts: str) -> PathJoinSubstitution:
 
 def start_nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """A node a camera, each with arguments of its own."""
-    from ism_ros.node.launching.placement import names, place, topic_of, visible_devices
+    from ism_ros.node.launching.camera_placement import names, place, topic_of, visible_devices
 
     given = {name: LaunchConfiguration(name).perform(context) for name in (*TOPICS, *PASSED_ON, "cameras", "devices")}
     placements = place(names(given["cameras"]), names(given["devices"]) or visible_devices())

@@ -2,399 +2,265 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
-from std_msgs.msg import Header
 
-from ism_ros.config.settings import Settings, check_depth
-from ism_ros.data.detections import Detections
-from ism_ros.data.frame import Frame, FrameError
-from ism_ros.model import InstanceSegmentationModel, load_model
-from ism_ros.node.camera_monitoring.camera_monitor import CameraWatch
-from ism_ros.node.camera_monitoring.missing_frames import Problem
-from ism_ros.node.conversion.frame_conversion import DepthNotes, UndistortedFrame, frame_from_triple
-from ism_ros.node.diagnostics.counters import Statistics
-from ism_ros.node.diagnostics.diagnostics_publisher import Report
-from ism_ros.node.diagnostics.log_forwarding import LogBridge
-from ism_ros.node.diagnostics.summaries import failure_text
-from ism_ros.node.diagnostics.throttle import Throttle
+from ism_ros.config.settings import Settings
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.node.camera_monitoring.camera_monitor import CameraMonitor
+from ism_ros.node.context import NodeContext
+from ism_ros.node.diagnostics.counters import FrameCounters
+from ism_ros.node.diagnostics.diagnostics_publisher import DiagnosticsPublisher, NodeStatus
+from ism_ros.node.diagnostics.log_forwarding import LogForwarder
+from ism_ros.node.event_log import EventLog
 from ism_ros.node.execution.group_calls import GroupCalls
 from ism_ros.node.execution.mailbox import Mailbox
-from ism_ros.node.execution.out_of_memory import give_back_memory
-from ism_ros.node.execution.worker_thread import Worker
-from ism_ros.node.inputs.frame_subscriber import Arrival, Stream
-from ism_ros.node.inputs.rgbd_messages import Triple
-from ism_ros.node.lifecycle import accept_shutdown_anytime
-from ism_ros.node.outputs.detection_messages import vision_info
-from ism_ros.node.outputs.result_publishers import Outputs
-from ism_ros.node.parameters.declaration import declare_settings
+from ism_ros.node.execution.worker_thread import WorkerThread
+from ism_ros.node.frame_processor import FrameProcessor
+from ism_ros.node.inputs.frame_subscriber import FrameSubscriber, SyncedFrame
+from ism_ros.node.lifecycle import accept_shutdown_anytime, transition
+from ism_ros.node.model_loading import LoadingStoppedError, ModelLoader
+from ism_ros.node.outputs.result_publishers import ResultPublishers
 from ism_ros.node.parameters.live_parameters import LiveParameters
-from ism_ros.node.qos import overrides_of_nothing
+from ism_ros.node.parameters.parameter_declaration import declare_settings
+from ism_ros.node.progress import Progress
+from ism_ros.node.qos import unused_override_warnings
 from ism_ros.node.services.object_services import ObjectServices
 from ism_ros.node.services.segment_service import SegmentService
 from ism_ros.objects.template_process import PreparationStoppedError
-from ism_ros.tracking import Tracker
 
 FOLLOW_PUBLISHERS_PERIOD_S = 0.5
-LOG_PERIOD_S = 10.0
-UNIT_CHECK_PERIOD_S = 1.0
-"""A unit that is wrong stays so, and not every frame without objects is to take longer than others."""
+"""Time between two looks at the publishers, seconds."""
 STOP_TIMEOUT_S = 0.3
-"""For a frame in the making when the process ends."""
+"""How long the current frame may go on when the process ends, seconds."""
 CLEANUP_TIMEOUT_S = 60.0
-"""For the same at cleanup: only after it the memory is free."""
-SAID_ONCE = ("empty_frame_id", "grey_image")
-"""Doubts about all frames of a camera, with which it can be used for good."""
-LOGGED_TEMPLATES = 14
-"""Every so many rendered templates the log says how far an object is."""
-
-Transition = Callable[["IsmNode", LifecycleState], TransitionCallbackReturn]
-
-
-class LoadingStoppedError(Exception):
-    """The node is being shut down while it loads."""
-
-
-def transition(callback: Transition) -> Transition:
-    """Says what a transition raises, which rclpy would swallow, and turns it into ERROR, after which on_error comes."""
-
-    @functools.wraps(callback)
-    def guarded(node: IsmNode, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            return callback(node, state)
-        except Exception as error:
-            if not node.is_stopping:
-                node.load_error = f"{callback.__name__.removeprefix('on_')} failed: {error!r}; configure again"
-                node.get_logger().error(node.load_error)
-            return TransitionCallbackReturn.ERROR
-
-    return guarded
+"""The same at cleanup, seconds: the memory is only free after it."""
+MAX_LATENCY_S = 60.0
+"""Age of a stamp above which the camera's clock is another one, seconds."""
 
 
 class IsmNode(LifecycleNodeMixin, Node):
-    """Configure loads, activate subscribes, deactivate stops the stream and keeps the models, cleanup frees them.
+    """Configure loads, activate subscribes, deactivate unsubscribes and keeps the models, cleanup frees them.
 
-    Raises SettingsError where a parameter cannot be used.
+    Attributes:
+        calls: Callback group of the stream, and calls between its callbacks.
+        settings: The settings in force.
     """
 
     def __init__(self) -> None:
+        """Declare the parameters and create services and /diagnostics.
+
+        Raises:
+            SettingsError: A parameter cannot be used.
+        """
         Node.__init__(self, "ism", automatically_declare_parameters_from_overrides=True)
         # change_state may take minutes while objects are rendered; get_state must answer meanwhile
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
+        self._stopping = threading.Event()
         accept_shutdown_anytime(self, self.stop_loading)
         self.settings: Settings = declare_settings(self)
-        self.model: InstanceSegmentationModel | None = None
-        self.stream: Stream | None = None
-        self.worker: Worker[Arrival] | None = None
-        self.outputs: Outputs | None = None
-        self.mailbox: Mailbox[Arrival] = Mailbox()
-        self.statistics = Statistics()
-        self._tracker = Tracker()
-        self.load_error = ""
-        self.progress = ""
-        self._stopping = threading.Event()
-        self._throttle = Throttle(LOG_PERIOD_S)
-        self._once = Throttle(float("inf"))
-        self._unit_checks = Throttle(UNIT_CHECK_PERIOD_S)
-        self._publishing = threading.Lock()
-        self.stream_calls = GroupCalls(self)
-        self.camera = CameraWatch(self)
-        self._segment_service = SegmentService(self)
-        self.object_services = ObjectServices(self)
-        self._live_parameters = LiveParameters(self, self.settings, lambda: self.state, self._take_over)
-        self._log_bridge = LogBridge(self.get_logger(), self._on_warning)
-        self._report = Report(self)
+        self.calls = GroupCalls(self)
+        self._model: InstanceSegmentationModel | None = None
+        self._subscriber: FrameSubscriber | None = None
+        self._worker: WorkerThread[SyncedFrame] | None = None
+        self._results: ResultPublishers | None = None
+        self._load_error = ""
+        self._publish_lock = threading.Lock()
+        self._mailbox: Mailbox[SyncedFrame] = Mailbox()
+        self._frames = FrameCounters()
+        logger = self.get_logger()
+        self._event_log = EventLog(logger)
+        self._progress = Progress(logger)
+        self._shared = shared = NodeContext(
+            settings=lambda: self.settings,
+            state=lambda: str(self._state_machine.current_state[1]),  # rclpy has no public getter
+            model=lambda: self._model,
+            events=self._event_log,
+            progress=self._progress,
+            logger=logger,
+            clock=self.get_clock(),
+            stopping=self._stopping,
+        )
+        self._log_forwarder = LogForwarder(logger, self._event_log)
+        self._processor = FrameProcessor(shared)
+        self._camera = CameraMonitor(shared, lambda: self._subscriber)
+        self._segment_service = SegmentService(
+            self, shared, self.calls, lambda: self._worker, lambda: self._subscriber, self._processor.read_frame
+        )
+        self._objects = ObjectServices(self, shared, self._publish_vision_info)
+        self._loader = ModelLoader(shared, self._objects)
+        self._live_parameters = LiveParameters(self, shared, self._apply)
+        self._diagnostics = DiagnosticsPublisher(self, shared, self._camera, self._frames, self._status)
         # with use_sim_time the node's clock may stand still; publishers come and go all the same
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(FOLLOW_PUBLISHERS_PERIOD_S, self._on_follow_publishers, self.stream_calls.group, clock=steady)
+        self.create_timer(FOLLOW_PUBLISHERS_PERIOD_S, self._follow_publishers, self.calls.group, clock=steady)
 
-    # lifecycle
+    # transitions
 
     @transition
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self.load_error = ""
+        """Load the models and the objects."""
+        self._load_error = ""
         try:
-            self.model = self._load()
+            self._model = self._loader.load()
         except (LoadingStoppedError, PreparationStoppedError):
             return TransitionCallbackReturn.FAILURE
         except (ValueError, OSError) as error:
-            self.load_error = self.progress = str(error)
-            self.get_logger().fatal(self.load_error)
+            self._load_error = self._progress.text = str(error)
+            self.get_logger().fatal(self._load_error)
             return TransitionCallbackReturn.FAILURE
-        self.model.settings = self.settings  # live ones may have changed meanwhile
-        self.outputs = Outputs(self, self.stream_calls, self.on_notice)
-        self.worker = Worker(self.mailbox, self._process, self._on_inference_error, self._min_period_s)
-        self.publish_vision_info()
+        self._results = ResultPublishers(self, self.calls, self._event_log.warn)
+        self._worker = WorkerThread(self._mailbox, self._process, self._processor.report_failure, self._min_period_s)
+        self._publish_vision_info()
         return TransitionCallbackReturn.SUCCESS
 
     @transition
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self.camera.restart()
-        self.stream = Stream(self, self.settings, self.stream_calls, self._on_arrival, self.on_notice)
-        self._warn_of_idle_overrides(self.stream)
-        known = 0 if self.model is None else len(self.model.library)
+        """Subscribe to the camera."""
+        self._camera.restart()
+        self._subscriber = FrameSubscriber(
+            self, self.settings, self.calls, self._frame_arrived, self._event_log.warn, self._drop_waiting_frames
+        )
+        subscribed = [state.topic for state in self._subscriber.topics()]
+        for text in unused_override_warnings(self, subscribed, self._results.topics if self._results else ()):
+            self.get_logger().warning(text)
+        known = 0 if self._model is None else len(self._model.library)
         self.get_logger().info(f"active: looking for {known} objects")
         return TransitionCallbackReturn.SUCCESS
 
     @transition
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe; the models stay."""
         self._close_stream()
         return TransitionCallbackReturn.SUCCESS
 
     @transition
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the models."""
         self.release(CLEANUP_TIMEOUT_S)
         return TransitionCallbackReturn.SUCCESS
 
     @transition
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, for good."""
         self.stop_loading()
         self.release(CLEANUP_TIMEOUT_S)
         return TransitionCallbackReturn.SUCCESS
 
     @transition
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything after a transition raised; the node is unconfigured then."""
         try:
             self.release(CLEANUP_TIMEOUT_S)
         except Exception as error:  # only SUCCESS leads back to unconfigured, all else to the end of the node
             self.get_logger().error(f"giving back after an error failed: {error!r}")
-        self.progress = self.load_error
+        self._progress.text = self._load_error
         return TransitionCallbackReturn.SUCCESS
 
+    def transition_failed(self, name: str, error: Exception) -> None:
+        """Keep and log what a transition raised."""
+        if not self._stopping.is_set():
+            self._load_error = f"{name} failed: {error!r}; configure again"
+            self.get_logger().error(self._load_error)
+
     def autostart(self) -> bool:
-        """Configures and activates without a lifecycle manager; False where the configuration is wrong."""
+        """Configure and activate without a lifecycle manager.
+
+        Returns:
+            False where the configuration is wrong.
+        """
         success = TransitionCallbackReturn.SUCCESS
-        return (self.trigger_configure() == success and self.trigger_activate() == success) or self.is_stopping
-
-    @property
-    def state(self) -> str:
-        """Of the life cycle: unconfigured, inactive, active, ..."""
-        return str(self._state_machine.current_state[1])  # rclpy has no public getter
-
-    @property
-    def is_stopping(self) -> bool:
-        return self._stopping.is_set()
+        is_active = self.trigger_configure() == success and self.trigger_activate() == success
+        return is_active or self._stopping.is_set()
 
     def stop_loading(self) -> None:
-        """Makes a load in progress give up at its next step."""
+        """Make a load in progress end at its next step: the node is to end."""
         self._stopping.set()
 
-    def _load(self) -> InstanceSegmentationModel:
-        began = time.monotonic()
-        check_depth(self.settings)
-        specs = self.object_services.begin(self.settings)
-        model = load_model(self.settings, self.on_progress, specs, self.object_services.prepare)
-        self.progress = ""
-        self.get_logger().info(f"{len(model.library)} objects ready after {time.monotonic() - began:.1f} s")
-        self.object_services.say_loaded(model.library)
-        return model
-
-    def _warn_of_idle_overrides(self, stream: Stream) -> None:
-        subscribed = [state.topic for state in stream.topics()]
-        for name in overrides_of_nothing(self, subscribed, self.outputs.topics if self.outputs is not None else ()):
-            self.get_logger().warning(
-                f"parameter '{name}' has no effect: this node subscribes to {', '.join(subscribed)} and publishes its "
-                "results; the form is qos_overrides.<whole topic>.subscription.<policy>, or .publisher.<policy>"
-            )
-
-    def _close_stream(self) -> None:
-        """Nothing is published any more once this returns; the frame in the making is dropped."""
-        with self._publishing:
-            stream, self.stream = self.stream, None
-        if stream is not None:
-            stream.close()
-        self.mailbox.clear()
-        self._segment_service.forget()
-
     def release(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Gives back everything that configure and activate took; a frame in the making is dropped.
+        """Free everything that configure and activate took; the result of the current frame is dropped.
 
-        timeout_s: how long to wait for that frame, whose computation nothing can interrupt and which needs the model.
+        Args:
+            timeout_s: How long to wait for the current frame, which nothing can interrupt and which needs the model.
         """
         self._close_stream()
-        self.object_services.end("the node was cleaned up")
-        self.model = None
-        worker, self.worker = self.worker, None
-        if worker is not None and not worker.stop(timeout_s) and not self.is_stopping:
+        self._objects.close("the node was cleaned up")
+        self._model = None
+        worker, self._worker = self._worker, None
+        if worker is not None and not worker.stop(timeout_s) and not self._stopping.is_set():
             self.get_logger().warning(f"a frame still computes after {timeout_s:g} s; its memory is freed after it")
-        outputs, self.outputs = self.outputs, None
-        if outputs is not None:
-            outputs.close()
-        self.progress = ""
+        results, self._results = self._results, None
+        if results is not None:
+            results.close()
+        self._progress.clear()
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 
+    def _close_stream(self) -> None:
+        """Unsubscribe; nothing is published any more once this returns."""
+        with self._publish_lock:
+            subscriber, self._subscriber = self._subscriber, None
+        if subscriber is not None:
+            subscriber.close()
+        self._drop_waiting_frames()
+
     # the way of a frame
 
-    def _on_arrival(self, arrival: Arrival) -> None:
-        self.camera.frame(self._age_s(arrival.triple.rgb.header.stamp))
-        self._segment_service.remember(arrival.triple)
-        self.mailbox.put(arrival)
+    def _frame_arrived(self, arrived: SyncedFrame) -> None:
+        self._camera.frame_arrived(arrived.messages.rgb.header.stamp)
+        self._segment_service.set_newest(arrived.messages)
+        self._mailbox.put(arrived)
 
-    def _process(self, arrival: Arrival) -> None:
-        """One frame from messages to messages, on the worker's thread, with the settings there are when it begins."""
-        model, outputs, stream, settings = self.model, self.outputs, self.stream, self.settings
-        if model is None or outputs is None or stream is None:
+    def _process(self, arrived: SyncedFrame) -> None:
+        """Turn messages into results, on the worker's thread, with the settings in force when it begins."""
+        model, results, subscriber, settings = self._model, self._results, self._subscriber, self.settings
+        if model is None or results is None or subscriber is None:
             return
-        taken_s = time.perf_counter()
-        try:
-            frame, notes = self.frame_of(arrival.triple)
-        except FrameError as error:
-            self._reject(error)
+        processed = self._processor.process(arrived, model, settings)
+        if processed is None:
             return
-        self._note(notes)
-        converted_s = time.perf_counter()
-        with_unit_check = self._unit_checks.passes("frame")
-        detections = model.segment(frame, settings=settings, with_unit_check=with_unit_check)
-        self._warn_of_input(detections, model)
-        if settings.tracking:
-            detections = self._tracker.update(detections.to("cpu"), frame.stamp_ns)
-        else:
-            self._tracker.reset()
-        inferred_s = time.perf_counter()
-        with self._publishing:
-            if self.stream is not stream:  # deactivated, and perhaps activated again
+        header, detections, began_s = arrived.messages.rgb.header, processed.detections, time.perf_counter()
+        with self._publish_lock:
+            if self._subscriber is not subscriber:  # deactivated, and perhaps activated again
                 return
-            header = arrival.triple.rgb.header
-            outputs.publish(header, frame, detections, inferred_s - converted_s, settings.overlay_style)
-        published_s = time.perf_counter()
-        if len(detections) == 0:
-            self.statistics.noticed("nothing_found")
-        self.statistics.frame_done(
-            {
-                "synchronisation": arrival.synchronising_s,
-                "waiting": taken_s - arrival.completed_s,
-                "conversion": converted_s - taken_s,
-                **detections.stage_s,
-                "inference": inferred_s - converted_s,
-                "publishing": published_s - inferred_s,
-                **self._since_stamp(arrival.triple.rgb.header.stamp),
-            },
-            len(detections),
-            detections.near_miss,
-        )
-
-    def frame_of(self, triple: Triple) -> tuple[Frame, DepthNotes]:
-        """The frame of one triple. Raises FrameError where it, or this segmentor, cannot use it."""
-        frame, notes = frame_from_triple(triple)
-        if isinstance(frame, UndistortedFrame) and self._once.passes("lens"):
-            self.get_logger().info(
-                f"rgb is raw: its lens, which moves pixels by up to {frame.lens.largest_shift_px:.0f}, is corrected by "
-                "D of camera_info; masks and boxes are in the pixels of rgb as it comes"
-            )
-        if not frame.has_depth and self.settings.segmentor == "depth":
-            raise FrameError("no_depth", "depth has no reading at all: check the depth camera and its range")
-        return frame, notes
-
-    def _age_s(self, stamp: Any) -> float:
-        """Seconds since `stamp` on the node's clock, which may be another one than the camera's."""
-        return (self.get_clock().now().nanoseconds - stamp.sec * 1_000_000_000 - stamp.nanosec) * 1e-9
-
-    def _since_stamp(self, stamp: Any) -> dict[str, float]:
-        """Stamp to now, left out where the camera's clock is evidently another one."""
-        latency_s = self._age_s(stamp)
-        return {"stamp_to_publish": latency_s} if 0.0 <= latency_s < 60.0 else {}
-
-    def _reject(self, error: FrameError) -> None:
-        self.statistics.frame_rejected(error.reason, str(error))
-        self.warn(error.reason, f"frame rejected: {error}")
-
-    def _warn_of_input(self, detections: Detections, model: InstanceSegmentationModel) -> None:
-        """Says what is odd about the frame; what is odd about an object is said once, when it is onboarded."""
-        of_objects = {warning for known in model.library.objects for warning in known.warnings}
-        for warning in detections.warnings:
-            if warning.reason in SAID_ONCE and not self._once.passes(warning.text):
-                continue
-            if warning not in of_objects:
-                self.on_notice(Problem(warning.reason, warning.text))
-
-    def _note(self, notes: DepthNotes) -> None:
-        if notes.nonfinite_share > 0:
-            self.statistics.noticed("nonfinite_depth")
-            if self._once.passes("nonfinite_depth"):
-                self.get_logger().info(
-                    f"depth has NaN or infinite readings ({notes.nonfinite_share:.0%} of this frame): "
-                    "they count as no reading"
-                )
-        if notes.negative_share > 0:
-            self.on_notice(
-                Problem(
-                    "negative_depth",
-                    f"depth has negative readings ({notes.negative_share:.0%} of this frame), taken as no reading: "
-                    "check the depth driver",
-                )
-            )
-
-    def _on_inference_error(self, error: Exception) -> None:
-        text = failure_text(error)
-        give_back_memory(error)
-        self.statistics.inference_failed(text)
-        if self._throttle.passes(text):
-            self.get_logger().error(text)
+            results.publish(header, processed.frame, detections, processed.inference_s, settings.overlay_style)
+        stage_s = {**processed.stage_s, "publishing": time.perf_counter() - began_s}
+        latency_s = self._shared.age_s(header.stamp)
+        if 0.0 <= latency_s < MAX_LATENCY_S:
+            stage_s["stamp_to_publish"] = latency_s
+        self._frames.frame_done(stage_s, len(detections), detections.near_miss)
 
     def _min_period_s(self) -> float:
         return 1.0 / self.settings.max_rate if self.settings.max_rate > 0 else 0.0
 
-    # what is said
+    def _drop_waiting_frames(self) -> None:
+        self._mailbox.clear()
+        self._segment_service.clear_newest()
 
-    def publish_vision_info(self) -> None:
-        """Announces the library as it is now."""
-        if self.model is not None and self.outputs is not None:
-            header = Header(stamp=self.get_clock().now().to_msg())
-            self.outputs.vision_info.publish(vision_info(self.model.library, self.settings, header))
+    # what the parts call back
 
-    def on_progress(self, text: str) -> None:
-        """Shows what is being loaded in /diagnostics and in the log; raises LoadingStoppedError at shutdown."""
-        if self._stopping.is_set():
-            raise LoadingStoppedError
-        self.show_progress(text)
+    def _publish_vision_info(self) -> None:
+        if self._model is not None and self._results is not None:
+            self._results.publish_vision_info(self.get_clock().now().to_msg(), self._model.library, self.settings)
 
-    def show_progress(self, text: str) -> None:
-        """Shows what is being loaded in /diagnostics and, now and then, in the log."""
-        self.progress = text
-        _, _, template = text.partition(", template ")
-        if text and (not template or int(template.split()[0]) % LOGGED_TEMPLATES == 0):
-            self.get_logger().info(text)
+    def _status(self) -> NodeStatus:
+        worker = self._worker
+        busy_s = 0.0 if worker is None else worker.busy_s
+        return NodeStatus(self._load_error, busy_s, self._mailbox.dropped, self._objects.problem)
 
-    def _on_warning(self, reason: str, text: str) -> None:
-        self.statistics.noticed(reason)
-        self.object_services.on_warning(reason, text)
-
-    def on_notice(self, problem: Problem) -> None:
-        """Counts and says what is odd but stops no frame."""
-        if problem.reason == "time_jump":
-            # what waits is from before the jump
-            self.mailbox.clear()
-            self._segment_service.forget()
-        self.statistics.noticed(problem.reason, problem.text, problem.count)
-        self.warn(problem.reason, problem.text)
-
-    def warn(self, reason: str, text: str) -> None:
-        """Says `text` in the log, but not again and again: once in LOG_PERIOD_S for the same `reason`."""
-        if self._throttle.passes(reason):
-            self.get_logger().warning(text)
-
-    def _on_follow_publishers(self) -> None:
-        if self.stream is not None:
-            self.stream.follow_publishers()
-
-    # parameters
-
-    def _take_over(self, settings: Settings) -> None:
-        """From the next frame on; the one in the making ends with those it began with."""
+    def _apply(self, settings: Settings) -> None:
+        """Use new settings from the next frame on; the current one ends with those it began with."""
         self.settings = settings
-        model = self.model
-        if model is not None:
-            model.settings = settings
-        self.mailbox.wake()  # a lower max_rate may be waited for
+        self._mailbox.wake()  # it may be waiting for the period of the old max_rate
+
+    def _follow_publishers(self) -> None:
+        if self._subscriber is not None:
+            self._subscriber.follow_publishers()

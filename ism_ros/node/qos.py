@@ -1,8 +1,8 @@
-"""What to do where a middleware loses images, and QoS that does not fit."""
+"""QoS of subscriptions and publishers: overrides by parameter, and events where it does not fit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rclpy.node import Node
@@ -16,27 +16,28 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
-PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 PREFIX = "qos_overrides."
-TOPICS_OF_ROS = ("/clock", "/parameter_events", "/rosout")
-
-
-def loss_remedy(middleware: str, environment: Mapping[str, str]) -> str:
-    """What to do where images are lost. middleware: the RMW identifier, such as rmw_fastrtps_cpp."""
-    if "cyclonedds" in middleware:
-        return "run camera and node with config/cyclonedds.xml as CYCLONEDDS_URI (docs/transport.md)"
-    if "zenoh" in middleware:
-        return "switch on Zenoh's shared memory for camera and node (docs/transport.md)"
-    if any(environment.get(name) for name in PROFILE_VARIABLES):
-        return "run the camera, too, with a Fast DDS profile like config/fastdds.xml (docs/transport.md)"
-    return "run camera and node with the Fast DDS profile config/fastdds.xml (docs/transport.md)"
+"""Beginning of the names of parameters that override QoS."""
+ROS_TOPICS = ("/clock", "/parameter_events", "/rosout")
+"""Topics that rclpy itself subscribes or publishes, with overrides of its own."""
 
 
 def given_overrides(node: Node, topic: str, entity: str) -> QoSOverridingOptions | None:
-    """The `qos_overrides.<topic>.<entity>.<policy>` that the user has given, for create_subscription or _publisher.
+    """Return the QoS overrides that the user has given, for create_subscription or create_publisher.
 
-    topic: fully resolved. entity: subscription or publisher. Only what was given: rclpy would declare the rest as
-    read-only parameters, which then outlive a change of reliability. Raises SettingsError for an unknown policy.
+    Only what was given: rclpy would declare the rest as read-only parameters, which then outlive a change of
+    reliability.
+
+    Args:
+        node: Has the parameters `qos_overrides.<topic>.<entity>.<policy>`.
+        topic: Fully resolved name.
+        entity: `subscription` or `publisher`.
+
+    Returns:
+        None where nothing was given.
+
+    Raises:
+        SettingsError: A parameter names an unknown policy.
     """
     prefix = f"{PREFIX}{topic}.{entity}."
     given = [name[len(prefix) :] for name in _override_names(node) if name.startswith(prefix)]
@@ -48,34 +49,54 @@ def given_overrides(node: Node, topic: str, entity: str) -> QoSOverridingOptions
 
 
 def is_overridden(node: Node, topic: str, policy: str) -> bool:
-    """Whether the user has given this policy for the subscription to `topic`."""
+    """Return whether the user has given this policy for the subscription to `topic`."""
     return bool(node.has_parameter(f"{PREFIX}{topic}.subscription.{policy}"))
 
 
-def overrides_of_nothing(node: Node, subscribed: Iterable[str], published: Iterable[str]) -> list[str]:
-    """Names of overrides for topics that are neither `subscribed` nor `published`."""
-    prefixes = (
+def unused_override_warnings(node: Node, subscribed: Sequence[str], published: Iterable[str]) -> list[str]:
+    """Return a sentence for each override parameter that has no effect.
+
+    Args:
+        node: ROS node with the parameters.
+        subscribed: Whole names of the topics that it subscribes.
+        published: Whole names of the topics that it publishes.
+    """
+    used = (
         *(f"{PREFIX}{topic}.subscription." for topic in subscribed),
         *(f"{PREFIX}{topic}.publisher." for topic in published),
-        *(f"{PREFIX}{topic}." for topic in TOPICS_OF_ROS),
+        *(f"{PREFIX}{topic}." for topic in ROS_TOPICS),
     )
-    return [name for name in _override_names(node) if not name.startswith(prefixes)]
+    return [
+        f"parameter '{name}' has no effect: this node subscribes to {', '.join(subscribed)} and publishes its "
+        "results; the form is qos_overrides.<whole topic>.subscription.<policy>, or .publisher.<policy>"
+        for name in _override_names(node)
+        if not name.startswith(used)
+    ]
 
 
 def subscription_events(
     on_incompatible: Callable[[Any], None], on_lost: Callable[[Any], None]
 ) -> SubscriptionEventCallbacks:
-    """Told of publishers that do not offer what is demanded, and of messages that the transport has lost."""
+    """Return event callbacks of a subscription.
+
+    Args:
+        on_incompatible: Called when a publisher does not offer what is demanded.
+        on_lost: Called when the transport has lost messages.
+    """
     return SubscriptionEventCallbacks(incompatible_qos=on_incompatible, message_lost=on_lost)
 
 
 def publisher_events(on_incompatible: Callable[[Any], None]) -> PublisherEventCallbacks:
-    """Told of subscribers that demand what is not offered."""
+    """Return event callbacks of a publisher.
+
+    Args:
+        on_incompatible: Called when a subscriber demands what is not offered.
+    """
     return PublisherEventCallbacks(incompatible_qos=on_incompatible)
 
 
 def policy_name(kind: int) -> str:
-    """The QoS policy of an 'incompatible' event: reliability, durability, ..."""
+    """Return the name of the QoS policy in an 'incompatible' event: reliability, durability, ..."""
     try:
         return str(QoSPolicyKind(kind).name).lower()
     except ValueError:

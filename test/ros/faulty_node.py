@@ -26,6 +26,8 @@ from typing import Any
 import torch
 
 import ism_ros.model as engine
+import ism_ros.node.frame_processor as frame_processor
+import ism_ros.node.model_loading as model_loading
 import ism_ros.node.node as ism_node
 import ism_ros.node.outputs.result_publishers as outputs
 from ism_ros.matching import noctis, similarity
@@ -106,7 +108,7 @@ def watched(load_model: Callable) -> Callable:
     return load
 
 
-spoil(ism_node, "frame_from_triple", "conversion")
+spoil(frame_processor, "frame_from_messages", "conversion")
 spoil(engine, "crop_resize_pad", "crops")
 spoil(similarity, "semantic_score", "scoring")
 spoil(noctis, "semantic_scores", "scoring")
@@ -114,8 +116,8 @@ spoil(noctis, "template_appearance", "scoring", lambda query, template: len(quer
 spoil(engine, "nms", "selection")
 spoil(engine, "with_coarse_poses", "pose")
 spoil(outputs, "detection_array", "publishing")
-spoil(ism_node, "Stream", "stream")
-ism_node.load_model = watched(ism_node.load_model)
+spoil(ism_node, "FrameSubscriber", "stream")
+model_loading.load_model = watched(model_loading.load_model)
 
 if __name__ == "__main__":
     main()

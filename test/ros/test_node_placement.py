@@ -2,7 +2,7 @@
 
 import pytest
 
-from ism_ros.node.launching.placement import names, place, topic_of
+from ism_ros.node.launching.camera_placement import names, place, topic_of
 
 
 def spread(cameras, devices):

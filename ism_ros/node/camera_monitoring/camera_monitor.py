@@ -1,58 +1,104 @@
-"""What is known of the camera: how often its frames come, how old they are, and why none comes."""
+"""Monitors the camera: how often its frames come, how old they are, and why none comes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from ism_ros.node.camera_monitoring.clock_monitor import ClockWatch
-from ism_ros.node.camera_monitoring.frequency_monitor import Rhythm
-from ism_ros.node.camera_monitoring.missing_frames import Problem, are_all_gone, why_no_frame
-from ism_ros.node.inputs.frame_subscriber import Stream
+from builtin_interfaces.msg import Time
 
-if TYPE_CHECKING:
-    from ism_ros.node.node import IsmNode
+from ism_ros.node.camera_monitoring.camera_status import CameraStatus
+from ism_ros.node.camera_monitoring.clock_monitor import ClockMonitor
+from ism_ros.node.camera_monitoring.frequency_monitor import FrequencyMonitor
+from ism_ros.node.camera_monitoring.missing_frames import TopicState, all_topics_silent, why_no_frame
+from ism_ros.node.context import NodeContext
+from ism_ros.node.event_log import DiagnosticEvent
 
-LOG_PATIENCE_S = 5.0
-"""Without a frame for so long, the log says why; /diagnostics says it sooner."""
+LOG_AFTER_S = 5.0
+"""Seconds without a frame after which the log says why; /diagnostics says it sooner."""
 
 
-class CameraWatch:
-    """stamp_age_s: the node's clock less the stamp of the last frame, None before the first."""
+class Subscriber(Protocol):
+    """What the monitor needs to know of the subscriptions."""
 
-    def __init__(self, node: IsmNode) -> None:
-        self._node = node
-        self._clock = ClockWatch(node.get_clock())
-        self._reason = ""
-        self.rhythm = Rhythm()
-        self.stamp_age_s: float | None = None
+    @property
+    def drop_remedy(self) -> str:
+        """What to do where the transport drops images."""
+
+    def topics(self) -> Sequence[TopicState]:
+        """Return what is known of each input."""
+
+    def dropped_messages(self) -> Sequence[DiagnosticEvent]:
+        """Return what is lost of a stream that runs."""
+
+
+class CameraMonitor:
+    """Is told of every frame, and asked for its status and for reports by one timer."""
+
+    def __init__(self, context: NodeContext, subscriber: Callable[[], Subscriber | None]) -> None:
+        """Start before the first frame.
+
+        Args:
+            context: The node's settings, clock and events.
+            subscriber: Returns what is subscribed at the moment, None while the node is not active.
+        """
+        self._context = context
+        self._subscriber = subscriber
+        self._clock = ClockMonitor(context.clock)
+        self._frequency = FrequencyMonitor()
+        self._stamp_age_s: float | None = None
+        self._reported_reason = ""
 
     def restart(self) -> None:
-        """The stream begins now."""
-        self.rhythm.restart()
-        self.stamp_age_s = None
+        """Forget all frames: the node becomes active now."""
+        self._frequency.restart()
+        self._stamp_age_s = None
 
-    def frame(self, stamp_age_s: float) -> None:
-        """A frame has come."""
-        self.rhythm.frame()
-        self.stamp_age_s = stamp_age_s
+    def frame_arrived(self, stamp: Time) -> None:
+        """Register one frame by its stamp."""
+        self._frequency.tick()
+        self._stamp_age_s = self._context.age_s(stamp)
 
-    def look(self, stream: Stream) -> tuple[Problem | None, bool]:
-        """Why no frame comes, once it is time to ask, and whether nothing at all comes; till then, what is lost.
+    def update_clock(self) -> None:
+        """Read the node's clock, once a period of the timer."""
+        self._clock.update()
 
-        A silence is counted when it begins and said in the log when it lasts.
-        """
-        node, clock_stands = self._node, self._clock.stands()
-        quiet_s, patience_s = self.rhythm.quiet_s, round(self.rhythm.patience_s, 1)
-        if quiet_s < patience_s:
-            self._reason = ""
-            for loss in stream.losses():
-                node.on_notice(loss)
-            return None, False
-        topics = stream.topics()
-        problem = why_no_frame(topics, node.settings.slop, patience_s, stream.remedy, clock_stands, quiet_s)
-        if problem.reason != self._reason:
-            node.statistics.noticed(problem.reason)
-        self._reason = problem.reason
-        if quiet_s >= LOG_PATIENCE_S:
-            node.warn(problem.reason, problem.text)
-        return problem, are_all_gone(topics, patience_s)
+    def status(self) -> CameraStatus:
+        """Return what is known of the camera now."""
+        frequency, subscriber = self._frequency, self._subscriber()
+        silence_s, timeout_s = frequency.silence_s, round(frequency.timeout_s, 1)
+        problem, is_gone = None, False
+        dropped: tuple[DiagnosticEvent, ...] = ()
+        if subscriber is not None and silence_s < timeout_s:
+            dropped = tuple(subscriber.dropped_messages())
+        elif subscriber is not None:
+            topics, slop_s = subscriber.topics(), self._context.settings().slop
+            problem = why_no_frame(
+                topics, slop_s, timeout_s, subscriber.drop_remedy, self._clock.is_standing, silence_s
+            )
+            is_gone = all_topics_silent(topics, timeout_s)
+        return CameraStatus(
+            problem=problem,
+            is_gone=is_gone,
+            dropped=dropped,
+            had_frames=frequency.had_frames,
+            rate_hz=frequency.rate_hz,
+            last_frame_age_s=frequency.last_frame_age_s,
+            silence_s=silence_s,
+            timeout_s=frequency.timeout_s,
+            stamp_age_s=self._stamp_age_s,
+        )
+
+    def report(self, status: CameraStatus) -> None:
+        """Report what `status` says: a silence is counted when it begins and logged when it lasts."""
+        events, problem = self._context.events, status.problem
+        for event in status.dropped:
+            events.warn(event)
+        if problem is None:
+            self._reported_reason = ""
+            return
+        if problem.reason != self._reported_reason:
+            events.count_event(problem.reason)
+        self._reported_reason = problem.reason
+        if status.silence_s >= LOG_AFTER_S:
+            events.log(problem.reason, problem.text)

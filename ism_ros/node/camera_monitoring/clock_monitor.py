@@ -1,19 +1,29 @@
-"""Whether the node's clock, taken from /clock, moves."""
+"""Detection of a clock that stands still, as /clock does while a bag is paused."""
 
 from __future__ import annotations
 
 from rclpy.clock import Clock
 
 
-class ClockWatch:
-    """Compares the time with that of the call before; calls should be some tenths of a second apart."""
+class ClockMonitor:
+    """Compares the time at two updates.
+
+    Attributes:
+        is_standing: Whether the time was the same at the last two updates.
+    """
 
     def __init__(self, clock: Clock) -> None:
+        """Start without a reading.
+
+        Args:
+            clock: The node's clock.
+        """
         self._clock = clock
         self._last_ns: int | None = None
+        self.is_standing = False
 
-    def stands(self) -> bool:
-        """Whether time has not moved since the last call; False at the first."""
+    def update(self) -> None:
+        """Read the clock; call every few tenths of a second."""
         now_ns = self._clock.now().nanoseconds
-        last_ns, self._last_ns = self._last_ns, now_ns
-        return now_ns == last_ns
+        self.is_standing = now_ns == self._last_ns
+        self._last_ns = now_ns

@@ -1,4 +1,4 @@
-"""Which publishers' messages come on one topic: told from what the middleware says beside each message."""
+"""Detection of several publishers whose messages are interleaved on one topic."""
 
 from __future__ import annotations
 
@@ -8,24 +8,34 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 WINDOW_S = 5.0
-FEWEST_SWITCHES = 4
-"""One switch is a driver that was started anew; two publishers take turns again and again."""
+"""Time within which the switches of a topic count, seconds."""
+MIN_SWITCHES = 4
+"""Number of switches from which on messages are interleaved: one is a driver that was restarted."""
 
 
-class Turns:
-    """Counts how often another publisher than before has sent the message at hand.
+class InterleavedPublishers:
+    """Counts on one topic how often a message is of another publisher than the one before.
 
-    Publishers that are known but silent do not count, nor does one that ended and is still remembered.
+    Publishers that are known but silent do not count, nor does one that ended and is still in the graph.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start before the first message.
+
+        Args:
+            clock: Returns seconds that never run backwards.
+        """
         self._clock = clock
         self._publisher: bytes | None = None
         self._number: int | None = None
-        self._switches: deque[float] = deque(maxlen=FEWEST_SWITCHES)
+        self._switches: deque[float] = deque(maxlen=MIN_SWITCHES)
 
-    def took(self, info: Mapping[str, Any]) -> None:
-        """A message has come. info: what rclpy passes on beside it."""
+    def add(self, info: Mapping[str, Any]) -> None:
+        """Register one message.
+
+        Args:
+            info: The message info that rclpy passes to a subscription's callback.
+        """
         gid = info.get("publisher_gid")
         publisher = bytes(gid["data"]) if gid else None
         number = info.get("publication_sequence_number")
@@ -38,11 +48,11 @@ class Turns:
             self._switches.append(self._clock())
 
     @property
-    def are_told(self) -> bool:
-        """Whether the middleware says who has sent a message."""
+    def are_identified(self) -> bool:
+        """Whether the middleware says which publisher has sent a message."""
         return self._publisher is not None or self._number is not None
 
     @property
-    def are_mixed(self) -> bool:
-        """Whether several publishers have taken turns within the last seconds."""
-        return len(self._switches) == FEWEST_SWITCHES and self._clock() - self._switches[0] <= WINDOW_S
+    def are_interleaved(self) -> bool:
+        """Whether messages of several publishers have alternated within the last WINDOW_S."""
+        return len(self._switches) == MIN_SWITCHES and self._clock() - self._switches[0] <= WINDOW_S

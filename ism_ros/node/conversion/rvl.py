@@ -1,16 +1,16 @@
-"""RVL, the lossless compression of depth images by run lengths and variable-length differences (Wilson 2017)."""
+"""Decoder of RVL, lossless compression of depth by run lengths and variable-length differences (Wilson, 2017)."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-LONGEST_NUMBER_NIBBLES = 11
-"""Three bits each: 33 bits, one more than the 32-bit numbers that the encoder writes."""
+MAX_NUMBER_NIBBLES = 11
+"""Length of the longest number: 11 nibbles of three bits are 33 bits, the encoder writes numbers of 32 bits."""
 
 
 class RvlError(ValueError):
-    """Data that no encoder can have written."""
+    """Raised for data that no encoder can have written."""
 
 
 def decode_rvl(data: bytes, pixels: int) -> NDArray[np.uint16]:
@@ -18,32 +18,32 @@ def decode_rvl(data: bytes, pixels: int) -> NDArray[np.uint16]:
 
     Args:
         data: 32-bit words, little-endian, without a header.
-        pixels: how many the image has.
+        pixels: Number of pixels of the image.
 
     Returns:
         (pixels,) uint16, row by row; 0 = no reading.
 
     Raises:
-        RvlError: where the stream ends too early or holds more pixels.
+        RvlError: The stream ends too early or holds more pixels.
     """
     numbers = _numbers(data)
     # run lengths of zeros and of readings come in turn, after each pair the readings' differences
     zeros, readings, heads = [], [], []
-    place, filled, count = 0, 0, len(numbers)
+    position, filled, count = 0, 0, len(numbers)
     listed = numbers.tolist()
     while filled < pixels:
-        if place + 2 > count:
+        if position + 2 > count:
             raise RvlError(f"it ends after {filled} of {pixels} pixels")
-        heads.append(place)
-        zeros.append(listed[place])
-        readings.append(listed[place + 1])
-        filled += listed[place] + listed[place + 1]
-        place += 2 + listed[place + 1]
-    if filled > pixels or place > count:
+        heads.append(position)
+        zeros.append(listed[position])
+        readings.append(listed[position + 1])
+        filled += listed[position] + listed[position + 1]
+        position += 2 + listed[position + 1]
+    if filled > pixels or position > count:
         raise RvlError(f"its runs do not fit {pixels} pixels")
-    is_head = np.zeros(place, dtype=bool)
+    is_head = np.zeros(position, dtype=bool)
     is_head[heads] = is_head[np.array(heads, dtype=np.int64) + 1] = True
-    folded = numbers[:place][~is_head]
+    folded = numbers[:position][~is_head]
     differences = (folded >> 1) ^ -(folded & 1)
     lengths = np.stack([zeros, readings], axis=1).ravel()
     is_reading = np.repeat(np.tile([False, True], len(zeros)), lengths)
@@ -53,7 +53,7 @@ def decode_rvl(data: bytes, pixels: int) -> NDArray[np.uint16]:
 
 
 def _numbers(data: bytes) -> NDArray[np.int64]:
-    """All variable-length numbers: three bits a nibble, lowest first; the fourth says that more follow."""
+    """Return all variable-length numbers: three bits a nibble, lowest first; the fourth says that more follow."""
     words = np.frombuffer(data, dtype="<u4", count=len(data) // 4)
     nibbles = (words[:, None] >> np.arange(28, -1, -4, dtype=np.uint32) & np.uint32(15)).astype(np.uint8).ravel()
     ends = np.flatnonzero(nibbles < 8)
@@ -61,7 +61,7 @@ def _numbers(data: bytes) -> NDArray[np.int64]:
         return np.zeros(0, dtype=np.int64)
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
-    if lengths.max() > LONGEST_NUMBER_NIBBLES:
+    if lengths.max() > MAX_NUMBER_NIBBLES:
         raise RvlError("it holds a number of more than 32 bits")
     nibbles = nibbles[: ends[-1] + 1]
     within = np.arange(nibbles.size) - np.repeat(starts, lengths)

@@ -1,97 +1,149 @@
-"""What the node says of itself on /diagnostics, twice a second."""
+"""Publishes the state of the node on /diagnostics, twice a second."""
 
 from __future__ import annotations
 
 import socket
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
 
-from ism_ros.node.camera_monitoring.missing_frames import Problem
-from ism_ros.node.diagnostics.counters import Snapshot
-from ism_ros.node.diagnostics.duplicate_names import namesakes
+from ism_ros.node.camera_monitoring.camera_monitor import CameraMonitor
+from ism_ros.node.context import NodeContext
+from ism_ros.node.diagnostics.counters import FrameCounters, FrameSnapshot
+from ism_ros.node.diagnostics.duplicate_names import duplicate_name_event
 from ism_ros.node.diagnostics.status_messages import (
     Status,
     camera_values,
     diagnostic_array,
+    objects_values,
     process_values,
     segmentation_values,
 )
-from ism_ros.node.diagnostics.summaries import camera_verdict, objects_verdict, segmentation_verdict
-
-if TYPE_CHECKING:
-    from ism_ros.node.node import IsmNode
+from ism_ros.node.diagnostics.summaries import (
+    ObjectsStatus,
+    SegmentationStatus,
+    camera_summary,
+    objects_summary,
+    segmentation_summary,
+)
+from ism_ros.node.event_log import EventSnapshot
 
 PERIOD_S = 0.5
+"""Time between two messages, seconds."""
 
 
-class Report:
-    """Looks at the node from a thread of its own, so that nothing the node does keeps it from saying so."""
+@dataclass(frozen=True)
+class NodeStatus:
+    """What the node knows that is neither in its context nor counted.
 
-    def __init__(self, node: IsmNode) -> None:
+    Attributes:
+        load_error: Why it could not be configured, empty if it could.
+        busy_s: Seconds for which the current frame has been processed, 0 if there is none.
+        frames_dropped: Number of frames that were replaced by newer ones before they were processed.
+        objects_problem: What is wrong with objects file or cache, empty if nothing.
+    """
+
+    load_error: str = ""
+    busy_s: float = 0.0
+    frames_dropped: int = 0
+    objects_problem: str = ""
+
+
+class DiagnosticsPublisher:
+    """Publishes from a timer with a thread of its own, so that nothing that the node does can delay it."""
+
+    def __init__(
+        self,
+        node: Node,
+        context: NodeContext,
+        camera: CameraMonitor,
+        frames: FrameCounters,
+        status: Callable[[], NodeStatus],
+    ) -> None:
+        """Create publisher and timer.
+
+        Args:
+            node: ROS node.
+            context: State, settings, model and events.
+            camera: What is known of the camera.
+            frames: Counts and latencies of frames.
+            status: Returns what else the node knows.
+        """
         self._node = node
+        self._context = context
+        self._camera = camera
+        self._frames = frames
+        self._status = status
         self._name = node.get_fully_qualified_name().lstrip("/")
         self._host = socket.gethostname()
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # with use_sim_time the node's clock may stand still; the camera must be watched all the same
+        # with use_sim_time the node's clock may stand still; the camera must be monitored all the same
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         node.create_timer(PERIOD_S, self._publish, MutuallyExclusiveCallbackGroup(), clock=steady)
 
     def _publish(self) -> None:
-        began = time.perf_counter()
-        node, stream, model = self._node, self._node.stream, self._node.model
-        silence, is_gone = (None, False) if stream is None else node.camera.look(stream)
-        namesake = namesakes(node)
-        if namesake is not None:
-            node.statistics.noticed(namesake.reason)
-            node.warn(namesake.reason, namesake.text)
+        began_s = time.perf_counter()
+        self._camera.update_clock()
+        camera = self._camera.status()
+        self._camera.report(camera)
+        duplicate_name = self._check_name()
+        model = self._context.model()
         if model is not None:
-            node.statistics.recovered(model.recoveries.count)
-        snapshot = node.statistics.snapshot()
+            self._frames.update_recoveries(model.recoveries.count)
+        events, frames = self._context.events.snapshot(), self._frames.snapshot()
         statuses = [
-            self._camera(snapshot, silence, is_gone),
-            self._segmentation(snapshot, silence is not None, "" if namesake is None else namesake.text),
-            self._objects(snapshot),
+            Status(
+                f"{self._name}: camera",
+                self._node.resolve_topic_name("rgb"),
+                camera_summary(self._context.state(), camera, events, frames.is_idle),
+                camera_values(camera, events),
+            ),
+            self._segmentation(camera.problem is not None, duplicate_name, events, frames),
+            self._objects(events),
         ]
-        self._publisher.publish(diagnostic_array(node.get_clock().now().to_msg(), statuses))
-        node.statistics.took("diagnostics", time.perf_counter() - began)
+        self._publisher.publish(diagnostic_array(self._context.clock.now().to_msg(), statuses))
+        self._frames.add_duration("diagnostics", time.perf_counter() - began_s)
 
-    def _camera(self, snapshot: Snapshot, silence: Problem | None, is_gone: bool) -> Status:
-        node, rhythm, age_s = self._node, self._node.camera.rhythm, self._node.camera.stamp_age_s
-        verdict = camera_verdict(node.state, silence, rhythm.had_frames, is_gone, rhythm.rate_hz, age_s, snapshot)
-        values = camera_values(rhythm, age_s, snapshot)
-        return Status(f"{self._name}: camera", node.resolve_topic_name("rgb"), verdict, values)
+    def _check_name(self) -> str:
+        """Return a sentence about another node of this name, empty where there is none."""
+        event = duplicate_name_event(self._node)
+        if event is None:
+            return ""
+        self._context.events.count_event(event.reason)
+        self._context.events.log(event.reason, event.text)
+        return event.text
 
-    def _segmentation(self, snapshot: Snapshot, no_frames: bool, namesake: str) -> Status:
-        node, worker, model = self._node, self._node.worker, self._node.model
-        device = model.device if model is not None else node.settings.device
-        busy_s = 0.0 if worker is None else worker.busy_s
-        verdict = segmentation_verdict(
-            node.state, node.progress, node.load_error, no_frames, busy_s, snapshot, namesake
+    def _segmentation(
+        self, no_frames: bool, duplicate_name: str, events: EventSnapshot, frames: FrameSnapshot
+    ) -> Status:
+        context, node, model = self._context, self._status(), self._context.model()
+        device = model.device if model is not None else context.settings().device
+        status = SegmentationStatus(
+            context.state(), context.progress.text, node.load_error, no_frames, node.busy_s, duplicate_name
         )
         values = [
-            ("state", node.state),
-            ("progress", node.progress),
-            *segmentation_values(snapshot, node.mailbox.dropped),
+            ("state", status.state),
+            ("progress", status.progress),
+            *segmentation_values(frames, events.failures, node.frames_dropped),
             ("device", device),
             *process_values(device),
         ]
-        return Status(f"{self._name}: segmentation", self._host, verdict, values)
+        return Status(f"{self._name}: segmentation", self._host, segmentation_summary(status, events, frames), values)
 
-    def _objects(self, snapshot: Snapshot) -> Status:
-        node, model = self._node, self._node.model
-        ids, version = (model.library.ids, model.library.version) if model is not None else ((), 0)
-        problem = node.object_services.problem
-        known = model.library.objects if model is not None else ()
-        doubts = [warning.text for one in known for warning in one.warnings]
-        verdict = objects_verdict(node.state, ids, node.progress, problem, snapshot, doubts)
-        values = [
-            ("objects", str(len(ids))),
-            ("version", str(version)),
-            ("objects_problem", problem),
-            ("objects_doubts", str(len(doubts))),
-        ]
-        return Status(f"{self._name}: objects", self._host, verdict, values)
+    def _objects(self, events: EventSnapshot) -> Status:
+        model = self._context.model()
+        library = model.library if model is not None else None
+        status = ObjectsStatus(
+            state=self._context.state(),
+            ids=library.ids if library is not None else (),
+            version=library.version if library is not None else 0,
+            progress=self._context.progress.text,
+            problem=self._status().objects_problem,
+            warnings=[warning.text for known in library.objects for warning in known.warnings] if library else [],
+        )
+        return Status(f"{self._name}: objects", self._host, objects_summary(status, events), objects_values(status))

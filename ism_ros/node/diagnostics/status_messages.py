@@ -1,4 +1,4 @@
-"""/diagnostics: three statuses twice a second, each with a level that a person can act on."""
+"""The message on /diagnostics: three statuses, each with a level, a sentence and values."""
 
 from __future__ import annotations
 
@@ -10,42 +10,80 @@ from dataclasses import dataclass
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from ism_ros.node.camera_monitoring.frequency_monitor import Rhythm
-from ism_ros.node.diagnostics.counters import Snapshot
-from ism_ros.node.diagnostics.summaries import Verdict
+from ism_ros.node.camera_monitoring.camera_status import CameraStatus
+from ism_ros.node.diagnostics.counters import FrameSnapshot
+from ism_ros.node.diagnostics.summaries import ObjectsStatus, Summary
+from ism_ros.node.event_log import EventSnapshot
 
 PAGE_BYTES = resource.getpagesize()
+"""Size of a memory page, bytes."""
 MEBIBYTE = 1024 * 1024
+"""Bytes in the unit of the memory values."""
 
 Values = list[tuple[str, str]]
 
 
-def camera_values(rhythm: Rhythm, stamp_age_s: float | None, snapshot: Snapshot) -> Values:
-    """What came in, as key and value; keys are stable."""
+@dataclass(frozen=True)
+class Status:
+    """One line of rqt_robot_monitor.
+
+    Attributes:
+        name: Stable; what comes before ": " groups the statuses of one node.
+        hardware_id: Topic or computer that the status is about.
+        summary: Level and message.
+        values: Keys and values; keys are stable.
+    """
+
+    name: str
+    hardware_id: str
+    summary: Summary
+    values: Sequence[tuple[str, str]]
+
+
+def diagnostic_array(stamp: object, statuses: Sequence[Status]) -> DiagnosticArray:
+    """Return the message.
+
+    Args:
+        stamp: A builtin_interfaces/Time.
+        statuses: Its statuses, in order.
+    """
+    message = DiagnosticArray(status=[_status(status) for status in statuses])
+    message.header.stamp = stamp
+    return message
+
+
+def camera_values(camera: CameraStatus, events: EventSnapshot) -> Values:
+    """Return what came in as keys and values; keys are stable."""
     return [
-        ("camera_rate_hz", f"{rhythm.rate_hz:.2f}"),
-        ("last_frame_age_s", _seconds(rhythm.age_s)),
-        ("silent_after_s", f"{rhythm.patience_s:.1f}"),
-        ("stamp_age_s", _seconds(stamp_age_s)),
-        ("frames_rejected", str(sum(snapshot.rejected.values()))),
-        *((f"rejected.{reason}", str(count)) for reason, count in sorted(snapshot.rejected.items())),
-        *((f"noticed.{reason}", str(count)) for reason, count in sorted(snapshot.noticed.items())),
+        ("camera_rate_hz", f"{camera.rate_hz:.2f}"),
+        ("last_frame_age_s", _seconds(camera.last_frame_age_s)),
+        ("silent_after_s", f"{camera.timeout_s:.1f}"),
+        ("stamp_age_s", _seconds(camera.stamp_age_s)),
+        ("frames_rejected", str(sum(events.rejected.values()))),
+        *((f"rejected.{reason}", str(count)) for reason, count in sorted(events.rejected.items())),
+        *((f"noticed.{reason}", str(count)) for reason, count in sorted(events.noticed.items())),
     ]
 
 
-def segmentation_values(snapshot: Snapshot, dropped: int) -> Values:
-    """What came out, as key and value; keys are stable. dropped: frames that gave way to newer ones."""
+def segmentation_values(frames: FrameSnapshot, failures: int, dropped: int) -> Values:
+    """Return what came out as keys and values; keys are stable.
+
+    Args:
+        frames: Counts and latencies.
+        failures: Number of failed inferences.
+        dropped: Number of frames that were replaced by newer ones before they were processed.
+    """
     return [
-        ("rate_hz", f"{snapshot.rate_hz:.2f}"),
-        ("frames_processed", str(snapshot.processed)),
+        ("rate_hz", f"{frames.rate_hz:.2f}"),
+        ("frames_processed", str(frames.processed)),
         ("frames_dropped", str(dropped)),
-        ("inference_failures", str(snapshot.failures)),
-        ("out_of_memory_recoveries", str(snapshot.recoveries)),
-        ("last_result_age_s", _seconds(snapshot.last_frame_age_s)),
-        ("detections", str(snapshot.detections)),
+        ("inference_failures", str(failures)),
+        ("out_of_memory_recoveries", str(frames.recoveries)),
+        ("last_result_age_s", _seconds(frames.last_frame_age_s)),
+        ("detections", str(frames.detections)),
         *(
             pair
-            for stage, latency in snapshot.latencies.items()
+            for stage, latency in frames.latencies.items()
             for pair in (
                 (f"latency_ms.{stage}.median", f"{latency.median_ms:.1f}"),
                 (f"latency_ms.{stage}.percentile_95", f"{latency.percentile_95_ms:.1f}"),
@@ -54,8 +92,22 @@ def segmentation_values(snapshot: Snapshot, dropped: int) -> Values:
     ]
 
 
+def objects_values(objects: ObjectsStatus) -> Values:
+    """Return the objects as keys and values; keys are stable."""
+    return [
+        ("objects", str(len(objects.ids))),
+        ("version", str(objects.version)),
+        ("objects_problem", objects.problem),
+        ("objects_doubts", str(len(objects.warnings))),
+    ]
+
+
 def process_values(device: str) -> Values:
-    """What the process takes: memory, threads, open files and, on a GPU, its memory there and what is free."""
+    """Return what the process uses: memory, threads, open files and, on a GPU, its memory there.
+
+    Args:
+        device: PyTorch device of the model, such as `cpu` or `cuda:0`.
+    """
     with open("/proc/self/statm", encoding="ascii") as statm:
         resident_pages = int(statm.read().split()[1])
     values = [
@@ -74,28 +126,11 @@ def process_values(device: str) -> Values:
     return values
 
 
-@dataclass(frozen=True)
-class Status:
-    """One line of rqt_robot_monitor. name: stable; what comes before ": " groups the statuses of one node."""
-
-    name: str
-    hardware_id: str
-    verdict: Verdict
-    values: Sequence[tuple[str, str]]
-
-
-def diagnostic_array(stamp: object, statuses: Sequence[Status]) -> DiagnosticArray:
-    """The message. stamp: builtin_interfaces Time."""
-    message = DiagnosticArray(status=[_status(status) for status in statuses])
-    message.header.stamp = stamp
-    return message
-
-
 def _status(status: Status) -> DiagnosticStatus:
     return DiagnosticStatus(
-        level=status.verdict.level,
+        level=status.summary.level,
         name=status.name,
-        message=status.verdict.text,
+        message=status.summary.text,
         hardware_id=status.hardware_id,
         values=[KeyValue(key=key, value=value) for key, value in status.values],
     )

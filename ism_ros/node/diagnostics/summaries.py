@@ -1,6 +1,6 @@
-"""From what is known of the node to three statuses of /diagnostics: a level, what is wrong and what to do.
+"""Level and message of the three statuses in /diagnostics, from what is known of the node.
 
-docs/diagnostics.md lists the sentences; test/ros/test_diagnostics_docs.py holds it to this file.
+docs/diagnostics.md lists the messages; a test compares it with this module.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from ism_ros.node.camera_monitoring.missing_frames import Problem
-from ism_ros.node.diagnostics.counters import Snapshot
-from ism_ros.runtime.batches import is_out_of_memory
+from ism_ros.node.camera_monitoring.camera_status import CameraStatus
+from ism_ros.node.diagnostics.counters import FrameSnapshot
+from ism_ros.node.event_log import EventSnapshot
 
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK,
@@ -20,142 +20,164 @@ OK, WARN, ERROR, STALE = (
     DiagnosticStatus.ERROR,
     DiagnosticStatus.STALE,
 )
-LONG_S = 30.0
-"""A frame that takes longer is worth a warning: the model may hang."""
+SLOW_FRAME_S = 30.0
+"""Duration of a frame from which on there is a warning: the model may hang. Seconds."""
 CLOCK_TOLERANCE_S = 60.0
-"""Stamps further from the node's clock are of another clock, not late."""
-MAY_COME = ("no_publishers", "topic_missing", "nothing_arrives", "clock_stands")
-"""Before the first frame these are a camera that is not there yet."""
-SHOWN_IDS = 10
+"""Largest age of a stamp, seconds: one further from the node's clock is of another clock, not late."""
+EXPECTED_BEFORE_FIRST_FRAME = ("no_publishers", "topic_missing", "nothing_arrives", "clock_stands")
+"""Reasons that are only a warning before the first frame: the camera may not have started yet."""
+MAX_LISTED_IDS = 10
+"""Number of object ids that a message lists."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """`level` as in DiagnosticStatus; `text` for the person who reads it."""
+class Summary:
+    """Level and message of one status.
+
+    Attributes:
+        level: As in diagnostic_msgs/DiagnosticStatus.
+        text: One sentence for the person who reads it.
+    """
 
     level: bytes
     text: str
 
 
-def camera_verdict(
-    state: str,
-    problem: Problem | None,
-    had_frames: bool,
-    is_gone: bool,
-    rate_hz: float,
-    stamp_age_s: float | None,
-    snapshot: Snapshot,
-) -> Verdict:
-    """What comes in: the worst thing first.
+@dataclass(frozen=True)
+class SegmentationStatus:
+    """What is known of models and results, besides counts.
 
-    problem: why no frame comes. is_gone: nothing at all comes any more. rate_hz: frames a second.
-    stamp_age_s: the node's clock less the last stamp, None before the first frame.
+    Attributes:
+        state: Label of the lifecycle state.
+        progress: What is being loaded, empty if nothing.
+        load_error: Why the node could not be configured, empty if it could.
+        no_frames: Whether the camera gives no frames.
+        busy_s: Seconds for which the current frame has been processed, 0 if there is none.
+        duplicate_name: Sentence about another node with the name of this one, empty if there is none.
+    """
+
+    state: str
+    progress: str = ""
+    load_error: str = ""
+    no_frames: bool = False
+    busy_s: float = 0.0
+    duplicate_name: str = ""
+
+
+@dataclass(frozen=True)
+class ObjectsStatus:
+    """What is known of the objects.
+
+    Attributes:
+        state: Label of the lifecycle state.
+        ids: Names of the objects in the library.
+        version: Version of the library.
+        progress: What is being added, empty if nothing.
+        problem: What is wrong with the objects file or the cache, empty if nothing.
+        warnings: Sentences about the objects' own files.
+    """
+
+    state: str
+    ids: Sequence[str] = ()
+    version: int = 0
+    progress: str = ""
+    problem: str = ""
+    warnings: Sequence[str] = ()
+
+
+def camera_summary(state: str, camera: CameraStatus, events: EventSnapshot, all_rejected: bool = False) -> Summary:
+    """Summarise what comes in, the worst first.
+
+    Args:
+        state: Label of the lifecycle state.
+        camera: What is known of the frames that arrive.
+        events: What was rejected and warned about.
+        all_rejected: Whether no frame of the last seconds could be used.
     """
     if state != "active":
-        return Verdict(OK, f"not listened to: the node is {state or 'starting'}")
+        return Summary(OK, f"not listened to: the node is {state or 'starting'}")
+    problem = camera.problem
     if problem is not None:
-        if had_frames and is_gone:
-            return Verdict(STALE, problem.text)
-        return Verdict(WARN if not had_frames and problem.reason in MAY_COME else ERROR, problem.text)
-    if snapshot.recent_rejection:
-        return Verdict(ERROR if snapshot.all_rejected else WARN, f"frame rejected: {snapshot.recent_rejection}")
-    if snapshot.recent_notice:
-        return Verdict(WARN, snapshot.recent_notice)
-    if stamp_age_s is not None and abs(stamp_age_s) > CLOCK_TOLERANCE_S:
-        return Verdict(
+        if camera.had_frames and camera.is_gone:
+            return Summary(STALE, problem.text)
+        may_come = not camera.had_frames and problem.reason in EXPECTED_BEFORE_FIRST_FRAME
+        return Summary(WARN if may_come else ERROR, problem.text)
+    if events.recent_rejection:
+        return Summary(ERROR if all_rejected else WARN, f"frame rejected: {events.recent_rejection}")
+    if events.recent_warning:
+        return Summary(WARN, events.recent_warning)
+    age_s = camera.stamp_age_s
+    if age_s is not None and abs(age_s) > CLOCK_TOLERANCE_S:
+        return Summary(
             WARN,
-            f"stamps are {abs(stamp_age_s):.0f} s {'behind' if stamp_age_s > 0 else 'ahead of'} this node's clock: "
+            f"stamps are {abs(age_s):.0f} s {'behind' if age_s > 0 else 'ahead of'} this node's clock: "
             "keep the computers' clocks together by chrony or PTP, or set use_sim_time where a bag is played (--clock)",
         )
-    if not had_frames:
-        return Verdict(OK, "waiting for the first frame")
-    return Verdict(OK, f"{rate_hz:.1f} frames a second arrive")
+    if not camera.had_frames:
+        return Summary(OK, "waiting for the first frame")
+    return Summary(OK, f"{camera.rate_hz:.1f} frames a second arrive")
 
 
-def segmentation_verdict(
-    state: str,
-    progress: str,
-    load_error: str,
-    no_frames: bool,
-    busy_s: float,
-    snapshot: Snapshot,
-    namesake: str = "",
-) -> Verdict:
-    """Models and results: the worst thing first.
-
-    progress: what is being loaded. load_error: why the node could not be configured. no_frames: the camera gives none.
-    busy_s: for how long the frame at hand has been worked on. namesake: that there is another node of this name.
-    """
-    if load_error:
-        return Verdict(ERROR, f"not configured: {load_error}; mend that and configure the node again")
-    if namesake:
-        return Verdict(WARN, namesake)
-    if state == "unconfigured":
-        return Verdict(OK, "unconfigured: configure and activate it, or set autostart")
-    if state == "inactive":
-        return Verdict(OK, "inactive: activate it to answer frames")
-    if state != "active":
-        return Verdict(OK, progress or state or "starting")
-    if snapshot.recent_failure:
-        return Verdict(ERROR, snapshot.recent_failure)
-    if busy_s > LONG_S:
-        return Verdict(
+def segmentation_summary(status: SegmentationStatus, events: EventSnapshot, frames: FrameSnapshot) -> Summary:
+    """Summarise models and results, the worst first."""
+    if status.load_error:
+        return Summary(ERROR, f"not configured: {status.load_error}; mend that and configure the node again")
+    if status.duplicate_name:
+        return Summary(WARN, status.duplicate_name)
+    if status.state == "unconfigured":
+        return Summary(OK, "unconfigured: configure and activate it, or set autostart")
+    if status.state == "inactive":
+        return Summary(OK, "inactive: activate it to answer frames")
+    if status.state != "active":
+        return Summary(OK, status.progress or status.state or "starting")
+    if events.recent_failure:
+        return Summary(ERROR, events.recent_failure)
+    if status.busy_s > SLOW_FRAME_S:
+        return Summary(
             WARN,
-            f"one frame has taken {busy_s:.0f} s so far: set profile to a faster one or device to a GPU; "
+            f"one frame has taken {status.busy_s:.0f} s so far: set profile to a faster one or device to a GPU; "
             "if it never ends, restart the node",
         )
-    if snapshot.recent_recovery:
-        return Verdict(
+    if frames.recent_recovery:
+        return Summary(
             WARN,
             "memory ran out and frames are worked on in smaller pieces, which is slower: close other programs that use "
             "the device, or set profile to a smaller one",
         )
+    return _results_summary(status.no_frames, frames)
+
+
+def _results_summary(no_frames: bool, frames: FrameSnapshot) -> Summary:
     if no_frames:
-        return Verdict(OK, "waiting for frames: see the status of the camera")
-    if snapshot.processed == 0:
-        return Verdict(OK, "waiting for the first frame")
-    rate = f"{snapshot.rate_hz:.1f} frames a second"
-    miss = snapshot.near_miss
-    if miss is not None:
-        return Verdict(
-            OK,
-            f"{rate}, and nothing found in the last: nearest to it came {miss.class_id} with {miss.score:.2f}; if that "
-            "is there, lower score_threshold, which may change while the node runs",
-        )
-    return Verdict(OK, rate)
-
-
-def objects_verdict(
-    state: str, ids: Sequence[str], progress: str, problem: str, snapshot: Snapshot, doubts: Sequence[str] = ()
-) -> Verdict:
-    """What is looked for. progress: what is being added. problem: with the objects file or the cache. doubts: about the
-    objects' own files, a sentence each."""
-    if state not in ("active", "inactive"):
-        return Verdict(OK, f"none yet: the node is {state or 'starting'}")
-    wrong = "; ".join(text for text in (snapshot.recent_object_failure, problem) if text)
-    if wrong:
-        return Verdict(WARN, wrong)
-    if progress:
-        return Verdict(OK, progress)
-    if not ids:
-        return Verdict(WARN, "no objects to look for: set objects_file, or call ~/add_object")
-    if doubts:
-        more = f" (and {len(doubts) - 1} more such, see ~/list_objects)" if len(doubts) > 1 else ""
-        return Verdict(WARN, f"{doubts[0]}{more}")
-    more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
-    return Verdict(OK, f"{len(ids)} known: {', '.join(ids[:SHOWN_IDS])}{more}")
-
-
-def failure_text(error: Exception) -> str:
-    """One sentence about what a model raised."""
-    lines = str(error).strip().splitlines()
-    said = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    if is_out_of_memory(error):
-        return (
-            f"inference failed, out of memory ({said}): close other programs that use the device, set profile to a "
-            "smaller one, or lower points_per_side"
-        )
-    return (
-        f"inference failed: {said}: the frame is skipped; if it happens again, restart the node, run ism doctor and "
-        "report it with the log"
+        return Summary(OK, "waiting for frames: see the status of the camera")
+    if frames.processed == 0:
+        return Summary(OK, "waiting for the first frame")
+    rate = f"{frames.rate_hz:.1f} frames a second"
+    miss = frames.near_miss
+    if miss is None:
+        return Summary(OK, rate)
+    return Summary(
+        OK,
+        f"{rate}, and nothing found in the last: nearest to it came {miss.class_id} with {miss.score:.2f}; if that "
+        "is there, lower score_threshold, which may change while the node runs",
     )
+
+
+def objects_summary(status: ObjectsStatus, events: EventSnapshot) -> Summary:
+    """Summarise which objects are looked for, the worst first."""
+    if status.state not in ("active", "inactive"):
+        return Summary(OK, f"none yet: the node is {status.state or 'starting'}")
+    problem = "; ".join(text for text in (events.recent_object_failure, status.problem) if text)
+    if problem:
+        return Summary(WARN, problem)
+    if status.progress:
+        return Summary(OK, status.progress)
+    if not status.ids:
+        return Summary(WARN, "no objects to look for: set objects_file, or call ~/add_object")
+    if status.warnings:
+        others = len(status.warnings) - 1
+        more = f" (and {others} more such, see ~/list_objects)" if others else ""
+        return Summary(WARN, f"{status.warnings[0]}{more}")
+    hidden = len(status.ids) - MAX_LISTED_IDS
+    more = f" and {hidden} more" if hidden > 0 else ""
+    return Summary(OK, f"{len(status.ids)} known: {', '.join(status.ids[:MAX_LISTED_IDS])}{more}")

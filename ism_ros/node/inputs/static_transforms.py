@@ -1,4 +1,4 @@
-"""Where the frames of rigidly mounted sensors are: /tf_static, without tf2's buffer, which needs a spinning thread."""
+"""Transforms between rigidly mounted sensors, from /tf_static; without tf2's buffer, which needs a spinning thread."""
 
 from __future__ import annotations
 
@@ -14,35 +14,52 @@ from scipy.spatial.transform import Rotation
 
 try:
     from tf2_msgs.msg import TFMessage
-except ImportError:  # what needs it is told that no transform is known
+except ImportError:  # then no transform is known
     TFMessage = None
 
 TOPIC = "/tf_static"
+"""Topic of the transforms that do not change."""
 LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""QoS of TOPIC."""
 Matrix = NDArray[np.float64]
 
 
 class StaticTransforms:
-    """Listens from construction to `close`, in `group`."""
+    """Subscribes to /tf_static from construction to `close`."""
 
     def __init__(self, node: Node, group: CallbackGroup) -> None:
+        """Subscribe.
+
+        Args:
+            node: ROS node.
+            group: Callback group of the subscription.
+        """
         self._node = node
         self._to_parent: dict[str, tuple[str, Matrix]] = {}
         self._subscription = (
             None
             if TFMessage is None
-            else node.create_subscription(TFMessage, TOPIC, self._take, LATCHED, callback_group=group)
+            else node.create_subscription(TFMessage, TOPIC, self._add, LATCHED, callback_group=group)
         )
 
     def between(self, source: str, target: str) -> Matrix | None:
-        """(4, 4) from points in frame `source` to points in frame `target`, metres; None where that is not known."""
+        """Return the transform of points in one frame to points in another.
+
+        Args:
+            source: Name of the frame in which the points are.
+            target: Name of the frame in which they are wanted.
+
+        Returns:
+            (4, 4), metres; None where it is not known.
+        """
         return transform_between(self._to_parent, source, target)
 
     def close(self) -> None:
+        """End the subscription."""
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
 
-    def _take(self, message: Any) -> None:
+    def _add(self, message: Any) -> None:
         for stamped in message.transforms:
             matrix = matrix_of(stamped.transform)
             if matrix is not None:
@@ -50,12 +67,12 @@ class StaticTransforms:
 
 
 def transform_between(to_parent: Mapping[str, tuple[str, Matrix]], source: str, target: str) -> Matrix | None:
-    """Follow both frames to the ancestor that they share.
+    """Return the transform between two frames by way of the ancestor that they share.
 
     Args:
-        to_parent: of each child frame, its parent and the (4, 4) transform to it.
-        source: name of the frame in which points are.
-        target: name of the frame in which they are wanted.
+        to_parent: Parent of each child frame and the (4, 4) transform to it, metres.
+        source: Name of the frame in which points are.
+        target: Name of the frame in which they are wanted.
 
     Returns:
         (4, 4), or None where the frames share no ancestor.
@@ -68,10 +85,10 @@ def transform_between(to_parent: Mapping[str, tuple[str, Matrix]], source: str, 
 
 
 def matrix_of(transform: Any) -> Matrix | None:
-    """(4, 4) of a geometry_msgs/Transform; None where its numbers are no transform."""
-    turn, shift = transform.rotation, transform.translation
-    quaternion = np.array([turn.x, turn.y, turn.z, turn.w])
-    translation_m = np.array([shift.x, shift.y, shift.z])
+    """Return a geometry_msgs/Transform as (4, 4), metres; None where its numbers are no transform."""
+    rotation, translation = transform.rotation, transform.translation
+    quaternion = np.array([rotation.x, rotation.y, rotation.z, rotation.w])
+    translation_m = np.array([translation.x, translation.y, translation.z])
     if not (np.isfinite(quaternion).all() and np.isfinite(translation_m).all() and np.linalg.norm(quaternion) > 1e-6):
         return None
     matrix = np.eye(4)
@@ -81,12 +98,12 @@ def matrix_of(transform: Any) -> Matrix | None:
 
 
 def _ancestors(to_parent: Mapping[str, tuple[str, Matrix]], frame: str) -> dict[str, Matrix]:
-    """The transforms from `frame` to itself, its parent, that one's parent and so on."""
+    """Return the transforms from `frame` to itself and to each of its ancestors, nearest first."""
     found = {frame: np.eye(4)}
     matrix = found[frame]
     while frame in to_parent:
         frame, step = to_parent[frame]
-        if frame in found:  # somebody published a circle
+        if frame in found:  # the frames form a cycle
             break
         matrix = step @ matrix
         found[frame] = matrix

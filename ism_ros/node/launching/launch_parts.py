@@ -1,4 +1,4 @@
-"""Parts of launch files: those that may be missing or fail without ending the rest, and rviz2 for the names in use."""
+"""Parts of launch files: optional ones, which may be missing or fail without ending the rest, and rviz2."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Entities = list[LaunchDescriptionEntity] | None
 
 
 def end_with_launch() -> str:
-    """Returns a prefix for processes that shall not outlive `ros2 launch`, whatever becomes of it.
+    """Return a command prefix for processes that must not outlive `ros2 launch`.
 
     launch ends what it has started, but not when it fails itself, or is killed. Empty where this system has no setpriv.
     """
@@ -28,13 +28,13 @@ def end_with_launch() -> str:
 
 
 def is_missing(package: str, file: str, what: str, argument: str) -> bool:
-    """Says whether an optional part is missing, in one sentence of the log if so.
+    """Return whether an optional part is missing, and log it in one sentence.
 
     Args:
         package: Name of the ROS package that has it.
-        file: What is needed of the package, relative to its prefix.
+        file: File of the package that is needed, relative to its prefix.
         what: What is left out without it.
-        argument: The launch argument that leaves it out without a word.
+        argument: The launch argument that leaves it out silently.
     """
     try:
         if (Path(get_package_prefix(package)) / file).exists():
@@ -47,31 +47,37 @@ def is_missing(package: str, file: str, what: str, argument: str) -> bool:
 
 
 class Optional(LaunchDescriptionEntity):
-    """A part, with all that it consists of, whose failure is said and ends nothing else.
-
-    part: the entity. what: what is left out where it fails. argument: the launch argument that leaves it out.
-    """
+    """A part, with all that it consists of, whose failure is logged and ends nothing else."""
 
     def __init__(self, part: LaunchDescriptionEntity, what: str, argument: str) -> None:
+        """Wrap a part.
+
+        Args:
+            part: The entity.
+            what: What is left out where it fails.
+            argument: The launch argument that leaves it out.
+        """
         self._part = part
         self._what = what
         self._argument = argument
 
     def visit(self, context: LaunchContext) -> Entities:
+        """Visit the part; return its entities, wrapped as well, or None where it fails."""
         try:
             parts = self._part.visit(context)
-        except Exception as error:  # of whatever a launch file of others does
+        except Exception as error:  # whatever another launch file does
             _warn(f"{self._what}: {' '.join(str(error).split())}; leave it out with {self._argument}")
             return None
         return None if parts is None else [Optional(part, self._what, self._argument) for part in parts]
 
     def get_asyncio_future(self) -> Future[None] | None:
+        """Return the part's own future."""
         future: Future[None] | None = self._part.get_asyncio_future()
         return future
 
 
 def rviz(node: str, camera: str, fixed_frame: str) -> Sequence[LaunchDescriptionEntity]:
-    """Starts rviz2 on the topics of a node and of a camera; says so where there is none.
+    """Return what starts rviz2 on the topics of a node and of a camera; empty, and logged, where there is no rviz2.
 
     Args:
         node: Full name of the node.

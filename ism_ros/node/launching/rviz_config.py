@@ -1,4 +1,4 @@
-"""rviz2's configuration for a node and a camera of other names than config/ism.rviz has."""
+"""Configuration of rviz2 for a node and a camera with other names than those in config/ism.rviz."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Any
 import yaml
 
 NODE = "/ism"
+"""Name of the node in config/ism.rviz."""
 CAMERA = "/camera/camera"
-"""As config/ism.rviz names the node and the camera driver."""
+"""Name of the camera driver in config/ism.rviz."""
 
 
 def node_path(namespace: str, name: str) -> str:
-    """Returns the full name of a node: `/left/ism` of `left` or `/left/`, and `ism`."""
+    """Return the full name of a node: `/left/ism` of `left` or `/left/`, and `ism`."""
     return "/" + "/".join(part for part in (*namespace.split("/"), name) if part)
 
 
 def rviz_config(template: str, node: str, camera: str, fixed_frame: str) -> str:
-    """Fits a configuration of rviz2 to the names in use.
+    """Replace the names in a configuration of rviz2 by those in use.
 
     Args:
         template: Text of config/ism.rviz.

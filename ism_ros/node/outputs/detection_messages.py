@@ -1,4 +1,4 @@
-"""Detections to ROS messages. An instance has the same id in every message, and as its value in the mask image."""
+"""Detections to ROS messages; an instance has the same id in all of them, and as its value in the mask image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNKNOWN_VARIANCE = -1.0
 
 
 def detection_array(detections: Detections, header: Header) -> Detection2DArray:
-    """`~/detections`: one hypothesis a detection, with the coarse pose in the camera's optical frame."""
+    """Return `~/detections`: one hypothesis a detection, with the coarse pose in the camera's optical frame."""
     message = Detection2DArray(header=header)
     for row, (pose, number) in enumerate(zip(poses_of(detections), detections.instance_ids(), strict=True)):
         result = hypothesis(detections, row, pose)
@@ -37,7 +37,13 @@ def detection_array(detections: Detections, header: Header) -> Detection2DArray:
 
 
 def hypothesis(detections: Detections, row: int, pose: Pose | None) -> ObjectHypothesisWithPose:
-    """Class, score and pose of one detection, with the pose's covariance."""
+    """Return class, score and pose of one detection, with the pose's covariance.
+
+    Args:
+        detections: All of the frame, on the CPU.
+        row: Index of the one.
+        pose: Its pose, None where there is none.
+    """
     result = ObjectHypothesisWithPose()
     result.hypothesis.class_id = detections.class_id(row)
     result.hypothesis.score = float(detections.score[row])
@@ -52,13 +58,19 @@ def hypothesis(detections: Detections, row: int, pose: Pose | None) -> ObjectHyp
 
 
 def mask_image(detections: Detections, header: Header) -> Image:
-    """`~/mask_image`: mono16, 0 background, else the id of the instance; higher score on top."""
+    """Return `~/mask_image`: mono16, 0 background, else the id of the instance; higher score on top."""
     labels = label_image(detections)
     return image_message(labels, "mono16", header)
 
 
 def mask_array(detections: Detections, header: Header, inference_s: float) -> InstanceMaskArray:
-    """`~/masks`: each instance whole, with all parts of its score. `detections` must be on the CPU."""
+    """Return `~/masks`: each instance whole, with all parts of its score.
+
+    Args:
+        detections: On the CPU.
+        header: Header of the colour image.
+        inference_s: Duration of inference, seconds.
+    """
     height, width = detections.masks.shape[1:]
     masks = detections.masks.numpy()
     poses = poses_of(detections)
@@ -86,17 +98,17 @@ def mask_array(detections: Detections, header: Header, inference_s: float) -> In
 
 
 def image_message(pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str, header: Header) -> Image:
-    """An image (H, W) or (H, W, C) as a message."""
+    """Return an image (H, W) or (H, W, C) as a message of this encoding."""
     message = Image(header=header, height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
     message.is_bigendian = 0
     message.step = int(pixels.nbytes // pixels.shape[0])
-    # an array.array is taken over as it is; bytes or a list would be checked element by element
+    # an array.array is used as it is; bytes or a list would be checked element by element
     message.data = array.array("B", np.ascontiguousarray(pixels).tobytes())
     return message
 
 
 def vision_info(library: ObjectLibrary, settings: Settings, header: Header) -> VisionInfo:
-    """`~/vision_info`: how objects are found, which, where they came from, and the version of the library."""
+    """Return `~/vision_info`: how objects are found, which, where they came from, and the version of the library."""
     objects = [{"id": known.id, "category_id": known.category_id, "source": known.source} for known in library.objects]
     return VisionInfo(
         header=header,
@@ -107,7 +119,7 @@ def vision_info(library: ObjectLibrary, settings: Settings, header: Header) -> V
 
 
 def _box(detections: Detections, row: int) -> BoundingBox2D:
-    """Centre and size in pixels, pixel centres at whole numbers."""
+    """Return centre and size in pixels; pixel centres are at whole numbers."""
     x_first, y_first, x_last, y_last = (float(side) for side in detections.boxes_xyxy[row].tolist())
     box = BoundingBox2D(size_x=x_last - x_first + 1, size_y=y_last - y_first + 1)
     box.center.position.x = (x_first + x_last) / 2
@@ -116,7 +128,7 @@ def _box(detections: Detections, row: int) -> BoundingBox2D:
 
 
 def poses_of(detections: Detections) -> list[Pose | None]:
-    """Poses in the camera's optical frame, None where there is none."""
+    """Return the pose of each detection in the camera's optical frame, None where there is none."""
     rotation = detections.rotation.double().cpu().numpy()
     translations_m = detections.translation_m.double().cpu().numpy()
     posed = np.isfinite(rotation).all(axis=(1, 2)) & np.isfinite(translations_m).all(axis=1)
@@ -130,7 +142,7 @@ def poses_of(detections: Detections) -> list[Pose | None]:
 
 
 def pose_message(quaternion: NDArray[np.float64], translation_m: NDArray[np.float64]) -> Pose:
-    """A quaternion (4,), x y z w, and a translation (3,) in metres as a message."""
+    """Return a quaternion (4,), x y z w, and a translation (3,), metres, as a message."""
     pose = Pose()
     pose.orientation.x, pose.orientation.y, pose.orientation.z, pose.orientation.w = (float(q) for q in quaternion)
     pose.position.x, pose.position.y, pose.position.z = (float(x) for x in translation_m)

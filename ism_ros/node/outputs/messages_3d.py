@@ -1,4 +1,4 @@
-"""Detections in space: boxes of the CAD models as messages and as markers, and the points of each instance."""
+"""3D detections: boxes of the CAD models as messages and as markers, and the points of each instance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ism_ros.node.outputs.detection_messages import hypothesis, pose_message, po
 from ism_ros.visualization import instance_colours, label_of
 
 POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("instance_id", "<u4")])
-"""One point: metres in the camera's optical frame, 0x00RRGGBB as point clouds have it, the instance's id."""
+"""Layout of a point: metres in the camera's optical frame, 0x00RRGGBB as point clouds have it, the instance's id."""
 FIELDS = [
     PointField(name="x", offset=0, datatype=PointField.FLOAT32, count=1),
     PointField(name="y", offset=4, datatype=PointField.FLOAT32, count=1),
@@ -30,19 +30,23 @@ FIELDS = [
     PointField(name="rgb", offset=12, datatype=PointField.FLOAT32, count=1),
     PointField(name="instance_id", offset=16, datatype=PointField.UINT32, count=1),
 ]
+"""Layout of a point for PointCloud2."""
 BOX_CORNERS = list(itertools.product((0, 1), repeat=3))
-"""Which side of each axis; 0 low, 1 high."""
+"""Corners of a box by their side of each axis; 0 low, 1 high."""
 BOX_EDGES = [
     (a, b)
     for a, b in itertools.combinations(range(8), 2)
     if sum(i != j for i, j in zip(BOX_CORNERS[a], BOX_CORNERS[b], strict=True)) == 1
 ]
+"""Edges of a box as pairs of corners: those that differ in one axis."""
 EDGE_WIDTH_M = 0.002
+"""Width of a box's lines, metres."""
 TEXT_HEIGHT_M = 0.02
+"""Height of a name's capital letter, metres."""
 
 
 def detection_array_3d(detections: Detections, header: Header) -> Detection3DArray:
-    """`~/detections_3d`: those of `~/detections` that have a pose, each with the box of its CAD model."""
+    """Return `~/detections_3d`: those of `~/detections` that have a pose, each with the box of its CAD model."""
     message = Detection3DArray(header=header)
     boxes_m = _boxes_m(detections)
     for row, (pose, number) in enumerate(zip(poses_of(detections), detections.instance_ids(), strict=True)):
@@ -59,9 +63,9 @@ def detection_array_3d(detections: Detections, header: Header) -> Detection3DArr
 
 
 def marker_array(detections: Detections, header: Header) -> MarkerArray:
-    """`~/markers`: the boxes of `~/detections_3d` as lines, with names; what rviz2 shows without a plugin.
+    """Return `~/markers`: the boxes of `~/detections_3d` as lines, with names; rviz2 shows them without a plugin.
 
-    The first marker takes away those of the frame before.
+    The first marker deletes those of the frame before.
     """
     markers = [Marker(header=header, action=Marker.DELETEALL)]
     boxes_m, colours = _boxes_m(detections), instance_colours(detections)
@@ -86,7 +90,7 @@ def marker_array(detections: Detections, header: Header) -> MarkerArray:
 
 
 def point_cloud(frame: Frame, detections: Detections, header: Header) -> PointCloud2:
-    """`~/points`: every pixel of the mask image that has depth, as a point with its colour and instance id."""
+    """Return `~/points`: every pixel of the mask image that has depth, as a point with its colour and instance id."""
     points = points_of(frame, detections)
     return PointCloud2(
         header=header,
@@ -102,7 +106,7 @@ def point_cloud(frame: Frame, detections: Detections, header: Header) -> PointCl
 
 
 def points_of(frame: Frame, detections: Detections) -> NDArray[np.void]:
-    """(P,) of POINT, row by row of the image; none without depth."""
+    """Return the points (P,) of type POINT, row by row of the image; none without depth."""
     if frame.depth_m is None:
         return np.zeros(0, POINT)
     labels = label_image(detections)
@@ -119,14 +123,14 @@ def points_of(frame: Frame, detections: Detections) -> NDArray[np.void]:
 
 
 def _boxes_m(detections: Detections) -> NDArray[np.float64]:
-    """(N, 2, 3), NaN where there is none."""
+    """Return the lower and upper corner of each CAD model (N, 2, 3), metres; NaN where there is none."""
     if detections.model_box_m is None:
         return np.full((len(detections), 2, 3), np.nan)
     return detections.model_box_m.double().numpy()
 
 
 def _bounding_box(detections: Detections, row: int, box_m: NDArray[np.float64]) -> BoundingBox3D:
-    """The box of the CAD model where the object is: its own centre, the object's axes."""
+    """Return the box of the CAD model, (2, 3) metres, at the pose of the object: its own centre, the object's axes."""
     rotation = detections.rotation[row].double().numpy()
     centre_m = rotation @ box_m.mean(axis=0) + detections.translation_m[row].double().numpy()
     pose: Pose = pose_message(Rotation.from_matrix(rotation).as_quat(), centre_m)

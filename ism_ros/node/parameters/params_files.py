@@ -1,4 +1,4 @@
-"""Parameter files that were given to the node and have nothing for it, which ROS passes over without a word."""
+"""Check of `--params-file` arguments that have nothing for this node, which ROS ignores silently."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 import yaml
 
 PARAMETERS = "ros__parameters"
+"""Key of a node's parameters in a parameter file."""
 
 
 def unmatched_params_files(arguments: Sequence[str], node_name: str) -> list[str]:
     """Find `--params-file` arguments whose files hold parameters for other nodes only.
 
     Args:
-        arguments: the command line of the process.
-        node_name: fully qualified, such as `/left/ism`.
+        arguments: Command line of the process.
+        node_name: Fully qualified, such as `/left/ism`.
 
     Returns:
         One sentence for each such file, with the names that are in it and those that would do.
@@ -44,7 +45,7 @@ def _node_names(file: Path) -> Iterator[str]:
 
 
 def _names_below(content: Any, prefix: str) -> Iterator[str]:
-    """Namespaces may be written as keys of their own, above the names of their nodes."""
+    """Yield the names of the nodes; namespaces may be keys of their own, above the names of their nodes."""
     for key, value in content.items() if isinstance(content, dict) else ():
         name = f"{prefix}/{str(key).strip('/')}"
         if isinstance(value, dict) and PARAMETERS in value:
@@ -54,7 +55,7 @@ def _names_below(content: Any, prefix: str) -> Iterator[str]:
 
 
 def _matches(pattern: str, node_name: str) -> bool:
-    """As rcl does: `*` stands for one part of a name, `**` for any number of them."""
+    """Match as rcl does: `*` stands for one part of a name, `**` for any number of them."""
     return _parts_match(pattern.strip("/").split("/"), node_name.strip("/").split("/"))
 
 

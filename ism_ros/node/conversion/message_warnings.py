@@ -1,4 +1,4 @@
-"""What is odd about the messages of a frame and makes its results doubtful, though it can be used."""
+"""Warnings about the messages of a frame that can be used, though its results are doubtful."""
 
 from __future__ import annotations
 
@@ -7,36 +7,46 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.frame import FrameError
 from ism_ros.node.conversion.calibration import calibration_of, is_ambiguous, is_rectified_topic
+from ism_ros.node.conversion.rgbd_messages import (
+    DepthSource,
+    RgbdMessages,
+    is_depth_of_another_frame,
+    is_same_place,
+)
 from ism_ros.node.conversion.undistortion import undistortion_for
-from ism_ros.node.inputs.rgbd_messages import DepthSource, Triple, is_depth_of_another_frame, is_same_place
 
 MIXED_RECTIFICATION_PX = 2.0
-"""A lens that moves pixels further tears rectified colour and raw depth apart."""
+"""Distortion from which on rectified colour and raw depth do not fit each other, pixels."""
 
 
-def doubts_about(triple: Triple, size: tuple[int, int], is_registered: bool) -> tuple[InputWarning, ...]:
-    """All of them. size: width and height of the picture as it came; is_registered: whether this node registers its
-    depth."""
-    found = (
-        _doubt_about_alignment(triple) if not is_registered else None,
-        _doubt_about_rectification(triple, size) if not is_registered else None,
-        _doubt_about_matrix(triple),
-        _doubt_about_frame_id(triple.rgb),
+def message_warnings(messages: RgbdMessages, size: tuple[int, int], is_registered: bool) -> tuple[InputWarning, ...]:
+    """Return what is doubtful about the messages of one frame.
+
+    Args:
+        messages: The messages.
+        size: Width and height of rgb, pixels.
+        is_registered: Whether this node registers the depth to rgb.
+    """
+    warnings = (
+        _alignment_warning(messages) if not is_registered else None,
+        _rectification_warning(messages, size) if not is_registered else None,
+        _matrix_warning(messages),
+        _frame_id_warning(messages.rgb),
     )
-    return tuple(warning for warning in found if warning is not None)
+    return tuple(warning for warning in warnings if warning is not None)
 
 
-def _doubt_about_alignment(triple: Triple) -> InputWarning | None:
-    if triple.depth is None or not is_depth_of_another_frame(triple):
+def _alignment_warning(messages: RgbdMessages) -> InputWarning | None:
+    if messages.depth is None or not is_depth_of_another_frame(messages):
         return None
-    source = triple.depth_source or DepthSource("", "")
+    source = messages.depth_source or DepthSource("", "")
     if source.to_colour is not None and is_same_place(source.to_colour):
         return None
     missing = [
         *(["depth_camera_info remapped to the camera_info of that camera"] if source.camera_info is None else []),
         *(["the transform between the two frames in /tf_static"] if source.to_colour is None else []),
     ]
-    rgb_frame, depth_frame = triple.rgb.header.frame_id, triple.depth.header.frame_id
+    rgb_frame, depth_frame = messages.rgb.header.frame_id, messages.depth.header.frame_id
     return InputWarning(
         "depth_not_registered",
         f"depth is of another camera than rgb (frame_id '{depth_frame}', of rgb '{rgb_frame}'), so that its pixels are "
@@ -46,14 +56,16 @@ def _doubt_about_alignment(triple: Triple) -> InputWarning | None:
     )
 
 
-def _doubt_about_rectification(triple: Triple, size: tuple[int, int]) -> InputWarning | None:
-    source = triple.depth_source
-    if triple.depth is None or source is None or is_depth_of_another_frame(triple) or not any(triple.camera_info.d):
+def _rectification_warning(messages: RgbdMessages, size: tuple[int, int]) -> InputWarning | None:
+    source = messages.depth_source
+    if messages.depth is None or source is None:
+        return None
+    if is_depth_of_another_frame(messages) or not any(messages.camera_info.d):
         return None
     is_depth_rectified = is_rectified_topic(source.depth_topic)
-    if bool(triple.is_rectified) == is_depth_rectified:
+    if bool(messages.is_rectified) == is_depth_rectified:
         return None
-    shift_px = _shift_by_lens_px(triple.camera_info, size)
+    shift_px = _largest_distortion_px(messages.camera_info, size)
     if shift_px < MIXED_RECTIFICATION_PX:
         return None
     rgb_is, depth_is = ("raw", "rectified") if is_depth_rectified else ("rectified", "raw")
@@ -65,10 +77,10 @@ def _doubt_about_rectification(triple: Triple, size: tuple[int, int]) -> InputWa
     )
 
 
-def _doubt_about_matrix(triple: Triple) -> InputWarning | None:
-    if triple.is_rectified is not None or not is_ambiguous(triple.camera_info):
+def _matrix_warning(messages: RgbdMessages) -> InputWarning | None:
+    if messages.is_rectified is not None or not is_ambiguous(messages.camera_info):
         return None
-    k, p = triple.camera_info.k, triple.camera_info.p
+    k, p = messages.camera_info.k, messages.camera_info.p
     return InputWarning(
         "ambiguous_matrix",
         f"camera_info has two matrices without a lens between them (K with fx = {k[0]:.1f}, P with fx = {p[0]:.1f}), "
@@ -76,8 +88,17 @@ def _doubt_about_matrix(triple: Triple) -> InputWarning | None:
     )
 
 
-def _shift_by_lens_px(camera_info: CameraInfo, size: tuple[int, int]) -> float:
-    """How far raw pixels lie from rectified ones at most; 0 where that is not known."""
+def _frame_id_warning(message: Image | CompressedImage) -> InputWarning | None:
+    if message.header.frame_id:
+        return None
+    return InputWarning(
+        "empty_frame_id",
+        "rgb has no frame_id, so that tf and rviz2 cannot place the results: set the camera's frame_id in its driver",
+    )
+
+
+def _largest_distortion_px(camera_info: CameraInfo, size: tuple[int, int]) -> float:
+    """Return how far raw pixels lie from rectified ones at most; 0 where that is not known."""
     try:
         raw = calibration_of(camera_info, size)
         if not raw.distortion or (raw.camera.width, raw.camera.height) != size:
@@ -85,12 +106,3 @@ def _shift_by_lens_px(camera_info: CameraInfo, size: tuple[int, int]) -> float:
         return undistortion_for(raw.camera, raw.distortion).largest_shift_px
     except FrameError:  # a fisheye lens, of which rectified images can be used all the same
         return 0.0
-
-
-def _doubt_about_frame_id(message: Image | CompressedImage) -> InputWarning | None:
-    if message.header.frame_id:
-        return None
-    return InputWarning(
-        "empty_frame_id",
-        "rgb has no frame_id, so that tf and rviz2 cannot place the results: set the camera's frame_id in its driver",
-    )

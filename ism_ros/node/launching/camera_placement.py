@@ -1,4 +1,4 @@
-"""Several cameras on several GPUs: which node gets which camera and device."""
+"""Placement of several cameras on several GPUs: which node gets which camera and device."""
 
 from __future__ import annotations
 
@@ -7,20 +7,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+"""Pattern of names that can be a namespace."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """One node: the camera it serves, which is its namespace, and the device its models run on."""
+    """One node.
+
+    Attributes:
+        camera: Name of its camera, which is its namespace.
+        device: PyTorch device of its models.
+    """
 
     camera: str
     device: str
 
 
 def place(cameras: Sequence[str], devices: Sequence[str]) -> tuple[Placement, ...]:
-    """One node a camera, the devices dealt out in turn; cpu where there are none.
+    """Assign devices to cameras in turn, one node a camera.
 
-    Raises ValueError where there is no camera, or a name cannot be a namespace or comes twice.
+    Args:
+        cameras: Names of the cameras.
+        devices: PyTorch devices; empty = the CPU for all.
+
+    Raises:
+        ValueError: There is no camera, or a name cannot be a namespace or comes twice.
     """
     if not cameras:
         raise ValueError("no cameras are named: give their names, separated by commas, as cameras:=left,right")
@@ -34,12 +45,20 @@ def place(cameras: Sequence[str], devices: Sequence[str]) -> tuple[Placement, ..
 
 
 def names(text: str) -> tuple[str, ...]:
-    """The names in a list separated by commas, as launch arguments carry it."""
+    """Return the names in a list separated by commas, the form of launch arguments."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def topic_of(pattern: str, camera: str) -> str:
-    """The topic of a camera: `pattern` with its name in the place of {camera}. ValueError for other braces."""
+    """Return the topic of a camera.
+
+    Args:
+        pattern: Topic with {camera} in the place of the name.
+        camera: Name of the camera.
+
+    Raises:
+        ValueError: The pattern has other braces.
+    """
     topic = pattern.replace("{camera}", camera)
     if "{" in topic or "}" in topic:
         raise ValueError(f"topic '{pattern}': only {{camera}} may stand in braces, for the camera's name")
@@ -47,7 +66,7 @@ def topic_of(pattern: str, camera: str) -> str:
 
 
 def visible_devices() -> tuple[str, ...]:
-    """cuda:0, cuda:1, ... as PyTorch sees them (CUDA_VISIBLE_DEVICES counts); empty without a GPU."""
+    """Return cuda:0, cuda:1, ... as PyTorch sees them (CUDA_VISIBLE_DEVICES counts); empty without a GPU."""
     import torch
 
     return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))

@@ -12,32 +12,41 @@ from rclpy.node import Node
 
 from ism_ros.config.settings import Changeable, Settings, changeable, load_settings
 
-ROS_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+ROS_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+"""Beginnings of the names of parameters that are rclpy's own."""
 PARAMETER_TYPES = {
     bool: ParameterType.PARAMETER_BOOL,
     int: ParameterType.PARAMETER_INTEGER,
     float: ParameterType.PARAMETER_DOUBLE,
     str: ParameterType.PARAMETER_STRING,
 }
-WHEN: dict[Changeable, str] = {
+"""ROS type of each Python type."""
+CHANGEABLE_TEXT: dict[Changeable, str] = {
     "live": "Can change while running.",
     "inactive": "Can change while the node is not active.",
     "unconfigured": "Can change while the node is unconfigured.",
     "start": "Fixed at start.",
 }
+"""End of a parameter's description: in which states it may change."""
 
 
 def declare_settings(node: Node) -> Settings:
-    """Declares every setting as a parameter and returns the values: defaults < ISM_* environment < ROS parameters.
+    """Declare every setting as a parameter and warn of unknown ones.
 
-    `node` must have been made with automatically_declare_parameters_from_overrides, so that what the user gave is
-    checked by Settings, whole numbers for fractions included, instead of being refused by type alone. Names that
-    nothing knows are warned about. Raises SettingsError with one line.
+    Args:
+        node: ROS node that was made with automatically_declare_parameters_from_overrides, so that what the user gave
+            is checked by Settings, whole numbers for fractions included, instead of being refused by type alone.
+
+    Returns:
+        The values: defaults < ISM_* environment < ROS parameters.
+
+    Raises:
+        SettingsError: A value cannot be used; its text is one line.
     """
     given = {
         name: parameter.value
         for name, parameter in node.get_parameters_by_prefix("").items()
-        if not name.startswith(ROS_OWN)
+        if not name.startswith(ROS_PARAMETERS)
     }
     for name in sorted(set(given) - set(Settings.model_fields)):
         near = difflib.get_close_matches(name, Settings.model_fields, n=1)
@@ -52,11 +61,11 @@ def declare_settings(node: Node) -> Settings:
 
 
 def describe(name: str, field: FieldInfo) -> ParameterDescriptor:
-    """Type, range, choices, description and whether it can change while the node runs."""
+    """Return type, range, choices and description of a setting, and in which states it may change."""
     descriptor = ParameterDescriptor(
         name=name,
         type=PARAMETER_TYPES[type(field.default)],
-        description=f"{field.description} {WHEN[changeable(name)]}",
+        description=f"{field.description} {CHANGEABLE_TEXT[changeable(name)]}",
         read_only=changeable(name) == "start",
     )
     if get_origin(field.annotation) is not None:
