@@ -14,7 +14,7 @@ from ism_ros.node.outputs.detection_messages import image_message
 
 pytestmark = pytest.mark.faults
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 SLOW_S = 240.0
 """On a machine that others keep busy a frame of several networks in chunks of one row takes most of a minute."""
 STAGES = ("conversion", "segmentor", "crops", "descriptor", "scoring", "selection", "pose", "publishing")

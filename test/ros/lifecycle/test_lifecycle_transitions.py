@@ -174,7 +174,7 @@ def test_a_manager_in_another_process_drives_it_through_its_whole_life(start_cel
         Transition.TRANSITION_CLEANUP: "unconfigured",
     }
     numbers = [*way, *way, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN]
-    script = Path(__file__).with_name("manager_process.py")
+    script = Path(__file__).parents[1] / "programs" / "manager_process.py"
     try:
         cell.wait_until("unconfigured")
         done = subprocess.run(

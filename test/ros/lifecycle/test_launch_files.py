@@ -23,7 +23,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 
-FOLDER = Path(__file__).parents[2] / "launch"
+FOLDER = Path(__file__).parents[3] / "launch"
 FILE = FOLDER / "multi_camera.launch.py"
 # what `ros2 launch FILE ARGUMENT...` does
 RUN = """

@@ -463,7 +463,7 @@ def test_recoveries_and_failed_objects_are_recent_for_a_while():
 
 
 def test_the_parameter_file_has_every_parameter_at_its_default_under_a_comment():
-    path = Path(__file__).parents[2] / "config" / "ism.yaml"
+    path = Path(__file__).parents[3] / "config" / "ism.yaml"
     parameters = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
     assert parameters == Settings().model_dump()
     lines = path.read_text().splitlines()

@@ -46,7 +46,7 @@ from ism_ros.node.qos import loss_remedy
 from ism_ros.objects.library import KnownObject
 from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LEVELS = {
     DiagnosticStatus.OK: "OK",
     DiagnosticStatus.WARN: "WARN",
@@ -86,8 +86,8 @@ def documented() -> list[Row]:
 
 
 def camera_process() -> tuple[Any, Any]:
-    """The module test/ros/camera_process.py, and a small frame for it to publish."""
-    path = Path(__file__).with_name("camera_process.py")
+    """The module test/ros/programs/camera_process.py, and a small frame for it to publish."""
+    path = ROOT / "test" / "ros" / "programs" / "camera_process.py"
     spec = importlib.util.spec_from_file_location("camera_process_of_docs", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -100,7 +100,7 @@ def camera_process() -> tuple[Any, Any]:
 
 
 def spoilt_frames() -> list[Triple]:
-    """Each way to spoil a frame that test/ros/camera_process.py knows, and compressed ones."""
+    """Each way to spoil a frame that test/ros/programs/camera_process.py knows, and compressed ones."""
     module, stored = camera_process()
     triples = [Triple(m.rgb, m.depth, m.camera_info) for m in (make() for make in module.alterations(stored).values())]
     good, small = stored.messages(), module.alterations(stored)["compressed"]()

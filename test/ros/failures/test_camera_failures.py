@@ -15,7 +15,7 @@ from vision_msgs.msg import Detection2DArray
 
 pytestmark = pytest.mark.faults
 
-HERE = Path(__file__).parent
+PROGRAMS = Path(__file__).parents[1] / "programs"
 WARN, ERROR = DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
@@ -48,7 +48,7 @@ def noticed(cell, reason, said, count=20, rate_hz=10.0, **how):
 
 
 def test_frames_at_60_hz_into_a_model_that_needs_a_second_are_answered_fresh_and_in_order(start_cell, parameters):
-    with opened(start_cell(parameters, ["detections"], program=[str(HERE / "slow_node.py")])) as cell:
+    with opened(start_cell(parameters, ["detections"], program=[str(PROGRAMS / "slow_node.py")])) as cell:
         listener = cell.listener
         cell.result()
         before, dropped = len(listener.messages["detections"]), listener.count("frames_dropped")
@@ -171,7 +171,7 @@ def test_while_it_judges_10000_malformed_messages_the_node_answers_good_ones(sta
 @pytest.mark.parametrize("how", ["never_spins", "stopped"])
 def test_a_subscriber_that_never_reads_holds_up_nobody(shared_cell, how):
     listener = shared_cell.listener
-    command = [sys.executable, str(HERE / "deaf_subscriber.py"), listener.node.get_namespace()]
+    command = [sys.executable, str(PROGRAMS / "deaf_subscriber.py"), listener.node.get_namespace()]
     before = listener.node.count_subscribers("ism/detections")
     deaf = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
