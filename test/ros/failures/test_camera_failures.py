@@ -332,8 +332,8 @@ def test_frames_from_before_a_jump_are_not_matched_with_those_after_it(bag_cell)
 # without depth
 
 
-def test_without_depth_frames_are_answered_by_semantic_and_appearance_scores(start_cell, parameters, workplace):
-    network = small_fastsam(workplace / "fastsam.onnx", [place((0, 0, 1024, 768), 0.9, {0: 40.0, 3: -10.0})])
+def test_without_depth_frames_are_answered_by_semantic_and_appearance_scores(start_cell, parameters, workspace):
+    network = small_fastsam(workspace / "fastsam.onnx", [place((0, 0, 1024, 768), 0.9, {0: 40.0, 3: -10.0})])
     without_depth = {
         "depth_transport": "none",
         "segmentor": "fastsam",

@@ -73,10 +73,10 @@ def moved_by_lens(mask, intrinsics, distortion):
     return cv2.morphologyEx(moved, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)).astype(bool)
 
 
-def test_masks_are_in_the_pixels_of_the_raw_image_and_poses_without_its_lens(shared_cell, plain, workplace):
+def test_masks_are_in_the_pixels_of_the_raw_image_and_poses_without_its_lens(shared_cell, plain, workspace):
     found = poses(shared_cell.result("masks", alter="with_lens"))
     assert_same_places(found, plain, within_m=0.007)
-    with np.load(workplace / "frame.npz") as stored:
+    with np.load(workspace / "frame.npz") as stored:
         intrinsics = stored["intrinsics"]
     for class_id, (_, mask) in plain.items():
         behind_lens = moved_by_lens(mask, intrinsics, (-0.30, 0.10, 0.001, -0.001, 0.0))
@@ -165,14 +165,14 @@ def test_depth_of_another_frame_is_said_with_the_drivers_parameter(shared_cell):
     finish()
 
 
-def test_depth_of_a_camera_beside_is_registered_where_its_place_is_known(cell_with, plain, workplace):
+def test_depth_of_a_camera_beside_is_registered_where_its_place_is_known(cell_with, plain, workspace):
     # the depth of the other camera is without noise, which moves scores of the hand-made pair by some hundredths
     cell = cell_with(["--depth-camera"], score_threshold=0.5)
     found = poses(cell.result("masks"))
     # plain has the noise and the shadows of a stereo camera, this depth has none: a coarse pose may be of another view
     near = [np.linalg.norm(found[class_id][0] - position) < 0.015 for class_id, (position, _) in plain.items()]
     assert any(near)
-    with np.load(workplace / "frame.npz") as stored:
+    with np.load(workspace / "frame.npz") as stored:
         truth = dict(zip(stored["truth_ids"].tolist(), stored["truth_masks"], strict=True))
     for class_id, mask in truth.items():
         assert iou(found[class_id][1], mask) > 0.8

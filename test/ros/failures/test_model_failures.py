@@ -67,8 +67,8 @@ def test_a_frame_that_fails_is_skipped_counted_and_said_and_the_next_one_answere
     assert cell.state() == "active"
 
 
-def test_segment_tells_its_caller_what_failed(cell, workplace):
-    with np.load(workplace / "frame.npz") as stored:
+def test_segment_tells_its_caller_what_failed(cell, workspace):
+    with np.load(workspace / "frame.npz") as stored:
         header, (height, width) = Header(), stored["rgb"].shape[:2]
         request = Segment.Request(
             rgb=image_message(stored["rgb"], "rgb8", header),

@@ -14,9 +14,9 @@ TIMEOUT_S = 400.0
 
 
 @pytest.fixture
-def folder(workplace, tmp_path):
-    """The rendered scene of `workplace` as files."""
-    with np.load(workplace / "frame.npz") as stored:
+def folder(workspace, tmp_path):
+    """The rendered scene of `workspace` as files."""
+    with np.load(workspace / "frame.npz") as stored:
         cv2.imwrite(str(tmp_path / "rgb.png"), cv2.cvtColor(stored["rgb"], cv2.COLOR_RGB2BGR))
         cv2.imwrite(str(tmp_path / "depth.png"), np.round(stored["depth_m"] * 1000).astype(np.uint16))
         numbers = ", ".join(str(float(k)) for k in stored["intrinsics"].ravel())
@@ -25,7 +25,7 @@ def folder(workplace, tmp_path):
 
 
 @pytest.mark.soak
-def test_memory_threads_and_files_stay_flat_while_everything_around_the_node_changes(folder, workplace, parameters):
+def test_memory_threads_and_files_stay_flat_while_everything_around_the_node_changes(folder, workspace, parameters):
     # a domain of its own: the node is called /ism, as a user's
     environment = {name: value for name, value in os.environ.items() if name != "ROS_DOMAIN_ID"}
     command = [sys.executable, "-m", "ism_ros.sim.soak", "--minutes", "0.6", "--pause", "0.2", "--hours", "0.2"]

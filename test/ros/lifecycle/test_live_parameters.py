@@ -122,10 +122,10 @@ def test_the_scoring_method_changes_live(cell, scoring):
     assert (instance.score == pytest.approx(expected, abs=1e-3)) == (scoring == "sam6d")
 
 
-def test_the_overlay_style_changes_live(cell, workplace):
+def test_the_overlay_style_changes_live(cell, workspace):
     cell.reach("active")
     cell.connect()
-    with np.load(workplace / "frame.npz") as stored:
+    with np.load(workspace / "frame.npz") as stored:
         rgb = stored["rgb"]
     changed = {}
     for style in ("boxes", "outline", "filled"):

@@ -54,12 +54,12 @@ WRONG_PARAMETERS = {
 
 
 @pytest.fixture(scope="module")
-def failing_starts(start_node, workplace, tmp_path_factory):
+def failing_starts(start_node, workspace, tmp_path_factory):
     """A node for each wrong configuration, all started at once because each takes seconds to import its libraries."""
     nodes = {}
     for case, (objects, _) in WRONG_OBJECTS.items():
         folder = tmp_path_factory.mktemp("wrong")
-        (folder / "duck.ply").write_bytes(next(workplace.glob("duck_1.*")).read_bytes())
+        (folder / "duck.ply").write_bytes(next(workspace.glob("duck_1.*")).read_bytes())
         if objects is not None:
             (folder / "objects.yaml").write_text(yaml.safe_dump({"objects": objects}) if objects else "")
         nodes[case] = start_node("failing", {"objects_file": str(folder / "objects.yaml")})
@@ -308,8 +308,8 @@ def test_max_rate_limits_the_answers(shared_cell):
 
 
 @pytest.fixture(scope="module")
-def stored(workplace):
-    with np.load(workplace / "frame.npz") as frame:
+def stored(workspace):
+    with np.load(workspace / "frame.npz") as frame:
         return {name: frame[name] for name in frame.files}
 
 
@@ -378,7 +378,7 @@ def test_segment_works_while_the_stream_is_not_active(managed_cell, stored):
         listener.transition("cleanup")
 
 
-def test_objects_can_be_listed_removed_and_added_while_the_stream_runs(shared_cell, workplace):
+def test_objects_can_be_listed_removed_and_added_while_the_stream_runs(shared_cell, workspace):
     listener = shared_cell.listener
 
     def listed():
@@ -393,7 +393,7 @@ def test_objects_can_be_listed_removed_and_added_while_the_stream_runs(shared_ce
         assert {d.results[0].hypothesis.class_id for d in shared_cell.result().detections} <= {"drill"}
         assert [o.id for o in listed().objects] == ["drill"]
     finally:
-        cad = str(next(workplace.glob("duck_1.*")))
+        cad = str(next(workspace.glob("duck_1.*")))
         answer = listener.call(AddObject, "add_object", AddObject.Request(id="duck", cad=cad, units="m"), 120.0)
     assert answer.success, answer.message
     assert "duck" in {d.results[0].hypothesis.class_id for d in shared_cell.result().detections}
@@ -425,3 +425,20 @@ def test_removing_an_object_that_is_not_there_is_refused_with_the_ones_that_are(
     answer = shared_cell.listener.call(RemoveObject, "remove_object", RemoveObject.Request(id="unicorn"))
     assert not answer.success
     assert "duck" in answer.message
+
+
+def test_two_nodes_in_namespaces_each_answer_their_own_camera(start_cell, parameters):
+    cells = [start_cell(parameters, topics=["detections"]) for _ in range(2)]
+    try:
+        for cell in cells:
+            cell.wait_until("active")
+            cell.connect()
+        answered = [cell.result() for cell in cells]
+        assert all(message.detections for message in answered)
+        # what one camera showed, the other's node has not answered
+        for cell, others in zip(cells, reversed(answered), strict=True):
+            stamp = others.header.stamp.sec, others.header.stamp.nanosec
+            assert cell.listener.with_stamp("detections", stamp) is None
+    finally:
+        for cell in cells:
+            cell.close()

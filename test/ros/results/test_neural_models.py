@@ -36,14 +36,14 @@ def chosen(request, parameters, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def files(workplace):
+def files(workspace):
     """The frame that the camera publishes, as the files that `ism segment` takes."""
-    with np.load(workplace / "frame.npz") as stored:
-        cv2.imwrite(str(workplace / "rgb.png"), stored["rgb"][..., ::-1])
-        cv2.imwrite(str(workplace / "depth.png"), np.round(stored["depth_m"] * 1000).astype(np.uint16))
+    with np.load(workspace / "frame.npz") as stored:
+        cv2.imwrite(str(workspace / "rgb.png"), stored["rgb"][..., ::-1])
+        cv2.imwrite(str(workspace / "depth.png"), np.round(stored["depth_m"] * 1000).astype(np.uint16))
         camera = {"cam_K": stored["intrinsics"].ravel().tolist(), "depth_scale": 1.0}
-    (workplace / "camera.json").write_text(json.dumps(camera))
-    return [workplace / name for name in FILES]
+    (workspace / "camera.json").write_text(json.dumps(camera))
+    return [workspace / name for name in FILES]
 
 
 @pytest.fixture(scope="module")

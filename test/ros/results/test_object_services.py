@@ -81,13 +81,13 @@ def rendering_processes(node):
 
 
 @pytest.fixture(scope="module")
-def home(lasting_cell, workplace, tmp_path_factory):
+def home(lasting_cell, workspace, tmp_path_factory):
     """An objects file with comments, which the node may change, and a cache in which its objects are."""
     folder = tmp_path_factory.mktemp("objects")
-    shutil.copytree(workplace / "cache", folder / "cache")
-    entries = yaml.safe_load((workplace / "objects.yaml").read_text())["objects"]
+    shutil.copytree(workspace / "cache", folder / "cache")
+    entries = yaml.safe_load((workspace / "objects.yaml").read_text())["objects"]
     for entry in entries:
-        shutil.copy(workplace / entry["cad"], folder)
+        shutil.copy(workspace / entry["cad"], folder)
     lines = [f"  - {json.dumps(entry)}  # the {entry['id']}\n" for entry in entries]
     (folder / "objects.yaml").write_text("# bin 4\nobjects:\n" + "".join(lines))
     return folder
@@ -377,9 +377,9 @@ def test_ending_while_an_object_is_added_takes_less_than_two_seconds_and_leaves_
     assert not [path for path in home.rglob(".*") if path.name != ".gitkeep"]
 
 
-def test_a_damaged_cache_is_made_anew_at_the_start(shared_cell, workplace, parameters, start_cell, tmp_path):
+def test_a_damaged_cache_is_made_anew_at_the_start(shared_cell, workspace, parameters, start_cell, tmp_path):
     folder = tmp_path / "cache"
-    shutil.copytree(workplace / "cache", folder)
+    shutil.copytree(workspace / "cache", folder)
     duck = next(path for path in sorted((folder / "templates").iterdir()))
     os.truncate(duck / "xyz_5.npy", 1000)
     os.truncate(duck / "mask_9.png", 0)

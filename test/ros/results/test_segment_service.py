@@ -41,9 +41,9 @@ def active(inactive):
 
 
 @pytest.fixture(scope="module")
-def frame(workplace):
+def frame(workspace):
     """A request with a whole frame."""
-    with np.load(workplace / "frame.npz") as stored:
+    with np.load(workspace / "frame.npz") as stored:
         rgb, depth_m, intrinsics = stored["rgb"], stored["depth_m"], stored["intrinsics"]
     height, width = rgb.shape[:2]
     header = Header(frame_id="uploaded")

@@ -14,9 +14,9 @@ RESULT_TOPICS = ("detections", "mask_image", "masks", "overlay")
 
 
 @pytest.fixture(scope="module")
-def truth(workplace):
+def truth(workspace):
     """The rendered scene: rgb, and the mask of each known object by its id."""
-    with np.load(workplace / "frame.npz") as stored:
+    with np.load(workspace / "frame.npz") as stored:
         masks = dict(zip(stored["truth_ids"].tolist(), stored["truth_masks"], strict=True))
         return stored["rgb"], masks
 
@@ -95,8 +95,8 @@ def test_boxes_are_tight_around_the_masks(results):
         assert instance.bbox.size_y == rows.max() - rows.min() + 1
 
 
-def test_the_coarse_pose_lies_behind_the_surface_under_the_mask(results, workplace):
-    with np.load(workplace / "frame.npz") as stored:
+def test_the_coarse_pose_lies_behind_the_surface_under_the_mask(results, workspace):
+    with np.load(workspace / "frame.npz") as stored:
         depth_m = stored["depth_m"]
     for instance in results["masks"].instances:
         mask = decode_rle({"size": [instance.height, instance.width], "counts": instance.rle_counts})
@@ -115,7 +115,7 @@ def test_the_overlay_is_the_rgb_image_with_something_drawn_on_it(results, truth)
     assert not changed[~nearby].any()
 
 
-def test_vision_info_reaches_a_late_subscriber(shared_cell, workplace):
+def test_vision_info_reaches_a_late_subscriber(shared_cell, workspace):
     shared_cell.listener.unsubscribe("vision_info")
     shared_cell.listener.messages["vision_info"].clear()
     shared_cell.listener.subscribe("vision_info")
@@ -124,7 +124,7 @@ def test_vision_info_reaches_a_late_subscriber(shared_cell, workplace):
         "vision_info",
     )
     database = json.loads(message.database_location)
-    assert database["objects_file"] == str(workplace / "objects.yaml")
+    assert database["objects_file"] == str(workspace / "objects.yaml")
     # the node is shared: objects may have been added and removed before
     assert sorted(entry["id"] for entry in database["objects"]) == ["drill", "duck"]
     assert message.database_version >= 2

@@ -38,8 +38,8 @@ def cell(start_cell: Callable[..., Any], parameters: dict[str, Any]) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def stored(workplace: Path) -> dict[str, np.ndarray]:
-    with np.load(workplace / "frame.npz") as content:
+def stored(workspace: Path) -> dict[str, np.ndarray]:
+    with np.load(workspace / "frame.npz") as content:
         return dict(content)
 
 

@@ -110,15 +110,16 @@ def test_two_matrices_without_a_lens_between_them_are_ambiguous(fields, ambiguou
 
 
 @pytest.mark.parametrize("lens", [WEAK, BARREL, PINCUSHION, RATIONAL], ids=["weak", "barrel", "pincushion", "rational"])
-def test_a_straightened_picture_holds_the_whole_raw_one_where_a_pinhole_would_see_it(lens):
+def test_an_undistorted_image_holds_the_whole_raw_one_where_a_pinhole_would_see_it(lens):
     undistortion = undistortion_for(Camera(K, 640, 480), lens)
     # a picture whose colours are the raw coordinates
     columns, rows = np.meshgrid(np.arange(640, dtype=np.float32), np.arange(480, dtype=np.float32))
-    x, y = undistortion.depth_m(columns + 1), undistortion.depth_m(rows + 1)
+    x, y = undistortion.undistort_depth(columns + 1), undistortion.undistort_depth(rows + 1)
     canvas_rows, canvas_columns = np.nonzero(x)
-    rays = np.stack([canvas_columns, canvas_rows, np.ones_like(canvas_rows)], axis=1) @ np.linalg.inv(
-        undistortion.camera.intrinsics
-    ).T
+    rays = (
+        np.stack([canvas_columns, canvas_rows, np.ones_like(canvas_rows)], axis=1)
+        @ np.linalg.inv(undistortion.camera.intrinsics).T
+    )
     seen = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), K, np.array(lens))[0].reshape(-1, 2)
     found = np.stack([x[canvas_rows, canvas_columns], y[canvas_rows, canvas_columns]], axis=1) - 1
     assert np.abs(seen - found).max() < 0.51
@@ -131,14 +132,14 @@ def test_a_mask_of_the_straightened_picture_comes_back_to_the_raw_pixels_it_was_
     undistortion = undistortion_for(Camera(K, 640, 480), BARREL)
     raw = np.zeros((480, 640), np.float32)
     cv2.circle(raw, (560, 80), 40, 1.0, -1)
-    mask = torch.from_numpy(undistortion.depth_m(raw) > 0)
+    mask = torch.from_numpy(undistortion.undistort_depth(raw) > 0)
     nothing = torch.zeros_like(mask)
     nothing[0, 0] = True  # where the lens has seen nothing
     none = Detections.empty(*mask.shape)
     both = none._each(lambda tensor: torch.zeros((2, *tensor.shape[1:]), dtype=tensor.dtype))
     both = replace(both, masks=torch.stack([mask, nothing]))
-    published, straight = undistortion.in_published_pixels(both)
-    assert len(published) == len(straight) == 1
+    published, undistorted = undistortion.in_published_pixels(both)
+    assert len(published) == len(undistorted) == 1
     back = published.masks[0].numpy()
     assert (back & (raw > 0)).sum() / (back | (raw > 0)).sum() > 0.97
     assert published.boxes_xyxy[0].tolist() == pytest.approx([520, 40, 600, 120], abs=1)

@@ -27,22 +27,24 @@ from ism_ros.data.detections import NearMiss
 from ism_ros.data.frame import FrameError
 from ism_ros.matching import size_checks
 from ism_ros.model import GREY_IMAGE
-from ism_ros.node.camera_monitoring.dropped_messages import losses
-from ism_ros.node.camera_monitoring.frequency_monitor import Rhythm
-from ism_ros.node.camera_monitoring.missing_frames import TopicState, two_publishers, why_no_frame
-from ism_ros.node.conversion.frame_conversion import frame_from_triple
-from ism_ros.node.diagnostics.counters import Latency, Snapshot, Statistics
+from ism_ros.node.camera_monitoring.camera_status import CameraStatus
+from ism_ros.node.camera_monitoring.dropped_messages import drop_remedy, dropped_message_events
+from ism_ros.node.camera_monitoring.missing_frames import TopicState, two_publishers_event, why_no_frame
+from ism_ros.node.conversion.frame_conversion import frame_from_messages
+from ism_ros.node.conversion.rgbd_messages import DepthSource, RgbdMessages
+from ism_ros.node.diagnostics.counters import FrameSnapshot, Latency
 from ism_ros.node.diagnostics.status_messages import camera_values, segmentation_values
 from ism_ros.node.diagnostics.summaries import (
-    Verdict,
-    camera_verdict,
-    failure_text,
-    objects_verdict,
-    segmentation_verdict,
+    ObjectsStatus,
+    SegmentationStatus,
+    Summary,
+    camera_summary,
+    objects_summary,
+    segmentation_summary,
 )
+from ism_ros.node.event_log import DiagnosticEvent, EventLog, EventSnapshot
+from ism_ros.node.execution.inference_failures import failure_text
 from ism_ros.node.inputs.frame_subscriber import CAMERA_INFO_HELD, CLOCK_JUMP, TIME_JUMP
-from ism_ros.node.inputs.rgbd_messages import DepthSource, Triple
-from ism_ros.node.qos import loss_remedy
 from ism_ros.objects.library import KnownObject
 from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN
 
@@ -70,9 +72,9 @@ class Row(NamedTuple):
     meaning: str
     remedy: str
 
-    def matches(self, verdict: Verdict) -> bool:
+    def matches(self, summary: Summary) -> bool:
         pattern = ".*".join(re.escape(piece) for piece in self.sentence.split("…"))
-        return LEVELS[verdict.level] in self.levels and re.fullmatch(pattern, verdict.text) is not None
+        return LEVELS[summary.level] in self.levels and re.fullmatch(pattern, summary.text) is not None
 
 
 def documented() -> list[Row]:
@@ -99,10 +101,12 @@ def camera_process() -> tuple[Any, Any]:
     return module, stored
 
 
-def spoilt_frames() -> list[Triple]:
+def spoilt_frames() -> list[RgbdMessages]:
     """Each way to spoil a frame that test/ros/programs/camera_process.py knows, and compressed ones."""
     module, stored = camera_process()
-    triples = [Triple(m.rgb, m.depth, m.camera_info) for m in (make() for make in module.alterations(stored).values())]
+    frames = [
+        RgbdMessages(m.rgb, m.depth, m.camera_info) for m in (make() for make in module.alterations(stored).values())
+    ]
     good, small = stored.messages(), module.alterations(stored)["compressed"]()
     empty = stored.messages()
     empty.rgb.width = 0
@@ -118,12 +122,12 @@ def spoilt_frames() -> list[Triple]:
     )
     infos = [replaced(good.camera_info, matrix) for matrix in matrices]
     return [
-        *triples,
-        *(Triple(good.rgb, good.depth, info) for info in infos),
-        Triple(empty.rgb, good.depth, good.camera_info),
-        Triple(broken, good.depth, good.camera_info),
-        *(Triple(good.rgb, depth, good.camera_info) for depth in (rvl, cut, compressed, short, colours)),
-        Triple(small.depth, good.depth, good.camera_info),
+        *frames,
+        *(RgbdMessages(good.rgb, good.depth, info) for info in infos),
+        RgbdMessages(empty.rgb, good.depth, good.camera_info),
+        RgbdMessages(broken, good.depth, good.camera_info),
+        *(RgbdMessages(good.rgb, depth, good.camera_info) for depth in (rvl, cut, compressed, short, colours)),
+        RgbdMessages(small.depth, good.depth, good.camera_info),
         *odd_lenses(stored),
         beside(stored),
     ]
@@ -134,24 +138,24 @@ def replaced(info: CameraInfo, k: list[float]) -> CameraInfo:
     return CameraInfo(header=info.header, width=info.width, height=info.height, k=[float(number) for number in k])
 
 
-def odd_lenses(stored) -> list[Triple]:
+def odd_lenses(stored) -> list[RgbdMessages]:
     """Coefficients of no lens. The fisheye is among the alterations."""
-    triples = []
+    frames = []
     for model, coefficients in (("odd", [0.1]), ("plumb_bob", [float("nan")] * 5), ("plumb_bob", [1e9] * 5)):
         messages = stored.messages()
         messages.camera_info.distortion_model, messages.camera_info.d = model, coefficients
-        triples.append(Triple(messages.rgb, messages.depth, messages.camera_info))
-    return triples
+        frames.append(RgbdMessages(messages.rgb, messages.depth, messages.camera_info))
+    return frames
 
 
-def beside(stored) -> Triple:
+def beside(stored) -> RgbdMessages:
     """Depth of another camera, whose camera_info is for another size."""
     messages, other = stored.messages(), stored.messages().camera_info
     messages.rgb.header.frame_id, messages.depth.header.frame_id = "colour", "depth"
     other.width += 1
     to_colour = np.eye(4)
     to_colour[0, 3] = 0.05
-    return Triple(
+    return RgbdMessages(
         messages.rgb, messages.depth, messages.camera_info, False, DepthSource("/rgb", "/depth", other, to_colour)
     )
 
@@ -169,18 +173,18 @@ def doubts_of_messages() -> list[str]:
         (False, DepthSource("/rgb/image_raw", "/depth/image_rect")),
     ]
     of_two.camera_info.p = [70.0, 0.0, 32.0, 0.0, 0.0, 70.0, 24.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-    triples = [
-        *(Triple(messages.rgb, messages.depth, messages.camera_info) for messages in (grey, of_two)),
-        *(Triple(nameless.rgb, nameless.depth, nameless.camera_info, *how) for how in mixed),
+    frames = [
+        *(RgbdMessages(messages.rgb, messages.depth, messages.camera_info) for messages in (grey, of_two)),
+        *(RgbdMessages(nameless.rgb, nameless.depth, nameless.camera_info, *how) for how in mixed),
     ]
-    return [warning.text for triple in triples for warning in frame_from_triple(triple)[0].warnings]
+    return [warning.text for messages in frames for warning in frame_from_messages(messages)[0].warnings]
 
 
 def rejections() -> list[str]:
     texts = []
-    for triple in spoilt_frames():
+    for messages in spoilt_frames():
         try:
-            frame_from_triple(triple)
+            frame_from_messages(messages)
         except FrameError as error:
             texts.append(str(error))
     # the node says this of a frame for a segmentor that needs depth
@@ -194,7 +198,7 @@ def topics(rgb: dict, depth: dict, camera_info: dict) -> list[TopicState]:
 
 
 REMEDIES = [
-    loss_remedy(middleware, environment)
+    drop_remedy(middleware, environment)
     for middleware, environment in (
         ("rmw_fastrtps_cpp", {}),
         ("rmw_fastrtps_cpp", {"FASTDDS_DEFAULT_PROFILES_FILE": "profile.xml"}),
@@ -219,7 +223,7 @@ SILENCES = [
 def doubts() -> list[InputWarning]:
     """What is odd about frames, and about objects beside frames."""
     good = spoilt_frames()[0]
-    frame, _ = frame_from_triple(Triple(good.rgb, good.depth, good.camera_info))
+    frame, _ = frame_from_messages(RgbdMessages(good.rgb, good.depth, good.camera_info))
     sizes_m = ([0.0, 0.0, 0.0], [50.0, 1.0, 1.0]), ([0.0, 0.0, 0.0], [0.0005, 0.0005, 0.0005])
     objects = [KnownObject("part", 1, torch.ones(1, 1), torch.ones(1, 1, 1), points_m=torch.tensor(m)) for m in sizes_m]
     matrices = ([20, 0, 10, 0, 20, 7.5, 0, 0, 1], [14, 0, 32, 0, 14, 24, 0, 0, 1], [60, 0, 4, 0, 60, 24, 0, 0, 1],
@@ -234,24 +238,24 @@ def doubts() -> list[InputWarning]:
     ]
 
 
-def camera_verdicts() -> list[Verdict]:
-    plain = Snapshot()
-    said = [camera_verdict("inactive", None, False, False, 0.0, None, plain)]
-    said += [camera_verdict("active", None, had, False, 30.0, 0.1, plain) for had in (False, True)]
+def camera_summaries() -> list[Summary]:
+    calm, plain = CameraStatus(had_frames=True, rate_hz=1.0, stamp_age_s=0.1), EventSnapshot()
+    said = [camera_summary("inactive", CameraStatus(), plain)]
+    said += [camera_summary("active", replace(calm, rate_hz=30.0, had_frames=had), plain) for had in (False, True)]
     for states in SILENCES:
-        gone = all(state.is_silent(1.0) for state in states)
-        for remedy, clock_stands in product(REMEDIES, (False, True)):
-            problem = why_no_frame(states, 0.05, 1.0, remedy, clock_stands)
-            said += [camera_verdict("active", problem, had, gone, 0.0, None, plain) for had in (False, True)]
+        gone = all(state.is_missing(1.0) for state in states)
+        for remedy, is_clock_standing in product(REMEDIES, (False, True)):
+            problem = why_no_frame(states, 0.05, 1.0, remedy, is_clock_standing)
+            said += [camera_summary("active", CameraStatus(problem, gone, had_frames=h), plain) for h in (False, True)]
     said += [
-        camera_verdict("active", None, True, False, 1.0, 0.1, Snapshot(recent_rejection=text, all_rejected=every))
+        camera_summary("active", calm, EventSnapshot(recent_rejection=text), every)
         for text in rejections()
         for every in (False, True)
     ]
     stamps_s = {"/rgb": np.arange(60) / 12, "/depth": np.arange(60) / 12, "/camera_info": np.arange(60) / 12}
     with_gaps = {**stamps_s, "/rgb": np.delete(stamps_s["/rgb"], np.s_[5:60:3])}
     half = {**stamps_s, "/depth": stamps_s["/depth"][::2]}
-    notices = [
+    warnings = [
         "/rgb has a negative stamp and is ignored: check the driver's clock",
         TIME_JUMP,
         CLOCK_JUMP,
@@ -262,8 +266,8 @@ def camera_verdicts() -> list[Verdict]:
         "a subscriber of /ism/detections demands a durability that is not offered, and gets nothing: change it "
         "there, or set qos_overrides./ism/detections.publisher.durability",
         CAMERA_INFO_HELD.format(topic="/camera_info"),
-        two_publishers("/rgb", "rgb", ["/a/camera", "/b/camera"]).text,
-        two_publishers("/rgb", "rgb", ["/a/camera", "/a/camera"]).text,
+        two_publishers_event("/rgb", "rgb", ["/a/camera", "/b/camera"]).text,
+        two_publishers_event("/rgb", "rgb", ["/a/camera", "/a/camera"]).text,
         *doubts_of_messages(),
         "depth has negative readings (3% of this frame), taken as no reading: check the depth driver",
         *(warning.text for warning in doubts()),
@@ -272,34 +276,37 @@ def camera_verdicts() -> list[Verdict]:
         "nothing was found, but 9 regions of the size of the objects are left out as too small, the largest with 90 "
         "pixels, less than 100 pixels: lower min_mask_pixels, go nearer, or take pictures of a higher resolution",
         *(f"3 messages on /rgb were lost in the transport: {remedy}" for remedy in REMEDIES),
-        *(problem.text for remedy in REMEDIES for problem in losses(with_gaps, 30, 0.05, remedy)),
-        *(problem.text for problem in losses(half, 30, 0.05, "")),
-        *(problem.text for problem in losses(stamps_s, 30, 0.05, "")),
+        *(event.text for remedy in REMEDIES for event in dropped_message_events(with_gaps, 30, 0.05, remedy)),
+        *(event.text for event in dropped_message_events(half, 30, 0.05, "")),
+        *(event.text for event in dropped_message_events(stamps_s, 30, 0.05, "")),
     ]
-    said += [camera_verdict("active", None, True, False, 1.0, 0.1, Snapshot(recent_notice=text)) for text in notices]
-    return said + [camera_verdict("active", None, True, False, 1.0, age_s, plain) for age_s in (3600.0, -3600.0)]
+    said += [camera_summary("active", calm, EventSnapshot(recent_warning=text)) for text in warnings]
+    return said + [camera_summary("active", replace(calm, stamp_age_s=age_s), plain) for age_s in (3600.0, -3600.0)]
 
 
-def segmentation_verdicts() -> list[Verdict]:
-    one, miss = Snapshot(processed=1, rate_hz=3.0), NearMiss("mug", 0.48, (0, 0, 9, 9))
+def segmentation_summaries() -> list[Summary]:
+    one, miss = FrameSnapshot(processed=1, rate_hz=3.0), NearMiss("mug", 0.48, (0, 0, 9, 9))
     failures = [failure_text(error) for error in (torch.OutOfMemoryError("CUDA out of memory"), ValueError("odd"))]
-    namesake = (
+    duplicate_name = (
         "2 nodes are called /ism and answer each other's services: end one of them, or give it another name "
         "(-r __node:=...) or namespace (-r __ns:=/...); one that was killed counts for some seconds still"
     )
+    active, events, none = SegmentationStatus("active"), EventSnapshot(), FrameSnapshot()
     return [
-        segmentation_verdict("unconfigured", "", "", False, 0.0, Snapshot()),
-        segmentation_verdict("active", "", "", False, 0.0, one, namesake),
-        segmentation_verdict("unconfigured", "", "objects file a.yaml does not exist", False, 0.0, one),
-        segmentation_verdict("configuring", "object 1 of 2: mug", "", False, 0.0, Snapshot()),
-        segmentation_verdict("inactive", "", "", False, 0.0, one),
-        segmentation_verdict("active", "", "", False, 0.0, Snapshot()),
-        segmentation_verdict("active", "", "", True, 0.0, one),
-        segmentation_verdict("active", "", "", False, 0.0, one),
-        segmentation_verdict("active", "", "", False, 0.0, replace(one, near_miss=miss)),
-        segmentation_verdict("active", "", "", False, 99.0, one),
-        segmentation_verdict("active", "", "", False, 0.0, Snapshot(recent_recovery=True)),
-        *(segmentation_verdict("active", "", "", False, 0.0, Snapshot(recent_failure=text)) for text in failures),
+        segmentation_summary(SegmentationStatus("unconfigured"), events, none),
+        segmentation_summary(SegmentationStatus("active", duplicate_name=duplicate_name), events, one),
+        segmentation_summary(
+            SegmentationStatus("unconfigured", load_error="objects file a.yaml does not exist"), events, one
+        ),
+        segmentation_summary(SegmentationStatus("configuring", "object 1 of 2: mug"), events, none),
+        segmentation_summary(SegmentationStatus("inactive"), events, one),
+        segmentation_summary(active, events, none),
+        segmentation_summary(SegmentationStatus("active", no_frames=True), events, one),
+        segmentation_summary(active, events, one),
+        segmentation_summary(active, events, replace(one, near_miss=miss)),
+        segmentation_summary(SegmentationStatus("active", busy_s=99.0), events, one),
+        segmentation_summary(active, events, FrameSnapshot(recent_recovery=True)),
+        *(segmentation_summary(active, EventSnapshot(recent_failure=text), none) for text in failures),
     ]
 
 
@@ -322,7 +329,7 @@ def doubts_of_objects() -> list[str]:
     return [f"object 'mug' (mug.ply): {text}" for text in texts]
 
 
-def objects_verdicts() -> list[Verdict]:
+def objects_summaries() -> list[Summary]:
     problems = [
         "changes of mug are not saved (No space left on device: /o.yaml): trying again; free space, or mend what "
         "hinders it",
@@ -336,59 +343,60 @@ def objects_verdicts() -> list[Verdict]:
         "object 'mug' could not be onboarded: IndexError: 7; check its CAD file in a viewer, then call ~/add_object "
         "again",
     ]
+    mug, events = ObjectsStatus("active", ["mug"]), EventSnapshot()
     return [
-        objects_verdict("unconfigured", [], "", "", Snapshot()),
-        objects_verdict("active", [], "", "", Snapshot()),
-        objects_verdict("active", ["mug"], "", "", Snapshot()),
-        objects_verdict("active", [str(number) for number in range(40)], "", "", Snapshot()),
-        objects_verdict("active", ["mug"], "adding duck, template 3 of 42", "", Snapshot()),
-        *(objects_verdict("active", ["mug"], "", "", Snapshot(recent_object_failure=text)) for text in failures),
-        *(objects_verdict("active", ["mug"], "", text, Snapshot()) for text in problems),
-        *(objects_verdict("active", ["mug"], "", "", Snapshot(), [text]) for text in doubts_of_objects()),
+        objects_summary(ObjectsStatus("unconfigured"), events),
+        objects_summary(ObjectsStatus("active"), events),
+        objects_summary(mug, events),
+        objects_summary(ObjectsStatus("active", [str(number) for number in range(40)]), events),
+        objects_summary(replace(mug, progress="adding duck, template 3 of 42"), events),
+        *(objects_summary(mug, EventSnapshot(recent_object_failure=text)) for text in failures),
+        *(objects_summary(replace(mug, problem=text), events) for text in problems),
+        *(objects_summary(replace(mug, warnings=[text]), events) for text in doubts_of_objects()),
     ]
 
 
 SAID = [
-    (part, verdict)
+    (part, summary)
     for part, make in (
-        ("camera", camera_verdicts),
-        ("segmentation", segmentation_verdicts),
-        ("objects", objects_verdicts),
+        ("camera", camera_summaries),
+        ("segmentation", segmentation_summaries),
+        ("objects", objects_summaries),
     )
-    for verdict in make()
+    for summary in make()
 ]
 
 
-@pytest.mark.parametrize(("part", "verdict"), SAID, ids=[f"{part}: {v.text[:60]}" for part, v in SAID])
-def test_each_sentence_is_in_the_table_at_its_level(part, verdict):
-    rows = [row for row in documented() if row.part == part and row.sentence != "…" and row.matches(verdict)]
-    general = [row for row in documented() if row.part == part and row.sentence == "…" and row.matches(verdict)]
-    assert len(rows) == 1 or (not rows and len(general) == 1), f"{LEVELS[verdict.level]}: {verdict.text}: {rows}"
+@pytest.mark.parametrize(("part", "summary"), SAID, ids=[f"{part}: {v.text[:60]}" for part, v in SAID])
+def test_each_sentence_is_in_the_table_at_its_level(part, summary):
+    rows = [row for row in documented() if row.part == part and row.sentence != "…" and row.matches(summary)]
+    general = [row for row in documented() if row.part == part and row.sentence == "…" and row.matches(summary)]
+    assert len(rows) == 1 or (not rows and len(general) == 1), f"{LEVELS[summary.level]}: {summary.text}: {rows}"
 
 
 @pytest.mark.parametrize("row", documented(), ids=lambda row: f"{row.part}: {row.sentence[:60]}")
 def test_each_row_of_the_table_is_said_at_each_of_its_levels(row):
-    said = {LEVELS[verdict.level] for part, verdict in SAID if part == row.part and row.matches(verdict)}
+    said = {LEVELS[summary.level] for part, summary in SAID if part == row.part and row.matches(summary)}
     assert said >= set(row.levels)
 
 
 @pytest.mark.parametrize(
-    ("part", "verdict"),
-    [(part, verdict) for part, verdict in SAID if LEVELS[verdict.level] != "OK"],
+    ("part", "summary"),
+    [(part, summary) for part, summary in SAID if LEVELS[summary.level] != "OK"],
     ids=lambda value: value if isinstance(value, str) else value.text[:60],
 )
-def test_each_fault_is_one_line_that_names_a_remedy(part, verdict):
-    assert "\n" not in verdict.text
-    what, _, to_do = verdict.text.partition(": ")
+def test_each_fault_is_one_line_that_names_a_remedy(part, summary):
+    assert "\n" not in summary.text
+    what, _, to_do = summary.text.partition(": ")
     assert what
-    assert REMEDY.search(to_do), verdict.text
+    assert REMEDY.search(to_do), summary.text
 
 
 KINDS_OF_REASON = {
     "FrameError": "rejected",
     "InputWarning": "noticed",
-    "Problem": "noticed",
-    "noticed": "noticed",
+    "DiagnosticEvent": "noticed",
+    "count_event": "noticed",
 }
 
 
@@ -422,18 +430,23 @@ def test_each_reason_in_a_document_is_in_the_code(document):
 
 def test_each_value_is_in_the_document():
     text = (ROOT / "docs" / "diagnostics.md").read_text(encoding="utf-8")
-    snapshot = Snapshot(latencies={"STAGE": Latency(1.0, 2.0)}, rejected={"…": 1}, noticed={"…": 1})
-    pairs = camera_values(Rhythm(), 0.1, snapshot) + segmentation_values(snapshot, 3)
+    frames = FrameSnapshot(latencies={"STAGE": Latency(1.0, 2.0)})
+    events = EventSnapshot(rejected={"…": 1}, noticed={"…": 1})
+    pairs = camera_values(CameraStatus(), events) + segmentation_values(frames, 0, 3)
     for key, _ in pairs:
         assert f"`{key}`" in text or f"`.{key.split('.')[-1]}`" in text, key
 
 
-def test_statistics_tell_a_notice_to_the_camera_for_five_seconds():
+def test_a_warning_is_shown_by_the_camera_for_five_seconds():
+    class Silent:
+        def warning(self, message):
+            pass
+
     now_s = [100.0]
-    statistics = Statistics(clock=lambda: now_s[0])
-    statistics.noticed("time_jump", "stamps jumped back")
-    statistics.noticed("nothing_found")
-    assert statistics.snapshot().recent_notice == "stamps jumped back"
+    events = EventLog(Silent(), clock=lambda: now_s[0])
+    events.warn(DiagnosticEvent("time_jump", "stamps jumped back"))
+    events.count_event("nothing_found")
+    assert events.snapshot().recent_warning == "stamps jumped back"
     now_s[0] += 5.1
-    assert statistics.snapshot().recent_notice == ""
-    assert statistics.snapshot().noticed == {"time_jump": 1, "nothing_found": 1}
+    assert events.snapshot().recent_warning == ""
+    assert events.snapshot().noticed == {"time_jump": 1, "nothing_found": 1}

@@ -25,13 +25,11 @@ from ism_ros.config.settings import Settings
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import FrameError
 from ism_ros.data.masks import boxes_from_masks, decode_rle
-from ism_ros.node.conversion.frame_conversion import (
-    Triple,
-    camera_from_message,
-    depth_from_message,
-    frame_from_triple,
-    rgb_from_message,
-)
+from ism_ros.node.conversion.calibration import calibration_of
+from ism_ros.node.conversion.depth_conversion import depth_from_message
+from ism_ros.node.conversion.frame_conversion import frame_from_messages
+from ism_ros.node.conversion.image_conversion import rgb_from_message
+from ism_ros.node.conversion.rgbd_messages import RgbdMessages
 from ism_ros.node.outputs.detection_messages import detection_array, image_message, mask_array, mask_image, vision_info
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 
@@ -57,10 +55,10 @@ def camera_info(width=WIDTH, height=HEIGHT, focal_px=10.0):
     return CameraInfo(width=width, height=height, k=[focal_px, 0.0, 4.0, 0.0, focal_px, 3.0, 0.0, 0.0, 1.0])
 
 
-def triple(rgb, **changed):
+def rgbd(rgb, **changed):
     depth = np.full((HEIGHT, WIDTH), 500, np.uint16)
     parts = {"rgb": image(rgb, "rgb8"), "depth": image(depth, "16UC1"), "camera_info": camera_info()}
-    return Triple(**{**parts, **changed})
+    return RgbdMessages(**{**parts, **changed})
 
 
 def reason_of(call, *arguments):
@@ -323,7 +321,7 @@ def test_a_picture_without_colours_is_grey_and_one_with_colours_or_all_of_one_gr
             jpeg = cv2.imencode(".jpg", pixels if pixels.ndim == 2 else pixels[..., ::-1])[1].tobytes()
             message = CompressedImage(format=f"rgb8; jpeg compressed {encoding}", data=array.array("B", jpeg))
         message.header.frame_id = "colour"
-        return frame_from_triple(replace(triple(rgb), rgb=message))[0].is_grey
+        return frame_from_messages(replace(rgbd(rgb), rgb=message))[0].is_grey
 
     assert is_grey(np.ascontiguousarray(rgb[..., 0]), "mono8")
     assert not is_grey(rgb, "rgb8")
@@ -341,9 +339,9 @@ def test_a_picture_without_colours_is_grey_and_one_with_colours_or_all_of_one_gr
     ],
 )
 def test_frame_ids_tell_depth_of_another_camera(rgb, rgb_frame, depth_frame, reasons):
-    messages = triple(rgb)
+    messages = rgbd(rgb)
     messages.rgb.header.frame_id, messages.depth.header.frame_id = rgb_frame, depth_frame
-    assert [warning.reason for warning in frame_from_triple(messages)[0].warnings] == reasons
+    assert [warning.reason for warning in frame_from_messages(messages)[0].warnings] == reasons
 
 
 def test_a_colour_picture_on_the_compressed_depth_topic_is_refused(rgb):
@@ -356,37 +354,37 @@ def test_a_colour_picture_on_the_compressed_depth_topic_is_refused(rgb):
     ids=["zero", "nan", "negative"],
 )
 def test_unusable_intrinsics_are_refused(k):
-    assert reason_of(camera_from_message, CameraInfo(width=WIDTH, height=HEIGHT, k=k)) == "bad_intrinsics"
+    assert reason_of(calibration_of, CameraInfo(width=WIDTH, height=HEIGHT, k=k)) == "bad_intrinsics"
 
 
 def test_camera_info_of_another_size_is_refused(rgb):
-    assert reason_of(frame_from_triple, triple(rgb, camera_info=camera_info(width=WIDTH + 1))) == "camera_info_size"
+    assert reason_of(frame_from_messages, rgbd(rgb, camera_info=camera_info(width=WIDTH + 1))) == "camera_info_size"
 
 
 def test_depth_of_another_size_is_refused(rgb):
     small = image(np.full((HEIGHT - 1, WIDTH), 500, np.uint16), "16UC1")
-    assert reason_of(frame_from_triple, triple(rgb, depth=small)) == "size_mismatch"
+    assert reason_of(frame_from_messages, rgbd(rgb, depth=small)) == "size_mismatch"
 
 
 def test_nan_infinite_and_negative_depth_become_no_reading_and_are_noted(rgb):
     metres = np.full((HEIGHT, WIDTH), 0.5, np.float32)
     metres[0, :4] = np.nan, np.inf, -np.inf, -1.0
-    frame, notes = frame_from_triple(triple(rgb, depth=image(metres, "32FC1")))
+    frame, invalid = frame_from_messages(rgbd(rgb, depth=image(metres, "32FC1")))
     assert np.array_equal(frame.depth_m[0, :5], np.array([0, 0, 0, 0, 0.5], np.float32))
-    assert notes.nonfinite_share == pytest.approx(3 / 48)
-    assert notes.negative_share == pytest.approx(1 / 48)
+    assert invalid.nonfinite_fraction == pytest.approx(3 / 48)
+    assert invalid.negative_fraction == pytest.approx(1 / 48)
 
 
 def test_a_frame_carries_the_stamp_and_frame_of_its_rgb_message(rgb):
-    message = triple(rgb)
+    message = rgbd(rgb)
     message.rgb.header.frame_id = "camera_color_optical_frame"
     message.rgb.header.stamp.sec, message.rgb.header.stamp.nanosec = 12, 34
-    frame, _ = frame_from_triple(message)
+    frame, _ = frame_from_messages(message)
     assert (frame.stamp_ns, frame.frame_id) == (12_000_000_034, "camera_color_optical_frame")
 
 
 def test_a_frame_without_depth_is_a_frame(rgb):
-    frame, _ = frame_from_triple(triple(rgb, depth=None))
+    frame, _ = frame_from_messages(rgbd(rgb, depth=None))
     assert frame.depth_m is None
 
 
@@ -451,7 +449,7 @@ def test_whatever_camera_and_readings_are_the_answer_is_a_sound_frame_or_a_frame
     rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     info = CameraInfo(width=size[0], height=size[1], k=k)
     with contextlib.suppress(FrameError):
-        frame, _ = frame_from_triple(triple(rgb, depth=image(pixels, depth), camera_info=info))
+        frame, _ = frame_from_messages(rgbd(rgb, depth=image(pixels, depth), camera_info=info))
         assert np.isfinite(frame.depth_m).all()
         assert frame.depth_m.min() >= 0
         assert np.isfinite(frame.camera.intrinsics).all()

@@ -1,7 +1,11 @@
-"""Parameter files for other nodes are named as such; those for this one pass."""
+"""Parameter files: which nodes they are for, and config/ism.yaml."""
+
+from pathlib import Path
 
 import pytest
+import yaml
 
+from ism_ros.config.settings import Settings
 from ism_ros.node.parameters.params_files import unmatched_params_files
 
 
@@ -34,3 +38,16 @@ def test_the_same_name_in_another_namespace_is_another_node(tmp_path):
 
 def test_a_file_for_many_nodes_is_fine_where_one_of_them_is_this_one(tmp_path):
     assert not said(tmp_path, "camera:\n  ros__parameters: {a: 1}\nism:\n  ros__parameters: {slop: 0.1}\n")
+
+
+# config/ism.yaml
+
+
+def test_the_parameter_file_has_every_parameter_at_its_default_under_a_comment():
+    path = Path(__file__).parents[3] / "config" / "ism.yaml"
+    parameters = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
+    assert parameters == Settings().model_dump()
+    lines = path.read_text().splitlines()
+    for name in parameters:
+        index = next(i for i, line in enumerate(lines) if line.strip().startswith(f"{name}:"))
+        assert lines[index - 1].strip().startswith("#")
