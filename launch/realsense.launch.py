@@ -2,7 +2,7 @@
 
     ros2 launch ism_ros realsense.launch.py objects_file:=/path/to/objects.yaml
 
-The camera needs the package realsense2_camera, the picture rviz2. With a camera that is running already:
+The camera needs the package realsense2_camera, the display rviz2. With a camera that is running already:
 camera:=false. It should have been started with align_depth.enable:=true and, so that images are not lost
 on the way, with the Fast DDS profile in this package's config/fastdds.xml.
 """

@@ -33,7 +33,7 @@ class Subscriber(Protocol):
 
 
 class CameraMonitor:
-    """Is told of every frame, and asked for its status and for reports by one timer."""
+    """Registers every frame; one timer reads its status and has it report."""
 
     def __init__(self, context: NodeContext, subscriber: Callable[[], Subscriber | None]) -> None:
         """Start before the first frame.

@@ -34,9 +34,9 @@ from ism_ros.node.qos import given_overrides, policy_name, subscription_events
 
 IMAGE_TYPES = {"raw": Image, "compressed": CompressedImage, "compressed_depth": CompressedImage}
 """Message type of each transport."""
-TIME_JUMP = "stamps jumped back (a bag that starts again?): starting to match anew"
+TIME_JUMP = "stamps jumped back (a bag that starts again?): synchronisation starts again"
 """Text of the event that an image is much older than the one before."""
-CLOCK_JUMP = "/clock jumped back (a bag or a simulation that starts again?): starting to match anew"
+CLOCK_JUMP = "/clock jumped back (a bag or a simulation that starts again?): synchronisation starts again"
 """Text of the event that the node's clock was set back."""
 CAMERA_INFO_HELD = (
     "{topic} does not come with each image: the last camera_info is used for all; that is right for a camera that does "

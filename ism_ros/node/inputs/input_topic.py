@@ -19,9 +19,9 @@ from ism_ros.node.inputs.stamp_check import StampCheck
 MAX_ARRIVALS = 512
 """Number of messages whose arrival is remembered: the shortest window of dropped messages at 100 Hz."""
 COMPARED_MESSAGES = 100
-"""Number of messages from which it is told whether one camera has sent them."""
+"""Number of messages that are compared to detect two cameras on one topic."""
 COMPARED_STAMPS = 5
-"""Number of stamps from which it is told how far apart those of the topics are."""
+"""Number of stamps of each topic whose smallest difference is reported."""
 
 
 @dataclass

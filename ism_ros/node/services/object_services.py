@@ -216,7 +216,7 @@ class ObjectServices:
     @property
     def _cache_problem(self) -> str:
         text = self._context.events.text_since(NOT_WRITTEN, self._cache_problem_since_s)
-        return f"{text}: free space, or set cache_dir; until then every start renders anew" if text else ""
+        return f"{text}: free space, or set cache_dir; until then every start renders again" if text else ""
 
     def _report_warnings(self, known: KnownObject) -> None:
         """Log what is doubtful about an object's files once an onboarding; /diagnostics goes on showing it."""

@@ -89,7 +89,7 @@ class ObjectsFileSync:
             self._logger.warning(self._edit_problem)
 
     def _save(self, store: ObjectsStore) -> str:
-        """Save what is not saved yet; return what went wrong or is to be known, empty if nothing."""
+        """Save what is not saved yet; return the problem or a note for the user, empty if there is none."""
         try:
             note = store.save()
         except (ObjectsFileError, OSError) as error:

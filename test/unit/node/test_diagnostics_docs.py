@@ -60,7 +60,7 @@ SILENT = {"age_s": None, "stamps_s": ()}
 UNPUBLISHED = {"publisher_types": (), **SILENT}
 REMEDY = re.compile(
     r"\b(start|switch|set|run|give|check|publish|use|calibrate|subscribe|swapped\?|keep|close|lower|call|configure|"
-    r"activate|remap|leave|play|stop|mend|add|starting to match anew)\b|swapped\?"
+    r"activate|remap|leave|play|stop|mend|add|synchronisation starts again)\b|swapped\?"
 )
 
 
@@ -336,7 +336,7 @@ def objects_summaries() -> list[Summary]:
         "/o.yaml was edited or replaced after it was read, which this node does not follow: deactivate, clean up, "
         "configure and activate it to use what is there now",
         "cannot keep descriptors in /cache (No space left on device); going on without: free space, or set cache_dir; "
-        "until then every start renders anew",
+        "until then every start renders again",
     ]
     failures = [
         "object 'mug' was not added: CAD file mug.ply does not exist; mend that and call ~/add_object again",
