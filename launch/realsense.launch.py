@@ -33,26 +33,26 @@ ARGUMENTS = {
 
 
 def share(package: str, *parts: str) -> PathJoinSubstitution:
-    """A path in the share folder of a package."""
+    """Return a path in the share folder of a package."""
     return PathJoinSubstitution([FindPackageShare(package), *parts])
 
 
 def include(package: str, file: str, arguments: dict[str, object]) -> IncludeLaunchDescription:
-    """A launch file of a package, with arguments."""
+    """Include a launch file of a package, with arguments."""
     source = PythonLaunchDescriptionSource(share(package, "launch", file))
     return IncludeLaunchDescription(source, launch_arguments=arguments.items())
 
 
 def camera_topic(*parts: str) -> PathJoinSubstitution:
-    """A topic of the camera driver."""
+    """Return a topic of the camera driver."""
     return PathJoinSubstitution(
         ["/", LaunchConfiguration("camera_namespace"), LaunchConfiguration("camera_name"), *parts]
     )
 
 
 def start_camera(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The camera driver; the rest goes on where it is missing or its launch file fails."""
-    from ism_ros.node.launching.launch_parts import Optional, is_missing
+    """Start the camera driver; the rest goes on where it is missing or its launch file fails."""
+    from ism_ros.node.launching.launch_parts import OptionalPart, is_missing
 
     what, argument = "the camera driver is not started", "camera:=false"
     if is_missing("realsense2_camera", "share/realsense2_camera/launch/rs_launch.py", what, argument):
@@ -73,11 +73,11 @@ def start_camera(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         },
     )
     # Grouped, so that the camera's arguments do not become the node's.
-    return [Optional(GroupAction([camera]), what, argument)]
+    return [OptionalPart(GroupAction([camera]), what, argument)]
 
 
 def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """rviz2 on the topics of the node and the camera, whatever their names."""
+    """Start rviz2 on the topics of the node and the camera, whatever their names."""
     from ism_ros.node.launching.launch_parts import rviz
     from ism_ros.node.launching.rviz_config import node_path
 
@@ -90,7 +90,7 @@ def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Transports, camera, node, rviz2."""
+    """Return transports, camera, node and rviz2."""
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()

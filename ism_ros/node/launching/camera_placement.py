@@ -11,7 +11,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
-class Placement:
+class CameraPlacement:
     """One node.
 
     Attributes:
@@ -23,7 +23,7 @@ class Placement:
     device: str
 
 
-def place(cameras: Sequence[str], devices: Sequence[str]) -> tuple[Placement, ...]:
+def assign_devices(cameras: Sequence[str], devices: Sequence[str]) -> tuple[CameraPlacement, ...]:
     """Assign devices to cameras in turn, one node a camera.
 
     Args:
@@ -41,15 +41,15 @@ def place(cameras: Sequence[str], devices: Sequence[str]) -> tuple[Placement, ..
         if cameras.count(camera) > 1:
             raise ValueError(f"camera '{camera}' is named twice; each needs a name of its own")
     devices = devices or ("cpu",)
-    return tuple(Placement(camera, devices[index % len(devices)]) for index, camera in enumerate(cameras))
+    return tuple(CameraPlacement(camera, devices[index % len(devices)]) for index, camera in enumerate(cameras))
 
 
-def names(text: str) -> tuple[str, ...]:
+def split_names(text: str) -> tuple[str, ...]:
     """Return the names in a list separated by commas, the form of launch arguments."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def topic_of(pattern: str, camera: str) -> str:
+def camera_topic(pattern: str, camera: str) -> str:
     """Return the topic of a camera.
 
     Args:

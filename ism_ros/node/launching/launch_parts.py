@@ -46,7 +46,7 @@ def is_missing(package: str, file: str, what: str, argument: str) -> bool:
     return True
 
 
-class Optional(LaunchDescriptionEntity):
+class OptionalPart(LaunchDescriptionEntity):
     """A part, with all that it consists of, whose failure is logged and ends nothing else."""
 
     def __init__(self, part: LaunchDescriptionEntity, what: str, argument: str) -> None:
@@ -68,7 +68,7 @@ class Optional(LaunchDescriptionEntity):
         except Exception as error:  # whatever another launch file does
             _warn(f"{self._what}: {' '.join(str(error).split())}; leave it out with {self._argument}")
             return None
-        return None if parts is None else [Optional(part, self._what, self._argument) for part in parts]
+        return None if parts is None else [OptionalPart(part, self._what, self._argument) for part in parts]
 
     def get_asyncio_future(self) -> Future[None] | None:
         """Return the part's own future."""
@@ -99,7 +99,7 @@ def rviz(node: str, camera: str, fixed_frame: str) -> Sequence[LaunchDescription
         exec_name="rviz2",
         output="log",
     )
-    return [Optional(process, what, argument)]
+    return [OptionalPart(process, what, argument)]
 
 
 def _warn(text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ism_ros.node.launching.camera_placement import names, place, topic_of
+from ism_ros.node.launching.camera_placement import assign_devices, camera_topic, split_names
 from ism_ros.node.launching.rviz_config import node_path, rviz_config
 
 TEMPLATE = (Path(__file__).parents[3] / "config" / "ism.rviz").read_text()
@@ -44,7 +44,7 @@ def test_with_the_usual_names_it_is_the_configuration_as_it_is() -> None:
 
 
 def spread(cameras, devices):
-    return {placement.camera: placement.device for placement in place(cameras, devices)}
+    return {placement.camera: placement.device for placement in assign_devices(cameras, devices)}
 
 
 def test_devices_are_dealt_out_in_turn():
@@ -65,14 +65,14 @@ def test_without_a_gpu_all_run_on_the_cpu():
 )
 def test_camera_names_that_cannot_be_namespaces_are_refused(cameras, said):
     with pytest.raises(ValueError, match=said):
-        place(cameras, [])
+        assign_devices(cameras, [])
 
 
 def test_names_come_separated_by_commas():
-    assert names(" left, right ,") == ("left", "right")
+    assert split_names(" left, right ,") == ("left", "right")
 
 
 def test_a_topic_pattern_gets_the_cameras_name():
-    assert topic_of("/{camera}/{camera}/color/image_raw", "left") == "/left/left/color/image_raw"
+    assert camera_topic("/{camera}/{camera}/color/image_raw", "left") == "/left/left/color/image_raw"
     with pytest.raises(ValueError, match=r"only \{camera\}"):
-        topic_of("/{name}/color", "left")
+        camera_topic("/{name}/color", "left")
