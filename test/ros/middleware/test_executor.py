@@ -143,7 +143,7 @@ def test_a_call_from_another_thread_runs_in_the_group_and_has_run_when_it_return
 
 
 def test_a_call_after_the_end_runs_at_once(spun: Spun) -> None:
-    spun.calls.end()
+    spun.calls.close()
     on: list[threading.Thread] = []
     spun.calls.call(lambda: on.append(threading.current_thread()))
     assert on == [threading.current_thread()]
