@@ -71,7 +71,7 @@ def measured(width: int, height: int, repeats: int) -> dict[str, Any]:
     source = depth_camera_for(camera, (), to_colour)
     work = {
         "lens, once": lambda: Undistortion(camera, LENS),
-        "rgb and depth straightened": lambda: (lens.colours(rgb), lens.depth_m(depth_m)),
+        "rgb and depth undistorted": lambda: (lens.undistort_rgb(rgb), lens.undistort_depth(depth_m)),
         f"{DETECTIONS} masks back": lambda: lens.in_published_pixels(found),
         "depth registered": lambda: register_depth(depth_m, source, camera),
     }
