@@ -28,6 +28,7 @@ def load_model(
     progress: Callable[[str], None] | None = None,
     specs: Sequence[ObjectSpec] | None = None,
     template_builder: TemplateBuilder = build_templates,
+    template_progress: Callable[[str, int, int], None] | None = None,
 ) -> InstanceSegmentationModel:
     """Load the model that settings describe, and onboard its objects.
 
@@ -38,6 +39,7 @@ def load_model(
         progress: Called with what is being done, in words.
         specs: The objects; None = those of `settings.objects_file`.
         template_builder: Renders templates, in this process or another.
+        template_progress: Called with the step, the rendered templates and all templates, instead of `progress`.
 
     Returns:
         The model, ready for frames.
@@ -70,7 +72,7 @@ def load_model(
     for number, spec in enumerate(specs, start=1):
         label = f"object {number} of {len(specs)}: {spec.id}"
         report(label)
-        known = model.onboard(spec, partial(_report_templates, report, label))
+        known = model.onboard(spec, partial(template_progress or partial(_report_templates, report), label))
         model.library = model.library.with_object(known)
     model.library.build_index()
     places = ", ".join(f"{size / 1e6:.0f} MB on {place}" for place, size in model.library.patch_bytes().items())

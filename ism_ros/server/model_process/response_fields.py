@@ -65,7 +65,9 @@ def make_response(request: InferenceInput, rgb: NDArray[np.uint8], detections: D
 
 
 def _rejected(miss: RejectedDetection | None) -> dict[str, Any] | None:
-    return None if miss is None else {"class_id": miss.class_id, "score": miss.score, "bbox": xyxy_to_sam6d_xywh(miss.box_xyxy)}
+    if miss is None:
+        return None
+    return {"class_id": miss.class_id, "score": miss.score, "bbox": xyxy_to_sam6d_xywh(miss.box_xyxy)}
 
 
 def _detection(detections: Detections, row: int, record: dict[str, Any]) -> dict[str, Any]:
