@@ -57,7 +57,7 @@ from ism_ros.io.frame_files import read_frame
 from ism_ros.loading import load_model
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.pose.estimation import with_coarse_poses
-from ism_ros.rendering.viewpoints import camera_positions
+from ism_ros.rendering.views.viewpoints import camera_positions
 from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import KINDS, export_cad, make_object
 from ism_ros.sim.benchmark_scenes.observation_cache import cached, source_fingerprint

@@ -43,8 +43,8 @@ from ism_ros.descriptors.vit import VitDescriptor
 from ism_ros.io.result_files import to_records
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.rendering.polar_maps import ANGLES, RINGS, ViewMaps
-from ism_ros.rendering.viewpoints import edge_midpoint_rotations, object_to_camera_rotations
+from ism_ros.rendering.views.polar_maps import ANGLES, RINGS, ViewMaps
+from ism_ros.rendering.views.viewpoints import edge_midpoint_rotations, object_to_camera_rotations
 from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam

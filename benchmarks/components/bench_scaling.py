@@ -49,7 +49,7 @@ from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.descriptor_cache import write_descriptors
 from ism_ros.objects.stores.patch_tokens import PatchFile, PatchStorage
-from ism_ros.rendering.viewpoints import object_to_camera_rotations
+from ism_ros.rendering.views.viewpoints import object_to_camera_rotations
 
 WIDTH, PATCHES, TEMPLATES, CROP, PATCH = 1024, 256, 42, 224, 14
 LIMIT_MS = 120

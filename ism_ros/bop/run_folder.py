@@ -31,7 +31,8 @@ class RunError(ValueError):
 @dataclass(frozen=True)
 class ImageResult:
     """What was found in one image. stage_s: seconds spent in each stage, in order; they add up to the image's time.
-    warnings: doubts about its files and the objects."""
+    warnings: doubts about its files and the objects.
+    """
 
     image: ImageKey
     predictions: list[Prediction]

@@ -17,10 +17,10 @@ from ism_ros.cad.units import size_warning
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.errors import first_line
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.rendering.polar_maps import ViewMaps, make_view_maps
 from ism_ros.rendering.template_renderer import TEMPLATE_SIZE_PX, render_templates
 from ism_ros.rendering.templates import TemplateError, TemplateSet, read_templates, write_templates
-from ism_ros.rendering.viewpoints import edge_midpoint_rotations
+from ism_ros.rendering.views.polar_maps import ViewMaps, make_view_maps
+from ism_ros.rendering.views.viewpoints import edge_midpoint_rotations
 from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN, mark_used
 
 if TYPE_CHECKING:
