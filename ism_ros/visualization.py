@@ -20,10 +20,15 @@ TONES = ((0.85, 1.0), (0.4, 1.0), (0.9, 0.6), (0.5, 0.7))
 
 
 def draw_overlay(rgb: NDArray[np.uint8], detections: Detections, style: OverlayStyle = "filled") -> NDArray[np.uint8]:
-    """The image with every instance drawn in `style` and labelled; the better score on top.
+    """Draw every instance with its label; the better score on top.
 
-    rgb: (H, W, 3) uint8, left untouched. Returns (H, W, 3) uint8. Colours stay from frame to frame: see
-    instance_colours.
+    Args:
+        rgb: (H, W, 3) uint8, left untouched.
+        detections: Of that image.
+        style: outline, filled or boxes.
+
+    Returns:
+        (H, W, 3) uint8. Colours stay from frame to frame (`instance_colours`).
     """
     canvas = np.ascontiguousarray(rgb).copy()
     if len(detections) == 0:
