@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ism_ros.bop.files import BopFileError, numbered, picked, read_json
+from ism_ros.bop.files import BopFileError, numbered, pick_fields, read_json
 from ism_ros.checks.camera_checks import intrinsics_error, non_pinhole_model
 from ism_ros.data.frame import Frame
 from ism_ros.io.frame_files import frame_of_files
@@ -238,7 +238,7 @@ def open_scene(folder: Path, sensor: str = "") -> BopScene:
                 f"{path}: {where} is of a {projection} camera, and only pinhole cameras can be used: undistort the "
                 "images and write the new camera as cam_K"
             )
-        found = picked(path, where, {"depth_scale": 1.0, **entry}, {"cam_K": _intrinsics, "depth_scale": float})
+        found = pick_fields(path, where, {"depth_scale": 1.0, **entry}, {"cam_K": _intrinsics, "depth_scale": float})
         if not found["depth_scale"] > 0:
             raise BopFileError(f"{path}: {where}: depth_scale is {found['depth_scale']:g}, expected a number above 0")
         cameras[image_id] = (found["cam_K"], found["depth_scale"])
@@ -289,7 +289,7 @@ def _read_targets(path: Path, models: dict[int, Path]) -> tuple[ImageKey, ...]:
     keys: dict[ImageKey, None] = {}
     for position, entry in enumerate(read_json(path, list, "a list of {scene_id, im_id}")):
         where = f"entry {position}"
-        found = picked(path, where, entry, {"scene_id": int, "im_id": int})
+        found = pick_fields(path, where, entry, {"scene_id": int, "im_id": int})
         if "obj_id" in entry and entry["obj_id"] not in models:
             raise BopFileError(f"{path}: {where} is object {entry['obj_id']}, of which there is no model")
         keys[ImageKey(found["scene_id"], found["im_id"])] = None

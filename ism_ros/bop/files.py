@@ -78,7 +78,7 @@ def numbered(path: Path, content: dict[str, Any]) -> dict[int, Any]:
         raise BopFileError(f"{path}: key '{odd}' is no number; expected numbers of images or objects") from None
 
 
-def picked(path: Path, where: str, entry: Any, fields: Fields) -> dict[str, Any]:
+def pick_fields(path: Path, where: str, entry: Any, fields: Fields) -> dict[str, Any]:
     """Take fields of an entry, each through its function.
 
     Args:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from ism_ros.bop.dataset import BopDataset, BopScene, ImageKey
-from ism_ros.bop.files import BopFileError, Fields, numbered, picked, read_json, read_mask
+from ism_ros.bop.files import BopFileError, Fields, numbered, pick_fields, read_json, read_mask
 from ism_ros.data.boxes import mask_to_xywh
 from ism_ros.data.rle import encode_rle
 
@@ -173,8 +173,8 @@ def _from_masks(
     found = []
     for index, (entry, detail) in enumerate(zip(entries, details, strict=True)):
         where = f"image {image.image_id}, instance {index}"
-        object_id = picked(scene.json("scene_gt"), where, entry, {"obj_id": int})["obj_id"]
-        share = picked(scene.json("scene_gt_info"), where, detail, {"visib_fract": float})["visib_fract"]
+        object_id = pick_fields(scene.json("scene_gt"), where, entry, {"obj_id": int})["obj_id"]
+        share = pick_fields(scene.json("scene_gt_info"), where, detail, {"visib_fract": float})["visib_fract"]
         visible_path, whole_path = (scene.mask(kind, image.image_id, index) for kind in ("mask_visib", "mask"))
         visible = read_mask(visible_path)
         size = size or (visible.shape[0], visible.shape[1])
@@ -223,13 +223,13 @@ def _from_coco(
     path = scene.json("scene_gt_coco")
     if not path.is_file():
         return None
-    content = picked(
+    content = pick_fields(
         path, "the file", read_json(path, dict, "images and annotations"), {"images": list, "annotations": list}
     )
     keys = {image.image_id: image for image in wanted}
     sizes = {}
     for position, entry in enumerate(content["images"]):
-        found = picked(path, f"image entry {position}", entry, {"id": int, "width": int, "height": int})
+        found = pick_fields(path, f"image entry {position}", entry, {"id": int, "width": int, "height": int})
         if found["id"] in keys:
             sizes[keys[found["id"]]] = (found["height"], found["width"])
     if len(sizes) < len(wanted):
@@ -237,7 +237,7 @@ def _from_coco(
     instances = []
     for position, entry in enumerate(content["annotations"]):
         fields: Fields = {"image_id": int, "category_id": int, "area": int, "bbox": _four_numbers, "segmentation": dict}
-        found = picked(path, f"annotation {position}", entry, fields)
+        found = pick_fields(path, f"annotation {position}", entry, fields)
         if found["image_id"] not in keys:
             continue
         image = keys[found["image_id"]]

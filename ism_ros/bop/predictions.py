@@ -15,7 +15,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from ism_ros.bop.dataset import BopDataset, ImageKey
-from ism_ros.bop.files import Fields, picked, read_json, write_json
+from ism_ros.bop.files import Fields, pick_fields, read_json, write_json
 from ism_ros.data.detections import Detections
 from ism_ros.data.rle import encode_rle
 
@@ -90,7 +90,7 @@ def read_predictions(path: Path) -> list[Prediction]:
         "segmentation": _rle,
     }
     entries = read_json(path, list, "a list of BOP predictions")
-    return [{**entry, **picked(path, f"entry {k}", entry, fields)} for k, entry in enumerate(entries)]
+    return [{**entry, **pick_fields(path, f"entry {k}", entry, fields)} for k, entry in enumerate(entries)]
 
 
 def _box(value: Any) -> list[float]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ism_ros.bop.dataset import BopDataset, ImageKey
-from ism_ros.bop.files import BopFileError, Fields, picked, read_json, write_json
+from ism_ros.bop.files import BopFileError, Fields, pick_fields, read_json, write_json
 from ism_ros.bop.predictions import Prediction
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.objects.onboarding import cad_key
@@ -22,7 +22,7 @@ ENGINE_FOLDERS = (
     *("cad", "checkpoints", "checks", "config", "data", "descriptors", "io", "matching", "networks", "objects", "pose"),
     *("rendering", "runtime", "segmentors"),
 )
-"""Folders of the package whose code decides what is found, beside the modules at its top."""
+"""Folders of the package whose code decides what is found, with the modules at its top."""
 
 
 class RunError(ValueError):
@@ -75,7 +75,7 @@ class RunFolder:
             return None
         try:
             fields: Fields = {"stage_s": dict, "predictions": list, "warnings": _warnings}
-            content = picked(path, "the file", read_json(path, dict, "results"), fields)
+            content = pick_fields(path, "the file", read_json(path, dict, "results"), fields)
         except BopFileError:
             return None
         return ImageResult(image, content["predictions"], content["stage_s"], content["warnings"])
@@ -94,7 +94,7 @@ def _warnings(value: Any) -> tuple[InputWarning, ...]:
     return tuple(InputWarning(str(entry["reason"]), str(entry["text"])) for entry in value)
 
 
-def making(dataset: BopDataset, settings: dict[str, Any], program: str) -> dict[str, Any]:
+def run_inputs(dataset: BopDataset, settings: dict[str, Any], program: str) -> dict[str, Any]:
     """Collect all that results depend on.
 
     Args:
@@ -132,7 +132,7 @@ def open_run(folder: Path, made: dict[str, Any], restart: bool = False) -> RunFo
 
     Args:
         folder: The folder.
-        made: What the results depend on, as of `making`.
+        made: What the results depend on, as of `run_inputs`.
         restart: Delete the results that it holds.
 
     Returns:

@@ -25,7 +25,7 @@ MIN_SIDE_FRACTION = 0.4
 
 
 @dataclass(frozen=True)
-class Shown:
+class DrawnMask:
     """One mask in a picture.
 
     Attributes:
@@ -58,12 +58,12 @@ def case_pictures(
         JPEGs of the truth and of what was found.
     """
     true = [
-        Shown(decode_rle(instance.mask), instance.object_id, object_name(instance.object_id) * (row in case.truth))
+        DrawnMask(decode_rle(instance.mask), instance.object_id, object_name(instance.object_id) * (row in case.truth))
         for row, instance in enumerate(truth.instances)
         if instance.image == case.image
     ]
     found = [
-        Shown(decode_rle(entry["segmentation"]), entry["category_id"], _label(entry) * (row in case.predictions))
+        DrawnMask(decode_rle(entry["segmentation"]), entry["category_id"], _label(entry) * (row in case.predictions))
         for row, entry in enumerate(predictions)
         if image_of(entry) == case.image and (row in case.predictions or entry["score"] >= threshold)
     ]
@@ -86,7 +86,7 @@ def _window(masks: list[NDArray[np.bool_]], size: tuple[int, ...]) -> tuple[slic
     return slice(top, top + high), slice(left, left + wide)
 
 
-def _picture(rgb: NDArray[np.uint8], shown: list[Shown], window: tuple[slice, slice]) -> bytes:
+def _picture(rgb: NDArray[np.uint8], shown: list[DrawnMask], window: tuple[slice, slice]) -> bytes:
     piece = rgb[window]
     scale = min(WIDTH_PX / piece.shape[1], HEIGHT_PX / piece.shape[0])
     size = round(piece.shape[1] * scale), round(piece.shape[0] * scale)

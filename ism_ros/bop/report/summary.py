@@ -57,7 +57,7 @@ class Seconds:
 
 
 @dataclass(frozen=True)
-class Operating:
+class OperatingPoint:
     """Precision and recall at IoU 0.5 of what would be published at one threshold of the score.
 
     Attributes:
@@ -113,7 +113,7 @@ class Summary:
     tasks: dict[Task, Evaluation]
     objects: tuple[ObjectRow, ...]
     seconds: dict[str, Seconds]
-    operating: tuple[Operating, ...]
+    operating: tuple[OperatingPoint, ...]
     warnings: tuple[CountedWarning, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def _instances(truth: GroundTruth, dataset: BopDataset) -> int:
     return sum(not instance.ignored and instance.object_id in dataset.models for instance in truth.instances)
 
 
-def _operating(segm: Evaluation, predictions: Sequence[Prediction], instances: int) -> list[Operating]:
+def _operating(segm: Evaluation, predictions: Sequence[Prediction], instances: int) -> list[OperatingPoint]:
     judged = [j for j in segm.judgements if j.prediction is not None]
     scores = np.array([predictions[j.prediction]["score"] for j in judged if j.prediction is not None], float)
     right = np.array([j.truth is not None for j in judged], bool)
@@ -257,7 +257,7 @@ def _operating(segm: Evaluation, predictions: Sequence[Prediction], instances: i
     for threshold in np.linspace(0, 1, 51):
         shown = scores >= threshold - 1e-9
         precision = float(right[shown].mean()) if shown.any() else float("nan")
-        rows.append(Operating(float(threshold), precision, float(right[shown].sum() / max(instances, 1))))
+        rows.append(OperatingPoint(float(threshold), precision, float(right[shown].sum() / max(instances, 1))))
     return rows
 
 
