@@ -48,7 +48,7 @@ faults:
 soak:
 	@$(SETUP) --quiet
 	@$(RUN) python -m pytest test -m soak
-	@$(RUN) python -m ism_ros.sim.soak --minutes $(MINUTES)
+	@$(RUN) python test/soak/soak_node.py --minutes $(MINUTES)
 
 clean:
 	rm -rf .ros2 out

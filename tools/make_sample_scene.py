@@ -21,8 +21,10 @@ import cv2
 import numpy as np
 
 from ism_ros.data.camera import Camera
-from ism_ros.sim.scenes import make_scene, make_thing, observe
-from ism_ros.sim.shapes import export_cad, make_object
+from ism_ros.sim.benchmark_scenes.known_objects import make_scene_object
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad, make_object
+from ism_ros.sim.benchmark_scenes.scene_rendering import observe
+from ism_ros.sim.benchmark_scenes.table_scene import make_scene
 
 SCENE = 11
 OBJECTS = (("carton", 11), ("banana", 5))
@@ -42,7 +44,7 @@ def main(out: Path) -> None:
     (out / "objects.yaml").write_text("\n".join(["objects:", *lines, ""]))
 
     scene = make_scene(
-        SCENE, [make_thing(mesh) for mesh in meshes], camera=CAMERA, objects=(5, 6), known_in_scene=(2, 2)
+        SCENE, [make_scene_object(mesh) for mesh in meshes], camera=CAMERA, objects=(5, 6), known_in_scene=(2, 2)
     )
     frame, truth = observe(scene)
     assert frame.depth_m is not None

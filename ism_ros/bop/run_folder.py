@@ -16,7 +16,7 @@ from ism_ros.bop.dataset import BopDataset, ImageKey
 from ism_ros.bop.files import BopFileError, Fields, pick_fields, read_json, write_json
 from ism_ros.bop.predictions import Prediction
 from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.objects.onboarding import cad_key
+from ism_ros.objects.stores.cache_keys import cad_key
 
 ENGINE_FOLDERS = (
     *("cad", "checkpoints", "checks", "config", "data", "descriptors", "io", "matching", "networks", "objects", "pose"),

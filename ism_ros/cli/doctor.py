@@ -41,7 +41,7 @@ def doctor(
     console = Console()
     with console.status("looking around") as status:
         try:
-            from ism_ros.config.settings import load_settings
+            from ism_ros.config.sources import load_settings
         except Exception as error:
             # Settings know the models, and these PyTorch: whatever is wrong with it, the rest can still be looked at.
             advice = "pip install . in the package's folder brings what it needs"

@@ -15,7 +15,7 @@ from rich.status import Status
 from rich.table import Table
 
 from ism_ros.cad.colors import colour_text, parse_colour
-from ism_ros.cad.units import UNITS_TEXT, checked_units, size_text, units_of
+from ism_ros.cad.units import UNITS_TEXT, checked_units, resolve_units, size_text
 from ism_ros.cli import options
 from ism_ros.objects.resource_uri import resolve_path
 from ism_ros.objects.spec import ObjectSpec, parse_objects, read_text
@@ -61,7 +61,7 @@ def segment(
     segmentor_model: options.SegmentorModel = None,
     descriptor: options.Descriptor = None,
     descriptor_model: options.DescriptorModel = None,
-    scoring: Annotated[str | None, typer.Option(help="Compared by: auto, sam6d, metric, or noctis (slower).")] = None,
+    scoring: Annotated[str | None, typer.Option(help="Compared by: auto, sam6d, shape, or noctis (slower).")] = None,
     stability_score_threshold: Annotated[
         float | None, typer.Option(help="Least stability of a mask of sam and sam2.")
     ] = None,
@@ -99,9 +99,9 @@ def segment(
         with console.status("segmenting at the server") as status:
             detections, overlay_rgb = RemoteServer(server, api_key).segment(rgb, depth, camera, asked, status.update)
     else:
-        from ism_ros.config.settings import load_settings
+        from ism_ros.config.sources import load_settings
         from ism_ros.io.frame_files import read_frame
-        from ism_ros.model import load_model
+        from ism_ros.loading import load_model
 
         given = {**models, **options.given(objects_file=None if objects is None else str(objects))}
         settings = load_settings(config, flags=given)
@@ -237,7 +237,7 @@ def _specs(cad: list[Path], templates: list[Path], units: str, color: str | None
             ObjectSpec(
                 id=_text(named.stem),
                 cad=file,
-                units=units_of(file, None if units == "auto" else units),
+                units=resolve_units(file, None if units == "auto" else units),
                 templates=folder,
                 category_id=position + 1,
                 color=None if color is None or file is None else parse_colour(color),

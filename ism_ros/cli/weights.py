@@ -189,7 +189,7 @@ def path(
 
 
 def _checkpoints_dir(folder: Path | None) -> Path:
-    from ism_ros.config.settings import load_settings
+    from ism_ros.config.sources import load_settings
 
     overrides = {} if folder is None else {"checkpoints_dir": str(folder)}
     return load_settings(overrides=overrides).resolved_checkpoints_dir().absolute()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, normalize
 
-from ism_ros.descriptors import Descriptors, TemplateNormalization, concatenated
+from ism_ros.descriptors.base import Descriptors, TemplateNormalization, concatenated
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.runtime.precision import network_dtype
 
@@ -30,8 +30,9 @@ class VitDescriptor:
     last layer. fingerprint: names the model and its weights.
     """
 
-    turns_with_camera = True
-    view_weight = 0.0
+    is_small = False
+    rotation_sensitive = True
+    view_prior_weight = 0.0
 
     def __init__(
         self,

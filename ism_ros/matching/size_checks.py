@@ -1,4 +1,4 @@
-"""Known objects held against what is seen in metres: depth or CAD models whose unit is another one than is believed.
+"""Sizes of known objects compared with what is seen, in metres: finds units of depth or CAD models that are wrong.
 
 A depth image ten times too far or a CAD model ten times too large has no odd number in it. It shows where what looks
 like an object has not its size, and where nothing is found.
@@ -19,17 +19,17 @@ from ism_ros.objects.library import KnownObject, ObjectLibrary
 
 FACTORS = (0.1, 10.0, 0.001, 1000.0, 1 / 25.4, 25.4)
 """By which depth or CAD models are wrong: tenths of millimetres, centimetres, metres, inches."""
-FEWEST_PX, WIDEST_VIEWS = 3.0, 4.0
+MIN_OBJECT_PX, MAX_OBJECT_VIEWS = 3.0, 4.0
 """An object smaller than so many pixels where the nearest surface is, or larger than so many times what the camera
 sees at the furthest, is not of the size that is believed."""
 LIKELY = (0.35, 1.6)
 """What is seen of an object measures so many of its diameters, unless much of it is hidden."""
 OTHER_SIZE = (0.2, 3.0)
 """Diameters outside of which what was found is not of the object's size."""
-MOST_LOOKED_AT = 8
-"""Of the proposals that look most like an object so many are held against it in other units."""
-FEWEST_TO_TELL = 3
-SHOWN = 3
+MAX_CHECKED = 8
+"""Most proposals, of those that look most like an object, that are scored again in other units."""
+MIN_SIZES = 3
+MAX_NAMED = 3
 """Objects named in one sentence."""
 
 
@@ -68,17 +68,17 @@ def doubts_about_objects(frame: Frame, missing: Sequence[KnownObject]) -> tuple[
         return ()
     nearest_m, furthest_m = (float(reading) for reading in np.percentile(readings_m, (5, 95)))
     camera = frame.camera
-    least_m = FEWEST_PX * nearest_m / max(camera.fx, camera.fy)
+    least_m = MIN_OBJECT_PX * nearest_m / max(camera.fx, camera.fy)
     view_m = float(np.hypot(frame.width / camera.fx, frame.height / camera.fy)) * furthest_m
     known = [one for one in missing if one.diameter_m is not None]
-    large = [one for one in known if (one.diameter_m or 0.0) > WIDEST_VIEWS * view_m]
+    large = [one for one in known if (one.diameter_m or 0.0) > MAX_OBJECT_VIEWS * view_m]
     small = [one for one in known if (one.diameter_m or 0.0) < least_m]
     warnings = []
     if large:
         seen = f"while the camera sees no more than {length_text(view_m)} across"
         warnings.append(_object_warning(large, seen))
     if small:
-        seen = f"less than {FEWEST_PX:.0f} pixels at the distance of what the camera sees"
+        seen = f"less than {MIN_OBJECT_PX:.0f} pixels at the distance of what the camera sees"
         warnings.append(_object_warning(small, seen))
     return tuple(warnings)
 
@@ -125,7 +125,7 @@ def nothing_fits(in_diameters: Tensor) -> bool:
     """
     sizes = in_diameters[in_diameters.isfinite() & (in_diameters > 0)]
     outside = (sizes < OTHER_SIZE[0]) | (sizes > OTHER_SIZE[1])
-    return len(sizes) >= FEWEST_TO_TELL and bool(outside.all())
+    return len(sizes) >= MIN_SIZES and bool(outside.all())
 
 
 def doubt_about_scale(object_id: str, score: float, factor: float, diameter_m: float) -> InputWarning:
@@ -150,8 +150,8 @@ _WHAT_TO_CHECK = "check the unit of depth (depth_scale, or 16UC1 in millimetres)
 
 
 def _object_warning(objects: Sequence[KnownObject], seen: str) -> InputWarning:
-    named = ", ".join(f"{one.id} would be {length_text(one.diameter_m or 0.0)} across" for one in objects[:SHOWN])
-    more = f" and {len(objects) - SHOWN} more alike" if len(objects) > SHOWN else ""
+    named = ", ".join(f"{one.id} would be {length_text(one.diameter_m or 0.0)} across" for one in objects[:MAX_NAMED])
+    more = f" and {len(objects) - MAX_NAMED} more alike" if len(objects) > MAX_NAMED else ""
     return InputWarning(
         "object_size", f"not found: {named}{more}, {seen}: check the units of the CAD file ({UNITS_TEXT})"
     )

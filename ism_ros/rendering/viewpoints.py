@@ -1,4 +1,4 @@
-"""The 42 views from which an object is looked at: the vertices of an icosahedron and the middles of its edges.
+"""The 42 viewpoints of templates: the vertices of an icosahedron and the midpoints of its edges.
 
 Templates made by the reference tool carry no poses; theirs are these, in this order. Between them lie 120 more.
 """
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 VIEW_COUNT = 42
+"""Number of viewpoints of rendered templates."""
 
 _VERTEX_Z = math.sqrt(1 / 5)
 _EDGE_Z_HIGH = math.sqrt((5 + math.sqrt(5)) / 10)
@@ -33,7 +34,11 @@ _RINGS: tuple[tuple[float, tuple[int, ...]], ...] = (
 
 
 def camera_positions() -> NDArray[np.float64]:
-    """Directions from the object to the cameras, (42, 3) unit rows in the object frame."""
+    """Compute the directions from the object to the cameras.
+
+    Returns:
+        (42, 3) unit rows in the object frame.
+    """
     positions = []
     for z, azimuths_deg in _RINGS:
         radius = math.sqrt(1 - z * z)
@@ -43,22 +48,36 @@ def camera_positions() -> NDArray[np.float64]:
 
 
 def object_to_camera_rotations() -> NDArray[np.float64]:
-    """Rotations (42, 3, 3) from the object frame to the camera's (OpenCV axes: x right, y down, z forward)."""
+    """Compute the rotations of the 42 viewpoints.
+
+    Returns:
+        (42, 3, 3) from the object frame to the camera's (OpenCV axes: x right, y down, z forward).
+    """
     return np.stack([look_at_origin(position) for position in camera_positions()])
 
 
-def rotations_between() -> NDArray[np.float64]:
-    """Object-to-camera rotations (120, 3, 3) of cameras in the middle between any two neighbours of the 42."""
+def edge_midpoint_rotations() -> NDArray[np.float64]:
+    """Compute the rotations of the viewpoints between the 42: the next subdivision of the icosphere.
+
+    Returns:
+        (120, 3, 3) object-to-camera, of a camera at the midpoint of every edge between two neighbours of the 42.
+    """
     corners = camera_positions()
     triangles = np.sort(ConvexHull(corners).simplices, axis=1)
     sides = np.unique(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [0, 2]]]), axis=0)
-    return np.stack([look_at_origin(middle) for middle in corners[sides].mean(axis=1)])
+    return np.stack([look_at_origin(midpoint) for midpoint in corners[sides].mean(axis=1)])
 
 
 def look_at_origin(camera_position: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The object-to-camera rotation (3, 3) of a camera at `camera_position` (3,) that looks at the origin.
+    """Compute the rotation of a camera that looks at the origin.
 
-    The object's z axis points up in the picture; seen along that axis, its y axis does.
+    The object's z axis points up in the image; seen along that axis, its y axis does.
+
+    Args:
+        camera_position: (3,) in the object frame, of any length but 0.
+
+    Returns:
+        (3, 3) object-to-camera.
     """
     forward = -camera_position / np.linalg.norm(camera_position)
     along_axis = abs(forward[2]) > 1 - 1e-9

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Result = TypeVar("Result")
 
 PASSIVE_WAIT_ENV = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 """Environment in which threads sleep while they wait. By default they spin, which costs tenfold on cores that the
@@ -68,3 +71,33 @@ def one_thread(rows: Tensor) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def map_on_threads(work: Callable[..., Result], threads: int, *arguments: Sequence[Any]) -> list[Result]:
+    """Apply `work` to each item, in order.
+
+    Args:
+        work: Called with one item of each of `arguments`.
+        threads: 1 = one item after the other, on all threads that the caller has; more = so many items at once, each on
+            one thread of PyTorch.
+        arguments: Sequences of one length.
+
+    Returns:
+        The results, in the order of the items.
+    """
+    if threads == 1:
+        return [work(*items) for items in zip(*arguments, strict=True)]
+    import torch
+
+    before = torch.get_num_threads()
+
+    @torch.inference_mode()
+    def on_one_thread(*items: Any) -> Result:
+        set_num_threads(1)
+        return work(*items)
+
+    try:
+        with ThreadPoolExecutor(threads, "ism_frame") as pool:
+            return list(pool.map(on_one_thread, *arguments))
+    finally:
+        set_num_threads(before)

@@ -65,7 +65,7 @@ def check_checkpoints(checkpoints_dir: Path) -> Finding:
         for name, checkpoint in CHECKPOINTS.items()
         if name not in here and partial_path(checkpoints_dir / checkpoint.file_name).is_file()
     ]
-    found = ", ".join(here) if here else "no checkpoint: tiny, depth and classic need none"
+    found = ", ".join(here) if here else "no checkpoint: tiny needs none"
     if begun:
         advice = f"ism weights download {' '.join(begun)}"
         return Finding("models", "warning", f"{found}; half fetched: {', '.join(begun)}", advice)

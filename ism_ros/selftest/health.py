@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ism_ros.descriptors.base import DESCRIPTORS
+from ism_ros.segmentors.base import SEGMENTORS
 from ism_ros.selftest.findings import Environment, Finding, checked
 from ism_ros.selftest.folder_checks import check_checkpoints_dir, check_folder
 from ism_ros.selftest.library_checks import (
@@ -42,14 +44,14 @@ def examine(
     Returns:
         Findings in the order in which to read them.
     """
-    neural = segmentor not in ("depth", "tiny") or descriptor not in ("classic", "tiny")
+    required = {*SEGMENTORS.get(segmentor).requires, *DESCRIPTORS.get(descriptor).requires}
     checks: dict[str, Callable[[], list[Finding]]] = {
         "Python": lambda: [check_python()],
         "ROS 2": lambda: check_ros(environment),
         "PyTorch": check_torch,
         "torchvision": lambda: [check_torchvision()],
-        "transformers": lambda: [check_transformers(neural)],
-        "onnxruntime": lambda: [check_onnxruntime(segmentor == "fastsam")],
+        "transformers": lambda: [check_transformers("transformers" in required)],
+        "onnxruntime": lambda: [check_onnxruntime("onnxruntime" in required)],
         "embreex": lambda: [check_embree()],
         "cache": lambda: [] if cache_dir is None else [check_folder("cache", cache_dir, "cache_dir")],
         "checkpoints": lambda: [] if checkpoints_dir is None else check_checkpoints_dir(checkpoints_dir),

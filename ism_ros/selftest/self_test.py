@@ -28,7 +28,6 @@ MIN_IOU = 0.5
 
 EXPECTED: Mapping[tuple[str, str], Mapping[str, tuple[float, float]]] = {
     ("tiny", "tiny"): {"carton": (0.751, 0.953), "banana": (0.729, 0.948)},
-    ("depth", "classic"): {"carton": (0.794, 0.942), "banana": (0.848, 0.906)},
 }
 """Expected results of models without a download: by segmentor and descriptor, each object's score and mask IoU.
 
@@ -102,7 +101,7 @@ def run_self_test(
         SelfTestError: The result has other shapes or types than it must have.
         Exception: What load_model and the models raise.
     """
-    from ism_ros.model import load_model
+    from ism_ros.loading import load_model
 
     frame = read_sample_frame(scene)
     labels = read_sample_labels(scene)

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ism_ros.sim.scenes import DEMO_OBJECT_SET, DEMO_SCENE
+from ism_ros.sim.benchmark_scenes.known_objects import DEMO_OBJECT_SET
+from ism_ros.sim.benchmark_scenes.table_scene import DEMO_SCENE
 
 REPO = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((REPO / "launch").glob("*.launch.py"))
@@ -158,13 +159,13 @@ def test_the_wheel_holds_the_page_of_the_server_and_not_its_sources(tmp_path: Pa
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*build, "--wheel-dir", tmp_path, source], check=True, timeout=120)
     (wheel,) = tmp_path.glob("*.whl")
-    packed = {Path(name).name for name in zipfile.ZipFile(wheel).namelist() if "/server/page/" in name}
-    page = REPO / "ism_ros" / "server" / "page"
+    packed = {Path(name).name for name in zipfile.ZipFile(wheel).namelist() if "/server/web/" in name}
+    page = REPO / "ism_ros" / "server" / "web"
     assert packed == {file.name for file in page.iterdir() if file.suffix in (".html", ".css", ".js", ".svg")}
     assert "main.js" in packed
 
 
 def test_every_script_of_the_page_has_its_source() -> None:
-    page = REPO / "ism_ros" / "server" / "page"
+    page = REPO / "ism_ros" / "server" / "web"
     assert {file.stem for file in page.glob("*.js")} == {file.stem for file in page.glob("*.ts")}
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", (page / "index.html").read_text())

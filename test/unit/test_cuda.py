@@ -23,12 +23,14 @@ from ism_ros.data.nms import mask_nms, nms
 from ism_ros.descriptors import vit
 from ism_ros.descriptors.dinov2 import dinov2_descriptor
 from ism_ros.io.result_files import label_image, to_records
-from ism_ros.matching import similarity
-from ism_ros.model import load_model
+from ism_ros.loading import load_model
+from ism_ros.matching import geometry, patch_scores, similarity
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.segmentors.sam import sam2_segmentor, sam_segmentor
-from ism_ros.sim.scenes import known_objects, make_scene, make_thing, observe
-from ism_ros.sim.shapes import export_cad
+from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
+from ism_ros.sim.benchmark_scenes.scene_rendering import observe
+from ism_ros.sim.benchmark_scenes.table_scene import make_scene
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
@@ -51,7 +53,7 @@ def scene_of(folder: Path, count: int) -> Scene:
     entries = [{"id": m.metadata["name"], "cad": export_cad(m, folder).name, "units": "m"} for m in meshes]
     file = folder / "objects.yaml"
     file.write_text(yaml.safe_dump({"objects": entries}))
-    frame, _ = observe(make_scene(3, [make_thing(mesh) for mesh in meshes]))
+    frame, _ = observe(make_scene(3, [make_scene_object(mesh) for mesh in meshes]))
     return {"objects_file": str(file), "cache_dir": str(folder / "cache")}, frame
 
 
@@ -91,7 +93,6 @@ def assert_alike(on_cpu: Detections, on_gpu: Detections, least_score: float, sha
     ("pair", "changes"),
     [
         ("tiny+tiny", {}),
-        ("depth+classic", {}),
         ("tiny+tiny", {"scoring": "noctis"}),
         ("tiny+tiny", {"patch_tokens": "disk"}),
         ("tiny+tiny", {"patch_tokens": "host", "patch_precision": "float16"}),
@@ -164,8 +165,8 @@ def test_positions_are_the_same() -> None:
     masks = random_masks(300)
     depth_m = torch.rand(120, 160) * (torch.rand(120, 160) > 0.3)
     camera = Camera(np.array([[150.0, 0, 80], [0, 150, 60], [0, 0, 1]]), 160, 120)
-    here = similarity.mean_position_m(masks, depth_m, camera)
-    there = similarity.mean_position_m(masks.cuda(), depth_m.cuda(), camera)
+    here = geometry.mean_position_m(masks, depth_m, camera)
+    there = geometry.mean_position_m(masks.cuda(), depth_m.cuda(), camera)
     for one, other in zip(here, there, strict=True):
         torch.testing.assert_close(one, other.cpu(), atol=1e-5, rtol=1e-4, equal_nan=True)
 
@@ -178,7 +179,7 @@ def test_patch_scores_are_the_same() -> None:
 
     def scores(device: str) -> tuple[torch.Tensor, torch.Tensor]:
         pairs = [(template.to(device), torch.arange(20)[n::3].to(device)) for n, template in enumerate(templates)]
-        return similarity.patch_scores_by_template(query.to(device), selected.to(device), pairs, chunk=8)
+        return patch_scores.patch_scores_by_template(query.to(device), selected.to(device), pairs, chunk=8)
 
     for one, other in zip(scores("cpu"), scores("cuda"), strict=True):
         torch.testing.assert_close(one, other.cpu())

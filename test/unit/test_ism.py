@@ -15,9 +15,15 @@ from ism_ros.config.settings import Settings
 from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
-from ism_ros.model import InstanceSegmentationModel, Query, load_model, with_coarse_poses
-from ism_ros.sim.scenes import Truth, known_objects, make_scene, make_thing, observe
-from ism_ros.sim.shapes import export_cad
+from ism_ros.loading import load_model
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.pose.estimation import with_coarse_poses
+from ism_ros.query import Query
+from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
+from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
+from ism_ros.sim.benchmark_scenes.scene_rendering import observe
+from ism_ros.sim.benchmark_scenes.table_scene import make_scene
+from ism_ros.sim.synthesis.ground_truth import GroundTruth
 
 SCENE = 3
 
@@ -44,11 +50,11 @@ def model(meshes: list, tmp_path_factory: pytest.TempPathFactory) -> InstanceSeg
 
 @pytest.fixture(scope="module")
 def observed(meshes: list) -> tuple:
-    scene = make_scene(SCENE, [make_thing(mesh) for mesh in meshes], objects=(4, 4), known_in_scene=(3, 3))
+    scene = make_scene(SCENE, [make_scene_object(mesh) for mesh in meshes], objects=(4, 4), known_in_scene=(3, 3))
     return observe(scene)
 
 
-def found_where_they_are(detections: Detections, truth: Truth) -> int:
+def found_where_they_are(detections: Detections, truth: GroundTruth) -> int:
     """How many known instances have a detection of their name whose mask is theirs."""
     right = 0
     for row in np.flatnonzero(truth.known):
@@ -251,5 +257,5 @@ def test_a_frame_keeps_its_meaning_in_another_resolution(model: InstanceSegmenta
 
 
 def test_unknown_models_are_told_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="depth"):
+    with pytest.raises(ValueError, match="tiny, sam"):
         load_model(Settings(segmentor="sonar", cache_dir=str(tmp_path)))

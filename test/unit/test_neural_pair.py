@@ -13,11 +13,12 @@ from tiny_networks import DINOV2, SAM, install
 from typer.testing import CliRunner
 
 from ism_ros.cli.main import app
-from ism_ros.config.settings import Settings, load_settings
+from ism_ros.config.settings import Settings
+from ism_ros.config.sources import load_settings
 from ism_ros.data.frame import Frame
 from ism_ros.errors import CheckpointError
 from ism_ros.io.frame_files import read_frame
-from ism_ros.model import load_model
+from ism_ros.loading import load_model
 from ism_ros.objects.spec import ObjectSpec
 
 SCENE = Path(__file__).parents[2] / "ism_ros" / "selftest" / "sample_scene"

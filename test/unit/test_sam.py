@@ -15,7 +15,7 @@ from ism_ros.checkpoints.reading import StateDict, read_state_dict
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.errors import CheckpointError
-from ism_ros.segmentors import create_segmentor
+from ism_ros.segmentors.base import create_segmentor
 from ism_ros.segmentors.sam.automatic_masks import MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam, sam_segmentor
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ism_ros.checkpoints.shipped import FOLDER, fold_norms, load_weights
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
-from ism_ros.descriptors import create_descriptor
+from ism_ros.descriptors.base import create_descriptor
 from ism_ros.descriptors.tiny.descriptor_network import (
     TinyDescriptorNetwork,
     common_frame,
@@ -23,11 +23,13 @@ from ism_ros.descriptors.tiny.descriptor_network import (
     small_picture,
 )
 from ism_ros.errors import CheckpointError
-from ism_ros.segmentors import create_segmentor
+from ism_ros.segmentors.base import create_segmentor
 from ism_ros.segmentors.tiny.input_channels import CHANNELS, encode, working_size
 from ism_ros.segmentors.tiny.segmentor_network import TinyNetwork
-from ism_ros.sim.comparison import iou_of
-from ism_ros.sim.scenes import known_objects, make_scene, make_thing, observe
+from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
+from ism_ros.sim.benchmark_scenes.scene_rendering import observe
+from ism_ros.sim.benchmark_scenes.table_scene import make_scene
+from ism_ros.sim.demo.truth_comparison import iou_of
 
 
 def make_frame(height: int = 120, width: int = 160, depth: bool = True) -> Frame:
@@ -191,7 +193,7 @@ def test_the_weights_of_the_package_are_those_that_were_shipped_and_small() -> N
 
 
 def test_most_things_on_a_table_never_seen_get_a_mask() -> None:
-    frame, truth = observe(make_scene(3, [make_thing(mesh) for mesh in known_objects(3)]))
+    frame, truth = observe(make_scene(3, [make_scene_object(mesh) for mesh in known_objects(3)]))
     masks = create_segmentor("tiny").propose(frame).masks.numpy()
     best = [max(iou_of(mask, instance) for mask in masks) for instance in truth.masks[truth.visible_share > 0.3]]
     assert np.mean(np.array(best) > 0.5) > 0.7

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ism_ros.checkpoints.shipped import channels_last, load_weights
-from ism_ros.descriptors import Descriptors, concatenated
+from ism_ros.descriptors.base import Descriptors, DescriptorSpec, concatenated
 from ism_ros.descriptors.tiny.descriptor_network import (
     CLASS_WIDTH,
     CROP_PX,
@@ -22,6 +22,7 @@ from ism_ros.descriptors.tiny.descriptor_network import (
     network_input,
     valid_patches,
 )
+from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.runtime.precision import small_network_dtype
 
@@ -34,9 +35,10 @@ class TinyDescriptor:
     """Tokens of masked crops of 96 x 96 pixels. weights: other weights than those of the package."""
 
     name = "tiny"
+    is_small = True
     crop_size = CROP_PX
-    turns_with_camera = False
-    view_weight = 0.75
+    rotation_sensitive = False
+    view_prior_weight = 0.75
 
     def __init__(
         self, device: str = "cpu", weights: Path | None = None, recoveries: OutOfMemoryCounter | None = None
@@ -74,3 +76,12 @@ class TinyDescriptor:
         tokens, patches = self._network(pixels)
         valid = valid_patches(pixels, LEAST_SHARE)
         return Descriptors(tokens, patches * valid[:, :, None])
+
+
+def load_tiny_descriptor(request: ModelRequest) -> TinyDescriptor:
+    """Load the weights of the package, or those of the file that the request names."""
+    return TinyDescriptor(request.device, Path(request.model) if request.model else None, request.recoveries)
+
+
+TINY = DescriptorSpec(load_tiny_descriptor, matcher="shape", cpu_threads=4)
+"""More threads would wait for each other longer than they compute."""

@@ -24,6 +24,7 @@ from ism_ros.data.frame import Frame
 from ism_ros.data.masks import mask_areas
 from ism_ros.data.nms import nms
 from ism_ros.data.proposals import Proposals
+from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.segmentors.sam.resized_masks import AxisResize, measure_resized
 
@@ -47,8 +48,7 @@ class MaskOptions:
     largest box IoU of masks of different crops. crop_points_scale: the grid is so many times coarser in each layer.
     stability_margin: where the error that the small logits' stability may have, by the length of the mask's outline,
     times this leaves open whether a mask is stable, it is decided at full size; infinity decides all of them so, as the
-    reference does. fastsam_confidence, fastsam_nms: what FastSAM is
-    asked for instead of all that: least confidence, and largest box IoU of two masks.
+    reference does.
     """
 
     width: int = 640
@@ -61,8 +61,19 @@ class MaskOptions:
     crop_nms: float = 0.7
     crop_points_scale: int = 1
     stability_margin: float = 1.0
-    fastsam_confidence: float = 0.25
-    fastsam_nms: float = 0.9
+
+
+def mask_options(request: ModelRequest) -> MaskOptions:
+    """Read the options of automatic masks from the settings of a request."""
+    return MaskOptions(
+        **request.given(
+            width="segmentor_width",
+            points_per_side="points_per_side",
+            predicted_iou="predicted_iou_threshold",
+            stability="stability_score_threshold",
+            crop_layers="crop_layers",
+        )
+    )
 
 
 class Promptable(Protocol):
@@ -240,6 +251,8 @@ class AutomaticMasks:
 
 class AutomaticMaskSegmentor:
     """Automatic masks of `model` as a segmentor of whole frames."""
+
+    is_small = False
 
     def __init__(
         self, name: str, model: Promptable, options: MaskOptions, recoveries: OutOfMemoryCounter | None = None

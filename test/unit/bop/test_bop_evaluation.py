@@ -175,24 +175,24 @@ def test_a_broken_prediction_is_named(
 @pytest.mark.parametrize(
     ("folder", "split", "name"),
     [
-        ("ycbv", "test", "ism-depth-classic_ycbv-test.json"),
-        ("tless", "test_primesense", "ism-depth-classic_tless-test-primesense.json"),
-        ("my_own-set", "val", "ism-depth-classic_myownset-val.json"),
+        ("ycbv", "test", "ism-tiny-tiny_ycbv-test.json"),
+        ("tless", "test_primesense", "ism-tiny-tiny_tless-test-primesense.json"),
+        ("my_own-set", "val", "ism-tiny-tiny_myownset-val.json"),
     ],
 )
 def test_the_file_is_called_as_the_toolkit_splits_names(folder: str, split: str, name: str) -> None:
-    assert file_name("ism-depth-classic", BopDataset(Path(folder), split, {}, ())) == name
+    assert file_name("ism-tiny-tiny", BopDataset(Path(folder), split, {}, ())) == name
 
 
 # --- keeping ---
 
 
 def test_results_are_kept_image_by_image(tmp_path: Path, found: Found, rectangle: Rectangle) -> None:
-    run = open_run(tmp_path, {"setting segmentor": "depth"})
+    run = open_run(tmp_path, {"setting segmentor": "tiny"})
     assert run.read(IMAGE) is None
     result = ImageResult(IMAGE, [found(1, rectangle(0, 0), 0.5)], {"proposals": 0.2, "scores": 0.1})
     run.write(result)
-    assert open_run(tmp_path, {"setting segmentor": "depth"}).read(IMAGE) == result
+    assert open_run(tmp_path, {"setting segmentor": "tiny"}).read(IMAGE) == result
     assert result.time_s == pytest.approx(0.3)
 
 
@@ -205,15 +205,15 @@ def test_a_damaged_result_is_as_none(tmp_path: Path) -> None:
 
 
 def test_results_of_other_settings_are_never_mixed(tmp_path: Path) -> None:
-    open_run(tmp_path, {"setting segmentor": "depth"}).write(ImageResult(IMAGE, [], {}))
-    with pytest.raises(RunError, match=r"setting segmentor was 'depth' and is 'sam'.*--restart"):
+    open_run(tmp_path, {"setting segmentor": "tiny"}).write(ImageResult(IMAGE, [], {}))
+    with pytest.raises(RunError, match=r"setting segmentor was 'tiny' and is 'sam'.*--restart"):
         open_run(tmp_path, {"setting segmentor": "sam"})
-    assert open_run(tmp_path, {"setting segmentor": "depth"}).read(IMAGE) is not None
+    assert open_run(tmp_path, {"setting segmentor": "tiny"}).read(IMAGE) is not None
     assert open_run(tmp_path, {"setting segmentor": "sam"}, restart=True).read(IMAGE) is None
 
 
 def test_a_folder_without_results_takes_any_settings(tmp_path: Path) -> None:
-    open_run(tmp_path, {"setting segmentor": "depth"})
+    open_run(tmp_path, {"setting segmentor": "tiny"})
     open_run(tmp_path, {"setting segmentor": "sam"})
 
 

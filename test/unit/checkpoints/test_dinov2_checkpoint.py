@@ -13,7 +13,7 @@ from torch.nn.functional import linear, silu
 from ism_ros.checkpoints.catalog import checkpoint_named
 from ism_ros.checkpoints.loaders.dinov2_checkpoint import load_dinov2, resized_positions
 from ism_ros.checkpoints.reading import StateDict, fingerprint, read_state_dict
-from ism_ros.descriptors import create_descriptor
+from ism_ros.descriptors.base import create_descriptor
 from ism_ros.descriptors.dinov2 import dinov2_descriptor
 from ism_ros.descriptors.vit import VitDescriptor, imagenet
 from ism_ros.errors import CheckpointError

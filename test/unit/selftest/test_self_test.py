@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from ism_ros.cli.main import main
-from ism_ros.config.settings import Settings, load_settings
+from ism_ros.config.settings import Settings
+from ism_ros.config.sources import load_settings
 from ism_ros.objects.spec import read_objects_file
 from ism_ros.selftest.sample_files import SCENE, read_sample_labels
 from ism_ros.selftest.self_test import (

@@ -1,0 +1,1 @@
+"""Random changes of training data, a batch at once on any device."""

@@ -1,0 +1,311 @@
+"""The task of training the descriptor: its batches and validation; the loss is in `descriptor_loss`.
+
+Every batch holds some objects, each with crops out of scenes and some of its 42 templates. Half of the objects come as
+pairs of one shape with two textures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.crops import crop_resize_pad
+from ism_ros.descriptors.tiny.descriptor_network import (
+    CROP_PX,
+    TinyDescriptorNetwork,
+    network_input,
+    valid_patches,
+)
+from ism_ros.matching.similarity import semantic_score
+from ism_ros.rendering.viewpoints import VIEW_COUNT, camera_positions
+from training.augmentations.crop_augmentations import augment_crops
+from training.datasets.data_folder import read_description, template_file
+from training.datasets.shard_store import ShardStore
+from training.tasks.descriptor_loss import loss_of
+
+OBJECTS, CROPS, TEMPLATES = 24, 4, 12
+"""Objects a batch on two cores, and crops and templates of each."""
+VALIDATION_OBJECTS = 60
+"""Number of the last objects, which are not trained on."""
+NEAR_DEG = 35.0
+"""Largest angle between views that validation counts as right, degrees."""
+SAME_DEG = 22.0
+"""Angle between views at which their likeness has fallen to 1/e, degrees."""
+MIN_VISIBLE_SHARE = 0.3
+"""Least visible share of an object whose crop is used."""
+MIN_PATCH_SHARE = 0.3
+"""Least share of a patch inside the mask for it to count."""
+STEPS_AN_EPOCH = 100
+"""Batches an epoch."""
+NAMES = ("crop_rgb", "crop_mask", "crop_object", "crop_rotation", "crop_visible")
+"""Arrays of a shard that are read."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of B crops, Q of them from scenes, then T templates.
+
+    Attributes:
+        crops: (B, 3, S, S) uint8 RGB.
+        masks: (B, S, S) bool.
+        owner: (B,) int64, index of the object of each.
+        weight: (Q, T) how well a template shows what a crop shows, 1 = the same view, 0 = another view or object.
+    """
+
+    crops: Tensor
+    masks: Tensor
+    owner: Tensor
+    weight: Tensor
+
+
+class Templates:
+    """Templates of many objects on a device.
+
+    Attributes:
+        views: (count, 42, 96, 96, 4) uint8, RGB and mask.
+        likeness: (count, 42, 42) float32 in [0, 1], how similar two views look: round objects look the same from many
+            sides.
+    """
+
+    def __init__(self, data: Path, count: int, device: torch.device) -> None:
+        """Read the templates.
+
+        Args:
+            data: The folder of data.
+            count: How many objects.
+            device: Where they are kept.
+        """
+        self.views = torch.empty((count, VIEW_COUNT, CROP_PX, CROP_PX, 4), dtype=torch.uint8, device=device)
+        self.likeness = torch.empty((count, VIEW_COUNT, VIEW_COUNT), device=device)
+        for number in range(count):
+            views = torch.from_numpy(np.load(template_file(data, number))).to(device)
+            self.views[number] = views
+            small = F.avg_pool2d(views.permute(0, 3, 1, 2).float() / 255, CROP_PX // 24).flatten(1)
+            self.likeness[number] = (-torch.cdist(small, small).square() / small.shape[1] / 0.004).exp()
+
+    def of(self, objects: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Look up templates.
+
+        Args:
+            objects: (N,) numbers of objects.
+            views: (N,) numbers of views.
+
+        Returns:
+            Crops (N, 3, S, S) uint8 and masks (N, S, S) bool.
+        """
+        pictures = self.views[objects, views].permute(0, 3, 1, 2)
+        return pictures[:, :3], pictures[:, 3] > 0
+
+
+class CropPool:
+    """All crops of the data so far.
+
+    Attributes:
+        angle_deg: (N, 42) angle between the view of each crop and that of each template, degrees.
+        of_object: Rows of the crops of each object.
+    """
+
+    def __init__(self, data: Path, device: torch.device) -> None:
+        """Read the crops that exist.
+
+        Args:
+            data: The folder of data.
+            device: Where they are kept.
+        """
+        self._store = ShardStore(data, NAMES, device, lambda _: True)
+        self._views = torch.from_numpy(camera_positions()).float().to(device)
+        self._sort()
+
+    def grow(self) -> None:
+        """Read the crops that were made since."""
+        if self._store.grow():
+            self._sort()
+
+    def _sort(self) -> None:
+        towards = -self._store["crop_rotation"][:, 2] @ self._views.T
+        self.angle_deg = torch.rad2deg(towards.clamp(-1, 1).arccos())
+        number, seen = (self._store[f"crop_{name}"].cpu().numpy() for name in ("object", "visible"))
+        rows = np.flatnonzero(seen >= MIN_VISIBLE_SHARE)
+        rows = rows[np.argsort(number[rows], kind="stable")]
+        numbers, first = np.unique(number[rows], return_index=True)
+        self.of_object = dict(zip(numbers.tolist(), np.split(rows, first[1:]), strict=True))
+
+    def pictures(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Look up crops.
+
+        Args:
+            rows: (N,) rows.
+
+        Returns:
+            Crops (N, 3, 128, 128) float32 in [0, 255] and masks (N, 128, 128) bool.
+        """
+        return self._store["crop_rgb"][rows].permute(0, 3, 1, 2).float(), self._store["crop_mask"][rows]
+
+
+class DescriptorTask:
+    """Task of the descriptor, see `training.trainer.Task`.
+
+    Attributes:
+        network: The network.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        """Read the data.
+
+        Args:
+            options: Options of training.train.
+        """
+        count = int(read_description(options.data)["objects"])
+        self._device = torch.device(options.device)
+        self._pool = CropPool(options.data, self._device)
+        self._templates = Templates(options.data, count, self._device)
+        self._seen, self._unseen = range(count - VALIDATION_OBJECTS), range(count - VALIDATION_OBJECTS, count)
+        self._size = options.batch or OBJECTS
+        self._seed = options.seed
+        self.network: nn.Module = TinyDescriptorNetwork()
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Sample the batches of one epoch of all data that exists by now.
+
+        Args:
+            epoch: Number of the epoch.
+
+        Yields:
+            Augmented batches on the device.
+        """
+        self._pool.grow()
+        rng = np.random.default_rng([33, self._seed, epoch])
+        known = [number for number in self._seen if number in self._pool.of_object]
+        for _ in range(STEPS_AN_EPOCH):
+            yield self._batch(rng, known)
+
+    def _batch(self, rng: np.random.Generator, known: list[int]) -> Batch:
+        objects = sample_objects(rng, known, self._size)
+        chosen = np.concatenate([rng.choice(self._pool.of_object[number], CROPS) for number in objects])
+        rows = torch.from_numpy(chosen).to(self._device)
+        numbers = torch.tensor(objects, device=self._device)
+        label = torch.arange(len(objects), device=self._device)
+        angle = self._pool.angle_deg[rows].view(len(objects), CROPS, VIEW_COUNT)
+        # the views nearest to the crops, and others at random
+        nearest = F.one_hot(angle.argmin(dim=2), VIEW_COUNT).sum(dim=1) > 0
+        views = (torch.rand(nearest.shape, device=self._device) + nearest).topk(TEMPLATES, dim=1).indices
+        alike = self._templates.likeness[numbers[:, None, None], angle.argmin(dim=2)[..., None], views[:, None]]
+        near = (-(angle.gather(2, views[:, None].expand(-1, CROPS, -1)) / SAME_DEG).square()).exp()
+        weight = torch.zeros((len(objects), CROPS, len(objects), TEMPLATES), device=self._device)
+        weight[label, :, label] = torch.maximum(near, alike)
+
+        crops, masks = crop_like_runtime(*augment_crops(*self._pool.pictures(rows)))
+        shown, shown_masks = self._templates.of(numbers.repeat_interleave(TEMPLATES), views.flatten())
+        return Batch(
+            torch.cat([crops, shown]),
+            torch.cat([masks, shown_masks]),
+            torch.cat([label.repeat_interleave(CROPS), label.repeat_interleave(TEMPLATES)]),
+            weight.view(len(objects) * CROPS, len(objects) * TEMPLATES),
+        )
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Compute the parts of the loss of one batch.
+
+        Args:
+            batch: The batch.
+
+        Returns:
+            Scalars by name, already weighted.
+        """
+        with torch.autocast(self._device.type, enabled=False):
+            pixels = network_input(batch.crops.float() / 255, batch.masks)
+            valid = valid_patches(pixels, MIN_PATCH_SHARE)
+        tokens, patches = self.network(pixels.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(self._device.type, enabled=False):
+            return loss_of(tokens, patches * valid[:, :, None], valid, batch.owner, batch.weight)
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Measure the tokens on objects that are not trained on.
+
+        Args:
+            network: The network.
+
+        Returns:
+            Share of crops whose object is found among all 60 and among five random ones, share of those whose best
+            template is within 35 degrees of the truth or looks the same, and the median of that angle in degrees.
+        """
+        rng = np.random.default_rng(35)
+        every_view = torch.arange(VIEW_COUNT, device=self._device)
+        tokens = torch.stack(
+            [
+                self._describe(network, *self._templates.of(torch.full_like(every_view, number), every_view))
+                for number in self._unseen
+            ]
+        )
+        right, of_five, near, angles = [], [], [], []
+        for label, number in enumerate(self._unseen):
+            rows = torch.from_numpy(self._pool.of_object.get(number, np.zeros(0, np.int64))[:10]).to(self._device)
+            if not len(rows):
+                continue
+            query = self._describe(network, *crop_like_runtime(*augment_crops(*self._pool.pictures(rows))))
+            pairwise = torch.einsum("nd,otd->not", query, tokens).clamp(0, 1)
+            right += (semantic_score(pairwise)[1] == label).tolist()
+            five = [label, *rng.choice(np.delete(np.arange(len(self._unseen)), label), 4, replace=False).tolist()]
+            of_five += (semantic_score(pairwise[:, five])[1] == 0).tolist()
+            view = pairwise[:, label].argmax(dim=1)
+            angle = self._pool.angle_deg[rows]
+            alike = self._templates.likeness[number, angle.argmin(dim=1), view]
+            off = angle.gather(1, view[:, None])[:, 0]
+            near += ((off <= NEAR_DEG) | (alike > 0.5)).tolist()
+            angles += off.tolist()
+        return {
+            "top1_of_60": float(np.mean(right)),
+            "top1_of_5": float(np.mean(of_five)),
+            "view35": float(np.mean(near)),
+            "median_angle": float(np.median(angles)),
+        }
+
+    def _describe(self, network: nn.Module, crops: Tensor, masks: Tensor) -> Tensor:
+        """Class tokens (N, D) of crops (N, 3, S, S) uint8."""
+        return network(network_input(crops.float() / 255, masks))[0]
+
+
+def sample_objects(rng: np.random.Generator, known: list[int], size: int) -> list[int]:
+    """Sample the objects of a batch, half of them pairs of one shape with two textures.
+
+    Args:
+        rng: Source of randomness.
+        known: Numbers of the objects that have crops.
+        size: How many objects.
+
+    Returns:
+        Their numbers.
+    """
+    there = set(known)
+    out: list[int] = []
+    while len(out) < size:
+        number = known[rng.integers(len(known))]
+        pair = [number]
+        if len(out) < size // 2:
+            twin = number + 1 if number % 4 == 2 else number - 1 if number % 4 == 3 else None
+            if twin is None or twin not in there:
+                continue
+            pair.append(twin)
+        out += [n for n in pair if n not in out]
+    return out[:size]
+
+
+def crop_like_runtime(rgb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Crop as the runtime crops proposals.
+
+    Args:
+        rgb: (N, 3, S, S) in [0, 255].
+        mask: (N, S, S) bool.
+
+    Returns:
+        Masked crops (N, 3, 96, 96) uint8 and their masks (N, 96, 96) bool.
+    """
+    return crop_resize_pad(rgb.to(torch.uint8), mask, boxes_from_masks(mask), CROP_PX)

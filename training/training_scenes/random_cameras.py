@@ -1,0 +1,101 @@
+"""Random depth cameras, from nearly perfect to bad, and what they deliver of a perfect picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
+from ism_ros.sim.synthesis.sensor_model import SensorModel, sense
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class RandomCamera:
+    """Errors of one camera.
+
+    Attributes:
+        model: Noise, shadows and holes.
+        smooth_px: Window over which depth is smoothed across borders, as stereo matching does, pixels.
+        patchy: Share of the picture in which blobs of depth are lost.
+    """
+
+    model: SensorModel
+    smooth_px: int
+    patchy: float
+
+
+def sample_camera(rng: Rng) -> RandomCamera:
+    """Sample a stereo camera, a structured-light camera (finer steps, wider shadows) or a nearly perfect one.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        The camera.
+    """
+    kind = rng.choice(["stereo", "light", "clean"], p=[0.55, 0.35, 0.1])
+    color = {
+        "exposure": float(rng.uniform(0, 0.3)),
+        "white_balance": float(rng.uniform(0, 0.08)),
+        "blur_px": float(rng.uniform(0.3, 1.2)),
+        "color_noise": float(rng.uniform(0.5, 6)),
+    }
+    if kind == "clean":
+        model = SensorModel(disparity_noise_px=0.02, border_px=0.2, speckle=0.0, **color)
+        return RandomCamera(model, 0, 0.0)
+    if kind == "light":
+        model = SensorModel(
+            baseline_m=float(rng.uniform(0.06, 0.09)),
+            disparity_noise_px=float(rng.uniform(0.04, 0.12)),
+            disparity_step_px=float(rng.choice([1 / 16, 1 / 8])),
+            border_px=float(rng.uniform(0.5, 1.5)),
+            speckle=float(rng.uniform(0, 0.01)),
+            nearest_m=0.35,
+            **color,
+        )
+        return RandomCamera(model, int(rng.choice([0, 3])), float(rng.choice([0, rng.uniform(0, 0.05)])))
+    model = SensorModel(
+        baseline_m=float(rng.uniform(0.045, 0.06)),
+        disparity_noise_px=float(rng.uniform(0.05, 0.25)),
+        border_px=float(rng.uniform(0.4, 2.0)),
+        speckle=float(rng.uniform(0, 0.02)),
+        **color,
+    )
+    return RandomCamera(model, int(rng.choice([0, 3, 5, 7])), float(rng.choice([0, rng.uniform(0, 0.08)])))
+
+
+def observe(
+    rgb: NDArray[np.uint8], depth_m: NDArray[np.float32], shine: NDArray[np.float32], camera: Camera, seed: int
+) -> Frame:
+    """Simulate the frame that a random camera delivers.
+
+    Args:
+        rgb: (H, W, 3) uint8 perfect color image.
+        depth_m: (H, W) float32 perfect depth, metres, 0 = no surface.
+        shine: (H, W) float32 in [0, 1], how mirror-like each pixel's surface is.
+        camera: The camera matrix.
+        seed: Number of the camera's errors.
+
+    Returns:
+        The frame.
+    """
+    rng = np.random.default_rng([25, seed])
+    errors = sample_camera(rng)
+    depth = depth_m
+    if errors.smooth_px:
+        # behind and before a border mix where the matching window holds both
+        smooth = cv2.blur(depth_m, (errors.smooth_px, errors.smooth_px))
+        depth = np.where((depth_m > 0) & (rng.random() < 0.5), 0.6 * depth_m + 0.4 * smooth, cv2.medianBlur(depth_m, 5))
+        depth = np.where(depth_m > 0, depth, 0).astype(np.float32)
+    frame = sense(rgb, depth, camera, seed, shine=shine, model=errors.model)
+    found = frame.depth_m
+    if errors.patchy and found is not None:
+        field = cv2.resize(rng.normal(0, 1, (24, 32)).astype(np.float32), (camera.width, camera.height))
+        found = np.where(field > np.quantile(field, 1 - errors.patchy), 0, found).astype(np.float32)
+    return Frame(rgb=frame.rgb, depth_m=found, camera=camera)
