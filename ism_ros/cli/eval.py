@@ -136,10 +136,10 @@ def _find_all(
     console: Console, dataset: BopDataset, settings: Settings, output: Path, restart: bool
 ) -> list[ImageResult]:
     """What is found in every image, kept as it comes; models are loaded only where something is left to do."""
-    from ism_ros.bop.run_folder import making, open_run, program_digest
+    from ism_ros.bop.run_folder import open_run, program_digest, run_inputs
     from ism_ros.model import __file__ as main_path
 
-    run = open_run(output, making(dataset, _relevant(settings), program_digest(Path(main_path).parent)), restart)
+    run = open_run(output, run_inputs(dataset, _relevant(settings), program_digest(Path(main_path).parent)), restart)
     done = {image: result for image in dataset.images if (result := run.read(image)) is not None}
     if done:
         console.print(f"{len(done)} images were done before; going on with the others", highlight=False)
