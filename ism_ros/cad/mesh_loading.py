@@ -230,7 +230,7 @@ def _colour_warnings(parts: list[trimesh.Trimesh], files: CompanionFiles) -> lis
         return [
             InputWarning(
                 "texture_missing",
-                f"it is without its texture, as {names} is not to be found beside its CAD file or in a folder such as "
+                f"it is without its texture, as {names} is not to be found next to its CAD file or in a folder such as "
                 "textures/, or is no readable picture: put it there, or give the object a color",
             )
         ]

@@ -22,15 +22,17 @@ if TYPE_CHECKING:
     from ism_ros.model import InstanceSegmentationModel
 
 MAX_DETECTIONS = 100
-"""BOP judges at most so many detections an image."""
-WITHOUT_EFFECT = (
+"""Number of detections an image that BOP judges at most."""
+IRRELEVANT_SETTINGS = (
     *("cache_dir", "objects_file", "queue_size", "slop"),
     *("rgb_transport", "depth_transport", "reliability", "max_rate", "autostart"),
 )
-"""Settings that change nothing in the results."""
+"""Settings that do not change the results."""
 
 
+@options.with_option_groups
 def evaluate(
+    *,
     dataset: Annotated[
         Path, typer.Argument(metavar="DATASET", help="Folder of a BOP dataset: lmo, ycbv, ...", show_default=False)
     ],
@@ -45,15 +47,7 @@ def evaluate(
         str, typer.Option(help="Folder of the CAD models in the dataset; else models or models_cad.")
     ] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
-    config: options.Config = None,
-    profile: options.Profile = None,
-    segmentor: options.Segmentor = None,
-    segmentor_model: options.SegmentorModel = None,
-    descriptor: options.Descriptor = None,
-    descriptor_model: options.DescriptorModel = None,
-    scoring: Annotated[str | None, typer.Option(help="Compared by: auto, sam6d, metric, or noctis (slower).")] = None,
-    min_mask_pixels: options.MinMaskPixels = None,
-    device: options.Device = None,
+    segmentation: options.SegmentationOptions,
     score_threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Least score of a detection. Above 0 it costs average precision.")
     ] = 0.0,
@@ -75,22 +69,11 @@ def evaluate(
     from ism_ros.bop.dataset import open_dataset
     from ism_ros.bop.ground_truth import missing_truth
     from ism_ros.bop.predictions import file_name, write_predictions
-    from ism_ros.config.settings import load_settings
 
     console = Console(stderr=True)
-    given = options.given(
-        profile=profile,
-        segmentor=segmentor,
-        segmentor_model=segmentor_model,
-        descriptor=descriptor,
-        descriptor_model=descriptor_model,
-        scoring=scoring,
-        min_mask_pixels=min_mask_pixels,
-        device=device,
-    )
-    published = load_settings(config, flags=given).score_threshold
+    published = segmentation.load_settings().score_threshold
     fixed = {"score_threshold": score_threshold, "max_detections": MAX_DETECTIONS, "objects_file": ""}
-    settings = load_settings(config, flags={**given, **fixed})
+    settings = segmentation.load_settings(**fixed)
     opened = open_dataset(dataset, split, targets, sensor, models, limit)
     lacking = missing_truth(opened)
     truth = None if lacking else _read_truth(console, opened)
@@ -135,7 +118,7 @@ def _read_truth(console: Console, dataset: BopDataset) -> GroundTruth:
 def _find_all(
     console: Console, dataset: BopDataset, settings: Settings, output: Path, restart: bool
 ) -> list[ImageResult]:
-    """What is found in every image, kept as it comes; models are loaded only where something is left to do."""
+    """Find the objects in every image and keep each result; models are loaded only where something is left to do."""
     from ism_ros.bop.run_folder import making, open_run, program_digest
     from ism_ros.model import __file__ as main_path
 
@@ -179,10 +162,10 @@ def _onboarded(console: Console, dataset: BopDataset, settings: Settings) -> Ins
         for spec in specs:
             bar.update(task, description=f"onboarding {spec.id}")
 
-            def tell(done: int, total: int, name: str = spec.id) -> None:
+            def show(done: int, total: int, name: str = spec.id) -> None:
                 bar.update(task, description=f"onboarding {name}, view {done} of {total}")
 
-            model.add(spec, tell)
+            model.add(spec, show)
             bar.advance(task)
         bar.update(task, description="onboarding")
     for known in model.library.objects:
@@ -216,7 +199,7 @@ def _judge(
 
 
 def _relevant(settings: Settings) -> dict[str, Any]:
-    used = {name: value for name, value in settings.model_dump().items() if name not in WITHOUT_EFFECT}
+    used = {name: value for name, value in settings.model_dump().items() if name not in IRRELEVANT_SETTINGS}
     return {**used, "device": settings.resolved_device()}
 
 

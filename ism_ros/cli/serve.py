@@ -1,4 +1,4 @@
-"""`ism serve`: the same engine over HTTP."""
+"""`ism serve`: the same models over HTTP."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import typer
 
 from ism_ros.cli import options
 
-NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "uvicorn", "websockets")
-"""What the extra `server` installs."""
+NEEDED_MODULES = ("fastapi", "fastapi_offline", "prometheus_client", "uvicorn", "websockets")
+"""Modules that the extra `server` installs."""
 
 
 def serve(
@@ -56,9 +56,9 @@ def serve(
     }
     # the app reads its settings from the environment, in whichever process it runs
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
-    if missing := [name for name in NEEDED if find_spec(name) is None]:
+    if missing := [name for name in NEEDED_MODULES if find_spec(name) is None]:
         raise ValueError(f"ism serve needs {', '.join(missing)}: pip install 'ism_ros[server]'")
     import uvicorn
 
-    # by name, as uvicorn itself would: one porch does not import another
+    # by name, as uvicorn itself would: one interface does not import another
     import_module("ism_ros.server.main").run(uvicorn)
