@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from ism_ros.cad.colors import Rgb, parse_colour
-from ism_ros.cad.units import UNITS_PATTERN, UNITS_TEXT, resolve_units
+from ism_ros.cad.units import DEFAULT_UNITS_TEXT, UNITS_PATTERN, UNITS_TEXT, resolve_units
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_process import TemplateProcess
 from ism_ros.server.answers import ERRORS, KEY_ERRORS, OBJECT_ERRORS
@@ -32,7 +32,7 @@ MAX_RENDERINGS = 4
 
 Cad = Annotated[UploadFile | None, File(description="PLY, OBJ, STL, OFF, GLB or glTF")]
 Units = Annotated[
-    str | None, Form(pattern=UNITS_PATTERN, description=f"Of the CAD file: {UNITS_TEXT}; else glTF m, others mm.")
+    str | None, Form(pattern=UNITS_PATTERN, description=f"Of the CAD file: {UNITS_TEXT}; else {DEFAULT_UNITS_TEXT}.")
 ]
 Color = Annotated[
     CadColor | None,
