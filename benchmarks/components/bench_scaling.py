@@ -3,7 +3,7 @@
     python benchmarks/components/bench_scaling.py
     python benchmarks/components/bench_scaling.py --quick --threads 2
 
-Tokens are made up, in the sizes of DINOv2 ViT-L/14 (1,024 numbers, 256 patches, 42 templates an object): the networks
+Tokens are random, in the sizes of DINOv2 ViT-L/14 (1,024 numbers, 256 patches, 42 templates an object): the networks
 are not timed. Masks are ellipses of 8 to 50 % of the image's sides; patches outside of them are zero, as in a real
 frame. Every proposal looks like some template of some object, so that none is dropped before it is scored. Libraries of
 more than 20 objects leave their patch tokens on disk: every object reads the same file, which the system has in memory.
@@ -26,10 +26,11 @@ from typing import Any
 from ism_ros.runtime.threads import use_patient_threads
 
 use_patient_threads()
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import numpy as np
 import torch
-from measuring import apart, machine, peak_bytes, print_table, timed, write_json
+from common.measuring import in_subprocess, machine, peak_bytes, print_table, timed, write_json
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
@@ -65,14 +66,15 @@ QUICK = [(100, 1, VGA), (100, 100, VGA)]
 
 
 def main() -> None:
+    """Print and write all tables; exit with 1 where the base case misses the limit."""
     options = _options()
     threads = options.threads
-    rows = [apart(_stages, case, threads=threads) for case in (QUICK if options.quick else CASES)]
+    rows = [in_subprocess(_stages, case, threads=threads) for case in (QUICK if options.quick else CASES)]
     where = machine(threads)
     print_table(f"milliseconds a frame ({where})", rows)
-    changes = [apart(_library, count, threads=threads) for count in ((20,) if options.quick else (20, 1000))]
+    changes = [in_subprocess(_library, count, threads=threads) for count in ((20,) if options.quick else (20, 1000))]
     print_table("changes of the library, milliseconds", changes)
-    starts = [apart(_start, place, threads=threads) for place in ("host", "disk")]
+    starts = [in_subprocess(_start, place, threads=threads) for place in ("host", "disk")]
     print_table("start with 20 objects in the cache", starts)
     write_json("bench_scaling", {"machine": where, "frame": rows, "library": changes, "start": starts})
     base = next(row for row in rows if (row["proposals"], row["objects"], row["image"]) == (100, 1, "640 x 480"))
@@ -93,7 +95,7 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
     count, objects, (height, width) = case
     generator = torch.Generator().manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        library = _made_up_library(objects, generator, Path(folder))
+        library = _random_library(objects, generator, Path(folder))
         library.prepare()
         for known in library.objects:
             _ = known.corners_m  # once an object, not once a frame
@@ -150,14 +152,14 @@ def _select(detections: Detections) -> Detections:
 class _Vit:
     """What the model asks of a descriptor, and random tokens for templates."""
 
-    name, fingerprint, crop_size, turns_with_camera, view_weight = "made up", "made up", CROP, True, 0.0
+    name, fingerprint, crop_size, turns_with_camera, view_weight = "random", "random", CROP, True, 0.0
 
     def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         class_tokens, patch_tokens = torch.randn(len(crops), WIDTH), torch.randn(len(crops), PATCHES, WIDTH)
         return Descriptors(normalize(class_tokens, dim=1), normalize(patch_tokens, dim=2))
 
 
-def _made_up_library(count: int, generator: torch.Generator, folder: Path) -> ObjectLibrary:
+def _random_library(count: int, generator: torch.Generator, folder: Path) -> ObjectLibrary:
     class_tokens = torch.randn((count, TEMPLATES, WIDTH), generator=generator)
     class_tokens /= class_tokens.norm(dim=2, keepdim=True)
     masks = _ellipses(TEMPLATES, CROP, CROP, generator, (0.6, 1.0))
@@ -223,7 +225,7 @@ def _frame(height: int, width: int) -> Frame:
 def _library(count: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        library = _made_up_library(count, generator, Path(folder))
+        library = _random_library(count, generator, Path(folder))
         prepare_ms, _ = _timed(lambda: ObjectLibrary(library.objects).prepare())
         library.prepare()
         one = KnownObject("new", 1, library.objects[0].class_tokens, library.objects[0].patch_tokens)
