@@ -96,14 +96,14 @@ def _agreement(theirs: NDArray[np.bool_], ours: NDArray[np.bool_]) -> tuple[int,
 def _segment_anything(
     model: SyntheticMaskModel, image: NDArray[np.uint8], options: MaskOptions
 ) -> tuple[NDArray[np.bool_], float] | None:
-    """Masks and seconds of segment-anything's generator for the answers of `model`; None where it is not installed."""
+    """Masks and seconds of segment-anything's generator for the masks of `model`; None where it is not installed."""
     try:
         from segment_anything import SamAutomaticMaskGenerator
         from segment_anything.modeling import Sam
     except ImportError:
         return None
 
-    class Answers:
+    class SyntheticPredictor:
         """In the place of its predictor: the same small logits, upscaled as it does."""
 
         device = torch.device("cpu")
@@ -133,7 +133,7 @@ def _segment_anything(
         stability_score_thresh=options.stability,
         box_nms_thresh=options.box_nms,
     )
-    generator.predictor = Answers()
+    generator.predictor = SyntheticPredictor()
     began = time.perf_counter()
     found = generator.generate(image)
     return np.stack([entry["segmentation"] for entry in found]), time.perf_counter() - began

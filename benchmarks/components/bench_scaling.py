@@ -53,7 +53,7 @@ from ism_ros.rendering.viewpoints import object_to_camera_rotations
 WIDTH, PATCHES, TEMPLATES, CROP, PATCH = 1024, 256, 42, 224, 14
 LIMIT_MS = 120
 IN_MEMORY = 20
-"""Libraries of up to so many objects have their patch tokens in memory."""
+"""Libraries of up to this many objects have their patch tokens in memory."""
 REPEATS = 9
 VGA = (480, 640)
 CASES = [
@@ -150,7 +150,7 @@ def _select(detections: Detections) -> Detections:
 
 
 class _Vit:
-    """What the model asks of a descriptor, and random tokens for templates."""
+    """A descriptor of random tokens."""
 
     name, fingerprint, crop_size, turns_with_camera, view_weight = "random", "random", CROP, True, 0.0
 

@@ -6,8 +6,8 @@
 
 Starts `ism serve` in a process of its own, with the embedded default and five objects, and sends a simulated table with
 the noise of a stereo camera (640 x 480, depth as 16-bit PNG, base64 in JSON), colour once as JPEG and once as PNG.
-Overhead is the time from sending to having the answer, less inference_time: HTTP, JSON, base64, decoding, the way to
-the models' process and back, and encoding. The fastest tenth tells what it is where nothing else runs.
+Overhead is the time from sending to having the response, less inference_time: HTTP, JSON, base64, decoding, the way to
+the models' process and back, and encoding. The fastest tenth shows what it is where nothing else runs.
 
 The engine alone is the same frame and objects in a loop, without a server, in a process of its own, in turn with the
 clients: `--rounds` times each, as a machine is rarely as busy now as it was a minute ago.
@@ -163,10 +163,10 @@ def _post(client: httpx.Client, body: dict[str, Any]) -> tuple[float, float]:
     """Milliseconds of the whole request, and of the models in it."""
     content = json.dumps(body)
     began = time.perf_counter()
-    answer = client.post("/api/v1/inference", content=content, headers={"content-type": "application/json"})
+    response = client.post("/api/v1/inference", content=content, headers={"content-type": "application/json"})
     whole_ms = 1e3 * (time.perf_counter() - began)
-    answer.raise_for_status()
-    return whole_ms, 1e3 * answer.json()["inference_time"]
+    response.raise_for_status()
+    return whole_ms, 1e3 * response.json()["inference_time"]
 
 
 def _together_hz(client: httpx.Client, body: dict[str, Any], count: int, clients: int) -> float:

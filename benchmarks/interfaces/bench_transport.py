@@ -37,7 +37,7 @@ VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 DEPTH_QUEUE = 5
 MATCH_TIMEOUT_S = 30.0
 STAMP_OFFSET = 4
-"""Of header.stamp in a serialized Image: after the four bytes that tell the encoding (little endian)."""
+"""Of header.stamp in a serialized Image: after the four bytes of the encoding (little endian)."""
 QUIET_S = 2.0
 """After the last message for so long, nothing more comes."""
 
