@@ -37,12 +37,12 @@ lint:
 	@$(RUN) lint-imports --no-logo
 
 test: lint
-	@$(RUN) python -m pytest test/unit test/server --numprocesses 2
+	@$(RUN) python -m pytest test/unit test/repo test/server --numprocesses 2
 	@$(RUN) python -m pytest test/ros
 
 faults:
 	@$(SETUP) --quiet
-	@$(RUN) python -m pytest test/unit test/server -m slow --numprocesses 2
+	@$(RUN) python -m pytest test/unit test/repo test/server -m slow --numprocesses 2
 	@$(RUN) python -m pytest test/ros -m '(faults or slow) and not soak'
 
 soak:

@@ -24,17 +24,19 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 300.0
+"""Longest that one response may take, seconds."""
 
 
 def main() -> None:
+    """Send the frame and show what is found."""
     options = arguments()
     try:
         wait_until_ready(options.server)
         request = call(options, "/test/sample") if options.sample else request_of_files(options)
-        answer = call(options, "/api/v1/inference", {**request, "visualization": options.output is not None})
-        print_table(answer)
+        response = call(options, "/api/v1/inference", {**request, "visualization": options.output is not None})
+        print_table(response)
         if options.output is not None:
-            save(answer, options.output)
+            save(response, options.output)
     except urllib.error.HTTPError as error:
         sys.exit(f"http_client: {options.server} answered {error.code}: {reason_of(error)}")
     except urllib.error.URLError as error:
@@ -44,6 +46,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
+    """Parse the command line."""
     title, _, rest = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         description=title, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -66,7 +69,14 @@ def arguments() -> argparse.Namespace:
 
 
 def wait_until_ready(server: str) -> None:
-    """Returns when the models are loaded; until then the server says what it is at."""
+    """Wait until the models are loaded, and print what the server is loading.
+
+    Args:
+        server: Address of the server.
+
+    Raises:
+        urllib.error.HTTPError: The server cannot load them.
+    """
     while True:
         try:
             with urllib.request.urlopen(f"{server}/ready", timeout=TIMEOUT_S):
@@ -80,7 +90,14 @@ def wait_until_ready(server: str) -> None:
 
 
 def request_of_files(options: argparse.Namespace) -> dict[str, Any]:
-    """The request's fields; those that are None are left to the server."""
+    """Make the fields of a request; those that are None are left to the server.
+
+    Args:
+        options: The command line.
+
+    Returns:
+        The fields.
+    """
     return {
         "rgb_image": base64.b64encode(options.rgb.read_bytes()).decode(),
         "depth_image": options.depth and base64.b64encode(options.depth.read_bytes()).decode(),
@@ -92,39 +109,66 @@ def request_of_files(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def call(options: argparse.Namespace, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the server answers to `body`, or to a GET where there is none."""
+    """Send a request.
+
+    Args:
+        options: The command line, with address and key.
+        path: Path of the route.
+        body: Fields of a POST request; None = GET.
+
+    Returns:
+        The fields of the response.
+
+    Raises:
+        urllib.error.HTTPError: The server refuses it.
+    """
     request = urllib.request.Request(
         options.server + path,
         data=None if body is None else json.dumps(body).encode(),
         headers={"Content-Type": "application/json", "X-API-Key": options.api_key},
     )
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-        return dict(json.load(answer))
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+        return dict(json.load(response))
 
 
 def reason_of(error: urllib.error.HTTPError) -> str:
-    """The server's own words."""
+    """Return the server's own words for an error.
+
+    Args:
+        error: What a request has raised.
+    """
     try:
         return str(json.load(error)["error_message"])
     except (ValueError, TypeError, KeyError):
         return str(error.reason)
 
 
-def print_table(answer: dict[str, Any]) -> None:
+def print_table(response: dict[str, Any]) -> None:
+    """Print one row for each detection.
+
+    Args:
+        response: The fields of a response.
+    """
     print(f"{'object':<24} score   x, y, width, height (px)   position in the camera frame (m)")
-    for found in answer["detections"]:
+    for found in response["detections"]:
         box = ", ".join(map(str, found["bbox"]))
         position = (
             ", ".join(f"{metres:.3f}" for metres in found["pose"]["translation_m"]) if found["pose"] else "unknown"
         )
         print(f"{found['class_id']:<24} {found['score']:.3f}   {box:<25} {position}")
-    print(f"{len(answer['detections'])} found in {1000 * answer['inference_time']:.0f} ms")
+    print(f"{len(response['detections'])} found in {1000 * response['inference_time']:.0f} ms")
 
 
-def save(answer: dict[str, Any], folder: Path) -> None:
+def save(response: dict[str, Any], folder: Path) -> None:
+    """Write response and overlay.
+
+    Args:
+        response: The fields of a response.
+        folder: Where they go.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "overlay.png").write_bytes(base64.b64decode(answer.pop("visualization")))
-    (folder / "answer.json").write_text(json.dumps(answer, indent=1))
+    (folder / "overlay.png").write_bytes(base64.b64decode(response.pop("visualization")))
+    (folder / "answer.json").write_text(json.dumps(response, indent=1))
     print(f"wrote {folder / 'overlay.png'} and {folder / 'answer.json'}")
 
 

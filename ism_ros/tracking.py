@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from ism_ros.data.boxes import mask_to_xywh
 from ism_ros.data.detections import Detections
-from ism_ros.data.masks import mask_box
 
-HIGHEST_ID = 65535
+MAX_TRACK_ID = 65535
 """Ids are values of a mono16 mask image."""
 LEAST_AFFINITY = 0.2
 """Below, two are not the same instance."""
@@ -25,8 +25,8 @@ FLEETING_WEIGHT = 0.5
 then taken for another: where only one of the two is seen, it is the one that is mostly there."""
 REACH_M = 0.15
 """An instance is looked for so far from where it was last; positions within a tenth of it count as the same place."""
-FORGET_FRAMES = 10
-FORGET_S = 2.0
+MAX_AGE_FRAMES = 10
+MAX_AGE_S = 2.0
 """An instance that was not seen is forgotten after so many frames and so many seconds, whichever is later."""
 JUMP_BACK_S = 1.0
 JUMP_AHEAD_S = 60.0
@@ -61,8 +61,8 @@ class Tracker:
     """The instances that are in view, and the next id. Not for several threads at once.
 
     Ids count up from 1 and start again at 1 after 65535, leaving out those still in use; until then no id is given a
-    second time, not even after `reset`. An instance that is out of view for longer than FORGET_FRAMES and FORGET_S gets
-    a new id when it comes back.
+    second time, not even after `reset`. An instance that is out of view for longer than MAX_AGE_FRAMES and MAX_AGE_S
+    gets a new id when it comes back.
     """
 
     def __init__(self) -> None:
@@ -106,9 +106,9 @@ class Tracker:
         self._newest_ns = None
 
     def _next_id(self, used: set[int]) -> int:
-        candidate = self._last_id % HIGHEST_ID + 1
+        candidate = self._last_id % MAX_TRACK_ID + 1
         while candidate in used:
-            candidate = candidate % HIGHEST_ID + 1
+            candidate = candidate % MAX_TRACK_ID + 1
         self._last_id = candidate
         return candidate
 
@@ -120,16 +120,16 @@ def jumped(before_ns: int, now_ns: int) -> bool:
 
 def forgotten(track: Track, now_ns: int) -> bool:
     """Whether an instance has been out of view for too long to be the same when something comes back."""
-    return track.missed > FORGET_FRAMES and now_ns - track.seen_ns > FORGET_S * 1e9
+    return track.missed > MAX_AGE_FRAMES and now_ns - track.seen_ns > MAX_AGE_S * 1e9
 
 
 def seen_in(detections: Detections, stamp_ns: int) -> list[Track]:
     """What is seen in one frame, as tracks that have no id (0) yet."""
     masks = detections.masks.numpy()
-    positions_m = detections.middles_m().numpy()
+    positions_m = detections.model_centers_m().numpy()
     tracks = []
     for row, whole in enumerate(masks):
-        left, top, width, height = mask_box(whole)
+        left, top, width, height = mask_to_xywh(whole)
         # a copy: a view would keep the masks of the whole frame
         mask = whole[top : top + height, left : left + width].copy()
         box = (left, top, left + width - 1, top + height - 1)

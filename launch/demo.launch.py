@@ -32,12 +32,12 @@ CAMERA_FRAME = "camera_color_optical_frame"
 
 
 def share(*parts: str) -> PathJoinSubstitution:
-    """A path in the package's share folder."""
+    """Return a path in the package's share folder."""
     return PathJoinSubstitution([FindPackageShare("ism_ros"), *parts])
 
 
 def include(file: str, arguments: dict[str, object]) -> IncludeLaunchDescription:
-    """A launch file of this package, with arguments."""
+    """Include a launch file of this package, with arguments."""
     return IncludeLaunchDescription(
         PythonLaunchDescriptionSource(share("launch", file)), launch_arguments=arguments.items()
     )
@@ -45,7 +45,7 @@ def include(file: str, arguments: dict[str, object]) -> IncludeLaunchDescription
 
 def start_camera_and_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Write the objects' CAD files, then start both."""
-    from ism_ros.node.launch_parts import end_with_launch
+    from ism_ros.node.launching.launch_parts import end_with_launch
     from ism_ros.sim.demo.camera_and_node import write_objects
 
     scene, object_set, rate, output = (
@@ -76,16 +76,16 @@ def start_camera_and_node(context: LaunchContext) -> list[LaunchDescriptionEntit
 
 
 def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """rviz2 on the topics of the node, whatever its name."""
-    from ism_ros.node.launch_parts import rviz
-    from ism_ros.node.rviz_config import node_path
+    """Start rviz2 on the topics of the node, whatever its name."""
+    from ism_ros.node.launching.launch_parts import rviz
+    from ism_ros.node.launching.rviz_config import node_path
 
     namespace, name = (LaunchConfiguration(argument).perform(context) for argument in ("namespace", "name"))
     return rviz(node_path(namespace, name), CAMERA, CAMERA_FRAME)
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Transports, camera, node, rviz2."""
+    """Return transports, camera, node and rviz2."""
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()

@@ -30,12 +30,12 @@ SWITCHES = ("autostart", "use_sim_time")
 
 
 def share(*parts: str) -> PathJoinSubstitution:
-    """A path in the package's share folder."""
+    """Return a path in the package's share folder."""
     return PathJoinSubstitution([FindPackageShare("ism_ros"), *parts])
 
 
 def declare_arguments() -> list[LaunchDescriptionEntity]:
-    """All arguments, with their meaning."""
+    """Declare all arguments, with their meaning."""
     return [
         DeclareLaunchArgument(
             "params_file", default_value=share("config", "ism.yaml"), description="YAML file with the node's parameters"
@@ -98,8 +98,8 @@ def declare_arguments() -> list[LaunchDescriptionEntity]:
 
 
 def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The node, with those parameters that an argument gives."""
-    from ism_ros.node.launch_parts import end_with_launch
+    """Start the node, with those parameters that an argument gives."""
+    from ism_ros.node.launching.launch_parts import end_with_launch
 
     given = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *SWITCHES)}
     parameters: dict[str, object] = {name: given[name] for name in PARAMETERS if given[name]}
@@ -127,6 +127,6 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Transports first, so that they reach the node."""
+    """Return the actions: transports first, so that they reach the node."""
     transport = IncludeLaunchDescription(PythonLaunchDescriptionSource(share("launch", "transport.launch.py")))
     return LaunchDescription([*declare_arguments(), transport, OpaqueFunction(function=start_node)])

@@ -16,7 +16,7 @@ from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 ARGUMENTS = {
     "cameras": ("camera1,camera2", "Names of the cameras, separated by commas: the namespaces of the nodes"),
-    "devices": ("", "Devices dealt out in turn, as cuda:0,cuda:1 or cpu; empty: all visible GPUs, cpu without one"),
+    "devices": ("", "Devices, assigned in turn, as cuda:0,cuda:1 or cpu; empty: all visible GPUs, cpu without one"),
     "rgb": ("/{camera}/{camera}/color/image_raw", "Topic of the colour image; {camera}: the camera's name"),
     "depth": (
         "/{camera}/{camera}/aligned_depth_to_color/image_raw",
@@ -38,21 +38,21 @@ PASSED_ON = ("objects_file", "profile", "autostart", "use_sim_time", "respawn", 
 
 
 def share(*parts: str) -> PathJoinSubstitution:
-    """A path in the package's share folder."""
+    """Return a path in the package's share folder."""
     return PathJoinSubstitution([FindPackageShare("ism_ros"), *parts])
 
 
 def start_nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """A node a camera, each with arguments of its own."""
-    from ism_ros.node.placement import names, place, topic_of, visible_devices
+    """Start one node for each camera, each with arguments of its own."""
+    from ism_ros.node.launching.camera_placement import assign_devices, camera_topic, split_names, visible_devices
 
     given = {name: LaunchConfiguration(name).perform(context) for name in (*TOPICS, *PASSED_ON, "cameras", "devices")}
-    placements = place(names(given["cameras"]), names(given["devices"]) or visible_devices())
+    placements = assign_devices(split_names(given["cameras"]), split_names(given["devices"]) or visible_devices())
     nodes = []
     for placement in placements:
         arguments = {
             **{name: given[name] for name in PASSED_ON},
-            **{topic: topic_of(given[topic], placement.camera) for topic in TOPICS},
+            **{topic: camera_topic(given[topic], placement.camera) for topic in TOPICS},
             "namespace": placement.camera,
             "device": placement.device,
         }
@@ -63,7 +63,7 @@ def start_nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Transports first, so that they reach the nodes."""
+    """Return the actions: transports first, so that they reach the nodes."""
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()

@@ -2,7 +2,7 @@
 
     ros2 launch ism_ros realsense.launch.py objects_file:=/path/to/objects.yaml
 
-The camera needs the package realsense2_camera, the picture rviz2. With a camera that is running already:
+The camera needs the package realsense2_camera, the display rviz2. With a camera that is running already:
 camera:=false. It should have been started with align_depth.enable:=true and, so that images are not lost
 on the way, with the Fast DDS profile in this package's config/fastdds.xml.
 """
@@ -33,26 +33,26 @@ ARGUMENTS = {
 
 
 def share(package: str, *parts: str) -> PathJoinSubstitution:
-    """A path in the share folder of a package."""
+    """Return a path in the share folder of a package."""
     return PathJoinSubstitution([FindPackageShare(package), *parts])
 
 
 def include(package: str, file: str, arguments: dict[str, object]) -> IncludeLaunchDescription:
-    """A launch file of a package, with arguments."""
+    """Include a launch file of a package, with arguments."""
     source = PythonLaunchDescriptionSource(share(package, "launch", file))
     return IncludeLaunchDescription(source, launch_arguments=arguments.items())
 
 
 def camera_topic(*parts: str) -> PathJoinSubstitution:
-    """A topic of the camera driver."""
+    """Return a topic of the camera driver."""
     return PathJoinSubstitution(
         ["/", LaunchConfiguration("camera_namespace"), LaunchConfiguration("camera_name"), *parts]
     )
 
 
 def start_camera(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The camera driver; the rest goes on where it is missing or its launch file fails."""
-    from ism_ros.node.launch_parts import Optional, is_missing
+    """Start the camera driver; the rest goes on where it is missing or its launch file fails."""
+    from ism_ros.node.launching.launch_parts import OptionalPart, is_missing
 
     what, argument = "the camera driver is not started", "camera:=false"
     if is_missing("realsense2_camera", "share/realsense2_camera/launch/rs_launch.py", what, argument):
@@ -73,13 +73,13 @@ def start_camera(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         },
     )
     # Grouped, so that the camera's arguments do not become the node's.
-    return [Optional(GroupAction([camera]), what, argument)]
+    return [OptionalPart(GroupAction([camera]), what, argument)]
 
 
 def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """rviz2 on the topics of the node and the camera, whatever their names."""
-    from ism_ros.node.launch_parts import rviz
-    from ism_ros.node.rviz_config import node_path
+    """Start rviz2 on the topics of the node and the camera, whatever their names."""
+    from ism_ros.node.launching.launch_parts import rviz
+    from ism_ros.node.launching.rviz_config import node_path
 
     namespace, name, camera_namespace, camera_name = (
         LaunchConfiguration(argument).perform(context)
@@ -90,7 +90,7 @@ def start_rviz(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Transports, camera, node, rviz2."""
+    """Return transports, camera, node and rviz2."""
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()

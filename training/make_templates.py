@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ism_ros.data.masks import boxes_from_masks, crop_resize_pad
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.crops import crop_resize_pad
 from ism_ros.descriptors.tiny.descriptor_network import CROP_PX
-from ism_ros.rendering.renderer import render_templates
+from ism_ros.rendering.template_renderer import render_templates
 from ism_ros.runtime.atomic_files import open_atomically
 from training.datasets.data_folder import object_file, read_description, template_file
 from training.datasets.parallel_jobs import portions, run_all

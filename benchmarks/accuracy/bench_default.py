@@ -30,9 +30,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import cv2
@@ -59,11 +59,14 @@ from rich.console import Console
 from rich.progress import track
 from template_viewpoints import viewpoints_near
 
-from ism_ros.config.settings import Settings, load_settings
+from ism_ros.config.settings import Settings
+from ism_ros.config.sources import load_settings
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.io.frame_files import read_frame
-from ism_ros.model import InstanceSegmentationModel, load_model, with_coarse_poses
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.loading import load_model
+from ism_ros.pose.estimation import with_coarse_poses
 from ism_ros.sim.benchmark_scenes.known_objects import make_scene_object, write_objects_file
 from ism_ros.sim.benchmark_scenes.observation_cache import cached, source_fingerprint
 from ism_ros.sim.benchmark_scenes.scene_rendering import observe
@@ -228,7 +231,7 @@ def _on_one_scene(
     numbers.annotations += annotations_of(truth, index, known.categories, len(numbers.annotations) + 1)
     without_poses = model.segment(frame, with_poses=False)
     numbers.template_is_near += viewpoints_near(without_poses, truth, symmetries)
-    found = with_coarse_poses(without_poses, frame, model.library, model.descriptor.view_weight)
+    found = with_coarse_poses(without_poses, frame, model.library, model.descriptor.view_prior_weight)
     numbers.pose_is_near += viewpoints_near(found, truth, symmetries)
     if index < TIMED_SCENES:
         published = model.settings.model_copy(update={"score_threshold": _threshold_of(pair)})

@@ -28,9 +28,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import cv2
@@ -53,8 +53,9 @@ from rich.table import Table
 
 from ism_ros.config.settings import Settings
 from ism_ros.data.frame import Frame
-from ism_ros.model import InstanceSegmentationModel, load_model
-from ism_ros.segmentors import create_segmentor
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.loading import load_model
+from ism_ros.segmentors.base import create_segmentor
 from ism_ros.sim.synthesis.ground_truth import GroundTruth
 from ism_ros.visualization import draw_overlay
 

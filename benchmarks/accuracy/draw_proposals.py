@@ -17,9 +17,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import cv2
@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from ism_ros.data.detections import Proposals
+from ism_ros.data.proposals import Proposals
 from ism_ros.data.frame import Frame
 from ism_ros.io.frame_files import read_frame
-from ism_ros.segmentors import create_segmentor
+from ism_ros.segmentors.base import create_segmentor
 
 
 def main() -> None:

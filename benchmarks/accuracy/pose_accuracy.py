@@ -23,9 +23,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import numpy as np
@@ -41,7 +41,7 @@ from scipy.stats import chi2
 
 from ism_ros.config.settings import Settings
 from ism_ros.data.detections import Detections
-from ism_ros.model import load_model
+from ism_ros.loading import load_model
 
 Array = NDArray[np.float64]
 

@@ -14,9 +14,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ from rich.table import Table
 
 from ism_ros.config.settings import Settings
 from ism_ros.io.frame_files import read_frame
-from ism_ros.model import load_model
+from ism_ros.loading import load_model
 from ism_ros.sim.demo.camera_and_node import SessionSettings, run_session
 from ism_ros.sim.demo.ros_isolation import keep_traffic_local
 from ism_ros.sim.demo.truth_comparison import iou_of

@@ -7,7 +7,7 @@ from common.coco_scoring import mask_ious
 from numpy.typing import NDArray
 
 from ism_ros.data.detections import Detections
-from ism_ros.rendering.viewpoints import camera_positions
+from ism_ros.rendering.views.viewpoints import camera_positions
 from ism_ros.sim.synthesis.ground_truth import GroundTruth
 
 NEAR_DEG = 35.0

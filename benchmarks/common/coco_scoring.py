@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ism_ros.data.detections import Detections
-from ism_ros.data.masks import encode_rle
+from ism_ros.data.rle import encode_rle
 from ism_ros.sim.synthesis.ground_truth import GroundTruth
 
 MIN_VISIBLE_SHARE = 0.1

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.data.detections import Proposals
+from ism_ros.data.proposals import Proposals
 from ism_ros.data.frame import Frame
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ism_ros.segmentors.sam.automatic_masks import Size, point_grid
+from ism_ros.segmentors.sam.image_crops import Size, point_grid
 from ism_ros.segmentors.sam.resized_masks import AxisResize
 from ism_ros.segmentors.sam.sam_segmentor import scaled_to_side, upscaled, upscaling_axes
 

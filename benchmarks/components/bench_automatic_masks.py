@@ -23,9 +23,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import numpy as np
@@ -38,7 +38,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ism_ros.data.masks import crop_resize_pad
+from ism_ros.data.crops import crop_resize_pad
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMasks, MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import scaled_to_side
 

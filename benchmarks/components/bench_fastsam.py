@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import numpy as np
@@ -27,7 +27,8 @@ import psutil
 import torch
 from common.measuring import in_subprocess, machine, peak_bytes, print_table, timed, write_json
 
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.segmentors.fastsam.fastsam_segmentor import FastSamSegmentor
 from ism_ros.segmentors.fastsam.letterbox import Letterbox, letterbox_around
 from ism_ros.segmentors.fastsam.yolo_masks import RawOutputs, assemble_masks, find_candidates

@@ -41,6 +41,7 @@ from ism_ros.descriptors.vit import VitDescriptor
 from ism_ros.io.result_files import to_records
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import ObjectLibrary
+from ism_ros.query import Query
 from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam
@@ -86,9 +87,9 @@ class Bench:
             (self.network, "embed", "image encoder"),
             (self.network, "predict", "prompts and masks"),
             (segmentor, "propose", "segmentor"),
-            (self.model, "_crops", "crops"),
+            (self.model, "propose", "proposals and crops"),
             (descriptor, "describe", "descriptor"),
-            (self.model, "_score", "scores"),
+            (self.model, "score", "scores"),
         ):
             setattr(owner, method, self._probed(getattr(owner, method), name))
 
@@ -164,6 +165,7 @@ def timed_stages(
         with watch.stage(OUTPUT):
             to_records(found)
         spent = watch.ms()
+        spent["crops"] = spent.pop("proposals and crops") - spent["segmentor"]
         spent["automatic masks"] = spent.pop("segmentor") - sum(spent[name] for name in IN_SEGMENTOR)
         for name, key in (("selection", "selection"), ("poses (CPU)", "pose")):
             spent[name] = 1e3 * found.stage_s[key]
@@ -205,8 +207,8 @@ def least_bytes(bench: Bench, frame: Frame) -> dict[str, int]:
     """
     model, sam = bench.model, bench.network._model
     with torch.inference_mode():
-        proposals = model.segmentor.propose(frame)
-        crops, crop_masks = model._crops(frame, proposals)
+        found = model.propose(Query(frame, model.library, model.settings))
+        proposals, crops, crop_masks = found.proposals, found.crops, found.crop_masks
         described = model.descriptor.describe(crops, crop_masks)
         embedding = bench.network.embed(frame.rgb)[0].nbytes
     logits, masks, pictures = bench.synthetic.logits.nbytes, proposals.masks.nbytes, crops.nbytes + crop_masks.nbytes

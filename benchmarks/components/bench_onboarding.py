@@ -23,10 +23,11 @@ from rich.table import Table
 
 from ism_ros.cad.mesh_loading import load_cad
 from ism_ros.cad.units import UNITS, declared_units
-from ism_ros.descriptors import create_descriptor
+from ism_ros.descriptors.base import create_descriptor
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.rendering import renderer
+from ism_ros.rendering.scene import create_tracer
+from ism_ros.rendering.template_renderer import render_templates
 
 
 def main() -> None:
@@ -42,9 +43,9 @@ def main() -> None:
         for spec in specs:
             assert spec.cad is not None
             mesh = load_cad(spec.cad, spec.units)
-            render_s = _seconds(lambda mesh=mesh: renderer.render_templates(mesh))
+            render_s = _seconds(lambda mesh=mesh: render_templates(mesh))
             cold_s, warm_s = (_seconds(lambda spec=spec: onboard(spec, descriptor, Path(folder))) for _ in range(2))
-            tracer = type(renderer.create_tracer(mesh.triangles[:1])).__name__
+            tracer = type(create_tracer(mesh.triangles[:1])).__name__
             numbers = (f"{seconds:.2f}" for seconds in (render_s, cold_s, warm_s))
             table.add_row(spec.id, str(len(mesh.faces)), tracer, *numbers)
     Console().print(table)

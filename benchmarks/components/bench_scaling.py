@@ -23,9 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import numpy as np
@@ -35,20 +35,23 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
-from ism_ros.config.settings import Settings
-from ism_ros.data.detections import Detections, Proposals
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.data.masks import mask_nms, nms
-from ism_ros.descriptors import Descriptors
+from ism_ros.data.camera import Camera
+from ism_ros.data.crops import crop_resize_pad
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import Frame
+from ism_ros.data.nms import mask_nms, nms
+from ism_ros.data.proposals import Proposals
+from ism_ros.descriptors.base import Descriptors
 from ism_ros.io.result_files import label_image, to_records
-from ism_ros.matching import similarity
-from ism_ros.model import InstanceSegmentationModel
+from ism_ros.matching.base import Matches
+from ism_ros.matching.geometry import verify_geometry
+from ism_ros.matching import patch_scores, sam6d, similarity
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.descriptor_cache import write_descriptors
 from ism_ros.objects.stores.patch_tokens import PatchFile, PatchStorage
-from ism_ros.rendering.viewpoints import object_to_camera_rotations
+from ism_ros.rendering.views.viewpoints import object_to_camera_rotations
 
 WIDTH, PATCHES, TEMPLATES, CROP, PATCH = 1024, 256, 42, 224, 14
 LIMIT_MS = 120
@@ -96,13 +99,15 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         library = _random_library(objects, generator, Path(folder))
-        library.prepare()
+        library.build_index()
         for known in library.objects:
             _ = known.corners_m  # once an object, not once a frame
         frame = _frame(height, width)
         proposals = Proposals(_ellipses(count, height, width, generator), torch.ones(count))
-        model = InstanceSegmentationModel(None, _Vit(), library, Settings())  # type: ignore[arg-type]
-        crops_ms, (_, crop_masks) = _timed(lambda: model._crops(frame, proposals))
+        image = torch.from_numpy(frame.rgb).permute(2, 0, 1).float() / 255.0
+        crops_ms, (_, crop_masks) = _timed(
+            lambda: crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, CROP)
+        )
         described = _describe(crop_masks, library, generator)
         pairwise_ms, pairwise = _timed(
             lambda: similarity.pairwise_similarity(described.class_tokens, library.class_tokens, unit_rows=True)
@@ -110,17 +115,17 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
         best_ms, (semantic, object_index, template_index) = _timed(lambda: similarity.semantic_score(pairwise))
         every = torch.arange(count)
         patches_ms, (appearance, visible) = _timed(
-            lambda: similarity.patch_scores_by_template(
+            lambda: patch_scores.patch_scores_by_template(
                 described.patch_tokens, every, library.chosen_patch_tokens(object_index, template_index)
             )
         )
-        geometry_ms, (geometric, visible, rotation, translation_m) = _timed(
-            lambda: model._geometry(frame, proposals, crop_masks, library, object_index, template_index, visible)
-        )
-        score = similarity.final_score(semantic, appearance, geometric, visible)
+        all_rows = torch.ones(count, dtype=torch.bool)
+        matches = Matches(all_rows, object_index, template_index, semantic, appearance, visible)
+        geometry_ms, geometry = _timed(lambda: verify_geometry(frame, proposals, crop_masks, library, matches, True))
+        score = sam6d.final_score(semantic, appearance, geometry.score, geometry.visible_ratio)
         detections = Detections(
-            proposals.masks, proposals.boxes_xyxy, object_index, template_index, score, semantic, appearance, geometric,
-            visible, rotation, translation_m, library.ids, library.category_ids,
+            proposals.masks, proposals.boxes_xyxy, object_index, template_index, score, semantic, appearance,
+            geometry.score, geometry.visible_ratio, geometry.rotation, geometry.translation_m, library.ids, library.category_ids,
         )  # fmt: skip
         selection_ms, kept = _timed(lambda: _select(detections))
         # all of them, as after a selection that drops none
@@ -152,7 +157,7 @@ def _select(detections: Detections) -> Detections:
 class _Vit:
     """A descriptor of random tokens."""
 
-    name, fingerprint, crop_size, turns_with_camera, view_weight = "random", "random", CROP, True, 0.0
+    name, fingerprint, crop_size, rotation_sensitive, view_prior_weight = "random", "random", CROP, True, 0.0
 
     def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         class_tokens, patch_tokens = torch.randn(len(crops), WIDTH), torch.randn(len(crops), PATCHES, WIDTH)
@@ -226,13 +231,13 @@ def _library(count: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         library = _random_library(count, generator, Path(folder))
-        prepare_ms, _ = _timed(lambda: ObjectLibrary(library.objects).prepare())
-        library.prepare()
+        prepare_ms, _ = _timed(lambda: ObjectLibrary(library.objects).build_index())
+        library.build_index()
         one = KnownObject("new", 1, library.objects[0].class_tokens, library.objects[0].patch_tokens)
-        add_ms, _ = _timed(lambda: library.with_object(one).prepare())
+        add_ms, _ = _timed(lambda: library.with_object(one).build_index())
         names = library.ids[::-1][:20]
-        twenty_ms, _ = _timed(lambda: library.subset(names).prepare())
-        half_ms, _ = _timed(lambda: library.subset(library.ids[::2]).prepare())
+        twenty_ms, _ = _timed(lambda: library.subset(names).build_index())
+        half_ms, _ = _timed(lambda: library.subset(library.ids[::2]).build_index())
     return {
         "objects": count,
         "first preparation": round(prepare_ms, 1),
@@ -257,7 +262,7 @@ def _start(place: str) -> dict[str, Any]:
         library = ObjectLibrary()
         for spec in specs:
             library = library.with_object(onboard(spec, descriptor, Path(folder) / "cache", storage=storage))
-        library.prepare()
+        library.build_index()
         seconds = time.perf_counter() - began
     return {
         "patch tokens": place,

@@ -21,17 +21,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import psutil
 import torch
 from common.measuring import in_subprocess, machine, peak_bytes, print_table, write_json
 
-from ism_ros.matching.similarity import Matches, pairwise_similarity
-from ism_ros.model import match_noctis, match_sam6d
+from ism_ros.matching.base import Matches
+from ism_ros.matching.noctis import match_noctis
+from ism_ros.matching.sam6d import match_sam6d
+from ism_ros.matching.similarity import pairwise_similarity
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 
 MATCH: dict[str, Callable[..., Matches]] = {"sam6d": match_sam6d, "noctis": match_noctis}

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from transformers import Dinov2Config, Dinov2Model, SamConfig, SamModel
 
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.pose.polar_maps import ANGLES, RINGS, Views
-from ism_ros.rendering.viewpoints import object_to_camera_rotations, rotations_between
+from ism_ros.rendering.views.polar_maps import ANGLES, RINGS, ViewMaps
+from ism_ros.rendering.views.viewpoints import object_to_camera_rotations, edge_midpoint_rotations
 
 TEMPLATES, CROP_PX = 42, 224
 """Templates of an object, and the side of a crop in pixels."""
@@ -92,9 +93,9 @@ def random_library(descriptor: Any, count: int, device: str) -> ObjectLibrary:
     turn, height = torch.rand(2, 2048, device=device)
     points_m = torch.stack([0.03 * (6.28 * turn).cos(), 0.03 * (6.28 * turn).sin(), 0.12 * (height - 0.5)], dim=1)
     rotations = object_to_camera_rotations()
-    of_views = np.concatenate([rotations, rotations_between()])
+    of_views = np.concatenate([rotations, edge_midpoint_rotations()])
     maps = np.random.default_rng(0).random((len(of_views), 5, RINGS, ANGLES)).astype(np.float16)
-    views = Views(maps, np.zeros((len(of_views), 3)), 0.07, of_views, TEMPLATES)
+    views = ViewMaps(maps, np.zeros((len(of_views), 3)), 0.07, of_views, TEMPLATES)
     known = []
     for number in range(count):
         crops = torch.rand(TEMPLATES, 3, CROP_PX, CROP_PX, device=device)
@@ -107,7 +108,7 @@ def random_library(descriptor: Any, count: int, device: str) -> ObjectLibrary:
             )
         )  # fmt: skip
     made = ObjectLibrary(tuple(known))
-    made.prepare()
+    made.build_index()
     return made
 
 

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from common.measuring import machine, print_table, timed, write_json
 
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections
-from ism_ros.data.frame import Camera
-from ism_ros.data.masks import boxes_from_masks
-from ism_ros.node.registration import depth_camera_for, register_depth
-from ism_ros.node.undistortion import Undistortion
+from ism_ros.node.conversion.depth_registration import depth_camera_for, register_depth
+from ism_ros.node.conversion.undistortion import Undistortion
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080))
 LENS = np.array([0.16, -0.48, 0.001, 0.0005, 0.43])
@@ -75,7 +75,7 @@ def measured(width: int, height: int, repeats: int) -> dict[str, Any]:
     source = depth_camera_for(camera, (), to_colour)
     work = {
         "lens, once": lambda: Undistortion(camera, LENS),
-        "rgb and depth undistorted": lambda: (lens.colours(rgb), lens.depth_m(depth_m)),
+        "rgb and depth undistorted": lambda: (lens.undistort_rgb(rgb), lens.undistort_depth(depth_m)),
         f"{DETECTIONS} masks back": lambda: lens.in_published_pixels(found),
         "depth registered": lambda: register_depth(depth_m, source, camera),
     }

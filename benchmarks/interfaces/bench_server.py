@@ -2,7 +2,7 @@
 
     python benchmarks/interfaces/bench_server.py
     python benchmarks/interfaces/bench_server.py --requests 200 --clients 16
-    python benchmarks/interfaces/bench_server.py --engine ray --replicas 2
+    python benchmarks/interfaces/bench_server.py --backend ray --replicas 2
 
 Starts `ism serve` in a process of its own, with the embedded default and five objects, and sends a simulated table with
 the noise of a stereo camera (640 x 480, depth as 16-bit PNG, base64 in JSON), colour once as JPEG and once as PNG.
@@ -32,9 +32,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 
 import cv2
 import httpx
@@ -45,7 +45,7 @@ from rich.table import Table
 
 from ism_ros.config.settings import Settings
 from ism_ros.io.frame_files import read_frame
-from ism_ros.model import load_model
+from ism_ros.loading import load_model
 from ism_ros.sim.benchmark_scenes.known_objects import (
     DEMO_OBJECT_SET,
     known_objects,
@@ -65,8 +65,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=40, help="of each kind and round")
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--engine", default="local", choices=("local", "ray"))
-    parser.add_argument("--replicas", type=int, default=1, help="with --engine ray")
+    parser.add_argument("--backend", default="local", choices=("local", "ray"))
+    parser.add_argument("--replicas", type=int, default=1, help="with --backend ray")
     parser.add_argument("--engine-alone", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.engine_alone:
@@ -74,7 +74,7 @@ def main() -> None:
         return
     _write_frame_and_objects()
     loop = [sys.executable, __file__, "--engine-alone", "--requests", str(options.requests)]
-    process, url = _start(options.engine, options.replicas)
+    process, url = _start(options.backend, options.replicas)
     times: dict[str, list[tuple[float, float]]] = {"one client, JPEG": [], "one client, PNG": [], "with overlay": []}
     alone_hz, together_hz = [], []
     try:
@@ -135,10 +135,10 @@ def _engine_alone(count: int) -> float:
     return count / (time.perf_counter() - began)
 
 
-def _start(engine: str, replicas: int) -> tuple[subprocess.Popen[str], str]:
+def _start(backend: str, replicas: int) -> tuple[subprocess.Popen[str], str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "ism_ros.cli.main", "serve", "--port", "0", "--objects", str(OUT / "objects.yaml"),
-         "--engine", engine, "--replicas", str(replicas)],
+         "--backend", backend, "--replicas", str(replicas)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -189,7 +189,7 @@ def _summary(times: list[tuple[float, float]]) -> dict[str, float]:
 
 
 def _print(rows: dict[str, dict[str, float]], options: argparse.Namespace) -> None:
-    table = Table(title=f"milliseconds, engine {options.engine} (load {psutil.getloadavg()[0]:.1f})")
+    table = Table(title=f"milliseconds, backend {options.backend} (load {psutil.getloadavg()[0]:.1f})")
     for name in ("", *next(iter(rows.values()))):
         table.add_column(name, justify="right")
     for name, row in rows.items():

@@ -23,9 +23,9 @@ import sys
 import time
 from pathlib import Path
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
-use_patient_threads()
+configure_thread_env()
 
 from rich.console import Console
 from rich.table import Table

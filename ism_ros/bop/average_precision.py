@@ -48,7 +48,8 @@ class Judgement:
 @dataclass(frozen=True)
 class Evaluation:
     """scores: by SCORES, 0 to 1, NaN where there is nothing to be found. by_object: AP, AP50, AP75 and AR100 of each
-    object that occurs. judgements: what became of every instance and detection at IoU 0.5, ignored ones left out."""
+    object that occurs. judgements: what became of every instance and detection at IoU 0.5, ignored ones left out.
+    """
 
     scores: dict[str, float]
     by_object: dict[int, dict[str, float]]

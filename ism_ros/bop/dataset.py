@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ism_ros.bop.files import BopFileError, numbered, picked, read_json
-from ism_ros.checks.camera_checks import fault_of_intrinsics, other_projection
+from ism_ros.checks.camera_checks import intrinsics_error, non_pinhole_model
 from ism_ros.data.frame import Frame
 from ism_ros.io.frame_files import frame_of_files
 from ism_ros.objects.spec import ObjectSpec
@@ -158,7 +158,7 @@ def open_scene(folder: Path, sensor: str = "") -> BopScene:
     cameras = {}
     for image_id, entry in numbered(path, read_json(path, dict, "the camera of each image")).items():
         where = f"image {image_id}"
-        if isinstance(entry, dict) and (projection := other_projection(entry)):
+        if isinstance(entry, dict) and (projection := non_pinhole_model(entry)):
             raise BopFileError(
                 f"{path}: {where} is of a {projection} camera, and only pinhole cameras can be used: undistort the "
                 "images and write the new camera as cam_K"
@@ -256,7 +256,7 @@ def _check_images(dataset: BopDataset) -> None:
 def _check_camera(scene: BopScene, image_id: int, size: tuple[int, int] | None) -> None:
     intrinsics, _ = scene.cameras[image_id]
     usable = np.isfinite(intrinsics).all() and intrinsics[0, 0] > 0 and intrinsics[1, 1] > 0
-    if size is not None and usable and (fault := fault_of_intrinsics(intrinsics, *size)):
+    if size is not None and usable and (fault := intrinsics_error(intrinsics, *size)):
         raise BopFileError(f"{scene.json('scene_camera')}: image {image_id}: {fault}")
 
 

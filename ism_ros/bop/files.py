@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ism_ros.errors import first_line
 from ism_ros.io.image_decoding import decode_unchanged
+from ism_ros.runtime.atomic_files import write_atomically
 
 Fields = dict[str, Callable[[Any], Any]]
 """Names of fields, and the functions that check their values: KeyError, TypeError or ValueError where one is bad."""
@@ -28,17 +29,21 @@ def read_json(path: Path, kind: type, expected: str) -> Any:
     except OSError as error:
         raise BopFileError(f"{path} cannot be read ({error.strerror or error}); expected {expected}") from None
     except ValueError as error:
-        raise BopFileError(f"{path} is not JSON ({str(error).splitlines()[0]}); expected {expected}") from None
+        raise BopFileError(f"{path} is not JSON ({first_line(error)}); expected {expected}") from None
     if not isinstance(content, kind):
         raise BopFileError(f"{path} is a JSON {type(content).__name__}; expected {expected}")
     return content
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    """Writes `path` whole or not at all."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(json.dumps(content, indent=indent), encoding="utf-8")
-    os.replace(unfinished, path)
+    """Write a JSON file whole or not at all.
+
+    Args:
+        path: The file.
+        content: What json.dumps takes.
+        indent: Spaces a level; None = all on one line.
+    """
+    write_atomically(path, json.dumps(content, indent=indent))
 
 
 def numbered(path: Path, content: dict[str, Any]) -> dict[int, Any]:

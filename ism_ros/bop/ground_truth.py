@@ -17,7 +17,8 @@ from pycocotools import mask as coco_mask
 
 from ism_ros.bop.dataset import BopDataset, BopScene, ImageKey
 from ism_ros.bop.files import BopFileError, Fields, numbered, picked, read_json, read_mask
-from ism_ros.data.masks import encode_rle
+from ism_ros.data.boxes import mask_to_xywh
+from ism_ros.data.rle import encode_rle
 
 LEAST_VISIBLE = 0.1
 """Instances whose visible share is below this are ignored."""
@@ -179,13 +180,8 @@ def _size_of_image(scene: BopScene, image: ImageKey) -> tuple[int, int]:
 
 
 def _box(mask: NDArray[np.bool_]) -> Box:
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    return (
-        float(columns[0]),
-        float(rows[0]),
-        float(columns[-1] - columns[0] + 1),
-        float(rows[-1] - rows[0] + 1),
-    )
+    x, y, width, height = mask_to_xywh(mask)
+    return float(x), float(y), float(width), float(height)
 
 
 def _from_coco(

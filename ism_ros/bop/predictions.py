@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 from ism_ros.bop.dataset import BopDataset, ImageKey
 from ism_ros.bop.files import Fields, picked, read_json, write_json
 from ism_ros.data.detections import Detections
-from ism_ros.data.masks import encode_rle
+from ism_ros.data.rle import encode_rle
 
 Prediction = dict[str, Any]
 

@@ -15,9 +15,13 @@ from ism_ros.bop.dataset import BopDataset, ImageKey
 from ism_ros.bop.files import BopFileError, Fields, picked, read_json, write_json
 from ism_ros.bop.predictions import Prediction
 from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.objects.onboarding import cad_key
+from ism_ros.objects.stores.cache_keys import cad_key
 
-_SOURCES = ("*.py", "segmentors/*.py", "descriptors/*.py", "checkpoints/*.py", "objects/*.py")
+ENGINE_FOLDERS = (
+    *("cad", "checkpoints", "checks", "config", "data", "descriptors", "io", "matching", "networks", "objects", "pose"),
+    *("rendering", "runtime", "segmentors"),
+)
+"""Folders of the package whose code decides what is found, beside the modules at its top."""
 
 
 class RunError(ValueError):
@@ -27,7 +31,8 @@ class RunError(ValueError):
 @dataclass(frozen=True)
 class ImageResult:
     """What was found in one image. stage_s: seconds spent in each stage, in order; they add up to the image's time.
-    warnings: doubts about its files and the objects."""
+    warnings: doubts about its files and the objects.
+    """
 
     image: ImageKey
     predictions: list[Prediction]
@@ -80,9 +85,17 @@ def making(dataset: BopDataset, settings: dict[str, Any], program: str) -> dict[
 
 
 def program_digest(package: Path) -> str:
-    """Changes with every change to the files of the package that find things."""
+    """Compute a digest that changes with every change to the code that finds things.
+
+    Args:
+        package: Folder of the package's sources.
+
+    Returns:
+        16 hexadecimal digits.
+    """
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(path for pattern in _SOURCES for path in package.glob(pattern)):
+    files = [*package.glob("*.py"), *(path for folder in ENGINE_FOLDERS for path in (package / folder).rglob("*.py"))]
+    for path in sorted(files):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""Colours as people and files write them, as 8-bit sRGB."""
+"""Colours as people and files write them, read as 8-bit sRGB."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 Rgb = tuple[int, int, int]
+"""Red, green and blue, sRGB 0 to 255."""
 
 
 def parse_colour(value: object) -> Rgb:
@@ -17,6 +18,9 @@ def parse_colour(value: object) -> Rgb:
 
     Args:
         value: Three whole numbers 0 to 255 (a list, or text with commas), '#rrggbb', or a name of CSS ('steelblue').
+
+    Returns:
+        Its red, green and blue.
 
     Raises:
         ValueError: It is none of these.
@@ -42,12 +46,16 @@ def parse_colour(value: object) -> Rgb:
 
 
 def colour_text(rgb: Rgb) -> str:
-    """As '#rrggbb'."""
+    """Write a colour as '#rrggbb'.
+
+    Args:
+        rgb: The colour.
+    """
     return "#{:02x}{:02x}{:02x}".format(*rgb)
 
 
 def as_rgb8(colours: NDArray[Any]) -> NDArray[np.uint8]:
-    """The first three columns of sRGB colours as bytes, whatever range a file keeps them in.
+    """Convert sRGB colours to bytes, whatever range a file keeps them in; only the first three columns.
 
     Args:
         colours: (N, 3 or more): bytes; 16-bit numbers of which any is above 255; or floats, of 0 to 1 where none is
@@ -66,19 +74,40 @@ def as_rgb8(colours: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def srgb_of_linear(linear: NDArray[Any]) -> NDArray[np.float64]:
-    """sRGB in [0, 1] of linear light in [0, 1] (IEC 61966-2-1)."""
+    """Convert linear light to sRGB (IEC 61966-2-1).
+
+    Args:
+        linear: In [0, 1]; what is outside is clipped.
+
+    Returns:
+        The same shape, in [0, 1].
+    """
     linear = np.clip(np.asarray(linear, np.float64), 0, 1)
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def linear_of_srgb(srgb: NDArray[Any]) -> NDArray[np.float64]:
-    """Linear light in [0, 1] of sRGB in [0, 1]."""
+    """Convert sRGB to linear light (IEC 61966-2-1).
+
+    Args:
+        srgb: In [0, 1]; what is outside is clipped.
+
+    Returns:
+        The same shape, in [0, 1].
+    """
     srgb = np.clip(np.asarray(srgb, np.float64), 0, 1)
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
 def rgb_picture(picture: Image.Image) -> Image.Image:
-    """A picture of any mode as 8-bit RGB; of 16-bit and float ones Pillow itself would cut what is above 255."""
+    """Convert an image of any mode to 8-bit RGB; Pillow itself would clip 16-bit and float ones at 255.
+
+    Args:
+        picture: Of any mode.
+
+    Returns:
+        An image of mode RGB.
+    """
     if picture.mode.startswith("I") or picture.mode == "F":
         values = np.asarray(picture)
         grey = as_rgb8(np.repeat(values.reshape(-1, 1), 3, axis=1)).reshape(*values.shape, 3)

@@ -1,4 +1,4 @@
-"""CAD files in, triangle meshes in metres out."""
+"""CAD files read as triangle meshes in metres."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ import trimesh
 from numpy.typing import NDArray
 
 from ism_ros.cad.colors import Rgb, as_rgb8, linear_of_srgb, rgb_picture, srgb_of_linear
-from ism_ros.cad.formats import (
-    CompressedError,
-    content_for_trimesh,
-    is_of_obj_content,
-    ply_colours,
-    stl_colours,
-)
-from ism_ros.cad.referenced_files import CompanionFiles
+from ism_ros.cad.companion_files import CompanionFiles
+from ism_ros.cad.formats.gltf import CompressedError
+from ism_ros.cad.formats.ply import ply_colours
+from ism_ros.cad.formats.stl import stl_colours
+from ism_ros.cad.formats.trimesh_content import content_for_trimesh
+from ism_ros.cad.formats.wavefront import is_of_obj_content
 from ism_ros.cad.surfaces import has_colour, surface_of
 from ism_ros.cad.texture_atlas import atlas_mesh
 from ism_ros.cad.units import (
-    LARGEST_M,
+    MAX_DIAGONAL_M,
     METRES,
-    SMALLEST_M,
+    MIN_DIAGONAL_M,
     UNITS_TEXT,
     checked_units,
     declared_units,
     length_text,
     other_units,
-    size_doubt,
+    size_warning,
 )
 from ism_ros.checks.input_warnings import InputWarning
 
 SOLIDS = (".step", ".stp", ".iges", ".igs", ".sldprt", ".sldasm", ".ipt", ".iam", ".catpart", ".prt", ".x_t", ".brep")
+"""Suffixes of formats that hold solids, not triangles."""
 SCENES = (".blend", ".max", ".c4d", ".ma", ".skp", ".fbx", ".usd", ".usdz")
+"""Suffixes of the own files of modelling programs."""
 
 
 class CadError(ValueError):
@@ -49,7 +49,7 @@ class CadModel:
 
     Attributes:
         mesh: Triangles in metres, in the file's own frame, with vertex colours, face colours or a texture.
-        warnings: What is doubtful about it, in sentences that go on after 'object NAME: '.
+        warnings: Doubts about it, in sentences that go on after 'object NAME: '.
     """
 
     mesh: trimesh.Trimesh
@@ -57,7 +57,19 @@ class CadModel:
 
 
 def load_cad(path: Path | str, units: str, max_triangles: int | None = None) -> trimesh.Trimesh:
-    """The mesh of `read_cad` alone."""
+    """Read the mesh of a CAD file alone.
+
+    Args:
+        path: The file.
+        units: Its units, one of `units.UNITS`.
+        max_triangles: Refuse meshes of more; None = no limit.
+
+    Returns:
+        The mesh in metres.
+
+    Raises:
+        CadError: As of `read_cad`.
+    """
     return read_cad(path, units, max_triangles).mesh
 
 
@@ -74,10 +86,13 @@ def read_cad(
 
     Args:
         path: The file.
-        units: What its numbers are in: mm, cm, m or inch.
-        max_triangles: More are refused.
+        units: Its units, one of `units.UNITS`.
+        max_triangles: Refuse meshes of more; None = no limit.
         color: The one colour of the whole object, instead of what the file says.
-        root: Files that it names are read from within this folder alone; None = from anywhere.
+        root: Folder outside of which no file that it names is read; None = no limit.
+
+    Returns:
+        Mesh and doubts.
 
     Raises:
         CadError: The file is missing, cannot be read, has no triangles, too many or, in these units, the size of no
@@ -115,13 +130,13 @@ def read_cad(
             part.visual = trimesh.visual.ColorVisuals(
                 part, vertex_colors=np.tile([*color, 255], (len(part.vertices), 1))
             )
-    warnings = [] if color is not None else _colour_doubts(parts, files)
+    warnings = [] if color is not None else _colour_warnings(parts, files)
     mesh = _joined(parts)
     mesh.apply_scale(METRES[units])
     _check(mesh, path, units)
-    doubt = size_doubt(mesh.extents, units, is_declared=declared_units(path) == units)
-    if doubt is not None:
-        warnings.append(InputWarning("object_size", doubt))
+    text = size_warning(mesh.extents, units, is_declared=declared_units(path) == units)
+    if text is not None:
+        warnings.append(InputWarning("object_size", text))
     return CadModel(mesh, tuple(warnings))
 
 
@@ -134,7 +149,7 @@ def _why_not_read(suffix: str) -> str:
 
 
 def _parts(path: Path, files: CompanionFiles) -> list[trimesh.Trimesh]:
-    """The meshes in a file, each where the file puts it, with colours of 8-bit sRGB."""
+    """Read the meshes in a file, each where the file puts it, with colours of 8-bit sRGB."""
     suffix = path.suffix.lower()
     content = content_for_trimesh(path, files)
     # Unprocessed, as trimesh would merge vertices of different colours. A PLY's uv are of no use without a picture.
@@ -146,12 +161,12 @@ def _parts(path: Path, files: CompanionFiles) -> list[trimesh.Trimesh]:
     )
     for mesh in scene.geometry.values():
         if isinstance(mesh, trimesh.Trimesh):
-            _set_colours_right(mesh, suffix, content, files)
+            _correct_colours(mesh, suffix, content, files)
     return [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
 
 
-def _set_colours_right(mesh: trimesh.Trimesh, suffix: str, content: bytes, files: CompanionFiles) -> None:
-    """Replaces what trimesh made of colours by what the file means."""
+def _correct_colours(mesh: trimesh.Trimesh, suffix: str, content: bytes, files: CompanionFiles) -> None:
+    """Replace what trimesh made of colours by what the file means."""
     if suffix == ".ply" and "picture" not in files:
         colours = ply_colours(mesh)
         mesh.visual = trimesh.visual.ColorVisuals(mesh, **({} if colours is None else dict([colours])))
@@ -165,7 +180,7 @@ def _set_colours_right(mesh: trimesh.Trimesh, suffix: str, content: bytes, files
     if suffix == ".obj" and not is_of_obj_content(visual.material):
         mesh.visual = trimesh.visual.ColorVisuals(mesh)
         return
-    if suffix == ".dae" and not _has_picture(visual):
+    if suffix == ".dae" and not _has_image(visual):
         # trimesh has COLLADA's colours as glTF's, which are linear; those of COLLADA are meant as they are
         factor = getattr(visual.material, "baseColorFactor", None)
         mesh.visual = trimesh.visual.ColorVisuals(
@@ -173,21 +188,23 @@ def _set_colours_right(mesh: trimesh.Trimesh, suffix: str, content: bytes, files
         )
         return
     colours_of_vertices = getattr(visual, "vertex_attributes", {}).get("color")
-    if colours_of_vertices is not None and not _has_picture(visual):
+    if colours_of_vertices is not None and not _has_image(visual):
         mesh.visual = trimesh.visual.ColorVisuals(
             mesh, vertex_colors=_gltf_colours(colours_of_vertices, visual.material)
         )
-    elif _has_picture(visual):
+    elif _has_image(visual):
         try:
-            _picture_in_rgb(visual.material)
+            _convert_image_to_rgb(visual.material)
         except (OSError, SyntaxError, ValueError):
             files.miss("a picture that cannot be read")
             mesh.visual = trimesh.visual.ColorVisuals(mesh)
 
 
 def _gltf_colours(colours: NDArray[Any], material: Any) -> NDArray[np.uint8]:
-    """COLOR_0 times the material's factor. Numbers of more than 8 bits are linear, as glTF wants them all to be; with 8
-    bits, writers keep sRGB as it is."""
+    """Multiply COLOR_0 by the material's factor.
+
+    Numbers of more than 8 bits are linear, as glTF wants them all to be; with 8 bits, writers keep sRGB as it is.
+    """
     linear = colours[:, :3].astype(np.float64) / (np.iinfo(colours.dtype).max if colours.dtype.kind in "ui" else 1)
     if colours.dtype == np.uint8:
         linear = linear_of_srgb(linear)
@@ -197,17 +214,17 @@ def _gltf_colours(colours: NDArray[Any], material: Any) -> NDArray[np.uint8]:
     return as_rgb8(np.rint(255 * srgb_of_linear(linear)).astype(np.uint8))
 
 
-def _has_picture(visual: Any) -> bool:
+def _has_image(visual: Any) -> bool:
     material = visual.material
     return getattr(material, "baseColorTexture", None) is not None or getattr(material, "image", None) is not None
 
 
-def _picture_in_rgb(material: Any) -> None:
+def _convert_image_to_rgb(material: Any) -> None:
     name = "baseColorTexture" if getattr(material, "baseColorTexture", None) is not None else "image"
     setattr(material, name, rgb_picture(getattr(material, name)))
 
 
-def _colour_doubts(parts: list[trimesh.Trimesh], files: CompanionFiles) -> list[InputWarning]:
+def _colour_warnings(parts: list[trimesh.Trimesh], files: CompanionFiles) -> list[InputWarning]:
     if files.missing:
         names = ", ".join(f"'{name}'" for name in files.missing[:3]) + (" and others" if len(files.missing) > 3 else "")
         return [
@@ -231,15 +248,24 @@ def _colour_doubts(parts: list[trimesh.Trimesh], files: CompanionFiles) -> list[
 def sample_surface_m(
     mesh: trimesh.Trimesh, count: int = 2048, seed: int = 0, about_m: NDArray[np.float64] | None = None
 ) -> NDArray[np.float32]:
-    """Points spread evenly over the surface, (count, 3) float32 in the mesh's frame, or about the point `about_m` of
-    it; same seed, same points."""
+    """Sample points spread evenly over the surface of a mesh.
+
+    Args:
+        mesh: In metres.
+        count: Number of points.
+        seed: The same seed gives the same points.
+        about_m: (3,) of the mesh's frame, which the points are relative to; None = its origin.
+
+    Returns:
+        (count, 3) float32, metres.
+    """
     corners = np.asarray(mesh.triangles) - (0.0 if about_m is None else about_m)
     sides = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    reach = np.cumsum(np.linalg.norm(sides, axis=1))
+    cumulative_area = np.cumsum(np.linalg.norm(sides, axis=1))
     random = np.random.default_rng(seed)
     # Evenly spaced along the area (with a random start) rather than at random: no part goes without points.
-    at = (np.arange(count) + random.random(count)) / count * reach[-1]
-    face = corners[np.minimum(np.searchsorted(reach, at, side="right"), len(corners) - 1)]
+    at = (np.arange(count) + random.random(count)) / count * cumulative_area[-1]
+    face = corners[np.minimum(np.searchsorted(cumulative_area, at, side="right"), len(corners) - 1)]
     first, second = random.random((2, count, 1))
     # Uniform on a triangle: Osada et al., Shape Distributions, 2002.
     root = np.sqrt(first)
@@ -248,7 +274,7 @@ def sample_surface_m(
 
 
 def _joined(parts: list[trimesh.Trimesh]) -> trimesh.Trimesh:
-    """One mesh of all parts with the colours that each has."""
+    """Join the parts into one mesh with the colours that each has."""
     if len(parts) == 1:
         return parts[0]
     surfaces = [surface_of(part) for part in parts]
@@ -267,7 +293,7 @@ def _check(mesh: trimesh.Trimesh, path: Path, units: str) -> None:
     if float(np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum()) == 0:
         raise CadError(f"CAD file {path} has no surface: all its triangles are empty")
     size_m = float(np.linalg.norm(np.ptp(corners.reshape(-1, 3), axis=0)))
-    if not SMALLEST_M <= size_m <= LARGEST_M:
+    if not MIN_DIAGONAL_M <= size_m <= MAX_DIAGONAL_M:
         other = other_units(size_m, units)
         raise CadError(
             f"CAD file {path} is {length_text(size_m)} across when read in {units}: "

@@ -1,4 +1,4 @@
-"""Meshes of very many triangles made smaller, before they are rendered many times."""
+"""Simplification of meshes of very many triangles, before they are rendered many times."""
 
 from __future__ import annotations
 
@@ -11,18 +11,25 @@ if TYPE_CHECKING:
     import trimesh
 
 MAX_TRIANGLES = 300_000
-"""Beyond, pictures of a few hundred pixels show no more."""
+"""Number of triangles up to which a mesh is rendered as it is; with more, templates show no more."""
 KEPT_TRIANGLES = 200_000
+"""Number of triangles that a simplified mesh has at most."""
 _FINEST_CELLS = 600
-"""Along the diagonal: finer than the pixels of a template."""
+"""Number of cells along the diagonal to begin with: finer than the pixels of a template."""
 
 
-def simplified(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+def simplify(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     """Make a mesh of more than MAX_TRIANGLES one of at most KEPT_TRIANGLES that looks the same.
 
     Vertices within a cell of a grid become one, where they lie on average (Rossignac and Borrel, Multi-resolution 3D
     approximations, 1993): what moves does so by less than a cell, and each corner keeps its own place in the texture,
-    which methods that collapse edges do not promise. Smaller meshes are returned as they are.
+    which methods that collapse edges do not promise.
+
+    Args:
+        mesh: Of any size.
+
+    Returns:
+        A new mesh; `mesh` itself where it is small enough.
     """
     if len(mesh.faces) <= MAX_TRIANGLES:
         return mesh
@@ -47,7 +54,7 @@ def simplified(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
 
 
 def _clusters(vertices: NDArray[np.float64], cell: float) -> NDArray[np.int64]:
-    """(V,), the number of the cell of each vertex, cells without any not counted."""
+    """Return the number (V,) of the cell of each vertex, cells without any not counted."""
     place = (vertices / cell).astype(np.int64)
     size = place.max(axis=0) + 1
     _, cluster = np.unique((place[:, 0] * size[1] + place[:, 1]) * size[2] + place[:, 2], return_inverse=True)
@@ -55,7 +62,7 @@ def _clusters(vertices: NDArray[np.float64], cell: float) -> NDArray[np.int64]:
 
 
 def _distinct(faces: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows of `faces` (F, 3) with three different corners, one of those with the same three."""
+    """Return the rows of `faces` (F, 3) with three different corners, one of those with the same three."""
     ordered = np.sort(faces, axis=1)
     rows = np.flatnonzero((ordered[:, 0] < ordered[:, 1]) & (ordered[:, 1] < ordered[:, 2]))
     ordered = ordered[rows]
@@ -66,7 +73,7 @@ def _distinct(faces: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _means(values: NDArray[np.float64], cluster: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Each of `values` (V, C) replaced by the mean of its cluster."""
+    """Replace each of `values` (V, C) by the mean of its cluster."""
     counts = np.bincount(cluster)
     means = [np.bincount(cluster, weights=column) / counts for column in values.T]
     return np.stack(means, axis=1)[cluster]

@@ -1,4 +1,4 @@
-"""What a renderer needs of a mesh: triangles, corner normals and colours, as plain arrays."""
+"""Triangles, normals and colours of a mesh as plain arrays, which is what a renderer needs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,27 @@ if TYPE_CHECKING:
     import trimesh
 
 FloatArray = NDArray[np.float32]
+"""float32 of any shape."""
 
 DEFAULT_GREY = 160
+"""Red, green and blue of what has no colour."""
 SMOOTH_BELOW_DEG = 40.0
+"""Angle between two faces below which the edge between them is shaded smooth."""
 MAX_TEXTURE_PX = 2048
+"""Shorter side of a texture, above which it is reduced."""
 
 
 @dataclass(frozen=True)
 class Surface:
     """The triangles of one mesh, ready to be rendered many times.
 
-    triangles_m: (F, 3, 3) float32 corners in the object frame. face_normals: (F, 3) and normals: (F, 3, 3),
-    float32 unit normals of faces and of their corners. colours: (F, 3, 3) float32 RGB of the corners in [0, 255],
-    used where there is no texture.
-    uv: (F, 3, 2) float32, origin at the lower left of the texture, and texture: (h, w, 3) uint8; both or neither.
+    Attributes:
+        triangles_m: (F, 3, 3) float32, corners in the object frame, metres.
+        face_normals: (F, 3) float32, unit normals of the faces.
+        normals: (F, 3, 3) float32, unit normals of their corners.
+        colours: (F, 3, 3) float32, RGB of the corners in [0, 255], used where there is no texture.
+        uv: (F, 3, 2) float32, origin at the lower left of the texture; None without one.
+        texture: (h, w, 3) uint8 RGB, or None.
     """
 
     triangles_m: FloatArray
@@ -40,14 +47,20 @@ class Surface:
     texture: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
+        """Count the triangles, F."""
         return int(self.triangles_m.shape[0])
 
 
 def surface_of(mesh: trimesh.Trimesh, about_m: NDArray[np.float64] | None = None) -> Surface:
-    """The surface of `mesh` with its vertex colours, face colours or texture; grey where it has none.
+    """Take the surface of a mesh with its vertex colours, face colours or texture; grey where it has none.
 
-    about_m: (3,), the point of the object frame that corners are relative to, instead of its origin: near its middle,
-    single precision is enough however far away the origin lies.
+    Args:
+        mesh: In metres.
+        about_m: (3,) of the object frame, which corners are relative to; None = its origin. Near the object, single
+            precision is enough however far away the origin lies.
+
+    Returns:
+        The surface.
     """
     faces = np.asarray(mesh.faces, dtype=np.int64)
     vertices = np.asarray(mesh.vertices) if about_m is None else np.asarray(mesh.vertices) - about_m
@@ -65,7 +78,15 @@ def surface_of(mesh: trimesh.Trimesh, about_m: NDArray[np.float64] | None = None
 
 
 def texture_lookup(texture: NDArray[np.uint8], uv: FloatArray) -> FloatArray:
-    """RGB in [0, 255] at uv (N, 2), bilinear, the texture repeating beyond [0, 1]; returns (N, 3) float32."""
+    """Look up colours in a texture, bilinear, the texture repeating beyond [0, 1].
+
+    Args:
+        texture: (h, w, 3) uint8 RGB.
+        uv: (N, 2), origin at its lower left.
+
+    Returns:
+        (N, 3) float32 RGB in [0, 255].
+    """
     height, width = texture.shape[:2]
     x = uv[:, 0] * width - 0.5
     y = (1.0 - uv[:, 1]) * height - 0.5
@@ -79,7 +100,7 @@ def texture_lookup(texture: NDArray[np.uint8], uv: FloatArray) -> FloatArray:
 
 
 def _normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
-    """Unit normals of faces (F, 3) and of corners (F, 3, 3).
+    """Compute unit normals of faces (F, 3) and of corners (F, 3, 3).
 
     Those of corners are smooth across edges that bend less than SMOOTH_BELOW_DEG and sharp across the others.
 
@@ -123,7 +144,11 @@ def _unit(vectors: NDArray[Any]) -> NDArray[Any]:
 
 
 def has_colour(visual: Any) -> bool:
-    """Whether anything says what colour the mesh of this trimesh visual has."""
+    """Check whether a mesh has any colour of its own.
+
+    Args:
+        visual: Of a trimesh mesh, or None.
+    """
     kind = None if visual is None else visual.kind
     if kind != "texture":
         return kind is not None
@@ -137,7 +162,7 @@ def has_colour(visual: Any) -> bool:
 
 
 def trimesh_default_grey() -> NDArray[np.uint8]:
-    """RGB, (3,), of what has no colour in trimesh."""
+    """Return the RGB (3,) uint8 that trimesh gives to what has no colour."""
     from trimesh.visual.color import DEFAULT_COLOR
 
     return np.asarray(DEFAULT_COLOR, np.uint8)[:3]
@@ -176,13 +201,13 @@ def _texture(visual: Any, faces: NDArray[np.int64]) -> tuple[FloatArray | None, 
 
 
 def _tinted(texture: NDArray[np.uint8], factor: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The texture times a colour, which glTF does in linear light."""
+    """Multiply a texture by a colour (3,) in [0, 1], which glTF does in linear light."""
     linear = linear_of_srgb(np.arange(256) / 255)
-    tables = [np.rint(255 * srgb_of_linear(linear * share)).astype(np.uint8) for share in factor]
+    tables = [np.rint(255 * srgb_of_linear(linear * scale)).astype(np.uint8) for scale in factor]
     return np.stack([table[texture[..., channel]] for channel, table in enumerate(tables)], axis=-1)
 
 
 def _image(material: Any) -> Any:
-    """The colour picture of a trimesh material (PIL), or None."""
+    """Return the colour image of a trimesh material (PIL), or None."""
     picture = getattr(material, "baseColorTexture", None)
     return picture if picture is not None else getattr(material, "image", None)

@@ -1,4 +1,8 @@
-"""Several textured parts as one mesh with one texture."""
+"""Texture atlases: several textured parts joined into one mesh with one texture.
+
+trimesh.visual.material.pack does much the same, but wraps uv of single vertices, which tears triangles that cross the
+edge of a texture that repeats; here such textures are laid out as often as they repeat.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,25 @@ from PIL import Image
 from ism_ros.cad.surfaces import Surface
 
 FloatArray = NDArray[np.float32]
+"""float32 of any shape."""
 
-_LARGEST_PX = 4096
-_TEXELS_A_FACE = 4
+_MAX_SIDE_PX = 4096
+"""Side of a repeated texture, above which it is reduced."""
+_TEXELS_PER_FACE = 4
+"""Side of the square of texels that a face gets whose corners differ in colour."""
 
 
 def atlas_mesh(surfaces: Sequence[Surface]) -> trimesh.Trimesh:
-    """One mesh of all `surfaces`, their textures below one another in a single picture.
+    """Join surfaces into one mesh, their textures below one another in a single image.
 
     Textures that repeat are laid out as often as they do. Parts without a texture get one: a single colour, or a
     small square for each face whose corners differ.
+
+    Args:
+        surfaces: At least one.
+
+    Returns:
+        The mesh, in the frame of the surfaces, metres.
     """
     pictures, coordinates = zip(*map(_picture_and_uv, surfaces), strict=True)
     # One texel of margin, for the neighbours that bilinear look-up takes in.
@@ -45,7 +58,7 @@ def atlas_mesh(surfaces: Sequence[Surface]) -> trimesh.Trimesh:
 
 
 def _picture_and_uv(surface: Surface) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """A picture and coordinates (F, 3, 2) within [0, 1] that colour `surface` as it is."""
+    """Make an image and coordinates (F, 3, 2) within [0, 1] that colour `surface` as it is."""
     if surface.texture is not None and surface.uv is not None:
         return _unrolled(surface.texture, surface.uv)
     if np.ptp(surface.colours.reshape(-1, 3), axis=0).max() < 1:
@@ -55,10 +68,10 @@ def _picture_and_uv(surface: Surface) -> tuple[NDArray[np.uint8], NDArray[Any]]:
 
 
 def _unrolled(texture: NDArray[np.uint8], uv: FloatArray) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """The texture as often as single faces run across it, and coordinates that stay inside."""
+    """Repeat the texture as often as single faces run across it, and return coordinates that stay inside."""
     inside = uv - np.floor(uv.min(axis=1, keepdims=True) + 1e-6)
     times = np.maximum(np.ceil(inside.reshape(-1, 2).max(axis=0) - 1e-5), 1).astype(int)
-    room = np.maximum(_LARGEST_PX // times, 1)
+    room = np.maximum(_MAX_SIDE_PX // times, 1)
     step = int(np.ceil(max(texture.shape[1] / room[0], texture.shape[0] / room[1], 1)))
     if step > 1:
         texture = np.asarray(Image.fromarray(texture).reduce(step))
@@ -66,8 +79,8 @@ def _unrolled(texture: NDArray[np.uint8], uv: FloatArray) -> tuple[NDArray[np.ui
 
 
 def _baked(colours: FloatArray) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """A small square of texels for each face, with the colours (F, 3, 3) of its corners blended across."""
-    side = _TEXELS_A_FACE
+    """Make a small square of texels for each face, with the colours (F, 3, 3) of its corners blended across."""
+    side = _TEXELS_PER_FACE
     columns = int(np.ceil(np.sqrt(len(colours))))
     rows = -(-len(colours) // columns)
     along = (np.arange(side) - 0.5) / (side - 2)

@@ -1,4 +1,4 @@
-"""The official checkpoint files: what they are called, where they come from, and where they are on this machine."""
+"""The official checkpoint files: names, sources, licences, hashes, and where they are on this machine."""
 
 from __future__ import annotations
 
@@ -8,24 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from ism_ros.errors import CheckpointError
+
 _META_URL = "https://dl.fbaipublicfiles.com"
 _FASTSAM_URL = "https://github.com/ultralytics/assets/releases/download/v8.3.0"
 _DINOV3_FORM_URL = "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/"
-
-
-class WeightsError(ValueError):
-    """A checkpoint that is not there or cannot be had; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """One official checkpoint file.
 
-    url: the file itself, or the page to ask for it where `manual`. size_bytes and sha256 are None where they are not
-    publicly known; sha256_prefix is what the file's name tells of it, if anything. earlier: (size_bytes, sha256) of an
-    older release under the same name. hub_name: the folder of the same model in the format of the transformers
-    library, "" where there is none. exports: names of files of the same model that a user makes of it; they are taken
-    before it.
+    Attributes:
+        name: FAMILY/MODEL, such as sam/vit_h.
+        file_name: Name of the file as its authors publish it.
+        url: The file itself, or the page to ask for it where `manual`.
+        licence: Its licence.
+        size_bytes: Size of the file; None where it is not publicly known.
+        sha256: Its SHA-256, hexadecimal; None where it is not publicly known.
+        sha256_prefix: First digits of the SHA-256 where the file's name holds them, else "".
+        earlier: (size_bytes, sha256) of each older release under the same name.
+        hub_name: Folder of the same model in the format of the transformers library, "" where there is none.
+        exports: Names of files of the same model that a user makes of it; they are taken before it.
+        manual: Whether the licence has to be accepted on a web page before it can be downloaded.
     """
 
     name: str
@@ -42,12 +47,12 @@ class Checkpoint:
 
     @property
     def family(self) -> str:
-        """The name of the segmentor or descriptor that loads it."""
+        """Name of the segmentor or descriptor that loads it."""
         return self.name.split("/")[0]
 
     @property
     def model(self) -> str:
-        """Which one of its family."""
+        """Name of the model within its family."""
         return self.name.split("/")[1]
 
     @property
@@ -147,43 +152,78 @@ PROFILES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "accurate": ("sam/vit_h", "dinov2/vitl14"),
     }
 )
-"""What the profiles of settings need: the checkpoint of a segmentor and that of a descriptor."""
+"""Checkpoints of a segmentor and of a descriptor that the profiles of settings need."""
 
 
 def checkpoint_named(name: str) -> Checkpoint:
-    """The checkpoint called `name`; WeightsError lists what there is of its family."""
+    """Look up a checkpoint.
+
+    Args:
+        name: Such as sam/vit_h.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        CheckpointError: There is none of that name; the message lists those of its family.
+    """
     if name in CHECKPOINTS:
         return CHECKPOINTS[name]
     family = name.split("/")[0]
     known = [other for other in CHECKPOINTS if other.split("/")[0] == family] or list(CHECKPOINTS)
-    raise WeightsError(f"checkpoint '{name}' is unknown; choose one of: {', '.join(known)}")
+    raise CheckpointError(f"checkpoint '{name}' is unknown; choose one of: {', '.join(known)}")
 
 
 def find_checkpoint(checkpoints_dir: Path, family: str, model: str) -> Path:
-    """Where the checkpoint of one model is.
+    """Find the checkpoint of one model on this machine.
 
-    family and model: as in the name, sam and vit_h; instead of a model's name also the path of a file, or of a folder
-    with config.json and model.safetensors.
+    Looks in `checkpoints_dir` and in its folders, one level deep: exports first, then the official file, then a folder
+    in the format of the transformers library.
 
-    Looked for in `checkpoints_dir` and in its folders, one level deep: exports first, then the official file, then a
-    folder in the format of the transformers library. Raises WeightsError with one line that says how to get it.
+    Args:
+        checkpoints_dir: Folder of checkpoints.
+        family: As in the name of a checkpoint, such as sam.
+        model: As in the name, such as vit_h; or the path of a file, or of a folder with config.json and
+            model.safetensors.
+
+    Returns:
+        The path of the file or folder.
+
+    Raises:
+        CheckpointError: It is not there; the message is one line that says how to get it.
     """
     checkpoint = CHECKPOINTS.get(f"{family}/{model}")
     if checkpoint is None:
         return _given_path(family, model)
     found = installed_path(checkpoint, checkpoints_dir)
     if found is None:
-        raise WeightsError(_not_there(checkpoint, checkpoints_dir))
+        raise CheckpointError(_not_there(checkpoint, checkpoints_dir))
     return found
 
 
 def installed_path(checkpoint: Checkpoint, checkpoints_dir: Path) -> Path | None:
-    """Where `checkpoint` is, by the rules of find_checkpoint; None where it is not."""
+    """Find a checkpoint by the rules of `find_checkpoint`.
+
+    Args:
+        checkpoint: Which one.
+        checkpoints_dir: Folder of checkpoints.
+
+    Returns:
+        The path of the file or folder; None where it is not installed.
+    """
     return next(places_of(checkpoint, checkpoints_dir), None)
 
 
 def places_of(checkpoint: Checkpoint, checkpoints_dir: Path) -> Iterator[Path]:
-    """Every place where `checkpoint` is, the one that is taken first."""
+    """Yield every place where a checkpoint is installed.
+
+    Args:
+        checkpoint: Which one.
+        checkpoints_dir: Folder of checkpoints.
+
+    Yields:
+        Paths of files and folders, the one that is used first.
+    """
     folders = (checkpoints_dir, *_subfolders(checkpoints_dir))
     for name in (*checkpoint.exports, checkpoint.file_name):
         yield from (folder / name for folder in folders if (folder / name).is_file())
@@ -193,25 +233,41 @@ def places_of(checkpoint: Checkpoint, checkpoints_dir: Path) -> Iterator[Path]:
 
 
 def partial_path(target: Path) -> Path:
-    """Where the bytes of an unfinished download of `target` are."""
+    """Name the file that holds the bytes of an unfinished download of `target`."""
     return target.with_name(f"{target.name}.part")
 
 
 def is_transformers_folder(folder: Path) -> bool:
-    """Whether `folder` holds a whole model as the transformers library saves it."""
+    """Tell whether `folder` holds a whole model as the transformers library saves it."""
     weights = ("model.safetensors", "model.safetensors.index.json")
     return (folder / "config.json").is_file() and any((folder / name).is_file() for name in weights)
 
 
 def how_to_get(checkpoint: Checkpoint, checkpoints_dir: Path) -> str:
-    """How a user gets `checkpoint` without this program, as the end of a sentence."""
+    """Say how a user gets a checkpoint without this program.
+
+    Args:
+        checkpoint: Which one.
+        checkpoints_dir: Folder that it belongs into.
+
+    Returns:
+        The end of a sentence.
+    """
     if checkpoint.manual:
         return f"accept its licence at {checkpoint.url}, and put {checkpoint.file_name} into {checkpoints_dir}"
     return f"fetch {checkpoint.url} by hand and put it into {checkpoints_dir}"
 
 
 def ways_to_get(checkpoint: Checkpoint, checkpoints_dir: Path) -> str:
-    """How a user gets `checkpoint`, with this program where it can, as the end of a sentence."""
+    """Say how a user gets a checkpoint, with this program where it can.
+
+    Args:
+        checkpoint: Which one.
+        checkpoints_dir: Folder that it belongs into.
+
+    Returns:
+        The end of a sentence.
+    """
     by_hand = how_to_get(checkpoint, checkpoints_dir)
     return by_hand if checkpoint.manual else f"run `ism weights download {checkpoint.name}`, or {by_hand}"
 
@@ -221,12 +277,12 @@ def _given_path(family: str, model: str) -> Path:
     if path.is_file() or is_transformers_folder(path):
         return path
     if path.is_dir():
-        raise WeightsError(f"folder {path} is no checkpoint: it needs config.json and model.safetensors")
+        raise CheckpointError(f"folder {path} is no checkpoint: it needs config.json and model.safetensors")
     if os.sep in model or path.suffix:
-        raise WeightsError(f"checkpoint {path} does not exist")
+        raise CheckpointError(f"checkpoint {path} does not exist")
     known = [checkpoint.model for checkpoint in CHECKPOINTS.values() if checkpoint.family == family]
     choice = f"choose one of {', '.join(known)}, or" if known else "give"
-    raise WeightsError(f"{family} model '{model}' is unknown; {choice} the path of a checkpoint file or folder")
+    raise CheckpointError(f"{family} model '{model}' is unknown; {choice} the path of a checkpoint file or folder")
 
 
 def _not_there(checkpoint: Checkpoint, checkpoints_dir: Path) -> str:

@@ -1,4 +1,4 @@
-"""One file from the web, whole or not at all: resumed where it stopped, checked before it gets its name."""
+"""Download of one file: resumed where it stopped, checked before it gets its name, whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ import requests
 from urllib3.exceptions import MaxRetryError
 
 from ism_ros.checkpoints.catalog import partial_path
+from ism_ros.errors import first_line
 
 Progress = Callable[[str, int, "int | None"], None]
-"""Told what is being done (fetching, checking), bytes done, and bytes in all where known."""
+"""Callback: what is being done (fetching, checking), bytes done, and bytes in all where known."""
 
 BLOCK_BYTES = 1 << 16
-"""Read at a time; of a dropped connection no more than so much is lost."""
+"""Bytes read at a time; of a dropped connection no more than this is lost."""
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 15.0, 60.0
+"""Longest wait for a connection, and for the next bytes."""
 TRIES = 5
-"""So many attempts in a row may bring nothing new; one that brought something starts the count again."""
+"""Attempts in a row that may bring nothing new; one that brought something starts the count again."""
 
-_WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
+_RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
 class DownloadError(OSError):
-    """A file that did not come; the message is one clause that says why."""
+    """A file that could not be downloaded; the message is one clause that says why."""
 
 
 class _DroppedError(Exception):
-    """The connection ended early; the next attempt goes on from there."""
+    """The connection ended early; the next attempt resumes there."""
 
 
 def download(
@@ -48,13 +50,21 @@ def download(
     progress: Progress = lambda doing, done, total: None,
     retry_wait_s: float = 1.0,
 ) -> None:
-    """Fetch `url` to `target`, which exists afterwards only if it is what was asked for.
+    """Fetch a file from the web.
 
-    What has come lies in partial_path(target) until size and hash are right; a later call goes on from there. Folders
-    are made. retry_wait_s: before the second attempt in a row that brought nothing; doubled for each further one.
+    What has arrived lies in partial_path(target) until size and hash are right; a later call resumes there.
 
-    Raises DownloadError: host not reached, refused, wrong size or hash, no room, or another download of the same file
-    under way.
+    Args:
+        url: The file.
+        target: Where it goes; it exists afterwards only if size and hash are right. Folders above it are made.
+        size_bytes: Expected size; None = not known.
+        sha256: Expected SHA-256, hexadecimal; None = not known.
+        progress: Called with what is being done, bytes done, and bytes in all or None.
+        retry_wait_s: Wait before the second attempt in a row that brought nothing new; doubled for each further one.
+
+    Raises:
+        DownloadError: Host not reached, request refused, wrong size or hash, no space, or another download of the same
+            file in progress.
     """
     part = partial_path(target)
     try:
@@ -71,7 +81,15 @@ def download(
 
 
 def sha256_of(path: Path, progress: Progress = lambda doing, done, total: None) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Compute the SHA-256 of a file.
+
+    Args:
+        path: The file.
+        progress: Called with "checking", bytes done, and bytes in all.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     digest = hashlib.sha256()
     total = path.stat().st_size
     done = 0
@@ -92,7 +110,7 @@ def _complete(
     progress: Progress,
     retry_wait_s: float,
 ) -> None:
-    """Make `file`, whose path is `part`, the whole file that was asked for, on the disk."""
+    """Make `file`, whose path is `part`, the whole file that was requested, on the disk."""
     resumed = file.tell() > 0
     _fetch(url, file, size_bytes, progress, retry_wait_s)
     found = _sha256_or_none(part, sha256, progress)
@@ -131,7 +149,7 @@ def _fetch(url: str, file: BinaryIO, size_bytes: int | None, progress: Progress,
 
 
 def _attempt(url: str, file: BinaryIO, size_bytes: int | None, progress: Progress) -> None:
-    """One connection. _DroppedError where another may do better."""
+    """Fetch over one connection; raises _DroppedError where another one may do better."""
     start = file.tell()
     # Compressed on the way, positions in the file and bytes on the wire would not be the same thing.
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
@@ -155,7 +173,7 @@ def _attempt(url: str, file: BinaryIO, size_bytes: int | None, progress: Progres
     except requests.exceptions.ChunkedEncodingError:
         raise _DroppedError("drops the connection") from None
     except requests.RequestException as error:
-        raise DownloadError(f"{url} cannot be fetched ({str(error).splitlines()[0]})") from None
+        raise DownloadError(f"{url} cannot be fetched ({first_line(error)})") from None
     if total is not None and done < total:
         raise _DroppedError("drops the connection")
     if total is not None and done > total:
@@ -164,12 +182,12 @@ def _attempt(url: str, file: BinaryIO, size_bytes: int | None, progress: Progres
 
 
 def _total_bytes(response: requests.Response, url: str, file: BinaryIO, size_bytes: int | None) -> int | None:
-    """The size of the whole file that `response` is a part of; `file` is emptied where it starts anew."""
+    """Determine the size of the whole file that `response` is a part of; empty `file` where it starts again."""
     status = response.status_code
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         _empty(file)
         raise _DroppedError("has no such part of the file")
-    if status in _WORTH_ANOTHER_TRY:
+    if status in _RETRY_STATUS:
         raise _DroppedError(f"answers {status} {response.reason}")
     if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         raise DownloadError(f"{_host(url)} answers {status} {response.reason}")
@@ -189,14 +207,14 @@ def _total_bytes(response: requests.Response, url: str, file: BinaryIO, size_byt
 
 
 def _content_range(header: str) -> tuple[int | None, int | None]:
-    """First byte and total of `bytes 100-999/1000`; None for what it does not say."""
+    """Parse first byte and total of `bytes 100-999/1000`; None for what it does not say."""
     span, _, total = header.removeprefix("bytes ").partition("/")
     first = span.split("-")[0]
     return int(first) if first.isdigit() else None, int(total) if total.isdigit() else None
 
 
 def _check_room(file: BinaryIO, total: int | None) -> None:
-    """Better told before gigabytes have come than after."""
+    """Raise OSError where the disk is too small, before gigabytes have arrived."""
     missing = 0 if total is None else total - file.tell()
     if missing > shutil.disk_usage(Path(file.name).parent).free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -221,7 +239,7 @@ def _empty(file: BinaryIO) -> None:
 
 @contextlib.contextmanager
 def _no_empty_file(path: Path) -> Iterator[None]:
-    """Removes `path` in the end if nothing is in it."""
+    """Remove `path` at the end if it is empty."""
     try:
         yield
     finally:
@@ -242,6 +260,6 @@ def _host(url: str) -> str:
 
 
 def _reason(error: MaxRetryError) -> str:
-    """Why no connection came about, without addresses of Python objects."""
+    """Say why no connection could be made, without addresses of Python objects."""
     words = str(error.reason).split(": ", 1)[-1]
     return words.split("] ")[-1].rstrip(")'\"").lower()

@@ -1,4 +1,4 @@
-"""Whether a checkpoint on this machine is the official one, and whole."""
+"""Verification of checkpoints on this machine: whether they are the official ones, and whole."""
 
 from __future__ import annotations
 
@@ -11,13 +11,23 @@ from pathlib import Path
 
 from ism_ros.checkpoints.catalog import Checkpoint, is_transformers_folder, places_of, ways_to_get
 from ism_ros.checkpoints.download import Progress, sha256_of
+from ism_ros.errors import first_line
 
 EXPORTS_NOT_KNOWN = "an export of your own: no official hash, opened only"
+"""What is said of ONNX exports that can be opened."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What was found of one checkpoint. advice: what to do, empty where it passed."""
+class VerificationResult:
+    """What was found of one copy of a checkpoint.
+
+    Attributes:
+        checkpoint: Which one it should be.
+        path: The file or folder.
+        passed: Whether it is whole, and the official one as far as that can be known.
+        found: What was checked, or what is wrong.
+        advice: What to do; empty where it passed.
+    """
 
     checkpoint: Checkpoint
     path: Path
@@ -28,8 +38,17 @@ class Verdict:
 
 def verify_all(
     checkpoints: tuple[Checkpoint, ...], checkpoints_dir: Path, progress: Progress = lambda doing, done, total: None
-) -> Iterator[Verdict]:
-    """One verdict for each place where one of `checkpoints` is; none for those that are nowhere."""
+) -> Iterator[VerificationResult]:
+    """Verify every installed copy of checkpoints.
+
+    Args:
+        checkpoints: Which ones.
+        checkpoints_dir: Folder of checkpoints.
+        progress: Called with "checking", bytes done, and bytes in all.
+
+    Yields:
+        One result for each place where one of them is; none for those that are not installed.
+    """
     for checkpoint in checkpoints:
         for path in places_of(checkpoint, checkpoints_dir):
             yield verify(checkpoint, path, checkpoints_dir, progress)
@@ -40,20 +59,32 @@ def verify(
     path: Path,
     checkpoints_dir: Path,
     progress: Progress = lambda doing, done, total: None,
-) -> Verdict:
-    """Size, SHA-256 as far as it is known, and whether it opens. Nothing in the file is executed."""
+) -> VerificationResult:
+    """Verify one file or folder: size, SHA-256 as far as it is known, and whether it can be opened.
+
+    Nothing in the file is executed.
+
+    Args:
+        checkpoint: Which one it should be.
+        path: The file or folder.
+        checkpoints_dir: Folder of checkpoints, for the advice.
+        progress: Called with "checking", bytes done, and bytes in all.
+
+    Returns:
+        What was found.
+    """
     try:
         if is_transformers_folder(path):
-            return Verdict(checkpoint, path, True, _check_folder(path))
+            return VerificationResult(checkpoint, path, True, _check_folder(path))
         if path.name in checkpoint.exports:
             if find_spec("onnxruntime") is None:
                 found = "not opened: onnxruntime is not installed"
-                return Verdict(checkpoint, path, False, found, "pip install onnxruntime")
-            return Verdict(checkpoint, path, True, _check_onnx(path))
-        return Verdict(checkpoint, path, True, _check_official(checkpoint, path, progress))
+                return VerificationResult(checkpoint, path, False, found, "pip install onnxruntime")
+            return VerificationResult(checkpoint, path, True, _check_onnx(path))
+        return VerificationResult(checkpoint, path, True, _check_official(checkpoint, path, progress))
     except (ValueError, OSError) as error:
         advice = f"delete it, then {ways_to_get(checkpoint, checkpoints_dir)}"
-        return Verdict(checkpoint, path, False, str(error), advice)
+        return VerificationResult(checkpoint, path, False, str(error), advice)
 
 
 def _check_official(checkpoint: Checkpoint, path: Path, progress: Progress) -> str:
@@ -74,7 +105,7 @@ def _check_official(checkpoint: Checkpoint, path: Path, progress: Progress) -> s
 
 
 def _check_archive(path: Path) -> None:
-    """That a checkpoint of PyTorch can be opened: a ZIP archive with a pickle in it, which is not read."""
+    """Raise ValueError where it is no checkpoint of PyTorch: a ZIP archive with a pickle in it, which is not read."""
     if not zipfile.is_zipfile(path):
         raise ValueError("cut short, or no checkpoint of PyTorch")
     with zipfile.ZipFile(path) as archive:
@@ -88,7 +119,7 @@ def _check_onnx(path: Path) -> str:
 
         onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ValueError(f"onnxruntime cannot open it ({str(error).splitlines()[0]})") from None
+        raise ValueError(f"onnxruntime cannot open it ({first_line(error)})") from None
     return EXPORTS_NOT_KNOWN
 
 
@@ -110,7 +141,7 @@ def _check_folder(folder: Path) -> str:
 
 
 def _check_safetensors(path: Path) -> None:
-    """That the tensors which the header announces are all there."""
+    """Raise ValueError where tensors that the header announces are missing."""
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")

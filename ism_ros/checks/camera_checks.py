@@ -1,4 +1,4 @@
-"""Camera matrices that cannot belong to an image of the size they are given with, and those that hardly can."""
+"""Checks of camera matrices: those that cannot belong to an image of a size, and those that hardly can."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from numpy.typing import NDArray
 
 from ism_ros.checks.input_warnings import InputWarning
 
-WIDEST, NARROWEST = 0.1, 200.0
-"""Focal lengths in sides of the image: beyond, a field of view of more than 157 or less than 0.3 degrees."""
-WIDE, NARROW = 0.23, 6.0
-"""Beyond these, more than 130 or less than 10 degrees, no RGB-D camera is known."""
-MOST_STRETCHED, STRETCHED = 3.0, 1.5
-"""fx by fy or fy by fx: pixels that no sensor has, and those of an image that was squeezed."""
-NEAR_EDGE = 0.15
-"""Of the image's side: a principal point closer to the edge than this is that of a cropped image."""
-OTHER_SIZE = 0.3
-"""An image whose centre is further than this share from the principal point, alike in both directions, is a picture
-of another size than the one that was calibrated."""
-SLANTED = 0.05
-"""Skew, of the focal length."""
+MIN_FOCAL, MAX_FOCAL = 0.1, 200.0
+"""Focal lengths, in sides of the image, beyond which the field of view is more than 157 or less than 0.3 degrees."""
+MIN_USUAL_FOCAL, MAX_USUAL_FOCAL = 0.23, 6.0
+"""Focal lengths, in sides of the image, beyond which (130 and 10 degrees) no RGB-D camera is known."""
+MAX_ASPECT_RATIO, MAX_USUAL_ASPECT_RATIO = 3.0, 1.5
+"""Ratios of fx and fy beyond which no sensor has such pixels, and beyond which an image was squeezed."""
+EDGE_FRACTION = 0.15
+"""Fraction of the image's side: a principal point closer to the edge than this is that of a cropped image."""
+OTHER_SIZE_FRACTION = 0.3
+"""Fraction of the half side: a principal point further from the centre than this, alike in both directions, is that of
+an image of another size than the one that was calibrated."""
+MAX_SKEW_RATIO = 0.05
+"""Largest usual skew, as a ratio to the focal length."""
 ROUNDING = 1e-3
-SMALLEST_PX = 16
-"""Of smaller images nothing is concluded but from the matrix alone."""
+"""Difference that is put down to rounding."""
+MIN_SIDE_PX = 16
+"""Side of the smallest image from whose size something is concluded."""
 _PROJECTION_FIELDS = (
     *("cam_model", "camera_model", "projection_model_type", "projection_model", "projection", "distortion_model"),
     "model",
@@ -34,45 +35,45 @@ _PROJECTION_FIELDS = (
 _PINHOLE = ("pinhole", "perspective", "plumb_bob", "rational_polynomial", "opencv", "brown", "radtan", "none")
 
 
-def fault_of_intrinsics(intrinsics: NDArray[np.float64], width: int, height: int, is_cropped: bool = False) -> str:
-    """Tell why a camera matrix cannot be that of an image of this size.
+def intrinsics_error(intrinsics: NDArray[np.float64], width: int, height: int, is_cropped: bool = False) -> str:
+    """Check whether a camera matrix can be that of an image of a size.
 
     Args:
         intrinsics: (3, 3) camera matrix in pixels, focal lengths finite and above 0.
-        width: of the image in pixels.
-        height: of the image in pixels.
-        is_cropped: whether the image is a region of interest, which need not hold the principal point.
+        width: Columns of the image.
+        height: Rows of the image.
+        is_cropped: Whether the image is a region of interest, which need not hold the principal point.
 
     Returns:
         One sentence with a remedy; empty where nothing is certainly wrong.
     """
-    what = _fault(intrinsics, width, height, is_cropped)
+    what = _error(intrinsics, width, height, is_cropped)
     return f"the camera matrix cannot be that of an image of {width} x {height} pixels: {what}" if what else ""
 
 
-def doubts_about_intrinsics(intrinsics: NDArray[np.float64], width: int, height: int) -> tuple[InputWarning, ...]:
-    """Tell what is odd about a camera matrix that `fault_of_intrinsics` finds no fault with.
+def intrinsics_warnings(intrinsics: NDArray[np.float64], width: int, height: int) -> tuple[InputWarning, ...]:
+    """Check for what is odd about a camera matrix that `intrinsics_error` accepts.
 
     Args:
         intrinsics: (3, 3) camera matrix in pixels.
-        width: of the image in pixels.
-        height: of the image in pixels.
+        width: Columns of the image.
+        height: Rows of the image.
 
     Returns:
         At most one warning, of the reason `camera_matrix`.
     """
-    what = _doubt(intrinsics, width, height)
+    what = _oddity(intrinsics, width, height)
     if not what:
         return ()
     text = f"the camera matrix is odd for an image of {width} x {height} pixels: {what}; give the one of this image"
     return (InputWarning("camera_matrix", text),)
 
 
-def other_projection(entry: Mapping[str, Any]) -> str:
-    """Name the projection of a camera file's entry where it says that it is no pinhole camera's.
+def non_pinhole_model(entry: Mapping[str, Any]) -> str:
+    """Find the projection model of a camera file's entry where it is not that of a pinhole camera.
 
     Args:
-        entry: with fields such as cam_model (HOT3D), camera_model or projection_model_type.
+        entry: With fields such as cam_model (HOT3D), camera_model or projection_model_type.
 
     Returns:
         Such as FISHEYE624; empty for pinhole cameras, and where nothing is said.
@@ -88,7 +89,7 @@ def other_projection(entry: Mapping[str, Any]) -> str:
     return ""
 
 
-def _fault(intrinsics: NDArray[np.float64], width: int, height: int, is_cropped: bool) -> str:
+def _error(intrinsics: NDArray[np.float64], width: int, height: int, is_cropped: bool) -> str:
     (fx, _, cx), (below, fy, cy), last = intrinsics
     if np.abs(last - (0, 0, 1)).max() > ROUNDING:
         row = " ".join(f"{number:g}" for number in last)
@@ -96,7 +97,7 @@ def _fault(intrinsics: NDArray[np.float64], width: int, height: int, is_cropped:
         return f"its last row is {row} and must be 0 0 1{by_column}; give it row by row"
     if abs(below) > ROUNDING * fx:
         return f"its second row begins with {below:g} and must with 0; give fx s cx 0 fy cy 0 0 1"
-    if min(width, height) < SMALLEST_PX:
+    if min(width, height) < MIN_SIDE_PX:
         return ""
     if max(fx, fy) < 10 and max(cx, cy) <= 2:
         return (
@@ -104,7 +105,7 @@ def _fault(intrinsics: NDArray[np.float64], width: int, height: int, is_cropped:
             "width and its second times the height"
         )
     for name, focal, side in (("fx", fx, width), ("fy", fy, height)):
-        if not WIDEST * side <= focal <= NARROWEST * side:
+        if not MIN_FOCAL * side <= focal <= MAX_FOCAL * side:
             return (
                 f"{name} = {focal:.4g} pixels is a field of view of {_degrees(focal, side)}, as no lens has; give the "
                 "focal length in pixels"
@@ -114,7 +115,7 @@ def _fault(intrinsics: NDArray[np.float64], width: int, height: int, is_cropped:
             other = _other_size(cx, cy, width, height)
             outside = f"{name} = {centre:.4g} is outside of an image {side} pixels {along}"
             return f"{outside}{other}; give the one of this image"
-    if max(fx, fy) > MOST_STRETCHED * min(fx, fy):
+    if max(fx, fy) > MAX_ASPECT_RATIO * min(fx, fy):
         return (
             f"fx = {fx:.4g} and fy = {fy:.4g} would be of pixels {max(fx, fy) / min(fx, fy):.3g} times as long as "
             "wide; give the right focal lengths"
@@ -122,27 +123,31 @@ def _fault(intrinsics: NDArray[np.float64], width: int, height: int, is_cropped:
     return ""
 
 
-def _doubt(intrinsics: NDArray[np.float64], width: int, height: int) -> str:
+def _oddity(intrinsics: NDArray[np.float64], width: int, height: int) -> str:
     (fx, skew, cx), (_, fy, cy), _ = intrinsics
-    if min(width, height) < SMALLEST_PX:
+    if min(width, height) < MIN_SIDE_PX:
         return ""
     if other := _other_size(cx, cy, width, height):
         return f"cx = {cx:.4g}, cy = {cy:.4g} is far from its centre{other}"
     for name, focal, side in (("fx", fx, width), ("fy", fy, height)):
-        if not WIDE * side <= focal <= NARROW * side:
+        if not MIN_USUAL_FOCAL * side <= focal <= MAX_USUAL_FOCAL * side:
             return f"{name} = {focal:.4g} pixels is an unusual field of view of {_degrees(focal, side)}"
     for name, centre, side in (("cx", cx, width), ("cy", cy, height)):
-        if not NEAR_EDGE * side <= centre <= (1 - NEAR_EDGE) * side:
+        if not EDGE_FRACTION * side <= centre <= (1 - EDGE_FRACTION) * side:
             return f"{name} = {centre:.4g} is at its edge, as of an image that was cropped afterwards"
-    if max(fx, fy) > STRETCHED * min(fx, fy):
+    if max(fx, fy) > MAX_USUAL_ASPECT_RATIO * min(fx, fy):
         return f"fx = {fx:.4g} and fy = {fy:.4g}, as of an image that was squeezed afterwards"
-    return f"it has a skew of {skew:.4g} pixels" if abs(skew) > SLANTED * fx else ""
+    return f"it has a skew of {skew:.4g} pixels" if abs(skew) > MAX_SKEW_RATIO * fx else ""
 
 
 def _other_size(cx: float, cy: float, width: int, height: int) -> str:
-    """That the principal point is the centre of a larger or smaller image of this shape; empty where it is not."""
+    """Say that the principal point is the centre of a larger or smaller image of this shape; empty where it is not."""
     across, down = 2 * cx / width, 2 * cy / height
-    if min(across, down) <= 0 or not 0.85 < across / down < 1.18 or 1 - OTHER_SIZE < across < 1 + OTHER_SIZE:
+    if (
+        min(across, down) <= 0
+        or not 0.85 < across / down < 1.18
+        or 1 - OTHER_SIZE_FRACTION < across < 1 + OTHER_SIZE_FRACTION
+    ):
         return ""
     return f", as of an image of about {2 * cx:.0f} x {2 * cy:.0f} pixels"
 

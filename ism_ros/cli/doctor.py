@@ -1,4 +1,4 @@
-"""`ism doctor`: what is right on this machine and what is not, and one run of the models with a known answer."""
+"""`ism doctor`: what is right on this machine and what is not, and a self-test of the models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ism_ros.cli import options
 
 if TYPE_CHECKING:
     from ism_ros.config.settings import Settings
-    from ism_ros.selftest.health import Finding
+    from ism_ros.selftest.findings import Finding
 
 STYLES = {"passed": "green", "warning": "yellow", "failed": "bold red"}
 
@@ -28,19 +28,20 @@ def doctor(
     descriptor_model: options.DescriptorModel = None,
     device: options.Device = None,
 ) -> None:
-    """Check ROS, PyTorch, the GPU, folders and checkpoints, and try the models on a scene with a known answer.
+    """Check ROS, PyTorch, the GPU, folders and checkpoints, and try the models on a sample scene.
 
     [bold]Example:[/bold] ism doctor --segmentor sam --descriptor dinov2
 
     Each line is passed, a warning, or failed, with what to do. The scene is rendered and comes with the package: a
     carton and a banana among other things, which the models must find. Exit status 1 when something failed.
     """
-    from ism_ros.selftest.health import Finding, examine
+    from ism_ros.selftest.findings import Finding
+    from ism_ros.selftest.health import examine
 
     console = Console()
     with console.status("looking around") as status:
         try:
-            from ism_ros.config.settings import load_settings
+            from ism_ros.config.sources import load_settings
         except Exception as error:
             # Settings know the models, and these PyTorch: whatever is wrong with it, the rest can still be looked at.
             advice = "pip install . in the package's folder brings what it needs"
@@ -66,23 +67,23 @@ def doctor(
 
 
 def _try_models(settings: Settings, tell: Callable[[str], None]) -> Finding:
-    from ism_ros.selftest.health import Finding
-    from ism_ros.selftest.self_test import LEAST_IOU, KnownAnswerError, run_apart
+    from ism_ros.selftest.findings import Finding
+    from ism_ros.selftest.self_test import MIN_IOU, SelfTestError, run_in_subprocess
 
-    subject = "known answer"
+    subject = "self-test"
     models = f"{settings.segmentor} + {settings.descriptor}"
     try:
-        answer = run_apart(settings.model_dump(), tell)
-    except KnownAnswerError as error:
+        result = run_in_subprocess(settings.model_dump(), tell)
+    except SelfTestError as error:
         return Finding(subject, "failed", f"{models}: {error}", _what_to_do(str(error)))
-    found = ", ".join(f"{one.object_id} {one.score:.2f} at IoU {one.iou:.2f}" for one in answer.found)
-    if not answer.passed:
+    found = ", ".join(f"{one.object_id} {one.score:.2f} at IoU {one.iou:.2f}" for one in result.objects)
+    if not result.passed:
         advice = "run `ism weights verify`, and try --device cpu; if that does not help, report it with this table"
-        return Finding(subject, "failed", f"{models}: {answer.wrong}", advice)
+        return Finding(subject, "failed", f"{models}: {result.failure}", advice)
     against = (
-        "as stored" if answer.stored else f"each at its place (IoU over {LEAST_IOU}); no scores are stored to compare"
+        "as expected" if result.has_expected else f"each at its place (IoU over {MIN_IOU}); no scores are expected"
     )
-    return Finding(subject, "passed", f"{models}: {found}, {against}; {answer.seconds:.2f} s a frame")
+    return Finding(subject, "passed", f"{models}: {found}, {against}; {result.seconds:.2f} s a frame")
 
 
 def _what_to_do(error: str) -> str:

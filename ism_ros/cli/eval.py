@@ -51,7 +51,7 @@ def evaluate(
     segmentor_model: options.SegmentorModel = None,
     descriptor: options.Descriptor = None,
     descriptor_model: options.DescriptorModel = None,
-    scoring: Annotated[str | None, typer.Option(help="Compared by: auto, sam6d, metric, or noctis (slower).")] = None,
+    scoring: Annotated[str | None, typer.Option(help="Compared by: auto, sam6d, shape, or noctis (slower).")] = None,
     min_mask_pixels: options.MinMaskPixels = None,
     device: options.Device = None,
     score_threshold: Annotated[
@@ -75,7 +75,7 @@ def evaluate(
     from ism_ros.bop.dataset import open_dataset
     from ism_ros.bop.ground_truth import missing_truth
     from ism_ros.bop.predictions import file_name, write_predictions
-    from ism_ros.config.settings import load_settings
+    from ism_ros.config.sources import load_settings
 
     console = Console(stderr=True)
     given = options.given(
@@ -170,7 +170,7 @@ def _find(model: InstanceSegmentationModel, frame: Any, image: Any, run: RunFold
 
 
 def _onboarded(console: Console, dataset: BopDataset, settings: Settings) -> InstanceSegmentationModel:
-    from ism_ros.model import load_model
+    from ism_ros.loading import load_model
 
     specs = dataset.object_specs()
     with _progress(console) as bar:

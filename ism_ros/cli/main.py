@@ -17,7 +17,7 @@ from ism_ros.cli.render import render
 from ism_ros.cli.segment import segment
 from ism_ros.cli.serve import serve
 from ism_ros.cli.weights import weights
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.runtime.threads import configure_thread_env
 
 app = typer.Typer(
     name="ism",
@@ -51,7 +51,7 @@ def ism(
 
 def main() -> None:
     """The program `ism`: what a user gave wrong ends in one line and exit status 2."""
-    use_patient_threads()
+    configure_thread_env()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that is not UTF-8 shows '?', and nothing fails
             stream.reconfigure(errors="replace")

@@ -14,9 +14,9 @@ Profile = Annotated[
     str | None,
     typer.Option(help="embedded, fast, balanced or accurate (SAM-6D's models); left out: the embedded pair."),
 ]
-Segmentor = Annotated[str | None, typer.Option(help="Proposals by: tiny, depth, sam, sam2, fastsam.")]
+Segmentor = Annotated[str | None, typer.Option(help="Proposals by: tiny, sam, sam2, fastsam, or module:attr.")]
 SegmentorModel = Annotated[str | None, typer.Option(help="Which of its models, or the path of a checkpoint.")]
-Descriptor = Annotated[str | None, typer.Option(help="Descriptors by: tiny, classic, dinov2, dinov3.")]
+Descriptor = Annotated[str | None, typer.Option(help="Descriptors by: tiny, dinov2, dinov3, or module:attr.")]
 DescriptorModel = Annotated[str | None, typer.Option(help="Which of its models, or the path of a checkpoint.")]
 MinMaskPixels = Annotated[
     int | None,

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.data.detections import Detections, NearMiss
-from ism_ros.data.masks import decode_rle
+from ism_ros.data.boxes import sam6d_xywh_to_xyxy
+from ism_ros.data.detections import Detections, RejectedDetection
+from ism_ros.data.rle import decode_rle
 from ism_ros.io.frame_files import FrameFileError, read_camera
 
 CONNECT_TIMEOUT_S = 10.0
@@ -108,11 +109,13 @@ def detections_of(content: Mapping[str, Any], height: int, width: int) -> Detect
     """The detections of an answer of /api/v1/inference to an image of height x width pixels, row by row."""
     rows = content["detections"]
     if not rows:
-        nothing = replace(Detections.empty(height, width), near_miss=_near_miss(content.get("near_miss")))
+        # older servers name it near_miss
+        rejected = _rejected_detection(content.get("best_rejected") or content.get("near_miss"))
+        nothing = replace(Detections.empty(height, width), best_rejected=rejected)
         return _with_times_and_warnings(nothing, content)
     category_of = {row["class_id"]: row["category_id"] for row in rows}
     ids = tuple(category_of)
-    boxes = torch.tensor([row["bbox"] for row in rows], dtype=torch.int64)
+    boxes_xyxy = torch.tensor([sam6d_xywh_to_xyxy(row["bbox"]) for row in rows], dtype=torch.int64)
     poses = [row["pose"] for row in rows]
     unknown = {"rotation": [float("nan")] * 9, "translation_m": [float("nan")] * 3}
 
@@ -124,8 +127,7 @@ def detections_of(content: Mapping[str, Any], height: int, width: int) -> Detect
 
     found = Detections(
         masks=torch.from_numpy(np.stack([decode_rle(row["segmentation"]) for row in rows])),
-        # x, y, last minus first: back to first and last
-        boxes_xyxy=torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1),
+        boxes_xyxy=boxes_xyxy,
         object_index=torch.tensor([ids.index(row["class_id"]) for row in rows]),
         template_index=torch.tensor([row["template_index"] for row in rows]),
         score=numbers("score"),
@@ -142,11 +144,10 @@ def detections_of(content: Mapping[str, Any], height: int, width: int) -> Detect
     return _with_times_and_warnings(found, content)
 
 
-def _near_miss(told: Mapping[str, Any] | None) -> NearMiss | None:
+def _rejected_detection(told: Mapping[str, Any] | None) -> RejectedDetection | None:
     if told is None:
         return None
-    x, y, width, height = told["bbox"]
-    return NearMiss(told["class_id"], told["score"], (x, y, x + width, y + height))
+    return RejectedDetection(told["class_id"], told["score"], sam6d_xywh_to_xyxy(told["bbox"]))
 
 
 def _with_times_and_warnings(detections: Detections, content: Mapping[str, Any]) -> Detections:

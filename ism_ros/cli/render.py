@@ -36,15 +36,15 @@ def render(
     all views at once: look at it. A folder of older templates is replaced; any other folder is left alone.
     """
     from ism_ros.cad.mesh_loading import read_cad
-    from ism_ros.cad.simplification import simplified
-    from ism_ros.rendering.renderer import RENDERER_VERSION, render_templates
+    from ism_ros.cad.simplification import simplify
+    from ism_ros.rendering.template_renderer import RENDERER_VERSION, render_templates
     from ism_ros.rendering.templates import check_replaceable, write_templates
 
     units = _units(cad, units)
     check_replaceable(out)
     console = Console(stderr=True)
     model = read_cad(cad, units, color=None if color is None else parse_colour(color))
-    mesh = simplified(model.mesh)
+    mesh = simplify(model.mesh)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(f"rendering {cad.name}", total=None)

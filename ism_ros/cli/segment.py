@@ -15,7 +15,7 @@ from rich.status import Status
 from rich.table import Table
 
 from ism_ros.cad.colors import colour_text, parse_colour
-from ism_ros.cad.units import UNITS_TEXT, checked_units, size_text, units_of
+from ism_ros.cad.units import UNITS_TEXT, checked_units, resolve_units, size_text
 from ism_ros.cli import options
 from ism_ros.objects.resource_uri import resolve_path
 from ism_ros.objects.spec import ObjectSpec, parse_objects, read_text
@@ -61,7 +61,7 @@ def segment(
     segmentor_model: options.SegmentorModel = None,
     descriptor: options.Descriptor = None,
     descriptor_model: options.DescriptorModel = None,
-    scoring: Annotated[str | None, typer.Option(help="Compared by: auto, sam6d, metric, or noctis (slower).")] = None,
+    scoring: Annotated[str | None, typer.Option(help="Compared by: auto, sam6d, shape, or noctis (slower).")] = None,
     stability_score_threshold: Annotated[
         float | None, typer.Option(help="Least stability of a mask of sam and sam2.")
     ] = None,
@@ -99,9 +99,9 @@ def segment(
         with console.status("segmenting at the server") as status:
             detections, overlay_rgb = RemoteServer(server, api_key).segment(rgb, depth, camera, asked, status.update)
     else:
-        from ism_ros.config.settings import load_settings
+        from ism_ros.config.sources import load_settings
         from ism_ros.io.frame_files import read_frame
-        from ism_ros.model import load_model
+        from ism_ros.loading import load_model
 
         given = {**models, **options.given(objects_file=None if objects is None else str(objects))}
         settings = load_settings(config, flags=given)
@@ -135,7 +135,7 @@ def _print_sizes(console: Console, library: ObjectLibrary) -> None:
 
 
 def _print(console: Console, detections: Detections, output: Path) -> None:
-    from ism_ros.io.result_files import xywh
+    from ism_ros.data.boxes import xyxy_to_sam6d_xywh
 
     for warning in detections.warnings:
         options.print_warning(console, warning.text)
@@ -149,7 +149,7 @@ def _print(console: Console, detections: Detections, output: Path) -> None:
         table.add_row(
             escape(detections.class_id(row)),
             *(f"{float(getattr(detections, part)[row]):.3f}" for part in parts),
-            ",".join(map(str, xywh(detections.boxes_xyxy[row].tolist()))),
+            ",".join(map(str, xyxy_to_sam6d_xywh(detections.boxes_xyxy[row].tolist()))),
         )
     console.print(table if count else _why_nothing(detections))
     timing = ", ".join(f"{stage} {seconds * 1000:.0f} ms" for stage, seconds in detections.stage_s.items())
@@ -157,13 +157,13 @@ def _print(console: Console, detections: Detections, output: Path) -> None:
 
 
 def _why_nothing(detections: Detections) -> str:
-    from ism_ros.io.result_files import xywh
+    from ism_ros.data.boxes import xyxy_to_sam6d_xywh
 
-    miss = detections.near_miss
+    miss = detections.best_rejected
     if miss is None:
         what = "nothing" if all(told.reason != "too_small" for told in detections.warnings) else "nothing large enough"
         return f"0 detections: {what} in the picture looks like any of the objects"
-    x, y, width, height = xywh(miss.box_xyxy)
+    x, y, width, height = xyxy_to_sam6d_xywh(miss.box_xyxy)
     return (
         f"0 detections: the best guess is {escape(miss.class_id)} at {miss.score:.3f}, {width} x {height} pixels at "
         f"x {x}, y {y}, which is not certain enough; --score-threshold "
@@ -237,7 +237,7 @@ def _specs(cad: list[Path], templates: list[Path], units: str, color: str | None
             ObjectSpec(
                 id=_text(named.stem),
                 cad=file,
-                units=units_of(file, None if units == "auto" else units),
+                units=resolve_units(file, None if units == "auto" else units),
                 templates=folder,
                 category_id=position + 1,
                 color=None if color is None or file is None else parse_colour(color),

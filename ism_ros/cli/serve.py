@@ -1,7 +1,8 @@
-"""`ism serve`: the same engine over HTTP."""
+"""`ism serve`: the same model over HTTP."""
 
 from __future__ import annotations
 
+import logging
 import os
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,8 +13,10 @@ import typer
 
 from ism_ros.cli import options
 
-NEEDED = ("fastapi", "fastapi_offline", "prometheus_client", "uvicorn", "websockets")
+NEEDED = ("cachetools", "fastapi", "fastapi_offline", "prometheus_client", "uvicorn", "websockets")
 """What the extra `server` installs."""
+
+logger = logging.getLogger(__name__)
 
 
 def serve(
@@ -29,12 +32,14 @@ def serve(
     segmentor: options.Segmentor = None,
     descriptor: options.Descriptor = None,
     device: options.Device = None,
-    engine: Annotated[
-        str | None, typer.Option(help="local: processes of this server. ray: replicas on Ray Serve. Default local.")
+    backend: Annotated[
+        str | None,
+        typer.Option(help="Where models run: local (processes of this server) or ray (Ray Serve). Default local."),
     ] = None,
     replicas: Annotated[
-        int | None, typer.Option(help="With --engine ray: so many models, each with its share of a device.")
+        int | None, typer.Option(help="With --backend ray: number of models, each with its share of a device.")
     ] = None,
+    engine: Annotated[str | None, typer.Option(hidden=True, help="Older name of --backend.")] = None,
 ) -> None:
     """Answer over HTTP: an API at /api/v1, its description at /docs.
 
@@ -42,6 +47,8 @@ def serve(
 
     [bold]Example:[/bold] ism serve --objects objects.yaml
     """
+    if engine is not None:
+        logger.warning("--engine is called --backend now: use that name")
     given = {
         "ISM_SERVER_HOST": host,
         "ISM_SERVER_PORT": port,
@@ -51,7 +58,7 @@ def serve(
         "ISM_SEGMENTOR": segmentor,
         "ISM_DESCRIPTOR": descriptor,
         "ISM_DEVICE": device,
-        "ISM_ENGINE": engine,
+        "ISM_BACKEND": engine if backend is None else backend,
         "ISM_REPLICAS": replicas,
     }
     # the app reads its settings from the environment, in whichever process it runs
@@ -60,5 +67,5 @@ def serve(
         raise ValueError(f"ism serve needs {', '.join(missing)}: pip install 'ism_ros[server]'")
     import uvicorn
 
-    # by name, as uvicorn itself would: one porch does not import another
+    # by name, as uvicorn itself would: no interface imports another
     import_module("ism_ros.server.main").run(uvicorn)

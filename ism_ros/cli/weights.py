@@ -17,13 +17,13 @@ from ism_ros.checkpoints.catalog import (
     CHECKPOINTS,
     PROFILES,
     Checkpoint,
-    WeightsError,
     checkpoint_named,
     how_to_get,
     installed_path,
     partial_path,
     ways_to_get,
 )
+from ism_ros.errors import CheckpointError
 
 WIDTH_FOR_FILES = 110
 """Columns of a terminal in which the names of the files fit into the table as well."""
@@ -108,11 +108,11 @@ def download(
     """
     wanted = _chosen(names, all_of)
     if not wanted:
-        raise WeightsError(f"nothing to fetch: give names, such as sam/vit_h, or --all-of {'|'.join(PROFILES)}")
+        raise CheckpointError(f"nothing to fetch: give names, such as sam/vit_h, or --all-of {'|'.join(PROFILES)}")
     checkpoints_dir = _checkpoints_dir(folder)
     for checkpoint in wanted:
         if checkpoint.manual and installed_path(checkpoint, checkpoints_dir) is None:
-            raise WeightsError(
+            raise CheckpointError(
                 f"{checkpoint.name} cannot be fetched for you: {how_to_get(checkpoint, checkpoints_dir)}"
             )
     console = Console(stderr=True)
@@ -189,7 +189,7 @@ def path(
 
 
 def _checkpoints_dir(folder: Path | None) -> Path:
-    from ism_ros.config.settings import load_settings
+    from ism_ros.config.sources import load_settings
 
     overrides = {} if folder is None else {"checkpoints_dir": str(folder)}
     return load_settings(overrides=overrides).resolved_checkpoints_dir().absolute()
@@ -200,7 +200,7 @@ def _chosen(names: Sequence[str] | None, profile: str | None) -> tuple[Checkpoin
     wanted = list(names or ())
     if profile is not None:
         if profile not in PROFILES:
-            raise WeightsError(f"profile '{profile}' is unknown; choose one of: {', '.join(PROFILES)}")
+            raise CheckpointError(f"profile '{profile}' is unknown; choose one of: {', '.join(PROFILES)}")
         wanted += PROFILES[profile]
     return tuple(checkpoint_named(name) for name in dict.fromkeys(wanted))
 
@@ -223,12 +223,12 @@ def _download_one(checkpoint: Checkpoint, checkpoints_dir: Path, bar: Progress, 
             console.print(f"{checkpoint.name} is here and right: {here}", highlight=False, soft_wrap=True)
             return
         if here != target:
-            raise WeightsError(f"{here} is wrong ({verdict.found}): delete it and try again")
+            raise CheckpointError(f"{here} is wrong ({verdict.found}): delete it and try again")
     try:
         download(checkpoint.url, target, checkpoint.size_bytes, checkpoint.sha256, show)
     except DownloadError as error:
         by_hand = how_to_get(checkpoint, checkpoints_dir)
-        raise WeightsError(f"{checkpoint.name} did not come: {error}; try again, or {by_hand}") from None
+        raise CheckpointError(f"{checkpoint.name} did not come: {error}; try again, or {by_hand}") from None
     bar.remove_task(task)
     console.print(f"{checkpoint.name} is in {target}", highlight=False, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""Aligned arrays over proposals and detections: row i of every field belongs to the same instance."""
+"""Detections of one image: aligned arrays, row i of every field belongs to the same instance."""
 
 from __future__ import annotations
 
@@ -10,71 +10,70 @@ import torch
 from torch import Tensor
 
 from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.data.masks import boxes_from_masks
 
 
 @dataclass(frozen=True)
-class Proposals:
-    """Class-agnostic masks of one image.
+class RejectedDetection:
+    """A detection that the score threshold rejected.
 
-    masks: (N, H, W) bool on the segmentor's device. confidence: (N,) float32 in [0, 1]. boxes_xyxy: (N, 4) int64,
-    the first and last pixel column and row of each mask, both inclusive (as the reference computes them); made
-    from the masks when left out. boxes_are_tight: whether they are, or are what the segmentor itself gives as boxes.
+    Attributes:
+        class_id: The object's id.
+        score: Its final score, below the threshold.
+        box_xyxy: First and last column and row, both inclusive, pixels.
     """
-
-    masks: Tensor
-    confidence: Tensor
-    boxes_xyxy: Tensor = field(default=None)  # type: ignore[assignment]
-    boxes_are_tight: bool = True
-
-    def __post_init__(self) -> None:
-        if self.boxes_xyxy is None:
-            object.__setattr__(self, "boxes_xyxy", boxes_from_masks(self.masks))
-
-    def __len__(self) -> int:
-        return int(self.masks.shape[0])
-
-    def __getitem__(self, index: Tensor) -> Proposals:
-        """The rows at `index` (bool mask or integer tensor); masks are large, so nothing is copied for all of them."""
-        if index.dtype == torch.bool and bool(index.all()):
-            return self
-        return Proposals(self.masks[index], self.confidence[index], self.boxes_xyxy[index], self.boxes_are_tight)
-
-    @staticmethod
-    def empty(height: int, width: int, device: torch.device | str = "cpu") -> Proposals:
-        return Proposals(
-            torch.zeros((0, height, width), dtype=torch.bool, device=device),
-            torch.zeros((0,), device=device),
-        )
-
-
-@dataclass(frozen=True)
-class NearMiss:
-    """What would have been the best detection of a frame without any. box_xyxy: inclusive pixels."""
 
     class_id: str
     score: float
     box_xyxy: tuple[int, int, int, int]
+
+    @staticmethod
+    def best_of(detections: Detections) -> RejectedDetection | None:
+        """Take the detection with the highest score.
+
+        Args:
+            detections: Instances that were all rejected.
+
+        Returns:
+            The best of them, or None where there are none.
+        """
+        if not len(detections):
+            return None
+        best = int(detections.score.argmax())
+        x_first, y_first, x_last, y_last = detections.boxes_xyxy[best].tolist()
+        box_xyxy = (x_first, y_first, x_last, y_last)
+        return RejectedDetection(detections.class_id(best), float(detections.score[best]), box_xyxy)
 
 
 @dataclass(frozen=True)
 class Detections:
     """Instances of known objects in one image, best first.
 
-    masks: (N, H, W) bool. boxes_xyxy: (N, 4) int64, inclusive pixels. object_index: (N,) int64 into `object_ids`.
-    template_index: (N,) int64, the best template of that object, or the view of its pose. score: (N,) final score;
-    semantic_score, appearance_score, geometric_score, visible_ratio: (N,), its parts. rotation: (N, 3, 3)
-    object-to-camera; translation_m: (N, 3), where the object's origin is; both NaN where there is no pose. object_ids:
-    the library's ids at that moment; category_ids: their BOP/COCO categories. stage_s: seconds spent in each stage, in
-    order.
-
-    pose_covariance: (N, 6, 6) of x y z (metres) and turns about x y z (radians) in the camera frame. model_box_m:
-    (N, 2, 3), lowest and highest corner of the CAD model in the object frame. Both NaN where there is no pose, None
-    where nobody asked. instance_id: (N,) int64 from a tracker, or None: row i is instance i + 1. view_similarity:
-    (N, T), cosines of the class token with the templates of its object (0 where another one has more), or None.
-    fit_score: (N,), the part of the score that is of the fit of the views, 0 where it is none (scoring_metric.py).
-    near_miss: where nothing reached the score threshold, the best of what did not, if there was anything.
-    warnings: doubts about the frame and the objects, which make this result doubtful.
+    Attributes:
+        masks: (N, H, W) bool.
+        boxes_xyxy: (N, 4) int64, first and last column and row, both inclusive, pixels.
+        object_index: (N,) int64, into `object_ids`.
+        template_index: (N,) int64, the template that matches best, or the one whose pose is used.
+        score: (N,) float32, final score in [0, 1].
+        semantic_score: (N,) float32, mean cosine of class tokens with the best templates.
+        appearance_score: (N,) float32, mean of the best cosines of patch tokens.
+        geometric_score: (N,) float32, IoU of the box with that of the projected model; 0 without depth.
+        visible_ratio: (N,) float32, fraction of the template's patches that are matched; 0 without depth.
+        rotation: (N, 3, 3) float32, object to camera; NaN where there is no pose.
+        translation_m: (N, 3) float32, the object's origin in the camera frame, metres; NaN where there is no pose.
+        object_ids: Ids of the library's objects at that moment.
+        category_ids: Their BOP/COCO categories.
+        stage_s: Seconds spent in each stage, in order.
+        pose_covariance: (N, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians) in the camera frame; NaN
+            where there is no pose, None where it was not computed.
+        model_box_m: (N, 2, 3), lowest and highest corner of the CAD model in the object frame, metres; NaN where there
+            is no pose, None where it was not computed.
+        instance_id: (N,) int64 from a tracker; None: row i is instance i + 1.
+        view_similarity: (N, T), cosines of the class token with the templates of its object, 0 where another object has
+            more templates; or None.
+        fit_score: (N,) float32, the part of the score that comes from the alignment of templates with the depth; 0
+            where there is none.
+        best_rejected: Where no instance reached the score threshold, the best one that was rejected, if there was any.
+        warnings: Doubts about the frame and the objects, which make this result doubtful.
     """
 
     masks: Tensor
@@ -96,7 +95,7 @@ class Detections:
     instance_id: Tensor | None = None
     view_similarity: Tensor | None = None
     fit_score: Tensor = field(default=None)  # type: ignore[assignment]
-    near_miss: NearMiss | None = None
+    best_rejected: RejectedDetection | None = None
     warnings: tuple[InputWarning, ...] = ()
 
     def __post_init__(self) -> None:
@@ -107,11 +106,25 @@ class Detections:
         return int(self.masks.shape[0])
 
     def __getitem__(self, index: Tensor) -> Detections:
-        """The rows at `index` (bool mask or integer tensor)."""
+        """Select rows.
+
+        Args:
+            index: (N,) bool or (K,) int64.
+
+        Returns:
+            The detections of these rows.
+        """
         return self._each(lambda tensor: tensor[index])
 
     def to(self, device: torch.device | str) -> Detections:
-        """The same detections with every tensor on `device`."""
+        """Copy every tensor to a device.
+
+        Args:
+            device: Such as cpu or cuda:0.
+
+        Returns:
+            The same detections there.
+        """
         return self._each(lambda tensor: tensor.to(device))
 
     def _each(self, act: Callable[[Tensor], Tensor]) -> Detections:
@@ -121,34 +134,34 @@ class Detections:
         return replace(self, **changed)
 
     def class_id(self, row: int) -> str:
+        """Return the object's id of row `row`."""
         return self.object_ids[int(self.object_index[row])]
 
-    def as_near_miss(self) -> NearMiss | None:
-        """The best of these, as it is told where none is good enough."""
-        if not len(self):
-            return None
-        best = int(self.score.argmax())
-        x_first, y_first, x_last, y_last = self.boxes_xyxy[best].tolist()
-        return NearMiss(self.class_id(best), float(self.score[best]), (x_first, y_first, x_last, y_last))
-
     def category_id(self, row: int) -> int:
+        """Return the BOP/COCO category of row `row`."""
         return self.category_ids[int(self.object_index[row])]
 
-    def middles_m(self) -> Tensor:
-        """Where the middles of the models' boxes are, (N, 3) float64 in the camera frame, NaN where there is no pose;
-        the origins where nobody asked for the boxes. Unlike far origins, they move as the objects do."""
+    def model_centers_m(self) -> Tensor:
+        """Compute the centres of the models' boxes. Unlike origins, which may be far away, they move as the objects do.
+
+        Returns:
+            (N, 3) float64 in the camera frame, metres; NaN where there is no pose, the origins where boxes were not
+            computed.
+        """
         origins_m = self.translation_m.double()
         if self.model_box_m is None:
             return origins_m
-        middles_m = (self.rotation.double() @ self.model_box_m.double().mean(dim=1)[:, :, None])[:, :, 0] + origins_m
-        return torch.where(middles_m.isfinite(), middles_m, origins_m)
+        centers_m = (self.rotation.double() @ self.model_box_m.double().mean(dim=1)[:, :, None])[:, :, 0] + origins_m
+        return torch.where(centers_m.isfinite(), centers_m, origins_m)
 
     def instance_ids(self) -> list[int]:
-        """The number of each instance in messages and in the mask image, from 1."""
+        """Return the number of each instance in messages and in the mask image, from 1."""
         return list(range(1, len(self) + 1)) if self.instance_id is None else self.instance_id.tolist()
 
     @staticmethod
     def empty(height: int, width: int, device: torch.device | str = "cpu") -> Detections:
+        """Make no detections in an image of `height` x `width` pixels, on `device`."""
+
         def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)
 

@@ -1,4 +1,4 @@
-"""One RGB-D frame and the camera that took it: what goes in at the door."""
+"""One RGB-D frame: checked once, then valid everywhere."""
 
 from __future__ import annotations
 
@@ -9,87 +9,31 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.checks.camera_checks import doubts_about_intrinsics, fault_of_intrinsics
-from ism_ros.checks.depth_checks import missing_floats
-from ism_ros.checks.image_checks import doubts_about_exposure
-from ism_ros.checks.input_warnings import InputWarning, without_repeats
-
-GREY_TOLERANCE = 3
-"""Grey levels by which the channels of a picture without colours differ at most, after JPEG. A camera that has colours
-is noisier than that in some of its pixels, whatever it looks at."""
-GREY_SHARE = 0.999
-"""Of the pixels that have to be as grey as that: single ones may be drawn over, as by a time stamp."""
-LEAST_CONTRAST = 4.0
-"""Standard deviation of a picture's grey levels, below which it shows nothing, in colour or without."""
-GREY_STRIDE = 4
-"""Every so manieth row and column is looked at first."""
-
-
-class FrameError(ValueError):
-    """A frame that cannot be used.
-
-    `reason` is a short stable word for counting (`size_mismatch`, `bad_intrinsics`, ...); the message says what
-    was wrong and what to do about it.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera without distortion.
-
-    intrinsics: (3, 3) float64, pixels. width, height: pixels. is_cropped: whether its picture is a part of what the
-    lens shows, so that the principal point may lie anywhere.
-    """
-
-    intrinsics: NDArray[np.float64]
-    width: int
-    height: int
-    is_cropped: bool = field(default=False, kw_only=True)
-
-    def __post_init__(self) -> None:
-        k = np.array(self.intrinsics, dtype=np.float64)
-        if k.size != 9:
-            raise FrameError("bad_intrinsics", f"the camera matrix has {k.size} numbers; give 9 (row by row)")
-        k = k.reshape(3, 3)
-        if not np.isfinite(k).all() or k[0, 0] <= 0 or k[1, 1] <= 0:
-            raise FrameError(
-                "bad_intrinsics",
-                f"the camera matrix has focal lengths fx={k[0, 0]:g}, fy={k[1, 1]:g}; both must be finite and above 0: "
-                "calibrate the camera or publish its camera_info",
-            )
-        object.__setattr__(self, "intrinsics", k)
-
-    @property
-    def fx(self) -> float:
-        return float(self.intrinsics[0, 0])
-
-    @property
-    def fy(self) -> float:
-        return float(self.intrinsics[1, 1])
-
-    @property
-    def cx(self) -> float:
-        return float(self.intrinsics[0, 2])
-
-    @property
-    def cy(self) -> float:
-        return float(self.intrinsics[1, 2])
+from ism_ros.checks.camera_checks import intrinsics_error, intrinsics_warnings
+from ism_ros.checks.depth_checks import no_reading_values
+from ism_ros.checks.image_checks import exposure_warnings, has_no_colours
+from ism_ros.checks.input_warnings import InputWarning, unique_warnings
+from ism_ros.data.camera import Camera
+from ism_ros.errors import FrameError
 
 
 @dataclass(frozen=True)
 class Frame:
     """One colour image with its registered depth.
 
-    rgb: (H, W, 3) uint8. depth_m: (H, W) float32 metres along the optical axis, 0 = no reading, or None without a
-    depth sensor; NaN, infinite and negative readings become 0, and so does what stands for 'no reading', such as the
-    largest float. stamp_ns: nanoseconds of the sensor's clock. frame_id: the optical frame (x right, y down, z
-    forward). warnings: what whoever made the frame doubts about it, and what is odd about its camera matrix.
+    Attributes:
+        rgb: (H, W, 3) uint8.
+        depth_m: (H, W) float32 metres along the optical axis, 0 = no reading; None without a depth sensor. NaN,
+            infinite and negative readings become 0, and so does what stands for 'no reading', such as the largest
+            float.
+        camera: The camera of both.
+        stamp_ns: Nanoseconds of the sensor's clock.
+        frame_id: Optical frame (x right, y down, z forward).
+        warnings: Doubts of whoever made the frame, and about its camera matrix and exposure.
+        invalid_depth_share: Fraction of the pixels without a depth reading; 0 without a depth sensor.
 
-    Raises FrameError where sizes disagree or the camera matrix cannot be that of an image of this size.
+    Raises:
+        FrameError: Sizes disagree, or the camera matrix cannot be that of an image of this size.
     """
 
     rgb: NDArray[np.uint8]
@@ -114,11 +58,11 @@ class Frame:
             )
         intrinsics = self.camera.intrinsics
         is_cropped = self.camera.is_cropped
-        if fault := fault_of_intrinsics(intrinsics, width, height, is_cropped):
+        if fault := intrinsics_error(intrinsics, width, height, is_cropped):
             raise FrameError("bad_intrinsics", fault)
-        doubts = () if is_cropped else doubts_about_intrinsics(intrinsics, width, height)
-        doubts += doubts_about_exposure(self.rgb)
-        object.__setattr__(self, "warnings", without_repeats((*self.warnings, *doubts)))
+        doubts = () if is_cropped else intrinsics_warnings(intrinsics, width, height)
+        doubts += exposure_warnings(self.rgb)
+        object.__setattr__(self, "warnings", unique_warnings((*self.warnings, *doubts)))
         if self.depth_m is not None:
             if self.depth_m.shape != (height, width):
                 raise FrameError(
@@ -128,35 +72,37 @@ class Frame:
                 )
             depth = np.nan_to_num(self.depth_m.astype(np.float32, copy=False), nan=0.0, posinf=0.0, neginf=0.0)
             np.maximum(depth, 0.0, out=depth)
-            if (missing := missing_floats(depth)) is not None:
+            if (missing := no_reading_values(depth)) is not None:
                 depth[missing] = 0.0
             object.__setattr__(self, "depth_m", depth)
             object.__setattr__(self, "invalid_depth_share", 1.0 - float(np.count_nonzero(depth)) / depth.size)
 
     @property
     def height(self) -> int:
+        """Rows of the image."""
         return int(self.rgb.shape[0])
 
     @property
     def width(self) -> int:
+        """Columns of the image."""
         return int(self.rgb.shape[1])
 
     @cached_property
     def is_grey(self) -> bool:
-        """Whether the picture has no colours at all, as of a camera without or after a conversion to mono8."""
-        return _is_grey(self.rgb[::GREY_STRIDE, ::GREY_STRIDE]) and _is_grey(self.rgb)
+        """Whether the image has no colours at all, as of a monochrome camera or after a conversion to mono8."""
+        return has_no_colours(self.rgb)
 
     @property
     def has_depth(self) -> bool:
         """Whether any pixel has a depth reading."""
         return self.depth_m is not None and self.invalid_depth_share < 1.0
 
-    def seen_size_m(self, box_xyxy: Sequence[int], mask: NDArray[np.bool_] | None = None) -> float:
+    def observed_size_m(self, box_xyxy: Sequence[int], mask: NDArray[np.bool_] | None = None) -> float:
         """Measure the diagonal of a box at the median depth of what is in it.
 
         Args:
             box_xyxy: First and last column and row, inclusive, pixels.
-            mask: (H, W); where given, only depth under it counts.
+            mask: (H, W) bool; where given, only depth under it counts.
 
         Returns:
             Metres; NaN without a depth reading.
@@ -171,10 +117,3 @@ class Frame:
             return float("nan")
         width, height = (x_last - x_first + 1) / self.camera.fx, (y_last - y_first + 1) / self.camera.fy
         return float(np.hypot(width, height) * np.median(readings_m))
-
-
-def _is_grey(rgb: NDArray[np.uint8]) -> bool:
-    red, green, blue = (rgb[..., channel].astype(np.int16) for channel in range(3))
-    differences = np.maximum(np.abs(red - green), np.abs(green - blue))
-    coloured = np.count_nonzero(differences > GREY_TOLERANCE)
-    return coloured <= (1 - GREY_SHARE) * differences.size and float(green.std()) > LEAST_CONTRAST

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ism_ros.checkpoints.catalog import find_checkpoint
 from ism_ros.checkpoints.loaders.dinov2_checkpoint import load_dinov2
 from ism_ros.checkpoints.reading import fingerprint
-from ism_ros.descriptors import TemplateNormalization
+from ism_ros.descriptors.base import DescriptorSpec, TemplateNormalization
 from ism_ros.descriptors.vit import VitDescriptor
-from ism_ros.runtime.batches import Recoveries
+from ism_ros.runtime.model_request import ModelRequest
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 
 CROP_SIZE = 224
 
@@ -18,7 +20,7 @@ def dinov2_descriptor(
     device: str = "cpu",
     template_normalization: TemplateNormalization = "imagenet",
     heads: int | None = None,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> VitDescriptor:
     """The descriptor of an official checkpoint file or a safetensors folder. Raises CheckpointError.
 
@@ -27,3 +29,13 @@ def dinov2_descriptor(
     model = load_dinov2(checkpoint, CROP_SIZE, heads)
     name = f"dinov2-{fingerprint(checkpoint)}"
     return VitDescriptor("dinov2", model, name, device, None, template_normalization, recoveries=recoveries)
+
+
+def load_dinov2_descriptor(request: ModelRequest) -> VitDescriptor:
+    """Load the checkpoint that the request names, by default ViT-L."""
+    checkpoint = find_checkpoint(request.checkpoints_dir, "dinov2", request.model or "vitl14")
+    normalization = request.given(template_normalization="template_normalization")
+    return dinov2_descriptor(checkpoint, request.device, recoveries=request.recoveries, **normalization)
+
+
+DINOV2 = DescriptorSpec(load_dinov2_descriptor, requires=("transformers",))

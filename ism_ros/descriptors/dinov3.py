@@ -6,11 +6,13 @@ from pathlib import Path
 
 import torch
 
+from ism_ros.checkpoints.catalog import find_checkpoint
 from ism_ros.checkpoints.loaders.dinov3_checkpoint import load_dinov3
 from ism_ros.checkpoints.reading import fingerprint
-from ism_ros.descriptors import TemplateNormalization
+from ism_ros.descriptors.base import DescriptorSpec, TemplateNormalization
 from ism_ros.descriptors.vit import VitDescriptor
-from ism_ros.runtime.batches import Recoveries
+from ism_ros.runtime.model_request import ModelRequest
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 
 CROP_SIZE = 224
 
@@ -20,7 +22,7 @@ def dinov3_descriptor(
     device: str = "cpu",
     template_normalization: TemplateNormalization = "imagenet",
     dtype: torch.dtype | None = None,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> VitDescriptor:
     """The descriptor of an official checkpoint file or a safetensors folder. Raises CheckpointError.
 
@@ -35,3 +37,13 @@ def dinov3_descriptor(
     # angles in half precision would be off by up to a degree
     model.rope_embeddings.inv_freq = frequencies.to(device)
     return descriptor
+
+
+def load_dinov3_descriptor(request: ModelRequest) -> VitDescriptor:
+    """Load the checkpoint that the request names, by default ViT-L."""
+    checkpoint = find_checkpoint(request.checkpoints_dir, "dinov3", request.model or "vitl16")
+    normalization = request.given(template_normalization="template_normalization")
+    return dinov3_descriptor(checkpoint, request.device, recoveries=request.recoveries, **normalization)
+
+
+DINOV3 = DescriptorSpec(load_dinov3_descriptor, requires=("transformers",))

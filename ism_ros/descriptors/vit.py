@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, normalize
 
-from ism_ros.descriptors import Descriptors, TemplateNormalization, concatenated
-from ism_ros.runtime.batches import Chunks, Recoveries
+from ism_ros.descriptors.base import Descriptors, TemplateNormalization, concatenated
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.runtime.precision import network_dtype
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -30,8 +30,9 @@ class VitDescriptor:
     last layer. fingerprint: names the model and its weights.
     """
 
-    turns_with_camera = True
-    view_weight = 0.0
+    is_small = False
+    rotation_sensitive = True
+    view_prior_weight = 0.0
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class VitDescriptor:
         template_normalization: TemplateNormalization = "imagenet",
         crop_size: int = 224,
         chunk: int | None = None,
-        recoveries: Recoveries | None = None,
+        recoveries: OutOfMemoryCounter | None = None,
     ) -> None:
         self.name = name
         self.crop_size = crop_size
@@ -55,14 +56,14 @@ class VitDescriptor:
         self._patch_size = int(model.config.patch_size)  # type: ignore[union-attr,arg-type]
         self._registers = int(getattr(model.config, "num_register_tokens", 0))
         chunk = chunk or (CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU)
-        self._chunks = Chunks(chunk, "crops", recoveries)
+        self._chunks = OutOfMemoryRetry(chunk, "crops", recoveries)
 
     @property
     def fingerprint(self) -> str:
         return f"{self._fingerprint}-{self._template_normalization}-{self._dtype}"
 
     def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
-        """crops (N, 3, S, S) float32 in [0, 1], crop_masks (N, S, S) bool -> tokens, float32, on the device."""
+        """Crops (N, 3, S, S) float32 in [0, 1], crop_masks (N, S, S) bool -> tokens, float32, on the device."""
         return self._in_chunks(crops, crop_masks, lambda crop, mask: imagenet(crop) * mask[:, None])
 
     def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:

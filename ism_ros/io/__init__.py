@@ -1,0 +1,1 @@
+"""Frames and cameras from files, and results into files."""

@@ -1,4 +1,4 @@
-"""Camera matrices out of the files that other tools write, beside BOP's and SAM-6D's camera.json."""
+"""Camera matrices from the files that other tools write, besides BOP's and SAM-6D's camera.json."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ism_ros.checks.camera_checks import other_projection
+from ism_ros.checks.camera_checks import non_pinhole_model
 
 EXPECTED = 'expected {"cam_K": [9 numbers], "depth_scale": 1.0}'
+"""What messages say of a camera file."""
 
 Content = Mapping[str, Any]
 
@@ -19,20 +20,20 @@ class CameraFileError(ValueError):
 
 
 def camera_content(text: str) -> dict[str, Any]:
-    """Read the text of a camera file into what a camera.json holds.
+    """Parse the text of a camera file into what a camera.json holds.
 
     Known are: BOP's and SAM-6D's camera.json; a BOP scene_camera.json of one image; the nine numbers of a cam_K.txt
     (FoundationPose); fx, fy, cx, cy (or ppx, ppy, as librealsense writes them); K or camera_matrix, row by row, the
     latter also with its numbers under `data`, as ROS has it; and intrinsic_matrix, column by column, as Open3D has it.
 
     Args:
-        text: JSON, or nine numbers apart by spaces or commas.
+        text: JSON, or nine numbers separated by spaces or commas.
 
     Returns:
         The file's fields, with cam_K among them.
 
     Raises:
-        CameraFileError: There is none of that, or several cameras.
+        CameraFileError: It holds none of these, several cameras, lens coefficients, or no pinhole camera.
     """
     numbers = re.split(r"[\s,;]+", text.strip())
     if len(numbers) == 9 and all(map(_is_number, numbers)):
@@ -45,10 +46,10 @@ def camera_content(text: str) -> dict[str, Any]:
         content = _only_image(content)
     if not isinstance(content, dict):
         raise CameraFileError(f'has no "cam_K"; {EXPECTED}')
-    if projection := other_projection(content):
+    if projection := non_pinhole_model(content):
         raise CameraFileError(f"is of a {projection} camera, not of a pinhole camera: undistort the images first")
-    for form in FORMS:
-        matrix = form(content)
+    for parse in PARSERS:
+        matrix = parse(content)
         if matrix is not None:
             if _has_lens(content):
                 raise CameraFileError("has coefficients of a lens: undistort the images first, and leave them out here")
@@ -86,7 +87,7 @@ def _of_columns(content: Content) -> Any:
     return matrix
 
 
-FORMS: tuple[Callable[[Content], Any], ...] = (_of_bop, _of_rows, _of_columns, _of_focal_lengths)
+PARSERS: tuple[Callable[[Content], Any], ...] = (_of_bop, _of_rows, _of_columns, _of_focal_lengths)
 
 
 def _only_image(content: Content) -> Any:

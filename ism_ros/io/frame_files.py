@@ -7,20 +7,33 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.checks.depth_checks import depth_in_metres, doubts_about_depth_scale
-from ism_ros.data.frame import Camera, Frame, FrameError
+from ism_ros.checks.depth_checks import depth_format_error, depth_in_metres, depth_scale_warnings
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
+from ism_ros.errors import FrameError
 from ism_ros.io.camera_files import CameraFileError, camera_content
 from ism_ros.io.image_decoding import decode_colour, decode_unchanged
 
 
 class FrameFileError(ValueError):
-    """A file that is not what it should be; the message names it and says what is expected."""
+    """A file that cannot be used; the message names it and says what is expected."""
 
 
 def read_frame(rgb_path: Path, depth_path: Path | None, camera_path: Path) -> Frame:
-    """One frame: depth in metres = stored number * depth_scale / 1000.
+    """Read one frame.
 
-    Raises FrameFileError for a file at fault and FrameError where the files do not fit together.
+    Args:
+        rgb_path: Colour image, such as PNG or JPEG.
+        depth_path: Depth image of the same size (16-bit or float, one channel), or None.
+        camera_path: Camera file in any form that `camera_content` knows; depth in metres = stored number * depth_scale
+            / 1000.
+
+    Returns:
+        The frame.
+
+    Raises:
+        FrameFileError: A file cannot be read or is not what it should be.
+        FrameError: The files do not fit together.
     """
     intrinsics, depth_scale = read_camera(camera_path)
     return frame_of_files(rgb_path, depth_path, intrinsics, depth_scale, str(camera_path))
@@ -29,22 +42,25 @@ def read_frame(rgb_path: Path, depth_path: Path | None, camera_path: Path) -> Fr
 def frame_of_files(
     rgb_path: Path, depth_path: Path | None, intrinsics: NDArray[np.float64], depth_scale: float, where: str
 ) -> Frame:
-    """Read the images of a frame whose camera is known, with doubts about its unit of depth.
+    """Read the images of a frame whose camera is known, and check its unit of depth.
 
     Args:
-        rgb_path: colour image.
-        depth_path: depth image, or None.
+        rgb_path: Colour image.
+        depth_path: Depth image, or None.
         intrinsics: (3, 3) camera matrix, pixels.
-        depth_scale: millimetres for a stored depth of 1.
-        where: the file that holds the camera, and the place in it, for messages.
+        depth_scale: Millimetres for a stored depth of 1.
+        where: File that holds the camera, and the place in it, for messages.
+
+    Returns:
+        The frame.
 
     Raises:
-        FrameFileError: for an image at fault.
-        FrameError: where these do not fit together; the message names `where` if the camera matrix is at fault.
+        FrameFileError: An image cannot be read or is not what it should be.
+        FrameError: These do not fit together; the message names `where` if the camera matrix is at fault.
     """
     rgb = read_rgb(rgb_path)
     depth_m = None if depth_path is None else read_depth_m(depth_path, depth_scale)
-    doubts = () if depth_m is None else doubts_about_depth_scale(depth_m, depth_scale, where)
+    doubts = () if depth_m is None else depth_scale_warnings(depth_m, depth_scale, where)
     try:
         return Frame(rgb, depth_m, Camera(intrinsics, rgb.shape[1], rgb.shape[0]), warnings=doubts)
     except FrameError as error:
@@ -54,7 +70,17 @@ def frame_of_files(
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """A colour image (PNG, JPEG, ...) as (H, W, 3) uint8, its pixels as they are stored."""
+    """Read a colour image with its pixels as they are stored.
+
+    Args:
+        path: PNG, JPEG, or another format of OpenCV.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        FrameFileError: It cannot be read.
+    """
     image = decode_colour(_bytes(path, "colour image"))
     if image is None:
         raise FrameFileError(f"{path} is not an image that can be read (PNG or JPEG expected)")
@@ -62,21 +88,38 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 
 def read_depth_m(path: Path, depth_scale: float) -> NDArray[np.float32]:
-    """A depth image (one channel, 16-bit or float) as (H, W) float32 metres, every bit kept, 0 = no reading."""
+    """Read a depth image.
+
+    Args:
+        path: One channel, 16-bit or float.
+        depth_scale: Millimetres for a stored number of 1.
+
+    Returns:
+        (H, W) float32 metres, 0 = no reading.
+
+    Raises:
+        FrameFileError: It cannot be read or is no depth image.
+    """
     image = decode_unchanged(_bytes(path, "depth image"))
     if image is None:
         raise FrameFileError(f"{path} is not an image that can be read (16-bit PNG expected)")
-    if image.ndim != 2 or image.dtype not in (np.uint16, np.float32):
-        channels = 1 if image.ndim == 2 else image.shape[2]
-        raise FrameFileError(
-            f"{path} is not a depth image: it has {channels} channel(s) of {image.dtype}; "
-            "expected one of uint16 or float32"
-        )
+    if found := depth_format_error(image, (np.uint16, np.float32)):
+        raise FrameFileError(f"{path} is not a depth image: it has {found}; expected one of uint16 or float32")
     return depth_in_metres(image, depth_scale / 1000.0)
 
 
 def read_camera(path: Path) -> tuple[NDArray[np.float64], float]:
-    """The camera matrix (3, 3) in pixels and the depth scale of a camera file, in any form that camera_files knows."""
+    """Read a camera file.
+
+    Args:
+        path: In any form that `camera_content` knows.
+
+    Returns:
+        The camera matrix (3, 3) float64 in pixels, and the depth scale: millimetres for a stored depth of 1.
+
+    Raises:
+        FrameFileError: It cannot be read or holds no such camera.
+    """
     text = _bytes(path, "camera file").tobytes().decode("utf-8-sig", "replace")
     try:
         content = camera_content(text)

@@ -1,4 +1,4 @@
-"""Image files into pixels as they are stored: what EXIF or TIFF says of the way a camera was held turns nothing.
+"""Decoding of image files into pixels as they are stored, whatever EXIF or TIFF says of the camera's orientation.
 
 Depth, masks and the camera matrix belong to the stored pixels; a colour image that is turned upright no longer fits.
 """
@@ -19,7 +19,7 @@ def decode_colour(content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """Decode an image file as colour.
 
     Args:
-        content: the bytes of the file, (N,) uint8.
+        content: (N,) uint8, the bytes of the file.
 
     Returns:
         (H, W, 3) uint8 RGB, not turned; None where this is no image that can be read.
@@ -32,7 +32,7 @@ def decode_unchanged(content: NDArray[np.uint8]) -> NDArray[Any] | None:
     """Decode an image file with its channels and every bit of them.
 
     Args:
-        content: the bytes of the file, (N,) uint8.
+        content: (N,) uint8, the bytes of the file.
 
     Returns:
         (H, W) or (H, W, C) of the type that is stored, not turned; None where this is no image that can be read.
@@ -48,7 +48,7 @@ def _decoded(content: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
 
 
 def _without_tiff_orientation(content: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The bytes of a TIFF whose first image is said to be upright; of other files, the same.
+    """Mark the first image of a TIFF as upright; other files stay as they are.
 
     OpenCV turns images of TIFF files whatever its flags say.
     """

@@ -1,9 +1,8 @@
-"""Detections in the forms that others read: SAM-6D's files, COCO RLE, a label image."""
+"""Detections in the forms that others read: SAM-6D's files, BOP records, a label image."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +10,42 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ism_ros.data.boxes import mask_to_xywh, xyxy_to_sam6d_xywh
 from ism_ros.data.detections import Detections
-from ism_ros.data.masks import encode_rle, mask_box
+from ism_ros.data.rle import encode_rle
 
 
 def label_image(detections: Detections) -> NDArray[np.uint16]:
-    """(H, W) uint16: 0 background, else the instance's id; where masks overlap the higher score is on top."""
+    """Draw all instances into one image.
+
+    Args:
+        detections: Of one frame, on any device.
+
+    Returns:
+        (H, W) uint16: 0 background, else the instance's id; where masks overlap the higher score is on top.
+    """
     detections = detections.to("cpu")
     masks = detections.masks.numpy()
     labels = np.zeros(masks.shape[1:], dtype=np.uint16)
     ids = detections.instance_ids()
     for row in np.argsort(detections.score.numpy(), kind="stable"):
-        left, top, width, height = mask_box(masks[row])
+        left, top, width, height = mask_to_xywh(masks[row])
         box = slice(top, top + height), slice(left, left + width)
         np.copyto(labels[box], np.uint16(ids[row]), where=masks[row][box])
     return labels
 
 
 def to_records(detections: Detections, scene_id: int = 0, image_id: int = 0) -> list[dict[str, Any]]:
-    """The BOP records that SAM-6D's pose estimator reads, one a detection, bbox as [x, y, width, height] pixels."""
+    """Convert detections to the BOP records that SAM-6D's pose estimator reads.
+
+    Args:
+        detections: Of one frame, on any device.
+        scene_id: Number of the scene in a dataset.
+        image_id: Number of the image in the scene.
+
+    Returns:
+        One a detection; bbox as of `xyxy_to_sam6d_xywh`, segmentation as compressed COCO RLE.
+    """
     time_s = sum(detections.stage_s.values())
     detections = detections.to("cpu")  # at once: a GPU is waited for at each number that is read
     masks = detections.masks.numpy()
@@ -38,7 +54,7 @@ def to_records(detections: Detections, scene_id: int = 0, image_id: int = 0) -> 
             "scene_id": scene_id,
             "image_id": image_id,
             "category_id": detections.category_id(row),
-            "bbox": xywh(detections.boxes_xyxy[row].tolist()),
+            "bbox": xyxy_to_sam6d_xywh(detections.boxes_xyxy[row].tolist()),
             "score": float(detections.score[row]),
             "time": time_s,
             "segmentation": encode_rle(masks[row]),
@@ -47,16 +63,21 @@ def to_records(detections: Detections, scene_id: int = 0, image_id: int = 0) -> 
     ]
 
 
-def xywh(box_xyxy: Sequence[int]) -> list[int]:
-    """An inclusive box as [x, y, width, height], the way the reference writes it (last minus first)."""
-    x_first, y_first, x_last, y_last = box_xyxy
-    return [x_first, y_first, x_last - x_first, y_last - y_first]
-
-
 def write_results(
     folder: Path, detections: Detections, visualization_rgb: NDArray[np.uint8], scene_id: int = 0, image_id: int = 0
 ) -> None:
-    """Write detection_ism.json, detection_ism.npz and vis_ism.png into `folder`, which is made where it is missing."""
+    """Write detection_ism.json, detection_ism.npz and vis_ism.png.
+
+    Args:
+        folder: Where to; made where it is missing.
+        detections: Of one frame.
+        visualization_rgb: (H, W, 3) uint8, the frame with the detections drawn over it.
+        scene_id: Number of the scene in a dataset.
+        image_id: Number of the image in the scene.
+
+    Raises:
+        OSError: They cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     detections = detections.to("cpu")
     records = to_records(detections, scene_id, image_id)

@@ -1,76 +1,241 @@
-"""SAM-6D's scores and a fourth, of size and shape in metres: how well the views of the CAD model fit the depth.
+"""The matcher `shape`: the scores of SAM-6D, and how well size and shape in metres fit the depth.
 
 Class tokens see crops of one size: two objects that differ in their proportions, or a bowl and a can of one colour,
-may look alike to them. Their views, held against what lies under the mask (views.py), tell them apart.
+may look alike to them. Their views, aligned with the depth under the mask (pose.alignment), tell them apart.
 
-N proposals, O objects, T templates an object, V views of an object.
+N proposals, O objects, T templates an object.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from ism_ros.matching.similarity import final_score as final_score_sam6d
-from ism_ros.pose.polar_maps import RELIEF_WEIGHT, relative
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs, ShapeMatches
+from ism_ros.matching.patch_scores import patch_scores_by_template
+from ism_ros.matching.sam6d import Sam6dMatcher
+from ism_ros.matching.sam6d import final_score as final_score_sam6d
+from ism_ros.matching.similarity import semantic_scores
+from ism_ros.objects.library import ObjectLibrary
+from ism_ros.pose.alignment import (
+    DEPTH_WEIGHT,
+    ObjectAlignments,
+    ObservedPoints,
+    ViewAlignment,
+    align_views,
+    concatenated,
+    relative_depth_mse,
+    sample_observed_points,
+)
+from ism_ros.runtime.threads import one_thread
 
-FIT_SCALE = 0.7
-"""The cost at which a fit is worth 1/e."""
+COST_SCALE = 0.7
+"""Alignment cost at which the shape score is 1/e."""
 
-CHOICE_RELIEF_WEIGHT, CHOICE_SCALE = 80.0, 0.4
-"""Where two objects are held beside each other, relief counts four times as much as where views of one are: colours of
-twins are the same, and outlines of what is short and what is seen from its end are."""
+CHOICE_DEPTH_WEIGHT, CHOICE_COST_SCALE = 80.0, 0.4
+"""The same for the choice between objects, with four times as much weight for depth as for the choice of a view: twins
+have the same colours, and a short object and one seen from its end have the same silhouette."""
 
 CHOICE_WEIGHT = 0.3
-"""What that weighs beside the semantic score in the choice of the object."""
+"""Weight of the shape score in the choice of the object, relative to the semantic score."""
 
 SCORE_WEIGHT = 2.0
-"""What the fit weighs in the final score. Colours of a CAD model are seldom those of the real thing, its size is: the
-rest of the score falls from rendered to real pictures more than the fit does."""
+"""Weight of the shape score in the final score. Colours of a CAD model are seldom those of the real thing, its size is:
+the rest of the score falls from rendered to real images more than the shape score does."""
 
 CANDIDATE_MARGIN = 0.15
-"""Of the semantic score, behind the best. On noisy depth no proportion score is above 0.5, so that none could make up
-for more."""
+"""Distance to the best semantic score within which objects are aligned with the depth. Larger is useless: on noisy
+depth no consistency score is above 0.5, which CHOICE_WEIGHT makes 0.15."""
 
-MOST_CANDIDATES = 3
-"""So many objects at most are held against the depth under each mask."""
+MAX_CANDIDATES = 3
+"""Most objects that are aligned with the depth under each mask."""
 
-
-def fit_score(cost: Tensor) -> Tensor:
-    """exp(-cost / FIT_SCALE): 1 where a view fits in all its parts, 0 where nothing was seen (cost inf)."""
-    return (-cost / FIT_SCALE).exp()
+PROPOSALS_PER_BATCH = 256
+"""Proposals that are aligned with the views of an object at once, which takes some 100 MB."""
 
 
-def proportion_score(cost: Tensor, relief_m: Tensor, reach_m: float) -> Tensor:
-    """The fit for the choice of the object: as `fit_score`, with more weight for relief. cost, relief_m: (N,), of the
-    views that fit best, as Fit.best has them; reach_m: of their object."""
-    more = (CHOICE_RELIEF_WEIGHT - RELIEF_WEIGHT) * relative(relief_m.square(), reach_m)
-    return (-(cost + more) / CHOICE_SCALE).exp()
+class ShapeMatcher:
+    """The object by class tokens and by how well its views are aligned with the depth; SAM-6D's without depth."""
+
+    def match(self, inputs: MatchInputs) -> Matches:
+        """Align the views of the most similar objects with the depth before one of them is chosen."""
+        if not inputs.frame.has_depth:
+            return Sam6dMatcher().match(inputs)
+        proposals = inputs.proposals
+        boxes = proposals.boxes_xyxy if proposals.boxes_are_tight else boxes_from_masks(proposals.masks)
+        return match_shape(
+            inputs.similarity,
+            inputs.descriptors.patch_tokens,
+            inputs.library,
+            inputs.confidence_threshold,
+            sample_observed_points(proposals.masks, boxes, inputs.frame),
+            inputs.view_prior_weight,
+        )
+
+    def final_score(self, matches: Matches, geometric: Tensor, visible_ratio: Tensor, confidence: Tensor) -> Tensor:
+        """Combine SAM-6D's score with the shape score, where there is one."""
+        shape = torch.zeros_like(geometric) if matches.shape is None else matches.shape.score
+        return final_score(matches.semantic, matches.appearance, geometric, visible_ratio, shape, shape > 0)
+
+
+@dataclass(frozen=True)
+class CandidateShapes:
+    """Shape of all candidate objects under all masks, (N, O); 0 where an object is no candidate or has no views.
+
+    Attributes:
+        score: Shape score.
+        consistency: Shape score for the choice of the object.
+        template_index: int64, template nearest to the best view.
+        alignments: Of each object that was aligned.
+    """
+
+    score: Tensor
+    consistency: Tensor
+    template_index: Tensor
+    alignments: ObjectAlignments
+
+
+def match_shape(
+    similarity: Tensor,
+    patch_tokens: Tensor,
+    library: ObjectLibrary,
+    confidence_threshold: float,
+    observed: ObservedPoints,
+    view_prior_weight: float = 0.0,
+) -> Matches:
+    """Match proposals with objects by class tokens and shape; patch tokens compared with the best template.
+
+    Args:
+        similarity: (N, O, T) with `library`'s class tokens.
+        patch_tokens: (N, P, C) of the proposals.
+        library: The objects.
+        confidence_threshold: Proposals whose best semantic score is above it are kept.
+        observed: What the camera saw under the N masks.
+        view_prior_weight: Weight of class tokens in the choice of a view.
+
+    Returns:
+        The matches.
+    """
+    semantic = semantic_scores(similarity)
+    is_candidate = candidates(semantic, confidence_threshold)
+    best_template = similarity.argmax(dim=2)
+    shapes = _align_candidates(similarity, best_template, is_candidate, library, observed, view_prior_weight)
+    chosen = chosen_object(semantic, shapes.consistency, is_candidate)
+    rows = is_candidate.any(dim=1)
+    semantic, score, aligned_template, template_index = (
+        of_object.gather(1, chosen[:, None])[rows, 0]
+        for of_object in (semantic, shapes.score, shapes.template_index, best_template)
+    )
+    object_index = chosen[rows]
+    appearance, visible_ratio = patch_scores_by_template(
+        patch_tokens, torch.nonzero(rows)[:, 0], library.chosen_patch_tokens(object_index, template_index)
+    )
+    return Matches(
+        rows,
+        object_index,
+        template_index,
+        semantic,
+        appearance,
+        visible_ratio,
+        ShapeMatches(score, aligned_template, shapes.alignments),
+    )
+
+
+def _align_candidates(
+    similarity: Tensor,
+    best_template: Tensor,
+    is_candidate: Tensor,
+    library: ObjectLibrary,
+    observed: ObservedPoints,
+    view_prior_weight: float,
+) -> CandidateShapes:
+    score, consistency = similarity.new_zeros((2, *is_candidate.shape))
+    template_index = best_template.clone()
+    aligned: dict[int, tuple[Tensor, ViewAlignment]] = {}
+    with one_thread(similarity):
+        for index in torch.nonzero(is_candidate.any(dim=0))[:, 0].tolist():
+            known = library.objects[index]
+            if known.views is None:
+                continue
+            rows = torch.nonzero(is_candidate[:, index])[:, 0]
+            alignment = concatenated(
+                [align_views(observed[some], known.views, known.spectra) for some in rows.split(PROPOSALS_PER_BATCH)]
+            )
+            prior = view_prior_weight * known.views.from_templates(similarity[rows, index])
+            cost, depth_rmse_m, view = alignment.best(prior)
+            score[rows, index] = shape_score(cost)
+            consistency[rows, index] = consistency_score(cost, depth_rmse_m, known.views.radius_m)
+            nearest = torch.from_numpy(known.views.nearest_template).to(view.device)[view]
+            template_index[rows, index] = nearest.where(cost.isfinite(), template_index[rows, index])
+            aligned[index] = rows, alignment
+    return CandidateShapes(score, consistency, template_index, ObjectAlignments(aligned))
+
+
+def shape_score(cost: Tensor) -> Tensor:
+    """Turn an alignment cost into a score: exp(-cost / COST_SCALE), 0 where nothing was seen (cost +inf)."""
+    return (-cost / COST_SCALE).exp()
+
+
+def consistency_score(cost: Tensor, depth_rmse_m: Tensor, radius_m: float) -> Tensor:
+    """Score an alignment for the choice of the object: as `shape_score`, with more weight for depth.
+
+    Args:
+        cost: (N,) of the best aligned views, as of ViewAlignment.best.
+        depth_rmse_m: (N,) of the same, metres.
+        radius_m: Radius of the object's maps, metres.
+
+    Returns:
+        (N,) in [0, 1].
+    """
+    more = (CHOICE_DEPTH_WEIGHT - DEPTH_WEIGHT) * relative_depth_mse(depth_rmse_m.square(), radius_m)
+    return (-(cost + more) / CHOICE_COST_SCALE).exp()
 
 
 def candidates(semantic: Tensor, confidence_threshold: float) -> Tensor:
-    """(N, O) bool, which objects may still be the one of each proposal.
+    """Find the objects that each proposal may still be.
 
-    semantic: (N, O). Those within CANDIDATE_MARGIN of the best, and at most MOST_CANDIDATES; none where the best is not
-    above `confidence_threshold`.
+    Args:
+        semantic: (N, O) semantic scores.
+        confidence_threshold: Where the best is not above it there are no candidates.
+
+    Returns:
+        (N, O) bool: those within CANDIDATE_MARGIN of the best, at most MAX_CANDIDATES.
     """
-    best = semantic.topk(min(MOST_CANDIDATES, semantic.shape[1]), dim=1).values
+    best = semantic.topk(min(MAX_CANDIDATES, semantic.shape[1]), dim=1).values
     least = torch.maximum(best[:, :1] - CANDIDATE_MARGIN, best[:, -1:])
     return (semantic >= least) & (best[:, :1] > confidence_threshold)
 
 
-def chosen_object(semantic: Tensor, proportion: Tensor, candidates: Tensor) -> Tensor:
-    """argmax of semantic + CHOICE_WEIGHT * proportion over the candidates; all (N, O) -> (N,) int64."""
-    return (semantic + CHOICE_WEIGHT * proportion).where(candidates, -1.0).argmax(dim=1)
+def chosen_object(semantic: Tensor, consistency: Tensor, candidates: Tensor) -> Tensor:
+    """Choose argmax of semantic + CHOICE_WEIGHT * consistency over the candidates; all (N, O) -> (N,) int64."""
+    return (semantic + CHOICE_WEIGHT * consistency).where(candidates, -1.0).argmax(dim=1)
 
 
 def final_score(
-    semantic: Tensor, appearance: Tensor, geometric: Tensor, visible_ratio: Tensor, fit: Tensor, has_fit: Tensor
+    semantic: Tensor, appearance: Tensor, geometric: Tensor, visible_ratio: Tensor, shape: Tensor, has_shape: Tensor
 ) -> Tensor:
-    """(semantic + appearance + geometric * visible + 2 * fit) / (4 + visible), all (N,).
+    """Combine SAM-6D's scores with the shape score.
 
-    Where there is no fit (no depth, or an object without views; has_fit: (N,) bool) it is SAM-6D's.
+    (semantic + appearance + geometric * visible + 2 * shape) / (4 + visible); SAM-6D's where there is no shape score
+    (no depth, or an object without views).
+
+    Args:
+        semantic: (N,) in [0, 1].
+        appearance: (N,) in [0, 1].
+        geometric: (N,) in [0, 1].
+        visible_ratio: (N,) in [0, 1].
+        shape: (N,) in [0, 1].
+        has_shape: (N,) bool, where there is a shape score.
+
+    Returns:
+        (N,) in [0, 1].
     """
     sam6d = final_score_sam6d(semantic, appearance, geometric, visible_ratio)
     others = 2.0 + visible_ratio
-    return torch.where(has_fit, (sam6d * others + SCORE_WEIGHT * fit) / (others + SCORE_WEIGHT), sam6d)
+    return torch.where(has_shape, (sam6d * others + SCORE_WEIGHT * shape) / (others + SCORE_WEIGHT), sam6d)
+
+
+SHAPE = MatcherSpec(ShapeMatcher(), "sam6d, and how well size and shape fit the depth")

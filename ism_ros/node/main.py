@@ -11,35 +11,37 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any, NoReturn
 
-from ism_ros.runtime.threads import use_patient_threads
-
-if TYPE_CHECKING:
-    from rclpy.executors import Executor
-
-    from ism_ros.node.ism_node import IsmNode
+from ism_ros.errors import first_line
+from ism_ros.runtime.threads import configure_thread_env
 
 EXECUTOR_THREADS = 12
-"""One for each callback that may have to wait: four of segment, adding, removing, listing, lifecycle, ..."""
-END_TIMEOUT_S = 1.0
+"""Number of threads for callbacks that may wait: four of segment, adding, removing, listing, lifecycle, ..."""
+SHUTDOWN_TIMEOUT_S = 1.0
+"""How long the node may take to release what others would miss, seconds."""
 SWITCH_INTERVAL_S = 0.0005
-"""Each of a frame's thousand operations gives Python's lock away and gets it back after at most so long from a thread
-that takes messages; Python's own 5 ms would make that seconds."""
+"""Interval after which a thread that takes messages gives Python's lock back, seconds: each of a frame's thousand
+operations gives it away, and Python's own 5 ms would make that seconds."""
 DESCRIPTION = """Finds instances of known objects in synchronised RGB-D images: rgb, depth and camera_info in;
 ~/detections, ~/mask_image, ~/masks and ~/overlay out. All settings are ROS parameters, listed in config/ism.yaml:
 --ros-args --params-file FILE, or --ros-args -p objects_file:=FILE."""
+"""Text of --help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs the node until SIGINT or SIGTERM. Exit code 1 after a wrong configuration, which is said in one line."""
-    use_patient_threads()
+    """Run the node until SIGINT or SIGTERM; exit with 1 after a wrong configuration, with one line about it.
+
+    Args:
+        arguments: Command line without the program; None = that of the process.
+    """
+    configure_thread_env()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    ending = Ending()
-    # imports and loading take seconds and are not to be broken by a signal half-way: they have their own thread
-    life = Life(sys.argv if arguments is None else ["ism_node", *arguments], ending)
-    code = ending.wait()
-    life.end(END_TIMEOUT_S)
+    shutdown = ShutdownSignal()
+    # imports and loading take seconds and must not be interrupted by a signal: they have their own thread
+    runner = NodeRunner(sys.argv if arguments is None else ["ism_node", *arguments], shutdown)
+    code = shutdown.wait()
+    runner.stop(SHUTDOWN_TIMEOUT_S)
     sys.stdout.flush()
     sys.stderr.flush()
     # not sys.exit: a thread may be deep in a computation that nothing can interrupt and nobody waits for, and
@@ -47,14 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os._exit(code)
 
 
-class Ending:
-    """What the main thread waits for: SIGINT or SIGTERM, or the word of another thread. Make it on the main thread.
+class ShutdownSignal:
+    """Wakes the main thread on SIGINT, SIGTERM or a request of another thread; make it on the main thread.
 
     The kernel may hand a signal to any thread, and Python's handlers run on the main one, which a lock or a queue would
     not wake for it: the pipe does.
     """
 
     def __init__(self) -> None:
+        """Install the signal handlers."""
         self._code = 0
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
@@ -63,51 +66,57 @@ class Ending:
             # without a handler no byte is written
             signal.signal(number, lambda number, frame: None)
 
-    def now(self, code: int) -> None:
-        """Ends the wait with this exit code."""
+    def request(self, code: int) -> None:
+        """End the wait with this exit code."""
         self._code = code
         os.write(self._writer, b"\0")
 
     def wait(self) -> int:
-        """The exit code: 0 after a signal."""
+        """Wait, and return the exit code: 0 after a signal."""
         os.read(self._reader, 1)
         return self._code
 
 
-class Life:
-    """The node from start to end, on threads of its own. `ending` is told where it cannot start."""
+class NodeRunner:
+    """Runs the node from start to end on threads of its own."""
 
-    def __init__(self, arguments: Sequence[str], ending: Ending) -> None:
+    def __init__(self, arguments: Sequence[str], shutdown: ShutdownSignal) -> None:
+        """Start.
+
+        Args:
+            arguments: Command line, with the program.
+            shutdown: Is requested where the node cannot start.
+        """
         self._arguments = list(arguments)
-        self._refusal = ending
-        self._ending = threading.Event()
-        self._node: IsmNode | None = None
-        self._executor: Executor | None = None
+        self._shutdown = shutdown
+        self._stopping = threading.Event()
+        self._node: Any = None  # an IsmNode, whose import takes seconds
+        self._executor: Any = None
         threading.Thread(target=self._start, name="ism_start", daemon=True).start()
 
-    def end(self, timeout_s: float) -> None:
-        """Gives back what others would miss, within `timeout_s`: results in the making are dropped."""
-        self._ending.set()
+    def stop(self, timeout_s: float) -> None:
+        """Release what others would miss, within `timeout_s`; results in progress are dropped."""
+        self._stopping.set()
         if self._node is not None:
-            giving_back = threading.Thread(target=self._give_back, name="ism_end", daemon=True)
-            giving_back.start()
-            giving_back.join(timeout_s)
+            releasing = threading.Thread(target=self._release, name="ism_end", daemon=True)
+            releasing.start()
+            releasing.join(timeout_s)
 
     def _start(self) -> None:
         try:
-            code = self._make_node()
+            code = self._run()
         except SystemExit as error:  # argparse, after --help or an unknown argument
             code = error.code if isinstance(error.code, int) else 1
         except Exception:
-            if self._ending.is_set():  # the node was taken away while it was loading
+            if self._stopping.is_set():  # the node was destroyed while it was loading
                 return
             traceback.print_exc()
             code = 1
         if code is not None:
-            self._refusal.now(code)
+            self._shutdown.request(code)
 
-    def _make_node(self) -> int | None:
-        """The code to exit with, or None when the node is running."""
+    def _run(self) -> int | None:
+        """Start the node; return the code to exit with, None when it is running."""
         import rclpy
         from rclpy.signals import SignalHandlerOptions
         from rclpy.utilities import remove_ros_args
@@ -116,25 +125,25 @@ class Life:
             parser = argparse.ArgumentParser(prog="ism_node", description=DESCRIPTION)
             parser.parse_args(remove_ros_args(self._arguments)[1:])
             try:
-                with quiet_until_it_fails():
-                    from ism_ros.node.executor import StreamExecutor
-                    from ism_ros.node.ism_node import IsmNode
-                    from ism_ros.node.params_files import unmatched_params_files
+                with stderr_on_success():
+                    from ism_ros.node.execution.stream_executor import StreamExecutor
+                    from ism_ros.node.node import IsmNode
+                    from ism_ros.node.parameters.params_files import unmatched_params_files
 
                     check_cv_bridge()
             except Exception as error:  # what a library of another version comes up with
-                say(why_not_imported(error))
+                print_error(import_failure_text(error))
                 return 1
-            if self._ending.is_set():
+            if self._stopping.is_set():
                 return 0
             rclpy.init(args=self._arguments, signal_handler_options=SignalHandlerOptions.NO)
             self._node = IsmNode()
             for sentence in unmatched_params_files(self._arguments, self._node.get_fully_qualified_name()):
                 self._node.get_logger().warning(sentence)
-        except (ValueError, RuntimeError) as error:  # RuntimeError: what rcl says of malformed arguments and YAML
-            say(error)
+        except (ValueError, RuntimeError) as error:  # RuntimeError: rcl, of malformed arguments and YAML
+            print_error(first_line(error))
             return 1
-        self._executor = StreamExecutor(self._node.stream_calls.group, EXECUTOR_THREADS, self._on_error)
+        self._executor = StreamExecutor(self._node.calls.group, EXECUTOR_THREADS, self._on_error)
         self._executor.add_node(self._node)
         threading.Thread(target=self._spin, name="ism_executor", daemon=True).start()
         if self._node.settings.autostart and not self._node.autostart():
@@ -142,35 +151,32 @@ class Life:
         return None
 
     def _spin(self) -> None:
-        """Executes callbacks; one that raises is logged and does not end the node."""
-        assert self._node is not None
-        assert self._executor is not None
-        while not self._ending.is_set():
+        """Execute callbacks; one that raises is logged and does not end the node."""
+        while not self._stopping.is_set():
             try:
                 self._executor.spin_once()
             except Exception as error:
                 self._on_error(error)
 
     def _on_error(self, error: BaseException) -> None:
-        if not self._ending.is_set() and self._node is not None:
+        if not self._stopping.is_set() and self._node is not None:
             self._node.get_logger().error(f"a callback failed: {error!r}")
 
-    def _give_back(self) -> None:
+    def _release(self) -> None:
         import rclpy
 
-        assert self._node is not None
         self._node.stop_loading()
         if self._executor is not None:
             self._executor.shutdown(0)
-        self._node.stream_calls.end()
+        self._node.calls.close()
         self._node.release()
-        # with the last node goes the DDS participant, which says goodbye to the others
+        # with the last node goes the DDS participant, which tells the others
         self._node.destroy_node()
         rclpy.try_shutdown()
 
 
 def check_cv_bridge() -> None:
-    """Converts one image: the compiled part of cv_bridge, which is made for one NumPy, is loaded by that alone."""
+    """Convert one image: that loads the compiled part of cv_bridge, which is made for one version of NumPy."""
     import numpy
     from cv_bridge import CvBridge
 
@@ -179,17 +185,17 @@ def check_cv_bridge() -> None:
 
 
 @contextlib.contextmanager
-def quiet_until_it_fails() -> Iterator[None]:
-    """Holds back what libraries print on stderr; it is printed where nothing fails, and left out for the error else."""
+def stderr_on_success() -> Iterator[None]:
+    """Hold back what libraries print on stderr, and print it where nothing is raised; else the error says enough."""
     held = io.StringIO()
     with contextlib.redirect_stderr(held):
         yield
     sys.stderr.write(held.getvalue())
 
 
-def why_not_imported(error: Exception) -> str:
-    """Says which package the node cannot be imported for, and what to do, in one sentence."""
-    from ism_ros.selftest.health import check_ros_packages
+def import_failure_text(error: Exception) -> str:
+    """Return one sentence that says for which package the node cannot be imported, and what to do."""
+    from ism_ros.selftest.ros_checks import check_ros_packages
 
     for finding in check_ros_packages():
         if finding.state == "failed":
@@ -197,10 +203,9 @@ def why_not_imported(error: Exception) -> str:
     return f"the node cannot be loaded ({type(error).__name__}: {error}): `ism doctor` looks for what is wrong"
 
 
-def say(error: Exception | str) -> None:
-    """One line on stderr."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    print(f"ism_node: {lines[0]}", file=sys.stderr, flush=True)
+def print_error(text: str) -> None:
+    """Print the first line of a text on stderr."""
+    print(f"ism_node: {text.strip().splitlines()[0]}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

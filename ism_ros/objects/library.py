@@ -1,4 +1,4 @@
-"""The known objects on the device, ready to be compared with. Immutable: a change makes a new library."""
+"""The known objects on the device, ready for frames to be compared with. Immutable: a change makes a new library."""
 
 from __future__ import annotations
 
@@ -15,30 +15,41 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ism_ros.cad.units import size_text
 from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.objects.stores.patch_tokens import PatchFile
-from ism_ros.pose.polar_maps import Views
+from ism_ros.objects.stores.patch_tokens import PatchFile, PatchPlace, PatchPrecision, PatchStorage
+from ism_ros.rendering.views.polar_maps import FourierMaps, ViewMaps, fourier_maps
 
 
-class InGrey(Protocol):
-    """The same object as a camera without colours sees it, made when it is first asked for; `made`: if it has been."""
+class GrayscaleVariant(Protocol):
+    """An object as a camera without colours sees it; `grayscale.LazyVariant` builds it at the first call."""
 
     @property
-    def made(self) -> KnownObject | None: ...
+    def built(self) -> KnownObject | None:
+        """The variant where it has been built, or None."""
+        ...
 
-    def __call__(self) -> KnownObject: ...
+    def __call__(self) -> KnownObject:
+        """Return the variant, building it where it is the first call."""
+        ...
 
 
 @dataclass(frozen=True)
 class KnownObject:
     """One onboarded object.
 
-    id: its class_id everywhere. category_id: for BOP and COCO output. class_tokens: (T, D) unit rows. patch_tokens:
-    (T, P, C) unit rows, zero where invalid, float32 or float16, on the device, on the CPU, or in a file. rotations:
-    (T, 3, 3) object-to-camera, or None when the templates have no poses. points_m: (K, 3) surface points about
-    `centre_m`, metres, or None without geometry. source: the file or folder it came from. views: what coarse poses are
-    made by, or None. warnings: doubts about its files, found at onboarding. bounds_m: (2, 3) float64, lowest and
-    highest corner of the model in the object frame, on the CPU; None = those of the points, which are about the origin
-    then. in_grey: gives what frames without colours are compared with, or None where there is nothing else.
+    Attributes:
+        id: Its class_id everywhere.
+        category_id: Its number in BOP and COCO output.
+        class_tokens: (T, D) unit rows.
+        patch_tokens: (T, P, C) unit rows, zero where invalid, float32 or float16, on the device, on the CPU, or in a
+            file.
+        rotations: (T, 3, 3) object-to-camera; None when the templates have no poses.
+        points_m: (K, 3) surface points relative to `centre_m`, metres; None without geometry.
+        source: The file or folder it came from.
+        views: Polar maps that coarse poses are found by, or None.
+        warnings: Doubts about its files, found at onboarding.
+        grayscale: Gives what frames without colours are compared with; None where there is nothing else.
+        bounds_m: (2, 3) float64, lowest and highest corner of the model in the object frame, metres, on the CPU; None =
+            those of the points, which are relative to the origin then.
     """
 
     id: str
@@ -48,18 +59,19 @@ class KnownObject:
     rotations: Tensor | None = None
     points_m: Tensor | None = None
     source: str = ""
-    views: Views | None = None
+    views: ViewMaps | None = None
     warnings: tuple[InputWarning, ...] = ()
-    in_grey: InGrey | None = field(default=None, repr=False, compare=False)
+    grayscale: GrayscaleVariant | None = field(default=None, repr=False, compare=False)
     bounds_m: Tensor | None = None
 
     @property
     def template_count(self) -> int:
+        """Number of templates, T."""
         return int(self.class_tokens.shape[0])
 
     @cached_property
     def corners_m(self) -> Tensor | None:
-        """(C, 3), those of `points_m` on their convex hull: seen from anywhere, they span the box of all points."""
+        """Corners (C, 3) of the convex hull of `points_m`, metres: from anywhere, they span the box of all points."""
         if self.points_m is None:
             return None
         try:
@@ -75,19 +87,26 @@ class KnownObject:
 
     @cached_property
     def box_m(self) -> Tensor | None:
-        """(2, 3), lowest and highest corner of the model in the object frame, on the CPU."""
+        """Lowest and highest corner (2, 3) of the model in the object frame, metres, on the CPU, or None."""
         if self.bounds_m is not None:
             return self.bounds_m
         return None if self.points_m is None else torch.stack(self.points_m.cpu().aminmax(dim=0))
 
     @cached_property
     def centre_m(self) -> Tensor:
-        """(3,) float64, what `points_m` are about, in the object frame, on the CPU."""
+        """Origin (3,) of `points_m` in the object frame, metres, float64, on the CPU."""
         return torch.zeros(3, dtype=torch.float64) if self.bounds_m is None else self.bounds_m.double().mean(dim=0)
+
+    @cached_property
+    def spectra(self) -> FourierMaps:
+        """Fourier coefficients of `views`, which must be there, on the device of the class tokens; 1.4 MB."""
+        assert self.views is not None
+        maps = torch.from_numpy(self.views.maps).to(self.class_tokens.device).float()
+        return fourier_maps(maps, self.views.radius_m)
 
     @property
     def size_text(self) -> str:
-        """`size_m` in words."""
+        """Sides of the model's box for people, such as 80 x 50 x 30 mm."""
         return "of unknown size" if self.size_m is None else size_text(self.size_m)
 
     @property
@@ -99,7 +118,17 @@ class KnownObject:
         return x, y, z
 
     def patch_tokens_of(self, template_index: Tensor) -> Tensor:
-        """Patch tokens of some templates, (N,) -> (N, P, C) float32 on the device of the class tokens."""
+        """Gather the patch tokens of some templates.
+
+        Args:
+            template_index: (N,) int64.
+
+        Returns:
+            (N, P, C) float32 on the device of the class tokens.
+
+        Raises:
+            OSError: They are in a file that is damaged and cannot be rebuilt.
+        """
         if isinstance(self.patch_tokens, PatchFile):
             chosen, which = template_index.cpu().unique(return_inverse=True)
             tokens = torch.stack([self.patch_tokens.read(template) for template in chosen.tolist()])
@@ -107,45 +136,40 @@ class KnownObject:
         tokens = self.patch_tokens.index_select(0, template_index.to(self.patch_tokens.device))
         return tokens.to(self.class_tokens.device).float()
 
-    def to(self, device: torch.device | str) -> KnownObject:
-        """The same object with its tensors on `device`; patch tokens in a file stay there."""
-        return replace(
-            self,
-            class_tokens=self.class_tokens.to(device),
-            patch_tokens=self.patch_tokens
-            if isinstance(self.patch_tokens, PatchFile)
-            else self.patch_tokens.to(device),
-            rotations=None if self.rotations is None else self.rotations.to(device),
-            points_m=None if self.points_m is None else self.points_m.to(device),
-        )
-
 
 @dataclass(frozen=True)
 class ObjectLibrary:
-    """Known objects of one descriptor. `version` grows with every change made through `with_object` and `without`.
+    """Known objects of one descriptor.
 
-    What all objects are compared by at once is put together when it is first asked for, so that a thousand objects
-    can be added one by one.
+    The index, arrays of all objects that a frame is compared with, is built at its first use, so that a thousand
+    objects can be added one by one.
+
+    Attributes:
+        objects: With ids that differ.
+        version: Grows by one with every change made through `with_object` and `without`.
     """
 
     objects: tuple[KnownObject, ...] = ()
     version: int = 0
-    _whole: tuple[ObjectLibrary, Tensor] | None = field(default=None, repr=False, compare=False)
-    """The library that this one is a subset of, and the indices of its objects there."""
+    _parent: tuple[ObjectLibrary, Tensor] | None = field(default=None, repr=False, compare=False)
+    """Library that this one is a subset of, and the indices of its objects there."""
 
     def __post_init__(self) -> None:
         if len(self._index) != len(self.objects):
             raise ValueError(f"object ids must differ; given: {', '.join(self.ids)}")
 
     def __len__(self) -> int:
+        """Count the objects."""
         return len(self.objects)
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
+        """Ids of the objects, in their order."""
         return tuple(known.id for known in self.objects)
 
     @cached_property
     def category_ids(self) -> tuple[int, ...]:
+        """Category ids of the objects, in their order."""
         return tuple(known.category_id for known in self.objects)
 
     @cached_property
@@ -154,20 +178,20 @@ class ObjectLibrary:
 
     @cached_property
     def class_tokens(self) -> Tensor:
-        """(O, T, D) unit rows, objects with fewer than T templates padded with zero rows, which match nothing."""
-        if self._whole is not None:
-            whole, rows = self._whole
-            return whole.class_tokens.index_select(0, rows.to(whole.class_tokens.device))
+        """Class tokens (O, T, D), unit rows; zero rows, which match nothing, where objects have fewer templates."""
+        if self._parent is not None:
+            parent, rows = self._parent
+            return parent.class_tokens.index_select(0, rows.to(parent.class_tokens.device))
         if not self.objects:
             return torch.zeros((0, 0, 0))
         return pad_sequence([normalize(known.class_tokens, dim=-1) for known in self.objects], batch_first=True)
 
     @cached_property
     def _rotations(self) -> Tensor:
-        """(O, T, 3, 3), NaN where there are none."""
-        if self._whole is not None:
-            whole, rows = self._whole
-            return whole._rotations.index_select(0, rows.to(whole._rotations.device))
+        """Rotations (O, T, 3, 3), NaN where there are none."""
+        if self._parent is not None:
+            parent, rows = self._parent
+            return parent._rotations.index_select(0, rows.to(parent._rotations.device))
         nan = float("nan")
         each = [
             known.class_tokens.new_full((known.template_count, 3, 3), nan)
@@ -177,29 +201,60 @@ class ObjectLibrary:
         ]
         return pad_sequence(each, batch_first=True, padding_value=nan) if each else torch.zeros((0, 0, 3, 3))
 
-    def prepare(self) -> None:
-        """Puts together what the first comparison would else have to wait for."""
+    def build_index(self) -> None:
+        """Build the index now, so that the first frame need not wait for it."""
         _ = self.class_tokens, self._rotations
 
-    def each(self, change: Callable[[KnownObject], KnownObject]) -> ObjectLibrary:
-        """This library with what `change` makes of each object."""
-        return replace(self, objects=tuple(map(change, self.objects)), _whole=None)
+    def map_objects(self, change: Callable[[KnownObject], KnownObject]) -> ObjectLibrary:
+        """Change every object.
+
+        Args:
+            change: Gives the new object for an old one, of the same id.
+
+        Returns:
+            A library of the new objects, of the same version.
+        """
+        return replace(self, objects=tuple(map(change, self.objects)), _parent=None)
 
     def with_object(self, known: KnownObject) -> ObjectLibrary:
-        """This library with `known` added, or put in the place of the object that has its id."""
+        """Add or replace an object.
+
+        Args:
+            known: Takes the place of the object that has its id, if any.
+
+        Returns:
+            The library of the next version.
+        """
         index = self._index.get(known.id, len(self))
         return ObjectLibrary((*self.objects[:index], known, *self.objects[index + 1 :]), self.version + 1)
 
     def without(self, object_id: str) -> ObjectLibrary:
-        """This library without one object; KeyError names the ids there are."""
+        """Remove an object.
+
+        Args:
+            object_id: Its id.
+
+        Returns:
+            The library of the next version.
+
+        Raises:
+            KeyError: It is not known; the message names the ids there are.
+        """
         if object_id not in self._index:
             raise KeyError(f"object '{object_id}' is not known; known: {', '.join(self.ids) or 'none'}")
         return ObjectLibrary(tuple(o for o in self.objects if o.id != object_id), self.version + 1)
 
     def subset(self, object_ids: Sequence[str]) -> ObjectLibrary:
-        """Only the objects named, in the order of this library; KeyError names the ones that are not known.
+        """Choose some of the objects; nothing is copied but their class tokens.
 
-        Nothing is copied but the class tokens of these objects.
+        Args:
+            object_ids: Their ids.
+
+        Returns:
+            A library of the same version, in the order of this one.
+
+        Raises:
+            KeyError: Some are not known; the message names them.
         """
         unknown = [name for name in object_ids if name not in self._index]
         if unknown:
@@ -211,9 +266,17 @@ class ObjectLibrary:
         return ObjectLibrary(chosen, self.version, (self, torch.tensor(rows, dtype=torch.int64)))
 
     def patch_tokens_of(self, object_index: Tensor, template_index: Tensor) -> Tensor:
-        """Patch tokens of the chosen templates, (N,), (N,) -> (N, P, C): only what is needed is gathered.
+        """Gather the patch tokens of one template a row.
 
-        Raises OSError where they are in a file that is damaged and cannot be made anew.
+        Args:
+            object_index: (N,) int64.
+            template_index: (N,) int64, within the object.
+
+        Returns:
+            (N, P, C) float32.
+
+        Raises:
+            OSError: Some are in a file that is damaged and cannot be rebuilt.
         """
         groups = list(_rows_of_each(object_index))
         if len(groups) == 1:
@@ -226,9 +289,19 @@ class ObjectLibrary:
         return gathered
 
     def chosen_patch_tokens(self, object_index: Tensor, template_index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """The same, one template after the other and each once: its patch tokens (P, C), and the rows that chose it.
+        """Iterate over the patch tokens of the templates that rows chose, each template once.
 
         Nothing is copied that is on the device already, and no more than one template is read at a time.
+
+        Args:
+            object_index: (N,) int64.
+            template_index: (N,) int64, within the object.
+
+        Yields:
+            Patch tokens (P, C) float32 of one template, and the rows (M,) that chose it.
+
+        Raises:
+            OSError: Some are in a file that is damaged and cannot be rebuilt.
         """
         stride = max((known.template_count for known in self.objects), default=1)
         for number, rows in _rows_of_each(object_index * stride + template_index):
@@ -240,14 +313,41 @@ class ObjectLibrary:
             yield tokens.to(known.class_tokens.device).float(), rows
 
     def rotations_of(self, object_index: Tensor, template_index: Tensor) -> Tensor:
-        """Object-to-camera rotations of the chosen templates, (N, 3, 3); NaN where the templates have no poses."""
+        """Gather the rotation of one template a row.
+
+        Args:
+            object_index: (N,) int64.
+            template_index: (N,) int64, within the object.
+
+        Returns:
+            (N, 3, 3) object-to-camera; NaN where the templates have no poses.
+        """
         return self._rotations[object_index, template_index]
 
+    def patch_storage(self, place: PatchPlace, precision: PatchPrecision, device: str) -> PatchStorage:
+        """Decide where the patch tokens of one more object go.
+
+        Args:
+            place: Where they are wanted.
+            precision: In which they are kept.
+            device: PyTorch device of the model.
+
+        Returns:
+            That, with what the objects of this library take already.
+        """
+        held = self.patch_bytes()
+        on_device = held.get(str(torch.device(device)), 0)
+        return PatchStorage(place, precision, held_on_device=on_device, held_on_host=held.get("cpu", 0))
+
     def patch_bytes(self) -> dict[str, int]:
-        """How many bytes of patch tokens are where: by device ("cpu", "cuda:0") and on "disk"."""
+        """Count the bytes of patch tokens by where they are.
+
+        Returns:
+            Bytes by device ("cpu", "cuda:0") and on "disk", grayscale variants that have been built included.
+        """
         held: dict[str, int] = {}
-        in_grey = [known.in_grey.made for known in self.objects if known.in_grey is not None]
-        for known in (*self.objects, *(known for known in in_grey if known is not None)):
+        variants = [known.grayscale.built for known in self.objects if known.grayscale is not None]
+        for known in (*self.objects, *(variant for variant in variants if variant is not None)):
             tokens = known.patch_tokens
             place = "disk" if isinstance(tokens, PatchFile) else str(tokens.device)
             held[place] = held.get(place, 0) + tokens.nbytes
@@ -255,7 +355,7 @@ class ObjectLibrary:
 
 
 def _rows_of_each(numbers: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Every number that occurs in `numbers` (N,), and the rows where it does."""
+    """Iterate over each number that occurs in `numbers` (N,), with the rows where it does."""
     values, order = numbers.sort(stable=True)
     distinct, counts = values.unique_consecutive(return_counts=True)
     distinct, counts = torch.stack([distinct, counts]).tolist()  # one wait for a GPU

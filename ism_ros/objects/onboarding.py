@@ -1,44 +1,44 @@
-"""From an object's CAD file or template folder to a KnownObject; rendering and describing happen once."""
+"""Onboarding: from the CAD file or template folder of an object to a KnownObject, in five steps.
+
+key of all that the object depends on -> descriptors in the cache? -> else templates, read or rendered -> described by
+the model and cached -> patch tokens placed on the device, on the host or on the disk.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from ism_ros.cad.colors import Rgb
-from ism_ros.cad.referenced_files import referenced_files
-from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.data.masks import boxes_from_masks, crop_resize_pad
-from ism_ros.descriptors import Descriptor
-from ism_ros.objects.grey import MadeOnce, grey_pictures, grey_views
+from ism_ros.descriptors.base import Descriptor
+from ism_ros.objects.grayscale import LazyVariant, grayscale_images, grayscale_views
 from ism_ros.objects.library import KnownObject
+from ism_ros.objects.object_descriptors import DescribedTemplates, PlacedDescriptors, describe_templates, known_object
 from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.stores.cache_keys import descriptors_key, templates_key
 from ism_ros.objects.stores.descriptor_cache import (
-    Arrays,
-    CachedDescriptors,
     read_descriptors,
     warn_damaged,
     write_descriptors,
 )
-from ism_ros.objects.stores.patch_tokens import DamagedFileError, PatchFile, PatchPrecision, PatchStorage
-from ism_ros.objects.template_builder import Prepare, Prepared, Progress, prepare
-from ism_ros.pose.polar_maps import Views
-from ism_ros.rendering.renderer import RENDERER_VERSION, TEMPLATE_SIZE_PX
-from ism_ros.rendering.templates import TemplateError, TemplateSet, read_templates
-from ism_ros.runtime.batches import is_out_of_memory
+from ism_ros.objects.stores.patch_tokens import DamagedFileError, PatchFile, PatchStorage
+from ism_ros.objects.template_builder import (
+    ObjectTemplates,
+    Progress,
+    TemplateBuilder,
+    build_templates,
+)
+from ism_ros.rendering.templates import TemplateError, read_templates
+from ism_ros.runtime.out_of_memory import is_out_of_memory
 
-_CACHE_VERSION = 5
 IN_MEMORY_IF_IT_FITS = PatchStorage()
+"""Storage of patch tokens where nothing else is wanted."""
 
-Made = tuple[Arrays, NDArray[np.generic], tuple[InputWarning, ...], PatchFile | None]
-"""Arrays by name, patch tokens, what is doubtful about the files, and the file that holds the tokens now."""
+Variant = Literal["color", "grayscale"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,223 +54,183 @@ def onboard(
     device: str = "cpu",
     progress: Progress | None = None,
     storage: PatchStorage = IN_MEMORY_IF_IT_FITS,
-    prepare: Prepare = prepare,
+    template_builder: TemplateBuilder = build_templates,
 ) -> KnownObject:
-    """The object that `spec` describes, on `device`, its patch tokens where `storage` says.
+    """Make an object known: read or render its templates, and describe them.
 
-    Templates are read from spec.templates or else rendered from spec.cad. Both they and their descriptors are kept in
-    `cache_dir` under keys made of all that they depend on: the bytes of the files (with the materials and textures
-    that a CAD file names), units, colour, renderer, descriptor and precision of the patch tokens. A cache that is
-    damaged is made anew; one that cannot be written is done without, and patch tokens meant for the disk are in memory
-    then. progress: told (views rendered, views) while rendering. prepare: renders, here or in another process.
+    Templates and descriptors are kept in `cache_dir` under keys made of all that they depend on: the bytes of the files
+    (with the materials and textures that a CAD file names), units, colour, renderer, descriptor and precision of the
+    patch tokens. A damaged cache is rebuilt. A cache that cannot be written is only worth a warning; patch tokens meant
+    for the disk are in memory then.
 
-    Raises CadError, TemplateError, or PatchStorageError.
+    Args:
+        spec: The object.
+        descriptor: The model that describes its templates.
+        cache_dir: Folder of cached templates and descriptors.
+        device: Where the tensors of the object go.
+        progress: Called while rendering with (views rendered, views); what it raises ends the onboarding.
+        storage: Where and how its patch tokens are kept.
+        template_builder: Builds the templates, here or in another process.
+
+    Returns:
+        The object on `device`.
+
+    Raises:
+        CadError: Its CAD file cannot be used.
+        TemplateError: Its folder of templates cannot be used, or it has neither.
+        PatchStorageError: Its patch tokens do not fit into the memory of the device.
     """
     if spec.cad is None and spec.templates is None:
         raise TemplateError(f"object '{spec.id}' needs a CAD file, a template folder, or both")
-    key = _key_of_templates(spec)
-    parts = ["descriptors", _CACHE_VERSION, key, descriptor.fingerprint, storage.precision]
-    stem = cache_dir / "descriptors" / _key(parts)
-
-    def make() -> Made:
-        prepared = prepare(spec, cache_dir / "templates" / key, progress)
-        arrays, patch_tokens = _describe(prepared, descriptor, device, storage.precision)
-        if "rotations" not in arrays:
-            logger.warning(
-                "object '%s': its %d templates have no poses.npy, so it is found without geometric score and pose",
-                spec.id,
-                len(patch_tokens),
-            )
-        file = write_descriptors(stem, arrays, patch_tokens, prepared.warnings)
-        return arrays, patch_tokens, prepared.warnings, file
-
-    def check_unchanged() -> None:
-        if _key_of_templates(spec) != key:
-            raise OSError(f"the files of object '{spec.id}' have changed since it was added; add it again")
-
-    def grey_pictures_of_templates() -> Prepared:
-        folder = spec.templates or cache_dir / "templates" / key
-        if not folder.is_dir():  # a cache that cannot be written
-            seen: Prepared | TemplateSet = prepare(spec, folder, None)
-        else:
-            seen = read_templates(folder, spec.units)
-        return Prepared(grey_pictures(seen.rgb), seen.masks, None, None, None, seen.bounds_m)
-
-    def make_grey() -> Made:
-        check_unchanged()
-        arrays, patch_tokens = _describe(grey_pictures_of_templates(), descriptor, device, storage.precision)
-        return arrays, patch_tokens, (), write_descriptors(stem_of_grey, arrays, patch_tokens, ())
-
-    def in_grey() -> KnownObject:
-        try:
-            arrays, _, kept = _cached_or_made(stem_of_grey, make_grey, storage, spec.id, device)
-        except (OSError, ValueError) as error:
-            logger.warning("object '%s' cannot be described in grey: %s", spec.id, error)
-            return known
-        class_tokens = torch.from_numpy(arrays["class_tokens"]).to(device)
-        views = None if known.views is None else grey_views(known.views)
-        return replace(known, class_tokens=class_tokens, patch_tokens=kept, views=views, in_grey=None)
-
-    stem_of_grey = cache_dir / "descriptors" / _key([*parts, "grey"])
-    arrays, warnings, kept = _cached_or_made(stem, make, storage, spec.id, device, check_unchanged)
-
-    def tensor(name: str) -> torch.Tensor | None:
-        return torch.from_numpy(arrays[name]).to(device) if name in arrays else None
-
-    known = KnownObject(
-        id=spec.id,
-        category_id=spec.category_id,
-        class_tokens=torch.from_numpy(arrays["class_tokens"]).to(device),
-        patch_tokens=kept,
-        rotations=tensor("rotations"),
-        points_m=tensor("points_m"),
-        source=str(spec.templates or spec.cad),
-        views=_views(arrays),
-        in_grey=MadeOnce(in_grey),
-        warnings=tuple(InputWarning(doubt.reason, f"{label_of(spec)}: {doubt.text}") for doubt in warnings),
-        bounds_m=torch.from_numpy(arrays["bounds_m"].astype(np.float64)) if "bounds_m" in arrays else None,
-    )
-    return known
+    onboarding = Onboarding(spec, descriptor, cache_dir, device, storage, template_builder, templates_key(spec))
+    known = known_object(spec, onboarding.load_or_build("color", progress), device)
+    return replace(known, grayscale=LazyVariant(partial(onboarding.grayscale_variant, known)))
 
 
-def _cached_or_made(
-    stem: Path,
-    make: Callable[[], Made],
-    storage: PatchStorage,
-    object_id: str,
-    device: str,
-    check_remake: Callable[[], None] = lambda: None,
-) -> tuple[Arrays, tuple[InputWarning, ...], torch.Tensor | PatchFile]:
-    """Descriptors and doubts from the cache, or else made and kept there; the patch tokens where `storage` says.
+@dataclass(frozen=True)
+class Onboarding:
+    """The onboarding of one object, kept by what may have to rebuild a part of it later.
 
-    make: gives arrays, patch tokens and doubts, and the file that holds the tokens now. check_remake: raises OSError
-    where that file cannot be made anew later.
+    Attributes:
+        spec: The object.
+        descriptor: The model that describes its templates.
+        cache_dir: Folder of cached templates and descriptors.
+        device: Where the tensors of the object go.
+        storage: Where and how its patch tokens are kept.
+        template_builder: Builds the templates, here or in another process.
+        key: `templates_key(spec)` at the start.
     """
 
-    def remake() -> PatchFile:
-        check_remake()
-        file = make()[3]
+    spec: ObjectSpec
+    descriptor: Descriptor
+    cache_dir: Path
+    device: str
+    storage: PatchStorage
+    template_builder: TemplateBuilder
+    key: str
+
+    def load_or_build(self, variant: Variant, progress: Progress | None = None) -> PlacedDescriptors:
+        """Read the descriptors of one variant from the cache, or else build and cache them.
+
+        Args:
+            variant: Of templates as they are, or in grayscale.
+            progress: As of `onboard`.
+
+        Returns:
+            The descriptors, their patch tokens where `storage` says.
+
+        Raises:
+            CadError: As of `onboard`; so are TemplateError and PatchStorageError.
+            OSError: The files of the object have changed since `key` was made (grayscale alone).
+        """
+        placed = self._load(variant)
+        if placed is None:
+            described, file = self._build(variant, progress)
+            on_disk = file is not None and self.storage.place_for(file.nbytes, self.device) == "disk"
+            tokens = file if file is not None and on_disk else torch.from_numpy(described.patch_tokens)
+            placed = PlacedDescriptors(described.arrays, tokens, described.warnings)
+        return replace(placed, patch_tokens=self._placed(placed.patch_tokens))
+
+    def grayscale_variant(self, known: KnownObject) -> KnownObject:
+        """Describe the object as a camera without colours sees it.
+
+        Args:
+            known: The object as onboarded.
+
+        Returns:
+            Its grayscale variant; `known` itself, with a warning in the log, where that cannot be made.
+        """
+        try:
+            placed = self.load_or_build("grayscale")
+        except (OSError, ValueError) as error:
+            logger.warning("object '%s' cannot be described in grey: %s", self.spec.id, error)
+            return known
+        return replace(
+            known,
+            class_tokens=torch.from_numpy(placed.arrays["class_tokens"]).to(self.device),
+            patch_tokens=placed.patch_tokens,
+            views=None if known.views is None else grayscale_views(known.views),
+            grayscale=None,
+        )
+
+    def rebuild_patches(self, variant: Variant) -> PatchFile:
+        """Describe the object again, because the file of its patch tokens is damaged.
+
+        Args:
+            variant: Whose patch tokens they are.
+
+        Returns:
+            The new file in the place of the damaged one.
+
+        Raises:
+            OSError: The files of the object have changed since it was onboarded, or the cache cannot be written.
+            CadError: As of `onboard`; so is TemplateError.
+        """
+        self._check_unchanged()
+        _, file = self._build(variant, None)
         if file is None:
-            raise OSError(f"patch tokens of object '{object_id}' cannot be written to {stem.parent}")
+            raise OSError(f"patch tokens of object '{self.spec.id}' cannot be written to {self._stem(variant).parent}")
         return file
 
-    cached = read_descriptors(stem)
-    kept: torch.Tensor | PatchFile | None = None
-    if cached is not None:
-        arrays, warnings, kept = cached.arrays, cached.warnings, _kept(cached, stem, storage, device)
-    if kept is None:
-        arrays, patch_tokens, warnings, file = make()
-        kept = torch.from_numpy(patch_tokens)
-        if file is not None and storage.place_for(file.nbytes, device) == "disk":
-            kept = file
-    if isinstance(kept, PatchFile):
-        kept.remake = remake
-    elif storage.place_for(kept.nbytes, device) == "device":
-        kept = _on_device(kept, object_id, device)
-    return arrays, warnings, kept
+    def _stem(self, variant: Variant) -> Path:
+        name = descriptors_key(self.key, self.descriptor.fingerprint, self.storage.precision, variant)
+        return self.cache_dir / "descriptors" / name
 
+    def _load(self, variant: Variant) -> PlacedDescriptors | None:
+        """Read what is cached; None where nothing is, or it is damaged."""
+        stem = self._stem(variant)
+        cached = read_descriptors(stem, partial(self.rebuild_patches, variant))
+        if cached is None:
+            return None
+        tokens: torch.Tensor | PatchFile = cached.patches
+        if self.storage.place_for(cached.patches.nbytes, self.device) != "disk":
+            try:
+                tokens = cached.patches.read_all()
+            except (OSError, DamagedFileError) as error:
+                warn_damaged(stem, error)
+                return None
+        return PlacedDescriptors(cached.arrays, tokens, cached.warnings)
 
-def label_of(spec: ObjectSpec) -> str:
-    """How a warning names an object: by its id, and its file where that is called otherwise."""
-    file = spec.cad or spec.templates
-    return f"object '{spec.id}'" + (f" ({file.name})" if file is not None else "")
+    def _build(self, variant: Variant, progress: Progress | None) -> tuple[DescribedTemplates, PatchFile | None]:
+        """Describe the templates and cache the result; the file is None where the cache cannot be written."""
+        templates = self._templates(progress) if variant == "color" else self._grayscale_templates()
+        described = describe_templates(templates, self.descriptor, self.device, self.storage.precision)
+        if variant == "color" and "rotations" not in described.arrays:
+            logger.warning(
+                "object '%s': its %d templates have no poses.npy, so it is found without geometric score and pose",
+                self.spec.id,
+                len(described.patch_tokens),
+            )
+        rebuild = partial(self.rebuild_patches, variant)
+        file = write_descriptors(
+            self._stem(variant), described.arrays, described.patch_tokens, described.warnings, rebuild
+        )
+        return described, file
 
+    def _templates(self, progress: Progress | None) -> ObjectTemplates:
+        return self.template_builder(self.spec, self.cache_dir / "templates" / self.key, progress)
 
-def _views(arrays: Arrays) -> Views | None:
-    if "view_maps" not in arrays:
-        return None
-    return Views(
-        maps=arrays["view_maps"].astype(np.float16),
-        surface_m=arrays["view_surface_m"].astype(np.float64),
-        reach_m=float(arrays["view_reach_m"][0]),
-        rotations=np.asarray(arrays["view_rotations"], np.float64),
-        template_count=len(arrays["rotations"]),
-        centre_m=np.asarray(arrays["view_centre_m"], np.float64),
-    )
+    def _grayscale_templates(self) -> ObjectTemplates:
+        """Make the templates grey; only what the descriptor looks at, as all else is that of the colour templates."""
+        self._check_unchanged()
+        folder = self.spec.templates or self.cache_dir / "templates" / self.key
+        # there is no folder where the cache cannot be written
+        seen = read_templates(folder, self.spec.units) if folder.is_dir() else self._templates(None)
+        return ObjectTemplates(grayscale_images(seen.rgb), seen.masks, None, None, None, seen.bounds_m)
 
+    def _check_unchanged(self) -> None:
+        if templates_key(self.spec) != self.key:
+            raise OSError(f"the files of object '{self.spec.id}' have changed since it was added; add it again")
 
-def _kept(cached: CachedDescriptors, stem: Path, storage: PatchStorage, device: str) -> torch.Tensor | PatchFile | None:
-    """Patch tokens from the cache, in memory or left in their file; None where they are damaged."""
-    if storage.place_for(cached.patches.nbytes, device) == "disk":
-        return cached.patches
-    try:
-        return cached.patches.read_all()
-    except (OSError, DamagedFileError) as error:
-        warn_damaged(stem, error)
-        return None
-
-
-def _on_device(patch_tokens: torch.Tensor, object_id: str, device: str) -> torch.Tensor:
-    try:
-        return patch_tokens.to(device)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise PatchStorageError(
-            f"patch tokens of object '{object_id}' ({patch_tokens.nbytes / 1e6:.0f} MB) do not fit into the memory of "
-            f"{device}; set patch_tokens to auto, host or disk"
-        ) from None
-
-
-def cad_key(cad: Path, units: str, color: Rgb | None = None, root: Path | None = None) -> str:
-    """A name for what is rendered of a CAD file: its bytes, the files it names (by name, as it may find one or
-    another), units, colour, renderer and picture size."""
-    files = referenced_files(cad, root)
-    names = [file.name for file in files]
-    parts = ["cad", RENDERER_VERSION, TEMPLATE_SIZE_PX, units, color, cad.suffix.lower()]
-    return _key([*parts, *_contents([cad]), *names, *_contents(files)])
-
-
-def _key_of_templates(spec: ObjectSpec) -> str:
-    if spec.templates is None:
-        assert spec.cad is not None
-        if not spec.cad.is_file():
-            from ism_ros.cad.mesh_loading import load_cad
-
-            load_cad(spec.cad, spec.units)  # raises what is wrong with it
-        return _geometry_key(spec)
-    patterns = ["rgb_*.png", "mask_*.png", "xyz_*.npy", "poses.npy", "templates.json"]
-    files = sorted(file for pattern in patterns for file in spec.templates.glob(pattern))
-    xyz_count = len(list(spec.templates.glob("xyz_*.npy")))
-    geometry = _geometry_key(spec)
-    names = [file.name for file in files]
-    return _key(["templates", xyz_count, spec.units, geometry, *names, *_contents(files)])
-
-
-def _geometry_key(spec: ObjectSpec) -> str:
-    return "xyz" if spec.cad is None else cad_key(spec.cad, spec.units, spec.color, spec.root)
-
-
-@torch.no_grad()
-def _describe(
-    prepared: Prepared, descriptor: Descriptor, device: str, precision: PatchPrecision
-) -> tuple[Arrays, NDArray[np.generic]]:
-    """Class tokens, rotations, points and views by name, and the patch tokens."""
-    masks = torch.from_numpy(prepared.masks).to(device)
-    images = torch.from_numpy(prepared.rgb).to(device).permute(0, 3, 1, 2).float() / 255.0
-    # The reference takes templates whole, where it drops the last row and column of a proposal.
-    boxes_xyxy = boxes_from_masks(masks) + torch.tensor([0, 0, 1, 1], device=masks.device)
-    crops, crop_masks = crop_resize_pad(images, masks, boxes_xyxy, descriptor.crop_size)
-    described = descriptor.describe_templates(crops, crop_masks)
-    arrays = {"class_tokens": described.class_tokens.float().cpu().numpy()}
-    if prepared.rotations is not None:
-        arrays["rotations"] = prepared.rotations
-    if prepared.points_m is not None:
-        arrays["points_m"] = prepared.points_m
-        arrays["bounds_m"] = prepared.bounds_m
-    if prepared.views is not None:
-        arrays["view_maps"] = prepared.views.maps
-        arrays["view_surface_m"] = prepared.views.surface_m
-        arrays["view_centre_m"] = prepared.views.centre_m
-        arrays["view_reach_m"] = np.array([prepared.views.reach_m], np.float32)
-        arrays["view_rotations"] = prepared.views.rotations
-    return arrays, np.ascontiguousarray(described.patch_tokens.float().cpu().numpy().astype(precision))
-
-
-def _contents(files: Iterable[Path]) -> list[str]:
-    """A checksum of each file's bytes."""
-    return [hashlib.blake2b(file.read_bytes(), digest_size=20).hexdigest() for file in files]
-
-
-def _key(parts: Iterable[object]) -> str:
-    return hashlib.blake2b("\n".join(map(str, parts)).encode(), digest_size=16).hexdigest()
+    def _placed(self, tokens: torch.Tensor | PatchFile) -> torch.Tensor | PatchFile:
+        if isinstance(tokens, PatchFile) or self.storage.place_for(tokens.nbytes, self.device) != "device":
+            return tokens
+        try:
+            return tokens.to(self.device)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise PatchStorageError(
+                f"patch tokens of object '{self.spec.id}' ({tokens.nbytes / 1e6:.0f} MB) do not fit into the memory of "
+                f"{self.device}; set patch_tokens to auto, host or disk"
+            ) from None

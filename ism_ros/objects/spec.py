@@ -1,9 +1,9 @@
-"""objects.yaml: which objects to look for, and where their CAD models are."""
+"""What an object to look for is, the rules of its id, units and category, and the objects file that lists objects."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from ism_ros.cad.colors import Rgb, parse_colour
-from ism_ros.cad.units import checked_units, declared_units
+from ism_ros.cad.units import DEFAULT_UNITS, checked_units, known_units
+from ism_ros.errors import first_line
 from ism_ros.objects.resource_uri import resolve_path
 
 _KEYS = ("id", "cad", "units", "color", "templates", "category_id")
@@ -21,27 +22,93 @@ class ObjectsFileError(ValueError):
     """An objects file that cannot be used; the message is one line that names the file and the entry."""
 
 
+class CategoryIdTakenError(ValueError):
+    """A category_id that another object has.
+
+    Attributes:
+        category_id: The number in question.
+        owner: Id of the object that has it.
+    """
+
+    def __init__(self, category_id: int, owner: str) -> None:
+        """Make the error for one number.
+
+        Args:
+            category_id: The number in question.
+            owner: Id of the object that has it.
+        """
+        super().__init__(f"category_id {category_id} is already that of '{owner}'")
+        self.category_id = category_id
+        self.owner = owner
+
+
 @dataclass(frozen=True)
 class ObjectSpec:
-    """One object to look for.
+    """One object to look for: what its user gives.
 
-    id: its class_id everywhere. cad: CAD file or None. units: of the CAD file. templates: folder of templates to use
-    instead of rendering the CAD file, or None. category_id: for BOP and COCO output. color: the one colour of the whole
-    object, sRGB 0 to 255, or None = as the CAD file says. root: the folder within which alone files that the CAD file
-    names are read (of uploads), or None.
+    Attributes:
+        id: Its class_id everywhere.
+        cad: CAD file, or None where there are templates.
+        units: Of the CAD file, one of `cad.units.UNITS`.
+        templates: Folder of templates to use instead of rendering the CAD file, or None.
+        category_id: Its number in BOP and COCO output, from 1.
+        color: The one colour of the whole object, sRGB 0 to 255; None = as the CAD file says.
+        root: Folder outside of which no file that the CAD file names is read (of uploads); None = no limit.
     """
 
     id: str
     cad: Path | None = None
-    units: str = "mm"
+    units: str = DEFAULT_UNITS
     templates: Path | None = None
     category_id: int = 1
     color: Rgb | None = None
     root: Path | None = None
 
 
+def choose_category_id(object_id: str, requested: int | None, taken: Mapping[int, str]) -> int:
+    """Choose the category_id of an object that is added or replaced.
+
+    Args:
+        object_id: The object.
+        requested: What its user wants; None or 0 = the one it has already, or else the next free one.
+        taken: Ids of all objects by their category_id, this one included where it is replaced.
+
+    Returns:
+        The requested number, else the object's own, else one above the highest.
+
+    Raises:
+        CategoryIdTakenError: The requested one is that of another object.
+    """
+    own = next((number for number, name in taken.items() if name == object_id), None)
+    number = requested or own or max(taken, default=0) + 1
+    owner = taken.get(number, object_id)
+    if owner != object_id:
+        raise CategoryIdTakenError(number, owner)
+    return number
+
+
+def check_unique(spec: ObjectSpec, before: Iterable[ObjectSpec]) -> None:
+    """Check that an object of a list shares neither id nor category_id with one above it.
+
+    Args:
+        spec: The object.
+        before: Those above it in the list.
+
+    Raises:
+        ValueError: It does; the message goes on after the name of the object.
+    """
+    for position, other in enumerate(before, start=1):
+        if other.id == spec.id:
+            raise ValueError(f"its id is already that of object {position}; ids must differ")
+        if other.category_id == spec.category_id:
+            raise ValueError(
+                f"its category_id {spec.category_id} is already that of '{other.id}'; give each object its own "
+                "(left out, it is the position in the list)"
+            )
+
+
 class _IdsAsText(yaml.SafeLoader):
-    """Reads an `id` as it is written: 000010 is a name and no octal number, `no` is none for false."""
+    """A loader that reads an `id` as it is written: 000010 is a name, not an octal number, and `no` is not false."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         for key, value in node.value:
@@ -51,15 +118,32 @@ class _IdsAsText(yaml.SafeLoader):
 
 
 def read_objects_file(path: Path) -> tuple[ObjectSpec, ...]:
-    """The objects that a YAML file lists; files in it are relative to it.
+    """Read the objects that a YAML file lists.
 
-    Raises ObjectsFileError where the file is missing, is not YAML, lists nothing, or has an entry that cannot be used.
+    Args:
+        path: The file; paths in it are relative to its folder.
+
+    Returns:
+        The objects in the order of the file.
+
+    Raises:
+        ObjectsFileError: The file is missing, is not YAML, lists nothing, or has an entry that cannot be used.
     """
     return parse_objects(read_text(path), path)
 
 
 def read_text(path: Path) -> str:
-    """The text of an objects file as it is. Raises ObjectsFileError where it cannot be read."""
+    """Read the text of an objects file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its text, line ends as they are.
+
+    Raises:
+        ObjectsFileError: It is missing, cannot be read, or is not UTF-8.
+    """
     try:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
@@ -73,9 +157,19 @@ def read_text(path: Path) -> str:
 def parse_objects(
     text: str, path: Path, *, check_files: bool = True, may_be_empty: bool = False
 ) -> tuple[ObjectSpec, ...]:
-    """The objects that the text of the file `path` lists. check_files: the files it names must be there.
+    """Parse the text of an objects file.
 
-    may_be_empty: an empty list ('objects: []') is fine. Raises ObjectsFileError.
+    Args:
+        text: The YAML.
+        path: Its file, which relative paths start from and errors name.
+        check_files: Whether the files that it names must exist.
+        may_be_empty: Whether an empty list ('objects: []') is accepted.
+
+    Returns:
+        The objects in the order of the file.
+
+    Raises:
+        ObjectsFileError: It is not YAML, lists nothing, or has an entry that cannot be used.
     """
     specs: list[ObjectSpec] = []
     for position, entry in enumerate(_entries(text, path, may_be_empty), start=1):
@@ -153,15 +247,15 @@ def _path(entry: dict[str, Any], key: str, folder: Path) -> Path | None:
 
 
 def _units(entry: dict[str, Any], cad: Path | None) -> str:
-    units = entry.get("units")
+    given = entry.get("units")
+    if cad is None:
+        return DEFAULT_UNITS if given is None else checked_units(given)
+    units = known_units(cad, given)
     if units is None:
-        declared = declared_units(cad) if cad is not None else "mm"
-        if declared is None:
-            raise ValueError(
-                "its units are missing: add 'units: mm' or 'units: m' (or cm, inch), whichever the CAD file is in"
-            )
-        return declared
-    return checked_units(units)
+        raise ValueError(
+            "its units are missing: add 'units: mm' or 'units: m' (or cm, inch), whichever the CAD file is in"
+        )
+    return units
 
 
 def _color(entry: dict[str, Any], cad: Path | None) -> Rgb | None:
@@ -182,18 +276,6 @@ def _category_id(entry: dict[str, Any], position: int) -> int:
     return category_id
 
 
-def check_unique(spec: ObjectSpec, before: Iterable[ObjectSpec]) -> None:
-    """ValueError where id or category_id of `spec` is that of one `before` it."""
-    for position, other in enumerate(before, start=1):
-        if other.id == spec.id:
-            raise ValueError(f"its id is already that of object {position}; ids must differ")
-        if other.category_id == spec.category_id:
-            raise ValueError(
-                f"its category_id {spec.category_id} is already that of '{other.id}'; give each object its own "
-                "(left out, it is the position in the list)"
-            )
-
-
 def _check_keys(mapping: dict[Any, Any], known: tuple[str, ...]) -> None:
     for key in mapping:
         if key not in known:
@@ -204,5 +286,5 @@ def _check_keys(mapping: dict[Any, Any], known: tuple[str, ...]) -> None:
 
 def _one_line(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    problem = getattr(error, "problem", None) or first_line(error)
     return f"line {mark.line + 1}: {problem}" if mark is not None else str(problem)

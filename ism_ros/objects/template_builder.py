@@ -1,4 +1,4 @@
-"""The part of onboarding that needs no model: views of an object, and points of its surface."""
+"""What of onboarding needs no model: the templates of an object, points of its surface, and maps for its poses."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.cad.simplification import simplified
-from ism_ros.cad.units import size_doubt
+from ism_ros.cad.simplification import simplify
+from ism_ros.cad.units import size_warning
 from ism_ros.checks.input_warnings import InputWarning
+from ism_ros.errors import first_line
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.pose.polar_maps import Views, views_of
-from ism_ros.rendering.renderer import TEMPLATE_SIZE_PX, render_templates
+from ism_ros.rendering.template_renderer import TEMPLATE_SIZE_PX, render_templates
 from ism_ros.rendering.templates import TemplateError, TemplateSet, read_templates, write_templates
-from ism_ros.rendering.viewpoints import rotations_between
-from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN, mark_used, reason
+from ism_ros.rendering.views.polar_maps import ViewMaps, make_view_maps
+from ism_ros.rendering.views.viewpoints import edge_midpoint_rotations
+from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN, mark_used
 
 if TYPE_CHECKING:
     import trimesh
@@ -28,72 +29,94 @@ if TYPE_CHECKING:
     from ism_ros.cad.mesh_loading import CadModel
 
 POINT_COUNT = 2048
-BETWEEN_SIZE_PX = 128
-"""Of the views between the templates, which are only looked at in the coarse cells of views.py."""
+"""Number of points of the surface of each object."""
+POSE_VIEW_SIZE_PX = 128
+"""Side of the views between the templates, which are only used in the coarse cells of polar maps."""
 
 SIMPLIFIED = "simplified"
-"""The reason by which a mesh of very many triangles is told of in the log."""
+"""Reason, in log records, of a mesh of very many triangles that was simplified."""
 
 Progress = Callable[[int, int], None]
+"""Called with the number of views rendered so far and of all views; what it raises ends the work."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """rgb: (T, H, W, 3) uint8. masks: (T, H, W) bool. rotations: (T, 3, 3) float32 object-to-camera, or None where
-    they are not known. points_m: (POINT_COUNT, 3) float32 about the middle of bounds_m, or None without geometry.
-    views: what coarse poses are made by, or None without rotations. bounds_m: (2, 3), lowest and highest corner of the
-    model in the object frame. warnings: doubts about the CAD file, in sentences that go on after 'object NAME: '."""
+class ObjectTemplates:
+    """What an object looks like, before any model has described it.
+
+    Attributes:
+        rgb: (T, H, W, 3) uint8.
+        masks: (T, H, W) bool.
+        rotations: (T, 3, 3) float32 object-to-camera; None where they are not known.
+        points_m: (POINT_COUNT, 3) float32 about the middle of `bounds_m`, metres; None without geometry.
+        views: Polar maps that coarse poses are found by; None without rotations.
+        bounds_m: (2, 3) float64, lowest and highest corner of the model in the object frame, metres.
+        warnings: What is doubtful about the CAD file, in sentences that go on after 'object NAME: '.
+    """
 
     rgb: NDArray[np.uint8]
     masks: NDArray[np.bool_]
     rotations: NDArray[np.float32] | None
     points_m: NDArray[np.float32] | None
-    views: Views | None
+    views: ViewMaps | None
     bounds_m: NDArray[np.float64]
     warnings: tuple[InputWarning, ...] = ()
 
 
-class Prepare(Protocol):
-    """`prepare`, here or in a process of its own."""
+class TemplateBuilder(Protocol):
+    """Builds the templates of an object: `build_templates` here, or `TemplateProcess` in another process."""
 
-    def __call__(self, spec: ObjectSpec, cached: Path, progress: Progress | None) -> Prepared: ...
+    def __call__(self, spec: ObjectSpec, cached: Path, progress: Progress | None) -> ObjectTemplates:
+        """Build the templates; see `build_templates` for arguments and errors."""
+        ...
 
 
-def prepare(
+def build_templates(
     spec: ObjectSpec, cached: Path, progress: Progress | None = None, max_triangles: int | None = None
-) -> Prepared:
-    """What `spec` looks like: its templates, or those in the folder `cached`, or else views rendered of its CAD file
-    and kept in `cached`. Where there is a CAD file, views between the templates are rendered as well. progress: told
-    (templates rendered, templates).
+) -> ObjectTemplates:
+    """Read the templates of an object, or render them from its CAD file.
 
-    Raises CadError, of a mesh of more than `max_triangles` as well, or TemplateError.
+    Where there is a CAD file, views between the templates are rendered as well.
+
+    Args:
+        spec: The object.
+        cached: Folder of templates that were rendered of it before; else they are written there.
+        progress: Called while rendering with (templates rendered, templates).
+        max_triangles: Refuse meshes of more; None = no limit.
+
+    Returns:
+        Those in the folder of the spec, else those in `cached`, else new ones.
+
+    Raises:
+        CadError: The CAD file cannot be used, or has too many triangles.
+        TemplateError: The folder of the spec cannot be used.
     """
-    load = cache(lambda: _model(spec, max_triangles))
-    templates = _templates(spec, lambda: load().mesh, cached, progress)
+    load = cache(lambda: _load_model(spec, max_triangles))
+    templates = _read_or_render(spec, lambda: load().mesh, cached, progress)
     rotations = None if templates.rotations is None else templates.rotations.astype(np.float32)
     model = load() if spec.cad is not None else None
     mesh = None if model is None else model.mesh
     bounds_m = templates.bounds_m if mesh is None else np.asarray(mesh.bounds, np.float64)
-    return Prepared(
+    return ObjectTemplates(
         templates.rgb,
         templates.masks,
         rotations,
         _points_m(mesh, templates, bounds_m.mean(axis=0)),
-        views_seen(mesh, templates),
+        views_of_object(mesh, templates),
         bounds_m,
         _warnings(spec, model, bounds_m),
     )
 
 
-def _model(spec: ObjectSpec, max_triangles: int | None) -> CadModel:
+def _load_model(spec: ObjectSpec, max_triangles: int | None) -> CadModel:
     from ism_ros.cad.mesh_loading import CadModel, read_cad
 
     assert spec.cad is not None
     model = read_cad(spec.cad, spec.units, max_triangles, spec.color, spec.root)
     before = len(model.mesh.faces)
-    mesh = simplified(model.mesh)
+    mesh = simplify(model.mesh)
     if mesh is not model.mesh:
         logger.warning(
             "object '%s' has %d triangles and is simplified to %d, which its templates do not show: export it with "
@@ -107,14 +130,17 @@ def _model(spec: ObjectSpec, max_triangles: int | None) -> CadModel:
 
 
 def _warnings(spec: ObjectSpec, model: CadModel | None, bounds_m: NDArray[np.float64]) -> tuple[InputWarning, ...]:
-    """Of the CAD file, or of the size that templates alone show. Of colours only where views are rendered with them."""
+    """Collect doubts about the CAD file, or about the size that templates alone show.
+
+    Those about colours count only where templates are rendered with them.
+    """
     if model is not None:
         return tuple(w for w in model.warnings if spec.templates is None or w.reason == "object_size")
-    doubt = size_doubt((bounds_m[1] - bounds_m[0]).tolist(), spec.units)
-    return () if doubt is None else (InputWarning("object_size", doubt),)
+    text = size_warning((bounds_m[1] - bounds_m[0]).tolist(), spec.units)
+    return () if text is None else (InputWarning("object_size", text),)
 
 
-def _templates(
+def _read_or_render(
     spec: ObjectSpec, load: Callable[[], trimesh.Trimesh], cached: Path, progress: Progress | None
 ) -> TemplateSet:
     if spec.templates is not None:
@@ -125,7 +151,7 @@ def _templates(
             return read_templates(cached)
         except TemplateError as error:
             logger.warning(
-                "object '%s': cached templates are damaged and rendered anew (%s)",
+                "object '%s': cached templates are damaged and rendered again (%s)",
                 spec.id,
                 error,
                 extra={"reason": DAMAGED},
@@ -138,24 +164,32 @@ def _templates(
         logger.warning(
             "cannot keep rendered templates in %s (%s); going on without",
             cached.parent,
-            reason(error),
+            first_line(error),
             extra={"reason": NOT_WRITTEN},
         )
     return templates
 
 
-def views_seen(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> Views | None:
-    """The templates as views, and those between them where there is a mesh to see from there."""
+def views_of_object(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> ViewMaps | None:
+    """Make the polar maps of an object that coarse poses are found by.
+
+    Args:
+        mesh: In metres, from which views between the templates are rendered; None = the templates alone.
+        templates: Of the object.
+
+    Returns:
+        Maps of the templates, then of the views between them; None where the templates have no rotations.
+    """
     if templates.rotations is None:
         return None
     if mesh is None:
         centre_m = templates.bounds_m.mean(axis=0)
-        return views_of(
+        return make_view_maps(
             [*templates.rgb], [*templates.masks], [*templates.xyz_m], templates.rotations, centre_m=centre_m
         )
-    between = render_templates(mesh, size_px=BETWEEN_SIZE_PX, samples=1, rotations=rotations_between())
+    between = render_templates(mesh, size_px=POSE_VIEW_SIZE_PX, samples=1, rotations=edge_midpoint_rotations())
     assert between.rotations is not None
-    return views_of(
+    return make_view_maps(
         [*templates.rgb, *between.rgb],
         [*templates.masks, *between.masks],
         [*templates.xyz_m, *between.xyz_m],
@@ -168,7 +202,7 @@ def views_seen(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> Views | 
 def _points_m(
     mesh: trimesh.Trimesh | None, templates: TemplateSet, centre_m: NDArray[np.float64]
 ) -> NDArray[np.float32] | None:
-    """(POINT_COUNT, 3) points of the surface about `centre_m`: of the CAD file, or else of what the templates show."""
+    """Sample points (POINT_COUNT, 3) relative to `centre_m`: of the CAD file, or else of what the templates show."""
     if mesh is not None:
         from ism_ros.cad.mesh_loading import sample_surface_m
 

@@ -1,9 +1,11 @@
-"""Preparation in a process of its own, of low priority: rendering takes seconds of Python, during which the threads of
-one process would wait for each other, and a CAD file that crashes its reader takes nothing else along.
+"""Templates built in a process of its own, of low priority.
 
-The two talk in pickles: a request on the child's stdin, which stays open for as long as the parent lives; on its
-stdout any number of ("progress", (done, total)) and ("warning", (reason, text)), then one ("result", Prepared) or
-("error", exception).
+Rendering takes seconds of Python, during which the threads of one process would wait for each other, and a CAD file
+that crashes its reader takes nothing else along.
+
+The two processes exchange pickles: a request on the child's stdin, which stays open for as long as the parent lives; on
+its stdout any number of ("progress", (done, total)) and ("warning", (reason, text)), then one ("result",
+ObjectTemplates) or ("error", exception).
 """
 
 from __future__ import annotations
@@ -23,47 +25,71 @@ from pathlib import Path
 from typing import IO, Any
 
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.objects.template_builder import Prepared, Progress, prepare
-from ism_ros.runtime.threads import PATIENT_THREADS
+from ism_ros.objects.template_builder import ObjectTemplates, Progress, build_templates
+from ism_ros.runtime.threads import PASSIVE_WAIT_ENV
 
 NICENESS = 5
-"""Beside a stream: at 10 a busy machine would hardly get on with rendering at all."""
+"""Niceness of processes that render while frames are segmented; at 10 a busy machine would hardly render at all."""
 
 logger = logging.getLogger(__name__)
 
 
-class PreparationError(ValueError):
-    """The process ended without a result; the message is one line that says why, as far as that is known."""
+class TemplateProcessError(ValueError):
+    """A process that ended without a result; the message is one line that says why, as far as that is known."""
 
 
-class PreparationStoppedError(RuntimeError):
-    """The process was ended by `PreparationProcess.stop`."""
+class TemplateProcessStoppedError(RuntimeError):
+    """A process that was ended by `TemplateProcess.stop`."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one preparation; None = none. memory_bytes: data that its process may hold, its libraries included."""
+    """Limits of CAD files that nobody has looked at.
+
+    Attributes:
+        max_triangles: Refuse meshes of more; None = no limit.
+        memory_bytes: Data that the process may hold, its libraries included; None = no limit.
+    """
 
     max_triangles: int | None = None
     memory_bytes: int | None = None
 
 
-class PreparationProcess:
-    """Called like `prepare`, from any thread; each call has a process of its own.
+class TemplateProcess:
+    """A TemplateBuilder of which each call, from any thread, has a process of its own.
 
-    niceness: how much priority the processes that start from now on leave to others, 0 (none) to 19. limits: of CAD
-    files that nobody has looked at.
+    Attributes:
+        niceness: How much priority the processes that start from now on leave to others, 0 (none) to 19.
     """
 
     def __init__(self, niceness: int = NICENESS, limits: Limits = Limits()) -> None:
+        """Start nothing yet.
+
+        Args:
+            niceness: As of the class.
+            limits: Of each call.
+        """
         self.niceness = niceness
         self._limits = limits
         self._lock = threading.Lock()
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
-    def __call__(self, spec: ObjectSpec, cached: Path, progress: Progress | None = None) -> Prepared:
-        """Raises what `prepare` raises, PreparationError, or PreparationStoppedError. An exception of `progress`
-        ends the process."""
+    def __call__(self, spec: ObjectSpec, cached: Path, progress: Progress | None = None) -> ObjectTemplates:
+        """Build templates as `build_templates` does.
+
+        Args:
+            spec: The object.
+            cached: Folder of its cached templates.
+            progress: Called with (templates rendered, templates); what it raises ends the process.
+
+        Returns:
+            The templates.
+
+        Raises:
+            CadError: As of `build_templates`; so is TemplateError.
+            TemplateProcessError: The process ended without a result.
+            TemplateProcessStoppedError: `stop` was called meanwhile.
+        """
         child = self._start()
         try:
             _send(child.stdin, (spec, cached, self.niceness, self._limits))
@@ -77,13 +103,13 @@ class PreparationProcess:
                 elif progress is not None:
                     progress(*content)
             if child.pid not in self._running:
-                raise PreparationStoppedError(f"object '{spec.id}' was being prepared")
-            raise PreparationError(f"object '{spec.id}' could not be prepared: {_end_of(child)}")
+                raise TemplateProcessStoppedError(f"object '{spec.id}' was being prepared")
+            raise TemplateProcessError(f"object '{spec.id}' could not be prepared: {_end_of(child)}")
         finally:
             self._end(child)
 
     def stop(self) -> None:
-        """Ends what is being prepared; a later call is not affected."""
+        """End all calls that are in progress; later calls are not affected."""
         with self._lock:
             stopped, self._running = list(self._running.values()), {}
         for child in stopped:
@@ -114,21 +140,21 @@ class PreparationProcess:
 
 
 def _environment() -> dict[str, str]:
-    """In which the child finds this package, and nothing that happens to lie in the working folder."""
+    """Return variables with which the child finds this package, and nothing that lies in the working folder."""
     own = str(Path(os.path.abspath(__file__)).parents[2])  # not where a link leads to
     paths = [own, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**PATIENT_THREADS, **os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+    return {**PASSIVE_WAIT_ENV, **os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
 
 
 def _send(pipe: IO[bytes] | None, message: Any) -> None:
     assert pipe is not None
-    with contextlib.suppress(BrokenPipeError):  # the other side is gone, which the reader of its answers will notice
+    with contextlib.suppress(BrokenPipeError):  # the other side is gone, which the reader of its messages will notice
         pickle.dump(message, pipe, protocol=pickle.HIGHEST_PROTOCOL)
         pipe.flush()
 
 
 def _messages(pipe: IO[bytes] | None) -> Iterator[tuple[str, Any]]:
-    """Until the other side ends, be it in the middle of a message."""
+    """Iterate over messages until the other side ends, be it in the middle of one."""
     assert pipe is not None
     while True:
         try:
@@ -147,21 +173,21 @@ def _end_of(child: subprocess.Popen[bytes]) -> str:
 
 
 class _Warnings(logging.Handler):
-    """Hands warnings to the parent, whose log they belong into."""
+    """A handler that sends warnings to the parent, whose log they belong into."""
 
-    def __init__(self, answers: IO[bytes]) -> None:
+    def __init__(self, messages: IO[bytes]) -> None:
         super().__init__(logging.WARNING)
-        self._answers = answers
+        self._messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        _send(self._answers, ("warning", (getattr(record, "reason", ""), record.getMessage())))
+        _send(self._messages, ("warning", (getattr(record, "reason", ""), record.getMessage())))
 
 
 def _main() -> None:
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    messages = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no message
     root = logging.getLogger("ism_ros")
-    root.addHandler(_Warnings(answers))
+    root.addHandler(_Warnings(messages))
     root.propagate = False
     spec, cached, niceness, limits = pickle.load(sys.stdin.buffer)
     os.nice(niceness)
@@ -169,18 +195,18 @@ def _main() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_bytes, limits.memory_bytes))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        prepared = prepare(
-            spec, cached, lambda done, total: _send(answers, ("progress", (done, total))), limits.max_triangles
+        templates = build_templates(
+            spec, cached, lambda done, total: _send(messages, ("progress", (done, total))), limits.max_triangles
         )
     except ValueError as error:  # CadError, TemplateError
-        _send(answers, ("error", error))
+        _send(messages, ("error", error))
     except MemoryError:
-        _send(answers, ("error", PreparationError(f"object '{spec.id}' needs too much memory: use smaller files")))
+        _send(messages, ("error", TemplateProcessError(f"object '{spec.id}' needs too much memory: use smaller files")))
     except Exception as error:  # parsers of a dozen formats fail in as many ways
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        _send(answers, ("error", PreparationError(f"object '{spec.id}' could not be prepared: {said}")))
+        _send(messages, ("error", TemplateProcessError(f"object '{spec.id}' could not be prepared: {said}")))
     else:
-        _send(answers, ("result", prepared))
+        _send(messages, ("result", templates))
 
 
 def _end_with_parent() -> None:

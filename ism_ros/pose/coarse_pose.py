@@ -1,32 +1,37 @@
-"""Coarse poses of detections: the view and turn of the object that fit best what is seen under the mask (views.py),
-with a covariance that says what else fits."""
+"""Coarse poses: the view and in-plane rotation that are aligned best with what is seen under a mask, with a covariance.
+
+The covariance spans all views and rotations that are aligned nearly as well.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from ism_ros.pose.polar_maps import ANGLES, Fit, Views
+from ism_ros.pose.alignment import ViewAlignment
+from ism_ros.rendering.views.polar_maps import ANGLES, ViewMaps
 
 Array = NDArray[np.float64]
 
-TURNS = Rotation.from_rotvec(np.outer(range(ANGLES), [0.0, 0.0, 2 * np.pi / ANGLES])).as_matrix()
+IN_PLANE_ROTATIONS = Rotation.from_rotvec(np.outer(range(ANGLES), [0.0, 0.0, 2 * np.pi / ANGLES])).as_matrix()
 """(A, 3, 3), about the optical axis."""
 TEMPERATURE = 0.05
-"""Views and turns that fit worse by this count 1/e as much in the covariance."""
-FARTHEST = 5.0
-"""By so many temperatures worse is what no longer counts at all."""
-SPACING_SHARE = 0.31
-"""Standard deviation of the rotation about each axis that the spacing of views and turns leaves open, as a share of the
-side of the square that each of the views has on the sphere of directions (16 degrees for 162)."""
-FLOOR_M = 0.004
-HIDDEN_SHARE = 0.2
-"""Share of the reach by which the middle moves sideways per share of the outline that does not fit."""
-RELIEF_SHARE = 0.5
-"""Share of the depth that does not fit which may be an error of the distance."""
+"""Difference of cost at which a view and rotation weighs 1/e as much in the covariance."""
+MAX_TEMPERATURES = 5.0
+"""Difference of cost, in temperatures, from which on it does not count at all."""
+SPACING_RATIO = 0.31
+"""Standard deviation of the rotation about each axis that the spacing of the V views leaves open, as a ratio of the
+side of the square that each has on the unit sphere: sigma = SPACING_RATIO * sqrt(4 * pi / V) radians, 5 degrees for
+162."""
+MIN_SIGMA_M = 0.004
+"""Least standard deviation of the position along each axis, metres."""
+HIDDEN_RATIO = 0.2
+"""Standard deviation of the lateral position in radii of the object, per share of the silhouette that is not common."""
+DEPTH_RMSE_RATIO = 0.5
+"""Share of the depth RMSE that may be an error of the distance."""
 UNKNOWN_POSITION_M = 0.05
 UNKNOWN_ROTATION_RAD2 = (np.pi**2 / 3 + 2) / 3
 """About each axis, where the rotation may be any."""
@@ -34,9 +39,14 @@ UNKNOWN_ROTATION_RAD2 = (np.pi**2 / 3 + 2) / 3
 
 @dataclass(frozen=True)
 class CoarsePose:
-    """rotation: (3, 3) object-to-camera. translation_m: (3,), where the CAD model's own origin is. covariance: (6, 6)
-    of x y z of that (metres) and turns about x y z (radians) in the camera frame. view: which of the views it is
-    from."""
+    """The pose of one detection.
+
+    Attributes:
+        rotation: (3, 3) object-to-camera.
+        translation_m: (3,) position of the CAD model's own origin in the camera frame, metres.
+        covariance: (6, 6) of x y z of that (metres) and rotations about x y z (radians) in the camera frame.
+        view: Index of the view that it is from.
+    """
 
     rotation: Array
     translation_m: Array
@@ -44,14 +54,21 @@ class CoarsePose:
     view: int
 
 
-def coarse_poses(fit: Fit, views: Views) -> list[CoarsePose | None]:
-    """The pose under each mask of `fit`, which is that of `views`; None where too little was seen."""
-    cost, iou, shift_m, relief_m, middle_m, along_ray = (
-        field.cpu().numpy().astype(np.float64)
-        for field in (fit.cost, fit.iou, fit.shift_m, fit.relief_m, fit.middle_m, fit.along_ray)
+def coarse_poses(alignment: ViewAlignment, views: ViewMaps) -> list[CoarsePose | None]:
+    """Take the pose under each mask from the views that are aligned best.
+
+    Args:
+        alignment: Of `views` with N masks.
+        views: Of the object.
+
+    Returns:
+        N poses; None where too little was seen.
+    """
+    cost, iou, depth_offset_m, depth_rmse_m, centroid_m, ray_rotation = (
+        getattr(alignment, field.name).cpu().numpy().astype(np.float64) for field in fields(alignment)
     )
     return [
-        _pose(cost[row], iou[row], shift_m[row], relief_m[row], middle_m[row], along_ray[row], views)
+        _pose(cost[row], iou[row], depth_offset_m[row], depth_rmse_m[row], centroid_m[row], ray_rotation[row], views)
         if np.isfinite(cost[row]).any()
         else None
         for row in range(len(cost))
@@ -59,7 +76,7 @@ def coarse_poses(fit: Fit, views: Views) -> list[CoarsePose | None]:
 
 
 def unknown_covariance() -> Array:
-    """(6, 6) where the place of the visible surface is all that is known."""
+    """Make the (6, 6) covariance of a pose of which only the position of the visible surface is known."""
     return np.diag([UNKNOWN_POSITION_M**2] * 3 + [UNKNOWN_ROTATION_RAD2] * 3)
 
 
@@ -67,11 +84,11 @@ def at_origin(covariance: Array, arm_m: Array) -> Array:
     """Carry a covariance from the object's centre over to its origin.
 
     Args:
-        covariance: (6, 6) of the centre's position and the object's turns.
-        arm_m: (3,) from the origin to the centre, in the camera frame: turns move the origin by so much.
+        covariance: (6, 6) of the centre's position and the object's rotation.
+        arm_m: (3,) from the origin to the centre, in the camera frame: rotations move the origin by so much.
 
     Returns:
-        (6, 6) of the origin's position and the object's turns.
+        (6, 6) of the origin's position and the object's rotation.
     """
     x, y, z = arm_m
     carried = np.eye(6)
@@ -80,30 +97,38 @@ def at_origin(covariance: Array, arm_m: Array) -> Array:
 
 
 def _pose(
-    cost: Array, iou: Array, shift_m: Array, relief_m: Array, middle_m: Array, along_ray: Array, views: Views
+    cost: Array,
+    iou: Array,
+    depth_offset_m: Array,
+    depth_rmse_m: Array,
+    centroid_m: Array,
+    ray_rotation: Array,
+    views: ViewMaps,
 ) -> CoarsePose:
-    """The best view and turn; in the covariance all others by how well they fit. One row of each array of a Fit."""
+    """The best view and rotation; in the covariance all others, weighted by exp(-cost / TEMPERATURE). One row of each
+    array of a ViewAlignment.
+    """
     least = cost.min()
-    view, turn = np.nonzero(cost < least + FARTHEST * TEMPERATURE)
-    likely = np.exp((least - cost[view, turn]) / TEMPERATURE)
+    view, angle = np.nonzero(cost < least + MAX_TEMPERATURES * TEMPERATURE)
+    likely = np.exp((least - cost[view, angle]) / TEMPERATURE)
     weight = likely / likely.sum()
-    on_axis = TURNS[turn] @ views.rotations[view]
-    rotations = along_ray @ on_axis
-    shifts_m = along_ray[:, 2] * shift_m[view, turn][:, None]
+    on_axis = IN_PLANE_ROTATIONS[angle] @ views.rotations[view]
+    rotations = ray_rotation @ on_axis
+    offsets_m = ray_rotation[:, 2] * depth_offset_m[view, angle][:, None]
     # of the object's centre: its origin may lie anywhere
-    from_centre_m = views.surface_m[view] - views.centre_m
-    translations_m = middle_m + shifts_m - (rotations @ from_centre_m[:, :, None])[:, :, 0]
-    best = int(cost[view, turn].argmin())
+    from_centre_m = views.centroid_m[view] - views.centre_m
+    translations_m = centroid_m + offsets_m - (rotations @ from_centre_m[:, :, None])[:, :, 0]
+    best = int(cost[view, angle].argmin())
     offsets = np.hstack(
         [
             translations_m - translations_m[best],
-            Rotation.from_matrix(on_axis @ on_axis[best].T).as_rotvec() @ along_ray.T,
+            Rotation.from_matrix(on_axis @ on_axis[best].T).as_rotvec() @ ray_rotation.T,
         ]
     )
     covariance = (weight[:, None] * offsets).T @ offsets
-    sideways_m = FLOOR_M + HIDDEN_SHARE * views.reach_m * (1 - iou[view[best], turn[best]])
-    ahead_m = FLOOR_M + RELIEF_SHARE * relief_m[view[best], turn[best]]
-    covariance[:3, :3] += along_ray @ np.diag([sideways_m**2, sideways_m**2, ahead_m**2]) @ along_ray.T
-    covariance[3:, 3:] += SPACING_SHARE**2 * 4 * np.pi / len(views.rotations) * np.eye(3)
+    sideways_m = MIN_SIGMA_M + HIDDEN_RATIO * views.radius_m * (1 - iou[view[best], angle[best]])
+    ahead_m = MIN_SIGMA_M + DEPTH_RMSE_RATIO * depth_rmse_m[view[best], angle[best]]
+    covariance[:3, :3] += ray_rotation @ np.diag([sideways_m**2, sideways_m**2, ahead_m**2]) @ ray_rotation.T
+    covariance[3:, 3:] += SPACING_RATIO**2 * 4 * np.pi / len(views.rotations) * np.eye(3)
     arm_m = rotations[best] @ views.centre_m
     return CoarsePose(rotations[best], translations_m[best] - arm_m, at_origin(covariance, arm_m), int(view[best]))

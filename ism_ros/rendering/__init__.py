@@ -1,0 +1,1 @@
+"""Images and templates of meshes, rendered on the CPU."""

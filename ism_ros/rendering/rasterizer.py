@@ -1,4 +1,4 @@
-"""Pixels against triangles in plain numpy, for machines on which embree is not to be had. Slower, same answers.
+"""Pixels against triangles in plain numpy, for machines without embree: slower, with the same results.
 
 Edge functions in homogeneous coordinates (Olano and Greer, Triangle Scan Conversion using 2D Homogeneous Coordinates,
 1997): a ray d through a pixel meets the triangle with corners P (columns) where e = P^-1 d has no negative part; the
@@ -12,35 +12,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.data.frame import Camera
-from ism_ros.rendering.ray_tracer import Hits
+from ism_ros.data.camera import Camera
+from ism_ros.rendering.rays import FloatArray, Hits
 
-FloatArray = NDArray[np.float32]
 DoubleArray = NDArray[Any]
-"""float64"""
+"""float64 of any shape."""
 
-# Candidate (triangle, pixel) pairs looked at at once: bounds the memory.
-_PAIRS = 500_000
+_MAX_PAIRS = 500_000
+"""Candidate (triangle, pixel) pairs tested at once, which bounds the memory."""
 _SHADOW_MAP_PX = 1024
-# A light this many scene sizes away is as good as parallel.
+"""Side of the depth map that the sun sees."""
 _SUN_DISTANCE = 1e4
+"""Distance of the sun in radii of the scene, from which its light is as good as parallel."""
 
 
-class Rasteriser:
-    """Triangles (F, 3, 3) in metres, in any one frame, seen by a z-buffer."""
+class Rasterizer:
+    """A Tracer by a z-buffer."""
 
     def __init__(self, triangles_m: FloatArray) -> None:
+        """Keep the triangles.
+
+        Args:
+            triangles_m: (F, 3, 3) corners in the world frame, metres.
+        """
         self._triangles = np.asarray(triangles_m, dtype=np.float64)
         self._shadow_maps: dict[bytes, _ShadowMap] = {}
 
-    def see(
+    def trace(
         self,
         world_to_camera: NDArray[np.float64],
         camera: Camera,
         pixels: NDArray[np.int64],
         shift_px: tuple[float, float] = (0.0, 0.0),
     ) -> Hits:
-        """What each of `pixels` (flat indices, row by row) sees; `shift_px` (right, down) moves their centres."""
+        """Find what the rays through pixels hit first; see `scene.Tracer`."""
         corners = self._triangles @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
         needed = np.zeros((camera.height, camera.width), dtype=bool)
         needed.flat[pixels] = True
@@ -50,24 +55,24 @@ class Rasteriser:
         seen = np.flatnonzero(face >= 0)
         weights = np.zeros((len(pixels), 3), dtype=np.float32)
         v, u = np.divmod(pixels[seen], camera.width)
-        parts = _evaluate(edges, face[seen], *_through(camera, shift_px, u, v))
+        parts = _evaluate(edges, face[seen], *camera.normalized(u, v, shift_px))
         weights[seen] = (parts / parts.sum(axis=0)).T
         return Hits(face, depth_m.astype(np.float32), weights)
 
-    def blocked(self, origins_m: FloatArray, direction: FloatArray) -> NDArray[np.bool_]:
-        """Whether anything lies from each origin (N, 3) onwards along `direction` (3,); (N,) bool.
+    def occluded(self, origins_m: FloatArray, direction: FloatArray) -> NDArray[np.bool_]:
+        """Check what lies in the way of parallel rays; see `scene.Tracer`.
 
-        Answered from a depth map seen from far away in that direction, so only as fine as its pixels.
+        This is read from a depth map seen from far away in that direction, so it is only as fine as its pixels.
         """
         towards = np.asarray(direction, dtype=np.float64)
         key = towards.tobytes()
         if key not in self._shadow_maps:
             self._shadow_maps[key] = _ShadowMap(self._triangles, towards / np.linalg.norm(towards))
-        return self._shadow_maps[key].blocked(origins_m)
+        return self._shadow_maps[key].occluded(origins_m)
 
 
 class _ShadowMap:
-    """Depth of a scene as its sun sees it."""
+    """Depth map of a scene as its sun sees it."""
 
     def __init__(self, triangles: DoubleArray, to_sun: DoubleArray) -> None:
         points = triangles.reshape(-1, 3)
@@ -87,10 +92,9 @@ class _ShadowMap:
         face, depth = _nearest(corners, _edge_functions(corners), self._camera, (0.0, 0.0), everywhere)
         self._depth = np.where(face >= 0, depth, np.inf)
 
-    def blocked(self, origins_m: FloatArray) -> NDArray[np.bool_]:
+    def occluded(self, origins_m: FloatArray) -> NDArray[np.bool_]:
         points = origins_m.astype(np.float64) @ self._rotation.T + self._translation
-        u = np.rint(points[:, 0] / points[:, 2] * self._camera.fx + self._camera.cx).astype(np.int64)
-        v = np.rint(points[:, 1] / points[:, 2] * self._camera.fy + self._camera.cy).astype(np.int64)
+        u, v = (np.rint(pixels).astype(np.int64) for pixels in self._camera.project(points))
         inside = (u >= 0) & (u < self._camera.width) & (v >= 0) & (v < self._camera.height)
         flat = np.where(inside, v * self._camera.width + u, 0)
         # Within a texel or two, a slanted surface would shade itself.
@@ -98,7 +102,7 @@ class _ShadowMap:
 
 
 def _edge_functions(corners: DoubleArray) -> DoubleArray:
-    """(F, 3, 3): rows i of P^-1 for each triangle; its last axis multiplies the ray (x, y, 1). Flat ones give zeros."""
+    """Compute P^-1 (F, 3, 3) of each triangle; its last axis multiplies the ray (x, y, 1). Flat ones give zeros."""
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     rows = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
     determinant = np.einsum("ij,ij->i", a, rows[:, 0])
@@ -107,16 +111,9 @@ def _edge_functions(corners: DoubleArray) -> DoubleArray:
 
 
 def _evaluate(edges: DoubleArray, face: NDArray[np.int64], x: DoubleArray, y: DoubleArray) -> DoubleArray:
-    """e of each (face, ray) pair, (3, N)."""
+    """Compute e (3, N) of each (face, ray) pair."""
     chosen = edges[face]
     return np.stack([chosen[:, i, 0] * x + chosen[:, i, 1] * y + chosen[:, i, 2] for i in range(3)])
-
-
-def _through(
-    camera: Camera, shift_px: tuple[float, float], u: NDArray[np.int64], v: NDArray[np.int64]
-) -> tuple[DoubleArray, DoubleArray]:
-    """x and y, on the plane z = 1, of the rays through pixels."""
-    return (u + (shift_px[0] - camera.cx)) / camera.fx, (v + (shift_px[1] - camera.cy)) / camera.fy
 
 
 def _nearest(
@@ -126,10 +123,10 @@ def _nearest(
     shift_px: tuple[float, float],
     needed: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], DoubleArray]:
-    """The nearest triangle of every needed pixel and its depth, both (H * W,); -1 and 0 where there is none."""
+    """Find the nearest triangle of every needed pixel and its depth, both (H * W,); -1 and 0 where there is none."""
     left, top, width, height = _extents(corners, edges, camera, shift_px)
-    wanted = _count_in_boxes(needed, left, top, width, height) > 0
-    candidates = np.flatnonzero(wanted)
+    is_needed = _count_in_boxes(needed, left, top, width, height) > 0
+    candidates = np.flatnonzero(is_needed)
     sizes = (width * height)[candidates]
     nearest = np.full(needed.size, -1, dtype=np.int64)
     inverse_depth = np.zeros(needed.size)
@@ -137,7 +134,7 @@ def _nearest(
     start = 0
     while start < len(candidates):
         before = ends[start - 1] if start else 0
-        stop = max(int(np.searchsorted(ends, before + _PAIRS, side="right")), start + 1)
+        stop = max(int(np.searchsorted(ends, before + _MAX_PAIRS, side="right")), start + 1)
         faces, counts = candidates[start:stop], sizes[start:stop]
         face = np.repeat(faces, counts)
         place = np.arange(len(face)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -147,7 +144,7 @@ def _nearest(
         pixel = v * camera.width + u
         keep = needed.flat[pixel]
         face, u, v, pixel = face[keep], u[keep], v[keep], pixel[keep]
-        parts = _evaluate(edges, face, *_through(camera, shift_px, u, v))
+        parts = _evaluate(edges, face, *camera.normalized(u, v, shift_px))
         closeness = parts.sum(axis=0)
         hit = np.flatnonzero((parts >= 0).all(axis=0) & (closeness > inverse_depth[pixel]))
         # Of several writes to one pixel the last one stays: the nearest.
@@ -162,7 +159,7 @@ def _nearest(
 def _extents(
     corners: DoubleArray, edges: DoubleArray, camera: Camera, shift_px: tuple[float, float]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Left, top, width and height (F,) of the pixels that each triangle may cover; width 0 where it covers none.
+    """Bound the pixels that each triangle may cover: left, top, width and height (F,); width 0 where it covers none.
 
     A triangle that reaches behind the camera may cover all of them.
     """
@@ -192,7 +189,7 @@ def _count_in_boxes(
     width: NDArray[np.int64],
     height: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """How many marked pixels lie in each box, from a summed-area table."""
+    """Count the marked pixels in each box by a summed-area table."""
     table = np.zeros((marked.shape[0] + 1, marked.shape[1] + 1), dtype=np.int64)
     table[1:, 1:] = marked.cumsum(axis=0).cumsum(axis=1)
     right, bottom = left + width, top + height

@@ -25,10 +25,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ism_ros.cad.units import METRES, UNITS, UNITS_TEXT
-from ism_ros.rendering.viewpoints import VIEW_COUNT, object_to_camera_rotations
+from ism_ros.errors import first_line
+from ism_ros.rendering.views.viewpoints import VIEW_COUNT, object_to_camera_rotations
 from ism_ros.runtime.cache_folder import write_array
 
 FORMAT_VERSION = 1
+"""Version of templates.json."""
 _OUR_FILES = re.compile(r"(rgb|mask)_\d+\.png|xyz_\d+\.npy|poses\.npy|templates\.(json|png)")
 _THUMBNAIL_PX = 140
 
@@ -39,11 +41,16 @@ class TemplateError(ValueError):
 
 @dataclass(frozen=True)
 class TemplateSet:
-    """Views of one object.
+    """Templates of one object.
 
-    rgb: (T, H, W, 3) uint8. masks: (T, H, W) bool. xyz_m: (T, H, W, 3) float32, or float64 far from the origin, the
-    point seen in the object frame, 0 outside the mask. rotations: (T, 3, 3) float64 object-to-camera (OpenCV axes), or
-    None where they are not known. translations_m: (T, 3) or None. intrinsics: (T, 3, 3) pixels, or None.
+    Attributes:
+        rgb: (T, H, W, 3) uint8.
+        masks: (T, H, W) bool.
+        xyz_m: (T, H, W, 3) float32, or float64 far from the origin: the point in the object frame, metres; 0 outside
+            the mask.
+        rotations: (T, 3, 3) float64 object-to-camera (OpenCV axes); None where they are not known.
+        translations_m: (T, 3) object-to-camera, metres, or None.
+        intrinsics: (T, 3, 3), pixels, or None.
     """
 
     rgb: NDArray[np.uint8]
@@ -54,20 +61,27 @@ class TemplateSet:
     intrinsics: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
+        """Count the templates, T."""
         return int(self.rgb.shape[0])
 
     @cached_property
     def bounds_m(self) -> NDArray[np.float64]:
-        """(2, 3), lowest and highest corner of the box around what is seen, in the object frame."""
+        """Lowest and highest corner (2, 3) of the box around what the templates show, in the object frame, metres."""
         seen = self.xyz_m[self.masks].astype(np.float64)
         return np.stack([seen.min(axis=0), seen.max(axis=0)])
 
 
 def write_templates(folder: Path, templates: TemplateSet, about: Mapping[str, Any] | None = None) -> None:
-    """Writes `folder`, whole or not at all: it is made beside its place and moved there when complete.
+    """Write a folder of templates, whole or not at all.
 
-    about: further entries of templates.json (where the templates come from). A folder of templates is replaced;
-    TemplateError where `folder` holds anything else. templates.png shows all views at once.
+    Args:
+        folder: Where; a folder of templates is replaced. templates.png in it shows all of them at once.
+        templates: What to write.
+        about: Further entries of templates.json (where the templates come from).
+
+    Raises:
+        TemplateError: The folder holds anything else.
+        OSError: It cannot be written; what was there before is still there.
     """
     folder = Path(os.path.abspath(folder))
     check_replaceable(folder)
@@ -89,7 +103,14 @@ def write_templates(folder: Path, templates: TemplateSet, about: Mapping[str, An
 
 
 def check_replaceable(folder: Path) -> None:
-    """TemplateError where `folder` is a file or holds anything but templates."""
+    """Check that writing templates to a folder would replace nothing but templates.
+
+    Args:
+        folder: It need not exist.
+
+    Raises:
+        TemplateError: It is a file, or holds anything but templates.
+    """
     if folder.exists() and not folder.is_dir():
         raise TemplateError(f"{folder} is a file; choose a folder for the templates")
     if folder.is_dir():
@@ -101,13 +122,21 @@ def check_replaceable(folder: Path) -> None:
 
 
 def read_templates(folder: Path, xyz_units: str = "mm") -> TemplateSet:
-    """The templates in `folder`, made here or by SAM-6D's render tool.
+    """Read a folder of templates, written by `write_templates` or by SAM-6D's render tool.
 
     Their number is that of the xyz_*.npy files. Without poses.npy, 42 templates have the rotations of the icosphere
-    in the reference's order; any other number has none. xyz_units: those of xyz_*.npy where there is no
-    templates.json that says so (the reference leaves them in the units of the CAD file).
+    in the reference's order; any other number has none.
 
-    Raises TemplateError that names the file at fault.
+    Args:
+        folder: Where they are.
+        xyz_units: Units of xyz_*.npy where no templates.json names them (the reference leaves them in those of the CAD
+            file).
+
+    Returns:
+        The templates, in metres.
+
+    Raises:
+        TemplateError: They cannot be used; the message names the file at fault.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -151,7 +180,16 @@ def _in_metres(xyz: NDArray[Any], scale: float) -> NDArray[Any]:
 
 
 def contact_sheet(templates: TemplateSet, columns: int = 7, side_px: int = _THUMBNAIL_PX) -> NDArray[np.uint8]:
-    """All views in one picture, row by row, (rows * side_px, columns * side_px, 3) uint8 RGB."""
+    """Show all templates in one image, row by row.
+
+    Args:
+        templates: What to show.
+        columns: Templates in a row.
+        side_px: Side of each, pixels.
+
+    Returns:
+        (rows * side_px, columns * side_px, 3) uint8 RGB.
+    """
     rows = -(-len(templates) // columns)
     sheet = np.zeros((rows * side_px, columns * side_px, 3), dtype=np.uint8)
     for index, picture in enumerate(templates.rgb):
@@ -163,7 +201,7 @@ def contact_sheet(templates: TemplateSet, columns: int = 7, side_px: int = _THUM
 
 
 def _exact_type(templates: TemplateSet) -> type[np.floating[Any]]:
-    """The smallest type of numbers that resolves millimetres of the object to a thousandth of its size."""
+    """Choose the smallest type of numbers that resolves millimetres of the object to a thousandth of its size."""
     bounds_mm = templates.bounds_m * 1000
     farthest_mm, size_mm = float(np.abs(bounds_mm).max()), float(np.linalg.norm(bounds_mm[1] - bounds_mm[0]))
     step_mm = max(size_mm, 1e-3) / 1000
@@ -230,7 +268,7 @@ def _read_npy(file: Path) -> NDArray[Any]:
     try:
         return np.asarray(np.load(file, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it is cut short"
+        reason = first_line(error) if str(error) else "it is cut short"
         raise TemplateError(f"{file} is no readable array ({reason}): render the templates again") from None
 
 

@@ -1,4 +1,4 @@
-"""The cache folder: how arrays are written there, and what killed programs and earlier versions left is removed."""
+"""The cache folder: arrays are written there, and what killed programs and earlier versions left is removed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-STALE_S = 3600.0
-"""Nothing takes so long to write: what is unfinished and this old was left by a program that was killed."""
+from ism_ros.runtime.atomic_files import STALE_S
 
 NOT_WRITTEN, DAMAGED = "cache_not_written", "cache_damaged"
-"""Short stable words in the `reason` of log records, for those who count them."""
+"""Reasons, in the attribute `reason` of log records, by which problems of the cache are counted."""
 
 _KEY = "[0-9a-f]{32}"
-_UNFINISHED = re.compile(rf"\.{_KEY}\.[a-z0-9_]{{8}}")
+_UNFINISHED = re.compile(rf"\.{_KEY}(?:\.npz|\.patches\.npy)?\.[a-z0-9_]{{8}}")
 _SMALL = re.compile(rf"({_KEY})\.npz")
 _LARGE = re.compile(rf"({_KEY})\.patches\.npy")
 
@@ -31,10 +30,17 @@ logger = logging.getLogger(__name__)
 
 
 def remove_stale(cache_dir: Path, now_s: float | None = None) -> list[Path]:
-    """Removes what nobody will use: unfinished files and folders, and halves of descriptors, of which the older
-    format had only the .npz. Nothing younger than STALE_S, and nothing of another name, is touched.
+    """Remove what no program will use: unfinished files and folders, and descriptors of which one file is missing.
 
-    now_s: time.time() when left out. Returns what was removed; what cannot be removed stays, without a word.
+    Earlier formats of descriptors had only the .npz. Nothing younger than STALE_S, and nothing of another name, is
+    touched; what cannot be removed stays.
+
+    Args:
+        cache_dir: Folder of the cache.
+        now_s: Unix time; None = the present.
+
+    Returns:
+        What was removed.
     """
     before_s = (time.time() if now_s is None else now_s) - STALE_S
     removed = [path for path in _useless(cache_dir) if _is_older(path, before_s) and _removed(path)]
@@ -44,9 +50,16 @@ def remove_stale(cache_dir: Path, now_s: float | None = None) -> list[Path]:
 
 
 def keep_below(cache_dir: Path, max_bytes: int) -> int:
-    """Removes templates and descriptors, the least recently used first, until all together take at most `max_bytes`.
+    """Remove templates and descriptors, the least recently used first, until the cache is small enough.
 
-    Objects in use are not hurt: what they need again is made again. Returns the bytes that were removed.
+    Objects in use keep working: what they need again is rebuilt.
+
+    Args:
+        cache_dir: Folder of the cache.
+        max_bytes: Size that templates and descriptors may have together.
+
+    Returns:
+        The bytes that were removed.
     """
     entries = sorted(_entries(cache_dir), key=lambda entry: entry.used_s)
     excess = before = sum(entry.size_bytes for entry in entries) - max_bytes
@@ -63,18 +76,25 @@ def keep_below(cache_dir: Path, max_bytes: int) -> int:
 
 
 def mark_used(path: Path) -> None:
-    """Notes that a file or folder of the cache was of use now; where that cannot be written it does not matter."""
+    """Note that a file or folder of the cache was used now; a cache that cannot be written is left as it is.
+
+    Args:
+        path: The file or folder.
+    """
     with contextlib.suppress(OSError):
         os.utime(path)
 
 
-def reason(error: Exception) -> str:
-    """The first line of what an exception says."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
 def write_array(stream: IO[bytes], array: NDArray[Any]) -> None:
-    """An .npy like np.save's, which on a full disk says how many items were written instead of why not more were."""
+    """Write an array as .npy; np.save on a full disk says how many items were written, but not why.
+
+    Args:
+        stream: Open for writing bytes.
+        array: Of any shape and dtype.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     array = np.ascontiguousarray(array)
     np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
     stream.write(array.reshape(-1).view(np.uint8).data)
@@ -82,7 +102,7 @@ def write_array(stream: IO[bytes], array: NDArray[Any]) -> None:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What is removed together: a folder of templates, or both files of descriptors."""
+    """Files that are removed together: a folder of templates, or both files of descriptors."""
 
     paths: tuple[Path, ...]
     size_bytes: int

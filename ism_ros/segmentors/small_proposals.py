@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.data.detections import Proposals
+from ism_ros.data.boxes import box_area
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import box_area, large_enough, mask_areas
+from ism_ros.data.masks import large_enough, mask_areas
+from ism_ros.data.proposals import Proposals
+from ism_ros.segmentors.base import SAM6D_MIN_MASK
 
-SHARES_OF_SAM6D = -1
-"""Instead of a number of pixels: SAM-6D's least shares of the picture (masks.large_enough)."""
 LEAST_SIZE_SHARE, LARGEST_SIZE_SHARE = 0.3, 1.5
 """A box whose diagonal is between these shares of an object's diameter may show it: from the end, hidden in part, or
 with a wide outline."""
@@ -37,14 +37,14 @@ def without_small(proposals: Proposals, min_mask_pixels: int) -> tuple[Proposals
 
     Args:
         proposals: Of one frame.
-        min_mask_pixels: Least pixels of a mask; SHARES_OF_SAM6D = least shares of the picture, as SAM-6D has them. What
+        min_mask_pixels: Least pixels of a mask; SAM6D_MIN_MASK = least shares of the picture, as SAM-6D has them. What
             is but one pixel high or wide, so that it has no crop, is too small in any case.
 
     Returns:
         Those that are large enough, and what is left of the others.
     """
     areas = mask_areas(proposals.masks)
-    if min_mask_pixels == SHARES_OF_SAM6D:
+    if min_mask_pixels == SAM6D_MIN_MASK:
         kept = large_enough(proposals.masks, proposals.boxes_xyxy, areas=areas)
     else:
         kept = (areas >= min_mask_pixels) & (box_area(proposals.boxes_xyxy) > 0)
@@ -71,7 +71,7 @@ def too_small_warning(
     are, have = (f"region{of_a_size} is", "with") if count == 1 else (f"regions{of_a_size} are", "the largest with")
     least = (
         "SAM-6D's shares of the picture (0.03 % of its pixels, 5 % of its side)"
-        if min_mask_pixels == SHARES_OF_SAM6D
+        if min_mask_pixels == SAM6D_MIN_MASK
         else f"{min_mask_pixels} pixels"
     )
     return InputWarning(
@@ -87,7 +87,7 @@ def _of_their_size(boxes_xyxy: np.ndarray, frame: Frame, diameters_m: Sequence[f
     if not frame.has_depth or any(diameter is None for diameter in diameters_m):
         return everything
     for row, box in enumerate(boxes_xyxy.tolist()):
-        size_m = frame.seen_size_m(box)
+        size_m = frame.observed_size_m(box)
         everything[row] = np.isnan(size_m) or any(
             LEAST_SIZE_SHARE * diameter <= size_m <= LARGEST_SIZE_SHARE * diameter
             for diameter in diameters_m

@@ -1,8 +1,8 @@
-"""A small rendered scene that comes with the package, and whether the chosen models find what is known to be in it.
+"""Self-test: whether the chosen models find what is known to be in the sample scene.
 
     python -m ism_ros.selftest.self_test '{"device": "cpu"}'
 
-in a process of its own, so that models that crash or run out of memory take nothing else with them: see `run_apart`.
+runs it in a process of its own, so that models that crash or run out of memory take nothing else with them.
 """
 
 from __future__ import annotations
@@ -16,36 +16,42 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ism_ros.runtime.threads import use_patient_threads
+from ism_ros.errors import first_line
+from ism_ros.runtime.threads import configure_thread_env
+from ism_ros.selftest.sample_files import SCENE, read_sample_frame, read_sample_labels
 
 if TYPE_CHECKING:
     from ism_ros.config.settings import Settings
 
-SCENE = Path(__file__).parent / "sample_scene"
-LEAST_IOU = 0.5
-"""Mask IoU at which an object counts as found."""
+MIN_IOU = 0.5
+"""Mask IoU from which on an object counts as found."""
 
-STORED: Mapping[tuple[str, str], Mapping[str, tuple[float, float]]] = {
+EXPECTED: Mapping[tuple[str, str], Mapping[str, tuple[float, float]]] = {
     ("tiny", "tiny"): {"carton": (0.751, 0.953), "banana": (0.729, 0.948)},
-    ("depth", "classic"): {"carton": (0.794, 0.942), "banana": (0.848, 0.906)},
 }
-"""What models without weights of their own must answer: by segmentor and descriptor, each object's score and IoU.
+"""Expected results of models without a download: by segmentor and descriptor, each object's score and mask IoU.
 
-There is no such answer for models with checkpoints: of these only what LEAST_IOU asks is known.
+Of models with checkpoints only MIN_IOU is known.
 """
 
 LENIENT: Mapping[str, float] = {"score_threshold": 0.0, "predicted_iou_threshold": 0.8}
-"""Thresholds for models without a stored answer: their scores are not known, and SAM 2 rates its masks lower than SAM
-does (segmentors/sam2.py)."""
+"""Thresholds for models without an expected result: their scores are not known, and SAM 2 predicts lower IoU than SAM
+does."""
 
 TOLERANCE = 0.03
-"""By how much score and IoU may differ from the stored ones: pictures are decoded, and sums are added up, otherwise
-on another machine."""
+"""Difference that scores and IoU may have from the expected ones: images are decoded, and sums are added up, in
+another way on another machine."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """The best detection of one object that is in the scene. score and iou: NaN where there is none."""
+class ObjectResult:
+    """The best detection of one object that is in the scene.
+
+    Attributes:
+        object_id: Id of the object.
+        score: Its final score; NaN where it was not detected.
+        iou: Mask IoU with the truth; NaN where it was not detected.
+    """
 
     object_id: str
     score: float
@@ -53,137 +59,178 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What models made of the scene. seconds: of the one frame. stored: whether their right scores are known."""
+class SelfTestResult:
+    """What models found in the sample scene.
 
-    found: tuple[Found, ...]
+    Attributes:
+        objects: One result for each object of the scene.
+        seconds: Time of the one frame.
+        has_expected: Whether the right scores of these models are known.
+        failure: What is not as expected, in words; empty where all is.
+    """
+
+    objects: tuple[ObjectResult, ...]
     seconds: float
-    stored: bool
-    wrong: str
+    has_expected: bool
+    failure: str
 
     @property
     def passed(self) -> bool:
-        return not self.wrong
+        """Whether all is as expected."""
+        return not self.failure
 
 
-class KnownAnswerError(RuntimeError):
+class SelfTestError(RuntimeError):
     """The models could not be run; the message is one line."""
 
 
-def answer(settings: Settings, progress: Callable[[str], None] = lambda text: None) -> Answer:
-    """Onboard the scene's objects with the models of `settings`, and find them.
+def run_self_test(
+    settings: Settings, progress: Callable[[str], None] = lambda text: None, scene: Path = SCENE
+) -> SelfTestResult:
+    """Onboard the scene's objects with the models of `settings`, and detect them.
 
-    Raises what load_model and the models raise.
+    Args:
+        settings: Which models, where they run, and where files are.
+        progress: Called with what is being done.
+        scene: Folder of the sample scene, or of a changed copy.
+
+    Returns:
+        What was found, compared with the truth.
+
+    Raises:
+        SelfTestError: The result has other shapes or types than it must have.
+        Exception: What load_model and the models raise.
     """
-    import cv2
+    from ism_ros.loading import load_model
 
-    from ism_ros.io.frame_files import read_frame
-    from ism_ros.model import load_model
-
-    frame = read_frame(SCENE / "rgb.jpg", SCENE / "depth.png", SCENE / "camera.json")
-    labels = cv2.imread(str(SCENE / "truth.png"), cv2.IMREAD_UNCHANGED)
-    if labels is None:
-        raise KnownAnswerError(f"{SCENE / 'truth.png'} is missing or damaged: install the package again")
-    model = load_model(as_for_the_answer(settings), progress)
+    frame = read_sample_frame(scene)
+    labels = read_sample_labels(scene)
+    model = load_model(self_test_settings(settings, scene), progress)
     progress("segmenting the scene")
     detections = model.segment(frame).to("cpu")
 
     masks = detections.masks.numpy()
     scores = detections.score.float().tolist()
     if masks.shape[1:] != labels.shape or masks.dtype != bool:
-        raise KnownAnswerError(f"masks are {masks.dtype} of {masks.shape[1:]} instead of bool of {labels.shape}")
+        raise SelfTestError(f"masks are {masks.dtype} of {masks.shape[1:]} instead of bool of {labels.shape}")
     found = []
     for number, object_id in enumerate(model.library.ids, start=1):
         truth = labels == number
         rows = [row for row in range(len(scores)) if detections.class_id(row) == object_id]
         best = max(rows, key=lambda row: scores[row], default=None)
         if best is None:
-            found.append(Found(object_id, math.nan, math.nan))
+            found.append(ObjectResult(object_id, math.nan, math.nan))
             continue
         iou = float((masks[best] & truth).sum() / (masks[best] | truth).sum())
-        found.append(Found(object_id, scores[best], iou))
-    stored = STORED.get((settings.segmentor, settings.descriptor))
-    return Answer(tuple(found), sum(detections.stage_s.values()), stored is not None, what_is_wrong(found, stored))
+        found.append(ObjectResult(object_id, scores[best], iou))
+    expected = EXPECTED.get((settings.segmentor, settings.descriptor))
+    seconds = sum(detections.stage_s.values())
+    return SelfTestResult(tuple(found), seconds, expected is not None, describe_failures(found, expected))
 
 
-def as_for_the_answer(settings: Settings) -> Settings:
-    """`settings` with the scene's objects, and with the thresholds and the scoring that belong to its answer: the
-    defaults, whatever else is set, but LENIENT where no answer is stored."""
+def self_test_settings(settings: Settings, scene: Path = SCENE) -> Settings:
+    """Adapt settings to the sample scene: its objects, and the thresholds and scoring of the expected results.
+
+    Args:
+        settings: Those of the user.
+        scene: Folder of the sample scene.
+
+    Returns:
+        The settings with thresholds and scoring at their defaults, or LENIENT where no result is expected.
+    """
     names = [name for name in type(settings).model_fields if "threshold" in name or name == "scoring"]
     changes = {name: type(settings).model_fields[name].default for name in names}
-    if (settings.segmentor, settings.descriptor) not in STORED:
+    if (settings.segmentor, settings.descriptor) not in EXPECTED:
         changes.update(LENIENT)
-    return settings.model_copy(update={**changes, "objects_file": str(SCENE / "objects.yaml")})
+    return settings.model_copy(update={**changes, "objects_file": str(scene / "objects.yaml")})
 
 
-def what_is_wrong(found: list[Found], stored: Mapping[str, tuple[float, float]] | None) -> str:
-    """In words what is not as it should be; empty where all is."""
-    faults = []
+def describe_failures(found: list[ObjectResult], expected: Mapping[str, tuple[float, float]] | None) -> str:
+    """Say in words what is not as expected.
+
+    Args:
+        found: One result for each object.
+        expected: Each object's score and IoU; None = not known.
+
+    Returns:
+        Clauses separated by semicolons; empty where all is as expected.
+    """
+    failures = []
     for one in found:
         if math.isnan(one.iou):
-            faults.append(f"{one.object_id} is not found")
+            failures.append(f"{one.object_id} is not found")
         elif not math.isfinite(one.score):
-            faults.append(f"the score of {one.object_id} is {one.score}")
-        elif one.iou < LEAST_IOU:
-            faults.append(f"the best {one.object_id} is somewhere else (IoU {one.iou:.2f})")
-        elif stored is not None:
-            score, iou = stored[one.object_id]
+            failures.append(f"the score of {one.object_id} is {one.score}")
+        elif one.iou < MIN_IOU:
+            failures.append(f"the best {one.object_id} is somewhere else (IoU {one.iou:.2f})")
+        elif expected is not None:
+            score, iou = expected[one.object_id]
             if abs(one.score - score) > TOLERANCE or abs(one.iou - iou) > TOLERANCE:
-                faults.append(
+                failures.append(
                     f"{one.object_id} has score {one.score:.3f} and IoU {one.iou:.2f} instead of {score} and {iou}"
                 )
-    return "; ".join(faults)
+    return "; ".join(failures)
 
 
-def run_apart(settings: Mapping[str, Any], progress: Callable[[str], None] = lambda text: None) -> Answer:
-    """`answer` in a process of its own. settings: as Settings takes them.
+def run_in_subprocess(
+    settings: Mapping[str, Any], progress: Callable[[str], None] = lambda text: None
+) -> SelfTestResult:
+    """Run the self-test in a process of its own.
 
-    Raises KnownAnswerError with one line, also where that process was killed.
+    Args:
+        settings: As Settings takes them.
+        progress: Called with what is being done.
+
+    Returns:
+        As of `run_self_test`.
+
+    Raises:
+        SelfTestError: The models could not be run, or the process was killed; one line.
     """
     command = [sys.executable, "-m", "ism_ros.selftest.self_test", json.dumps(dict(settings))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
         assert child.stdout is not None
         last = ""
         for line in child.stdout:
-            told = _message(line)
-            if "progress" in told:
-                progress(told["progress"])
-            elif "error" in told:
-                raise KnownAnswerError(told["error"])
-            elif "found" in told:
-                return Answer(tuple(Found(**one) for one in told.pop("found")), **told)
+            message = _message(line)
+            if "progress" in message:
+                progress(message["progress"])
+            elif "error" in message:
+                raise SelfTestError(message["error"])
+            elif "objects" in message:
+                return SelfTestResult(tuple(ObjectResult(**one) for one in message.pop("objects")), **message)
             else:
                 last = line.strip() or last
         status = child.wait()
     if status == -9:
-        raise KnownAnswerError("the process was killed, probably because memory ran out")
-    raise KnownAnswerError(f"the process ended with status {status} ({last or 'without a word'})")
+        raise SelfTestError("the process was killed, probably because memory ran out")
+    raise SelfTestError(f"the process ended with status {status} ({last or 'without a word'})")
 
 
 def _message(line: str) -> dict[str, Any]:
-    """A line of our own from the other process; empty for what libraries print."""
+    """Parse a message from the other process; empty for what libraries print."""
     try:
-        told = json.loads(line)
+        content = json.loads(line)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _main() -> None:
-    use_patient_threads()
+    configure_thread_env()
 
-    def say(**message: Any) -> None:
+    def send(**message: Any) -> None:
         print(json.dumps(message), flush=True)
 
     try:
         from ism_ros.config.settings import Settings
 
         settings = Settings(**json.loads(sys.argv[1]))
-        say(**asdict(answer(settings, lambda text: say(progress=text))))
+        send(**asdict(run_self_test(settings, lambda text: send(progress=text))))
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        known = isinstance(error, (ValueError, OSError, KnownAnswerError))
-        say(error=lines[0] if known else f"{type(error).__name__}: {lines[0]}")
+        known = isinstance(error, (ValueError, OSError, SelfTestError))
+        line = first_line(error)
+        send(error=line if known else f"{type(error).__name__}: {line}")
 
 
 if __name__ == "__main__":

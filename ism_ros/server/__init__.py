@@ -1,0 +1,1 @@
+"""The ISM Server: instance segmentation over HTTP."""

@@ -1,16 +1,22 @@
-"""What goes wrong with a request: what a client is told, and the death of a process that was asked."""
+"""Errors of requests, and the death of a process that was to answer one."""
 
 from __future__ import annotations
 
+CLIENT_DISCONNECTED = 499
+"""HTTP status of requests whose client hung up, as nginx has it; only the log and the metrics show it."""
+
 
 class RequestError(Exception):
-    """A request that is answered with `status` and one sentence that a person can act on.
+    """A request that cannot be served, with what the client gets to know.
 
-    retry_after_s: when it is worth trying again, or None.
+    Attributes:
+        status: HTTP status of the response.
+        message: One sentence that a person can act on.
+        retry_after_s: Seconds after which it is worth trying again, or None.
     """
 
     def __init__(self, status: int, message: str, retry_after_s: int | None = None) -> None:
-        super().__init__(status, message, retry_after_s)  # all of them, as pickle makes it anew of these
+        super().__init__(status, message, retry_after_s)  # all of them, as pickle rebuilds it from these
         self.status = status
         self.message = message
         self.retry_after_s = retry_after_s
@@ -19,5 +25,9 @@ class RequestError(Exception):
         return self.message
 
 
-class WorkerDiedError(RuntimeError):
-    """A process ended in the middle of what it was asked."""
+class BackendDiedError(RuntimeError):
+    """A process with a model ended in the middle of what it was given."""
+
+
+class BodyAbortedError(Exception):
+    """The reading of a request's body was ended: it is too large, or does not arrive."""

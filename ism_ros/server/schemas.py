@@ -1,4 +1,4 @@
-"""Requests and answers as clients see them; /docs and /openapi.json are made of these."""
+"""Requests and responses as clients see them; /docs and /openapi.json are made of these."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ REQUEST_EXAMPLE: dict[str, Any] = {
     "cam_params": {"cam_K": [60.0, 0.0, 32.0, 0.0, 60.0, 24.0, 0.0, 0.0, 1.0], "depth_scale": 1.0},
     "object_ids": ["sample:banana"],
 }
-"""A grey wall of 64 x 48 pixels at 0.8 m, small enough for /docs: it can be sent as it is, and nothing is found in it.
-"""
-ANSWER_EXAMPLE: dict[str, Any] = {
+"""Request for a grey wall of 64 x 48 pixels at 0.8 m, small enough for /docs: valid as it is, with no detections."""
+RESPONSE_EXAMPLE: dict[str, Any] = {
     "success": True,
     "detections": [
         {
@@ -54,26 +53,28 @@ ANSWER_EXAMPLE: dict[str, Any] = {
     "output_dir_used": None,
     "error_message": None,
 }
+"""Response with one detection, for /docs."""
 
 
-def _nine(value: Any) -> Any:
-    """A 3 x 3 matrix row by row; anything else is left to be judged as it is."""
+def _flattened(value: Any) -> Any:
+    """Flatten a 3 x 3 matrix row by row; leave anything else to the validation that follows."""
     if isinstance(value, (list, tuple)) and len(value) == 3 and all(isinstance(row, (list, tuple)) for row in value):
         return [number for row in value for number in row]
     return value
 
 
 class CameraParameters(BaseModel):
-    """cam_K: camera matrix, pixels, 9 numbers row by row or 3 x 3. Metres = stored depth * depth_scale / 1000."""
+    """The camera of a frame; metres = stored depth * depth_scale / 1000."""
 
-    cam_K: Annotated[list[FiniteFloat], Field(min_length=9, max_length=9), BeforeValidator(_nine)] = Field(  # noqa: N815
-        examples=[[600.0, 0.0, 320.0, 0.0, 600.0, 240.0, 0.0, 0.0, 1.0]]
+    cam_K: Annotated[list[FiniteFloat], Field(min_length=9, max_length=9), BeforeValidator(_flattened)] = Field(  # noqa: N815
+        description="Camera matrix, pixels: 9 numbers row by row, or 3 x 3.",
+        examples=[[600.0, 0.0, 320.0, 0.0, 600.0, 240.0, 0.0, 0.0, 1.0]],
     )
     depth_scale: PositiveFloat = Field(1.0, le=1e6, description="1.0 where depth_image counts millimetres.")
 
 
 CadColor = Annotated[str, AfterValidator(lambda text: colour_text(parse_colour(text)))]
-"""As '#rrggbb' once it was read."""
+"""Colour of a CAD model as clients write it, normalised to '#rrggbb'."""
 
 
 class InferenceRequest(BaseModel):
@@ -92,7 +93,8 @@ class InferenceRequest(BaseModel):
         None, pattern=UNITS_PATTERN, description=f"Units of the CAD file: {UNITS_TEXT}; else glTF m, others mm."
     )
     cad_color: CadColor | None = Field(
-        None, description="The one colour of the CAD model, instead of its own: '#5a78aa', '90,120,170' or a name."
+        None,
+        description="The one colour of the CAD model, instead of its own: '#5a78aa', '90,120,170' or a name.",
     )
     object_ids: list[str] | None = Field(None, max_length=10_000, description="Only these of the server's objects.")
     score_threshold: float | None = Field(None, ge=0, le=1, description="Least final score of a detection.")
@@ -104,22 +106,21 @@ class InferenceRequest(BaseModel):
 
 
 class Rle(BaseModel):
-    """COCO run lengths. size: height, width."""
+    """Mask as run lengths in COCO's format."""
 
-    counts: str
-    size: list[int]
+    counts: str = Field(description="Compressed run lengths.")
+    size: list[int] = Field(description="Height and width, pixels.")
 
 
 class Pose(BaseModel):
-    """Object to camera. rotation: 3 x 3 row by row; translation_m: metres."""
+    """Transform from the object's to the camera's frame."""
 
-    rotation: list[float]
-    translation_m: list[float]
+    rotation: list[float] = Field(description="3 x 3 row by row.")
+    translation_m: list[float] = Field(description="Metres.")
 
 
 class Detection(BaseModel):
-    """One instance. bbox: x, y, width, height, pixels. pose: None where there is no depth or no template pose.
-    fit_score: 0 where it is no part of the score."""
+    """One instance of an object."""
 
     category_id: int
     class_id: str
@@ -128,105 +129,102 @@ class Detection(BaseModel):
     appearance_score: float
     geometric_score: float
     visible_ratio: float
-    fit_score: float
-    bbox: list[int]
+    fit_score: float = Field(description="0 where it is no part of the score.")
+    bbox: list[int] = Field(description="x, y, width, height, pixels.")
     segmentation: Rle
     template_index: int
-    pose: Pose | None
+    pose: Pose | None = Field(description="null where there is no depth or no template pose.")
 
 
-class NearMiss(BaseModel):
-    """The best of what score_threshold kept out. bbox: x, y, width, height, pixels."""
+class RejectedDetection(BaseModel):
+    """The best candidate that score_threshold rejected."""
 
     class_id: str
     score: float
-    bbox: list[int]
+    bbox: list[int] = Field(description="x, y, width, height, pixels.")
 
 
-class AnswerWarning(BaseModel):
-    """A doubt about the request that makes its answer doubtful. reason: a stable word; text: a sentence."""
+class ResponseWarning(BaseModel):
+    """A doubt about the input that makes the result doubtful."""
 
-    reason: str
-    text: str
+    reason: str = Field(description="A stable word for programs.")
+    text: str = Field(description="A sentence for people.")
 
 
-class InferenceAnswer(BaseModel):
-    """The answer to every request, good or bad; error_message is None where success is true.
+class InferenceResponse(BaseModel):
+    """The response to every inference request, good or bad."""
 
-    inference_time: seconds of the models. stage_times: seconds of each stage, in order. near_miss: where there is no
-    detection, what came nearest to one. warnings: doubts about frame, camera and objects. num_detections and
-    output_dir_used: as earlier ISM servers answer.
-    """
-
-    model_config = ConfigDict(json_schema_extra={"examples": [ANSWER_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [RESPONSE_EXAMPLE]})
 
     success: bool
     detections: list[Detection] = []
-    num_detections: int = 0
-    near_miss: NearMiss | None = None
-    warnings: list[AnswerWarning] = []
+    num_detections: int = Field(default=0, description="As earlier ISM servers send it.")
+    best_rejected: RejectedDetection | None = Field(
+        default=None, description="The best candidate that score_threshold rejected, where there is no detection."
+    )
+    near_miss: RejectedDetection | None = Field(default=None, deprecated="use best_rejected")
+    warnings: list[ResponseWarning] = Field(default=[], description="Doubts about frame, camera and objects.")
     scores: list[float] = []
-    inference_time: float = 0.0
-    stage_times: dict[str, float] = {}
-    visualization: str | None = None
+    inference_time: float = Field(default=0.0, description="Seconds of the models.")
+    stage_times: dict[str, float] = Field(default={}, description="Seconds of each stage, in order.")
+    visualization: str | None = Field(default=None, description="The overlay, PNG in base64.")
     template_dir_used: str | None = None
     cad_path_used: str | None = None
-    output_dir_used: str | None = None
-    error_message: str | None = None
+    output_dir_used: str | None = Field(default=None, description="As earlier ISM servers send it.")
+    error_message: str | None = Field(default=None, description="null where success is true.")
 
 
 class Health(BaseModel):
+    """That the server runs, and which version."""
+
     status: str = "healthy"
     version: str
 
 
 class OnboardingEntry(BaseModel):
-    """done, total: views rendered; total is 0 until it is known."""
+    """Progress of an object that a request named by path."""
 
     id: str
-    done: int
-    total: int
+    done: int = Field(description="Templates rendered.")
+    total: int = Field(description="Templates to render; 0 until it is known.")
 
 
 class Status(BaseModel):
-    """state: loading, ready or failed. message: what is being loaded, or why it failed.
+    """Models, objects, and how busy the server is."""
 
-    segmentors: what requests may name as segmentor_model. score_threshold: of requests that name none. onboarding:
-    objects that requests named by path and that are not ready yet.
-    """
-
-    state: str
-    message: str
+    state: str = Field(description="loading, ready or failed.")
+    message: str = Field(description="What is being loaded, or why it failed.")
     segmentor: str
     descriptor: str
-    segmentors: list[str]
-    score_threshold: float
+    segmentors: list[str] = Field(description="What requests may name as segmentor_model.")
+    score_threshold: float = Field(description="Of requests that name none.")
     device: str
     objects: list[str]
     templates_loaded: int
     uptime_s: float
     queue_depth: int
     queue_size: int
-    onboarding: list[OnboardingEntry] = []
+    onboarding: list[OnboardingEntry] = Field(default=[], description="Objects named by path that are not ready yet.")
 
 
 class ObjectEntry(BaseModel):
-    """One object that requests may ask for. uploaded: over HTTP, so that it can be deleted. size_m: sides of the box
-    around its model, metres, so that wrong units are seen. warnings: doubts about its files."""
+    """One object that requests may ask for."""
 
     id: str
     category_id: int
     templates: int
-    uploaded: bool
-    size_m: list[float] | None = None
-    warnings: list[AnswerWarning] = []
+    uploaded: bool = Field(description="Over HTTP, so that it can be deleted.")
+    size_m: list[float] | None = Field(
+        default=None, description="Sides of the box around its model, metres, so that wrong units are seen."
+    )
+    warnings: list[ResponseWarning] = Field(default=[], description="Doubts about its files.")
 
 
 class Objects(BaseModel):
-    """version: counts changes."""
+    """All objects that requests may ask for."""
 
     objects: list[ObjectEntry]
-    version: int
+    version: int = Field(description="Counts changes.")
 
 
 class Done(BaseModel):

@@ -25,8 +25,9 @@ from rclpy.time import Time
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 
-from ism_ros.config.settings import load_settings
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.config.sources import load_settings
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.sim import truth_files
 from ism_ros.sim.benchmark_scenes.known_objects import DEMO_OBJECT_SET
 from ism_ros.sim.benchmark_scenes.table_scene import DEMO_SCENE

@@ -1,4 +1,4 @@
-"""A real server: `ism serve` in a process of its own, with the embedded default."""
+"""A real server: `ism serve` in a process of its own, with the default models."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,15 @@ REPOSITORY = Path(__file__).parents[2]
 
 @dataclass
 class Server:
-    """Where it listens, the folder that requests may name files in, its process, and what that says on stderr."""
+    """A running server.
+
+    Attributes:
+        url: Where it listens.
+        data: The folder that requests may name files in.
+        process: Its process.
+        said: Lines that it has written to stderr.
+        reader: Reads them.
+    """
 
     url: str
     data: Path
@@ -35,7 +44,24 @@ class Server:
                 assert self.process.poll() is None
 
 
+StartServer = Callable[..., Server]
+"""Starts a server of a test's own with environment variables as keywords; `is_ready=False` does not wait for models."""
+
+
 def start(data: Path, cache: Path, **environment: str) -> Server:
+    """Start a server at a free port; it is not waited for.
+
+    Args:
+        data: Folder that requests may name files in.
+        cache: Folder of templates and descriptors.
+        **environment: Further environment variables.
+
+    Returns:
+        The server.
+
+    Raises:
+        AssertionError: It does not start; the text is what it has said.
+    """
     data.mkdir(exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ISM_")}
     folders = {"ISM_CACHE_DIR": str(cache), "ISM_STATE_DIR": str(data.with_name(f"{data.name}_state"))}
@@ -59,7 +85,14 @@ def start(data: Path, cache: Path, **environment: str) -> Server:
 
 
 def stop(server: Server) -> str:
-    """Ends it as Ctrl-C would; what it had to say."""
+    """End a server as Ctrl-C would.
+
+    Args:
+        server: The server.
+
+    Returns:
+        What it has said.
+    """
     server.process.terminate()
     server.process.wait(60)
     server.reader.join(60)

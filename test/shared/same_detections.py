@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ism_ros.data.detections import Detections
-from ism_ros.data.masks import decode_rle
+from ism_ros.data.rle import decode_rle
 
 NOT_TRIVIAL = (0.0002, 0.98)
 """Of masks that cover nothing or everything, two ways would agree too easily: share of the image."""

@@ -13,7 +13,7 @@ import pytest
 
 from ism_ros.bop.dataset import ImageKey
 from ism_ros.bop.ground_truth import GroundTruth, TrueInstance
-from ism_ros.data.masks import encode_rle
+from ism_ros.data.rle import encode_rle
 
 HEIGHT, WIDTH = 24, 32
 

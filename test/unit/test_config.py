@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ism_ros.config.settings import Settings, SettingsError, changeable, changed_models, load_settings
+from ism_ros.config.profiles import changed_models
+from ism_ros.config.settings import Settings, SettingsError, _warn_renamed, changeable
+from ism_ros.config.sources import load_settings
 
 
 def test_later_sources_win(tmp_path: Path) -> None:
@@ -82,18 +84,18 @@ def test_another_profile_takes_back_what_the_last_one_set_and_nothing_else() -> 
 
 
 def test_other_models_take_their_thresholds_along_and_leave_those_set_by_hand() -> None:
-    hand_made = load_settings(None, {"segmentor": "depth", "descriptor": "classic"}, environment={})
-    assert changed_models(hand_made, {"segmentor": "tiny", "descriptor": "tiny"}) == {"score_threshold": 0.55}
-    assert changed_models(hand_made, {"segmentor": "depth"}) == {}
-    of_sam6d = changed_models(hand_made, {"segmentor": "sam", "descriptor": "dinov2"})
-    assert of_sam6d == {"score_threshold": 0.2, "overlap_threshold": 1.0, "min_mask_pixels": -1}
-    by_hand = hand_made.model_copy(update={"score_threshold": 0.5})
-    assert changed_models(by_hand, {"segmentor": "tiny", "descriptor": "tiny"}) == {}
+    of_sam6d = {"score_threshold": 0.2, "overlap_threshold": 1.0, "min_mask_pixels": -1}
+    assert changed_models(Settings(), {"segmentor": "sam", "descriptor": "dinov2"}) == of_sam6d
+    assert changed_models(Settings(), {"segmentor": "sam"}) == {}
+    pair = load_settings(None, {"segmentor": "sam", "descriptor": "dinov2"}, environment={})
+    defaults = {"score_threshold": 0.55, "overlap_threshold": 0.5, "min_mask_pixels": 100}
+    assert changed_models(pair, {"segmentor": "tiny", "descriptor": "tiny"}) == defaults
+    by_hand = pair.model_copy(update={"score_threshold": 0.5})
+    assert "score_threshold" not in changed_models(by_hand, {"segmentor": "tiny", "descriptor": "tiny"})
 
 
-def test_threads_are_those_given_else_one_for_the_hand_made_models_and_few_for_tiny() -> None:
+def test_threads_are_those_given_else_few_for_tiny() -> None:
     assert Settings(cpu_threads=3).resolved_cpu_threads() == 3
-    assert Settings(segmentor="depth", descriptor="classic").resolved_cpu_threads() == 1
     assert 1 <= Settings().resolved_cpu_threads() <= 4
 
 
@@ -141,14 +143,22 @@ def test_other_pairs_keep_the_thresholds_of_the_embedded_pair() -> None:
     assert (settings.score_threshold, settings.overlap_threshold) == (0.55, 0.5)
 
 
-def test_the_hand_made_pair_has_its_own_threshold() -> None:
-    pair = {"segmentor": "depth", "descriptor": "classic"}
-    assert load_settings(None, pair, environment={}).score_threshold == 0.7
+@pytest.mark.parametrize(
+    ("name", "older", "newer"),
+    [("segmentor", "depth", "tiny"), ("descriptor", "classic", "tiny"), ("scoring", "metric", "shape")],
+)
+def test_a_value_that_was_renamed_goes_on_working_and_names_the_new_one(
+    name: str, older: str, newer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _warn_renamed.cache_clear()
+    assert getattr(load_settings(None, {name: older}, environment={}), name) == newer
+    assert len(caplog.messages) == 1
+    assert all(word in caplog.messages[0] for word in (name, older, newer))
 
 
 @pytest.mark.parametrize(
     ("values", "scoring"),
-    [({}, "metric"), ({"descriptor": "classic"}, "sam6d"), ({"scoring": "noctis"}, "noctis")],
+    [({}, "shape"), ({"descriptor": "dinov2"}, "sam6d"), ({"scoring": "noctis"}, "noctis")],
 )
 def test_how_things_are_compared_goes_by_the_descriptor_unless_it_is_set(values: dict, scoring: str) -> None:
     assert load_settings(None, values, environment={}).resolved_scoring() == scoring

@@ -14,15 +14,18 @@ pytest.importorskip("embreex")
 from tiny_networks import ANYTHING, DINOV2, PAIRS, install_pair
 
 from ism_ros.config.settings import Settings
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.camera import Camera
+from ism_ros.data.crops import crop_resize_pad
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import boxes_from_masks, crop_resize_pad, mask_nms, nms
+from ism_ros.data.nms import mask_nms, nms
 from ism_ros.descriptors import vit
 from ism_ros.descriptors.dinov2 import dinov2_descriptor
 from ism_ros.io.result_files import label_image, to_records
-from ism_ros.matching import similarity
-from ism_ros.model import load_model
-from ism_ros.runtime.batches import Chunks, Recoveries
+from ism_ros.loading import load_model
+from ism_ros.matching import geometry, patch_scores, similarity
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.segmentors.sam import sam2_segmentor, sam_segmentor
 from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
@@ -90,7 +93,6 @@ def assert_alike(on_cpu: Detections, on_gpu: Detections, least_score: float, sha
     ("pair", "changes"),
     [
         ("tiny+tiny", {}),
-        ("depth+classic", {}),
         ("tiny+tiny", {"scoring": "noctis"}),
         ("tiny+tiny", {"patch_tokens": "disk"}),
         ("tiny+tiny", {"patch_tokens": "host", "patch_precision": "float16"}),
@@ -162,9 +164,9 @@ def test_semantic_scores_are_the_same() -> None:
 def test_positions_are_the_same() -> None:
     masks = random_masks(300)
     depth_m = torch.rand(120, 160) * (torch.rand(120, 160) > 0.3)
-    intrinsics = torch.tensor([[150.0, 0, 80], [0, 150, 60], [0, 0, 1]])
-    here = similarity.mean_position_m(masks, depth_m, intrinsics)
-    there = similarity.mean_position_m(masks.cuda(), depth_m.cuda(), intrinsics.cuda())
+    camera = Camera(np.array([[150.0, 0, 80], [0, 150, 60], [0, 0, 1]]), 160, 120)
+    here = geometry.mean_position_m(masks, depth_m, camera)
+    there = geometry.mean_position_m(masks.cuda(), depth_m.cuda(), camera)
     for one, other in zip(here, there, strict=True):
         torch.testing.assert_close(one, other.cpu(), atol=1e-5, rtol=1e-4, equal_nan=True)
 
@@ -177,7 +179,7 @@ def test_patch_scores_are_the_same() -> None:
 
     def scores(device: str) -> tuple[torch.Tensor, torch.Tensor]:
         pairs = [(template.to(device), torch.arange(20)[n::3].to(device)) for n, template in enumerate(templates)]
-        return similarity.patch_scores_by_template(query.to(device), selected.to(device), pairs, chunk=8)
+        return patch_scores.patch_scores_by_template(query.to(device), selected.to(device), pairs, chunk=8)
 
     for one, other in zip(scores("cpu"), scores("cuda"), strict=True):
         torch.testing.assert_close(one, other.cpu())
@@ -204,19 +206,19 @@ def test_what_a_failed_piece_held_is_there_for_the_smaller_ones() -> None:
         held = [torch.empty(row, dtype=torch.uint8, device="cuda") for _ in range(rows.stop - rows.start)]
         return len(held)
 
-    assert sum(Chunks(16, "pieces").run(16, work)) == 16
+    assert sum(OutOfMemoryRetry(16, "pieces").run(16, work)) == 16
     torch.cuda.empty_cache()
 
 
 def test_memory_that_runs_out_is_asked_for_in_smaller_pieces() -> None:
     free, _ = torch.cuda.mem_get_info()
     row = free // 8
-    recoveries = Recoveries()
+    recoveries = OutOfMemoryCounter()
 
     def work(rows: slice) -> int:
         held = torch.empty((rows.stop - rows.start) * row, dtype=torch.uint8, device="cuda")
         return len(held) // row
 
-    assert sum(Chunks(16, "pieces", recoveries).run(16, work)) == 16
+    assert sum(OutOfMemoryRetry(16, "pieces", recoveries).run(16, work)) == 16
     assert recoveries.count > 0
     torch.cuda.empty_cache()

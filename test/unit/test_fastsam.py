@@ -21,11 +21,12 @@ from onnx import TensorProto, helper
 from tiny_networks import FIRST, place, small_fastsam
 from torch import Tensor
 
-from ism_ros.checkpoints.reading import CheckpointError
 from ism_ros.config.settings import Settings
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.data.masks import decode_rle
-from ism_ros.segmentors import create_segmentor
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
+from ism_ros.data.rle import decode_rle
+from ism_ros.errors import CheckpointError
+from ism_ros.segmentors.base import create_segmentor
 from ism_ros.segmentors.fastsam.fastsam_segmentor import FastSamSegmentor
 from ism_ros.segmentors.fastsam.letterbox import Letterbox, letterbox_around, letterbox_into
 from ism_ros.segmentors.fastsam.yolo_masks import Candidates, assemble_masks, find_candidates
@@ -338,7 +339,7 @@ def test_an_input_side_that_the_network_cannot_halve_is_refused(side: int, tmp_p
 def test_least_confidence_and_overlap_are_settings(tmp_path: Path) -> None:
     file = small_fastsam(tmp_path / "f.onnx")
     settings = Settings(fastsam_confidence_threshold=0.7, fastsam_nms_threshold=0.5)
-    segmentor = create_segmentor("fastsam", model=str(file), options=settings.mask_options())
+    segmentor = create_segmentor("fastsam", model=str(file), settings=settings.model_dump())
     assert isinstance(segmentor, FastSamSegmentor)
     assert (segmentor.confidence_threshold, segmentor.nms_threshold) == (0.7, 0.5)
 

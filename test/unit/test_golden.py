@@ -14,8 +14,13 @@ from torch import Tensor
 
 from ism_ros.checkpoints.loaders.dinov2_checkpoint import load_dinov2
 from ism_ros.checkpoints.loaders.sam_checkpoint import load_sam
-from ism_ros.data import masks
-from ism_ros.matching import similarity
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.camera import Camera
+from ism_ros.data.crops import crop_resize_pad
+from ism_ros.data.masks import large_enough
+from ism_ros.data.nms import nms
+from ism_ros.matching import patch_scores, sam6d, similarity
+from ism_ros.matching.geometry import geometric_score, mean_position_m, projected_boxes
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMasks, MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam
 
@@ -60,24 +65,25 @@ def test_semantic_score_object_and_template(matching: dict[str, Tensor]) -> None
 
 
 def test_appearance_score(matching: dict[str, Tensor]) -> None:
-    appearance, _ = similarity.patch_scores(*chosen_patches(matching))
+    appearance, _ = patch_scores.patch_scores(*chosen_patches(matching))
     assert_close(appearance, matching["appearance"], 1e-5)
 
 
 def test_visible_ratio(matching: dict[str, Tensor], geometry: dict[str, Tensor]) -> None:
-    _, visible_ratio = similarity.patch_scores(*chosen_patches(matching))
+    _, visible_ratio = patch_scores.patch_scores(*chosen_patches(matching))
     assert_close(visible_ratio, geometry["visible_ratio"], 1e-4)
 
 
 def test_patch_scores_do_not_depend_on_the_chunk(matching: dict[str, Tensor]) -> None:
-    whole, small = (similarity.patch_scores(*chosen_patches(matching), chunk=chunk) for chunk in (1000, 3))
+    whole, small = (patch_scores.patch_scores(*chosen_patches(matching), chunk=chunk) for chunk in (1000, 3))
     assert_close(small[0], whole[0], 1e-6)
     assert_close(small[1], whole[1], 1e-6)
 
 
 def test_translation_is_the_mean_of_back_projected_depth(geometry: dict[str, Tensor]) -> None:
     depth_m = geometry["depth_mm"].float() * geometry["depth_scale"] / 1000.0
-    translation_m, _ = similarity.mean_position_m(geometry["masks"], depth_m, geometry["K"])
+    camera = Camera(geometry["K"].numpy(), depth_m.shape[1], depth_m.shape[0])
+    translation_m, _ = mean_position_m(geometry["masks"], depth_m, camera)
     assert_close(translation_m, geometry["translation_m"], 1e-4)
 
 
@@ -85,7 +91,7 @@ def test_projected_cad_points(geometry: dict[str, Tensor]) -> None:
     points_m = geometry["points_m"][geometry["object_index"]]
     count, number, _ = points_m.shape
     # the box of one point is its pixel, twice
-    boxes = similarity.projected_boxes(
+    boxes = projected_boxes(
         points_m.reshape(-1, 1, 3),
         geometry["template_rotations"][geometry["best_template"]].repeat_interleave(number, dim=0),
         geometry["translation_m"].repeat_interleave(number, dim=0),
@@ -98,34 +104,34 @@ def test_projected_cad_points(geometry: dict[str, Tensor]) -> None:
 
 def test_geometric_score_is_per_proposal(geometry: dict[str, Tensor]) -> None:
     uv = geometry["projected_uv"].long()
-    iou = similarity.geometric_score(torch.cat([uv.amin(dim=1), uv.amax(dim=1)], dim=1), geometry["boxes_xyxy"])
+    iou = geometric_score(torch.cat([uv.amin(dim=1), uv.amax(dim=1)], dim=1), geometry["boxes_xyxy"])
     assert_close(iou, geometry["iou"], 1e-4)
 
 
 def test_final_score(geometry: dict[str, Tensor]) -> None:
-    final = similarity.final_score(*(geometry[key] for key in ("semantic", "appearance", "iou", "visible_ratio")))
+    final = sam6d.final_score(*(geometry[key] for key in ("semantic", "appearance", "iou", "visible_ratio")))
     assert_close(final, geometry["final"], 1e-4)
 
 
 def test_boxes_from_masks(geometry: dict[str, Tensor]) -> None:
-    assert masks.boxes_from_masks(geometry["masks"]).tolist() == geometry["boxes_xyxy"].tolist()
+    assert boxes_from_masks(geometry["masks"]).tolist() == geometry["boxes_xyxy"].tolist()
 
 
 def test_crop_resize_pad() -> None:
     golden = load("crop_resize_pad.npz")
-    crops, _ = masks.crop_resize_pad(golden["image"], golden["masks"], golden["boxes_xyxy"], int(golden["size"]))
+    crops, _ = crop_resize_pad(golden["image"], golden["masks"], golden["boxes_xyxy"], int(golden["size"]))
     assert_close(crops, golden["crops"], 1e-6)
 
 
 def test_small_detection_filter() -> None:
     golden = load("postprocess.npz")
-    kept = torch.nonzero(masks.large_enough(golden["masks"], golden["boxes_xyxy"]))[:, 0]
+    kept = torch.nonzero(large_enough(golden["masks"], golden["boxes_xyxy"]))[:, 0]
     assert kept.tolist() == golden["kept_after_small"].tolist()
 
 
 def test_nms_within_each_object() -> None:
     golden = load("postprocess.npz")
-    kept = masks.nms(golden["boxes_xyxy"], golden["scores"], 0.25, golden["object_ids"])
+    kept = nms(golden["boxes_xyxy"], golden["scores"], 0.25, golden["object_ids"])
     assert sorted(kept.tolist()) == sorted(golden["kept_after_nms"].tolist())
 
 

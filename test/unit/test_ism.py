@@ -12,9 +12,13 @@ import torch
 import yaml
 
 from ism_ros.config.settings import Settings
+from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.model import InstanceSegmentationModel, Query, load_model, with_coarse_poses
+from ism_ros.data.frame import Frame
+from ism_ros.loading import load_model
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.pose.estimation import with_coarse_poses
+from ism_ros.query import Query
 from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
 from ism_ros.sim.benchmark_scenes.scene_rendering import observe
@@ -223,9 +227,9 @@ def test_a_frame_without_detections_tells_what_came_nearest_to_one(
 ) -> None:
     frame, _ = observed
     found = model.segment(frame)
-    assert found.near_miss is None
+    assert found.best_rejected is None
     strict = model.settings.model_copy(update={"score_threshold": 1.0})
-    miss = model.segment(frame, settings=strict).near_miss
+    miss = model.segment(frame, settings=strict).best_rejected
     assert miss is not None
     assert miss.class_id == found.class_id(0)
     assert miss.score == pytest.approx(float(found.score[0]))
@@ -253,5 +257,5 @@ def test_a_frame_keeps_its_meaning_in_another_resolution(model: InstanceSegmenta
 
 
 def test_unknown_models_are_told_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="depth"):
+    with pytest.raises(ValueError, match="tiny, sam"):
         load_model(Settings(segmentor="sonar", cache_dir=str(tmp_path)))

@@ -12,12 +12,13 @@ import trimesh
 from tiny_networks import DINOV2, SAM, install
 from typer.testing import CliRunner
 
-from ism_ros.checkpoints.catalog import WeightsError
 from ism_ros.cli.main import app
-from ism_ros.config.settings import Settings, load_settings
+from ism_ros.config.settings import Settings
+from ism_ros.config.sources import load_settings
 from ism_ros.data.frame import Frame
+from ism_ros.errors import CheckpointError
 from ism_ros.io.frame_files import read_frame
-from ism_ros.model import load_model
+from ism_ros.loading import load_model
 from ism_ros.objects.spec import ObjectSpec
 
 SCENE = Path(__file__).parents[2] / "ism_ros" / "selftest" / "sample_scene"
@@ -96,7 +97,7 @@ def test_another_way_to_see_templates_is_described_anew(tmp_path: Path, cube: Ob
 
 def test_a_profile_without_its_checkpoints_says_how_to_get_them(tmp_path: Path) -> None:
     chosen = load_settings(None, {"profile": "accurate", "checkpoints_dir": str(tmp_path)}, environment={})
-    with pytest.raises(WeightsError, match=r"sam_vit_h_4b8939.pth.*ism weights download sam/vit_h"):
+    with pytest.raises(CheckpointError, match=r"sam_vit_h_4b8939.pth.*ism weights download sam/vit_h"):
         load_model(chosen)
 
 

@@ -11,18 +11,21 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from ism_ros.cad.surfaces import surface_of
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.camera import Camera
 from ism_ros.data.detections import Detections
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.data.masks import boxes_from_masks
-from ism_ros.descriptors import create_descriptor
-from ism_ros.model import with_coarse_poses
+from ism_ros.data.frame import Frame
+from ism_ros.descriptors.base import create_descriptor
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.objects.template_builder import views_seen
+from ism_ros.objects.template_builder import views_of_object
+from ism_ros.pose.alignment import ViewAlignment, align_views, correlate_maps, sample_observed_points
 from ism_ros.pose.coarse_pose import CoarsePose, coarse_poses, unknown_covariance
-from ism_ros.pose.polar_maps import Fit, Views, compare, fit_views, look_under, spectra_of, views_of
-from ism_ros.rendering.renderer import render, render_templates
+from ism_ros.pose.estimation import with_coarse_poses
+from ism_ros.rendering.renderer import render
+from ism_ros.rendering.template_renderer import render_templates
+from ism_ros.rendering.views.polar_maps import ViewMaps, fourier_maps, make_view_maps
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad, make_object
 
 CAMERA = Camera(np.array([[615.0, 0, 322.5], [0, 615.0, 238.5], [0, 0, 1]]), 640, 480)
@@ -35,8 +38,8 @@ def drill() -> trimesh.Trimesh:
 
 
 @pytest.fixture(scope="module")
-def views(drill: trimesh.Trimesh) -> Views:
-    views = views_seen(drill, render_templates(drill, size_px=128))
+def views(drill: trimesh.Trimesh) -> ViewMaps:
+    views = views_of_object(drill, render_templates(drill, size_px=128))
     assert views is not None
     return views
 
@@ -49,12 +52,13 @@ def seen(mesh: trimesh.Trimesh, rotation: Rotation, translation_m: tuple[float, 
     return view.rgb, view.depth_m, view.instance == 0
 
 
-def fit_of(views: Views, rgb: np.ndarray, depth_m: np.ndarray, *masks: np.ndarray) -> Fit:
+def fit_of(views: ViewMaps, rgb: np.ndarray, depth_m: np.ndarray, *masks: np.ndarray) -> ViewAlignment:
     stack = torch.from_numpy(np.stack(masks))
-    return fit_views(look_under(stack, boxes_from_masks(stack), Frame(rgb, depth_m, CAMERA)), views)
+    observed = sample_observed_points(stack, boxes_from_masks(stack), Frame(rgb, depth_m, CAMERA))
+    return align_views(observed, views, fourier_maps(torch.from_numpy(views.maps).float(), views.radius_m))
 
 
-def pose_of(views: Views, rgb: np.ndarray, depth_m: np.ndarray, mask: np.ndarray) -> CoarsePose:
+def pose_of(views: ViewMaps, rgb: np.ndarray, depth_m: np.ndarray, mask: np.ndarray) -> CoarsePose:
     (pose,) = coarse_poses(fit_of(views, rgb, depth_m, mask), views)
     assert pose is not None
     return pose
@@ -66,7 +70,7 @@ def angle_deg(pose: CoarsePose, rotation: Rotation) -> float:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_pose_is_within_the_spacing_of_the_views_and_two_centimetres(
-    drill: trimesh.Trimesh, views: Views, seed: int
+    drill: trimesh.Trimesh, views: ViewMaps, seed: int
 ) -> None:
     rotation, place = Rotation.random(random_state=seed), (-0.12 + 0.05 * seed, 0.1 - 0.04 * seed, 0.6 + 0.05 * seed)
     pose = pose_of(views, *seen(drill, rotation, place))
@@ -74,7 +78,7 @@ def test_a_pose_is_within_the_spacing_of_the_views_and_two_centimetres(
     assert np.linalg.norm(pose.translation_m - place) <= 0.02
 
 
-def test_the_origin_lies_behind_the_surface_that_is_seen(drill: trimesh.Trimesh, views: Views) -> None:
+def test_the_origin_lies_behind_the_surface_that_is_seen(drill: trimesh.Trimesh, views: ViewMaps) -> None:
     rgb, depth_m, mask = seen(drill, Rotation.from_euler("x", -60, degrees=True), (0.0, 0.0, 0.7))
     pose = pose_of(views, rgb, depth_m, mask)
     assert depth_m[mask].mean() < 0.69
@@ -82,7 +86,7 @@ def test_the_origin_lies_behind_the_surface_that_is_seen(drill: trimesh.Trimesh,
 
 
 def test_an_object_at_the_edge_of_the_picture_is_seen_along_the_ray_to_it(
-    drill: trimesh.Trimesh, views: Views
+    drill: trimesh.Trimesh, views: ViewMaps
 ) -> None:
     # 24 degrees off the axis, but seen from the camera exactly as in one of the views
     place = np.array([0.28, 0.07, 0.63])
@@ -93,7 +97,7 @@ def test_an_object_at_the_edge_of_the_picture_is_seen_along_the_ray_to_it(
     assert (angles < 20).mean() > 0.8
 
 
-def test_stray_readings_under_the_mask_do_not_move_the_pose(drill: trimesh.Trimesh, views: Views) -> None:
+def test_stray_readings_under_the_mask_do_not_move_the_pose(drill: trimesh.Trimesh, views: ViewMaps) -> None:
     rgb, depth_m, mask = seen(drill, Rotation.random(random_state=3), (0.0, 0.0, 0.6))
     clean = pose_of(views, rgb, depth_m, mask)
     rows, columns = np.nonzero(mask)
@@ -103,7 +107,7 @@ def test_stray_readings_under_the_mask_do_not_move_the_pose(drill: trimesh.Trime
     assert np.linalg.norm(pose_of(views, rgb, depth_m, mask).translation_m - clean.translation_m) < 0.01
 
 
-def test_a_covariance_is_symmetric_and_positive(drill: trimesh.Trimesh, views: Views) -> None:
+def test_a_covariance_is_symmetric_and_positive(drill: trimesh.Trimesh, views: ViewMaps) -> None:
     covariance = pose_of(views, *seen(drill, Rotation.random(random_state=1), (0.1, 0.0, 0.7))).covariance
     np.testing.assert_allclose(covariance, covariance.T, atol=1e-12)
     assert np.linalg.eigvalsh(covariance).min() > 0
@@ -112,14 +116,14 @@ def test_a_covariance_is_symmetric_and_positive(drill: trimesh.Trimesh, views: V
 def test_what_looks_the_same_from_all_sides_has_a_covariance_that_says_so() -> None:
     ball = trimesh.creation.icosphere(subdivisions=3, radius=0.04)
     templates = render_templates(ball, size_px=96)
-    of_ball = views_of([*templates.rgb], [*templates.masks], [*templates.xyz_m], templates.rotations)
+    of_ball = make_view_maps([*templates.rgb], [*templates.masks], [*templates.xyz_m], templates.rotations)
     pose = pose_of(of_ball, *seen(ball, Rotation.identity(), (0.0, 0.0, 0.6)))
     assert np.sqrt(np.diag(pose.covariance)[3:]).min() > np.radians(45)
     assert np.sqrt(np.diag(pose.covariance)[:3]).max() < 0.02
     assert np.linalg.norm(pose.translation_m - (0.0, 0.0, 0.6)) < 0.005
 
 
-def test_a_hidden_half_widens_the_covariance(drill: trimesh.Trimesh, views: Views) -> None:
+def test_a_hidden_half_widens_the_covariance(drill: trimesh.Trimesh, views: ViewMaps) -> None:
     rgb, depth_m, mask = seen(drill, Rotation.random(random_state=5), (0.0, 0.0, 0.6))
     whole = pose_of(views, rgb, depth_m, mask)
     half = mask.copy()
@@ -128,7 +132,7 @@ def test_a_hidden_half_widens_the_covariance(drill: trimesh.Trimesh, views: View
     assert np.trace(hidden.covariance[:3, :3]) > 1.5 * np.trace(whole.covariance[:3, :3])
 
 
-def test_a_mask_without_depth_has_no_pose_and_leaves_the_others_theirs(drill: trimesh.Trimesh, views: Views) -> None:
+def test_a_mask_without_depth_has_no_pose_and_leaves_the_others_theirs(drill: trimesh.Trimesh, views: ViewMaps) -> None:
     rgb, depth_m, mask = seen(drill, Rotation.random(random_state=1), (0.0, 0.0, 0.7))
     corner = np.zeros_like(mask)
     corner[:60, :60] = True
@@ -141,59 +145,60 @@ def test_a_mask_without_depth_has_no_pose_and_leaves_the_others_theirs(drill: tr
     np.testing.assert_allclose(pose.translation_m, alone.translation_m, atol=1e-5)
 
 
-def test_a_view_beside_itself_fits_best_unturned(views: Views) -> None:
+def test_a_view_beside_itself_fits_best_unturned(views: ViewMaps) -> None:
     maps, numbers = torch.from_numpy(views.maps).double(), [0, 7, 41]
-    fit = compare(maps[numbers], spectra_of(maps, views.reach_m), views.reach_m)
+    fit = correlate_maps(maps[numbers], fourier_maps(maps, views.radius_m), views.radius_m)
     assert fit.iou.max() <= 1.0
     view, turn = np.unravel_index(fit.cost.flatten(1).argmin(dim=1).numpy(), fit.cost.shape[1:])
     assert view.tolist() == numbers
     assert turn.tolist() == [0, 0, 0]
 
 
-def test_turning_a_view_is_found_as_that_turn(views: Views) -> None:
+def test_turning_a_view_is_found_as_that_turn(views: ViewMaps) -> None:
     maps = torch.from_numpy(views.maps).double()
-    fit = compare(maps[5:6].roll(9, dims=-1), spectra_of(maps, views.reach_m), views.reach_m)
+    fit = correlate_maps(maps[5:6].roll(9, dims=-1), fourier_maps(maps, views.radius_m), views.radius_m)
     assert np.unravel_index(int(fit.cost.argmin()), fit.cost.shape[1:]) == (5, 9)
 
 
-def test_a_fit_is_what_the_maps_say_cell_by_cell(views: Views) -> None:
+def test_a_fit_is_what_the_maps_say_cell_by_cell(views: ViewMaps) -> None:
     # the sums that the transforms stand for, written out for one view in one turn
     maps, turn = torch.from_numpy(views.maps).double(), 4
     ours, theirs = maps[3], maps[11].roll(turn, dims=-1)
-    fit = compare(maps[3:4], spectra_of(maps[11:12], views.reach_m), views.reach_m)
+    fit = correlate_maps(maps[3:4], fourier_maps(maps[11:12], views.radius_m), views.radius_m)
     ring = torch.arange(8, dtype=torch.float64)[:, None]
-    area_m2 = torch.pi * views.reach_m**2 * (2 * ring + 1) / 64 / 36
+    area_m2 = torch.pi * views.radius_m**2 * (2 * ring + 1) / 64 / 36
     share = ours[0] * theirs[0] * area_m2
     common = share.sum()
     iou = common / ((ours[0] * area_m2).sum() + (theirs[0] * area_m2).sum() - common)
     shift_m = (share * (ours[1] - theirs[1])).sum() / common
     relief_m2 = (share * (ours[1] - theirs[1]) ** 2).sum() / common - shift_m**2
     colour = (share * ((ours[2:] - theirs[2:]) ** 2).sum(dim=0)).sum() / common
-    cost = 1 - iou + 20 * relief_m2 / (1.6 * views.reach_m) ** 2 + 0.3 * colour
-    for found, wanted in ((fit.iou, iou), (fit.shift_m, shift_m), (fit.relief_m, relief_m2.sqrt()), (fit.cost, cost)):
+    cost = 1 - iou + 20 * relief_m2 / (1.6 * views.radius_m) ** 2 + 0.3 * colour
+    pairs = (fit.iou, iou), (fit.depth_offset_m, shift_m), (fit.depth_rmse_m, relief_m2.sqrt()), (fit.cost, cost)
+    for found, wanted in pairs:
         torch.testing.assert_close(found[0, 0, turn], wanted, atol=1e-6, rtol=1e-6)
 
 
-def test_what_else_speaks_for_a_view_is_taken_from_its_cost(views: Views) -> None:
+def test_what_else_speaks_for_a_view_is_taken_from_its_cost(views: ViewMaps) -> None:
     maps = torch.from_numpy(views.maps).float()
-    fit = compare(maps[7:8], spectra_of(maps, views.reach_m), views.reach_m)
+    fit = correlate_maps(maps[7:8], fourier_maps(maps, views.radius_m), views.radius_m)
     preference = torch.zeros(1, len(maps))
     cost, relief_m, view = fit.best(preference)
     assert view.tolist() == [7]
     assert cost.item() == pytest.approx(float(fit.cost[0, 7].min()))
-    assert relief_m.item() == pytest.approx(float(fit.relief_m[0, 7, fit.cost[0, 7].argmin()]))
+    assert relief_m.item() == pytest.approx(float(fit.depth_rmse_m[0, 7, fit.cost[0, 7].argmin()]))
     preference[0, 20] = 5.0
     cost, relief_m, view = fit.best(preference)
     assert view.tolist() == [20]
     assert cost.item() == pytest.approx(float(fit.cost[0, 20].min()))
-    assert relief_m.item() == pytest.approx(float(fit.relief_m[0, 20, fit.cost[0, 20].argmin()]))
+    assert relief_m.item() == pytest.approx(float(fit.depth_rmse_m[0, 20, fit.cost[0, 20].argmin()]))
 
 
 @pytest.fixture(scope="module")
 def library(drill: trimesh.Trimesh, tmp_path_factory: pytest.TempPathFactory) -> ObjectLibrary:
     folder = tmp_path_factory.mktemp("drill")
     spec = ObjectSpec("drill", cad=export_cad(drill, folder), units="m", category_id=1)
-    descriptor = create_descriptor("classic", "cpu")
+    descriptor = create_descriptor("tiny")
     onboard(spec, descriptor, folder / "cache")
     # the second time from the cache
     return ObjectLibrary().with_object(onboard(spec, descriptor, folder / "cache"))

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ism_ros.data.masks import boxes_from_masks, mask_areas
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.masks import mask_areas
 from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix, measure_resized
 from ism_ros.segmentors.sam.sam_segmentor import upscaled, upscaling_axes
 

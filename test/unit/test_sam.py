@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from ism_ros.checkpoints.catalog import WeightsError, checkpoint_named
+from ism_ros.checkpoints.catalog import checkpoint_named
 from ism_ros.checkpoints.loaders.sam_checkpoint import config_of, from_official, load_sam
-from ism_ros.checkpoints.reading import CheckpointError, StateDict, read_state_dict
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.segmentors import create_segmentor
+from ism_ros.checkpoints.reading import StateDict, read_state_dict
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
+from ism_ros.errors import CheckpointError
+from ism_ros.segmentors.base import create_segmentor
 from ism_ros.segmentors.sam.automatic_masks import MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam, sam_segmentor
 
@@ -156,5 +158,5 @@ def test_the_stability_asked_for_counts(frame: Frame) -> None:
 
 
 def test_a_missing_checkpoint_is_told_with_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="ism weights download sam/vit_b"):
+    with pytest.raises(CheckpointError, match="ism weights download sam/vit_b"):
         create_segmentor("sam", model="vit_b", checkpoints_dir=tmp_path)

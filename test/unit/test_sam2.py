@@ -16,8 +16,11 @@ from tiny_networks import sam2_weights, save_sam2
 from torch import Tensor
 
 from ism_ros.checkpoints.loaders.sam2_checkpoint import VIDEO_PART, config_of, from_official, load_sam2, published
-from ism_ros.checkpoints.reading import CheckpointError, StateDict, build
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.checkpoints.model_building import build
+from ism_ros.checkpoints.reading import StateDict
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
+from ism_ros.errors import CheckpointError
 from ism_ros.segmentors.sam.automatic_masks import MaskOptions
 from ism_ros.segmentors.sam.sam2_segmentor import PromptableSam2, sam2_segmentor
 

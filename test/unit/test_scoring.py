@@ -5,21 +5,23 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ism_ros.matching import similarity
+from ism_ros.data.camera import Camera
+from ism_ros.matching import geometry, in_plane_rotation, patch_scores, sam6d, similarity
 
 INTRINSICS = torch.tensor([[100.0, 0.0, 20.0], [0.0, 100.0, 15.0], [0.0, 0.0, 1.0]])
+CAMERA = Camera(INTRINSICS.numpy(), 41, 31)
 
 
 def test_one_disjoint_pair_leaves_the_other_geometric_scores_alone() -> None:
     projected = torch.tensor([[0, 0, 10, 10], [50, 50, 60, 60]])
     boxes = torch.tensor([[0, 0, 10, 10], [0, 0, 10, 10]])
-    assert similarity.geometric_score(projected, boxes).tolist() == [1.0, 0.0]
+    assert geometry.geometric_score(projected, boxes).tolist() == [1.0, 0.0]
 
 
 def test_no_proposals_give_no_scores() -> None:
     pairwise = similarity.pairwise_similarity(torch.zeros(0, 8), torch.rand(3, 42, 8))
     semantic, object_index, best_template = similarity.semantic_score(pairwise)
-    appearance, visible_ratio = similarity.patch_scores(torch.zeros(0, 4, 8), torch.zeros(0, 4, 8))
+    appearance, visible_ratio = patch_scores.patch_scores(torch.zeros(0, 4, 8), torch.zeros(0, 4, 8))
     assert [len(part) for part in (semantic, object_index, best_template, appearance, visible_ratio)] == [0] * 5
 
 
@@ -47,7 +49,7 @@ def test_similarity_does_not_depend_on_length() -> None:
 
 
 def test_a_crop_without_valid_patches_scores_zero() -> None:
-    appearance, visible_ratio = similarity.patch_scores(torch.zeros(1, 4, 8), torch.zeros(1, 4, 8))
+    appearance, visible_ratio = patch_scores.patch_scores(torch.zeros(1, 4, 8), torch.zeros(1, 4, 8))
     assert appearance.tolist() == [0.0]
     assert visible_ratio.tolist() == [0.0]
 
@@ -57,7 +59,7 @@ def test_a_mask_without_depth_has_no_position() -> None:
     masks[1, 10:] = False
     depth_m = torch.zeros(30, 40)
     depth_m[20:] = 1.0
-    position_m, pixels = similarity.mean_position_m(masks, depth_m, INTRINSICS)
+    position_m, pixels = geometry.mean_position_m(masks, depth_m, CAMERA)
     assert pixels.tolist() == [400, 0]
     assert torch.isfinite(position_m[0]).all()
     assert torch.isnan(position_m[1]).all()
@@ -66,20 +68,20 @@ def test_a_mask_without_depth_has_no_position() -> None:
 def test_a_flat_patch_of_depth_is_at_its_centre() -> None:
     masks = torch.zeros(1, 31, 41, dtype=torch.bool)
     masks[0, 10:21, 15:26] = True
-    position_m, _ = similarity.mean_position_m(masks, torch.full((31, 41), 2.0), INTRINSICS)
+    position_m, _ = geometry.mean_position_m(masks, torch.full((31, 41), 2.0), CAMERA)
     torch.testing.assert_close(position_m[0], torch.tensor([0.0, 0.0, 2.0]))
 
 
 def test_points_behind_the_camera_stay_inside_the_image() -> None:
     points = torch.tensor([[0.0, 0.0, -5.0], [100.0, -100.0, 1.0]])
-    box = similarity.projected_boxes(points, torch.eye(3)[None], torch.zeros(1, 3), INTRINSICS, (30, 40))
+    box = geometry.projected_boxes(points, torch.eye(3)[None], torch.zeros(1, 3), INTRINSICS, (30, 40))
     assert (box >= 0).all()
     assert (box <= torch.tensor([39, 29, 39, 29])).all()
 
 
 def test_final_score_without_geometry_is_the_mean_of_the_other_two() -> None:
     zero = torch.zeros(1)
-    final = similarity.final_score(torch.tensor([0.8]), torch.tensor([0.4]), zero, zero)
+    final = sam6d.final_score(torch.tensor([0.8]), torch.tensor([0.4]), zero, zero)
     assert torch.isclose(final, torch.tensor(0.6))
 
 
@@ -95,11 +97,12 @@ def test_a_long_object_is_turned_to_lie_along_its_mask(angle: float) -> None:
     intrinsics = torch.tensor([[200.0, 0, 80], [0, 200.0, 60], [0, 0, 1]])
     line = torch.linspace(-0.2, 0.2, 50)
     points = torch.stack([line, line * 0, line * 0], dim=1)
-    turned = similarity.turn_in_plane(
-        torch.eye(3)[None], similarity.outlines(bar(angle)), points, torch.tensor([[0.0, 0, 1]]), intrinsics
+    profiles = in_plane_rotation.silhouette_profiles(bar(angle))
+    turned = in_plane_rotation.rotate_in_plane(
+        torch.eye(3)[None], profiles, points, torch.tensor([[0.0, 0, 1]]), intrinsics
     )
     direction = turned[0] @ torch.tensor([1.0, 0, 0])
-    half_a_step = torch.pi / similarity.OUTLINE_DIRECTIONS
+    half_a_step = torch.pi / in_plane_rotation.DIRECTIONS
     assert abs(float(torch.atan2(direction[1], direction[0])) - angle) < half_a_step + 0.01
 
 
@@ -110,8 +113,8 @@ def test_which_end_is_which_is_seen_in_the_outline(turns: int) -> None:
     mask = wedge.rot90(-turns)[None]
     points = torch.tensor([[-0.03, -0.02, 0.0], [-0.03, 0.02, 0.0], [0.05, 0.0, 0.0]])
     intrinsics = torch.tensor([[1000.0, 0, 60], [0, 1000.0, 60], [0, 0, 1]])
-    turned = similarity.turn_in_plane(
-        torch.eye(3)[None], similarity.outlines(mask), points, torch.tensor([[0.0, 0, 1]]), intrinsics
+    turned = in_plane_rotation.rotate_in_plane(
+        torch.eye(3)[None], in_plane_rotation.silhouette_profiles(mask), points, torch.tensor([[0.0, 0, 1]]), intrinsics
     )
     direction = turned[0] @ torch.tensor([1.0, 0, 0])
     expected = torch.tensor([torch.pi / 2 * turns])
@@ -123,8 +126,8 @@ def test_a_round_mask_turns_nothing() -> None:
     disc = ((x - 80) ** 2 + (y - 60) ** 2 < 900)[None]
     points = torch.tensor([[-0.1, 0.0, 0.0], [0.1, 0.0, 0.0]])
     intrinsics = torch.tensor([[200.0, 0, 80], [0, 200.0, 60], [0, 0, 1]])
-    turned = similarity.turn_in_plane(
-        torch.eye(3)[None], similarity.outlines(disc), points, torch.tensor([[0.0, 0, 1]]), intrinsics
+    turned = in_plane_rotation.rotate_in_plane(
+        torch.eye(3)[None], in_plane_rotation.silhouette_profiles(disc), points, torch.tensor([[0.0, 0, 1]]), intrinsics
     )
     assert torch.equal(turned[0], torch.eye(3))
 
@@ -150,17 +153,17 @@ def test_scores_template_by_template_are_those_of_all_at_once(invalid: str) -> N
         (templates[1], torch.tensor([0])),
         (templates[2], torch.tensor([4, 2])),
     ]
-    appearance, visible = similarity.patch_scores_by_template(query, selected, groups)
-    wanted = similarity.patch_scores(query[selected], templates[[1, 0, 2, 0, 2]])
+    appearance, visible = patch_scores.patch_scores_by_template(query, selected, groups)
+    wanted = patch_scores.patch_scores(query[selected], templates[[1, 0, 2, 0, 2]])
     torch.testing.assert_close(appearance, wanted[0])
     torch.testing.assert_close(visible, wanted[1])
     for chunk in (1, 2, 128):
-        appearance, visible = similarity._patch_scores_in_batches(query, selected, groups, chunk)
+        appearance, visible = patch_scores._patch_scores_in_batches(query, selected, groups, chunk)
         torch.testing.assert_close(appearance, wanted[0])
         torch.testing.assert_close(visible, wanted[1])
 
 
 def test_no_selected_proposal_has_no_scores() -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
-    appearance, visible = similarity.patch_scores_by_template(torch.rand(3, 4, 5), nothing, [])
+    appearance, visible = patch_scores.patch_scores_by_template(torch.rand(3, 4, 5), nothing, [])
     assert appearance.shape == visible.shape == (0,)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ism_ros.matching import noctis, similarity
+from ism_ros.matching import noctis, patch_scores, similarity
 
 PUBLIC = Path(__file__).parents[1] / "data" / "noctis" / "public.npz"
 
@@ -143,7 +143,7 @@ class TestCyclicThreshold:
         near = sum(row * row + column * column <= 25 for row in range(16) for column in range(16))
         found = noctis.template_appearance(same, same)
         torch.testing.assert_close(found, torch.tensor([[near / 256]]))
-        appearance, _ = similarity.patch_scores(same, same)
+        appearance, _ = patch_scores.patch_scores(same, same)
         assert appearance.tolist() == [1.0]
 
     @pytest.mark.parametrize(

@@ -13,11 +13,14 @@ import pytest
 import torch
 
 from ism_ros.cli.main import main
-from ism_ros.config.settings import load_settings
-from ism_ros.data.detections import Proposals
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.data.masks import crop_resize_pad, large_enough
-from ism_ros.segmentors.small_proposals import SHARES_OF_SAM6D, too_small_warning, without_small
+from ism_ros.config.sources import load_settings
+from ism_ros.data.camera import Camera
+from ism_ros.data.crops import crop_resize_pad
+from ism_ros.data.frame import Frame
+from ism_ros.data.masks import large_enough
+from ism_ros.data.proposals import Proposals
+from ism_ros.segmentors.base import SAM6D_MIN_MASK
+from ism_ros.segmentors.small_proposals import too_small_warning, without_small
 
 CUBES = Path(__file__).parents[1] / "data" / "reports" / "small_objects"
 """Nine boxes of 24 mm at 0.7 m, 28 x 24 pixels each, as a bug report showed them."""
@@ -80,10 +83,10 @@ def test_the_least_size_counts_pixels_whatever_the_size_of_the_picture(height: i
 
 @pytest.mark.parametrize("models", [{"profile": "accurate"}, {"segmentor": "fastsam", "descriptor": "dinov2"}])
 def test_the_models_of_sam6d_keep_its_shares_of_the_picture_unless_the_least_size_is_set(models: dict) -> None:
-    assert load_settings(None, models, environment={}).min_mask_pixels == SHARES_OF_SAM6D
+    assert load_settings(None, models, environment={}).min_mask_pixels == SAM6D_MIN_MASK
     assert load_settings(None, {**models, "min_mask_pixels": 50}, environment={}).min_mask_pixels == 50
     proposals = squares([9, 15, 27, 28, 29, 30, 60], 480, 640)
-    kept, _ = without_small(proposals, SHARES_OF_SAM6D)
+    kept, _ = without_small(proposals, SAM6D_MIN_MASK)
     assert kept.masks.equal(proposals.masks[large_enough(proposals.masks, proposals.boxes_xyxy)])
 
 

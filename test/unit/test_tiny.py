@@ -12,16 +12,18 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ism_ros.checkpoints.shipped import FOLDER, TinyWeightsError, fold_norms, load_weights
-from ism_ros.data.frame import Camera, Frame
-from ism_ros.descriptors import create_descriptor
+from ism_ros.checkpoints.shipped import FOLDER, fold_norms, load_weights
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
+from ism_ros.descriptors.base import create_descriptor
 from ism_ros.descriptors.tiny.descriptor_network import (
     TinyDescriptorNetwork,
     common_frame,
     network_input,
     small_picture,
 )
-from ism_ros.segmentors import create_segmentor
+from ism_ros.errors import CheckpointError
+from ism_ros.segmentors.base import create_segmentor
 from ism_ros.segmentors.tiny.input_channels import CHANNELS, encode, working_size
 from ism_ros.segmentors.tiny.segmentor_network import TinyNetwork
 from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
@@ -162,7 +164,7 @@ def test_weights_that_do_not_fit_are_one_clear_line(tmp_path: Path, descriptor_w
         file = descriptor_weights
     if damage == "no weights":
         file.write_bytes(b"not weights")
-    with pytest.raises(TinyWeightsError) as error:
+    with pytest.raises(CheckpointError) as error:
         load_weights(TinyNetwork(), "segmentor", file)
     assert str(file) in str(error.value)
     assert "\n" not in str(error.value)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.detections import Detections
-from ism_ros.data.masks import boxes_from_masks
 from ism_ros.io.result_files import label_image
-from ism_ros.tracking import FORGET_FRAMES, FORGET_S, HIGHEST_ID, Tracker
+from ism_ros.tracking import MAX_AGE_FRAMES, MAX_AGE_S, MAX_TRACK_ID, Tracker
 
 HEIGHT, WIDTH = 120, 160
 ROWS, COLUMNS = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
@@ -126,7 +126,7 @@ def test_objects_of_different_kinds_that_swap_places_at_once_do_not_swap_ids() -
 def test_an_instance_that_is_hidden_for_a_few_frames_keeps_its_id() -> None:
     film = Film()
     ids = film.ids(TABLE)
-    for _ in range(FORGET_FRAMES):
+    for _ in range(MAX_AGE_FRAMES):
         assert film.ids(TABLE[1:]) == ids[1:]
     assert film.ids(TABLE) == ids
 
@@ -152,7 +152,7 @@ def test_a_part_that_was_once_taken_for_another_instance_does_not_take_its_id() 
 def test_an_instance_that_leaves_for_long_comes_back_with_a_new_id() -> None:
     film = Film()
     ids = film.ids(TABLE)
-    for _ in range(FORGET_FRAMES + round(FORGET_S / PERIOD_S) + 1):
+    for _ in range(MAX_AGE_FRAMES + round(MAX_AGE_S / PERIOD_S) + 1):
         film.ids(TABLE[1:])
     again = film.ids(TABLE)
     assert again[1:] == ids[1:]
@@ -214,10 +214,10 @@ def test_ids_start_again_after_the_highest_and_leave_out_those_in_use() -> None:
     film = Film()
     (lasting,) = film.ids([Thing("duck", 120, 90)])
     assert lasting == 1
-    film.tracker._last_id = HIGHEST_ID - 1
+    film.tracker._last_id = MAX_TRACK_ID - 1
     both = [Thing("duck", 120, 90), Thing("mug", 30, 30)]
-    assert film.ids(both) == [1, HIGHEST_ID]
-    assert film.ids([*both, Thing("drill", 70, 60)]) == [1, HIGHEST_ID, 2]
+    assert film.ids(both) == [1, MAX_TRACK_ID]
+    assert film.ids([*both, Thing("drill", 70, 60)]) == [1, MAX_TRACK_ID, 2]
 
 
 def test_ids_are_the_values_of_the_mask_image() -> None:
@@ -234,4 +234,4 @@ def test_what_is_remembered_does_not_grow() -> None:
     film = Film()
     for number in range(300):
         film.show([Thing("mug", 20 + (number * 37) % 120, 20 + (number * 53) % 80)])
-    assert len(film.tracker.tracks) <= FORGET_FRAMES + 2
+    assert len(film.tracker.tracks) <= MAX_AGE_FRAMES + 2

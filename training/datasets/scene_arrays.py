@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 from training.training_scenes.random_cameras import observe
 from training.training_scenes.random_objects import BankObject
 from training.training_scenes.random_scenes import TrainingScene, make_scene, render_scene

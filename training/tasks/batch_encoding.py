@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ism_ros.segmentors.tiny.input_channels import WINDOWS_M
+from ism_ros.segmentors.tiny.input_channels import MEAN_WEIGHTS, SLOPE_WEIGHTS, WINDOWS_M, normal_direction
 
 COARSE_STRIDE = 4
 """Stride in pixels at which the means over windows are computed."""
@@ -51,17 +51,14 @@ def _local_mean(depth_m: Tensor, valid: Tensor, side: int) -> Tensor:
 
 
 def _normals(depth_m: Tensor, intrinsics: Tensor) -> Tensor:
-    """(B, 3, H, W) unit normals towards the camera, from differences of depth over two pixels each way.
-
-    Of the surface z(u, v) under a pinhole camera: n ~ (fx dz/du, fy dz/dv, -(z + (u - cx) dz/du + (v - cy) dz/dv)).
-    """
+    """Compute (B, 3, H, W) unit normals towards the camera, as `input_channels` does for one frame."""
     fx, fy, cx, cy = intrinsics.float().T[:, :, None, None, None]
     height, width = depth_m.shape[2:]
-    difference = torch.tensor([-1.0, -1.0, 0.0, 1.0, 1.0], device=depth_m.device) / 6
-    mean = torch.tensor([0.0, 1.0, 1.0, 1.0, 0.0], device=depth_m.device) / 3
+    difference = torch.tensor(SLOPE_WEIGHTS, device=depth_m.device)
+    mean = F.pad(torch.tensor(MEAN_WEIGHTS, device=depth_m.device), (1, 1))
     kernels = torch.stack([mean[:, None] * difference, difference[:, None] * mean])[:, None]
     slopes = F.conv2d(F.pad(depth_m, (2, 2, 2, 2), mode="reflect"), kernels)
     du, dv = slopes.split(1, dim=1)
     u = torch.arange(width, device=depth_m.device) - cx
     v = torch.arange(height, device=depth_m.device)[:, None] - cy
-    return F.normalize(torch.cat([fx * du, fy * dv, -(depth_m + u * du + v * dv)], dim=1), dim=1, eps=1e-9)
+    return F.normalize(torch.cat(normal_direction(depth_m, (du, dv), (u, v), (fx, fy)), dim=1), dim=1, eps=1e-9)

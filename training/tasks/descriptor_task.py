@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ism_ros.data.masks import boxes_from_masks, crop_resize_pad
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.crops import crop_resize_pad
 from ism_ros.descriptors.tiny.descriptor_network import (
     CROP_PX,
     TinyDescriptorNetwork,
@@ -24,7 +25,7 @@ from ism_ros.descriptors.tiny.descriptor_network import (
     valid_patches,
 )
 from ism_ros.matching.similarity import semantic_score
-from ism_ros.rendering.viewpoints import VIEW_COUNT, camera_positions
+from ism_ros.rendering.views.viewpoints import VIEW_COUNT, camera_positions
 from training.augmentations.crop_augmentations import augment_crops
 from training.datasets.data_folder import read_description, template_file
 from training.datasets.shard_store import ShardStore

@@ -11,8 +11,9 @@ import trimesh
 from numpy.typing import NDArray
 
 from ism_ros.cad.surfaces import Surface, surface_of
-from ism_ros.data.frame import Camera
-from ism_ros.rendering.renderer import Lighting, View, render
+from ism_ros.data.camera import Camera
+from ism_ros.rendering.renderer import View, render
+from ism_ros.rendering.scene import Lighting
 from ism_ros.sim.synthesis.camera_poses import direction_of, look_at
 from ism_ros.sim.synthesis.textured_sheets import textured_sheet
 from training.training_scenes.height_field_placement import Ground, place
@@ -246,8 +247,7 @@ def add_reflections(view: View, shine: NDArray[np.float32], camera: Camera, rng:
     rows, columns = np.nonzero(shine > 0.05)
     if not len(rows):
         return view.rgb
-    y, x = np.mgrid[: camera.height, : camera.width].astype(np.float32)
-    rays = np.stack([(x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy, np.ones_like(x)], -1)
+    rays = camera.rays()
     points = rays * view.depth_m[..., None]
     normal = np.cross(np.gradient(points, axis=1), np.gradient(points, axis=0))[rows, columns]
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)

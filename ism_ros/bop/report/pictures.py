@@ -13,7 +13,7 @@ from ism_ros.bop.dataset import object_name
 from ism_ros.bop.ground_truth import GroundTruth
 from ism_ros.bop.predictions import Prediction
 from ism_ros.bop.report.worst_cases import Case, image_of
-from ism_ros.data.masks import decode_rle
+from ism_ros.data.rle import decode_rle
 from ism_ros.visualization import draw_instance, draw_label, object_colour
 
 WIDTH_PX, HEIGHT_PX = 320, 240

@@ -62,7 +62,8 @@ class CountedWarning:
 class Summary:
     """tasks: the evaluation of each of TASKS. seconds: by stage, the whole under "together". operating: by threshold,
     from 0 to 1. threshold: the one for publishing. images_without: images in which nothing was found.
-    warnings: doubts about images and objects."""
+    warnings: doubts about images and objects.
+    """
 
     images: int
     instances: int

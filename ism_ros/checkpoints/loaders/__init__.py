@@ -1,0 +1,1 @@
+"""Loaders of official checkpoints, one a family of models."""

@@ -9,26 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from ism_ros.checkpoints.key_mapping import count_blocks, rename_keys, require_keys, require_size, split_qkv
 from ism_ros.checkpoints.loaders.transformers_library import prepare_transformers
-from ism_ros.checkpoints.reading import (
-    CheckpointError,
-    StateDict,
-    build,
-    count_blocks,
-    load_folder,
-    model_type,
-    read_state_dict,
-    renamed,
-    require,
-    require_size,
-    split_qkv,
-)
+from ism_ros.checkpoints.model_building import build, load_folder, model_type
+from ism_ros.checkpoints.reading import StateDict, read_state_dict
+from ism_ros.errors import CheckpointError
 
 HEAD_SIZE = 64
 """Channels of an attention head in all published sizes."""
 SIZES = {384: "vits14", 768: "vitb14", 1024: "vitl14", 1536: "vitg14"}
+"""Published sizes by their width."""
 OFFSET = 0.1
-"""What the authors add to the grid they resize the position embedding to, before dividing by its size."""
+"""Number that the authors add to the grid they resize the position embedding to, before dividing by its size."""
 
 _RULES = (
     (r"^(cls_token|mask_token|register_tokens)$", r"embeddings.\1"),
@@ -44,10 +36,19 @@ _RULES = (
 
 
 def load_dinov2(path: Path, image_size: int = 224, heads: int | None = None) -> nn.Module:
-    """The model of a checkpoint file or folder, for square images of `image_size` pixels.
+    """Load a DINOv2 model.
 
-    heads: attention heads; None = one for every HEAD_SIZE channels, as in all published sizes.
-    Raises CheckpointError.
+    Args:
+        path: Checkpoint file, or folder in the format of the transformers library.
+        image_size: Side of the square images that it will see, pixels.
+        heads: Attention heads; None = one for every HEAD_SIZE channels, as in all published sizes.
+
+    Returns:
+        Dinov2Model or Dinov2WithRegistersModel of the transformers library, float32 on the CPU.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be used.
+        TransformersError: The library is missing or of another version.
     """
     prepare_transformers()
     from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
@@ -92,13 +93,33 @@ def _load_folder(path: Path, image_size: int) -> nn.Module:
 
 
 def from_official(state: StateDict, path: Path) -> StateDict:
-    """The tensors of an official checkpoint under the library's names."""
-    require(state, ["pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"], "an official DINOv2", path)
-    return split_gates(renamed(split_qkv(state, "qkv", ("q_proj", "k_proj", "v_proj")), _RULES))
+    """Map an official checkpoint to the library's keys.
+
+    Args:
+        state: Tensors of the file.
+        path: The file, for messages.
+
+    Returns:
+        The tensors under the library's keys.
+
+    Raises:
+        CheckpointError: Keys by which such a checkpoint is recognised are missing.
+    """
+    require_keys(
+        state, ["pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"], "an official DINOv2", path
+    )
+    return split_gates(rename_keys(split_qkv(state, "qkv", ("q_proj", "k_proj", "v_proj")), _RULES))
 
 
 def split_gates(state: StateDict) -> StateDict:
-    """SwiGLU layers (vitg14) with the gate and what it lets through apart, as the library keeps them."""
+    """Split SwiGLU layers (vitg14) into the gate and what it lets through, as the library keeps them.
+
+    Args:
+        state: Tensors of a checkpoint.
+
+    Returns:
+        The tensors with these split.
+    """
     result: StateDict = {}
     for key, value in state.items():
         if ".mlp.w12." in key:
@@ -111,10 +132,21 @@ def split_gates(state: StateDict) -> StateDict:
 
 
 def resized_positions(positions: Tensor, grid: int, with_registers: bool) -> Tensor:
-    """Position embeddings (1, 1 + G * G, D) for a square of `grid` x `grid` patches instead of G x G.
+    """Resize position embeddings to another grid of patches.
 
     As the authors do it: without registers by the factor (grid + OFFSET) / G, with registers to the size itself,
     antialiased. The library resizes to the size in both cases, which changes patch tokens by up to 3 %.
+
+    Args:
+        positions: (1, 1 + G * G, D), the class token's first.
+        grid: Patches along a side.
+        with_registers: Whether the model has register tokens.
+
+    Returns:
+        (1, 1 + grid * grid, D).
+
+    Raises:
+        CheckpointError: The patches are no square grid.
     """
     own = round((positions.shape[1] - 1) ** 0.5)
     if own * own != positions.shape[1] - 1:

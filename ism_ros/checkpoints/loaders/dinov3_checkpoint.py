@@ -8,19 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ism_ros.checkpoints.key_mapping import count_blocks, rename_keys, require_keys, require_size, split_qkv
 from ism_ros.checkpoints.loaders.transformers_library import prepare_transformers
-from ism_ros.checkpoints.reading import (
-    CheckpointError,
-    StateDict,
-    build,
-    count_blocks,
-    load_folder,
-    read_state_dict,
-    renamed,
-    require,
-    require_size,
-    split_qkv,
-)
+from ism_ros.checkpoints.model_building import build, load_folder
+from ism_ros.checkpoints.reading import StateDict, read_state_dict
+from ism_ros.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import DINOv3ViTConfig, DINOv3ViTModel
@@ -67,7 +59,19 @@ _RULES = (
 
 
 def load_dinov3(path: Path, image_size: int = 224) -> DINOv3ViTModel:
-    """The model of a checkpoint file or folder, for square images of `image_size` pixels. Raises CheckpointError."""
+    """Load a DINOv3 model.
+
+    Args:
+        path: Checkpoint file, or folder in the format of the transformers library.
+        image_size: Side of the square images that it will see, pixels.
+
+    Returns:
+        DINOv3ViTModel of the transformers library, float32 on the CPU.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be used.
+        TransformersError: The library is missing or of another version.
+    """
     prepare_transformers()
     from transformers import DINOv3ViTModel
 
@@ -92,21 +96,36 @@ def load_dinov3(path: Path, image_size: int = 224) -> DINOv3ViTModel:
 
 
 def from_official(state: StateDict, path: Path) -> StateDict:
-    """The tensors of an official checkpoint under the library's names, but for the periods of its positions."""
+    """Map an official checkpoint to the library's keys.
+
+    Args:
+        state: Tensors of the file.
+        path: The file, for messages.
+
+    Returns:
+        The tensors under the library's keys, but for the periods of its positions.
+
+    Raises:
+        CheckpointError: Keys by which such a checkpoint is recognised are missing.
+    """
     biases = [key for key in state if key.endswith(".attn.qkv.bias")]
     masks = [f"{key}_mask" for key in biases]
-    require(state, [*_NEEDED, *masks], "an official DINOv3", path)
+    require_keys(state, [*_NEEDED, *masks], "an official DINOv3", path)
     for key in masks:
         _check_bias_mask(key, state[key], path)
     left_out = {_PERIODS, *TRAINING_PART, *masks}
     rest = {key: value for key, value in state.items() if key not in left_out}
-    result = renamed(split_qkv(rest, "qkv", ("q_proj", "k_proj", "v_proj")), _RULES)
+    result = rename_keys(split_qkv(rest, "qkv", ("q_proj", "k_proj", "v_proj")), _RULES)
     result["embeddings.mask_token"] = state["mask_token"][None]
     return {key: value for key, value in result.items() if not key.endswith(".attention.k_proj.bias")}
 
 
 def _check_bias_mask(key: str, mask: Tensor, path: Path) -> None:
-    """The authors store a bias of the keys, which the library has not, and a mask that takes it away."""
+    """Check the mask by which the authors' files take away the bias of the keys, which the library does not have.
+
+    Raises:
+        CheckpointError: It is not 1 for queries and values and 0 for keys.
+    """
     queries, keys, values = mask.float().chunk(3)
     if not (torch.all(queries == 1) and torch.all(keys == 0) and torch.all(values == 1)):
         raise CheckpointError(
@@ -116,9 +135,15 @@ def _check_bias_mask(key: str, mask: Tensor, path: Path) -> None:
 
 
 def config_of(state: StateDict, periods: Tensor, image_size: int = 224) -> DINOv3ViTConfig:
-    """The architecture that tensors under the library's names are of.
+    """Determine the architecture of a checkpoint.
 
-    periods: of the rotary positions, one for each four channels of an attention head.
+    Args:
+        state: Tensors under the library's keys.
+        periods: Periods of the rotary positions, one for each four channels of an attention head.
+        image_size: Side of the square images that the model will see, pixels.
+
+    Returns:
+        The library's configuration.
     """
     from transformers import DINOv3ViTConfig
 

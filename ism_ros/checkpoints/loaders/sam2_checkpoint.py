@@ -12,18 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ism_ros.checkpoints.key_mapping import count_blocks, rename_keys, require_keys, require_size
 from ism_ros.checkpoints.loaders.transformers_library import prepare_transformers
-from ism_ros.checkpoints.reading import (
-    CheckpointError,
-    StateDict,
-    build,
-    count_blocks,
-    load_folder,
-    read_state_dict,
-    renamed,
-    require,
-    require_size,
-)
+from ism_ros.checkpoints.model_building import build, load_folder
+from ism_ros.checkpoints.reading import StateDict, read_state_dict
+from ism_ros.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import Sam2Config, Sam2Model
@@ -38,10 +31,14 @@ STRIDE = 4
 
 @dataclass(frozen=True)
 class Hiera:
-    """What the tensors of a backbone do not tell.
+    """What the tensors of a Hiera backbone do not tell.
 
-    heads: attention heads of the first stage, doubled at each later one. stages: blocks of each. windows: side of the
-    attention windows of each stage, in tokens. global_blocks: the blocks that attend to everything.
+    Attributes:
+        name: Published name of the size.
+        heads: Attention heads of the first stage, doubled at each later one.
+        stages: Number of blocks of each stage.
+        windows: Side of the attention windows of each stage, in tokens.
+        global_blocks: Numbers of the blocks that attend to everything.
     """
 
     name: str
@@ -117,9 +114,20 @@ _PERCEPTRON = re.compile(
 def load_sam2(
     path: Path, image_size: int = IMAGE_SIZE, hiera: Hiera | None = None, decoder_heads: int = DECODER_HEADS
 ) -> Sam2Model:
-    """The model of a checkpoint file, or of a folder, which says itself what it is. Raises CheckpointError.
+    """Load the image model of SAM 2 or 2.1.
 
-    hiera: the backbone of a file; None = the published one of the width and number of blocks that its tensors have.
+    Args:
+        path: Checkpoint file, or folder in the format of the transformers library.
+        image_size: Side of the square that a file's model sees, pixels.
+        hiera: Backbone of a file; None = the published one of the width and number of blocks that its tensors have.
+        decoder_heads: Attention heads of the mask decoder of a file.
+
+    Returns:
+        Sam2Model of the transformers library, float32 on the CPU.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be used.
+        TransformersError: The library is missing or of another version.
     """
     prepare_transformers()
     from transformers import Sam2Model, Sam2VideoConfig
@@ -136,19 +144,30 @@ def load_sam2(
 
 
 def from_official(state: StateDict, path: Path) -> StateDict:
-    """The tensors of an official checkpoint's image model under the library's names."""
-    require(state, _NEEDED, "an official SAM 2", path)
+    """Map an official checkpoint to the library's keys.
+
+    Args:
+        state: Tensors of the file.
+        path: The file, for messages.
+
+    Returns:
+        The tensors under the library's keys, those of the image model alone.
+
+    Raises:
+        CheckpointError: Keys by which such a checkpoint is recognised are missing.
+    """
+    require_keys(state, _NEEDED, "an official SAM 2", path)
     left_out = {key for key in state if key.startswith(VIDEO_PART)}
     rest = {key: value for key, value in state.items() if key not in {_GAUSSIAN, *_POINTS, *left_out}}
     return {
-        **renamed(_named_layers(rest), _RULES),
+        **rename_keys(_named_layers(rest), _RULES),
         **{name: state[_GAUSSIAN].clone() for name in _POSITIONS},
         "prompt_encoder.point_embed.weight": torch.cat([state[key] for key in _POINTS]),
     }
 
 
 def _named_layers(state: StateDict) -> StateDict:
-    """Perceptrons number their layers; the library names the first and the last and numbers those between from 0."""
+    """Rename the layers of perceptrons: the library names the first and last, and numbers those between from 0."""
     matches = {key: match for key in state if (match := _PERCEPTRON.match(key))}
     last: dict[str, int] = {}
     for match in matches.values():
@@ -164,7 +183,18 @@ def _named_layers(state: StateDict) -> StateDict:
 
 
 def published(state: StateDict, path: Path) -> Hiera:
-    """The published backbone that tensors under the library's names are of. Raises CheckpointError."""
+    """Recognise the published backbone of a checkpoint.
+
+    Args:
+        state: Tensors under the library's keys.
+        path: The checkpoint, for messages.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        CheckpointError: It is none of the published sizes.
+    """
     width = int(state["vision_encoder.backbone.pos_embed"].shape[1])
     found = width, count_blocks(state, "vision_encoder.backbone.blocks.")
     if found not in SIZES:
@@ -179,7 +209,17 @@ def published(state: StateDict, path: Path) -> Hiera:
 def config_of(
     state: StateDict, hiera: Hiera, image_size: int = IMAGE_SIZE, decoder_heads: int = DECODER_HEADS
 ) -> Sam2Config:
-    """The architecture that tensors under the library's names are of."""
+    """Determine the architecture of a checkpoint.
+
+    Args:
+        state: Tensors under the library's keys.
+        hiera: The backbone.
+        image_size: Side of the square that the model sees, pixels.
+        decoder_heads: Attention heads of the mask decoder, which the tensors do not tell.
+
+    Returns:
+        The library's configuration.
+    """
     from transformers import (
         Sam2Config,
         Sam2HieraDetConfig,

@@ -5,17 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ism_ros.checkpoints.key_mapping import count_blocks, rename_keys, require_keys, require_size
 from ism_ros.checkpoints.loaders.transformers_library import prepare_transformers
-from ism_ros.checkpoints.reading import (
-    StateDict,
-    build,
-    count_blocks,
-    load_folder,
-    read_state_dict,
-    renamed,
-    require,
-    require_size,
-)
+from ism_ros.checkpoints.model_building import build, load_folder
+from ism_ros.checkpoints.reading import StateDict, read_state_dict
 
 if TYPE_CHECKING:
     from transformers import SamConfig, SamModel
@@ -23,6 +16,7 @@ if TYPE_CHECKING:
 DECODER_HEADS = 8
 """Attention heads of the mask decoder in all published sizes."""
 SIZES = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
+"""Published sizes by their width."""
 
 _GAUSSIAN = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 _POSITIONS = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
@@ -49,7 +43,19 @@ _RULES = (
 
 
 def load_sam(path: Path, decoder_heads: int = DECODER_HEADS) -> SamModel:
-    """The model of a checkpoint file, whose size is read from its tensors, or of a folder. Raises CheckpointError."""
+    """Load a SAM model.
+
+    Args:
+        path: Checkpoint file, whose size is determined from its tensors, or folder in the format of the library.
+        decoder_heads: Attention heads of the mask decoder of a file.
+
+    Returns:
+        SamModel of the transformers library, float32 on the CPU.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be used.
+        TransformersError: The library is missing or of another version.
+    """
     prepare_transformers()
     from transformers import SamModel
 
@@ -63,15 +69,26 @@ def load_sam(path: Path, decoder_heads: int = DECODER_HEADS) -> SamModel:
 
 
 def from_official(state: StateDict, path: Path) -> StateDict:
-    """The tensors of an official checkpoint under the library's names."""
+    """Map an official checkpoint to the library's keys.
+
+    Args:
+        state: Tensors of the file.
+        path: The file, for messages.
+
+    Returns:
+        The tensors under the library's keys.
+
+    Raises:
+        CheckpointError: Keys by which such a checkpoint is recognised are missing.
+    """
     known_by = ["image_encoder.pos_embed", "image_encoder.blocks.0.attn.rel_pos_h", "mask_decoder.mask_tokens.weight"]
-    require(state, [*known_by, _GAUSSIAN], "an official SAM", path)
+    require_keys(state, [*known_by, _GAUSSIAN], "an official SAM", path)
     rest = {key: value for key, value in state.items() if key != _GAUSSIAN}
-    return renamed(rest, [*_RULES, *_perceptron_rules(state)]) | dict.fromkeys(_POSITIONS, state[_GAUSSIAN])
+    return rename_keys(rest, [*_RULES, *_perceptron_rules(state)]) | dict.fromkeys(_POSITIONS, state[_GAUSSIAN])
 
 
 def _perceptron_rules(state: StateDict) -> list[tuple[str, str]]:
-    """Perceptrons number their layers; the library names the first and the last and numbers those between from 0."""
+    """Make the rules for perceptrons: the library names the first and last layer, and numbers those between from 0."""
     last = count_blocks(state, "mask_decoder.iou_prediction_head.layers.") - 1
     layer = r"^(mask_decoder\.(?:iou_prediction_head|output_hypernetworks_mlps\.\d+))\.layers\."
     return [
@@ -82,7 +99,15 @@ def _perceptron_rules(state: StateDict) -> list[tuple[str, str]]:
 
 
 def config_of(state: StateDict, decoder_heads: int = DECODER_HEADS) -> SamConfig:
-    """The architecture that tensors under the library's names are of."""
+    """Determine the architecture of a checkpoint.
+
+    Args:
+        state: Tensors under the library's keys.
+        decoder_heads: Attention heads of the mask decoder, which the tensors do not tell.
+
+    Returns:
+        The library's configuration.
+    """
     from transformers import SamConfig
     from transformers.models.sam.configuration_sam import (
         SamMaskDecoderConfig,

@@ -1,27 +1,33 @@
-"""The transformers library, which has the architectures: of a version that fits, and without torchvision."""
+"""The transformers library, which has the architectures: check of its version, import without torchvision."""
 
 from __future__ import annotations
 
 import sys
 
+from ism_ros.errors import first_line
+
 NEEDED = "transformers>=5.20,<6"
-"""What pip is asked for; the same as in pyproject.toml."""
+"""Requirement for pip, as in pyproject.toml."""
 FIRST, BEYOND = (5, 20), (6,)
-"""The first version that will do, and the first that is not known to."""
+"""First version that is supported, and first that is not."""
 
 
 class TransformersError(ValueError):
-    """The library is missing or of a version that does not fit; the message is one line that says what to do."""
+    """The library is missing or of a version that is not supported; the message is one line that says what to do."""
 
 
 def prepare_transformers() -> None:
-    """To be called before anything is imported from the library. Raises TransformersError."""
+    """Check the library; to be called before anything is imported from it.
+
+    Raises:
+        TransformersError: It is missing or of a version that is not supported.
+    """
     try:
         without_torchvision()
         import transformers
     except ImportError as error:
         raise TransformersError(
-            f"neural models need the package transformers ({str(error).splitlines()[0]}): pip install '{NEEDED}'"
+            f"neural models need the package transformers ({first_line(error)}): pip install '{NEEDED}'"
         ) from None
     if not FIRST <= leading_numbers(transformers.__version__) < BEYOND:
         raise TransformersError(
@@ -30,7 +36,9 @@ def prepare_transformers() -> None:
 
 
 def without_torchvision() -> None:
-    """Imports the library and tells it that there is no torchvision, unless this process has one that works already.
+    """Import the library and make it believe that there is no torchvision.
+
+    Nothing is done where this process has imported one already.
 
     The library imports it where it finds it, for what is not used here; one that was made for another PyTorch, as there
     is on many machines, would break that import.
@@ -47,7 +55,14 @@ def without_torchvision() -> None:
 
 
 def leading_numbers(version: str) -> tuple[int, ...]:
-    """Those of a version: 2.13.0+cpu is (2, 13, 0)."""
+    """Parse the numbers that a version begins with.
+
+    Args:
+        version: Such as 2.13.0+cpu.
+
+    Returns:
+        Such as (2, 13, 0).
+    """
     numbers = []
     for part in version.split("+")[0].split("."):
         if not part.isdigit():

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ism_ros.networks.blocks import ResidualBlock, convolution
+
 CROP_PX = 96
 PATCH_PX = 8
 IDENTITY_WIDTH, VIEW_WIDTH, PATCH_WIDTH = 96, 128, 64
@@ -15,27 +17,6 @@ VIEW_SHARE = 0.3
 COARSE = CROP_PX // 16
 REACH = 2.2
 """Half the side of the common frame, in standard deviations of the mask along its long axis."""
-
-
-def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
-    padding = size // 2 if stride == 1 or size == 3 else 0
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride, padding, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
-
-
-class ResidualBlock(nn.Module):
-    """x + conv(conv(x)), rectified (He et al., 2016)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = _convolution(width, width)
-        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.second(self.first(x)))
 
 
 class TinyDescriptorNetwork(nn.Module):
@@ -49,11 +30,11 @@ class TinyDescriptorNetwork(nn.Module):
     def __init__(self, widths: tuple[int, int, int] = (40, 96, 160)) -> None:
         super().__init__()
         fine, middle, coarse = widths
-        self.stem = nn.Sequential(_convolution(4, fine, 4, 4), ResidualBlock(fine))
-        self.patches = nn.Sequential(_convolution(fine, middle, 2, 2), ResidualBlock(middle), ResidualBlock(middle))
+        self.stem = nn.Sequential(convolution(4, fine, 4, 4), ResidualBlock(fine))
+        self.patches = nn.Sequential(convolution(fine, middle, 2, 2), ResidualBlock(middle), ResidualBlock(middle))
         self.patch_token = nn.Conv2d(middle, PATCH_WIDTH, 1)
-        self.whole = nn.Sequential(_convolution(middle, coarse, 3, 2), ResidualBlock(coarse), ResidualBlock(coarse))
-        self.places = _convolution(coarse, 24, 1)
+        self.whole = nn.Sequential(convolution(middle, coarse, 3, 2), ResidualBlock(coarse), ResidualBlock(coarse))
+        self.places = convolution(coarse, 24, 1)
         layout = 24 * COARSE**2 + 4 * (2 * COARSE) ** 2
         self.identity = nn.Sequential(nn.Linear(2 * coarse + layout, 256), nn.ReLU(), nn.Linear(256, IDENTITY_WIDTH))
         self.view = nn.Sequential(nn.Linear(layout, 256), nn.ReLU(), nn.Linear(256, VIEW_WIDTH))

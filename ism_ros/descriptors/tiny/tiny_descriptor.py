@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ism_ros.checkpoints.shipped import channels_last, load_weights
-from ism_ros.descriptors import Descriptors, concatenated
+from ism_ros.descriptors.base import Descriptors, DescriptorSpec, concatenated
 from ism_ros.descriptors.tiny.descriptor_network import (
     CLASS_WIDTH,
     CROP_PX,
@@ -22,7 +22,8 @@ from ism_ros.descriptors.tiny.descriptor_network import (
     network_input,
     valid_patches,
 )
-from ism_ros.runtime.batches import Chunks, Recoveries
+from ism_ros.runtime.model_request import ModelRequest
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.runtime.precision import small_network_dtype
 
 CHUNK_CPU, CHUNK_GPU = 32, 512
@@ -34,11 +35,14 @@ class TinyDescriptor:
     """Tokens of masked crops of 96 x 96 pixels. weights: other weights than those of the package."""
 
     name = "tiny"
+    is_small = True
     crop_size = CROP_PX
-    turns_with_camera = False
-    view_weight = 0.75
+    rotation_sensitive = False
+    view_prior_weight = 0.75
 
-    def __init__(self, device: str = "cpu", weights: Path | None = None, recoveries: Recoveries | None = None) -> None:
+    def __init__(
+        self, device: str = "cpu", weights: Path | None = None, recoveries: OutOfMemoryCounter | None = None
+    ) -> None:
         self._device = torch.device(device)
         network = TinyDescriptorNetwork()
         digest = load_weights(network, "descriptor", weights)
@@ -46,10 +50,10 @@ class TinyDescriptor:
         network.convolve_in(dtype)
         self.fingerprint = f"tiny-1-{digest[:16]}-{dtype}"
         self._network = channels_last(network, self._device)
-        self._chunks = Chunks(CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU, "crops", recoveries)
+        self._chunks = OutOfMemoryRetry(CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU, "crops", recoveries)
 
     def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
-        """crops (N, 3, 96, 96) float32 in [0, 1], crop_masks (N, 96, 96) bool -> tokens, float32, on the device."""
+        """Crops (N, 3, 96, 96) float32 in [0, 1], crop_masks (N, 96, 96) bool -> tokens, float32, on the device."""
         if len(crops) == 0:
             patches = (CROP_PX // PATCH_PX) ** 2
             return Descriptors(
@@ -72,3 +76,12 @@ class TinyDescriptor:
         tokens, patches = self._network(pixels)
         valid = valid_patches(pixels, LEAST_SHARE)
         return Descriptors(tokens, patches * valid[:, :, None])
+
+
+def load_tiny_descriptor(request: ModelRequest) -> TinyDescriptor:
+    """Load the weights of the package, or those of the file that the request names."""
+    return TinyDescriptor(request.device, Path(request.model) if request.model else None, request.recoveries)
+
+
+TINY = DescriptorSpec(load_tiny_descriptor, matcher="shape", cpu_threads=4)
+"""More threads would wait for each other longer than they compute."""

@@ -1,0 +1,1 @@
+"""Files of objects: the objects file, cached descriptors and patch tokens."""

@@ -1,28 +1,29 @@
-"""Descriptors of one object on disk: a small .npz beside an .npy of patch tokens, single templates of which are read.
+"""Descriptors of one object on disk: a small .npz and an .npy of patch tokens, of which single templates are read.
 
-The .npz is written last and names the checksums of the .npy: without it, or with one that does not fit, there is no
+The .npz appears last and names the checksums of the .npy: without it, or with one that does not fit, there is no
 cache. Each file appears whole or not at all.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.objects.stores.patch_tokens import DamagedFileError, PatchFile, checksums_of
-from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN, mark_used, reason, write_array
+from ism_ros.errors import first_line
+from ism_ros.objects.stores.patch_tokens import DamagedFileError, PatchFile, Rebuild, checksums_of
+from ism_ros.runtime.atomic_files import open_atomically
+from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN, mark_used, write_array
 
 Arrays = dict[str, NDArray[np.floating[Any]]]
+"""Small arrays of an object by name; see CachedDescriptors."""
 
 _ARRAYS = (
     "class_tokens", "rotations", "points_m", "bounds_m", "view_maps", "view_surface_m", "view_reach_m",
@@ -36,20 +37,33 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CachedDescriptors:
-    """arrays: class_tokens (T, D), and where there are any: rotations (T, 3, 3), points_m (K, 3), bounds_m (2, 3), and
-    of views.Views view_maps, view_surface_m, view_reach_m (1,), view_rotations and view_centre_m. warnings: what was
-    doubtful about the object's files, so that it is said at every start."""
+    """Descriptors as they are cached.
+
+    Attributes:
+        arrays: class_tokens (T, D), and where there are any: rotations (T, 3, 3), points_m (K, 3), bounds_m (2, 3), and
+            of `rendering.polar_maps.ViewMaps` view_maps, view_surface_m, view_reach_m (1,), view_rotations and
+            view_centre_m.
+        patches: The file of patch tokens.
+        warnings: What was doubtful about the object's files, so that it is said at every start.
+    """
 
     arrays: Arrays
     patches: PatchFile
     warnings: tuple[InputWarning, ...] = ()
 
 
-def read_descriptors(stem: Path) -> CachedDescriptors | None:
-    """What write_descriptors wrote, or None where there is nothing usable; a warning says that it is damaged.
+def read_descriptors(stem: Path, rebuild: Rebuild | None = None) -> CachedDescriptors | None:
+    """Read what `write_descriptors` wrote.
 
-    Zip checksums tell damage to the small arrays. Of the patch tokens only the size is checked here: PatchFile holds
-    every template against its checksum when it is read.
+    Checksums of the zip format find damage in the small arrays. Of the patch tokens only the size is checked here:
+    PatchFile checks every template when it is read.
+
+    Args:
+        stem: Path of both files, without their suffixes.
+        rebuild: Writes the file of patch tokens again where it turns out to be damaged later.
+
+    Returns:
+        The descriptors; None where there is nothing usable, with a warning in the log where it is damaged.
     """
     small = _small(stem)
     if not small.exists():
@@ -58,57 +72,66 @@ def read_descriptors(stem: Path) -> CachedDescriptors | None:
         with np.load(small, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files if name in _ARRAYS}
             checksums = tuple(content[_CHECKSUMS].tolist())
-            told = content[_WARNINGS].tolist() if _WARNINGS in content.files else []
-            warnings = tuple(InputWarning(reason, text) for reason, text in told)
+            rows = content[_WARNINGS].tolist() if _WARNINGS in content.files else []
+            warnings = tuple(InputWarning(reason, text) for reason, text in rows)
         if len(arrays["class_tokens"]) != len(checksums):
             raise ValueError("arrays of different lengths")
         mark_used(small)
-        return CachedDescriptors(arrays, PatchFile(_large(stem), checksums), warnings)
+        return CachedDescriptors(arrays, PatchFile(_large(stem), checksums, rebuild), warnings)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         warn_damaged(stem, error)
         return None
 
 
 def warn_damaged(stem: Path, error: Exception) -> None:
-    """Says in the log that the cache is damaged and will be made anew."""
+    """Warn in the log that cached descriptors are damaged and rebuilt.
+
+    Args:
+        stem: Path of their files, without suffixes.
+        error: What is wrong with them.
+    """
     logger.warning(
-        "cached descriptors %s are damaged and made anew (%s)", stem, reason(error), extra={"reason": DAMAGED}
+        "cached descriptors %s are damaged and rebuilt (%s)", stem, first_line(error), extra={"reason": DAMAGED}
     )
 
 
 def write_descriptors(
-    stem: Path, arrays: Arrays, patch_tokens: NDArray[np.generic], warnings: Sequence[InputWarning] = ()
+    stem: Path,
+    arrays: Arrays,
+    patch_tokens: NDArray[np.generic],
+    warnings: Sequence[InputWarning] = (),
+    rebuild: Rebuild | None = None,
 ) -> PatchFile | None:
-    """Writes whole or not at all; a cache that cannot be written is only worth a warning, and gives None."""
+    """Cache descriptors, whole or not at all.
+
+    Args:
+        stem: Path of both files, without their suffixes.
+        arrays: As of CachedDescriptors.
+        patch_tokens: (T, P, C) float32 or float16.
+        warnings: As of CachedDescriptors.
+        rebuild: As of `read_descriptors`.
+
+    Returns:
+        The file of patch tokens; None, with a warning in the log, where the cache cannot be written.
+    """
     checksums = checksums_of(patch_tokens)
-    unfinished: list[Path] = []
+    rows = np.array([[warning.reason, warning.text] for warning in warnings], dtype=np.str_).reshape(-1, 2)
+    with_checksums = {**arrays, _CHECKSUMS: np.array(checksums, np.uint32), _WARNINGS: rows}
     try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        large = _unfinished(stem, lambda stream: write_array(stream, patch_tokens), unfinished)
-        told = np.array([[warning.reason, warning.text] for warning in warnings], dtype=np.str_).reshape(-1, 2)
-        with_checksums = {**arrays, _CHECKSUMS: np.array(checksums, np.uint32), _WARNINGS: told}
-        small = _unfinished(stem, lambda stream: np.savez(stream, **with_checksums), unfinished)  # type: ignore[arg-type]
-        os.replace(large, _large(stem))
-        os.replace(small, _small(stem))
-        return PatchFile(_large(stem), checksums)
+        with open_atomically(_small(stem), "wb") as small:
+            np.savez(small, **with_checksums)  # type: ignore[arg-type]
+            small.flush()  # a full disk shows here, before the large file gets its place
+            with open_atomically(_large(stem), "wb") as large:
+                write_array(large, patch_tokens)
+        return PatchFile(_large(stem), checksums, rebuild)
     except (OSError, DamagedFileError) as error:
-        for file in unfinished:
-            file.unlink(missing_ok=True)
         logger.warning(
             "cannot keep descriptors in %s (%s); going on without",
             stem.parent,
-            reason(error),
+            first_line(error),
             extra={"reason": NOT_WRITTEN},
         )
         return None
-
-
-def _unfinished(stem: Path, write: Callable[[IO[bytes]], None], made: list[Path]) -> Path:
-    handle, name = tempfile.mkstemp(prefix=f".{stem.name}.", dir=stem.parent)
-    made.append(Path(name))
-    with os.fdopen(handle, "wb") as stream:
-        write(stream)
-    return made[-1]
 
 
 def _small(stem: Path) -> Path:

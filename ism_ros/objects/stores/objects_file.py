@@ -1,34 +1,41 @@
-"""The objects file of a running node: read once, watched, and, where the user wants it, kept as the library is."""
+"""The objects file of a running program: read once, watched for edits, and changed with the library where wanted."""
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import tempfile
 import time
 from pathlib import Path
 
 from ism_ros.objects.spec import ObjectsFileError, ObjectSpec, parse_objects, read_text
 from ism_ros.objects.stores.objects_text import EMPTY, changed_text, rewritten_text
-from ism_ros.runtime.cache_folder import STALE_S
+from ism_ros.runtime.atomic_files import write_atomically
 
 SETTLED_S = 0.3
-"""A file that was written to so shortly ago may still be on its way."""
+"""Time since the last change after which a file is taken to be complete, seconds."""
 SETTLING_LIMIT_S = 3.0
+"""Longest wait for that, seconds."""
 
 _Signature = tuple[int, int, int]
 
 
 class ObjectsStore:
-    """`path` as it was read, and the changes since. Not for two threads at once.
+    """An objects file as it was read, and the changes since; not for two threads at once.
 
-    saves: whether changes are written to the file, which may then be missing or empty at the start. A change goes
-    into the file as it is at that moment, so that what somebody wrote there meanwhile stays.
+    A change goes into the file as it is at that moment, so that what somebody wrote there meanwhile stays.
+
+    Attributes:
+        path: The file, links followed, so that a link stays one.
+        saves: Whether changes are written to the file.
     """
 
     def __init__(self, path: Path, saves: bool) -> None:
-        self.path = Path(os.path.realpath(path))  # a link stays a link
+        """Keep the path; nothing is read yet.
+
+        Args:
+            path: The file.
+            saves: Whether changes are written to it; it may be missing or empty at the start then.
+        """
+        self.path = Path(os.path.realpath(path))
         self.saves = saves
         self._unsaved: dict[str, ObjectSpec | None] = {}
         self._text: str | None = None
@@ -41,7 +48,14 @@ class ObjectsStore:
         return tuple(self._unsaved)
 
     def read(self) -> tuple[ObjectSpec, ...]:
-        """The objects of the file, once it is at rest. Raises ObjectsFileError."""
+        """Read the file once it has not been written to for SETTLED_S, and drop unsaved changes.
+
+        Returns:
+            The objects in the order of the file.
+
+        Raises:
+            ObjectsFileError: The file cannot be used.
+        """
         self._unsaved, self._is_edited = {}, False
         if self.saves and not self.path.exists():
             self._text, self._signature = None, None
@@ -52,7 +66,7 @@ class ObjectsStore:
         return specs
 
     def is_edited(self) -> bool:
-        """Whether the file was changed by somebody else since it was read; cheap as long as it was not touched."""
+        """Check whether somebody else changed the file since it was read; cheap as long as it was not touched."""
         if self._is_edited:
             return True
         signature = _signature(self.path)
@@ -66,31 +80,41 @@ class ObjectsStore:
         return self._is_edited
 
     def change(self, object_id: str, spec: ObjectSpec | None) -> None:
-        """Notes an addition (`spec`) or removal (None), for the next `save`."""
+        """Note a change for the next `save`.
+
+        Args:
+            object_id: The object.
+            spec: What it is from now on; None = it is removed.
+        """
         if self.saves:
             self._unsaved.pop(object_id, None)
             self._unsaved[object_id] = spec
 
     def save(self) -> str:
-        """Writes the noted changes, whole or not at all, and says what else is to be known, '' if nothing.
+        """Write the noted changes, whole or not at all.
 
-        Raises ObjectsFileError or OSError, with the changes still noted, where the file cannot be used or written.
+        Returns:
+            What users should know of it, '' if nothing.
+
+        Raises:
+            ObjectsFileError: The file cannot be used; the changes are still noted.
+            OSError: It cannot be written; the changes are still noted.
         """
         if not self._unsaved:
             return ""
         self.is_edited()
-        text, said = self._current(), ""
+        text, notice = self._current(), ""
         result = changed_text(text, self.path, self._unsaved)
         if result is None:
             backup = self.path.with_name(f"{self.path.name}.bak")
-            _write(backup, text)
+            write_atomically(backup, text, durable=True)
             result = rewritten_text(text, self.path, self._unsaved)
-            said = f"{self.path} was written anew without its comments; {backup} has them"
+            notice = f"{self.path} was rewritten without its comments; {backup} has them"
         if result != text or not self.path.exists():
-            _write(self.path, result)
+            write_atomically(self.path, result, durable=True)
         self._unsaved = {}
         self._text, self._signature = result, _signature(self.path)
-        return said
+        return notice
 
     def _current(self) -> str:
         if self.path.exists():
@@ -101,7 +125,7 @@ class ObjectsStore:
 
 
 def _text_at_rest(path: Path) -> tuple[str, _Signature | None]:
-    """The text of a file that was not written to for SETTLED_S, or for as long as anyone should have to wait."""
+    """Read a file once it was not written to for SETTLED_S, or after SETTLING_LIMIT_S."""
     deadline_s = time.monotonic() + SETTLING_LIMIT_S
     while True:
         signature = _signature(path)
@@ -113,37 +137,9 @@ def _text_at_rest(path: Path) -> tuple[str, _Signature | None]:
 
 
 def _signature(path: Path) -> _Signature | None:
-    """Time of the last change, size and number of the file; None where it is not there."""
+    """Return time of the last change, size and inode of a file; None where it is not there."""
     try:
         about = path.stat()
     except OSError:
         return None
     return about.st_mtime_ns, about.st_size, about.st_ino
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: beside its place first. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_unfinished(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if path.exists():
-            shutil.copymode(path, name)
-        else:
-            os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _remove_unfinished(path: Path) -> None:
-    """What a program that was killed while writing left behind."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")
-    for other in path.parent.iterdir():
-        if pattern.fullmatch(other.name) and time.time() - other.stat().st_mtime > STALE_S:
-            other.unlink(missing_ok=True)

@@ -1,4 +1,8 @@
-"""Changes to the text of an objects file: entries come and go, everything else stays as somebody wrote it."""
+"""Changes to the text of an objects file: entries come and go, everything else stays as somebody wrote it.
+
+The text is edited where PyYAML's marks say that an entry stands, and never written from a parsed document: ruamel.yaml
+keeps comments, but not indents and spaces, and loses the comments behind the last entry together with that entry.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +24,21 @@ _INDENT = 2
 
 
 def changed_text(text: str, path: Path, changes: Changes) -> str | None:
-    """`text` of the file `path` with `changes`, or None where that cannot be done without losing comments.
+    """Edit the text of an objects file.
 
     Comments, order and form of all other entries stay; where an entry has no category_id and would get another one
-    from its new position, the one it had is written down. Raises ObjectsFileError where the text, or what it would
-    become, is no objects file.
+    from its new position, the one it had is written down.
+
+    Args:
+        text: Of the file.
+        path: The file, which paths are relative to.
+        changes: What to change.
+
+    Returns:
+        The new text, or None where that cannot be done without losing comments.
+
+    Raises:
+        ObjectsFileError: The text, or what it would become, is no objects file.
     """
     before = parse_objects(text, path, check_files=False, may_be_empty=True)
     wanted = _merged(before, path, changes)
@@ -32,20 +46,32 @@ def changed_text(text: str, path: Path, changes: Changes) -> str | None:
         result = _edited(text, path.parent, before, wanted, changes)
         if parse_objects(result, path, check_files=False, may_be_empty=True) == wanted:
             return result
-    except (ObjectsFileError, LookupError):  # a form of YAML that is not reckoned with here
+    except (ObjectsFileError, LookupError):  # a form of YAML that `_edited` does not know
         pass
     return None
 
 
 def rewritten_text(text: str, path: Path, changes: Changes) -> str:
-    """The same, written anew without comments. Raises ObjectsFileError."""
+    """Write an objects file with changes from scratch, without its comments.
+
+    Args:
+        text: Of the file as it is.
+        path: The file, which paths are relative to.
+        changes: What to change.
+
+    Returns:
+        The new text.
+
+    Raises:
+        ObjectsFileError: The text, or what it would become, is no objects file.
+    """
     wanted = _merged(parse_objects(text, path, check_files=False, may_be_empty=True), path, changes)
     lines = [f"{' ' * _INDENT}- {_line(spec, path.parent)}\n" for spec in wanted]
     return "objects:\n" + "".join(lines) if lines else "objects: []\n"
 
 
 def _merged(before: Sequence[ObjectSpec], path: Path, changes: Changes) -> tuple[ObjectSpec, ...]:
-    """The objects after the changes. Raises ObjectsFileError where two of them would be alike."""
+    """Apply changes to parsed objects; raise ObjectsFileError where two would share an id or category_id."""
     after: dict[str, ObjectSpec] = {spec.id: spec for spec in before}
     for object_id, spec in changes.items():
         if spec is None:
@@ -65,7 +91,7 @@ def _merged(before: Sequence[ObjectSpec], path: Path, changes: Changes) -> tuple
 def _edited(
     text: str, folder: Path, before: Sequence[ObjectSpec], wanted: Sequence[ObjectSpec], changes: Changes
 ) -> str:
-    """Raises LookupError where the form of the text is not reckoned with."""
+    """Apply changes to the text; raise LookupError where its form is not known here."""
     key, sequence = _objects_of(yaml.compose(text, Loader=yaml.SafeLoader))
     nodes = sequence.value
     if sequence.flow_style:
@@ -103,7 +129,7 @@ def _objects_of(root: Any) -> tuple[Any, Any]:
 
 
 def _in_lines(text: str, key: Any, sequence: Any) -> str:
-    """`objects: [{...}, {...}]` with one line for each entry."""
+    """Give each entry of `objects: [{...}, {...}]` a line of its own."""
     first, last = sequence.start_mark.index, sequence.end_mark.index
     if "#" in text[first:last] or text[key.end_mark.index] != ":":
         raise LookupError("a comment within brackets")
@@ -113,7 +139,7 @@ def _in_lines(text: str, key: Any, sequence: Any) -> str:
 
 
 def _span(text: str, node: Any) -> tuple[int, int]:
-    """From the beginning of an entry's first line to the end of its last, trailing comment and line break included."""
+    """Return first and last index of the lines of an entry, trailing comment and line break included."""
     return _line_start(text, _dash(text, node)), _line_end(text, _end(node))
 
 
@@ -125,7 +151,7 @@ def _dash(text: str, node: Any) -> int:
 
 
 def _end(node: Any) -> int:
-    """Where the last word of a node ends; the mark of a block is where the next thing begins."""
+    """Return where the last word of a node ends; PyYAML's end mark of a block is where the next thing begins."""
     if isinstance(node, yaml.ScalarNode) or node.flow_style:
         return int(node.end_mark.index)
     return _end(node.value[-1][1])
@@ -153,16 +179,16 @@ def _category_edit(text: str, node: Any, category_id: int) -> tuple[int, int, st
 
 
 def _as_read(spec: ObjectSpec, folder: Path) -> ObjectSpec:
-    """`spec` as it will be when it is read from a file in `folder`."""
+    """Return `spec` as it will be when it is read from a file in `folder`."""
 
     def path(place: Path | None) -> Path | None:
-        return None if place is None else folder / _shown(place, folder)
+        return None if place is None else folder / _relative_path(place, folder)
 
     return ObjectSpec(spec.id, path(spec.cad), spec.units, path(spec.templates), spec.category_id, spec.color)
 
 
-def _shown(place: Path, folder: Path) -> str:
-    """Relative where it lies below the objects file, so that both can be moved together."""
+def _relative_path(place: Path, folder: Path) -> str:
+    """Make a path relative where it lies below the objects file, so that both can be moved together."""
     absolute, base = os.path.abspath(place), os.path.abspath(folder)
     return os.path.relpath(absolute, base) if Path(absolute).is_relative_to(base) else absolute
 
@@ -170,13 +196,13 @@ def _shown(place: Path, folder: Path) -> str:
 def _line(spec: ObjectSpec, folder: Path) -> str:
     entry: dict[str, Any] = {"id": spec.id}
     if spec.cad is not None:
-        entry["cad"] = _shown(spec.cad, folder)
+        entry["cad"] = _relative_path(spec.cad, folder)
     if spec.cad is None or declared_units(spec.cad) is None or declared_units(spec.cad) != spec.units:
         entry["units"] = spec.units
     if spec.color is not None:
         entry["color"] = list(spec.color)
     if spec.templates is not None:
-        entry["templates"] = _shown(spec.templates, folder)
+        entry["templates"] = _relative_path(spec.templates, folder)
     entry["category_id"] = spec.category_id
     return yaml.safe_dump(
         entry, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")

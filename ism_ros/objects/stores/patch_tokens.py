@@ -18,10 +18,15 @@ from torch import Tensor
 from ism_ros.runtime.cache_folder import DAMAGED
 
 PatchPlace = Literal["auto", "device", "host", "disk"]
+"""Where patch tokens are wanted."""
 PatchPrecision = Literal["float32", "float16"]
+"""In which numbers they are kept."""
 
-MEMORY_SHARE = 0.5
-"""With `auto`, patch tokens take at most this share of the memory that would be free without them."""
+MAX_MEMORY_FRACTION = 0.5
+"""Fraction of the memory that would be free without patch tokens which they take at most, with `auto`."""
+
+Rebuild = Callable[[], "PatchFile"]
+"""Writes a damaged file of patch tokens again; raises OSError or ValueError where it cannot."""
 
 logger = logging.getLogger(__name__)
 
@@ -33,18 +38,35 @@ class DamagedFileError(ValueError):
 class PatchFile:
     """Patch tokens (T, P, C) in an .npy file, of which single templates are read.
 
-    checksums: CRC-32 of each template's bytes. A template is held against its own the first time it is read, so that
-    a start reads no more than the header. remake: writes the file anew, called where it turns out to be damaged.
+    A template is compared with its checksum the first time it is read, so that a start reads no more than the header.
+    Where the file is damaged then, `rebuild`, which whoever opens the file gives, writes it again: a frame that needs
+    the template waits for that.
 
     The file is open only while it is read: a thousand mapped files would need a thousand file descriptors, and a
     mapped file that gets shorter ends the process. The system keeps what is read often in memory either way.
+
+    Attributes:
+        path: The file.
+        checksums: CRC-32 of each template's bytes.
+        shape: (T, P, C).
+        dtype: float32 or float16.
     """
 
-    def __init__(self, path: Path, checksums: tuple[int, ...], remake: Callable[[], PatchFile] | None = None) -> None:
-        """Raises OSError, or DamagedFileError where the file cannot hold what its header says."""
+    def __init__(self, path: Path, checksums: tuple[int, ...], rebuild: Rebuild | None = None) -> None:
+        """Read the header.
+
+        Args:
+            path: The file.
+            checksums: CRC-32 of each template's bytes.
+            rebuild: Writes the file again and returns it; None = damage is an error.
+
+        Raises:
+            OSError: The file cannot be read.
+            DamagedFileError: It cannot hold what its header says.
+        """
         self.path = path
         self.checksums = checksums
-        self.remake = remake
+        self._rebuild = rebuild
         self.shape, self.dtype, self._offset = _header(path)
         if self.shape[0] != len(checksums):
             raise DamagedFileError(f"{path} holds {self.shape[0]} templates where {len(checksums)} were written")
@@ -53,23 +75,34 @@ class PatchFile:
 
     @property
     def nbytes(self) -> int:
+        """Size of all patch tokens, bytes."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
     def read(self, template: int) -> Tensor:
-        """Patch tokens (P, C) of one template. Raises OSError where they are damaged and cannot be made anew."""
+        """Read the patch tokens of one template, rebuilding the file where it is damaged.
+
+        Args:
+            template: Its index.
+
+        Returns:
+            (P, C).
+
+        Raises:
+            OSError: They cannot be read, or are damaged and cannot be rebuilt.
+        """
         try:
             return torch.from_numpy(self._read(template))
         except (OSError, DamagedFileError) as error:
-            if self.remake is None:
+            if self._rebuild is None:
                 raise OSError(f"patch tokens cannot be read: {error}") from None
             logger.warning(
-                "cached patch tokens %s are damaged and made anew (%s)", self.path, error, extra={"reason": DAMAGED}
+                "cached patch tokens %s are damaged and rebuilt (%s)", self.path, error, extra={"reason": DAMAGED}
             )
         with self._lock:
             try:
                 return torch.from_numpy(self._read(template))  # another thread was here first
             except (OSError, DamagedFileError):
-                fresh = self.remake()
+                fresh = self._rebuild()
                 self.checksums, self._offset = fresh.checksums, fresh._offset
                 self._verified.clear()
         try:
@@ -78,7 +111,15 @@ class PatchFile:
             raise OSError(f"patch tokens cannot be read: {error}") from None
 
     def read_all(self) -> Tensor:
-        """(T, P, C), every template held against its checksum. Raises OSError or DamagedFileError."""
+        """Read the patch tokens of all templates.
+
+        Returns:
+            (T, P, C).
+
+        Raises:
+            OSError: The file cannot be read.
+            DamagedFileError: A template differs from its checksum.
+        """
         tokens = np.empty(self.shape, self.dtype)
         with self.path.open("rb", buffering=0) as stream:
             stream.seek(self._offset)
@@ -111,7 +152,14 @@ class PatchFile:
 
 
 def checksums_of(tokens: NDArray[np.generic]) -> tuple[int, ...]:
-    """CRC-32 of each template's bytes, tokens (T, P, C) contiguous."""
+    """Compute the checksum of each template.
+
+    Args:
+        tokens: (T, P, C), contiguous.
+
+    Returns:
+        CRC-32 of the bytes of each.
+    """
     return tuple(zlib.crc32(rows.data) for rows in tokens)
 
 
@@ -119,7 +167,11 @@ def checksums_of(tokens: NDArray[np.generic]) -> tuple[int, ...]:
 class PatchStorage:
     """How the patch tokens of one more object are to be kept.
 
-    held_on_device, held_on_host: bytes of patch tokens that other objects have there already.
+    Attributes:
+        place: Where.
+        precision: In which numbers.
+        held_on_device: Bytes of patch tokens that other objects have on the device already.
+        held_on_host: The same of the host's memory.
     """
 
     place: PatchPlace = "auto"
@@ -128,7 +180,15 @@ class PatchStorage:
     held_on_host: int = 0
 
     def place_for(self, nbytes: int, device: str) -> Literal["device", "host", "disk"]:
-        """Where `nbytes` of patch tokens go. On a CPU the device's memory is the host's."""
+        """Choose where patch tokens go.
+
+        Args:
+            nbytes: Their size.
+            device: Of the model; on a CPU its memory is the host's.
+
+        Returns:
+            The wanted place; with `auto`, the first of device, host and disk where they fit.
+        """
         on_cpu = torch.device(device).type == "cpu"
         if self.place != "auto":
             return "host" if self.place == "device" and on_cpu else self.place
@@ -138,28 +198,39 @@ class PatchStorage:
 
 
 def free_device_memory(device: str) -> int:
-    """Bytes free on a GPU; 0 for devices that do not tell."""
+    """Measure the free memory of a device.
+
+    Args:
+        device: Such as "cuda:0".
+
+    Returns:
+        Bytes; 0 for devices other than NVIDIA GPUs.
+    """
     return int(torch.cuda.mem_get_info(device)[0]) if torch.device(device).type == "cuda" else 0
 
 
 def free_host_memory() -> int:
-    """Bytes that can be had without swapping, within the limit of the control group (v2) where there is one."""
+    """Measure the memory that can be had without swapping.
+
+    Returns:
+        Bytes, within the limit of the control group (v2) where there is one.
+    """
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     group = Path("/sys/fs/cgroup")
     try:
         limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no limit, or not told
+    except (OSError, ValueError):  # no limit, or not readable
         return free
     return max(0, min(free, limit - used))
 
 
 def _fits(nbytes: int, held: int, free: int) -> bool:
-    return held + nbytes <= MEMORY_SHARE * (held + free)
+    return held + nbytes <= MAX_MEMORY_FRACTION * (held + free)
 
 
 def _header(path: Path) -> tuple[tuple[int, int, int], np.dtype[np.generic], int]:
-    """Shape, dtype and where the numbers begin; the file's size is checked, its numbers are not read."""
+    """Read shape, dtype and where the numbers begin; the file's size is checked, its numbers are not read."""
     with path.open("rb") as stream:
         try:
             version = np.lib.format.read_magic(stream)

@@ -10,8 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ism_ros.data.detections import Proposals
+from ism_ros.checkpoints.catalog import find_checkpoint
 from ism_ros.data.frame import Frame
+from ism_ros.data.proposals import Proposals
+from ism_ros.runtime.model_request import ModelRequest
+from ism_ros.segmentors.base import SAM6D_THRESHOLDS, SegmentorSpec
 from ism_ros.segmentors.fastsam.letterbox import STRIDE, Letterbox, letterbox_around, letterbox_into
 from ism_ros.segmentors.fastsam.yolo_masks import RawOutputs, assemble_masks, find_candidates
 from ism_ros.segmentors.fastsam.yolo_networks import load_network
@@ -37,6 +40,7 @@ class FastSamSegmentor:
     """
 
     name = "fastsam"
+    is_small = False
 
     def __init__(
         self,
@@ -92,3 +96,15 @@ def _filled(masks: Tensor) -> Tensor:
     if len(masks) == 0:
         return masks.new_zeros((0,))
     return masks.flatten(1).view(torch.uint8).amax(dim=1) > 0
+
+
+def load_fastsam(request: ModelRequest) -> FastSamSegmentor:
+    """Load the checkpoint that the request names, by default FastSAM-x."""
+    checkpoint = find_checkpoint(request.checkpoints_dir, "fastsam", request.model or "x")
+    thresholds = request.given(
+        confidence_threshold="fastsam_confidence_threshold", nms_threshold="fastsam_nms_threshold"
+    )
+    return FastSamSegmentor(checkpoint, request.device, **thresholds)
+
+
+FASTSAM = SegmentorSpec(load_fastsam, thresholds={"dinov2": SAM6D_THRESHOLDS}, requires=("onnxruntime",))

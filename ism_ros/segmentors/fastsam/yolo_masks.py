@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ism_ros.data.masks import nms
+from ism_ros.data.nms import nms
 from ism_ros.segmentors.fastsam.letterbox import Letterbox
 from ism_ros.segmentors.upsampling import enlarge_to_masks
 
@@ -35,7 +35,8 @@ class RawOutputs:
 @dataclass(frozen=True)
 class Candidates:
     """Boxes that remain, best first, in pixels of the network's input: boxes_xyxy (N, 4), confidence (N,),
-    coefficients (N, C), all float32."""
+    coefficients (N, C), all float32.
+    """
 
     boxes_xyxy: Tensor
     confidence: Tensor

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ism_ros.checkpoints.reading import CheckpointError, first_line
+from ism_ros.errors import CheckpointError, first_line
 from ism_ros.segmentors.fastsam.letterbox import STRIDE
 from ism_ros.segmentors.fastsam.yolo_masks import BOX_NUMBERS, RawOutputs
 

@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ism_ros.checkpoints.catalog import find_checkpoint
 from ism_ros.checkpoints.loaders.sam2_checkpoint import load_sam2
-from ism_ros.runtime.batches import Recoveries
+from ism_ros.runtime.model_request import ModelRequest
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.precision import network_dtype
-from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, Size
+from ism_ros.segmentors.base import SegmentorSpec
+from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, mask_options
+from ism_ros.segmentors.sam.image_crops import Size
 from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
 
 MEAN_RGB = (0.485, 0.456, 0.406)
@@ -27,7 +31,7 @@ def sam2_segmentor(
     checkpoint: Path,
     device: str = "cpu",
     options: MaskOptions | None = None,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> AutomaticMaskSegmentor:
     """Automatic masks of a SAM 2 checkpoint, an official file or a safetensors folder. Raises CheckpointError."""
     model = PromptableSam2(load_sam2(checkpoint), device)
@@ -92,3 +96,12 @@ def prepared(image_rgb: NDArray[np.uint8], side: int, device: torch.device) -> T
     square = interpolate(pixels, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
     mean, std = (square.new_tensor(values)[:, None, None] for values in (MEAN_RGB, STD_RGB))
     return (square - mean) / std
+
+
+def load_requested_sam2(request: ModelRequest) -> AutomaticMaskSegmentor:
+    """Load the checkpoint that the request names, by default Hiera B+."""
+    checkpoint = find_checkpoint(request.checkpoints_dir, "sam2", request.model or "base_plus")
+    return sam2_segmentor(checkpoint, request.device, mask_options(request), request.recoveries)
+
+
+SAM2 = SegmentorSpec(load_requested_sam2, requires=("transformers",))

@@ -14,10 +14,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from ism_ros.checkpoints.catalog import find_checkpoint
 from ism_ros.checkpoints.loaders.sam_checkpoint import DECODER_HEADS, load_sam
-from ism_ros.runtime.batches import Recoveries
+from ism_ros.runtime.model_request import ModelRequest
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.precision import network_dtype
-from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, Size
+from ism_ros.segmentors.base import SAM6D_THRESHOLDS, SegmentorSpec
+from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, mask_options
+from ism_ros.segmentors.sam.image_crops import Size
 from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
 
 MEAN_RGB = (123.675, 116.28, 103.53)
@@ -29,7 +33,7 @@ def sam_segmentor(
     device: str = "cpu",
     options: MaskOptions | None = None,
     decoder_heads: int = DECODER_HEADS,
-    recoveries: Recoveries | None = None,
+    recoveries: OutOfMemoryCounter | None = None,
 ) -> AutomaticMaskSegmentor:
     """Automatic masks of a SAM checkpoint, an official file or a safetensors folder. Raises CheckpointError."""
     model = PromptableSam(load_sam(checkpoint, decoder_heads), device)
@@ -86,7 +90,8 @@ def scaled_to_side(size: Size, side: int) -> Size:
 
 def upscaled(logits: Tensor, side: int, size: Size) -> Tensor:
     """Small logits (N, h, h) at the image's `size`: first to the encoder's square of `side` pixels, then what shows
-    the image to that size, as the authors do."""
+    the image to that size, as the authors do.
+    """
     height, width = scaled_to_side(size, side)
     factor = side / logits.shape[-1]
     # a row and a column more than show the image, so that the last ones have their neighbours
@@ -117,3 +122,12 @@ def prepared(image_rgb: NDArray[np.uint8], scaled: Size, side: int, device: torc
     pixels = torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1).float()
     mean, std = (pixels.new_tensor(values)[:, None, None] for values in (MEAN_RGB, STD_RGB))
     return pad((pixels - mean) / std, (0, side - scaled[1], 0, side - scaled[0]))[None]
+
+
+def load_requested_sam(request: ModelRequest) -> AutomaticMaskSegmentor:
+    """Load the checkpoint that the request names, by default ViT-H."""
+    checkpoint = find_checkpoint(request.checkpoints_dir, "sam", request.model or "vit_h")
+    return sam_segmentor(checkpoint, request.device, mask_options(request), recoveries=request.recoveries)
+
+
+SAM = SegmentorSpec(load_requested_sam, thresholds={"dinov2": SAM6D_THRESHOLDS}, requires=("transformers",))

@@ -11,9 +11,14 @@ Ten channels, all about within -1..1, 0 where there is nothing to say:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHANNELS = 10
 WORKING_AREA = 320 * 240
@@ -21,7 +26,13 @@ WORKING_AREA = 320 * 240
 WINDOWS_M: tuple[tuple[int, float], ...] = ((31, 0.04), (101, 0.12))
 """Side of each window in pixels, and the distance that counts as 1."""
 
+SLOPE_WEIGHTS: tuple[float, ...] = (-1 / 6, -1 / 6, 0.0, 1 / 6, 1 / 6)
+"""Filter along which depth is differentiated, metres a pixel: over two pixels each way."""
+MEAN_WEIGHTS: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3)
+"""Filter across it, which smooths."""
+
 Image = NDArray[np.float32]
+Numbers = TypeVar("Numbers", NDArray[Any], "Tensor")
 
 
 def working_size(height: int, width: int, area: int = WORKING_AREA) -> tuple[int, int]:
@@ -70,17 +81,35 @@ def _local_mean(depth_m: Image, valid: Image, side: int) -> Image:
     return np.where(share > 0.01, total / np.maximum(share, 0.01), 0).astype(np.float32)
 
 
-def _normals(depth_m: Image, lens: tuple[float, float, float, float]) -> Image:
-    """(3, H, W) unit normals towards the camera, from differences of depth over two pixels each way.
+def normal_direction(
+    depth_m: Numbers, slopes: tuple[Numbers, Numbers], offsets_px: tuple[Numbers, Numbers], focal_px: tuple[Any, Any]
+) -> tuple[Numbers, Numbers, Numbers]:
+    """Compute the normals of the surface z(u, v) that a pinhole camera sees, towards the camera and of any length.
 
-    Of the surface z(u, v) under a pinhole camera: n ~ (fx dz/du, fy dz/dv, -(z + (u - cx) dz/du + (v - cy) dz/dv)).
+    n ~ (fx dz/du, fy dz/dv, -(z + (u - cx) dz/du + (v - cy) dz/dv)), the cross product of the derivatives of the
+    back-projected point ((u - cx) z / fx, (v - cy) z / fy, z), times fx fy / z.
+
+    Args:
+        depth_m: (..., H, W) metres.
+        slopes: dz/du and dz/dv, (..., H, W) metres a pixel.
+        offsets_px: u - cx and v - cy, which broadcast to (..., H, W).
+        focal_px: fx and fy, numbers or what broadcasts.
+
+    Returns:
+        x, y and z of the normals in the camera frame, (..., H, W) each.
     """
+    (du, dv), (u, v), (fx, fy) = slopes, offsets_px, focal_px
+    return fx * du, fy * dv, -(depth_m + u * du + v * dv)
+
+
+def _normals(depth_m: Image, lens: tuple[float, float, float, float]) -> Image:
+    """Compute (3, H, W) unit normals towards the camera."""
     fx, fy, cx, cy = lens
-    kernel = np.array((-1, -1, 0, 1, 1), np.float32) / 6
-    du = cv2.sepFilter2D(depth_m, cv2.CV_32F, kernel, np.full(3, 1 / 3, np.float32))
-    dv = cv2.sepFilter2D(depth_m, cv2.CV_32F, np.full(3, 1 / 3, np.float32), kernel)
+    along, across = np.array(SLOPE_WEIGHTS, np.float32), np.array(MEAN_WEIGHTS, np.float32)
+    du = np.asarray(cv2.sepFilter2D(depth_m, cv2.CV_32F, along, across))
+    dv = np.asarray(cv2.sepFilter2D(depth_m, cv2.CV_32F, across, along))
     u = np.arange(depth_m.shape[1], dtype=np.float32)[None] - np.float32(cx)
     v = np.arange(depth_m.shape[0], dtype=np.float32)[:, None] - np.float32(cy)
-    normal = np.stack([fx * du, fy * dv, -(depth_m + u * du + v * dv)]).astype(np.float32)
+    normal = np.stack(normal_direction(depth_m, (du, dv), (u, v), (fx, fy))).astype(np.float32)
     length = np.sqrt((normal * normal).sum(axis=0))
     return np.asarray(normal / np.maximum(length, np.float32(1e-9)), np.float32)

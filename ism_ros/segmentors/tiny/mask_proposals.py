@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ism_ros.data.masks import mask_nms
+from ism_ros.data.nms import mask_nms
 from ism_ros.segmentors.tiny.segmentor_network import (
     CELL_STRIDE,
     MASK_STRIDE,

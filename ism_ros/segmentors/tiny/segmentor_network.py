@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ism_ros.networks.blocks import ResidualBlock, convolution
 from ism_ros.segmentors.tiny.input_channels import CHANNELS
 
 FEATURES = 20
@@ -39,24 +40,6 @@ class NetworkOutputs:
     kernels: Tensor
 
 
-def _convolution(inputs: int, outputs: int, stride: int = 1, size: int = 3) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
-
-
-class ResidualBlock(nn.Module):
-    """x + conv(conv(x)), rectified."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = _convolution(width, width)
-        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.second(self.first(x)))
-
-
 class TinyNetwork(nn.Module):
     """(B, 10, H, W) -> NetworkOutputs; H and W of any size from 16. widths: channels at 1/2, 1/4, ... 1/32."""
 
@@ -65,26 +48,26 @@ class TinyNetwork(nn.Module):
     ) -> None:
         super().__init__()
         half, quarter, eighth, sixteenth, last = widths
-        self.stem = _convolution(CHANNELS, half, 2)
+        self.stem = convolution(CHANNELS, half, stride=2)
         stages = []
         for inputs, outputs, count in zip(widths, widths[1:], blocks, strict=False):
             residual = [ResidualBlock(outputs) for _ in range(count)]
-            stages.append(nn.Sequential(_convolution(inputs, outputs, 2), *residual))
+            stages.append(nn.Sequential(convolution(inputs, outputs, stride=2), *residual))
         self.stages = nn.ModuleList(stages)
         self.context = nn.Linear(last, last)
         self.lateral_last = nn.Conv2d(last, eighth, 1)
         self.lateral_sixteenth = nn.Conv2d(sixteenth, eighth, 1)
         self.lateral_eighth = nn.Conv2d(eighth, eighth, 1)
-        self.fuse_sixteenth = _convolution(eighth, eighth)
-        self.fuse_eighth = _convolution(eighth, eighth)
+        self.fuse_sixteenth = convolution(eighth, eighth)
+        self.fuse_eighth = convolution(eighth, eighth)
         self.down_to_quarter = nn.Conv2d(eighth, quarter, 1)
         self.lateral_quarter = nn.Conv2d(quarter, quarter, 1)
-        self.fuse_quarter = _convolution(quarter, quarter)
+        self.fuse_quarter = convolution(quarter, quarter)
         self.down_to_half = nn.Conv2d(quarter, 32, 1)
         self.lateral_half = nn.Conv2d(half, 32, 1)
-        self.fuse_half = _convolution(32, 32)
+        self.fuse_half = convolution(32, 32)
         self.pixels = nn.Conv2d(32, FEATURES + 4, 1)
-        self.head = nn.Sequential(_convolution(eighth + 2, eighth), _convolution(eighth, eighth))
+        self.head = nn.Sequential(convolution(eighth + 2, eighth), convolution(eighth, eighth))
         self.score = nn.Conv2d(eighth, 1, 1)
         self.kernels = nn.Conv2d(eighth, FEATURES + 4, 1)
         nn.init.constant_(self.score.bias, -4.0)  # type: ignore[arg-type]

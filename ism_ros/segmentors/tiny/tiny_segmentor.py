@@ -14,10 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from ism_ros.checkpoints.shipped import channels_last, load_weights
-from ism_ros.data.detections import Proposals
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import mask_areas
+from ism_ros.data.proposals import Proposals
+from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.precision import small_network_dtype
+from ism_ros.segmentors.base import SegmentorSpec
 from ism_ros.segmentors.tiny.input_channels import encode, working_size
 from ism_ros.segmentors.tiny.mask_proposals import FoundMasks, find_masks
 from ism_ros.segmentors.tiny.segmentor_network import MASK_STRIDE, TinyNetwork
@@ -32,6 +34,7 @@ class TinySegmentor:
     """
 
     name = "tiny"
+    is_small = True
 
     def __init__(
         self,
@@ -91,3 +94,12 @@ def network_pixels(frame: Frame) -> NDArray[np.float32]:
     if frame.depth_m is not None and frame.has_depth:
         depth_m = np.asarray(cv2.resize(frame.depth_m, (width, height), interpolation=cv2.INTER_NEAREST), np.float32)
     return encode(np.asarray(rgb, np.uint8), depth_m, (camera.fx * x, camera.fy * y, camera.cx * x, camera.cy * y))
+
+
+def load_tiny_segmentor(request: ModelRequest) -> TinySegmentor:
+    """Load the weights of the package, or those of the file that the request names."""
+    return TinySegmentor(request.device, Path(request.model) if request.model else None)
+
+
+TINY = SegmentorSpec(load_tiny_segmentor, cpu_threads=4)
+"""More threads would wait for each other longer than they compute."""

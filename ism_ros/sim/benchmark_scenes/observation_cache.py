@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.runtime.atomic_files import open_atomically
 from ism_ros.sim.synthesis.ground_truth import GroundTruth
 

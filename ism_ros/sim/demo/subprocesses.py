@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from ism_ros.runtime.threads import PATIENT_THREADS
+from ism_ros.runtime.threads import PASSIVE_WAIT_ENV
 
 
 class SubprocessError(RuntimeError):
@@ -43,7 +43,7 @@ class ManagedProcess:
             # A session of its own: Ctrl-C in the terminal reaches it once, from here, and in order.
             self._process = subprocess.Popen(
                 self._command,
-                env={**PATIENT_THREADS, **os.environ},
+                env={**PASSIVE_WAIT_ENV, **os.environ},
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -19,7 +19,8 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from ism_ros.cad.surfaces import Surface
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from ism_ros.sim.synthesis.ground_truth import GroundTruth
 from ism_ros.sim.synthesis.silhouettes import box_of_mask, silhouette
 

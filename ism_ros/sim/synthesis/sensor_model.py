@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from ism_ros.data.frame import Camera, Frame
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 
 Array = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
@@ -156,8 +157,7 @@ def _weak_return(
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
     """Pixels that return too little of the projected pattern: dark, seen at a grazing angle, or mirroring."""
-    rows, columns = np.mgrid[: depth_m.shape[0], : depth_m.shape[1]].astype(np.float32)
-    ray = np.stack([(columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy, np.ones_like(rows)], axis=-1)
+    ray = camera.rays()
     point = ray * cv2.GaussianBlur(depth_m, (0, 0), 1.0)[..., None]
     normal = np.cross(np.gradient(point, axis=1), np.gradient(point, axis=0))
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)

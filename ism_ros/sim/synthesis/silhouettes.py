@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.cad.surfaces import Surface
-from ism_ros.data.frame import Camera
-from ism_ros.rendering.renderer import create_tracer
+from ism_ros.data.camera import Camera
+from ism_ros.rendering.scene import create_tracer
 
 Array = NDArray[np.float64]
 
@@ -42,15 +42,14 @@ def silhouette(surface: Surface, object_to_camera: Array, camera: Camera) -> Sil
     """
     rotation, translation = object_to_camera[:3, :3].astype(np.float32), object_to_camera[:3, 3].astype(np.float32)
     triangles = surface.triangles_m @ rotation.T + translation
-    x, y, z = triangles.reshape(-1, 3).T
     size = np.array((camera.width, camera.height))
-    corners = np.stack((x / z * camera.fx + camera.cx, y / z * camera.fy + camera.cy), axis=1)
+    corners = np.stack(camera.project(triangles.reshape(-1, 3)), axis=1)
     first = np.maximum(np.floor(corners.min(axis=0)).astype(int), -size)
     width, height = (int(n) for n in np.minimum(np.ceil(corners.max(axis=0)).astype(int), 2 * size) - first + 1)
     shifted = Camera(
         np.array([[camera.fx, 0, camera.cx - first[0]], [0, camera.fy, camera.cy - first[1]], [0, 0, 1]]), width, height
     )
-    hits = create_tracer(triangles).see(np.eye(4), shifted, np.arange(width * height))
+    hits = create_tracer(triangles).trace(np.eye(4), shifted, np.arange(width * height))
     covered = (hits.face >= 0).reshape(height, width)
     mask = np.zeros((camera.height, camera.width), bool)
     low, high = np.maximum(first, 0), np.minimum(first + np.array((width, height)), size)
@@ -81,7 +80,7 @@ def unoccluded_pixels(surface: Surface, object_to_camera: Array, camera: Camera)
     left, top = np.floor((u.min(), v.min()))
     width, height = int(np.ceil(u.max() - left)) + 1, int(np.ceil(v.max() - top)) + 1
     around = Camera(np.array([[camera.fx / 2, 0, -left], [0, camera.fy / 2, -top], [0, 0, 1]]), width, height)
-    hits = create_tracer(triangles).see(np.eye(4), around, np.arange(width * height))
+    hits = create_tracer(triangles).trace(np.eye(4), around, np.arange(width * height))
     return 4.0 * float((hits.face >= 0).sum())
 
 

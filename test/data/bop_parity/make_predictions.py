@@ -9,11 +9,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from ism_ros.masks import decode_rle, encode_rle
 from pycocotools import mask as coco_mask
 
 from ism_ros.bop.dataset import open_dataset
 from ism_ros.bop.ground_truth import read_ground_truth
+from ism_ros.data.rle import decode_rle, encode_rle
 
 MODES = {"mild": (2, 3, 0.1, 0.1), "rough": (9, 9, 0.3, 0.35)}
 """Most pixels moved, most grown or shrunk, share left out, share of wrong objects."""

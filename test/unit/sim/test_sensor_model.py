@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 from ism_ros.sim.synthesis.sensor_model import SensorModel, depth_noise_m, sense
 
 CAMERA = Camera(np.array([[615.0, 0, 320], [0, 615.0, 240], [0, 0, 1]]), 640, 480)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ism_ros.data.frame import Camera
+from ism_ros.data.camera import Camera
 from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import make_object
 from ism_ros.sim.benchmark_scenes.observation_cache import cached, read_observation, write_observation

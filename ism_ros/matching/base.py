@@ -1,0 +1,140 @@
+"""What a matcher is, and which there are: how proposals and known objects are compared and scored.
+
+N proposals, M of them matched, O objects, T templates an object, P patches a crop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from ism_ros.data.frame import Frame
+from ism_ros.data.proposals import Proposals
+from ism_ros.descriptors.base import Descriptors
+from ism_ros.objects.library import ObjectLibrary
+from ism_ros.pose.alignment import ObjectAlignments
+from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
+from ism_ros.runtime.registry import Registry
+
+
+@dataclass(frozen=True)
+class MatchInputs:
+    """What a matcher may look at: everything known of a frame's proposals.
+
+    Attributes:
+        frame: The frame.
+        proposals: Its N proposals.
+        descriptors: Of their crops.
+        library: The O known objects, at least one.
+        similarity: (N, O, T) cosines of class tokens in [0, 1].
+        confidence_threshold: Least semantic score of a proposal that is scored further.
+        view_prior_weight: Of the descriptor: weight of `similarity` in the choice of a view.
+        recoveries: Counts where memory ran out.
+    """
+
+    frame: Frame
+    proposals: Proposals
+    descriptors: Descriptors
+    library: ObjectLibrary
+    similarity: Tensor
+    confidence_threshold: float = 0.2
+    view_prior_weight: float = 0.0
+    recoveries: OutOfMemoryCounter = field(default_factory=OutOfMemoryCounter)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The M of N proposals that are scored further, each with its object.
+
+    Attributes:
+        rows: (N,) bool, which proposals.
+        object_index: (M,) int64, index of the object.
+        template_index: (M,) int64, its best template.
+        semantic: (M,) float32 in [0, 1], semantic score.
+        appearance: (M,) float32 in [0, 1], appearance score.
+        visible_ratio: (M,) float32 in [0, 1], share of the template's patches that are visible.
+        shape: How well the objects' shapes fit the depth, where the matcher looked at that.
+    """
+
+    rows: Tensor
+    object_index: Tensor
+    template_index: Tensor
+    semantic: Tensor
+    appearance: Tensor
+    visible_ratio: Tensor
+    shape: ShapeMatches | None = None
+
+
+@dataclass(frozen=True)
+class ShapeMatches:
+    """How well the shapes of M matched objects fit the depth.
+
+    Attributes:
+        score: (M,) float32 in [0, 1]; 0 where it is not known.
+        template_index: (M,) int64, the template nearest to the view that is aligned best.
+        alignments: Of all objects that were aligned, with the N proposals.
+    """
+
+    score: Tensor
+    template_index: Tensor
+    alignments: ObjectAlignments
+
+
+class Matcher(Protocol):
+    """Finds the object of each proposal and scores it."""
+
+    def match(self, inputs: MatchInputs) -> Matches:
+        """Choose the proposals that are scored further, and the object of each.
+
+        Args:
+            inputs: At least one proposal and one object.
+
+        Returns:
+            The matches.
+        """
+        ...
+
+    def final_score(
+        self, matches: Matches, geometric: Tensor, visible_ratio: Tensor, confidence: Tensor
+    ) -> Tensor:
+        """Combine the scores of the matches.
+
+        Args:
+            matches: M matches of this matcher.
+            geometric: (M,) geometric score in [0, 1].
+            visible_ratio: (M,) in [0, 1]; 0 where there is no geometric score.
+            confidence: (M,) of the segmentor, in [0, 1].
+
+        Returns:
+            (M,) final score in [0, 1].
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class MatcherSpec:
+    """A matcher that can be chosen.
+
+    Attributes:
+        matcher: It, without state.
+        description: What it does, in a few words, for help texts.
+    """
+
+    matcher: Matcher
+    description: str
+
+
+MATCHERS: Registry[MatcherSpec] = Registry(
+    "matcher",
+    MatcherSpec,
+    "ism_ros.matchers",
+    {
+        "sam6d": "ism_ros.matching.sam6d:SAM6D",
+        "noctis": "ism_ros.matching.noctis:NOCTIS",
+        "shape": "ism_ros.matching.shape:SHAPE",
+    },
+)
+"""Matchers by name (setting `scoring`). A new one is one new file and one line here, or the entry point or
+`module:attr` of a MatcherSpec elsewhere."""

@@ -1,0 +1,113 @@
+"""From scored proposals to detections: suppression, thresholds, and the order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ism_ros.data.detections import Detections
+from ism_ros.data.nms import mask_nms, nms
+from ism_ros.data.proposals import Proposals
+from ism_ros.matching.base import Matches
+from ism_ros.matching.geometry import Geometry
+from ism_ros.objects.library import ObjectLibrary
+from ism_ros.pose.alignment import ObjectAlignments
+
+
+@dataclass(frozen=True)
+class ScoredProposals:
+    """All proposals of a frame that may be instances, in no order.
+
+    Attributes:
+        detections: K of them, with scores and the poses of their best templates.
+        rows: (K,) int64, which of the proposals they are.
+        alignments: Of the objects' views with the proposals, where the matcher made them.
+    """
+
+    detections: Detections
+    rows: Tensor
+    alignments: ObjectAlignments | None = None
+
+    @staticmethod
+    def empty(height: int, width: int, device: torch.device | str) -> ScoredProposals:
+        """Make those of a frame without any."""
+        none = torch.zeros(0, dtype=torch.int64, device=device)
+        return ScoredProposals(Detections.empty(height, width, device), none)
+
+
+def scored_proposals(
+    proposals: Proposals,
+    library: ObjectLibrary,
+    matches: Matches,
+    geometry: Geometry,
+    score: Tensor,
+    similarity: Tensor,
+) -> ScoredProposals:
+    """Put together what matching and verification found.
+
+    Args:
+        proposals: The K matched ones.
+        library: The objects.
+        matches: Of K of N proposals.
+        geometry: Of the K.
+        score: (K,) final score.
+        similarity: (N, O, T) cosines of class tokens.
+
+    Returns:
+        The proposals with all that is known of them.
+    """
+    rows, shape = torch.nonzero(matches.rows)[:, 0], matches.shape
+    detections = Detections(
+        masks=proposals.masks,
+        boxes_xyxy=proposals.boxes_xyxy,
+        object_index=matches.object_index,
+        template_index=matches.template_index if shape is None else shape.template_index,
+        score=score,
+        semantic_score=matches.semantic,
+        appearance_score=matches.appearance,
+        geometric_score=geometry.score,
+        visible_ratio=geometry.visible_ratio,
+        rotation=geometry.rotation,
+        translation_m=geometry.translation_m,
+        object_ids=library.ids,
+        category_ids=library.category_ids,
+        view_similarity=similarity[rows, matches.object_index],
+        fit_score=torch.zeros_like(score) if shape is None else shape.score,
+    )
+    return ScoredProposals(detections, rows, None if shape is None else shape.alignments)
+
+
+class SelectionSettings(Protocol):
+    """Settings of `select`.
+
+    Attributes:
+        score_threshold: Least final score.
+        nms_threshold: Largest box IoU of two detections of one object.
+        overlap_threshold: Largest mask IoU of two detections of different objects; 1 = any.
+        max_detections: At most so many.
+    """
+
+    score_threshold: float
+    nms_threshold: float
+    overlap_threshold: float
+    max_detections: int
+
+
+def select(detections: Detections, settings: SelectionSettings) -> Tensor:
+    """Choose the detections that are published.
+
+    Args:
+        detections: In any order.
+        settings: Thresholds.
+
+    Returns:
+        (K,) int64 rows, best first.
+    """
+    kept = nms(detections.boxes_xyxy, detections.score, settings.nms_threshold, detections.object_index)
+    kept = kept[detections.score[kept] >= settings.score_threshold]
+    if settings.overlap_threshold < 1.0:
+        kept = mask_nms(detections.masks, kept, settings.overlap_threshold)
+    return kept[: settings.max_detections]

@@ -1,0 +1,1 @@
+"""What is known of the camera: how often frames come, what is lost, and why none comes."""

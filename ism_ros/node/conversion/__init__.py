@@ -1,0 +1,1 @@
+"""Conversion of ROS messages to frames: images, depth, calibration, undistortion and registration."""

@@ -1,0 +1,1 @@
+"""The statuses on /diagnostics: counts, summaries and their publisher."""

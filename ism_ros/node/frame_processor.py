@@ -1,0 +1,121 @@
+"""The way of a frame from synchronised messages to detections."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from ism_ros.config.settings import Settings
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import Frame
+from ism_ros.errors import FrameError
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.node.context import NodeContext
+from ism_ros.node.conversion.depth_conversion import InvalidDepth
+from ism_ros.node.conversion.frame_conversion import frame_from_messages
+from ism_ros.node.conversion.rgbd_messages import RgbdMessages
+from ism_ros.node.diagnostics.frame_warnings import FrameWarnings
+from ism_ros.node.execution.inference_failures import failure_text, free_memory_after
+from ism_ros.node.inputs.frame_subscriber import SyncedFrame
+from ism_ros.segmentors.base import SEGMENTORS
+from ism_ros.tracking import Tracker
+
+UNIT_CHECK_PERIOD_S = 1.0
+"""Shortest time between two checks of units, seconds: a wrong unit stays wrong, and the check costs a second pass."""
+
+
+@dataclass(frozen=True)
+class ProcessedFrame:
+    """A frame and what was found in it.
+
+    Attributes:
+        frame: The frame.
+        detections: Instances of known objects, best first.
+        inference_s: Duration of inference, seconds.
+        stage_s: Duration of each stage by name, seconds.
+    """
+
+    frame: Frame
+    detections: Detections
+    inference_s: float
+    stage_s: dict[str, float]
+
+
+class FrameProcessor:
+    """Converts, segments and tracks, one frame at a time; what is odd about a frame goes to the event log."""
+
+    def __init__(self, context: NodeContext) -> None:
+        """Start without tracks.
+
+        Args:
+            context: The settings and the events.
+        """
+        self._context = context
+        self._warnings = FrameWarnings(context.events)
+        self._tracker = Tracker()
+        self._last_unit_check_s = -float("inf")
+
+    def process(
+        self, arrived: SyncedFrame, model: InstanceSegmentationModel, settings: Settings
+    ) -> ProcessedFrame | None:
+        """Process one frame.
+
+        Args:
+            arrived: Its messages.
+            model: Finds the instances.
+            settings: Thresholds, scoring and tracking.
+
+        Returns:
+            None where the frame was rejected.
+        """
+        taken_s = time.perf_counter()
+        try:
+            frame, invalid_depth = self._converted(arrived.messages)
+        except FrameError as error:
+            self._context.events.reject_frame(error.reason, str(error))
+            return None
+        self._warnings.report_depth(invalid_depth)
+        converted_s = time.perf_counter()
+        detections = model.segment(frame, settings=settings, with_unit_check=self._is_unit_check_due())
+        self._warnings.report_detections(detections, model.library)
+        if settings.tracking:
+            detections = self._tracker.update(detections.to("cpu"), frame.stamp_ns)
+        else:
+            self._tracker.reset()
+        inference_s = time.perf_counter() - converted_s
+        stage_s = {
+            "synchronisation": arrived.synchronisation_s,
+            "waiting": taken_s - arrived.completed_s,
+            "conversion": converted_s - taken_s,
+            **detections.stage_s,
+            "inference": inference_s,
+        }
+        return ProcessedFrame(frame, detections, inference_s, stage_s)
+
+    def read_frame(self, messages: RgbdMessages) -> Frame:
+        """Convert messages without reporting what is odd about their depth.
+
+        Raises:
+            FrameError: They, or the segmentor, cannot be used.
+        """
+        return self._converted(messages)[0]
+
+    def report_failure(self, error: Exception) -> None:
+        """Report what `process` raised and free the memory that it holds."""
+        text = failure_text(error)
+        free_memory_after(error)
+        self._context.events.fail_inference(text)
+
+    def _converted(self, messages: RgbdMessages) -> tuple[Frame, InvalidDepth]:
+        frame, invalid_depth = frame_from_messages(messages)
+        self._warnings.report_undistortion(frame)
+        if not frame.has_depth and SEGMENTORS.get(self._context.settings().segmentor).needs_depth:
+            raise FrameError("no_depth", "depth has no reading at all: check the depth camera and its range")
+        return frame, invalid_depth
+
+    def _is_unit_check_due(self) -> bool:
+        now_s = time.monotonic()
+        if now_s - self._last_unit_check_s < UNIT_CHECK_PERIOD_S:
+            return False
+        self._last_unit_check_s = now_s
+        return True

@@ -1,0 +1,1 @@
+"""Subscriptions to rgb, depth and camera_info, and their synchronisation."""

@@ -1,0 +1,137 @@
+"""3D detections: boxes of the CAD models as messages and as markers, and the points of each instance."""
+
+from __future__ import annotations
+
+import array
+import itertools
+
+import numpy as np
+from geometry_msgs.msg import Point, Pose, Vector3
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import PointCloud2, PointField
+from std_msgs.msg import ColorRGBA, Header
+from vision_msgs.msg import BoundingBox3D, Detection3D, Detection3DArray
+from visualization_msgs.msg import Marker, MarkerArray
+
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import Frame
+from ism_ros.io.result_files import label_image
+from ism_ros.node.outputs.detection_messages import hypothesis, pose_message, poses_of
+from ism_ros.visualization import instance_colours, label_of
+
+POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("instance_id", "<u4")])
+"""Layout of a point: metres in the camera's optical frame, 0x00RRGGBB as point clouds have it, the instance's id."""
+FIELDS = [
+    PointField(name="x", offset=0, datatype=PointField.FLOAT32, count=1),
+    PointField(name="y", offset=4, datatype=PointField.FLOAT32, count=1),
+    PointField(name="z", offset=8, datatype=PointField.FLOAT32, count=1),
+    # FLOAT32 by custom: rviz and PCL take the bits for a colour
+    PointField(name="rgb", offset=12, datatype=PointField.FLOAT32, count=1),
+    PointField(name="instance_id", offset=16, datatype=PointField.UINT32, count=1),
+]
+"""Layout of a point for PointCloud2."""
+BOX_CORNERS = list(itertools.product((0, 1), repeat=3))
+"""Corners of a box by their side of each axis; 0 low, 1 high."""
+BOX_EDGES = [
+    (a, b)
+    for a, b in itertools.combinations(range(8), 2)
+    if sum(i != j for i, j in zip(BOX_CORNERS[a], BOX_CORNERS[b], strict=True)) == 1
+]
+"""Edges of a box as pairs of corners: those that differ in one axis."""
+EDGE_WIDTH_M = 0.002
+"""Width of a box's lines, metres."""
+TEXT_HEIGHT_M = 0.02
+"""Height of a name's capital letter, metres."""
+
+
+def detection_array_3d(detections: Detections, header: Header) -> Detection3DArray:
+    """Return `~/detections_3d`: those of `~/detections` that have a pose, each with the box of its CAD model."""
+    message = Detection3DArray(header=header)
+    boxes_m = _boxes_m(detections)
+    for row, (pose, number) in enumerate(zip(poses_of(detections), detections.instance_ids(), strict=True)):
+        if pose is not None and np.isfinite(boxes_m[row]).all():
+            message.detections.append(
+                Detection3D(
+                    header=header,
+                    results=[hypothesis(detections, row, pose)],
+                    bbox=_bounding_box(detections, row, boxes_m[row]),
+                    id=str(number),
+                )
+            )
+    return message
+
+
+def marker_array(detections: Detections, header: Header) -> MarkerArray:
+    """Return `~/markers`: the boxes of `~/detections_3d` as lines, with names; rviz2 shows them without a plugin.
+
+    The first marker deletes those of the frame before.
+    """
+    markers = [Marker(header=header, action=Marker.DELETEALL)]
+    boxes_m, colours = _boxes_m(detections), instance_colours(detections)
+    for row, (pose, number) in enumerate(zip(poses_of(detections), detections.instance_ids(), strict=True)):
+        if pose is None or not np.isfinite(boxes_m[row]).all():
+            continue
+        red, green, blue = (channel / 255 for channel in colours[row])
+        colour = ColorRGBA(r=red, g=green, b=blue, a=1.0)
+        corners = [
+            Point(x=float(boxes_m[row, i, 0]), y=float(boxes_m[row, j, 1]), z=float(boxes_m[row, k, 2]))
+            for i, j, k in BOX_CORNERS
+        ]
+        lines = Marker(header=header, ns="boxes", id=number, type=Marker.LINE_LIST, pose=pose, color=colour)
+        lines.scale.x = EDGE_WIDTH_M
+        lines.points = [corners[end] for edge in BOX_EDGES for end in edge]
+        text = Marker(header=header, ns="names", id=number, type=Marker.TEXT_VIEW_FACING, color=colour)
+        text.pose.position = _bounding_box(detections, row, boxes_m[row]).center.position
+        text.scale.z = TEXT_HEIGHT_M
+        text.text = label_of(detections, row)
+        markers += [lines, text]
+    return MarkerArray(markers=markers)
+
+
+def point_cloud(frame: Frame, detections: Detections, header: Header) -> PointCloud2:
+    """Return `~/points`: every pixel of the mask image that has depth, as a point with its colour and instance id."""
+    points = points_of(frame, detections)
+    return PointCloud2(
+        header=header,
+        height=1,
+        width=len(points),
+        fields=FIELDS,
+        is_bigendian=False,
+        point_step=POINT.itemsize,
+        row_step=POINT.itemsize * len(points),
+        data=array.array("B", points.tobytes()),
+        is_dense=True,
+    )
+
+
+def points_of(frame: Frame, detections: Detections) -> NDArray[np.void]:
+    """Return the points (P,) of type POINT, row by row of the image; none without depth."""
+    if frame.depth_m is None:
+        return np.zeros(0, POINT)
+    labels = label_image(detections)
+    rows, columns = np.nonzero((labels > 0) & (frame.depth_m > 0))
+    depth_m = frame.depth_m[rows, columns]
+    red, green, blue = (frame.rgb[rows, columns, channel].astype(np.uint32) for channel in range(3))
+    points = np.empty(len(rows), POINT)
+    points_m: NDArray[np.float64] = frame.camera.back_project(columns, rows, depth_m)
+    points["x"], points["y"], points["z"] = points_m.T
+    points["rgb"] = red << 16 | green << 8 | blue
+    points["instance_id"] = labels[rows, columns]
+    return points
+
+
+def _boxes_m(detections: Detections) -> NDArray[np.float64]:
+    """Return the lower and upper corner of each CAD model (N, 2, 3), metres; NaN where there is none."""
+    if detections.model_box_m is None:
+        return np.full((len(detections), 2, 3), np.nan)
+    return detections.model_box_m.double().numpy()
+
+
+def _bounding_box(detections: Detections, row: int, box_m: NDArray[np.float64]) -> BoundingBox3D:
+    """Return the box of the CAD model, (2, 3) metres, at the pose of the object: its own centre, the object's axes."""
+    rotation = detections.rotation[row].double().numpy()
+    centre_m = rotation @ box_m.mean(axis=0) + detections.translation_m[row].double().numpy()
+    pose: Pose = pose_message(Rotation.from_matrix(rotation).as_quat(), centre_m)
+    size_x, size_y, size_z = (float(side) for side in box_m[1] - box_m[0])
+    return BoundingBox3D(center=pose, size=Vector3(x=size_x, y=size_y, z=size_z))

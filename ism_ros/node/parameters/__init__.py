@@ -1,0 +1,1 @@
+"""ROS parameters: declaration, changes while the node runs, and parameter files."""

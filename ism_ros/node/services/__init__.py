@@ -1,0 +1,1 @@
+"""The services: segment one frame; add, remove and list objects."""

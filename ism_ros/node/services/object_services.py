@@ -1,0 +1,244 @@
+"""`~/add_object`, `~/remove_object`, `~/list_objects`: the library changes while the stream goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.node.context import NodeContext
+from ism_ros.node.services.object_requests import object_info, spec_of_request
+from ism_ros.node.services.objects_file_sync import ObjectsFileSync
+from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.template_process import NICENESS, TemplateProcess, TemplateProcessStoppedError
+from ism_ros.runtime.cache_folder import NOT_WRITTEN
+from ism_ros.srv import AddObject, ListObjects, RemoveObject
+
+FILE_CHECK_PERIOD_S = 0.5
+"""Time between two checks of the objects file, seconds."""
+MAX_LISTED_SIZES = 20
+"""Number of objects whose sizes are logged after loading."""
+NOT_CONFIGURED = "the node has no model yet: configure it first"
+"""Response while there is no model."""
+
+
+class AdditionStoppedError(Exception):
+    """Raised in an onboarding that is not wanted any more; the message says why."""
+
+
+@dataclass
+class Addition:
+    """An object that is being onboarded.
+
+    Attributes:
+        id: Its id.
+        stop_reason: Why it is not wanted any more, empty while it is.
+    """
+
+    id: str
+    stop_reason: str = ""
+
+
+class ObjectServices:
+    """Adds, removes and lists objects.
+
+    Additions wait for each other in a callback group of their own; removing and listing wait for none. The lock is held
+    while library, objects file and ~/vision_info go from one version to the next, never while an object is rendered or
+    described.
+
+    Attributes:
+        prepare: Renders templates in a process of its own.
+    """
+
+    def __init__(self, node: Node, context: NodeContext, publish_change: Callable[[], None]) -> None:
+        """Create the services.
+
+        Args:
+            node: ROS node.
+            context: The model, events and progress.
+            publish_change: Publishes the library as it is now.
+        """
+        self._context = context
+        self._publish_change = publish_change
+        self._specs: Mapping[str, ObjectSpec] = {}
+        self._file = ObjectsFileSync(context.logger)
+        self._addition: Addition | None = None
+        self._lock = threading.Lock()
+        self._cache_problem_since_s = context.events.now_s
+        self.prepare = TemplateProcess()
+        groups = [MutuallyExclusiveCallbackGroup() for _ in range(4)]
+        node.create_service(AddObject, "~/add_object", self._add, callback_group=groups[0])
+        node.create_service(RemoveObject, "~/remove_object", self._remove, callback_group=groups[1])
+        node.create_service(ListObjects, "~/list_objects", self._list, callback_group=groups[2])
+        # with use_sim_time the node's clock may stand still
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        node.create_timer(FILE_CHECK_PERIOD_S, self._check_file, groups[3], clock=steady)
+
+    @property
+    def problem(self) -> str:
+        """What a person should know about objects file and cache, empty if nothing."""
+        return "; ".join(text for text in (*self._file.problems, self._cache_problem) if text)
+
+    def open(self) -> Sequence[ObjectSpec]:
+        """Return the objects to load.
+
+        Raises:
+            ObjectsFileError: The objects file cannot be used.
+            SettingsError: The settings contradict each other.
+        """
+        with self._lock:
+            specs = self._file.open(self._context.settings())
+            self._specs = {spec.id: spec for spec in specs}
+        self.prepare.niceness = 0  # there is no stream yet that rendering could slow down
+        return specs
+
+    def close(self, reason: str) -> None:
+        """Stop onboarding and save for the last time.
+
+        Args:
+            reason: Why, for the response to whoever waits for an object.
+        """
+        self._stop_adding(reason)
+        with self._lock:
+            self._file.close()
+            self._cache_problem_since_s = self._context.events.now_s
+
+    def report_loaded(self, library: ObjectLibrary) -> None:
+        """Log what was onboarded at the start: sizes, which show wrong units at a glance, and warnings."""
+        sizes = ", ".join(f"{known.id} {known.size_text}" for known in library.objects[:MAX_LISTED_SIZES])
+        more = f" and {len(library) - MAX_LISTED_SIZES} more" if len(library) > MAX_LISTED_SIZES else ""
+        if sizes:
+            self._context.logger.info(f"sizes: {sizes}{more}")
+        for known in library.objects:
+            self._report_warnings(known)
+
+    # adding
+
+    def _add(self, request: AddObject.Request, response: AddObject.Response) -> AddObject.Response:
+        model, log = self._context.model(), self._context.logger
+        if model is None:
+            response.message = NOT_CONFIGURED
+            return response
+        try:
+            response.message = self._onboard(model, request)
+            response.success = True
+            log.info(response.message)
+        except (AdditionStoppedError, TemplateProcessStoppedError) as error:
+            reason = self._addition.stop_reason if self._addition is not None else ""
+            response.message = f"object '{request.id}' was not added: {reason or error or 'the node is ending'}"
+            if not self._context.stopping.is_set():
+                log.info(response.message)
+        except (ValueError, OSError) as error:
+            response.message = str(error)
+            self._report_failure(
+                f"object '{request.id}' was not added: {error}", "mend that and call ~/add_object again"
+            )
+        except Exception as error:  # a model can fail in more ways than can be listed; the node must live on
+            response.message = f"object '{request.id}' could not be onboarded: {type(error).__name__}: {error}"
+            self._report_failure(response.message, "check its CAD file in a viewer, then call ~/add_object again")
+        self._addition = None
+        self._context.progress.clear()
+        return response
+
+    def _onboard(self, model: InstanceSegmentationModel, request: AddObject.Request) -> str:
+        """Onboard an object, change the library and return a sentence about it."""
+        spec = spec_of_request(request, model.library)
+        self._addition = addition = Addition(spec.id)
+        self._cache_problem_since_s = self._context.events.now_s
+        label = f"adding {spec.id}"
+        self._context.progress.show(label)
+
+        def on_templates(done: int, total: int) -> None:
+            if addition.stop_reason or self._context.stopping.is_set():
+                raise AdditionStoppedError(addition.stop_reason)
+            self._context.progress.show_templates(label, done, total)
+
+        self.prepare.niceness = NICENESS
+        known = model.onboard(spec, on_templates)
+        with self._lock:
+            if addition.stop_reason or self._context.stopping.is_set() or self._context.model() is not model:
+                raise AdditionStoppedError(addition.stop_reason)
+            verb = "replaced" if spec.id in model.library.ids else "added"
+            model.put(known)
+            self._specs = {**self._specs, spec.id: spec}
+            saved = self._change_done(spec.id, spec)
+        self._report_warnings(known)
+        warnings = "".join(f"; warning: {warning.text}" for warning in known.warnings)
+        return f"{verb} '{spec.id}' with {known.template_count} templates, {known.size_text}{saved}{warnings}"
+
+    def _stop_adding(self, reason: str) -> None:
+        addition = self._addition
+        if addition is not None:
+            addition.stop_reason = reason
+        self.prepare.stop()
+
+    # removing and listing
+
+    def _remove(self, request: RemoveObject.Request, response: RemoveObject.Response) -> RemoveObject.Response:
+        model = self._context.model()
+        if model is None:
+            response.message = NOT_CONFIGURED
+            return response
+        with self._lock:
+            addition = self._addition
+            if addition is not None and addition.id == request.id:
+                self._stop_adding("it was removed meanwhile")
+                response.message = f"stopped adding '{request.id}'"
+                response.success = True
+            if request.id in model.library.ids:
+                model.library = model.library.without(request.id)
+                self._specs = {name: spec for name, spec in self._specs.items() if name != request.id}
+                response.success = True
+                response.message = f"removed '{request.id}'{self._change_done(request.id, None)}"
+            elif not response.success:
+                known = ", ".join(model.library.ids) or "none"
+                response.message = f"object '{request.id}' is not known; known: {known}"
+        if response.success:
+            self._context.logger.info(response.message)
+        return response
+
+    def _list(self, request: ListObjects.Request, response: ListObjects.Response) -> ListObjects.Response:
+        model = self._context.model()
+        if model is not None:
+            library, specs = model.library, self._specs
+            response.version = library.version
+            response.objects = [object_info(known, specs.get(known.id)) for known in library.objects]
+        return response
+
+    # what is reported
+
+    @property
+    def _cache_problem(self) -> str:
+        text = self._context.events.text_since(NOT_WRITTEN, self._cache_problem_since_s)
+        return f"{text}: free space, or set cache_dir; until then every start renders again" if text else ""
+
+    def _report_warnings(self, known: KnownObject) -> None:
+        """Log what is doubtful about an object's files once an onboarding; /diagnostics goes on showing it."""
+        for warning in known.warnings:
+            self._context.events.count_event(warning.reason)
+            self._context.logger.warning(warning.text)
+
+    def _report_failure(self, text: str, remedy: str) -> None:
+        self._context.events.fail_object(f"{text}; {remedy}")
+        self._context.logger.error(text)
+
+    def _change_done(self, object_id: str, spec: ObjectSpec | None) -> str:
+        """Publish and save one change of the library; return the end of a sentence about saving it."""
+        self._context.events.clear_object_failure()
+        self._publish_change()
+        return self._file.save_change(object_id, spec)
+
+    def _check_file(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._context.model() is not None:
+                self._file.check()
+        finally:
+            self._lock.release()

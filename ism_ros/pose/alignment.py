@@ -1,0 +1,273 @@
+"""Alignment of rendered views with what the camera saw under masks, in metres, for all views and in-plane rotations.
+
+N masks, P points sampled under each, V views of an object, R rings, A angles, F frequencies (rendering.polar_maps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from ism_ros.data.frame import Frame
+from ism_ros.rendering.views.polar_maps import (
+    ANGLES,
+    FREQUENCIES,
+    FourierMaps,
+    ViewMaps,
+    angular_dft,
+    cell_areas_m2,
+    dft_matrices,
+    polar_maps,
+    weighted_terms,
+)
+
+GRID_SIDE = 32
+"""Samples along each side of a mask's box."""
+MIN_PIXELS = 10
+"""Least pixels with depth of a mask that is aligned."""
+DEPTH_WEIGHT, COLOUR_WEIGHT = 20.0, 0.3
+"""Weights of the mean squared differences of depth (relative to the object's size, `relative_depth_mse`) and of colour
+in the cost, beside 1 - IoU."""
+DIAMETER_RADII = 1.6
+"""Diameter of an object in radii of its maps, about which depth differences are relative."""
+
+
+@dataclass(frozen=True)
+class ObservedPoints:
+    """What the camera saw at P grid samples in the boxes of N masks.
+
+    Attributes:
+        points_m: (N, 3, P) float32 in the camera frame, metres.
+        colours: (N, 3, P) float32 RGB in [0, 1].
+        pixels: (N, P) float32, how many pixels a sample stands for; 0 where the mask or the depth has a hole.
+        median_m: (N, 3) median of the points that count, metres.
+        pixel_m: Width of a pixel at a distance of one metre, metres (geometric mean of both axes).
+    """
+
+    points_m: Tensor
+    colours: Tensor
+    pixels: Tensor
+    median_m: Tensor
+    pixel_m: float
+
+    def __getitem__(self, rows: Tensor) -> ObservedPoints:
+        """Return the masks at `rows`."""
+        return ObservedPoints(
+            self.points_m[rows], self.colours[rows], self.pixels[rows], self.median_m[rows], self.pixel_m
+        )
+
+
+@dataclass(frozen=True)
+class ViewAlignment:
+    """How well each view in each in-plane rotation is aligned with what was seen under each mask.
+
+    Attributes:
+        cost: (N, V, A) float32 alignment cost (`correlate_maps`); +inf where too little was seen.
+        iou: (N, V, A) IoU of the silhouettes.
+        depth_offset_m: (N, V, A) how much nearer the view's surface must come to lie where it is seen, metres.
+        depth_rmse_m: (N, V, A) RMS difference of depth after that, metres.
+        centroid_m: (N, 3) centroid of what was seen, camera frame, metres.
+        ray_rotation: (N, 3, 3) rotation from the optical axis to the viewing ray through the centroid (allocentric to
+            egocentric).
+    """
+
+    cost: Tensor
+    iou: Tensor
+    depth_offset_m: Tensor
+    depth_rmse_m: Tensor
+    centroid_m: Tensor
+    ray_rotation: Tensor
+
+    def __getitem__(self, rows: Tensor) -> ViewAlignment:
+        """Return the masks at `rows`."""
+        return ViewAlignment(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def with_prior(self, prior: Tensor) -> ViewAlignment:
+        """Subtract a prior of each view from the cost.
+
+        Args:
+            prior: (N, V); 1.0 outweighs silhouettes that do not overlap at all.
+
+        Returns:
+            The alignment with the lower cost.
+        """
+        return replace(self, cost=self.cost - prior[:, :, None])
+
+    def best(self, prior: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Find the best view in its best in-plane rotation.
+
+        Args:
+            prior: (N, V), as of `with_prior`.
+
+        Returns:
+            Cost without the prior, depth RMSE in metres, and index of the view, each (N,), at the minimum over views
+            and in-plane rotations of the cost with the prior.
+        """
+        index = self.with_prior(prior).cost.flatten(1).argmin(dim=1, keepdim=True)
+        cost, depth_rmse_m = (values.flatten(1).gather(1, index)[:, 0] for values in (self.cost, self.depth_rmse_m))
+        return cost, depth_rmse_m, index[:, 0] // ANGLES
+
+
+@dataclass(frozen=True)
+class ObjectAlignments:
+    """Alignments of several objects with the masks of one frame.
+
+    Attributes:
+        by_object: For each object's index, the masks it was aligned with, (K,) int64 ascending, and the alignment.
+    """
+
+    by_object: Mapping[int, tuple[Tensor, ViewAlignment]]
+
+    def __contains__(self, object_index: int) -> bool:
+        """Whether an object was aligned with any mask."""
+        return object_index in self.by_object
+
+    def of(self, object_index: int, masks: Tensor) -> ViewAlignment:
+        """Return the alignment of one object with some of the masks that it was aligned with, (M,) int64."""
+        aligned, alignment = self.by_object[object_index]
+        return alignment[torch.searchsorted(aligned, masks)]
+
+
+def concatenated(alignments: Sequence[ViewAlignment]) -> ViewAlignment:
+    """Join the rows of all `alignments`, of which there is at least one."""
+    if len(alignments) == 1:
+        return alignments[0]
+    return ViewAlignment(
+        *(torch.cat([getattr(one, field.name) for one in alignments]) for field in fields(ViewAlignment))
+    )
+
+
+def sample_observed_points(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> ObservedPoints:
+    """Sample points and colours under masks, on an even grid in each box.
+
+    Args:
+        masks: (N, H, W) bool.
+        boxes_xyxy: (N, 4) tight boxes, last pixel included.
+        frame: The frame, which must have depth.
+
+    Returns:
+        The samples, on the device of the masks.
+    """
+    assert frame.depth_m is not None
+    device = masks.device
+    depth_m, rgb = (torch.from_numpy(image).to(device) for image in (frame.depth_m, frame.rgb))
+    position = (torch.arange(GRID_SIDE, device=device) + 0.5) / GRID_SIDE
+    first, size = boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2] + 1
+    columns, rows = ((first[:, axis, None] + (position * size[:, axis, None]).long()) for axis in (0, 1))
+    pixel = (rows[:, :, None] * masks.shape[2] + columns[:, None, :]).flatten(1)
+    z = depth_m.flatten()[pixel]
+    inside = masks.flatten(1).gather(1, pixel) & (z > 0)
+    camera = frame.camera
+    points_m = camera.back_project(columns[:, None, :], rows[:, :, None], z.unflatten(1, (GRID_SIDE, -1)))
+    points_m = points_m.flatten(1, 2).transpose(1, 2).contiguous()
+    colours = rgb.flatten(0, 1)[pixel].transpose(1, 2).float() / 255.0
+    pixels = inside * (size.prod(dim=1) / GRID_SIDE**2)[:, None]
+    median_m = points_m.where(inside[:, None], torch.nan).nanmedian(dim=2).values
+    return ObservedPoints(points_m, colours, pixels, median_m, (camera.fx * camera.fy) ** -0.5)
+
+
+def align_views(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps) -> ViewAlignment:
+    """Align every view of one object, in every in-plane rotation, with what is seen under each mask.
+
+    Args:
+        observed: Under N masks.
+        views: Of the object.
+        spectra: The Fourier coefficients of `views`, on the device of `observed`.
+
+    Returns:
+        The alignment.
+    """
+    points_m = observed.points_m
+    # what lies further away than the object's radius is the ground around it, or a reading between the two
+    near = (points_m - observed.median_m[:, :, None]).square().sum(dim=1) < views.radius_m**2
+    pixels = observed.pixels * near
+    enough = pixels.sum(dim=1) >= MIN_PIXELS
+    area_m2 = pixels * (observed.pixel_m * points_m[:, 2]).square()
+    total_m2 = area_m2.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    centroid_m = (points_m * area_m2[:, None]).sum(dim=2) / total_m2
+    ahead = centroid_m.new_tensor([0.0, 0.0, 1.0])
+    ray_rotation = _rotation_from_optical_axis(centroid_m.where(enough[:, None], ahead))
+    # views are rendered along the optical axis: look at the object along the ray to it
+    maps = polar_maps(
+        ray_rotation.mT @ (points_m - centroid_m[:, :, None]), observed.colours, area_m2, views.radius_m
+    )
+    alignment = correlate_maps(maps, spectra, views.radius_m, ~enough)
+    return replace(alignment, centroid_m=centroid_m, ray_rotation=ray_rotation)
+
+
+def correlate_maps(maps: Tensor, views: FourierMaps, radius_m: float, invalid: Tensor | None = None) -> ViewAlignment:
+    """Correlate polar maps with those of all views over all in-plane rotations (circular cross-correlation).
+
+    With means over the cells that both cover, d = depth under the mask - depth of the view:
+
+        iou = common area / (area of the mask + area of the view - common area)
+        depth_offset = mean(d);  depth_rmse^2 = mean(d^2) - mean(d)^2
+        cost = 1 - iou + DEPTH_WEIGHT * depth_rmse^2 / diameter^2 + COLOUR_WEIGHT * mean squared colour difference
+
+    Args:
+        maps: (N, 5, R, A) under the masks.
+        views: Of the object.
+        radius_m: Radius of the outermost ring of both, metres.
+        invalid: (N,) bool, rows whose cost becomes +inf.
+
+    Returns:
+        The alignment; centroid and ray are 0.
+    """
+    weight = maps[:, 0] * cell_areas_m2(radius_m, maps)
+    squared, red, green, blue, ones, depth, depth_squared = angular_dft(weighted_terms(maps, weight)).unbind(dim=0)
+
+    common = _cross_correlate([ones], views.coverage_term)
+    safe_common = common.clamp(min=1e-12)
+    areas = weight.sum(dim=(1, 2))[:, None] + views.area_m2
+    iou = (common / (areas[:, :, None] - common).clamp(min=1e-12)).clamp(0.0, 1.0)
+    offset = _cross_correlate([depth, -ones], views.depth_terms) / safe_common
+    depth_mse = _cross_correlate([depth_squared, -2 * depth, ones], views.squared_depth_terms) / safe_common - offset**2
+    colour_mse = (
+        _cross_correlate([ones, -2 * red, -2 * green, -2 * blue, squared], views.colour_terms) / safe_common
+    )
+    depth_mse = depth_mse.clamp(min=0.0)
+    cost = (
+        1 - iou + DEPTH_WEIGHT * relative_depth_mse(depth_mse, radius_m) + COLOUR_WEIGHT * colour_mse.clamp(min=0.0)
+    )
+    if invalid is not None:
+        cost = cost.masked_fill(invalid[:, None, None], torch.inf)
+    nowhere = maps.new_zeros(len(maps), 3)
+    return ViewAlignment(cost, iou, offset, depth_mse.sqrt(), nowhere, nowhere[:, :, None].expand(-1, -1, 3))
+
+
+def relative_depth_mse(depth_mse_m2: Tensor, radius_m: float) -> Tensor:
+    """Divide a mean squared difference of depth by the square of the object's diameter."""
+    return depth_mse_m2 / (DIAMETER_RADII * radius_m) ** 2
+
+
+def _cross_correlate(queries: list[Tensor], views: Tensor) -> Tensor:
+    """Sum products of maps over all cells for each circular shift of the views, and over K pairs of terms.
+
+    By products of matrices: for so few angles they are faster than fast transforms, and all sums are one product.
+
+    Args:
+        queries: K of (N, R, 2, F).
+        views: (F, K, 2, R, V).
+
+    Returns:
+        (N, V, A).
+    """
+    count, view_count = len(queries[0]), views.shape[-1]
+    cosine, sine = torch.stack(queries).unbind(dim=3)
+    # of the product of the query's spectrum with the conjugate of the view's: real part, and minus the imaginary part
+    parts = torch.stack([cosine, sine, sine, -cosine]).unflatten(0, (2, 2))
+    left = parts.permute(5, 0, 3, 2, 1, 4).reshape(FREQUENCIES, 2 * count, -1)
+    products = left @ views.flatten(1, 3)
+    inverse = dft_matrices(views.device, views.dtype)[1]
+    return (products.view(-1, count * view_count).mT @ inverse).view(count, view_count, ANGLES)
+
+
+def _rotation_from_optical_axis(towards: Tensor) -> Tensor:
+    """The smallest rotations that take the z axis to each direction (N, 3), which must point forward: (N, 3, 3)."""
+    x, y, z = torch.nn.functional.normalize(towards, dim=1).unbind(dim=1)
+    s = 1 / (1 + z)
+    rows = [1 - s * x * x, -s * x * y, x, -s * x * y, 1 - s * y * y, y, -x, -y, z]
+    return torch.stack(rows, dim=1).view(-1, 3, 3)

@@ -1,0 +1,1 @@
+"""Processes with a model, as the server uses them."""

@@ -1,0 +1,1 @@
+"""From a checked inference request to its response, in the server's process."""

@@ -1,0 +1,1 @@
+"""What runs in a process that owns a model."""

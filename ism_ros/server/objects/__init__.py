@@ -1,0 +1,1 @@
+"""Uploaded objects and the jobs that onboard them."""

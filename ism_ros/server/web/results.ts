@@ -1,0 +1,89 @@
+// The table of instances, and where the time went.
+
+import { make } from "./page_elements.js";
+import type { Instance } from "./picture.js";
+
+/** onLit: called with the instance whose row the pointer or the keyboard is on, null when it leaves. */
+export function fillTable(
+  body: HTMLTableSectionElement,
+  instances: Instance[],
+  onLit: (instance: Instance | null) => void,
+): Map<Instance, HTMLTableRowElement> {
+  const rows = new Map<Instance, HTMLTableRowElement>();
+  for (const instance of instances) {
+    const row = rowOf(instance);
+    row.addEventListener("pointerenter", () => onLit(instance));
+    row.addEventListener("pointerleave", () => onLit(null));
+    row.addEventListener("focus", () => onLit(instance));
+    row.addEventListener("blur", () => onLit(null));
+    row.addEventListener("keydown", moveWithArrows);
+    rows.set(instance, row);
+  }
+  body.replaceChildren(...rows.values());
+  return rows;
+}
+
+function rowOf({ detection, colour }: Instance): HTMLTableRowElement {
+  const row = make("tr");
+  row.tabIndex = 0;
+  const name = make("th", "name");
+  name.scope = "row";
+  const swatch = make("span", "swatch");
+  swatch.style.setProperty("--colour", colour);
+  name.append(swatch, detection.class_id);
+  const parts = [
+    detection.semantic_score,
+    detection.appearance_score,
+    detection.geometric_score,
+    detection.visible_ratio,
+    detection.fit_score,
+  ];
+  const position = detection.pose?.translation_m.map((metres) => metres.toFixed(3)).join("  ") ?? "–";
+  row.append(
+    name,
+    barCell(detection.score, "score"),
+    ...parts.map((part) => barCell(part, "part")),
+    make("td", "numbers", detection.bbox.join("  ")),
+    make("td", "numbers", position),
+  );
+  return row;
+}
+
+/** A number from 0 to 1, and the same as a bar. */
+function barCell(value: number, className: string): HTMLTableCellElement {
+  const cell = make("td", className);
+  const bar = make("span", "bar");
+  bar.style.setProperty("--share", `${Math.round(100 * Math.min(1, Math.max(0, value)))}%`);
+  cell.append(make("span", "number", value.toFixed(2)), bar);
+  return cell;
+}
+
+function moveWithArrows(event: KeyboardEvent): void {
+  if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+  event.preventDefault();
+  const step = event.key === "ArrowDown" ? "nextElementSibling" : "previousElementSibling";
+  let row = (event.currentTarget as Element)[step];
+  while (row instanceof HTMLElement && row.hidden) row = row[step];
+  if (row instanceof HTMLElement) row.focus();
+}
+
+/** seconds: of each stage, in order, the way to the server and back included. */
+export function fillTimings(bar: HTMLElement, list: HTMLElement, seconds: [string, number][]): void {
+  const total = seconds.reduce((sum, [, value]) => sum + value, 0);
+  const pieces: HTMLElement[] = [];
+  const items: HTMLElement[] = [];
+  seconds.forEach(([stage, value], i) => {
+    const piece = make("span", `stage-${i % 6}`);
+    piece.style.setProperty("--share", `${(100 * value) / Math.max(total, 1e-9)}%`);
+    pieces.push(piece);
+    const item = make("li");
+    item.append(make("span", `swatch stage-${i % 6}`), `${stage} `, make("b", "", milliseconds(value)));
+    items.push(item);
+  });
+  bar.replaceChildren(...pieces);
+  list.replaceChildren(...items);
+}
+
+export function milliseconds(seconds: number): string {
+  return seconds < 10 ? `${Math.round(1000 * seconds)} ms` : `${seconds.toFixed(1)} s`;
+}

@@ -1,0 +1,158 @@
+"""Frames that have lost their colours: they are told, and compared with objects in grey."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from ism_ros.cli.main import main
+from ism_ros.config.settings import Settings
+from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
+from ism_ros.io.frame_files import read_frame
+from ism_ros.loading import load_model
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.objects.grayscale import grayscale_images, grayscale_views
+from ism_ros.rendering.template_renderer import render_templates
+from ism_ros.rendering.views.polar_maps import make_view_maps
+from ism_ros.selftest.sample_files import SCENE
+from ism_ros.sim.benchmark_scenes.known_objects import known_objects
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def model(cache: Path) -> InstanceSegmentationModel:
+    return load_model(Settings(objects_file=str(SCENE / "objects.yaml"), cache_dir=str(cache), device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def frame() -> Frame:
+    return read_frame(SCENE / "rgb.jpg", SCENE / "depth.png", SCENE / "camera.json")
+
+
+def in_grey(frame: Frame) -> Frame:
+    return replace(frame, rgb=grayscale_images(frame.rgb))
+
+
+def scores(model: InstanceSegmentationModel, frame: Frame) -> dict[str, float]:
+    """Of the best of each class."""
+    found = model.segment(frame)
+    return {found.class_id(row): float(found.score[row]) for row in reversed(range(len(found)))}
+
+
+def of(rgb: np.ndarray) -> Frame:
+    height, width = rgb.shape[:2]
+    return Frame(rgb, None, Camera(np.array([[100.0, 0, width / 2], [0, 100.0, height / 2], [0, 0, 1]]), width, height))
+
+
+def test_objects_are_found_in_grey_nearly_as_well_as_in_colour(model: InstanceSegmentationModel, frame: Frame) -> None:
+    in_colour, grey = scores(model, frame), scores(model, in_grey(frame))
+    assert grey.keys() == in_colour.keys() == {"carton", "banana"}
+    for name, score in in_colour.items():
+        assert grey[name] > score - 0.06
+
+
+def test_that_a_frame_has_no_colours_is_told_with_its_detections(
+    model: InstanceSegmentationModel, frame: Frame
+) -> None:
+    assert [warning.reason for warning in model.segment(in_grey(frame)).warnings] == ["grey_image"]
+    assert model.segment(frame).warnings == ()
+
+
+def test_grey_frames_do_not_change_what_is_found_in_frames_with_colours(
+    model: InstanceSegmentationModel, frame: Frame
+) -> None:
+    before = model.segment(frame)
+    model.segment(in_grey(frame))
+    assert torch.equal(before.score, model.segment(frame).score)
+
+
+@pytest.mark.parametrize("quality", [40, 75, 95])
+def test_a_grey_picture_is_one_after_jpeg_as_well(frame: Frame, quality: int) -> None:
+    grey = in_grey(frame)
+    assert grey.is_grey
+    assert not frame.is_grey
+    _, encoded = cv2.imencode(".jpg", grey.rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert of(cv2.imdecode(encoded, cv2.IMREAD_COLOR)).is_grey
+
+
+def test_a_colourless_scene_before_a_camera_with_colours_is_no_grey_picture(frame: Frame) -> None:
+    noise = np.random.default_rng(0).normal(0, 2.0, frame.rgb.shape)
+    noisy = np.clip(in_grey(frame).rgb + noise, 0, 255).astype(np.uint8)
+    assert not of(noisy).is_grey
+
+
+def test_a_small_coloured_thing_makes_a_picture_one_with_colours(frame: Frame) -> None:
+    rgb = in_grey(frame).rgb.copy()
+    rgb[100:130, 200:230, 0] = 200
+    assert not of(rgb).is_grey
+
+
+def test_a_picture_that_shows_nothing_is_not_called_grey() -> None:
+    assert not of(np.zeros((48, 64, 3), np.uint8)).is_grey
+    assert not of(np.full((48, 64, 3), 128, np.uint8)).is_grey
+
+
+@pytest.mark.slow
+def test_descriptors_in_grey_are_made_with_the_first_grey_frame_and_kept_in_the_cache(
+    frame: Frame, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(objects_file=str(SCENE / "objects.yaml"), cache_dir=str(tmp_path), device="cpu")
+
+    def kept() -> dict[Path, int]:
+        return {file: file.stat().st_ino for file in (tmp_path / "descriptors").iterdir()}
+
+    first = load_model(settings)
+    first.segment(frame)
+    in_colour = kept()
+    assert "grey" not in caplog.text
+    first.segment(in_grey(frame))
+    assert "object 1 of 2, 'carton', is described in grey" in caplog.text
+    both = kept()
+    assert len(both) == 2 * len(in_colour)
+    again = scores(load_model(settings), in_grey(frame))
+    assert again == scores(first, in_grey(frame))
+    assert kept() == both
+
+
+def test_maps_of_grey_views_are_those_of_grey_pictures() -> None:
+    mesh = known_objects(0, count=1)[0]
+    templates = render_templates(mesh, size_px=96, samples=1)
+    assert templates.rotations is not None
+    pictures = [*templates.rgb], [*grayscale_images(templates.rgb)]
+    of_colours, of_grey = (
+        make_view_maps(rgb, [*templates.masks], [*templates.xyz_m], templates.rotations) for rgb in pictures
+    )
+    np.testing.assert_allclose(grayscale_views(of_colours).maps.astype(float), of_grey.maps.astype(float), atol=0.03)
+
+
+@pytest.mark.parametrize("kind", ["one channel", "JPEG of one channel", "16 levels a channel"])
+def test_grey_files_are_found_by_the_command_line(
+    kind: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grey = cv2.imread(str(SCENE / "rgb.jpg"), cv2.IMREAD_GRAYSCALE)
+    file = tmp_path / ("grey.jpg" if "JPEG" in kind else "grey.png")
+    cv2.imwrite(str(file), cv2.cvtColor(grey // 16 * 16, cv2.COLOR_GRAY2BGR) if "levels" in kind else grey)
+    monkeypatch.setenv("ISM_CACHE_DIR", str(cache))
+    scene = ["--depth", SCENE / "depth.png", "--camera", SCENE / "camera.json", "--objects", SCENE / "objects.yaml"]
+    arguments = ["ism", "segment", "--rgb", file, *scene, "--output", tmp_path / "out"]
+    monkeypatch.setattr(sys, "argv", [str(argument) for argument in arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert "warning: the rgb image has no colours" in " ".join(capsys.readouterr().err.split())
+    assert {found["category_id"] for found in json.loads((tmp_path / "out" / "detection_ism.json").read_text())} == {
+        1,
+        2,
+    }
