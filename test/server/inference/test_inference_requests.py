@@ -226,6 +226,7 @@ def test_wrong_requests_are_refused_with_what_to_do(server: Server, sample: dict
     assert "nothing to look for" in refused(server, {**sample, "object_ids": None}, 400)
     assert "sam_vit" in refused(server, {**sample, "segmentor_model": "sam"}, 400)
     assert "choose one of" in refused(server, {**sample, "segmentor_model": "yolo"}, 400)
+    assert "choose one of" in refused(server, {**sample, "segmentor_model": "os:getcwd"}, 400)
 
 
 @pytest.fixture(scope="session")
