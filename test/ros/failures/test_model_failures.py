@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 SLOW_S = 240.0
 """On a machine that others keep busy a frame of several networks in chunks of one row takes most of a minute."""
 STAGES = ("conversion", "segmentor", "crops", "descriptor", "scoring", "selection", "pose", "publishing")
-TINY_NETWORKS = {
+DUMMY_NETWORKS = {
     "segmentor_model": str(GOLDEN / "sam_tiny.pth"),
     "descriptor": "dinov2",
     "descriptor_model": str(GOLDEN / "dinov2_tiny_pretrain.pth"),
@@ -86,7 +86,7 @@ def test_segment_tells_its_caller_what_failed(cell, workspace):
 @pytest.fixture(scope="module")
 def neural_cell(request, start_faulty_cell, parameters):
     # random weights of SAM find a single mask, of which nothing smaller can be made; `depth` finds many
-    networks = {**TINY_NETWORKS, "segmentor": request.param}
+    networks = {**DUMMY_NETWORKS, "segmentor": request.param}
     if request.param != "sam":
         del networks["segmentor_model"]
     cell = start_faulty_cell({**parameters, **networks}, topics=["detections"])

@@ -18,7 +18,7 @@ import pytest
 import trimesh
 from PIL import Image
 from server_process import Server, StartServer
-from tiny_networks import install
+from dummy_networks import install
 
 from ism_ros.data.rle import decode_rle
 from ism_ros.selftest.sample_files import SCENE

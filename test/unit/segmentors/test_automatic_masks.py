@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny_networks import sam_weights
+from dummy_networks import sam_weights
 from torch import Tensor
 from torch.nn.functional import interpolate
 
