@@ -43,9 +43,9 @@ from ism_ros.data.nms import mask_nms, nms
 from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptors
 from ism_ros.io.result_files import label_image, to_records
+from ism_ros.matching import patch_scores, sam6d, similarity
 from ism_ros.matching.base import Matches
 from ism_ros.matching.geometry import verify_geometry
-from ism_ros.matching import patch_scores, sam6d, similarity
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
@@ -125,7 +125,8 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
         score = sam6d.final_score(semantic, appearance, geometry.score, geometry.visible_ratio)
         detections = Detections(
             proposals.masks, proposals.boxes_xyxy, object_index, template_index, score, semantic, appearance,
-            geometry.score, geometry.visible_ratio, geometry.rotation, geometry.translation_m, library.ids, library.category_ids,
+            geometry.score, geometry.visible_ratio, geometry.rotation, geometry.translation_m, library.ids,
+            library.category_ids,
         )  # fmt: skip
         selection_ms, kept = _timed(lambda: _select(detections))
         # all of them, as after a selection that drops none

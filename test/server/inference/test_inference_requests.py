@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
+from dummy_networks import install
 from PIL import Image
 from server_process import Server, StartServer
-from dummy_networks import install
 
 from ism_ros.data.rle import decode_rle
 from ism_ros.selftest.sample_files import SCENE
