@@ -123,6 +123,7 @@ class ForwardingHandler(QueueHandler):
         super().__init__(None)  # type: ignore[arg-type]  # there is no queue: `enqueue` sends
         self._send = send
         self.addFilter(_add_request_id)
+        self.setFormatter(logging.Formatter())  # the text alone: basicConfig would set one with level and name
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         """Make a record fit for a pipe: text and exception as one message, and no extras.

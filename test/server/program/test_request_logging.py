@@ -64,3 +64,21 @@ for number in range(500):
     kept = sorted(tmp_path.iterdir())
     assert len(kept) == 6
     assert all(path.stat().st_size <= 2000 for path in kept)
+
+
+def test_a_record_of_another_process_keeps_its_text_level_and_request() -> None:
+    program = """
+import logging
+from ism_ros.server.request_logging import ForwardingHandler, configure_logging, log_forwarded, set_request_ids
+sent = []
+logging.basicConfig(level="INFO", handlers=[ForwardingHandler(sent.append)], force=True)
+set_request_ids(["one", "two"])
+logging.getLogger("child").warning("seen %d", 3)
+configure_logging("info", "json", "", 0)
+set_request_ids(["other"])
+log_forwarded(sent[0])
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    line = json.loads(ended.stderr)
+    assert (line["message"], line["level"], line["logger"]) == ("seen 3", "warning", "child")
+    assert line["request_id"] == "one,two"
