@@ -64,8 +64,8 @@ from ism_ros.config.sources import load_settings
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.io.frame_files import read_frame
-from ism_ros.model import InstanceSegmentationModel
 from ism_ros.loading import load_model
+from ism_ros.model import InstanceSegmentationModel
 from ism_ros.pose.estimation import with_coarse_poses
 from ism_ros.sim.benchmark_scenes.known_objects import make_scene_object, write_objects_file
 from ism_ros.sim.benchmark_scenes.observation_cache import cached, source_fingerprint

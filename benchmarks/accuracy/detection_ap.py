@@ -53,8 +53,8 @@ from rich.table import Table
 
 from ism_ros.config.settings import Settings
 from ism_ros.data.frame import Frame
-from ism_ros.model import InstanceSegmentationModel
 from ism_ros.loading import load_model
+from ism_ros.model import InstanceSegmentationModel
 from ism_ros.segmentors.base import create_segmentor
 from ism_ros.sim.synthesis.ground_truth import GroundTruth
 from ism_ros.visualization import draw_overlay

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from ism_ros.data.proposals import Proposals
 from ism_ros.data.frame import Frame
+from ism_ros.data.proposals import Proposals
 from ism_ros.io.frame_files import read_frame
 from ism_ros.segmentors.base import create_segmentor
 

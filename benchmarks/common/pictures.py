@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ism_ros.data.proposals import Proposals
 from ism_ros.data.frame import Frame
+from ism_ros.data.proposals import Proposals
 
 
 def draw_masks(frame: Frame, masks: NDArray[np.bool_], ious: NDArray[np.float64] | None = None) -> NDArray[np.uint8]:

@@ -43,9 +43,9 @@ from ism_ros.data.nms import mask_nms, nms
 from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptors
 from ism_ros.io.result_files import label_image, to_records
+from ism_ros.matching import patch_scores, sam6d, similarity
 from ism_ros.matching.base import Matches
 from ism_ros.matching.geometry import verify_geometry
-from ism_ros.matching import patch_scores, sam6d, similarity
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
@@ -105,9 +105,7 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
         frame = _frame(height, width)
         proposals = Proposals(_ellipses(count, height, width, generator), torch.ones(count))
         image = torch.from_numpy(frame.rgb).permute(2, 0, 1).float() / 255.0
-        crops_ms, (_, crop_masks) = _timed(
-            lambda: crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, CROP)
-        )
+        crops_ms, (_, crop_masks) = _timed(lambda: crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, CROP))
         described = _describe(crop_masks, library, generator)
         pairwise_ms, pairwise = _timed(
             lambda: similarity.pairwise_similarity(described.class_tokens, library.class_tokens, unit_rows=True)

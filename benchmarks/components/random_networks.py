@@ -13,7 +13,7 @@ from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.rendering.views.polar_maps import ANGLES, RINGS, ViewMaps
-from ism_ros.rendering.views.viewpoints import object_to_camera_rotations, edge_midpoint_rotations
+from ism_ros.rendering.views.viewpoints import edge_midpoint_rotations, object_to_camera_rotations
 
 TEMPLATES, CROP_PX = 42, 224
 """Templates of an object, and the side of a crop in pixels."""
