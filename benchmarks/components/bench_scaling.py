@@ -123,7 +123,8 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
         score = sam6d.final_score(semantic, appearance, geometry.score, geometry.visible_ratio)
         detections = Detections(
             proposals.masks, proposals.boxes_xyxy, object_index, template_index, score, semantic, appearance,
-            geometry.score, geometry.visible_ratio, geometry.rotation, geometry.translation_m, library.ids, library.category_ids,
+            geometry.score, geometry.visible_ratio, geometry.rotation, geometry.translation_m,
+            library.ids, library.category_ids,
         )  # fmt: skip
         selection_ms, kept = _timed(lambda: _select(detections))
         # all of them, as after a selection that drops none
