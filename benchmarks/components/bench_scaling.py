@@ -105,9 +105,7 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
         frame = _frame(height, width)
         proposals = Proposals(_ellipses(count, height, width, generator), torch.ones(count))
         image = torch.from_numpy(frame.rgb).permute(2, 0, 1).float() / 255.0
-        crops_ms, (_, crop_masks) = _timed(
-            lambda: crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, CROP)
-        )
+        crops_ms, (_, crop_masks) = _timed(lambda: crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, CROP))
         described = _describe(crop_masks, library, generator)
         pairwise_ms, pairwise = _timed(
             lambda: similarity.pairwise_similarity(described.class_tokens, library.class_tokens, unit_rows=True)
@@ -125,8 +123,8 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
         score = sam6d.final_score(semantic, appearance, geometry.score, geometry.visible_ratio)
         detections = Detections(
             proposals.masks, proposals.boxes_xyxy, object_index, template_index, score, semantic, appearance,
-            geometry.score, geometry.visible_ratio, geometry.rotation, geometry.translation_m, library.ids,
-            library.category_ids,
+            geometry.score, geometry.visible_ratio, geometry.rotation, geometry.translation_m,
+            library.ids, library.category_ids,
         )  # fmt: skip
         selection_ms, kept = _timed(lambda: _select(detections))
         # all of them, as after a selection that drops none
