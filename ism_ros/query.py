@@ -15,7 +15,7 @@ from ism_ros.data.proposals import Proposals
 from ism_ros.objects.grayscale import grayscale_library
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.segmentors.base import Segmentor
-from ism_ros.segmentors.small_proposals import LeftOut
+from ism_ros.segmentors.small_proposals import SmallProposals
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ProposalCrops:
     """
 
     proposals: Proposals
-    too_small: LeftOut
+    too_small: SmallProposals
     crops: Tensor
     crop_masks: Tensor
     stage_s: dict[str, float]
@@ -70,7 +70,7 @@ class ProposalCrops:
         )
 
 
-def share_seconds(crops: Sequence[ProposalCrops], stage: str, seconds: float) -> None:
+def distribute_seconds(crops: Sequence[ProposalCrops], stage: str, seconds: float) -> None:
     """Add the seconds of a pass over the crops of several frames to their stage, by the number of crops."""
     total = sum(len(one.proposals) for one in crops)
     for one in crops:

@@ -20,7 +20,7 @@ Descriptor = Annotated[str | None, typer.Option(help="Descriptors by: tiny, dino
 DescriptorModel = Annotated[str | None, typer.Option(help="Which of its models, or the path of a checkpoint.")]
 MinMaskPixels = Annotated[
     int | None,
-    typer.Option(help="Least pixels of a mask, 0 = any, -1 = SAM-6D's shares of the picture; default 100."),
+    typer.Option(help="Least pixels of a mask, 0 = any, -1 = SAM-6D's shares of the image; default 100."),
 ]
 Color = Annotated[
     str | None,

@@ -129,7 +129,7 @@ class Settings(BaseModel):
         100,
         ge=SAM6D_MIN_MASK,
         le=100_000_000,
-        description="Least size of a proposal, pixels of its mask; -1 = SAM-6D's shares of the picture (0.03 % of its "
+        description="Least size of a proposal, pixels of its mask; -1 = SAM-6D's shares of the image (0.03 % of its "
         "pixels, and a box of 5 % of its side: 92 pixels and 28 x 28 at 640 x 480).",
         json_schema_extra=LIVE,
     )

@@ -27,7 +27,7 @@ MIN_SIMILARITY = 0.2
 TOP_TEMPLATES = 5
 """How many of an object's best templates are averaged in the semantic score (`semantic_aggregation_function`)."""
 
-CYCLE_RATIO = 5 / 16
+CYCLIC_THRESHOLD_RATIO = 5 / 16
 """How far from itself a patch may come back, as a share of the grid's side: 5 patches (`appearance_cycle_threshold`)
 of the 16 that DINOv2 has there."""
 
@@ -126,7 +126,7 @@ def template_appearance(query_patches: Tensor, template_patches: Tensor) -> Tens
     Rows are unit, or all zero where the patch lies outside the mask. With c(i, j) the cosine of a proposal's patch i
     and a template's patch j, there(i) = argmax_j c(i, j), and back(j) = argmax_i c(i, j):
 
-        s_app(p, t) = sum of c(i, there(i)) over i with d(i) <= CYCLE_RATIO * side and c > 0 / number of valid i
+        s_app(p, t) = sum of c(i, there(i)) over i with d(i) <= CYCLIC_THRESHOLD_RATIO * side and c > 0 / number of valid i
         d(i) = distance in the grid from i to back(there(i))
 
     The number is of all valid patches, those that are filtered out included. Nothing valid: 0 (the program divides by
@@ -144,7 +144,7 @@ def template_appearance(query_patches: Tensor, template_patches: Tensor) -> Tens
     similarity = (query.flatten(0, 1) @ template.flatten(0, 1).T).view(*query.shape[:2], *template.shape[:2])
     best, there = (found.transpose(1, 2) for found in similarity.max(dim=3))
     back = similarity.max(dim=1).indices.gather(2, there)
-    kept = cyclic_distance_squared(back, places, side) <= (CYCLE_RATIO * side) ** 2
+    kept = cyclic_distance_squared(back, places, side) <= (CYCLIC_THRESHOLD_RATIO * side) ** 2
     total = (best.float().clamp(min=0.0) * kept).sum(dim=2)
     return (total / valid[:, None].clamp(min=1)).clamp(max=1.0)
 

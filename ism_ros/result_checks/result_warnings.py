@@ -85,10 +85,10 @@ def _unit_warnings(
         return ()
     found = set(result.object_index.tolist())
     missing = [known for index, known in enumerate(library.objects) if index not in found]
-    if doubts := size_checks.doubts_about_objects(frame, missing):
+    if doubts := size_checks.object_size_warnings(frame, missing):
         return doubts
     if len(result):
-        return size_checks.doubt_about_found(_sizes_in_diameters(query, result))
+        return size_checks.found_size_warnings(_sizes_in_diameters(query, result))
     return _scale_warnings(stages, query, crops, descriptors, scored) if query.with_unit_check else ()
 
 
@@ -105,7 +105,7 @@ def _scale_warnings(
         assert query.frame.depth_m is not None
         scaled = replace(query, frame=replace(query.frame, depth_m=query.frame.depth_m * np.float32(factor)))
         rescored = stages.score(scaled, *some).detections
-        if not _any_above(rescored, threshold) and size_checks.nothing_fits(in_diameters):
+        if not _any_above(rescored, threshold) and size_checks.all_sizes_unlikely(in_diameters):
             # masks that were found in depth of another unit may be bad ones
             proposed = stages.propose(scaled)
             rescored = stages.score(scaled, proposed, stages.describe([proposed])[0]).detections
@@ -113,7 +113,7 @@ def _scale_warnings(
             best = int(rescored.score.argmax())
             known, score = query.library.objects[int(rescored.object_index[best])], float(rescored.score[best])
             if known.diameter_m is not None:
-                return (size_checks.doubt_about_scale(known.id, score, factor, known.diameter_m),)
+                return (size_checks.scale_warning(known.id, score, factor, known.diameter_m),)
     return ()
 
 

@@ -22,9 +22,9 @@ FACTORS = (0.1, 10.0, 0.001, 1000.0, 1 / 25.4, 25.4)
 MIN_OBJECT_PX, MAX_OBJECT_VIEWS = 3.0, 4.0
 """An object smaller than so many pixels where the nearest surface is, or larger than so many times what the camera
 sees at the furthest, is not of the size that is believed."""
-LIKELY = (0.35, 1.6)
+LIKELY_RATIO = (0.35, 1.6)
 """What is seen of an object measures so many of its diameters, unless much of it is hidden."""
-OTHER_SIZE = (0.2, 3.0)
+PLAUSIBLE_RATIO = (0.2, 3.0)
 """Diameters outside of which what was found is not of the object's size."""
 MAX_CHECKED = 8
 """Most proposals, of those that look most like an object, that are scored again in other units."""
@@ -54,7 +54,7 @@ def sizes_in_diameters(
     return torch.tensor(sizes_m) / torch.tensor(diameters_m)
 
 
-def doubts_about_objects(frame: Frame, missing: Sequence[KnownObject]) -> tuple[InputWarning, ...]:
+def object_size_warnings(frame: Frame, missing: Sequence[KnownObject]) -> tuple[InputWarning, ...]:
     """Doubt the units of objects that were not found and are of no size that could be seen in this frame.
 
     Returns:
@@ -83,14 +83,14 @@ def doubts_about_objects(frame: Frame, missing: Sequence[KnownObject]) -> tuple[
     return tuple(warnings)
 
 
-def doubt_about_found(in_diameters: Tensor) -> tuple[InputWarning, ...]:
+def found_size_warnings(in_diameters: Tensor) -> tuple[InputWarning, ...]:
     """Doubt the unit of depth, or of the CAD models, where nothing that was found is of its object's size.
 
     Args:
         in_diameters: (N,) sizes of what was found in diameters of its objects.
     """
     sizes = in_diameters[in_diameters.isfinite()]
-    if not len(sizes) or bool(((sizes > OTHER_SIZE[0]) & (sizes < OTHER_SIZE[1])).any()):
+    if not len(sizes) or bool(((sizes > PLAUSIBLE_RATIO[0]) & (sizes < PLAUSIBLE_RATIO[1])).any()):
         return ()
     median = float(sizes.median())
     return (
@@ -112,23 +112,23 @@ def factors_to_try(in_diameters: Tensor) -> list[float]:
     if not len(sizes):
         return []
     support = {
-        factor: int(((sizes * factor > LIKELY[0]) & (sizes * factor < LIKELY[1])).sum()) for factor in (1.0, *FACTORS)
+        factor: int(((sizes * factor > LIKELY_RATIO[0]) & (sizes * factor < LIKELY_RATIO[1])).sum()) for factor in (1.0, *FACTORS)
     }
     return sorted((f for f in FACTORS if support[f] > 0), key=lambda f: -support[f])[:2]
 
 
-def nothing_fits(in_diameters: Tensor) -> bool:
+def all_sizes_unlikely(in_diameters: Tensor) -> bool:
     """Whether all that looks like an object is far from that object's size, and there is enough of it to tell.
 
     Args:
         in_diameters: (N,) sizes of what looks like an object in diameters of it.
     """
     sizes = in_diameters[in_diameters.isfinite() & (in_diameters > 0)]
-    outside = (sizes < OTHER_SIZE[0]) | (sizes > OTHER_SIZE[1])
+    outside = (sizes < PLAUSIBLE_RATIO[0]) | (sizes > PLAUSIBLE_RATIO[1])
     return len(sizes) >= MIN_SIZES and bool(outside.all())
 
 
-def doubt_about_scale(object_id: str, score: float, factor: float, diameter_m: float) -> InputWarning:
+def scale_warning(object_id: str, score: float, factor: float, diameter_m: float) -> InputWarning:
     """Say that an object would be found at another scale, where nothing was at the one that is believed.
 
     Args:
