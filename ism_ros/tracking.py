@@ -1,6 +1,6 @@
-"""Instances over time: which detection of this frame is which instance of the frames before.
+"""Tracking: association of a frame's detections with the instances of the frames before, as in SORT.
 
-By the class, the mask and the position; nothing is learned and nothing is looked up in the image.
+By class, mask and position; nothing is learned and the image is not used.
 """
 
 from __future__ import annotations
@@ -17,29 +17,36 @@ from ism_ros.data.boxes import mask_to_xywh
 from ism_ros.data.detections import Detections
 
 MAX_TRACK_ID = 65535
-"""Ids are values of a mono16 mask image."""
-LEAST_AFFINITY = 0.2
-"""Below, two are not the same instance."""
-FLEETING_WEIGHT = 0.5
-"""Of the affinity of an instance that was seen in less than half of its frames, such as a part of one that was now and
-then taken for another: where only one of the two is seen, it is the one that is mostly there."""
-REACH_M = 0.15
-"""An instance is looked for so far from where it was last; positions within a tenth of it count as the same place."""
+"""Largest id: ids are values of a mono16 mask image."""
+MIN_AFFINITY = 0.2
+"""Least affinity of a track and a detection of the same instance."""
+TENTATIVE_WEIGHT = 0.5
+"""Factor on the affinity of tentative tracks, those detected in less than half of their frames, such as a part of an
+instance that was sometimes detected as another: where only one of the two is detected, it continues the other track."""
+MAX_DISTANCE_M = 0.15
+"""Distance between positions at which closeness is 0, metres; within a tenth of it closeness is 1."""
 MAX_AGE_FRAMES = 10
 MAX_AGE_S = 2.0
-"""An instance that was not seen is forgotten after so many frames and so many seconds, whichever is later."""
+"""Frames and seconds without detection after which a track is deleted, whichever is later."""
 JUMP_BACK_S = 1.0
 JUMP_AHEAD_S = 60.0
-"""A stamp so much older or newer than the one before belongs to another time: all starts anew."""
+"""Differences of stamps, backwards and forwards, from which on all tracks are deleted, seconds."""
 
 
 @dataclass(frozen=True)
 class Track:
-    """One instance as it was last seen.
+    """One instance as of its last detection.
 
-    mask: (h, w) bool, what is inside box_xyxy, (4,) inclusive pixels. position_m: (3,) in the camera frame, NaN where
-    it is not known. seen_ns: stamp of the frame. missed: frames since then. frames: since it was first seen, that one
-    included; seen: in how many of them it was.
+    Attributes:
+        id: Instance id, from 1; 0 = none yet.
+        class_id: Id of the object.
+        mask: (h, w) bool, the part inside `box_xyxy`.
+        box_xyxy: Box of the mask, inclusive pixels.
+        position_m: (3,) position in the camera frame, metres; NaN where it is not known.
+        seen_ns: Stamp of the frame of the last detection, nanoseconds.
+        missed: Frames since the last detection.
+        frames: Frames since the first detection, including that one.
+        seen: Frames with a detection.
     """
 
     id: int
@@ -53,34 +60,47 @@ class Track:
     seen: int = 1
 
     @property
-    def is_fleeting(self) -> bool:
+    def is_tentative(self) -> bool:
+        """Whether it was detected in less than half of its frames."""
         return 2 * self.seen < self.frames
 
 
 class Tracker:
-    """The instances that are in view, and the next id. Not for several threads at once.
+    """A tracker of instances. Not for several threads at once.
 
-    Ids count up from 1 and start again at 1 after 65535, leaving out those still in use; until then no id is given a
+    Ids count up from 1 and start again at 1 after 65535, leaving out those still in use; until then no id is assigned a
     second time, not even after `reset`. An instance that is out of view for longer than MAX_AGE_FRAMES and MAX_AGE_S
     gets a new id when it comes back.
+
+    Attributes:
+        tracks: Current tracks.
     """
 
     def __init__(self) -> None:
+        """Start without tracks."""
         self.tracks: tuple[Track, ...] = ()
         self._last_id = 0
         self._newest_ns: int | None = None
 
     def update(self, detections: Detections, stamp_ns: int) -> Detections:
-        """`detections` of the frame of `stamp_ns`, on the CPU, with their instance ids.
+        """Assign instance ids to the detections of a frame.
 
-        Stamps that jump (JUMP_BACK_S, JUMP_AHEAD_S) start anew. Tracks of objects that are no longer known end.
+        Where stamps jump (JUMP_BACK_S, JUMP_AHEAD_S) all tracks are deleted first. Tracks of objects that are no longer
+        known are deleted.
+
+        Args:
+            detections: Of the frame, on the CPU.
+            stamp_ns: Stamp of the frame, nanoseconds.
+
+        Returns:
+            The detections with `instance_id`.
         """
         if self._newest_ns is not None and jumped(self._newest_ns, stamp_ns):
             self.reset()
         self._newest_ns = stamp_ns
         known = [track for track in self.tracks if track.class_id in detections.object_ids or not detections.object_ids]
-        seen = seen_in(detections, stamp_ns)
-        weights = np.array([FLEETING_WEIGHT if track.is_fleeting else 1.0 for track in known])
+        seen = tracks_of_detections(detections, stamp_ns)
+        weights = np.array([TENTATIVE_WEIGHT if track.is_tentative else 1.0 for track in known])
         pairs = assign(affinities(known, seen), weights)
         ids = {now: known[before].id for before, now in pairs}
         for before, now in pairs:
@@ -91,7 +111,7 @@ class Tracker:
             for number, track in enumerate(known)
             if number not in found
         ]
-        missed = [track for track in missed if not forgotten(track, stamp_ns)]
+        missed = [track for track in missed if not is_expired(track, stamp_ns)]
         for row in range(len(seen)):
             if row not in ids:
                 ids[row] = self._next_id({track.id for track in known} | set(ids.values()))
@@ -101,7 +121,7 @@ class Tracker:
         return replace(detections, instance_id=numbers)
 
     def reset(self) -> None:
-        """Forgets all instances; ids go on where they were."""
+        """Delete all tracks; ids continue."""
         self.tracks = ()
         self._newest_ns = None
 
@@ -114,17 +134,41 @@ class Tracker:
 
 
 def jumped(before_ns: int, now_ns: int) -> bool:
-    """Whether two stamps belong to different times rather than to following frames."""
+    """Tell whether two stamps are too far apart for consecutive frames.
+
+    Args:
+        before_ns: Stamp of the frame before, nanoseconds.
+        now_ns: Stamp of this frame, nanoseconds.
+
+    Returns:
+        Whether it is more than JUMP_BACK_S older or JUMP_AHEAD_S newer.
+    """
     return not -JUMP_BACK_S * 1e9 <= now_ns - before_ns <= JUMP_AHEAD_S * 1e9
 
 
-def forgotten(track: Track, now_ns: int) -> bool:
-    """Whether an instance has been out of view for too long to be the same when something comes back."""
+def is_expired(track: Track, now_ns: int) -> bool:
+    """Tell whether a track has been without detection for too long.
+
+    Args:
+        track: The track.
+        now_ns: Stamp of this frame, nanoseconds.
+
+    Returns:
+        Whether both MAX_AGE_FRAMES and MAX_AGE_S are exceeded.
+    """
     return track.missed > MAX_AGE_FRAMES and now_ns - track.seen_ns > MAX_AGE_S * 1e9
 
 
-def seen_in(detections: Detections, stamp_ns: int) -> list[Track]:
-    """What is seen in one frame, as tracks that have no id (0) yet."""
+def tracks_of_detections(detections: Detections, stamp_ns: int) -> list[Track]:
+    """Convert the detections of a frame to tracks without an id.
+
+    Args:
+        detections: Of the frame, on the CPU.
+        stamp_ns: Stamp of the frame, nanoseconds.
+
+    Returns:
+        One track a detection, in order, with id 0.
+    """
     masks = detections.masks.numpy()
     positions_m = detections.model_centers_m().numpy()
     tracks = []
@@ -138,9 +182,15 @@ def seen_in(detections: Detections, stamp_ns: int) -> list[Track]:
 
 
 def affinities(before: Sequence[Track], now: Sequence[Track]) -> NDArray[np.float64]:
-    """(B, N) in [0, 1]: how much every earlier instance and every present one are the same; 0 where classes differ.
+    """Compute the affinity of every track with every detection.
 
-    The mean of the masks' IoU and of the closeness of positions, or the IoU alone where a position is not known.
+    Args:
+        before: B tracks.
+        now: N tracks of the detections of this frame.
+
+    Returns:
+        (B, N) in [0, 1]: mean of the masks' IoU and of the closeness of positions, or the IoU alone where a position is
+        not known; 0 where classes differ.
     """
     table = np.zeros((len(before), len(now)))
     for row, old in enumerate(before):
@@ -153,15 +203,32 @@ def affinities(before: Sequence[Track], now: Sequence[Track]) -> NDArray[np.floa
 
 
 def closeness(first_m: NDArray[np.float64], second_m: NDArray[np.float64]) -> float | None:
-    """1 at a tenth of REACH_M and closer, 0 at REACH_M and beyond, linear between; None where one is not known."""
+    """Score how close two positions are.
+
+    Args:
+        first_m: (3,) metres, NaN where it is not known.
+        second_m: (3,) likewise.
+
+    Returns:
+        1 at a tenth of MAX_DISTANCE_M and closer, 0 at MAX_DISTANCE_M and beyond, linear between; None where one is not
+        known.
+    """
     distance_m = float(np.linalg.norm(first_m - second_m))
     if not np.isfinite(distance_m):
         return None
-    return float(np.clip((REACH_M - distance_m) / (0.9 * REACH_M), 0.0, 1.0))
+    return float(np.clip((MAX_DISTANCE_M - distance_m) / (0.9 * MAX_DISTANCE_M), 0.0, 1.0))
 
 
 def mask_iou(first: Track, second: Track) -> float:
-    """IoU of two masks; only where the boxes overlap is anything looked at."""
+    """Compute the IoU of two masks, from the overlap of their boxes.
+
+    Args:
+        first: One track.
+        second: The other one.
+
+    Returns:
+        In [0, 1].
+    """
     left, top = (max(first.box_xyxy[side], second.box_xyxy[side]) for side in (0, 1))
     right, bottom = (min(first.box_xyxy[side], second.box_xyxy[side]) for side in (2, 3))
     if left > right or top > bottom:
@@ -171,16 +238,21 @@ def mask_iou(first: Track, second: Track) -> float:
 
 
 def assign(affinity: NDArray[np.float64], weights: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Pairs (row, column) of the largest sum of weighted affinities, each at least LEAST_AFFINITY.
+    """Assign detections to tracks by the largest sum of weighted affinities (Hungarian method).
 
-    weights: one for each row.
+    Args:
+        affinity: (B, N) in [0, 1].
+        weights: (B,) factor on the affinities of each track.
+
+    Returns:
+        Pairs (track, detection), each with an affinity of at least MIN_AFFINITY.
     """
-    allowed = np.where(affinity >= LEAST_AFFINITY, affinity * weights[:, None], 0.0)
+    allowed = np.where(affinity >= MIN_AFFINITY, affinity * weights[:, None], 0.0)
     rows, columns = linear_sum_assignment(allowed, maximize=True)
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if allowed[r, c] > 0]
 
 
 def _part(track: Track, left: int, top: int, right: int, bottom: int) -> NDArray[np.bool_]:
-    """The track's mask in a box (inclusive) inside its own."""
+    """Crop the track's mask to a box (inclusive) inside its own."""
     own_left, own_top = track.box_xyxy[:2]
     return track.mask[top - own_top : bottom + 1 - own_top, left - own_left : right + 1 - own_left]

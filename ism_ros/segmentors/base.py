@@ -47,7 +47,7 @@ class Segmentor(Protocol):
                 own.
 
         Returns:
-            At most about 1,000 proposals, masks at the frame's size on this segmentor's device; N = 0 is a valid result.
+            At most about 1,000 proposals, masks at the frame's size on this segmentor's device; none is a valid result.
         """
         ...
 
@@ -60,7 +60,8 @@ class SegmentorSpec:
         load: Loads it; raises ValueError with one line where a checkpoint or package is missing.
         needs_depth: Whether it finds nothing in frames without depth.
         cpu_threads: Most threads of PyTorch that make it faster; None = as many as there are.
-        thresholds: Settings that suit its scores, by the name of the descriptor used with it, where the defaults do not.
+        thresholds: Settings that suit its scores, by the name of the descriptor used with it, where the defaults do
+            not.
         requires: Python packages that it needs beyond the package's own.
     """
 

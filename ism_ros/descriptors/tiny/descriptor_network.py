@@ -90,7 +90,7 @@ def small_image(x: Tensor) -> Tensor:
         x: (N, 4, S, S), as of `network_input`.
 
     Returns:
-        (N, 4, 12, 12): colours minus their mean over the mask, divided by twice their standard deviation there (plus
+        (N, 4, 12, 12): colours minus their mean over the mask, divided by twice (their standard deviation there +
         0.05), 0 outside; and the mask minus one half.
     """
     mask, side = x[:, 3:], x.shape[-1] // (2 * COARSE)
@@ -109,8 +109,8 @@ def small_image(x: Tensor) -> Tensor:
 def network_input(crops: Tensor, masks: Tensor) -> Tensor:
     """Rotate and scale masked crops to a canonical frame.
 
-    There the mask's long axis is horizontal, its standard deviation along that axis is always the same, and its skewness
-    along it is positive. So an in-plane rotation of the camera changes little.
+    There the mask's long axis is horizontal, its standard deviation along that axis is always the same, and its
+    skewness along it is positive. So an in-plane rotation of the camera changes little.
 
     Args:
         crops: (N, 3, S, S) RGB in [0, 1].

@@ -1,4 +1,4 @@
-"""Letterboxing, as of YOLO: a frame is scaled with its aspect ratio kept, centred in the input, and padded with grey."""
+"""Letterboxing, as of YOLO: a frame is scaled with its aspect ratio kept, centred in the input, padded with grey."""
 
 from __future__ import annotations
 

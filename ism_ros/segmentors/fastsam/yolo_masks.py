@@ -1,7 +1,7 @@
 """Decoding of a YOLOv8-seg network with one class: from its raw outputs to boxes and masks, all masks at once.
 
-Such a network gives, for every anchor point of a grid, a box, a confidence and coefficients; and, for the whole image, as
-many prototype images at a quarter of its input's size. A mask is the sum of the prototypes, each times its
+Such a network gives, for every anchor point of a grid, a box, a confidence and coefficients; and, for the whole image,
+as many prototype masks at a quarter of its input's size. A mask is the sum of the prototypes, each times its
 coefficient, through a sigmoid, inside the box.
 """
 

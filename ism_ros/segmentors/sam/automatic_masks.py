@@ -127,7 +127,7 @@ class Promptable(Protocol):
         ...
 
     def extent(self, size: Size) -> tuple[float, float]:
-        """Return how many rows and columns of the low-resolution logits show an image of `size`; the rest is padding."""
+        """Return how many rows and columns of low-resolution logits show an image of `size`; the rest is padding."""
         ...
 
 

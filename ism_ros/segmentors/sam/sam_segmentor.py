@@ -115,7 +115,7 @@ class PromptableSam:
         return upscaling_axes(self._side, self._side // 4, size)
 
     def extent(self, size: Size) -> tuple[float, float]:
-        """Return how many rows and columns of the low-resolution logits show an image of `size`; the rest is padding."""
+        """Return how many rows and columns of low-resolution logits show an image of `size`; the rest is padding."""
         height, width = scaled_to_side(size, self._side)
         small = self._side // 4
         return height * small / self._side, width * small / self._side
@@ -136,10 +136,10 @@ def scaled_to_side(size: Size, side: int) -> Size:
 
 
 def upscale_logits(logits: Tensor, side: int, size: Size) -> Tensor:
-    """Upscale low-resolution logits as segment-anything does: to the encoder's square, then its valid part to the image.
+    """Upscale logits as segment-anything does: to the encoder's square, then its valid part to the image.
 
     Args:
-        logits: (N, h, h).
+        logits: (N, h, h) low-resolution logits.
         side: Side of the encoder's square, pixels.
         size: Height and width of the image, pixels.
 

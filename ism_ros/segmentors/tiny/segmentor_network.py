@@ -156,7 +156,7 @@ def mask_weights(kernels: Tensor, cell_xy: Tensor) -> Tensor:
 
     Args:
         kernels: (N, F + 4) of N cells: weights k of the features, offset of the centre c from the cell (x, y) in units
-            of CENTRE_UNIT_PX, logarithm of the inverse width a of the Gaussian, and the constant b.
+            of CENTRE_UNIT_PX, log(a / 4), and b - 2.
         cell_xy: (N, 2) positions of the cells, mask pixels.
 
     Returns:
