@@ -1,7 +1,4 @@
-"""The Instance Segmentation Model: from a frame to the instances of known objects in it.
-
-propose → describe → match → verify → select → pose
-"""
+"""The Instance Segmentation Model, from a frame to instances: propose → describe → match → verify → select → pose."""
 
 from __future__ import annotations
 
@@ -87,7 +84,8 @@ class InstanceSegmentationModel:
             KeyError: One of `object_ids` is not known.
         """
         library = self.library if object_ids is None else self.library.subset(object_ids)
-        return self.segment_all([Query(frame, library, settings or self.settings, None, with_poses, with_unit_check)])[0]
+        settings = settings or self.settings
+        return self.segment_all([Query(frame, library, settings, None, with_poses, with_unit_check)])[0]
 
     @torch.inference_mode()
     def segment_all(self, queries: Sequence[Query]) -> list[Detections]:

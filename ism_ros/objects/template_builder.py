@@ -50,7 +50,7 @@ class ObjectTemplates:
         rgb: (T, H, W, 3) uint8.
         masks: (T, H, W) bool.
         rotations: (T, 3, 3) float32 object-to-camera; None where they are not known.
-        points_m: (POINT_COUNT, 3) float32 about the middle of `bounds_m`, metres; None without geometry.
+        points_m: (POINT_COUNT, 3) float32 relative to the centre of `bounds_m`, metres; None without geometry.
         views: Polar maps that coarse poses are found by; None without rotations.
         bounds_m: (2, 3) float64, lowest and highest corner of the model in the object frame, metres.
         warnings: What is doubtful about the CAD file, in sentences that go on after 'object NAME: '.

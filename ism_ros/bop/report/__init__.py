@@ -1,1 +1,1 @@
-"""The report of a BOP run."""
+"""Report of an evaluation: numbers, worst cases, pictures, and the HTML page that shows them."""

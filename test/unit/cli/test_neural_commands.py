@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from same_detections import assert_same, boxed_by_masks, instances_of, instances_of_records
 from dummy_networks import ANYTHING, DINOV2, PAIRS, install, install_pair
+from same_detections import assert_same, boxed_by_masks, instances_of, instances_of_records
 
 from ism_ros.bop.dataset import open_dataset
 from ism_ros.bop.predictions import read_predictions

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from dummy_networks import FIRST, place, small_fastsam
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from dummy_networks import FIRST, place, small_fastsam
 from torch import Tensor
 
 from ism_ros.config.settings import Settings

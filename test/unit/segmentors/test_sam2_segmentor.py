@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from dummy_networks import SAM2_IMAGE_SIZE as IMAGE_SIZE
 from dummy_networks import SAM2_SMALL as SMALL
 from dummy_networks import sam2_weights, save_sam2
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ism_ros.checkpoints.loaders.sam2_checkpoint import VIDEO_PART, config_of, from_official, load_sam2, published
