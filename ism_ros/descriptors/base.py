@@ -79,7 +79,7 @@ class Descriptor(Protocol):
 
     @property
     def rotation_sensitive(self) -> bool:
-        """Whether tokens change when the camera turns about its optical axis.
+        """Whether tokens change when the camera rotates about its optical axis.
 
         Where they do not, the best template says nothing about the in-plane rotation, and it is taken from the masks
         instead (matching.geometry).
@@ -156,7 +156,7 @@ def create_descriptor(
         name: One of DESCRIPTORS, or `module:attr` of a DescriptorSpec.
         device: PyTorch device.
         model: Size of a neural descriptor, or the path of its checkpoint; empty = its usual size.
-        checkpoints_dir: Folder in which checkpoints are looked for.
+        checkpoints_dir: Folder that is searched for checkpoints.
         template_normalization: How neural descriptors normalise the colours of templates.
         recoveries: Counts where memory ran out.
 

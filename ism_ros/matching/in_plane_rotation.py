@@ -19,7 +19,7 @@ def silhouette_profiles(masks: Tensor) -> Tensor:
     """Compute the radial profile of each silhouette, relative to its mean.
 
     Args:
-        masks: (N, h, w) bool at any scale and place, crops included.
+        masks: (N, h, w) bool at any scale and position, crops included.
 
     Returns:
         (N, D) float32: extent from the centroid in each direction, divided by its mean.

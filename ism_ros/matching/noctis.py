@@ -128,7 +128,7 @@ def semantic_scores(pairwise: Tensor) -> Tensor:
     return similar.topk(min(TOP_TEMPLATES, similar.shape[2]), dim=2).values.mean(dim=2)
 
 
-def cyclic_distance_squared(back: Tensor, places: Tensor, side: int) -> Tensor:
+def cyclic_distance_squared(back: Tensor, positions: Tensor, side: int) -> Tensor:
     """Compute the squared cyclic distance of each patch, in patches.
 
         d(i)^2 = (row(i) - row(back(i)))^2 + (column(i) - column(back(i)))^2
@@ -136,13 +136,13 @@ def cyclic_distance_squared(back: Tensor, places: Tensor, side: int) -> Tensor:
     Args:
         back: (N, T, Q) int64, index among a proposal's Q patches of the one that is nearest to the template patch that
             is nearest to each of them.
-        places: (N, Q) int64, position of these patches in the row-major grid.
+        positions: (N, Q) int64, position of these patches in the row-major grid.
         side: Side of the grid, patches.
 
     Returns:
         (N, T, Q) int64.
     """
-    start = places[:, None]
+    start = positions[:, None]
     end = start.expand_as(back).gather(2, back)
     rows, columns = end // side - start // side, end % side - start % side
     return rows * rows + columns * columns
@@ -176,14 +176,14 @@ def template_appearance(query_patches: Tensor, template_patches: Tensor) -> Tens
     side = isqrt(patches)
     if side * side != patches:
         raise ValueError(f"the cyclic distance needs a square grid of patches; there are {patches}")
-    query, places, valid = _valid_first(query_patches)
+    query, positions, valid = _valid_first(query_patches)
     template, _, _ = _valid_first(template_patches.to(query_patches))
     if not query.numel() or not template.numel():
         return torch.zeros((count, len(template_patches)), device=query_patches.device)
     similarity = (query.flatten(0, 1) @ template.flatten(0, 1).T).view(*query.shape[:2], *template.shape[:2])
     best, nearest = (found.transpose(1, 2) for found in similarity.max(dim=3))
     back = similarity.max(dim=1).indices.gather(2, nearest)
-    kept = cyclic_distance_squared(back, places, side) <= (CYCLIC_THRESHOLD_RATIO * side) ** 2
+    kept = cyclic_distance_squared(back, positions, side) <= (CYCLIC_THRESHOLD_RATIO * side) ** 2
     total = (best.float().clamp(min=0.0) * kept).sum(dim=2)
     return (total / valid[:, None].clamp(min=1)).clamp(max=1.0)
 
@@ -197,8 +197,8 @@ def _valid_first(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     valid = patches.abs().amax(dim=2) > 0
     number = valid.sum(dim=1)
     largest = int(number.max()) if len(number) else 0
-    places = valid.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :largest]
-    return patches.take_along_dim(places[:, :, None], dim=1), places, number
+    positions = valid.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :largest]
+    return patches.take_along_dim(positions[:, :, None], dim=1), positions, number
 
 
 def candidate_appearance(

@@ -205,7 +205,7 @@ def align_views(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps)
     centroid_m = (points_m * area_m2[:, None]).sum(dim=2) / total_m2
     ahead = centroid_m.new_tensor([0.0, 0.0, 1.0])
     ray_rotation = _rotation_from_optical_axis(centroid_m.where(enough[:, None], ahead))
-    # views are rendered along the optical axis: look at the object along the ray to it
+    # views are rendered along the optical axis: rotate the points so that the ray to the object is that axis
     maps = polar_maps(
         ray_rotation.mT @ (points_m - centroid_m[:, :, None]), observed.colours, area_m2, views.radius_m
     )

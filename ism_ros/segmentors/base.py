@@ -101,7 +101,7 @@ def create_segmentor(
         name: One of SEGMENTORS, or `module:attr` of a SegmentorSpec.
         device: PyTorch device.
         model: Size of a neural segmentor, or the path of its checkpoint; empty = its usual size.
-        checkpoints_dir: Folder in which checkpoints are looked for.
+        checkpoints_dir: Folder that is searched for checkpoints.
         settings: Settings by name, of which it takes its own.
         recoveries: Counts where memory ran out.
 

@@ -65,7 +65,7 @@ def too_small_warning(
     Args:
         small: Proposals of `frame` that were dropped.
         frame: The frame; its depth gives their sizes in metres. Without depth each of them may be an object.
-        diameters_m: Diameters of the objects that were looked for, metres; None where one is not known.
+        diameters_m: Diameters of the objects that were searched for, metres; None where one is not known.
         min_mask_pixels: Threshold by which they were dropped.
 
     Returns:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 PIXELS_PER_BATCH = 2**21
-"""Interpolated pixels that are held at once; each takes about 30 bytes on the way."""
+"""Interpolated pixels that are computed at once; each takes about 30 bytes meanwhile."""
 
 
 def upsample_to_masks(values: Tensor, row_at: Tensor, column_at: Tensor, threshold: float) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ism_ros.segmentors.tiny.segmentor_network import (
     CELL_STRIDE,
-    MASK_STRIDE,
     CENTRE_UNIT_PX,
+    MASK_STRIDE,
     NetworkOutputs,
     mask_inputs,
     mask_weights,

@@ -163,7 +163,7 @@ def _places(size: int, device: torch.device) -> Tensor:
 
 
 def valid_patches(pixels: Tensor, min_coverage: float) -> Tensor:
-    """Tell which patches are covered by the mask.
+    """Find which patches are covered by the mask.
 
     Args:
         pixels: (N, 4, S, S), as of `network_input`.

@@ -113,7 +113,7 @@ def _in_channel_order(rgb: NDArray[np.uint8], channel_order: str) -> NDArray[np.
 
 
 def _not_empty(masks: Tensor) -> Tensor:
-    """Tell which of the masks (N, H, W) have a pixel, (N,) bool."""
+    """Find which of the masks (N, H, W) have a pixel, (N,) bool."""
     if len(masks) == 0:
         return masks.new_zeros((0,))
     return masks.flatten(1).view(torch.uint8).amax(dim=1) > 0

@@ -100,7 +100,7 @@ def assemble_masks(candidates: Candidates, prototypes: Tensor, letterbox: Letter
 
 
 def _inside_boxes(boxes_xyxy: Tensor, size: tuple[int, int], input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Tell which rows (N, h) and columns (N, w) of prototypes of `size` lie in each box, in pixels of the input."""
+    """Find which rows (N, h) and columns (N, w) of prototypes of `size` lie in each box, in pixels of the input."""
     (height, width), (input_height, input_width) = size, input_size
     column = torch.arange(width, device=boxes_xyxy.device)
     row = torch.arange(height, device=boxes_xyxy.device)

@@ -256,7 +256,7 @@ def _ultralytics_model(file: Path) -> torch.nn.Module:
 
 
 def _matches(shape: list[Any], expected: tuple[int | None, ...]) -> bool:
-    """Tell whether the known sizes are the expected ones."""
+    """Check whether the known sizes are the expected ones."""
     return len(shape) == len(expected) and all(
         size is None or not isinstance(found, int) or found == size for found, size in zip(shape, expected, strict=True)
     )

@@ -96,7 +96,7 @@ def generate_crop_boxes(size: Size, layers: int, overlap_ratio: float) -> Iterat
 
 
 def is_box_near_crop_edge(boxes_xyxy: Tensor, crop: Crop, size: Size) -> Tensor:
-    """Tell which boxes end at the border of their crop where that is not the border of the image.
+    """Find which boxes end at the border of their crop where that is not the border of the image.
 
     Args:
         boxes_xyxy: (N, 4), pixels of the crop.

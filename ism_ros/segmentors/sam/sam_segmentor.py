@@ -42,7 +42,7 @@ def sam_segmentor(
         checkpoint: An official file or a safetensors folder.
         device: PyTorch device.
         options: Of automatic masks; None = the defaults.
-        decoder_heads: Attention heads of the mask decoder, which the checkpoint does not tell.
+        decoder_heads: Attention heads of the mask decoder, which the checkpoint does not contain.
         recoveries: Counts where memory ran out.
 
     Returns:

@@ -72,7 +72,7 @@ def find_masks(
     kernels = outputs.kernels[index].flatten(1)[:, cells].T
     weights = mask_weights(kernels, xy)
     pixels = mask_inputs(outputs.features[index], outputs.centres[index])
-    # Every second row and column is enough to tell which masks are the same and how sure they are.
+    # Every second row and column is enough for duplicates and confidence.
     coarse = pixels.view(-1, *shape)[:, ::2, ::2]
     logits = weights @ coarse.flatten(1)
     inside = logits > 0

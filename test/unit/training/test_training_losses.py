@@ -12,8 +12,8 @@ pytest.importorskip("tqdm")
 from ism_ros.segmentors.tiny.input_channels import encode as encode_one
 from ism_ros.segmentors.tiny.mask_proposals import find_masks
 from ism_ros.segmentors.tiny.segmentor_network import (
-    FEATURES,
     CENTRE_UNIT_PX,
+    FEATURES,
     NetworkOutputs,
     TinyNetwork,
     mask_inputs,
