@@ -23,12 +23,12 @@ from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_builder import TemplateBuilder, build_templates
 from ism_ros.pose.estimation import with_coarse_poses
-from ism_ros.query import ProposalCrops, Query, StageClock, share_seconds
+from ism_ros.query import ProposalCrops, Query, StageClock, distribute_seconds
 from ism_ros.result_checks.result_warnings import result_warnings
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.threads import map_on_threads, one_thread, set_num_threads
 from ism_ros.segmentors.base import Segmentor
-from ism_ros.segmentors.small_proposals import without_small
+from ism_ros.segmentors.small_proposals import split_small
 
 Result = TypeVar("Result")
 
@@ -105,7 +105,7 @@ class InstanceSegmentationModel:
         if len(query.library):
             segmentor = query.segmentor or self.segmentor
             proposals = segmentor.propose(frame, query.settings.stability_score_threshold)
-        proposals, too_small = without_small(proposals, query.settings.min_mask_pixels)
+        proposals, too_small = split_small(proposals, query.settings.min_mask_pixels)
         clock.lap("proposals")
         image = torch.from_numpy(frame.rgb).to(self.device).permute(2, 0, 1).float() / 255.0
         crops, masks = crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, self.descriptor.crop_size)
@@ -121,7 +121,7 @@ class InstanceSegmentationModel:
             images, masks = torch.cat([one.crops for one in crops]), torch.cat([one.crop_masks for one in crops])
             described = self.descriptor.describe(images, masks).split(counts)
         clock.lap("descriptors")
-        share_seconds(crops, "descriptors", clock.stage_s["descriptors"])
+        distribute_seconds(crops, "descriptors", clock.stage_s["descriptors"])
         return described
 
     def _detect(self, query: Query, crops: ProposalCrops, descriptors: Descriptors) -> Detections:

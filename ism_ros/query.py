@@ -1,4 +1,4 @@
-"""What goes through the stages of the model: a query, the crops of its proposals, and the time of each stage."""
+"""Data that passes through the stages of the model: a query, the crops of its proposals, the time of each stage."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ism_ros.data.proposals import Proposals
 from ism_ros.objects.grayscale import grayscale_library
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.segmentors.base import Segmentor
-from ism_ros.segmentors.small_proposals import LeftOut
+from ism_ros.segmentors.small_proposals import SmallProposals
 
 
 @dataclass(frozen=True)
 class Query:
-    """One frame, and what to look for in it by which thresholds.
+    """One frame, the objects to find in it, and the settings.
 
     Attributes:
         frame: The frame.
-        library: The objects to look for.
+        library: The objects to find.
         settings: Thresholds and matcher.
-        segmentor: Finds the proposals; None = the model's.
-        with_poses: False saves some milliseconds a detection where only masks count; poses are then those of the
-            geometric score.
-        with_unit_check: Where nothing is found, look whether something would be if depth or CAD models were in another
-            unit, which takes as long again.
+        segmentor: Segmentor of the proposals; None = the model's.
+        with_poses: Whether poses are refined by alignment; False saves some milliseconds a detection where only masks
+            are needed, and poses are then those of the geometric score.
+        with_unit_check: Whether, where nothing is found, scoring is repeated with depth in other units, which takes as
+            long again.
     """
 
     frame: Frame
@@ -41,7 +41,11 @@ class Query:
     with_unit_check: bool = True
 
     def in_colors_of_frame(self) -> Query:
-        """Return the query, with objects in grayscale where the frame has no colours."""
+        """Convert the objects to grayscale where the frame has no colours.
+
+        Returns:
+            The query, with such objects.
+        """
         return replace(self, library=grayscale_library(self.library)) if self.frame.is_grey else self
 
 
@@ -51,43 +55,57 @@ class ProposalCrops:
 
     Attributes:
         proposals: N proposals that are large enough.
-        too_small: The others.
+        too_small: Boxes and areas of the others.
         crops: (N, 3, S, S) float32 RGB in [0, 1], zero outside the mask.
         crop_masks: (N, S, S) bool.
         stage_s: Seconds of each stage so far.
     """
 
     proposals: Proposals
-    too_small: LeftOut
+    too_small: SmallProposals
     crops: Tensor
     crop_masks: Tensor
     stage_s: dict[str, float]
 
     def at(self, rows: Tensor) -> ProposalCrops:
-        """Return those of the proposals at `rows`."""
+        """Return the proposals at `rows`, (K,) int64, with their crops."""
         return replace(
             self, proposals=self.proposals[rows], crops=self.crops[rows], crop_masks=self.crop_masks[rows]
         )
 
 
-def share_seconds(crops: Sequence[ProposalCrops], stage: str, seconds: float) -> None:
-    """Add the seconds of a pass over the crops of several frames to their stage, by the number of crops."""
+def distribute_seconds(crops: Sequence[ProposalCrops], stage: str, seconds: float) -> None:
+    """Divide the seconds of a pass over the crops of several frames among the frames, by their number of crops.
+
+    Args:
+        crops: Of each frame; their `stage_s` is updated.
+        stage: Name of the stage.
+        seconds: Of the whole pass.
+    """
     total = sum(len(one.proposals) for one in crops)
     for one in crops:
         one.stage_s[stage] += seconds * (len(one.proposals) / total if total else 1 / len(crops))
 
 
 class StageClock:
-    """Measures the stages of a frame; waits for a GPU to finish before it reads the clock."""
+    """Timer of the stages of a frame, which waits for a GPU to finish before it reads the clock.
+
+    Attributes:
+        stage_s: Seconds of each stage so far, by name.
+    """
 
     def __init__(self, device: str) -> None:
-        """Start the first stage, of work on `device`."""
+        """Start the first stage.
+
+        Args:
+            device: PyTorch device that the work runs on.
+        """
         self.stage_s: dict[str, float] = {}
         self._device = torch.device(device)
         self._since = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        """Book the time since the last lap under `stage`."""
+        """Record the time since the last lap under the name `stage`."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         now = time.perf_counter()

@@ -60,7 +60,7 @@ def _measure(size: tuple[int, int], options: argparse.Namespace) -> dict[str, An
     outputs = _outputs(letterbox, options.proposals)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     before = psutil.Process().memory_info().rss
-    letterbox_ms, _ = _timed(lambda: letterbox.put(image))
+    letterbox_ms, _ = _timed(lambda: letterbox.apply(image))
     boxes_ms, found = _timed(lambda: find_candidates(outputs.head, 0.25, 0.9, options.proposals))
     masks_ms, masks = _timed(lambda: assemble_masks(found, outputs.prototypes, letterbox))
     row: dict[str, Any] = {

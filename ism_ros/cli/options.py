@@ -31,7 +31,7 @@ DescriptorModel = Annotated[str | None, typer.Option(help="Which of its models, 
 Scoring = Annotated[str | None, typer.Option(help="Compared by: auto, {matchers} (noctis is slower).")]
 MinMaskPixels = Annotated[
     int | None,
-    typer.Option(help="Least pixels of a mask, 0 = any, -1 = SAM-6D's shares of the picture; default 100."),
+    typer.Option(help="Least pixels of a mask, 0 = any, -1 = SAM-6D's shares of the image; default 100."),
 ]
 Color = Annotated[
     str | None,

@@ -28,17 +28,17 @@ PROFILES: dict[str, dict[str, Any]] = {
     "balanced": {**_models("balanced"), "predicted_iou_threshold": 0.8, "score_threshold": 0.2},
     "accurate": {**_models("accurate"), **SAM6D_THRESHOLDS},
 }
-"""What each profile sets. `accurate` is SAM-6D as published; 0.8 is the least predicted IoU of SAM 2's authors."""
+"""Settings of each profile. `accurate` is SAM-6D as published; 0.8 is the least predicted IoU of SAM 2's authors."""
 
 
 def changed_models(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Find what else changes when settings get another profile, segmentor or descriptor.
+    """Find the other settings that change with a new profile, segmentor or descriptor.
 
-    What the old profile or pair of models had set goes back to its default first; then the new one sets its own.
+    Settings of the old profile or pair of models are reset to their defaults first; then those of the new one apply.
 
     Args:
-        settings: As they are.
-        given: Of `profile`, `segmentor` and `descriptor`, what is set by the user.
+        settings: The current settings.
+        given: New values of `profile`, `segmentor` and `descriptor`, those that the user sets.
 
     Returns:
         The other settings that change, by name.
@@ -53,9 +53,9 @@ def changed_models(settings: Settings, given: Mapping[str, Any]) -> dict[str, An
 
 
 def with_profile(values: Mapping[str, Any], explicit: Collection[str] = ()) -> dict[str, Any]:
-    """Fill in what a profile sets, or without one what suits the pair of models.
+    """Fill in the settings of a profile, or without one the thresholds of the pair of models.
 
-    Precedence for each setting that the profile or pair sets:
+    Precedence for each setting of the profile or pair:
 
     | value                             | in `explicit` | result          |
     |-----------------------------------|---------------|-----------------|
@@ -63,15 +63,15 @@ def with_profile(values: Mapping[str, Any], explicit: Collection[str] = ()) -> d
     | anything                          | yes           | as it is        |
     | other than its default            | no            | as it is        |
 
-    A profile's model is not meant for another segmentor or descriptor that was chosen with it: that one has its usual
+    A profile's model does not apply to another segmentor or descriptor that is chosen with it: that one has its default
     model.
 
     Args:
         values: Settings by name.
-        explicit: Names of settings that were typed for this run.
+        explicit: Names of settings given on the command line.
 
     Returns:
-        `values` with what was filled in.
+        `values` with the settings that were filled in.
     """
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     preset = _preset(values)
@@ -88,7 +88,7 @@ def with_profile(values: Mapping[str, Any], explicit: Collection[str] = ()) -> d
 
 
 def _preset(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the profile of `values` sets, or without one their segmentor for their descriptor."""
+    """Return the settings of the profile of `values`, or without one those of their segmentor for their descriptor."""
     profile, segmentor, descriptor = (str(values.get(name, "")) for name in ("profile", "segmentor", "descriptor"))
     if profile in PROFILES:
         return PROFILES[profile]

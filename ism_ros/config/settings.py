@@ -21,19 +21,19 @@ from ism_ros.visualization import OverlayStyle
 logger = logging.getLogger(__name__)
 
 Changeable = Literal["live", "inactive", "unconfigured", "start"]
-"""When a running node takes another value: at any moment, from the next frame on; while it is not active; while no
-model is loaded; only where it is started."""
+"""States of a node in which a setting may change: any, with effect from the next frame on; while it is not active;
+while no model is loaded; only at its start."""
 LIVE: dict[str, Any] = {"changeable": "live"}
 WHILE_INACTIVE: dict[str, Any] = {"changeable": "inactive"}
 AT_START: dict[str, Any] = {"changeable": "start"}
-
+"""Schema entries of settings that are changeable in other states than `unconfigured`."""
 
 RENAMED_VALUES = {
     "scoring": {"metric": "shape"},
     "segmentor": {"depth": "tiny"},
     "descriptor": {"classic": "tiny"},
 }
-"""Older values of settings and the ones that are used instead, with a warning."""
+"""Deprecated values of settings and their replacements, which are used with a warning."""
 
 
 class SettingsError(ValueError):
@@ -129,7 +129,7 @@ class Settings(BaseModel):
         100,
         ge=SAM6D_MIN_MASK,
         le=100_000_000,
-        description="Least size of a proposal, pixels of its mask; -1 = SAM-6D's shares of the picture (0.03 % of its "
+        description="Least size of a proposal, pixels of its mask; -1 = SAM-6D's shares of the image (0.03 % of its "
         "pixels, and a box of 5 % of its side: 92 pixels and 28 x 28 at 640 x 480).",
         json_schema_extra=LIVE,
     )
@@ -215,7 +215,7 @@ class Settings(BaseModel):
         return value
 
     def resolved_scoring(self) -> str:
-        """Return `scoring`, or what suits the descriptor where it is auto."""
+        """Return the matcher: `scoring`, or that of the descriptor where it is auto."""
         return DESCRIPTORS.get(self.descriptor).matcher if self.scoring == "auto" else self.scoring
 
     def resolved_cache_dir(self) -> Path:
@@ -231,7 +231,7 @@ class Settings(BaseModel):
         return default_checkpoints_dir()
 
     def resolved_cpu_threads(self) -> int:
-        """Return `cpu_threads` with 0 decided: as many as make one of the models faster, at most one a core."""
+        """Return `cpu_threads`; where it is 0, as many as make one of the models faster, at most one a core."""
         if self.cpu_threads:
             return self.cpu_threads
         cores = len(os.sched_getaffinity(0))
@@ -239,10 +239,13 @@ class Settings(BaseModel):
         return min(cores, max(cores if limit is None else limit for limit in most))
 
     def resolved_device(self) -> str:
-        """Return `device` with auto decided.
+        """Return `device`; where it is auto, the first GPU, or the CPU where there is none.
+
+        Returns:
+            PyTorch device.
 
         Raises:
-            SettingsError: It cannot be used.
+            SettingsError: The device cannot be used.
         """
         import torch
 
@@ -258,16 +261,26 @@ class Settings(BaseModel):
 
 
 def changeable(name: str) -> Changeable:
-    """Return when a setting may change in a running node."""
+    """Return when a setting may change in a running node.
+
+    Args:
+        name: Of the setting.
+
+    Returns:
+        The states of the node in which it may.
+    """
     extra = Settings.model_fields[name].json_schema_extra
     return cast(Changeable, extra.get("changeable", "unconfigured")) if isinstance(extra, dict) else "unconfigured"
 
 
 def check_depth(settings: Settings) -> None:
-    """Check that the segmentor gets what it needs.
+    """Check that a segmentor that needs depth gets it.
+
+    Args:
+        settings: Settings of a node.
 
     Raises:
-        SettingsError: It needs depth, and none is to come.
+        SettingsError: The segmentor needs depth, and `depth_transport` is none.
     """
     if settings.depth_transport == "none" and SEGMENTORS.get(settings.segmentor).needs_depth:
         raise SettingsError(
@@ -277,5 +290,5 @@ def check_depth(settings: Settings) -> None:
 
 @lru_cache
 def _warn_renamed(name: str, old: str, new: str) -> None:
-    """Once for each value."""
+    """Warn of a deprecated value, once for each."""
     logger.warning("%s '%s' is no longer there; '%s' is used instead: write that", name, old, new)

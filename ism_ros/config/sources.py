@@ -21,11 +21,20 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Settings from all sources, later ones winning: defaults, `yaml_path`, ISM_* of `environment`, `overrides`,
-    `flags`.
+    """Load settings from all sources; later ones override earlier ones.
 
-    environment: os.environ when left out. flags: of a command line, where each was typed for this run: unlike the
-    others, one stands beside a profile even where it equals the default. Raises SettingsError with one clear line.
+    Args:
+        yaml_path: Settings file, the first source after the defaults.
+        overrides: Such as ROS parameters; override the environment.
+        environment: Read for ISM_* variables, which override the file; None = os.environ.
+        flags: Command-line flags; override all others. Unlike other sources, a flag overrides a profile even where it
+            equals the default.
+
+    Returns:
+        The settings.
+
+    Raises:
+        SettingsError: The file cannot be read or a value cannot be used; the message is one line.
     """
     values: dict[str, Any] = {}
     if yaml_path is not None:
@@ -41,7 +50,17 @@ def load_settings(
 
 
 def checked_settings(values: Mapping[str, Any]) -> Settings:
-    """The settings with these values, all others at their defaults; SettingsError with one clear line."""
+    """Validate settings.
+
+    Args:
+        values: By name; settings that are left out have their defaults.
+
+    Returns:
+        The settings.
+
+    Raises:
+        SettingsError: A name is unknown or a value cannot be used; the message is one line.
+    """
     try:
         return Settings(**values)
     except ValidationError as error:
@@ -49,7 +68,7 @@ def checked_settings(values: Mapping[str, Any]) -> Settings:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    """Settings in a YAML file: plain, or in the ROS form `node_name: {ros__parameters: {...}}`."""
+    """Read a YAML file, plain or in the ROS form `node_name: {ros__parameters: {...}}`."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -68,7 +87,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _explain(error: Any) -> str:
-    """One pydantic error as a sentence: which setting, what it was given, what is allowed."""
+    """Format one pydantic error as a sentence: the setting, its value, what is allowed."""
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"setting '{name}' is unknown; known: {', '.join(Settings.model_fields)}"

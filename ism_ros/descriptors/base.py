@@ -15,12 +15,12 @@ from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.registry import Registry
 
 TemplateNormalization = Literal["imagenet", "none"]
-"""How neural descriptors see the colours of templates (descriptors/vit.py)."""
+"""How neural descriptors normalise the colours of templates (descriptors/vit.py)."""
 
 
 @dataclass(frozen=True)
 class Descriptors:
-    """What N crops look like.
+    """Tokens of N crops.
 
     Attributes:
         class_tokens: (N, D) unit rows.
@@ -35,7 +35,14 @@ class Descriptors:
         return Descriptors(self.class_tokens[index], self.patch_tokens[index])
 
     def split(self, counts: Sequence[int]) -> list[Descriptors]:
-        """Split the rows into parts of `counts` rows, which sum to their number."""
+        """Split the rows into parts.
+
+        Args:
+            counts: Rows of each part; they sum to N.
+
+        Returns:
+            The parts, in order.
+        """
         parts = zip(self.class_tokens.split(list(counts)), self.patch_tokens.split(list(counts)), strict=True)
         return [Descriptors(class_tokens, patch_tokens) for class_tokens, patch_tokens in parts]
 
@@ -48,7 +55,7 @@ def concatenated(parts: Sequence[Descriptors]) -> Descriptors:
 
 
 class Descriptor(Protocol):
-    """Describes masked square crops."""
+    """A network that describes masked square crops by tokens."""
 
     @property
     def name(self) -> str:
@@ -72,7 +79,7 @@ class Descriptor(Protocol):
 
     @property
     def rotation_sensitive(self) -> bool:
-        """Whether tokens change when the camera turns about its optical axis.
+        """Whether tokens change when the camera rotates about its optical axis.
 
         Where they do not, the best template says nothing about the in-plane rotation, and it is taken from the masks
         instead (matching.geometry).
@@ -100,7 +107,7 @@ class Descriptor(Protocol):
         ...
 
     def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
-        """Describe crops of templates, which the reference normalises differently; as `describe` otherwise."""
+        """Describe crops of templates, which the reference normalises differently; otherwise as `describe`."""
         ...
 
 
@@ -149,8 +156,8 @@ def create_descriptor(
         name: One of DESCRIPTORS, or `module:attr` of a DescriptorSpec.
         device: PyTorch device.
         model: Size of a neural descriptor, or the path of its checkpoint; empty = its usual size.
-        checkpoints_dir: Folder in which checkpoints are looked for.
-        template_normalization: How neural descriptors see the colours of templates.
+        checkpoints_dir: Folder that is searched for checkpoints.
+        template_normalization: How neural descriptors normalise the colours of templates.
         recoveries: Counts where memory ran out.
 
     Returns:

@@ -13,6 +13,7 @@ from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 
 CROP_SIZE = 224
+"""Side of the square crops, pixels."""
 
 
 def dinov2_descriptor(
@@ -22,9 +23,20 @@ def dinov2_descriptor(
     heads: int | None = None,
     recoveries: OutOfMemoryCounter | None = None,
 ) -> VitDescriptor:
-    """The descriptor of an official checkpoint file or a safetensors folder. Raises CheckpointError.
+    """Load a checkpoint as a descriptor.
 
-    heads: attention heads where they are not those of the published sizes.
+    Args:
+        checkpoint: An official file or a safetensors folder.
+        device: PyTorch device.
+        template_normalization: How the colours of templates are normalised.
+        heads: Attention heads; None = those of the published sizes.
+        recoveries: Counts where memory ran out.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be used.
     """
     model = load_dinov2(checkpoint, CROP_SIZE, heads)
     name = f"dinov2-{fingerprint(checkpoint)}"
@@ -32,10 +44,21 @@ def dinov2_descriptor(
 
 
 def load_dinov2_descriptor(request: ModelRequest) -> VitDescriptor:
-    """Load the checkpoint that the request names, by default ViT-L."""
+    """Load the checkpoint of a request, by default ViT-L.
+
+    Args:
+        request: Device, model and settings.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        CheckpointError: The checkpoint is missing or cannot be used.
+    """
     checkpoint = find_checkpoint(request.checkpoints_dir, "dinov2", request.model or "vitl14")
     normalization = request.given(template_normalization="template_normalization")
     return dinov2_descriptor(checkpoint, request.device, recoveries=request.recoveries, **normalization)
 
 
 DINOV2 = DescriptorSpec(load_dinov2_descriptor, requires=("transformers",))
+"""Registry entry `dinov2`."""

@@ -1,4 +1,4 @@
-"""DINOv3, with patches of 16 pixels and positions that are rotations."""
+"""DINOv3, with patches of 16 pixels and rotary position embeddings."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 
 CROP_SIZE = 224
+"""Side of the square crops, pixels."""
 
 
 def dinov3_descriptor(
@@ -24,9 +25,20 @@ def dinov3_descriptor(
     dtype: torch.dtype | None = None,
     recoveries: OutOfMemoryCounter | None = None,
 ) -> VitDescriptor:
-    """The descriptor of an official checkpoint file or a safetensors folder. Raises CheckpointError.
+    """Load a checkpoint as a descriptor.
 
-    dtype: what the device computes in; None = half precision on a GPU that has it, else float32.
+    Args:
+        checkpoint: An official file or a safetensors folder.
+        device: PyTorch device.
+        template_normalization: How the colours of templates are normalised.
+        dtype: Data type of the computation; None = half precision on a GPU that has it, else float32.
+        recoveries: Counts where memory ran out.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be used.
     """
     model = load_dinov3(checkpoint, CROP_SIZE)
     frequencies = model.rope_embeddings.inv_freq
@@ -40,10 +52,21 @@ def dinov3_descriptor(
 
 
 def load_dinov3_descriptor(request: ModelRequest) -> VitDescriptor:
-    """Load the checkpoint that the request names, by default ViT-L."""
+    """Load the checkpoint of a request, by default ViT-L.
+
+    Args:
+        request: Device, model and settings.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        CheckpointError: The checkpoint is missing or cannot be used.
+    """
     checkpoint = find_checkpoint(request.checkpoints_dir, "dinov3", request.model or "vitl16")
     normalization = request.given(template_normalization="template_normalization")
     return dinov3_descriptor(checkpoint, request.device, recoveries=request.recoveries, **normalization)
 
 
 DINOV3 = DescriptorSpec(load_dinov3_descriptor, requires=("transformers",))
+"""Registry entry `dinov3`."""

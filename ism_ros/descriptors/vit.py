@@ -14,20 +14,19 @@ from ism_ros.runtime.precision import network_dtype
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-VALID_PATCH = 0.5
-"""A patch counts when more than this share of it lies inside the mask."""
+"""Mean and standard deviation of the colours of ImageNet, in [0, 1]."""
+MIN_PATCH_COVERAGE = 0.5
+"""Fraction of a patch that must lie inside the mask; others have no token."""
 CHUNK_CPU, CHUNK_GPU = 16, 128
+"""Crops described at once on a CPU and on a GPU."""
 
 
 class VitDescriptor:
-    """Tokens of `model`, prepared as SAM-6D does.
+    """Tokens of a vision transformer, with crops normalised as SAM-6D does.
 
     Proposals are normalised by ImageNet's colours and then masked: their background is 0. Templates are normalised
     with their black background ("imagenet", as in SAM-6D's BOP runs) or not at all ("none", as in its
     run_inference_custom.py).
-
-    model: called with pixel values (N, 3, S, S), gives last_hidden_state (N, 1 + registers + P, D), normalised by its
-    last layer. fingerprint: names the model and its weights.
     """
 
     is_small = False
@@ -46,6 +45,20 @@ class VitDescriptor:
         chunk: int | None = None,
         recoveries: OutOfMemoryCounter | None = None,
     ) -> None:
+        """Move a model to a device.
+
+        Args:
+            name: Name of the descriptor.
+            model: Called with pixel values (N, 3, S, S); its last_hidden_state is (N, 1 + registers + P, D), normalised
+                by its last layer.
+            fingerprint: Identifies the model and its weights.
+            device: PyTorch device.
+            dtype: Data type of the computation; None = half precision on a GPU that has it, else float32.
+            template_normalization: How the colours of templates are normalised.
+            crop_size: Side S of the square crops, pixels.
+            chunk: Crops described at once; None = CHUNK_CPU or CHUNK_GPU.
+            recoveries: Counts where memory ran out.
+        """
         self.name = name
         self.crop_size = crop_size
         self._device = torch.device(device)
@@ -60,22 +73,39 @@ class VitDescriptor:
 
     @property
     def fingerprint(self) -> str:
+        """A text that changes whenever the numbers would: part of the key of descriptors cached on disk."""
         return f"{self._fingerprint}-{self._template_normalization}-{self._dtype}"
 
     def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
-        """Crops (N, 3, S, S) float32 in [0, 1], crop_masks (N, S, S) bool -> tokens, float32, on the device."""
+        """Describe crops of proposals.
+
+        Args:
+            crops: (N, 3, S, S) float32 RGB in [0, 1], zero outside the mask.
+            crop_masks: (N, S, S) bool.
+
+        Returns:
+            Tokens, float32, on the device.
+        """
         return self._in_chunks(crops, crop_masks, lambda crop, mask: imagenet(crop) * mask[:, None])
 
     def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
-        """The same for templates, which are normalised as `template_normalization` says."""
+        """Describe crops of templates, normalised by `template_normalization`.
+
+        Args:
+            crops: (N, 3, S, S) float32 RGB in [0, 1], zero outside the mask.
+            crop_masks: (N, S, S) bool.
+
+        Returns:
+            Tokens, float32, on the device.
+        """
         if self._template_normalization == "none":
             return self._in_chunks(crops, crop_masks, lambda crop, mask: crop)
         return self._in_chunks(crops, crop_masks, lambda crop, mask: imagenet(crop))
 
-    def _in_chunks(self, crops: Tensor, crop_masks: Tensor, prepare: Any) -> Descriptors:
+    def _in_chunks(self, crops: Tensor, crop_masks: Tensor, normalise: Any) -> Descriptors:
         def work(rows: slice) -> Descriptors:
             crop, mask = crops[rows].to(self._device), crop_masks[rows].to(self._device)
-            return self._tokens(prepare(crop, mask), mask)
+            return self._tokens(normalise(crop, mask), mask)
 
         if len(crops) == 0:
             return self._nothing()
@@ -85,7 +115,7 @@ class VitDescriptor:
     def _tokens(self, pixels: Tensor, masks: Tensor) -> Descriptors:
         tokens = self._model(pixels.to(self._dtype)).last_hidden_state.float()
         patches = tokens[:, 1 + self._registers :]
-        valid = avg_pool2d(masks[:, None].float(), self._patch_size).flatten(1) > VALID_PATCH
+        valid = avg_pool2d(masks[:, None].float(), self._patch_size).flatten(1) > MIN_PATCH_COVERAGE
         return Descriptors(normalize(tokens[:, 0], dim=-1), normalize(patches * valid[:, :, None], dim=-1))
 
     def _nothing(self) -> Descriptors:
@@ -97,6 +127,13 @@ class VitDescriptor:
 
 
 def imagenet(crops: Tensor) -> Tensor:
-    """Colours (N, 3, S, S) in [0, 1], normalised by the mean and standard deviation of ImageNet's."""
+    """Normalise colours by the mean and standard deviation of ImageNet's.
+
+    Args:
+        crops: (N, 3, S, S) in [0, 1].
+
+    Returns:
+        (N, 3, S, S).
+    """
     mean, std = (crops.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (crops - mean) / std

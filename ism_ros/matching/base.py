@@ -21,16 +21,16 @@ from ism_ros.runtime.registry import Registry
 
 @dataclass(frozen=True)
 class MatchInputs:
-    """What a matcher may look at: everything known of a frame's proposals.
+    """Inputs of a matcher: everything known of a frame's proposals.
 
     Attributes:
         frame: The frame.
         proposals: Its N proposals.
-        descriptors: Of their crops.
+        descriptors: N rows, of the proposals' crops.
         library: The O known objects, at least one.
         similarity: (N, O, T) cosines of class tokens in [0, 1].
         confidence_threshold: Least semantic score of a proposal that is scored further.
-        view_prior_weight: Of the descriptor: weight of `similarity` in the choice of a view.
+        view_prior_weight: Weight of `similarity` in the choice of a view, a property of the descriptor.
         recoveries: Counts where memory ran out.
     """
 
@@ -54,8 +54,8 @@ class Matches:
         template_index: (M,) int64, its best template.
         semantic: (M,) float32 in [0, 1], semantic score.
         appearance: (M,) float32 in [0, 1], appearance score.
-        visible_ratio: (M,) float32 in [0, 1], share of the template's patches that are visible.
-        shape: How well the objects' shapes fit the depth, where the matcher looked at that.
+        visible_ratio: (M,) float32 in [0, 1], fraction of the template's valid patches that are visible.
+        shape: Shape scores; None where the matcher does not align shapes with the depth.
     """
 
     rows: Tensor
@@ -69,12 +69,12 @@ class Matches:
 
 @dataclass(frozen=True)
 class ShapeMatches:
-    """How well the shapes of M matched objects fit the depth.
+    """Agreement of the shapes of M matched objects with the depth.
 
     Attributes:
         score: (M,) float32 in [0, 1]; 0 where it is not known.
-        template_index: (M,) int64, the template nearest to the view that is aligned best.
-        alignments: Of all objects that were aligned, with the N proposals.
+        template_index: (M,) int64, the template nearest to the best aligned view.
+        alignments: Alignments of all candidate objects with the N proposals.
     """
 
     score: Tensor
@@ -83,7 +83,7 @@ class ShapeMatches:
 
 
 class Matcher(Protocol):
-    """Finds the object of each proposal and scores it."""
+    """A method that finds the object of each proposal and scores the match."""
 
     def match(self, inputs: MatchInputs) -> Matches:
         """Choose the proposals that are scored further, and the object of each.
@@ -118,8 +118,8 @@ class MatcherSpec:
     """A matcher that can be chosen.
 
     Attributes:
-        matcher: It, without state.
-        description: What it does, in a few words, for help texts.
+        matcher: The matcher, which has no state.
+        description: Its method in a few words, for help texts.
     """
 
     matcher: Matcher

@@ -21,10 +21,10 @@ from ism_ros.matching.in_plane_rotation import rotate_in_plane, silhouette_profi
 from ism_ros.objects.library import ObjectLibrary
 
 PIXELS_PER_BATCH = 2**24
-"""Pixels of masks that are made float32 at once on a GPU."""
+"""Pixels of masks that are converted to float32 at once on a GPU."""
 
 SILHOUETTE_CORNERS = 200
-"""Corners of an object's convex hull that are enough to know its silhouette."""
+"""Corners of an object's convex hull by which its silhouette is approximated."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def verify_geometry(
         crop_masks: (N, S, S) bool, masks of their crops.
         library: The objects.
         matches: Of these proposals.
-        rotation_sensitive: Whether the best template says how the object is rotated about the optical axis; where it
-            does not, that rotation is taken from the silhouettes (the reference has no such step).
+        rotation_sensitive: Whether the best template determines the in-plane rotation; where it does not, that rotation
+            is estimated from the silhouettes (the reference has no such step).
 
     Returns:
         Scores and poses.
@@ -90,7 +90,7 @@ def verify_geometry(
             known.corners_m, rotation[rows], translation_m[rows], intrinsics, (frame.height, frame.width)
         )
         score[rows] = geometric_score(projected, proposals.boxes_xyxy[rows])
-        # so far the position of the object's centre, which is where its surface is seen wherever its origin may be
+        # so far the position of the object's centre: the visible surface is near it, wherever the origin may be
         translation_m[rows] -= (rotation[rows].double() @ known.centre_m.to(device)).float()
     return Geometry(score, matches.visible_ratio * posed, rotation, translation_m)
 
@@ -120,8 +120,9 @@ def mean_position_m(
 
 
 def _mean_by_products(masks: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Means of the first three of `values` (H * W, 4) by the sum of the last, and that sum; a product of a few masks at
-    a time, as they are four times as large in float32.
+    """Average the first three columns of `values` (H * W, 4) over each mask, with the last as weight, and sum the last.
+
+    A few masks at a time, as they are four times as large in float32.
     """
     batch = max(1, PIXELS_PER_BATCH // len(values))
     sums = torch.cat([some.flatten(1).float() @ values for some in masks.split(batch)])
@@ -129,8 +130,9 @@ def _mean_by_products(masks: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean_inside(masks: Tensor, valid: Tensor, values: Tensor, boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
-    """Means of `values` (H, W, 3) over the valid pixels of each mask, and their number; on the CPU, where looking only
-    into each mask's box is many times faster than one product over the whole image.
+    """Average `values` (H, W, 3) over the valid pixels of each mask, and count these.
+
+    On the CPU, where using only each mask's box is many times faster than one product over the whole image.
     """
     mean = np.full((len(masks), 3), np.nan)
     number = np.zeros(len(masks), np.int64)

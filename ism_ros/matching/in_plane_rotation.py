@@ -1,4 +1,4 @@
-"""In-plane rotation of a silhouette: found by its radial profile, how far it extends from its centroid.
+"""In-plane rotation from silhouettes, by their radial profile: how far they extend from their centroid.
 
 N masks, D directions, K points.
 """
@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 
 DIRECTIONS = 72
-"""Directions, over the full circle, in which silhouettes are compared."""
+"""Directions D, over the full circle, in which silhouettes are compared."""
 
 ROTATION_PENALTY = 0.02
-"""Least gain in the mean squared difference of profiles for half a revolution: round things are not rotated."""
+"""Penalty on the mean squared difference of profiles for half a revolution, so that round objects are not rotated."""
 
 
 def silhouette_profiles(masks: Tensor) -> Tensor:
     """Compute the radial profile of each silhouette, relative to its mean.
 
     Args:
-        masks: (N, h, w) bool at any scale and place, crops included.
+        masks: (N, h, w) bool at any scale and position, crops included.
 
     Returns:
-        (N, D): how far it extends from its centroid in DIRECTIONS directions, D of them.
+        (N, D) float32: extent from the centroid in each direction, divided by its mean.
     """
     return _relative(_extent_of_masks(masks, _directions(masks.device)))
 
@@ -30,20 +30,20 @@ def silhouette_profiles(masks: Tensor) -> Tensor:
 def rotate_in_plane(
     rotation: Tensor, profiles: Tensor, points_m: Tensor, translation_m: Tensor, intrinsics: Tensor
 ) -> Tensor:
-    """Rotate poses about the optical axis until the silhouette of the projected points fits the mask's best.
+    """Rotate poses about the optical axis so that the silhouette of the projected points matches the mask's best.
 
     Rotating a silhouette is a circular shift of its profile. For descriptors that are not sensitive to that rotation;
     the reference has no such step.
 
     Args:
         rotation: (N, 3, 3) object-to-camera.
-        profiles: (N, D) of the masks, as of `silhouette_profiles`.
+        profiles: (N, D) radial profiles of the masks (`silhouette_profiles`).
         points_m: (K, 3) points of the object, metres; those on the convex hull are enough.
         translation_m: (N, 3) object-to-camera, metres.
         intrinsics: (3, 3), pixels.
 
     Returns:
-        (N, 3, 3).
+        (N, 3, 3) rotated object-to-camera rotations.
     """
     step = 2 * torch.pi / DIRECTIONS
     number = torch.arange(DIRECTIONS, device=rotation.device)
@@ -63,18 +63,18 @@ def rotate_in_plane(
 
 
 def _directions(device: torch.device) -> Tensor:
-    """(2, D): x and y of each direction, over the full circle."""
+    """Make the unit vectors (2, D) of all directions."""
     angle = torch.arange(DIRECTIONS, device=device) * (2 * torch.pi / DIRECTIONS)
     return torch.stack([angle.cos(), angle.sin()])
 
 
 def _extent(u: Tensor, v: Tensor, directions: Tensor) -> Tensor:
-    """How far points (u, v), (N, K) each, extend in each of the `directions` (2, D): (N, D)."""
+    """Compute how far points (u, v), (N, K) each, extend in each of the `directions` (2, D): (N, D)."""
     return (directions[0][:, None] * u[:, None] + directions[1][:, None] * v[:, None]).amax(dim=2)
 
 
 def _extent_of_masks(masks: Tensor, directions: Tensor) -> Tensor:
-    """The same for masks (N, h, w), from their centroids: of every row the first and the last pixel are looked at."""
+    """Compute the same for masks (N, h, w) about their centroids, from the first and the last pixel of every row."""
     height, width = masks.shape[1:]
     x = torch.arange(width, device=masks.device).float()
     y = torch.arange(height, device=masks.device).float()

@@ -31,8 +31,8 @@ def patch_scores(query_patches: Tensor, template_patches: Tensor, chunk: int = 1
 
     Returns:
         Appearance score (N,), the best cosine of each valid patch of the proposal, averaged over them; and visible
-        ratio (N,), the share of valid template patches whose best cosine is above VISIBLE_SIMILARITY. Both are 0 where
-        no patch is valid.
+        ratio (N,), the fraction of valid template patches whose best cosine is above VISIBLE_SIMILARITY. Both are 0
+        where no patch is valid.
     """
     appearance, visible = [query_patches.new_zeros(0)], [query_patches.new_zeros(0)]
     for query, template in zip(query_patches.split(chunk), template_patches.split(chunk), strict=True):
@@ -101,7 +101,7 @@ def patch_scores_by_template(
 def _tasks(
     templates: Iterable[tuple[Tensor, Tensor]],
 ) -> Iterator[tuple[NDArray[np.float32], float, NDArray[np.int64]]]:
-    """Valid patches of a template (V, C), the least similarity to all of its patches, and the rows compared with it."""
+    """Yield valid patches of a template (V, C), a lower bound of the similarities, and the rows compared with it."""
     for template, rows in templates:
         patches = template.numpy()
         valid = _valid_rows(patches)
@@ -115,7 +115,7 @@ def _tasks(
 
 
 def _valid_rows(patches: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Which rows of (P, C) are not all zero."""
+    """Find the rows of (P, C) that are not all zero."""
     return np.flatnonzero(np.einsum("pc,pc->p", patches, patches))
 
 
@@ -129,7 +129,7 @@ def _patch_scores_in_batches(
 
 
 def _batches(templates: Iterable[tuple[Tensor, Tensor]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows (n,) and the template of each (n, P, C), about `size` of them at a time."""
+    """Yield rows (n,) and the template of each (n, P, C), about `size` of them at a time."""
     rows: list[Tensor] = []
     batch: list[Tensor] = []
     for template, of_template in templates:

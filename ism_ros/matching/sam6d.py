@@ -12,16 +12,33 @@ from ism_ros.objects.library import ObjectLibrary
 
 
 class Sam6dMatcher:
-    """The object by class tokens alone; patch tokens compared with its best template."""
+    """Choice of the object by class tokens alone; patch tokens are compared with its best template."""
 
     def match(self, inputs: MatchInputs) -> Matches:
-        """Choose the object whose templates are most similar, for proposals above the confidence threshold."""
+        """Choose the object whose templates are most similar, for proposals above the confidence threshold.
+
+        Args:
+            inputs: At least one proposal and one object.
+
+        Returns:
+            The matches.
+        """
         return match_sam6d(
             inputs.similarity, inputs.descriptors.patch_tokens, inputs.library, inputs.confidence_threshold
         )
 
     def final_score(self, matches: Matches, geometric: Tensor, visible_ratio: Tensor, confidence: Tensor) -> Tensor:
-        """Average the three scores; the segmentor's confidence is no part of it."""
+        """Average the three scores; the segmentor's confidence is no part of it.
+
+        Args:
+            matches: M matches of this matcher.
+            geometric: (M,) geometric score in [0, 1].
+            visible_ratio: (M,) in [0, 1].
+            confidence: Not used.
+
+        Returns:
+            (M,) final score in [0, 1].
+        """
         return final_score(matches.semantic, matches.appearance, geometric, visible_ratio)
 
 
@@ -49,10 +66,11 @@ def match_sam6d(
 
 
 def final_score(semantic: Tensor, appearance: Tensor, geometric: Tensor, visible_ratio: Tensor) -> Tensor:
-    """Combine the scores of SAM-6D.
+    """Combine the scores of SAM-6D (Lin et al., CVPR 2024, section 3.1).
 
-    (semantic + appearance + geometric * visible) / (2 + visible); with a visible ratio of 0 (no depth, or templates
-    without poses) it is (semantic + appearance) / 2.
+        (semantic + appearance + geometric * visible) / (2 + visible)
+
+    With a visible ratio of 0 (no depth, or templates without poses) it is (semantic + appearance) / 2.
 
     Args:
         semantic: (N,) in [0, 1].
@@ -67,3 +85,4 @@ def final_score(semantic: Tensor, appearance: Tensor, geometric: Tensor, visible
 
 
 SAM6D = MatcherSpec(Sam6dMatcher(), "class and patch tokens, and a box in the image")
+"""Registry entry `sam6d`."""

@@ -1,4 +1,4 @@
-"""From scored proposals to detections: suppression, thresholds, and the order."""
+"""Selection of detections from scored proposals: non-maximum suppression, thresholds, order."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ism_ros.pose.alignment import ObjectAlignments
 
 @dataclass(frozen=True)
 class ScoredProposals:
-    """All proposals of a frame that may be instances, in no order.
+    """All proposals of a frame that may be instances, in any order.
 
     Attributes:
         detections: K of them, with scores and the poses of their best templates.
-        rows: (K,) int64, which of the proposals they are.
-        alignments: Of the objects' views with the proposals, where the matcher made them.
+        rows: (K,) int64, their indices in the frame's proposals.
+        alignments: Alignments of the objects' views with the proposals; None where the matcher made none.
     """
 
     detections: Detections
@@ -33,7 +33,16 @@ class ScoredProposals:
 
     @staticmethod
     def empty(height: int, width: int, device: torch.device | str) -> ScoredProposals:
-        """Make those of a frame without any."""
+        """Make a result without proposals.
+
+        Args:
+            height: Of the frame, pixels.
+            width: Of the frame, pixels.
+            device: PyTorch device of the tensors.
+
+        Returns:
+            K = 0.
+        """
         none = torch.zeros(0, dtype=torch.int64, device=device)
         return ScoredProposals(Detections.empty(height, width, device), none)
 
@@ -46,7 +55,7 @@ def scored_proposals(
     score: Tensor,
     similarity: Tensor,
 ) -> ScoredProposals:
-    """Put together what matching and verification found.
+    """Combine the results of matching and verification.
 
     Args:
         proposals: The K matched ones.
@@ -57,7 +66,7 @@ def scored_proposals(
         similarity: (N, O, T) cosines of class tokens.
 
     Returns:
-        The proposals with all that is known of them.
+        The K proposals with scores and poses.
     """
     rows, shape = torch.nonzero(matches.rows)[:, 0], matches.shape
     detections = Detections(
@@ -87,7 +96,7 @@ class SelectionSettings(Protocol):
         score_threshold: Least final score.
         nms_threshold: Largest box IoU of two detections of one object.
         overlap_threshold: Largest mask IoU of two detections of different objects; 1 = any.
-        max_detections: At most so many.
+        max_detections: Most detections of a frame.
     """
 
     score_threshold: float

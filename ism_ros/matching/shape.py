@@ -1,7 +1,7 @@
-"""The matcher `shape`: the scores of SAM-6D, and how well size and shape in metres fit the depth.
+"""The matcher `shape`: the scores of SAM-6D, and the agreement of size and shape in metres with the depth.
 
-Class tokens see crops of one size: two objects that differ in their proportions, or a bowl and a can of one colour,
-may look alike to them. Their views, aligned with the depth under the mask (pose.alignment), tell them apart.
+Class tokens are computed from crops of one size: for two objects that differ in their proportions, or a bowl and a can
+of one colour, they may be alike. Their views, aligned with the depth under the mask (pose.alignment), distinguish them.
 
 N proposals, O objects, T templates an object.
 """
@@ -36,15 +36,16 @@ COST_SCALE = 0.7
 """Alignment cost at which the shape score is 1/e."""
 
 CHOICE_DEPTH_WEIGHT, CHOICE_COST_SCALE = 80.0, 0.4
-"""The same for the choice between objects, with four times as much weight for depth as for the choice of a view: twins
-have the same colours, and a short object and one seen from its end have the same silhouette."""
+"""Weight of depth in the cost, and the cost at which the score is 1/e, for the choice between objects. Depth has four
+times its weight in the choice of a view (DEPTH_WEIGHT): similar objects have the same colours, and a short object and
+one seen from its end have the same silhouette."""
 
 CHOICE_WEIGHT = 0.3
 """Weight of the shape score in the choice of the object, relative to the semantic score."""
 
 SCORE_WEIGHT = 2.0
-"""Weight of the shape score in the final score. Colours of a CAD model are seldom those of the real thing, its size is:
-the rest of the score falls from rendered to real images more than the shape score does."""
+"""Weight of the shape score in the final score. A CAD model often has other colours than the real object, but its size:
+from rendered to real images the other scores drop more than the shape score does."""
 
 CANDIDATE_MARGIN = 0.15
 """Distance to the best semantic score within which objects are aligned with the depth. Larger is useless: on noisy
@@ -58,10 +59,17 @@ PROPOSALS_PER_BATCH = 256
 
 
 class ShapeMatcher:
-    """The object by class tokens and by how well its views are aligned with the depth; SAM-6D's without depth."""
+    """Choice of the object by class tokens and alignment of its views with the depth; without depth as SAM-6D."""
 
     def match(self, inputs: MatchInputs) -> Matches:
-        """Align the views of the most similar objects with the depth before one of them is chosen."""
+        """Align the views of the most similar objects with the depth before one of them is chosen.
+
+        Args:
+            inputs: At least one proposal and one object.
+
+        Returns:
+            The matches; with shape scores where the frame has depth.
+        """
         if not inputs.frame.has_depth:
             return Sam6dMatcher().match(inputs)
         proposals = inputs.proposals
@@ -76,20 +84,30 @@ class ShapeMatcher:
         )
 
     def final_score(self, matches: Matches, geometric: Tensor, visible_ratio: Tensor, confidence: Tensor) -> Tensor:
-        """Combine SAM-6D's score with the shape score, where there is one."""
+        """Combine SAM-6D's score with the shape score, where there is one.
+
+        Args:
+            matches: M matches of this matcher.
+            geometric: (M,) geometric score in [0, 1].
+            visible_ratio: (M,) in [0, 1].
+            confidence: Not used.
+
+        Returns:
+            (M,) final score in [0, 1].
+        """
         shape = torch.zeros_like(geometric) if matches.shape is None else matches.shape.score
         return final_score(matches.semantic, matches.appearance, geometric, visible_ratio, shape, shape > 0)
 
 
 @dataclass(frozen=True)
 class CandidateShapes:
-    """Shape of all candidate objects under all masks, (N, O); 0 where an object is no candidate or has no views.
+    """Shape scores of all candidate objects under all masks; 0 where an object is no candidate or has no views.
 
     Attributes:
-        score: Shape score.
-        consistency: Shape score for the choice of the object.
-        template_index: int64, template nearest to the best view.
-        alignments: Of each object that was aligned.
+        score: (N, O) shape score.
+        consistency: (N, O) shape score for the choice of the object.
+        template_index: (N, O) int64, template nearest to the best view.
+        alignments: Alignments of the candidate objects.
     """
 
     score: Tensor
@@ -106,14 +124,14 @@ def match_shape(
     observed: ObservedPoints,
     view_prior_weight: float = 0.0,
 ) -> Matches:
-    """Match proposals with objects by class tokens and shape; patch tokens compared with the best template.
+    """Match proposals with objects by class tokens and shape, and compare patch tokens with the best template.
 
     Args:
         similarity: (N, O, T) with `library`'s class tokens.
         patch_tokens: (N, P, C) of the proposals.
         library: The objects.
         confidence_threshold: Proposals whose best semantic score is above it are kept.
-        observed: What the camera saw under the N masks.
+        observed: Points and colours sampled under the N masks.
         view_prior_weight: Weight of class tokens in the choice of a view.
 
     Returns:
@@ -175,7 +193,14 @@ def _align_candidates(
 
 
 def shape_score(cost: Tensor) -> Tensor:
-    """Turn an alignment cost into a score: exp(-cost / COST_SCALE), 0 where nothing was seen (cost +inf)."""
+    """Convert an alignment cost into a score: exp(-cost / COST_SCALE).
+
+    Args:
+        cost: Of any shape; +inf where too little was seen.
+
+    Returns:
+        Of the same shape, 0 where the cost is +inf.
+    """
     return (-cost / COST_SCALE).exp()
 
 
@@ -183,9 +208,9 @@ def consistency_score(cost: Tensor, depth_rmse_m: Tensor, radius_m: float) -> Te
     """Score an alignment for the choice of the object: as `shape_score`, with more weight for depth.
 
     Args:
-        cost: (N,) of the best aligned views, as of ViewAlignment.best.
-        depth_rmse_m: (N,) of the same, metres.
-        radius_m: Radius of the object's maps, metres.
+        cost: (N,) alignment cost of the best views (ViewAlignment.best).
+        depth_rmse_m: (N,) RMS difference of depth of the same views, metres.
+        radius_m: Radius of the object's polar maps, metres.
 
     Returns:
         (N,) in [0, 1].
@@ -195,11 +220,11 @@ def consistency_score(cost: Tensor, depth_rmse_m: Tensor, radius_m: float) -> Te
 
 
 def candidates(semantic: Tensor, confidence_threshold: float) -> Tensor:
-    """Find the objects that each proposal may still be.
+    """Find the candidate objects of each proposal.
 
     Args:
         semantic: (N, O) semantic scores.
-        confidence_threshold: Where the best is not above it there are no candidates.
+        confidence_threshold: Proposals whose best score is not above it have no candidates.
 
     Returns:
         (N, O) bool: those within CANDIDATE_MARGIN of the best, at most MAX_CANDIDATES.
@@ -210,7 +235,16 @@ def candidates(semantic: Tensor, confidence_threshold: float) -> Tensor:
 
 
 def chosen_object(semantic: Tensor, consistency: Tensor, candidates: Tensor) -> Tensor:
-    """Choose argmax of semantic + CHOICE_WEIGHT * consistency over the candidates; all (N, O) -> (N,) int64."""
+    """Choose the object of each proposal: argmax of semantic + CHOICE_WEIGHT * consistency over its candidates.
+
+    Args:
+        semantic: (N, O) semantic scores.
+        consistency: (N, O), as of `consistency_score`.
+        candidates: (N, O) bool.
+
+    Returns:
+        (N,) int64 indices of objects.
+    """
     return (semantic + CHOICE_WEIGHT * consistency).where(candidates, -1.0).argmax(dim=1)
 
 
@@ -219,8 +253,9 @@ def final_score(
 ) -> Tensor:
     """Combine SAM-6D's scores with the shape score.
 
-    (semantic + appearance + geometric * visible + 2 * shape) / (4 + visible); SAM-6D's where there is no shape score
-    (no depth, or an object without views).
+        (semantic + appearance + geometric * visible + 2 * shape) / (4 + visible)
+
+    Where there is no shape score (no depth, or an object without views) it is SAM-6D's.
 
     Args:
         semantic: (N,) in [0, 1].
@@ -239,3 +274,4 @@ def final_score(
 
 
 SHAPE = MatcherSpec(ShapeMatcher(), "sam6d, and how well size and shape fit the depth")
+"""Registry entry `shape`."""

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 TOP_TEMPLATES = 5
-"""How many of an object's best templates are averaged in the semantic score."""
+"""Number of an object's best templates that are averaged in the semantic score."""
 
 
 def pairwise_similarity(query: Tensor, templates: Tensor, *, unit_rows: bool = False) -> Tensor:
     """Compute cosines of class tokens.
 
     Args:
-        query: (N, D), of any length.
+        query: (N, D) class tokens, of any length.
         templates: (O, T, D), of any length; a zero row (padding) has similarity 0.
         unit_rows: The rows of `templates` have length 1 or 0 already, which for a thousand objects saves as much time
             as the comparison takes.
@@ -32,12 +32,20 @@ def pairwise_similarity(query: Tensor, templates: Tensor, *, unit_rows: bool = F
 
 
 def semantic_scores(pairwise: Tensor, top_k: int = TOP_TEMPLATES) -> Tensor:
-    """Average the `top_k` best templates of each object: (N, O, T) -> (N, O)."""
+    """Average the similarities of the best templates of each object.
+
+    Args:
+        pairwise: (N, O, T) cosines of class tokens.
+        top_k: Number of templates that are averaged.
+
+    Returns:
+        (N, O).
+    """
     return pairwise.topk(min(top_k, pairwise.shape[2]), dim=2).values.mean(dim=2)
 
 
 def semantic_score(pairwise: Tensor, top_k: int = TOP_TEMPLATES) -> tuple[Tensor, Tensor, Tensor]:
-    """Choose the object that each proposal is most similar to.
+    """Find the object that each proposal is most similar to.
 
     Args:
         pairwise: (N, O, T), O > 0.

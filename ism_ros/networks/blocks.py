@@ -16,7 +16,7 @@ def convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn
         stride: Step of the kernel, pixels. With a stride, kernels other than 3 x 3 are not padded (patch embedding).
 
     Returns:
-        (B, inputs, H, W) -> (B, outputs, H / stride, W / stride).
+        A module from (B, inputs, H, W) to (B, outputs, H / stride, W / stride).
     """
     padding = size // 2 if stride == 1 or size == 3 else 0
     return nn.Sequential(
@@ -27,7 +27,7 @@ def convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn
 
 
 class ResidualBlock(nn.Module):
-    """Compute relu(x + conv(relu(conv(x)))), each convolution 3 x 3 with batch normalisation (He et al., 2016)."""
+    """Residual block relu(x + conv(relu(conv(x)))), 3 x 3 convolutions with batch normalisation (He et al., 2016)."""
 
     def __init__(self, width: int) -> None:
         """Build the block.

@@ -1,4 +1,4 @@
-"""Alignment of rendered views with what the camera saw under masks, in metres, for all views and in-plane rotations.
+"""Alignment of rendered views with the points observed under masks, in metres, for all views and in-plane rotations.
 
 N masks, P points sampled under each, V views of an object, R rings, A angles, F frequencies (rendering.polar_maps).
 """
@@ -27,23 +27,23 @@ from ism_ros.rendering.views.polar_maps import (
 GRID_SIDE = 32
 """Samples along each side of a mask's box."""
 MIN_PIXELS = 10
-"""Least pixels with depth of a mask that is aligned."""
+"""Least number of pixels with depth of a mask that is aligned."""
 DEPTH_WEIGHT, COLOUR_WEIGHT = 20.0, 0.3
 """Weights of the mean squared differences of depth (relative to the object's size, `relative_depth_mse`) and of colour
-in the cost, beside 1 - IoU."""
+in the cost, relative to 1 - IoU."""
 DIAMETER_RADII = 1.6
-"""Diameter of an object in radii of its maps, about which depth differences are relative."""
+"""Diameter of an object, to which differences of depth are relative, in radii of its maps."""
 
 
 @dataclass(frozen=True)
 class ObservedPoints:
-    """What the camera saw at P grid samples in the boxes of N masks.
+    """Points and colours observed at P grid samples in the boxes of N masks.
 
     Attributes:
         points_m: (N, 3, P) float32 in the camera frame, metres.
         colours: (N, 3, P) float32 RGB in [0, 1].
-        pixels: (N, P) float32, how many pixels a sample stands for; 0 where the mask or the depth has a hole.
-        median_m: (N, 3) median of the points that count, metres.
+        pixels: (N, P) float32, number of pixels that a sample stands for; 0 outside the mask and without depth.
+        median_m: (N, 3) median of the points inside the mask, camera frame, metres.
         pixel_m: Width of a pixel at a distance of one metre, metres (geometric mean of both axes).
     """
 
@@ -54,7 +54,7 @@ class ObservedPoints:
     pixel_m: float
 
     def __getitem__(self, rows: Tensor) -> ObservedPoints:
-        """Return the masks at `rows`."""
+        """Return the samples of the masks at `rows`."""
         return ObservedPoints(
             self.points_m[rows], self.colours[rows], self.pixels[rows], self.median_m[rows], self.pixel_m
         )
@@ -62,14 +62,14 @@ class ObservedPoints:
 
 @dataclass(frozen=True)
 class ViewAlignment:
-    """How well each view in each in-plane rotation is aligned with what was seen under each mask.
+    """Alignment of each view in each in-plane rotation with what was observed under each mask.
 
     Attributes:
         cost: (N, V, A) float32 alignment cost (`correlate_maps`); +inf where too little was seen.
         iou: (N, V, A) IoU of the silhouettes.
-        depth_offset_m: (N, V, A) how much nearer the view's surface must come to lie where it is seen, metres.
-        depth_rmse_m: (N, V, A) RMS difference of depth after that, metres.
-        centroid_m: (N, 3) centroid of what was seen, camera frame, metres.
+        depth_offset_m: (N, V, A) mean of observed depth minus depth of the view, metres.
+        depth_rmse_m: (N, V, A) RMS difference of depth after that offset, metres.
+        centroid_m: (N, 3) centroid of the observed surface, camera frame, metres.
         ray_rotation: (N, 3, 3) rotation from the optical axis to the viewing ray through the centroid (allocentric to
             egocentric).
     """
@@ -82,7 +82,7 @@ class ViewAlignment:
     ray_rotation: Tensor
 
     def __getitem__(self, rows: Tensor) -> ViewAlignment:
-        """Return the masks at `rows`."""
+        """Return the alignment with the masks at `rows`."""
         return ViewAlignment(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def with_prior(self, prior: Tensor) -> ViewAlignment:
@@ -103,8 +103,8 @@ class ViewAlignment:
             prior: (N, V), as of `with_prior`.
 
         Returns:
-            Cost without the prior, depth RMSE in metres, and index of the view, each (N,), at the minimum over views
-            and in-plane rotations of the cost with the prior.
+            Cost without the prior (N,), depth RMSE in metres (N,), and index of the view (N,) int64, at the minimum
+            over views and in-plane rotations of the cost with the prior.
         """
         index = self.with_prior(prior).cost.flatten(1).argmin(dim=1, keepdim=True)
         cost, depth_rmse_m = (values.flatten(1).gather(1, index)[:, 0] for values in (self.cost, self.depth_rmse_m))
@@ -116,7 +116,7 @@ class ObjectAlignments:
     """Alignments of several objects with the masks of one frame.
 
     Attributes:
-        by_object: For each object's index, the masks it was aligned with, (K,) int64 ascending, and the alignment.
+        by_object: By the index of the object: the masks it was aligned with, (K,) int64 ascending, and the alignment.
     """
 
     by_object: Mapping[int, tuple[Tensor, ViewAlignment]]
@@ -126,13 +126,28 @@ class ObjectAlignments:
         return object_index in self.by_object
 
     def of(self, object_index: int, masks: Tensor) -> ViewAlignment:
-        """Return the alignment of one object with some of the masks that it was aligned with, (M,) int64."""
+        """Return the alignment of one object with some masks.
+
+        Args:
+            object_index: Index of the object.
+            masks: (M,) int64, some of the masks that it was aligned with.
+
+        Returns:
+            The alignment with the M masks.
+        """
         aligned, alignment = self.by_object[object_index]
         return alignment[torch.searchsorted(aligned, masks)]
 
 
 def concatenated(alignments: Sequence[ViewAlignment]) -> ViewAlignment:
-    """Join the rows of all `alignments`, of which there is at least one."""
+    """Concatenate alignments of one object with several sets of masks.
+
+    Args:
+        alignments: At least one.
+
+    Returns:
+        The alignment with all masks, in order.
+    """
     if len(alignments) == 1:
         return alignments[0]
     return ViewAlignment(
@@ -146,7 +161,7 @@ def sample_observed_points(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> O
     Args:
         masks: (N, H, W) bool.
         boxes_xyxy: (N, 4) tight boxes, last pixel included.
-        frame: The frame, which must have depth.
+        frame: The frame, which has depth.
 
     Returns:
         The samples, on the device of the masks.
@@ -170,12 +185,12 @@ def sample_observed_points(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> O
 
 
 def align_views(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps) -> ViewAlignment:
-    """Align every view of one object, in every in-plane rotation, with what is seen under each mask.
+    """Align every view of one object, in every in-plane rotation, with what is observed under each mask.
 
     Args:
-        observed: Under N masks.
-        views: Of the object.
-        spectra: The Fourier coefficients of `views`, on the device of `observed`.
+        observed: Points under N masks.
+        views: Polar maps of the object's views.
+        spectra: Fourier coefficients of `views`, on the device of `observed`.
 
     Returns:
         The alignment.
@@ -190,7 +205,7 @@ def align_views(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps)
     centroid_m = (points_m * area_m2[:, None]).sum(dim=2) / total_m2
     ahead = centroid_m.new_tensor([0.0, 0.0, 1.0])
     ray_rotation = _rotation_from_optical_axis(centroid_m.where(enough[:, None], ahead))
-    # views are rendered along the optical axis: look at the object along the ray to it
+    # views are rendered along the optical axis: rotate the points so that the ray to the object is that axis
     maps = polar_maps(
         ray_rotation.mT @ (points_m - centroid_m[:, :, None]), observed.colours, area_m2, views.radius_m
     )
@@ -208,13 +223,13 @@ def correlate_maps(maps: Tensor, views: FourierMaps, radius_m: float, invalid: T
         cost = 1 - iou + DEPTH_WEIGHT * depth_rmse^2 / diameter^2 + COLOUR_WEIGHT * mean squared colour difference
 
     Args:
-        maps: (N, 5, R, A) under the masks.
-        views: Of the object.
+        maps: (N, 5, R, A) polar maps of what is observed under the masks.
+        views: Fourier coefficients of the maps of the object's views.
         radius_m: Radius of the outermost ring of both, metres.
         invalid: (N,) bool, rows whose cost becomes +inf.
 
     Returns:
-        The alignment; centroid and ray are 0.
+        The alignment, whose `centroid_m` and `ray_rotation` are 0.
     """
     weight = maps[:, 0] * cell_areas_m2(radius_m, maps)
     squared, red, green, blue, ones, depth, depth_squared = angular_dft(weighted_terms(maps, weight)).unbind(dim=0)
@@ -234,19 +249,27 @@ def correlate_maps(maps: Tensor, views: FourierMaps, radius_m: float, invalid: T
     )
     if invalid is not None:
         cost = cost.masked_fill(invalid[:, None, None], torch.inf)
-    nowhere = maps.new_zeros(len(maps), 3)
-    return ViewAlignment(cost, iou, offset, depth_mse.sqrt(), nowhere, nowhere[:, :, None].expand(-1, -1, 3))
+    zeros = maps.new_zeros(len(maps), 3)
+    return ViewAlignment(cost, iou, offset, depth_mse.sqrt(), zeros, zeros[:, :, None].expand(-1, -1, 3))
 
 
 def relative_depth_mse(depth_mse_m2: Tensor, radius_m: float) -> Tensor:
-    """Divide a mean squared difference of depth by the square of the object's diameter."""
+    """Divide mean squared differences of depth by the square of the object's diameter.
+
+    Args:
+        depth_mse_m2: Mean squared differences, square metres, of any shape.
+        radius_m: Radius of the object's polar maps, metres; the diameter is DIAMETER_RADII times that.
+
+    Returns:
+        Relative differences, of the same shape.
+    """
     return depth_mse_m2 / (DIAMETER_RADII * radius_m) ** 2
 
 
 def _cross_correlate(queries: list[Tensor], views: Tensor) -> Tensor:
     """Sum products of maps over all cells for each circular shift of the views, and over K pairs of terms.
 
-    By products of matrices: for so few angles they are faster than fast transforms, and all sums are one product.
+    By products of matrices: for so few angles they are faster than FFTs, and all sums are one product.
 
     Args:
         queries: K of (N, R, 2, F).
@@ -266,7 +289,7 @@ def _cross_correlate(queries: list[Tensor], views: Tensor) -> Tensor:
 
 
 def _rotation_from_optical_axis(towards: Tensor) -> Tensor:
-    """The smallest rotations that take the z axis to each direction (N, 3), which must point forward: (N, 3, 3)."""
+    """Compute the smallest rotations (N, 3, 3) from the z axis to each direction (N, 3), which must have z > 0."""
     x, y, z = torch.nn.functional.normalize(towards, dim=1).unbind(dim=1)
     s = 1 / (1 + z)
     rows = [1 - s * x * x, -s * x * y, x, -s * x * y, 1 - s * y * y, y, -x, -y, z]

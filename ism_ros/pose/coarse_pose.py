@@ -1,4 +1,4 @@
-"""Coarse poses: the view and in-plane rotation that are aligned best with what is seen under a mask, with a covariance.
+"""Coarse poses: the best aligned view and in-plane rotation of a detection, with a covariance.
 
 The covariance spans all views and rotations that are aligned nearly as well.
 """
@@ -17,24 +17,24 @@ from ism_ros.rendering.views.polar_maps import ANGLES, ViewMaps
 Array = NDArray[np.float64]
 
 IN_PLANE_ROTATIONS = Rotation.from_rotvec(np.outer(range(ANGLES), [0.0, 0.0, 2 * np.pi / ANGLES])).as_matrix()
-"""(A, 3, 3), about the optical axis."""
+"""Rotations about the optical axis, (A, 3, 3)."""
 TEMPERATURE = 0.05
 """Difference of cost at which a view and rotation weighs 1/e as much in the covariance."""
 MAX_TEMPERATURES = 5.0
-"""Difference of cost, in temperatures, from which on it does not count at all."""
+"""Difference of cost, in temperatures, from which on a view and rotation is left out of the covariance."""
 SPACING_RATIO = 0.31
-"""Standard deviation of the rotation about each axis that the spacing of the V views leaves open, as a ratio of the
-side of the square that each has on the unit sphere: sigma = SPACING_RATIO * sqrt(4 * pi / V) radians, 5 degrees for
-162."""
+"""Standard deviation of the rotation about each axis due to the spacing of the V views, as a ratio of the side of the
+square that each covers on the unit sphere: sigma = SPACING_RATIO * sqrt(4 * pi / V) radians, 5 degrees for 162."""
 MIN_SIGMA_M = 0.004
 """Least standard deviation of the position along each axis, metres."""
 HIDDEN_RATIO = 0.2
-"""Standard deviation of the lateral position in radii of the object, per share of the silhouette that is not common."""
+"""Standard deviation of the lateral position, in radii of the object, per unit of 1 - IoU of the silhouettes."""
 DEPTH_RMSE_RATIO = 0.5
-"""Share of the depth RMSE that may be an error of the distance."""
+"""Standard deviation of the distance, as a ratio of the depth RMSE."""
 UNKNOWN_POSITION_M = 0.05
+"""Standard deviation of the position along each axis where only the visible surface is known, metres."""
 UNKNOWN_ROTATION_RAD2 = (np.pi**2 / 3 + 2) / 3
-"""About each axis, where the rotation may be any."""
+"""Variance of the rotation vector about each axis where all rotations are equally likely, square radians."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class CoarsePose:
     Attributes:
         rotation: (3, 3) object-to-camera.
         translation_m: (3,) position of the CAD model's own origin in the camera frame, metres.
-        covariance: (6, 6) of x y z of that (metres) and rotations about x y z (radians) in the camera frame.
-        view: Index of the view that it is from.
+        covariance: (6, 6) of x, y, z (metres) and rotations about x, y, z (radians) in the camera frame.
+        view: Index of the view that the pose is from.
     """
 
     rotation: Array
@@ -55,14 +55,14 @@ class CoarsePose:
 
 
 def coarse_poses(alignment: ViewAlignment, views: ViewMaps) -> list[CoarsePose | None]:
-    """Take the pose under each mask from the views that are aligned best.
+    """Take the pose under each mask from the best aligned view.
 
     Args:
-        alignment: Of `views` with N masks.
-        views: Of the object.
+        alignment: Alignment of `views` with N masks.
+        views: Polar maps of the object's views.
 
     Returns:
-        N poses; None where too little was seen.
+        N poses; None where too little was observed.
     """
     cost, iou, depth_offset_m, depth_rmse_m, centroid_m, ray_rotation = (
         getattr(alignment, field.name).cpu().numpy().astype(np.float64) for field in fields(alignment)
@@ -76,24 +76,28 @@ def coarse_poses(alignment: ViewAlignment, views: ViewMaps) -> list[CoarsePose |
 
 
 def unknown_covariance() -> Array:
-    """Make the (6, 6) covariance of a pose of which only the position of the visible surface is known."""
+    """Make the covariance of a pose of which only the position of the visible surface is known.
+
+    Returns:
+        (6, 6) of x, y, z (metres) and rotations about x, y, z (radians).
+    """
     return np.diag([UNKNOWN_POSITION_M**2] * 3 + [UNKNOWN_ROTATION_RAD2] * 3)
 
 
 def at_origin(covariance: Array, arm_m: Array) -> Array:
-    """Carry a covariance from the object's centre over to its origin.
+    """Transform a covariance from the object's centre to its origin.
 
     Args:
         covariance: (6, 6) of the centre's position and the object's rotation.
-        arm_m: (3,) from the origin to the centre, in the camera frame: rotations move the origin by so much.
+        arm_m: (3,) lever arm from the origin to the centre, camera frame, metres.
 
     Returns:
         (6, 6) of the origin's position and the object's rotation.
     """
     x, y, z = arm_m
-    carried = np.eye(6)
-    carried[:3, 3:] = [[0, -z, y], [z, 0, -x], [-y, x, 0]]
-    return np.asarray(carried @ covariance @ carried.T)
+    jacobian = np.eye(6)
+    jacobian[:3, 3:] = [[0, -z, y], [z, 0, -x], [-y, x, 0]]
+    return np.asarray(jacobian @ covariance @ jacobian.T)
 
 
 def _pose(
@@ -105,8 +109,9 @@ def _pose(
     ray_rotation: Array,
     views: ViewMaps,
 ) -> CoarsePose:
-    """The best view and rotation; in the covariance all others, weighted by exp(-cost / TEMPERATURE). One row of each
-    array of a ViewAlignment.
+    """Make a pose from the best view and rotation, with a covariance of all others.
+
+    Each weighs exp(-cost / TEMPERATURE) in the covariance. The arrays are one row of those of a ViewAlignment.
     """
     least = cost.min()
     view, angle = np.nonzero(cost < least + MAX_TEMPERATURES * TEMPERATURE)

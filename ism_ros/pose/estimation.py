@@ -29,16 +29,16 @@ def with_coarse_poses(
     """Estimate the poses of detections, their covariances, and the boxes of their models.
 
     Args:
-        detections: Of `frame`.
+        detections: N detections of `frame`.
         frame: The frame.
         library: The objects.
-        view_prior_weight: Of the descriptor: weight of its class tokens in the choice of a view.
-        alignments: Of the objects' views with the masks of this frame, where they are known already.
-        rows: (N,) int64, which masks of `alignments` the detections have.
+        view_prior_weight: Weight of class tokens in the choice of a view, a property of the descriptor.
+        alignments: Alignments of the objects' views with masks of this frame; None = compute them.
+        rows: (N,) int64, indices of the detections' masks in `alignments`; None = their own indices.
 
     Returns:
-        The detections with the poses of the views that are aligned best. Those whose object has no views, or that have
-        too little depth, keep the pose of their template. What has no pose at all has NaN everywhere.
+        The detections with the poses of the best aligned views. Those whose object has no views, or that have too
+        little depth, keep the pose of their template. Those without any pose have NaN everywhere.
     """
     count, device = len(detections), detections.rotation.device
     rotation, translation_m = detections.rotation.cpu().clone(), detections.translation_m.cpu().clone()
@@ -80,11 +80,11 @@ def with_coarse_poses(
 def align_detections(
     detections: Detections, posed: Tensor, frame: Frame, library: ObjectLibrary
 ) -> ObjectAlignments:
-    """Align the views of each detection's object with what is seen under its mask.
+    """Align the views of each detection's object with what is observed under its mask.
 
     Args:
-        detections: Of `frame`.
-        posed: (N,) bool on the CPU, those that are wanted.
+        detections: N detections of `frame`.
+        posed: (N,) bool on the CPU, the detections to align.
         frame: The frame; without depth nothing is aligned.
         library: The objects.
 
@@ -106,7 +106,7 @@ def align_detections(
 
 
 def _template_covariance(known: KnownObject, rotation: Tensor) -> Tensor:
-    """(N, 6, 6) of poses whose position of the visible surface is all that is known; rotation: (N, 3, 3)."""
+    """Make the covariances (N, 6, 6) of poses of templates, with rotations (N, 3, 3)."""
     about_centre = unknown_covariance()
     arms_m = (rotation.double() @ known.centre_m).numpy()
     return torch.from_numpy(np.stack([at_origin(about_centre, arm) for arm in arms_m])).float()

@@ -1,4 +1,4 @@
-"""What makes a result doubtful: of its frame, of its objects, of proposals that were too small, of units."""
+"""Warnings about a result: of its frame, of its objects, of proposals that were too small, of units."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ GREY_IMAGE = InputWarning(
     "the rgb image has no colours (all its channels are equal), so that objects are compared in grey and those that "
     "differ in colour alone are mixed up: use the colour image of the camera, not a mono8 one, if it has any",
 )
+"""Warning about an rgb image without colours."""
+
 
 class Stages(Protocol):
-    """The stages of a model that are repeated with depth in another unit."""
+    """Stages of a model that are repeated with depth in another unit."""
 
     def propose(self, query: Query) -> ProposalCrops:
-        """Find everything that could be an object, and crop it."""
+        """Find everything that could be an object, and crop it; as of the model."""
         ...
 
     def describe(self, crops: Sequence[ProposalCrops]) -> list[Descriptors]:
-        """Describe the crops of all frames."""
+        """Describe the crops of all frames; as of the model."""
         ...
 
     def score(self, query: Query, crops: ProposalCrops, descriptors: Descriptors) -> ScoredProposals:
-        """Match, verify and score proposals."""
+        """Match, verify and score proposals; as of the model."""
         ...
 
 
@@ -47,15 +49,15 @@ def result_warnings(
     scored: ScoredProposals,
     result: Detections,
 ) -> tuple[InputWarning, ...]:
-    """Collect everything that makes a result doubtful.
+    """Collect the warnings about a result.
 
     Args:
-        stages: Of the model, repeated where units are in doubt.
-        query: The frame and the objects that were looked for.
+        stages: Stages of the model, repeated with depth in other units where nothing was found.
+        query: The frame and the objects that were searched for.
         crops: Its proposals.
-        descriptors: Of these crops.
+        descriptors: Descriptors of these crops.
         scored: The proposals that were scored.
-        result: What was found.
+        result: The detections.
 
     Returns:
         Warnings, each once.
@@ -79,23 +81,23 @@ def _unit_warnings(
     scored: ScoredProposals,
     result: Detections,
 ) -> tuple[InputWarning, ...]:
-    """Doubt the units of depth and objects: by sizes, or, where nothing was found, by looking at another scale."""
+    """Check the units of depth and objects by sizes, or, where nothing was found, by scoring at other scales."""
     frame, library = query.frame, query.library
     if not frame.has_depth or any(warning.reason == "depth_unit" for warning in frame.warnings):
         return ()
     found = set(result.object_index.tolist())
     missing = [known for index, known in enumerate(library.objects) if index not in found]
-    if doubts := size_checks.doubts_about_objects(frame, missing):
-        return doubts
+    if warnings := size_checks.object_size_warnings(frame, missing):
+        return warnings
     if len(result):
-        return size_checks.doubt_about_found(_sizes_in_diameters(query, result))
+        return size_checks.found_size_warnings(_sizes_in_diameters(query, result))
     return _scale_warnings(stages, query, crops, descriptors, scored) if query.with_unit_check else ()
 
 
 def _scale_warnings(
     stages: Stages, query: Query, crops: ProposalCrops, descriptors: Descriptors, scored: ScoredProposals
 ) -> tuple[InputWarning, ...]:
-    """Whether one of the likeliest proposals would be found if depth were scaled."""
+    """Check whether one of the likeliest proposals would be detected if depth were scaled."""
     count = min(size_checks.MAX_CHECKED, len(scored.detections))
     likely = scored.detections.semantic_score.topk(count).indices
     in_diameters = _sizes_in_diameters(query, scored.detections[likely])
@@ -105,7 +107,7 @@ def _scale_warnings(
         assert query.frame.depth_m is not None
         scaled = replace(query, frame=replace(query.frame, depth_m=query.frame.depth_m * np.float32(factor)))
         rescored = stages.score(scaled, *some).detections
-        if not _any_above(rescored, threshold) and size_checks.nothing_fits(in_diameters):
+        if not _any_above(rescored, threshold) and size_checks.all_sizes_unlikely(in_diameters):
             # masks that were found in depth of another unit may be bad ones
             proposed = stages.propose(scaled)
             rescored = stages.score(scaled, proposed, stages.describe([proposed])[0]).detections
@@ -113,7 +115,7 @@ def _scale_warnings(
             best = int(rescored.score.argmax())
             known, score = query.library.objects[int(rescored.object_index[best])], float(rescored.score[best])
             if known.diameter_m is not None:
-                return (size_checks.doubt_about_scale(known.id, score, factor, known.diameter_m),)
+                return (size_checks.scale_warning(known.id, score, factor, known.diameter_m),)
     return ()
 
 

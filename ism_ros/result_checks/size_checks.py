@@ -1,7 +1,7 @@
-"""Sizes of known objects compared with what is seen, in metres: finds units of depth or CAD models that are wrong.
+"""Sizes of known objects compared with observed ones, in metres: detects wrong units of depth or CAD models.
 
-A depth image ten times too far or a CAD model ten times too large has no odd number in it. It shows where what looks
-like an object has not its size, and where nothing is found.
+A depth image ten times too far or a CAD model ten times too large has no implausible number by itself. It shows where
+what looks like an object has another size, and where nothing is found.
 """
 
 from __future__ import annotations
@@ -18,31 +18,32 @@ from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 
 FACTORS = (0.1, 10.0, 0.001, 1000.0, 1 / 25.4, 25.4)
-"""By which depth or CAD models are wrong: tenths of millimetres, centimetres, metres, inches."""
+"""Factors of depth that are tried: units of tenths of millimetres, centimetres, metres, inches."""
 MIN_OBJECT_PX, MAX_OBJECT_VIEWS = 3.0, 4.0
-"""An object smaller than so many pixels where the nearest surface is, or larger than so many times what the camera
-sees at the furthest, is not of the size that is believed."""
-LIKELY = (0.35, 1.6)
-"""What is seen of an object measures so many of its diameters, unless much of it is hidden."""
-OTHER_SIZE = (0.2, 3.0)
-"""Diameters outside of which what was found is not of the object's size."""
+"""Limits of an object's size: in pixels at the nearest surface, and in diagonals of the camera's view at the furthest.
+Objects outside of them have a wrong unit."""
+LIKELY_RATIO = (0.35, 1.6)
+"""Ratios of observed size to diameter between which a proposal supports a factor."""
+PLAUSIBLE_RATIO = (0.2, 3.0)
+"""Ratios of observed size to diameter outside of which a proposal has another size than the object."""
 MAX_CHECKED = 8
-"""Most proposals, of those that look most like an object, that are scored again in other units."""
+"""Largest number of proposals that are scored again in other units, those with the best semantic score."""
 MIN_SIZES = 3
+"""Least number of sizes from which a wrong unit is concluded."""
 MAX_NAMED = 3
-"""Objects named in one sentence."""
+"""Largest number of objects named in one warning."""
 
 
 def sizes_in_diameters(
     masks: Tensor, boxes_xyxy: Tensor, object_index: Tensor, frame: Frame, library: ObjectLibrary
 ) -> Tensor:
-    """Measure what is seen under each of a few masks in diameters of the object that it is taken for.
+    """Measure the observed size under each of a few masks, in diameters of the matched object.
 
     Args:
         masks: (N, H, W) bool.
         boxes_xyxy: (N, 4) inclusive pixels.
-        object_index: (N,) places in `library`.
-        frame: What the masks are of.
+        object_index: (N,) indices in `library`.
+        frame: The frame of the masks.
         library: The objects.
 
     Returns:
@@ -54,11 +55,15 @@ def sizes_in_diameters(
     return torch.tensor(sizes_m) / torch.tensor(diameters_m)
 
 
-def doubts_about_objects(frame: Frame, missing: Sequence[KnownObject]) -> tuple[InputWarning, ...]:
-    """Doubt the units of objects that were not found and are of no size that could be seen in this frame.
+def object_size_warnings(frame: Frame, missing: Sequence[KnownObject]) -> tuple[InputWarning, ...]:
+    """Warn of objects that were not found and whose size is impossible in a frame.
+
+    Args:
+        frame: The frame; without depth there are no warnings.
+        missing: Objects that were not found.
 
     Returns:
-        At most one warning for the too large and one for the too small, of the reason `object_size`.
+        At most one warning for too large and one for too small objects, of the reason `object_size`.
     """
     if not missing or frame.depth_m is None or not frame.has_depth:
         return ()
@@ -83,14 +88,17 @@ def doubts_about_objects(frame: Frame, missing: Sequence[KnownObject]) -> tuple[
     return tuple(warnings)
 
 
-def doubt_about_found(in_diameters: Tensor) -> tuple[InputWarning, ...]:
-    """Doubt the unit of depth, or of the CAD models, where nothing that was found is of its object's size.
+def found_size_warnings(in_diameters: Tensor) -> tuple[InputWarning, ...]:
+    """Warn of the unit of depth, or of CAD models, where no detection has the size of its object.
 
     Args:
-        in_diameters: (N,) sizes of what was found in diameters of its objects.
+        in_diameters: (N,) sizes of detections in diameters of their objects; NaN where one is not known.
+
+    Returns:
+        At most one warning, of the reason `depth_unit`.
     """
     sizes = in_diameters[in_diameters.isfinite()]
-    if not len(sizes) or bool(((sizes > OTHER_SIZE[0]) & (sizes < OTHER_SIZE[1])).any()):
+    if not len(sizes) or bool(((sizes > PLAUSIBLE_RATIO[0]) & (sizes < PLAUSIBLE_RATIO[1])).any()):
         return ()
     median = float(sizes.median())
     return (
@@ -103,39 +111,47 @@ def doubt_about_found(in_diameters: Tensor) -> tuple[InputWarning, ...]:
 
 
 def factors_to_try(in_diameters: Tensor) -> list[float]:
-    """The factors of depth that give some of what looks like an object that object's size, the likeliest first.
+    """Find factors of depth with which some proposals have the size of their object.
 
     Args:
-        in_diameters: (N,) sizes of what looks like an object in diameters of it.
+        in_diameters: (N,) sizes of proposals in diameters of their objects; NaN where one is not known.
+
+    Returns:
+        At most two of FACTORS, the one that most proposals support first.
     """
     sizes = in_diameters[in_diameters.isfinite()]
     if not len(sizes):
         return []
-    support = {
-        factor: int(((sizes * factor > LIKELY[0]) & (sizes * factor < LIKELY[1])).sum()) for factor in (1.0, *FACTORS)
-    }
+    low, high = LIKELY_RATIO
+    support = {factor: int(((sizes * factor > low) & (sizes * factor < high)).sum()) for factor in (1.0, *FACTORS)}
     return sorted((f for f in FACTORS if support[f] > 0), key=lambda f: -support[f])[:2]
 
 
-def nothing_fits(in_diameters: Tensor) -> bool:
-    """Whether all that looks like an object is far from that object's size, and there is enough of it to tell.
+def all_sizes_unlikely(in_diameters: Tensor) -> bool:
+    """Check whether all proposals have other sizes than their objects.
 
     Args:
-        in_diameters: (N,) sizes of what looks like an object in diameters of it.
+        in_diameters: (N,) sizes of proposals in diameters of their objects; NaN where one is not known.
+
+    Returns:
+        Whether at least MIN_SIZES are known, and all of them are outside of PLAUSIBLE_RATIO.
     """
     sizes = in_diameters[in_diameters.isfinite() & (in_diameters > 0)]
-    outside = (sizes < OTHER_SIZE[0]) | (sizes > OTHER_SIZE[1])
+    outside = (sizes < PLAUSIBLE_RATIO[0]) | (sizes > PLAUSIBLE_RATIO[1])
     return len(sizes) >= MIN_SIZES and bool(outside.all())
 
 
-def doubt_about_scale(object_id: str, score: float, factor: float, diameter_m: float) -> InputWarning:
-    """Say that an object would be found at another scale, where nothing was at the one that is believed.
+def scale_warning(object_id: str, score: float, factor: float, diameter_m: float) -> InputWarning:
+    """Warn that an object would be detected if depth were scaled, where nothing was detected.
 
     Args:
-        object_id: of the object.
-        score: with which it would be found.
-        factor: of depth, one of FACTORS.
-        diameter_m: of the object as it is believed.
+        object_id: Of the object.
+        score: Score that it would have.
+        factor: Factor of depth, one of FACTORS.
+        diameter_m: Diameter of the object, metres.
+
+    Returns:
+        A warning of the reason `depth_unit`.
     """
     times = f"{1 / factor:g} times nearer" if factor < 1 else f"{factor:g} times further"
     other_m = diameter_m / factor

@@ -1,4 +1,4 @@
-"""What a segmentor or descriptor is told when it is loaded."""
+"""Request by which a segmentor or descriptor is loaded."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """Which model to load, and where.
+    """A model to load, and the device to load it on.
 
     Attributes:
         device: PyTorch device, such as "cpu" or "cuda:0".
         model: Size of the model, or the path of its checkpoint; empty = the usual one.
-        checkpoints_dir: Folder in which checkpoints are looked for.
-        settings: All settings by name (config.settings.Settings): each model takes its own from them; what is left
-            out has its default.
-        recoveries: Counts where memory ran out and the work went on in smaller batches.
+        checkpoints_dir: Folder that is searched for checkpoints.
+        settings: All settings by name (config.settings.Settings), of which each model uses its own; those that are
+            left out have their defaults.
+        recoveries: Counts where memory ran out and the work was repeated in smaller batches.
     """
 
     device: str = "cpu"

@@ -1,4 +1,4 @@
-"""Registries: what can be chosen by name, here, in other packages by entry points, or anywhere as `module:attr`."""
+"""Registries of entries by name: of this package, of others by entry points, or anywhere as `module:attr`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ Entry = TypeVar("Entry")
 
 
 class Registry(Generic[Entry]):
-    """Entries of one kind by name, imported when they are first asked for.
+    """Entries of one kind by name, imported when they are first used.
 
-    Three sources, the first that has a name wins: those registered here, entry points of installed packages, and a
-    name of the form `module:attr`, which is imported.
+    A name is looked up in the entries of this package, then in the entry points of installed packages; a name of the
+    form `module:attr` is imported.
+
+    Attributes:
+        kind: Kind of the entries, for error texts, such as "segmentor".
+        group: Group of entry points of other packages.
     """
 
     def __init__(self, kind: str, entry_type: type[Entry], group: str, builtin: dict[str, str]) -> None:
         """Make a registry.
 
         Args:
-            kind: What its entries are, for error texts, such as "segmentor".
+            kind: Kind of the entries, for error texts, such as "segmentor".
             entry_type: Class of which every entry is an instance.
             group: Group of entry points of other packages.
             builtin: `module:attr` of each entry that comes with this package, by name.
@@ -39,7 +43,7 @@ class Registry(Generic[Entry]):
         return iter(self.names)
 
     def __contains__(self, name: object) -> bool:
-        """Whether this is one of `names`; no `module:attr` is, so that input from outside can be checked by this."""
+        """Check whether this is one of `names`; no `module:attr` is, so that untrusted input can be checked by this."""
         return name in self.names
 
     @cached_property
@@ -74,8 +78,8 @@ class Registry(Generic[Entry]):
     def _installed(self) -> dict[str, str]:
         return {entry.name: entry.value for entry in entry_points(group=self.group)}
 
-    def _import(self, name: str, place: str) -> Entry:
-        module, _, attribute = place.partition(":")
+    def _import(self, name: str, location: str) -> Entry:
+        module, _, attribute = location.partition(":")
         try:
             entry: Any = import_module(module)
             for part in attribute.split("."):

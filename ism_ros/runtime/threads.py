@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 PASSIVE_WAIT_ENV = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
-"""Environment in which threads sleep while they wait. By default they spin, which costs tenfold on cores that the
-camera driver or another program needs as well."""
+"""Environment in which threads sleep while they wait (passive OpenMP wait policy). By default they spin, which is
+tenfold slower on cores that the camera driver or another program uses as well."""
 
 LARGE_PAGES_ENV = {"THP_MEM_ALLOC_ENABLE": "1"}
-"""Environment in which PyTorch asks Linux for large pages: crops and tokens of a frame are new memory in each frame,
-and several times faster to get in pages of 2 MB than of 4 kB."""
+"""Environment in which PyTorch requests large pages from Linux: crops and tokens of a frame are new memory in each
+frame, and several times faster to get in pages of 2 MB than of 4 kB."""
 
 
 def configure_thread_env() -> None:
@@ -46,19 +46,22 @@ def set_num_threads(count: int) -> None:
     """
     import torch
 
-    torch.get_num_threads()  # the first question of a thread would undo the answer
+    torch.get_num_threads()  # the first call in a thread would override a number set before it
     torch.set_num_threads(count)
 
 
 @contextmanager
 def one_thread(rows: Tensor) -> Iterator[None]:
-    """Make PyTorch work on one thread meanwhile, where rows are few and on the CPU.
+    """Limit PyTorch to one thread inside the context, where a tensor has few rows and is on the CPU.
 
     For many small tensors, waking the other threads takes longer than the work. A thread that uses PyTorch for the
-    first time meanwhile gets one as well, until `set_num_threads`.
+    first time meanwhile has one thread as well, until `set_num_threads`.
 
     Args:
-        rows: (N, ...) tensor whose number of rows and device decide.
+        rows: (N, ...) tensor, by whose number of rows and device it is decided.
+
+    Yields:
+        Nothing.
     """
     import torch
 
@@ -77,10 +80,10 @@ def map_on_threads(work: Callable[..., Result], threads: int, *arguments: Sequen
     """Apply `work` to each item, in order.
 
     Args:
-        work: Called with one item of each of `arguments`.
-        threads: 1 = one item after the other, on all threads that the caller has; more = so many items at once, each on
-            one thread of PyTorch.
-        arguments: Sequences of one length.
+        work: Function, called with one item of each of `arguments`.
+        threads: Number of items processed at once, each on one thread of PyTorch; 1 = one item after the other, on all
+            threads of the caller.
+        *arguments: Sequences of equal length.
 
     Returns:
         The results, in the order of the items.

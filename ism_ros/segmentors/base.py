@@ -14,19 +14,19 @@ from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.registry import Registry
 
 SAM6D_MIN_MASK = -1
-"""Value of min_mask_pixels that stands for SAM-6D's smallest shares of the image (data.masks.large_enough)."""
+"""Value of min_mask_pixels that stands for SAM-6D's smallest fractions of the image (data.masks.large_enough)."""
 
 SAM6D_THRESHOLDS: Mapping[str, Any] = {
     "score_threshold": 0.2,
     "overlap_threshold": 1.0,
     "min_mask_pixels": SAM6D_MIN_MASK,
 }
-"""Settings of SAM-6D as published: 0.2 is from where its pose estimation takes detections; of different objects it
-keeps all, however they overlap; it drops proposals by their share of the image."""
+"""Settings of SAM-6D as published: its pose estimation takes detections from a score of 0.2 on; it keeps overlapping
+detections of different objects; it drops proposals by the fraction of the image that they cover."""
 
 
 class Segmentor(Protocol):
-    """Finds what could be an object, without knowing which."""
+    """A source of class-agnostic proposals: what could be an object, without knowing which."""
 
     @property
     def name(self) -> str:
@@ -60,7 +60,8 @@ class SegmentorSpec:
         load: Loads it; raises ValueError with one line where a checkpoint or package is missing.
         needs_depth: Whether it finds nothing in frames without depth.
         cpu_threads: Most threads of PyTorch that make it faster; None = as many as there are.
-        thresholds: Settings that suit its scores, by the name of the descriptor beside it, where the defaults do not.
+        thresholds: Settings that suit its scores, by the name of the descriptor used with it, where the defaults do
+            not.
         requires: Python packages that it needs beyond the package's own.
     """
 
@@ -100,7 +101,7 @@ def create_segmentor(
         name: One of SEGMENTORS, or `module:attr` of a SegmentorSpec.
         device: PyTorch device.
         model: Size of a neural segmentor, or the path of its checkpoint; empty = its usual size.
-        checkpoints_dir: Folder in which checkpoints are looked for.
+        checkpoints_dir: Folder that is searched for checkpoints.
         settings: Settings by name, of which it takes its own.
         recoveries: Counts where memory ran out.
 

@@ -1,4 +1,4 @@
-"""Small images enlarged to masks: bilinear interpolation and a threshold, at the cost of the outlines alone.
+"""Low-resolution logits upsampled to masks: bilinear interpolation and a threshold, computed along contours alone.
 
 A bilinear value lies between those of its four neighbours. Where all four are above the threshold, or none is, there
 is nothing to compute; only the pixels between neighbours that disagree are interpolated.
@@ -10,21 +10,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PIXELS_AT_ONCE = 2**21
-"""Interpolated pixels that are held at once; each takes about 30 bytes on the way."""
+PIXELS_PER_BATCH = 2**21
+"""Interpolated pixels that are computed at once; each takes about 30 bytes meanwhile."""
 
 
-def enlarge_to_masks(values: Tensor, row_at: Tensor, column_at: Tensor, threshold: float) -> Tensor:
-    """Which pixels of the enlarged images are above `threshold`, (N, H, W) bool.
+def upsample_to_masks(values: Tensor, row_at: Tensor, column_at: Tensor, threshold: float) -> Tensor:
+    """Upsample images bilinearly and compare them with a threshold.
 
-    values: (N, h, w) float32. row_at: (H,), column_at: (W,) float64, ascending: where in `values` each row and column
-    of the masks is, 0 = the centre of the first row or column. Beyond the first and last centre an image goes on as
-    it is there. The same as torch.nn.functional.interpolate(mode="bilinear") followed by a comparison, in a half to a
-    quarter of the time where images are enlarged four to eight times.
+    Equal to torch.nn.functional.interpolate(mode="bilinear") followed by a comparison, in a half to a quarter of the
+    time where images are upsampled four to eight times.
+
+    Args:
+        values: (N, h, w) float32.
+        row_at: (H,) float64 ascending, position of each row of the masks in `values`: 0 = the centre of the first row.
+            Beyond the first and last centre the border is replicated.
+        column_at: (W,) float64 ascending, position of each column of the masks, likewise.
+        threshold: Values above it are inside.
+
+    Returns:
+        (N, H, W) bool masks.
     """
     values = F.pad(values[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
-    row, row_share, rows_of = _cells(row_at, values.shape[1])
-    column, column_share, columns_of = _cells(column_at, values.shape[2])
+    row, row_fraction, rows_of = _cells(row_at, values.shape[1])
+    column, column_fraction, columns_of = _cells(column_at, values.shape[2])
     above = values > threshold
     both, either = above[..., :-1] & above[..., 1:], above[..., :-1] | above[..., 1:]
     full = both[:, :-1] & both[:, 1:]
@@ -32,15 +40,15 @@ def enlarge_to_masks(values: Tensor, row_at: Tensor, column_at: Tensor, threshol
     masks = _repeat_columns(full, column)[:, row]
     image, cell_row, cell_column = mixed.nonzero(as_tuple=True)
     tall, wide = int(rows_of[1].max()), int(columns_of[1].max())
-    at_once = max(1, PIXELS_AT_ONCE // (tall * wide))
+    at_once = max(1, PIXELS_PER_BATCH // (tall * wide))
     for n, i, j in zip(image.split(at_once), cell_row.split(at_once), cell_column.split(at_once), strict=True):
         y = _members(i, rows_of, tall)
         x = _members(j, columns_of, wide)
-        down, right = row_share[y], column_share[x]
+        down, right = row_fraction[y], column_fraction[x]
         first = torch.lerp(values[n, i, j, None], values[n, i + 1, j, None], down)
         last = torch.lerp(values[n, i, j + 1, None], values[n, i + 1, j + 1, None], down)
-        enlarged = torch.lerp(first[:, :, None], last[:, :, None], right[:, None, :])
-        masks[n[:, None, None], y[:, :, None], x[:, None, :]] = enlarged > threshold
+        interpolated = torch.lerp(first[:, :, None], last[:, :, None], right[:, None, :])
+        masks[n[:, None, None], y[:, :, None], x[:, None, :]] = interpolated > threshold
     return masks
 
 

@@ -99,7 +99,7 @@ class InferenceRequest(BaseModel):
     object_ids: list[str] | None = Field(None, max_length=10_000, description="Only these of the server's objects.")
     score_threshold: float | None = Field(None, ge=0, le=1, description="Least final score of a detection.")
     min_mask_pixels: int | None = Field(
-        None, ge=-1, le=100_000_000, description="Least pixels of a mask; -1 = SAM-6D's shares of the picture."
+        None, ge=-1, le=100_000_000, description="Least pixels of a mask; -1 = SAM-6D's shares of the image."
     )
     output_dir: str | None = Field(None, description="Folder in which the server writes detection_ism.json and so on.")
     visualization: bool | None = Field(None, description="Send the overlay as PNG in base64.")

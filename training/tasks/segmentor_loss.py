@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ism_ros.segmentors.tiny.segmentor_network import (
     CELL_STRIDE,
+    CENTRE_UNIT_PX,
     MASK_STRIDE,
-    REACH,
     NetworkOutputs,
     mask_inputs,
     mask_weights,
@@ -36,7 +36,7 @@ class Targets:
 
     Attributes:
         instance: (B, h, w) int64, number of the instance, 0 = surroundings.
-        centres: (B, 2, h, w) float32, centre of each pixel's object in units of REACH.
+        centres: (B, 2, h, w) float32, centre of each pixel's object in units of CENTRE_UNIT_PX.
         border: (B, h, w) bool, pixels that touch another instance or the surroundings.
         cell: (B, K) int64, numbers of the cells that must give a mask.
         labels: (B, K) int64, of which instance.
@@ -76,7 +76,7 @@ def make_targets(instance: Tensor) -> Targets:
     away = (x - middle[..., 0, None]).square()[:, :, None, :] + (y - middle[..., 1, None]).square()[..., None]
     nearest = away.masked_fill(~masks, torch.inf).flatten(2).argmin(dim=2)
     middle = 0.5 * middle + 0.5 * torch.stack([nearest % width, nearest // width], dim=-1)
-    everywhere = torch.cat([middle.new_zeros(count, 1, 2), middle / REACH], dim=1)
+    everywhere = torch.cat([middle.new_zeros(count, 1, 2), middle / CENTRE_UNIT_PX], dim=1)
     centres = everywhere.gather(1, instance.flatten(1)[..., None].expand(-1, -1, 2)).transpose(1, 2)
 
     grid = instance[:, ::RATIO, ::RATIO]

@@ -1,4 +1,4 @@
-"""The network of the descriptor `tiny`: what a masked crop shows, as one token and as a grid of tokens."""
+"""The network of the descriptor `tiny`: one class token and a grid of patch tokens for each masked crop."""
 
 from __future__ import annotations
 
@@ -9,25 +9,35 @@ from torch import Tensor, nn
 from ism_ros.networks.blocks import ResidualBlock, convolution
 
 CROP_PX = 96
+"""Side of a crop, pixels."""
 PATCH_PX = 8
+"""Side of a patch, pixels."""
 IDENTITY_WIDTH, VIEW_WIDTH, PATCH_WIDTH = 96, 128, 64
+"""Numbers of the identity and the view part of a class token, and of a patch token."""
 CLASS_WIDTH = IDENTITY_WIDTH + VIEW_WIDTH
-VIEW_SHARE = 0.3
-"""Of the cosine of two class tokens: how much of it says whether they are seen from the same side."""
+"""Numbers of a class token."""
+VIEW_FRACTION = 0.3
+"""Weight of the view part in the cosine of two class tokens; the identity part has the rest."""
 COARSE = CROP_PX // 16
-REACH = 2.2
-"""Half the side of the common frame, in standard deviations of the mask along its long axis."""
+"""Side of the coarsest feature map."""
+CANONICAL_HALF_SIDE = 2.2
+"""Half the side of the canonical frame, in standard deviations of the mask along its long axis."""
 
 
 class TinyDescriptorNetwork(nn.Module):
-    """Crops (N, 4, 96, 96), see `network_input` -> class tokens (N, 224) and patch tokens (N, 144, 64), unit rows.
+    """Class tokens (N, 224) and patch tokens (N, 144, 64), unit rows, of crops in a canonical frame.
 
-    A class token is two unit vectors, weighted: one of what the object is, from features pooled over the mask and from
-    their places, and one of the side that it is seen from: a linear function of the small picture, corrected by what
-    the features say. Places mean the same in every crop, as all are in the common frame.
+    A class token is two unit vectors, weighted: the identity of the object, from features pooled over the mask and from
+    their layout, and the view, a linear function of the small image plus a correction from the layout. Positions are
+    comparable between crops, as all are in the canonical frame.
     """
 
     def __init__(self, widths: tuple[int, int, int] = (40, 96, 160)) -> None:
+        """Build the layers.
+
+        Args:
+            widths: Channels at strides 4, 8 and 16.
+        """
         super().__init__()
         fine, middle, coarse = widths
         self.stem = nn.Sequential(convolution(4, fine, 4, 4), ResidualBlock(fine))
@@ -38,35 +48,50 @@ class TinyDescriptorNetwork(nn.Module):
         layout = 24 * COARSE**2 + 4 * (2 * COARSE) ** 2
         self.identity = nn.Sequential(nn.Linear(2 * coarse + layout, 256), nn.ReLU(), nn.Linear(256, IDENTITY_WIDTH))
         self.view = nn.Sequential(nn.Linear(layout, 256), nn.ReLU(), nn.Linear(256, VIEW_WIDTH))
+        # the names of layers are the keys of the shipped weights
         self.picture = nn.Linear(4 * (2 * COARSE) ** 2, VIEW_WIDTH)
         nn.init.orthogonal_(self.picture.weight)
         nn.init.normal_(self.view[2].weight, std=0.01)  # type: ignore[arg-type]
 
     def convolve_in(self, dtype: torch.dtype) -> None:
-        """Convolutions in `dtype`; what follows them stays as it is."""
+        """Convert the convolutions to `dtype`; the layers after them stay in theirs."""
         for part in (self.stem, self.patches, self.patch_token, self.whole, self.places):
             part.to(dtype)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the tokens.
+
+        Args:
+            x: (N, 4, 96, 96), as of `network_input`.
+
+        Returns:
+            Class tokens (N, 224) and patch tokens (N, 144, 64), float32 unit rows.
+        """
         mask = x[:, 3:]
         middle = self.patches(self.stem(x.to(self.patch_token.weight.dtype)))
         whole = self.whole(middle)
         inside = F.adaptive_avg_pool2d(mask, whole.shape[2:])
         mean = (whole * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3)).clamp(min=1e-3)
-        most = whole.amax(dim=(2, 3)).to(x.dtype)
-        picture = small_picture(x).flatten(1)
-        layout = torch.cat([self.places(whole).flatten(1).to(x.dtype), picture], dim=1)
-        identity = F.normalize(self.identity(torch.cat([mean, most, layout], dim=1)).float(), dim=-1)
-        view = F.normalize((self.picture(picture) + self.view(layout)).float(), dim=-1)
-        token = torch.cat([identity * (1 - VIEW_SHARE) ** 0.5, view * VIEW_SHARE**0.5], dim=1)
+        largest = whole.amax(dim=(2, 3)).to(x.dtype)
+        image = small_image(x).flatten(1)
+        layout = torch.cat([self.places(whole).flatten(1).to(x.dtype), image], dim=1)
+        identity = F.normalize(self.identity(torch.cat([mean, largest, layout], dim=1)).float(), dim=-1)
+        view = F.normalize((self.picture(image) + self.view(layout)).float(), dim=-1)
+        token = torch.cat([identity * (1 - VIEW_FRACTION) ** 0.5, view * VIEW_FRACTION**0.5], dim=1)
         return token, F.normalize(self.patch_token(middle).flatten(2).transpose(1, 2).float(), dim=-1)
 
 
-def small_picture(x: Tensor) -> Tensor:
-    """(N, 4, S, S) -> (N, 4, 12, 12): colours less their mean over the mask, of one contrast, 0 outside; and the mask
-    less a half.
+def small_image(x: Tensor) -> Tensor:
+    """Downscale crops to 12 x 12 pixels and normalise their brightness and contrast.
 
-    Sums of squares and products say how large the contrast is, so that only what is small is ever divided by it.
+    The contrast is computed from sums of squares and products, so that only the small image is divided by it.
+
+    Args:
+        x: (N, 4, S, S), as of `network_input`.
+
+    Returns:
+        (N, 4, 12, 12): colours minus their mean over the mask, divided by twice (their standard deviation there +
+        0.05), 0 outside; and the mask minus one half.
     """
     mask, side = x[:, 3:], x.shape[-1] // (2 * COARSE)
     coloured = x[:, :3] * mask
@@ -82,23 +107,36 @@ def small_picture(x: Tensor) -> Tensor:
 
 
 def network_input(crops: Tensor, masks: Tensor) -> Tensor:
-    """(N, 4, S, S) of colours (N, 3, S, S) in [0, 1] and masks (N, S, S) bool, turned and scaled to a common frame.
+    """Rotate and scale masked crops to a canonical frame.
 
-    The mask's long axis is level and its standard deviation along it always the same; which end comes first is told by
-    the skew along that axis. So a turn of the camera about its optical axis changes little. Colours lie about 0 and are
-    0 outside; the last channel is the mask.
+    There the mask's long axis is horizontal, its standard deviation along that axis is always the same, and its
+    skewness along it is positive. So an in-plane rotation of the camera changes little.
+
+    Args:
+        crops: (N, 3, S, S) RGB in [0, 1].
+        masks: (N, S, S) bool.
+
+    Returns:
+        (N, 4, S, S): colours in -1..1, 0 outside the mask; and the mask.
     """
     inside = masks[:, None].to(crops.dtype)
     pixels = torch.cat([(crops * 2 - 1) * inside, inside], dim=1)
     line = _places(masks.shape[-1], masks.device)[:, None]
-    across, down, middle = common_frame(masks)[:, :, None].unbind(dim=3)
-    # what affine_grid would give, at a third of the time
+    across, down, middle = canonical_frame(masks)[:, :, None].unbind(dim=3)
+    # the same as affine_grid, in a third of the time
     grid = (line * across.mT + middle.mT)[:, None] + (line * down.mT)[:, :, None]
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def common_frame(masks: Tensor) -> Tensor:
-    """(N, 2, 3): from places in the common frame to those in the crop, both in -1..1. masks: (N, S, S) bool."""
+def canonical_frame(masks: Tensor) -> Tensor:
+    """Compute the affine transforms from the canonical frame to crops, from the moments of masks.
+
+    Args:
+        masks: (N, S, S) bool.
+
+    Returns:
+        (N, 2, 3), for coordinates in -1..1 in both.
+    """
     size = masks.shape[-1]
     line = _places(size, masks.device)
     weight = masks.float()
@@ -112,18 +150,26 @@ def common_frame(masks: Tensor) -> Tensor:
     cos, sin = angle.cos(), angle.sin()
     long = (0.5 * (xx + yy) + torch.hypot(0.5 * (xx - yy), xy)).sqrt().clamp(min=2 / size)
     along = dx[:, None, :] * cos[:, None, None] + dy[:, :, None] * sin[:, None, None]
-    turned = torch.where((weight * along.pow(3)).sum(dim=(1, 2)) < 0, -1.0, 1.0)
-    step = REACH * long * turned
+    sign = torch.where((weight * along.pow(3)).sum(dim=(1, 2)) < 0, -1.0, 1.0)
+    step = CANONICAL_HALF_SIDE * long * sign
     return torch.stack(
         [torch.stack([step * cos, -step * sin, x], dim=1), torch.stack([step * sin, step * cos, y], dim=1)], dim=1
     )
 
 
 def _places(size: int, device: torch.device) -> Tensor:
-    """(size,): the middles of so many pixels in -1..1."""
+    """Place the centres of `size` pixels in -1..1, (size,)."""
     return (torch.arange(size, device=device, dtype=torch.float32) * 2 + 1) / size - 1
 
 
-def valid_patches(pixels: Tensor, least_share: float) -> Tensor:
-    """Which patches (N, P) of `network_input` are covered by the mask by more than `least_share` of their area."""
-    return F.avg_pool2d(pixels[:, 3:], PATCH_PX).flatten(1) > least_share
+def valid_patches(pixels: Tensor, min_coverage: float) -> Tensor:
+    """Find which patches are covered by the mask.
+
+    Args:
+        pixels: (N, 4, S, S), as of `network_input`.
+        min_coverage: Fraction of a patch's area above which it is covered.
+
+    Returns:
+        (N, P) bool.
+    """
+    return F.avg_pool2d(pixels[:, 3:], PATCH_PX).flatten(1) > min_coverage

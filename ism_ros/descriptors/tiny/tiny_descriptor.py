@@ -1,7 +1,7 @@
-"""A descriptor by a small network that travels with this package: learned by contrast on rendered objects.
+"""A descriptor by a small network that ships with this package: trained by contrastive learning on rendered objects.
 
-Its class token says which object a crop shows and from where, whatever the camera's turn about its optical axis; its
-patch tokens say the same of 12 x 12 parts. How it was made and what it cannot do: docs/tiny.md.
+Its class token encodes which object a crop shows and from which side, whatever the in-plane rotation; its patch tokens
+encode the same of 12 x 12 patches. Training and limits: docs/tiny.md.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.runtime.precision import small_network_dtype
 
 CHUNK_CPU, CHUNK_GPU = 32, 512
-LEAST_SHARE = 0.3
-"""A patch counts when more than this share of it lies inside the mask."""
+"""Crops described at once on a CPU and on a GPU."""
+MIN_PATCH_COVERAGE = 0.3
+"""Fraction of a patch that must lie inside the mask; others have no token."""
 
 
 class TinyDescriptor:
-    """Tokens of masked crops of 96 x 96 pixels. weights: other weights than those of the package."""
+    """Tokens of masked crops of 96 x 96 pixels."""
 
     name = "tiny"
     is_small = True
@@ -43,6 +44,16 @@ class TinyDescriptor:
     def __init__(
         self, device: str = "cpu", weights: Path | None = None, recoveries: OutOfMemoryCounter | None = None
     ) -> None:
+        """Load the network.
+
+        Args:
+            device: PyTorch device.
+            weights: File of weights; None = those of the package.
+            recoveries: Counts where memory ran out.
+
+        Raises:
+            CheckpointError: The weights cannot be read or are not of this network.
+        """
         self._device = torch.device(device)
         network = TinyDescriptorNetwork()
         digest = load_weights(network, "descriptor", weights)
@@ -53,7 +64,15 @@ class TinyDescriptor:
         self._chunks = OutOfMemoryRetry(CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU, "crops", recoveries)
 
     def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
-        """Crops (N, 3, 96, 96) float32 in [0, 1], crop_masks (N, 96, 96) bool -> tokens, float32, on the device."""
+        """Describe crops.
+
+        Args:
+            crops: (N, 3, 96, 96) float32 RGB in [0, 1], zero outside the mask.
+            crop_masks: (N, 96, 96) bool.
+
+        Returns:
+            Tokens, float32, on the device.
+        """
         if len(crops) == 0:
             patches = (CROP_PX // PATCH_PX) ** 2
             return Descriptors(
@@ -67,21 +86,31 @@ class TinyDescriptor:
         )
 
     def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
-        """The same: templates are looked at as proposals are."""
+        """Describe crops of templates, in the same way as those of proposals."""
         return self.describe(crops, crop_masks)
 
     @torch.inference_mode()
     def _tokens(self, crops: Tensor, masks: Tensor) -> Descriptors:
         pixels = network_input(crops, masks)
         tokens, patches = self._network(pixels)
-        valid = valid_patches(pixels, LEAST_SHARE)
+        valid = valid_patches(pixels, MIN_PATCH_COVERAGE)
         return Descriptors(tokens, patches * valid[:, :, None])
 
 
 def load_tiny_descriptor(request: ModelRequest) -> TinyDescriptor:
-    """Load the weights of the package, or those of the file that the request names."""
+    """Load the weights of the package, or those of the file that a request names.
+
+    Args:
+        request: Device and model.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        CheckpointError: The weights cannot be read or are not of this network.
+    """
     return TinyDescriptor(request.device, Path(request.model) if request.model else None, request.recoveries)
 
 
 TINY = DescriptorSpec(load_tiny_descriptor, matcher="shape", cpu_threads=4)
-"""More threads would wait for each other longer than they compute."""
+"""Registry entry `tiny`. With more than four threads they wait for each other longer than they compute."""

@@ -23,20 +23,8 @@ from ism_ros.segmentors.fastsam.yolo_networks import load_network
 class FastSamSegmentor:
     """Class-agnostic proposals from colour alone, as SAM-6D gets them from FastSAM-s and FastSAM-x.
 
-    checkpoint: a .onnx file, which needs the package onnxruntime (or onnxruntime-gpu), or a .pt file, which needs the
-    package ultralytics (AGPL-3.0) and is a pickled Python object: only name files whose source you trust. An ONNX
-    model with a fixed input gets the frame in that input; .pt files and ONNX models exported as dynamic get it with
-    as little padding as they can have. device: where masks are made, and the network runs where it can.
-
-    Settings, with the values that SAM-6D's program uses:
-    confidence_threshold: boxes above it are kept. SAM-6D's configuration says 0.2 (that of CNOS 0.05), but its
-    program writes 0.25 over it. nms_threshold: of two boxes whose IoU is above it, the less confident is dropped.
-    max_proposals: at most so many. input_side: the longer side of the frame as the network sees it, pixels, a
-    multiple of 32; ignored where the model fixes its input. channel_order: which channel the network sees first.
-    SAM-6D hands RGB images to ultralytics, which expects BGR and turns them round, so that there the network sees
-    'bgr'; it was trained on 'rgb'.
-
-    Raises CheckpointError, or ValueError for a setting, one line that a user can act on.
+    The defaults are the values that SAM-6D's program uses. An ONNX model with a fixed input gets the frame in that
+    input; .pt files and ONNX models exported as dynamic get it with as little padding as they allow.
     """
 
     name = "fastsam"
@@ -52,6 +40,26 @@ class FastSamSegmentor:
         input_side: int = 640,
         channel_order: Literal["rgb", "bgr"] = "bgr",
     ) -> None:
+        """Load the network.
+
+        Args:
+            checkpoint: A .onnx file, which needs the package onnxruntime (or onnxruntime-gpu), or a .pt file, which
+                needs the package ultralytics (AGPL-3.0) and is a pickled Python object: only name files whose source
+                you trust.
+            device: PyTorch device of the masks; the network runs there too where it can.
+            confidence_threshold: Boxes above it are kept. SAM-6D's configuration says 0.2 (that of CNOS 0.05), but its
+                program overwrites it with 0.25.
+            nms_threshold: Of two boxes whose IoU is above it, the less confident is dropped.
+            max_proposals: Most proposals of a frame.
+            input_side: Longer side of the frame in the network's input, pixels, a multiple of 32; ignored where the
+                model fixes its input.
+            channel_order: Channel order of the network's input. SAM-6D passes RGB images to ultralytics, which expects
+                BGR and reverses the channels, so that its network gets 'bgr'; it was trained on 'rgb'.
+
+        Raises:
+            CheckpointError: The checkpoint cannot be used; the message is one line with a remedy.
+            ValueError: A setting is out of range.
+        """
         if input_side < STRIDE or input_side % STRIDE:
             raise ValueError(f"input_side is {input_side}; it must be a multiple of {STRIDE}, such as 640 or 1024")
         self.device = torch.device(device)
@@ -63,23 +71,36 @@ class FastSamSegmentor:
         self._network = load_network(Path(checkpoint), self.device)
 
     def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
-        """Proposals of `frame`, most confident first, masks on `device`.
+        """Find proposals in a frame.
 
-        boxes_xyxy are those of the network, cut down to whole pixels, as the reference takes them: looser than the
-        masks' own, and x_last, y_last are the frame's width and height where they reach its edge.
+        Args:
+            frame: The frame; its depth is not used.
+            stability_score_threshold: Not used: FastSAM has no stability score.
+
+        Returns:
+            Proposals, most confident first, masks on `device`. `boxes_xyxy` are the network's, truncated to whole
+            pixels, as in the reference: looser than the masks' own, with x_last and y_last equal to the frame's width
+            and height where they touch its border.
         """
         letterbox = self._letterbox((frame.height, frame.width))
-        outputs = self._network(letterbox.put(_in_order(frame.rgb, self.channel_order)))
-        return self.proposals_of(outputs, letterbox)
+        outputs = self._network(letterbox.apply(_in_channel_order(frame.rgb, self.channel_order)))
+        return self.decode(outputs, letterbox)
 
     @torch.no_grad()
-    def proposals_of(self, outputs: RawOutputs, letterbox: Letterbox) -> Proposals:
-        """What the network's `outputs` for the frame in `letterbox` mean."""
+    def decode(self, outputs: RawOutputs, letterbox: Letterbox) -> Proposals:
+        """Decode the network's outputs.
+
+        Args:
+            outputs: Of one image.
+            letterbox: Placement of the frame in that image.
+
+        Returns:
+            Proposals at the frame's size, most confident first.
+        """
         found = find_candidates(outputs.head, self.confidence_threshold, self.nms_threshold, self.max_proposals)
         masks = assemble_masks(found, outputs.prototypes, letterbox)
         boxes = letterbox.boxes_in_frame(found.boxes_xyxy).long()
-        filled = _filled(masks)
-        return Proposals(masks, found.confidence, boxes, boxes_are_tight=False)[filled]
+        return Proposals(masks, found.confidence, boxes, boxes_are_tight=False)[_not_empty(masks)]
 
     def _letterbox(self, frame_size: tuple[int, int]) -> Letterbox:
         if self._network.input_size is not None:
@@ -87,19 +108,29 @@ class FastSamSegmentor:
         return letterbox_around(frame_size, self.input_side)
 
 
-def _in_order(rgb: NDArray[np.uint8], channel_order: str) -> NDArray[np.uint8]:
+def _in_channel_order(rgb: NDArray[np.uint8], channel_order: str) -> NDArray[np.uint8]:
     return rgb if channel_order == "rgb" else np.ascontiguousarray(rgb[..., ::-1])
 
 
-def _filled(masks: Tensor) -> Tensor:
-    """Which of the masks (N, H, W) have a pixel, (N,) bool."""
+def _not_empty(masks: Tensor) -> Tensor:
+    """Find which of the masks (N, H, W) have a pixel, (N,) bool."""
     if len(masks) == 0:
         return masks.new_zeros((0,))
     return masks.flatten(1).view(torch.uint8).amax(dim=1) > 0
 
 
 def load_fastsam(request: ModelRequest) -> FastSamSegmentor:
-    """Load the checkpoint that the request names, by default FastSAM-x."""
+    """Load the checkpoint of a request, by default FastSAM-x.
+
+    Args:
+        request: Device, model and settings.
+
+    Returns:
+        The segmentor.
+
+    Raises:
+        CheckpointError: The checkpoint is missing or cannot be used.
+    """
     checkpoint = find_checkpoint(request.checkpoints_dir, "fastsam", request.model or "x")
     thresholds = request.given(
         confidence_threshold="fastsam_confidence_threshold", nms_threshold="fastsam_nms_threshold"
@@ -108,3 +139,4 @@ def load_fastsam(request: ModelRequest) -> FastSamSegmentor:
 
 
 FASTSAM = SegmentorSpec(load_fastsam, thresholds={"dinov2": SAM6D_THRESHOLDS}, requires=("onnxruntime",))
+"""Registry entry `fastsam`."""

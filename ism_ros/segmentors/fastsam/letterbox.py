@@ -1,4 +1,4 @@
-"""How a frame is put into the input of a YOLO network: scaled with its sides' ratio kept, centred, padded with grey."""
+"""Letterboxing, as of YOLO: a frame is scaled with its aspect ratio kept, centred in the input, padded with grey."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 STRIDE = 32
-"""The network halves its input five times, so the sides of its input are multiples of this."""
+"""Divisor of the sides of the network's input, which it halves five times, pixels."""
 GREY = (114, 114, 114)
-"""What YOLO networks are trained to see as outside the image."""
+"""Colour of the padding that YOLO networks are trained with."""
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a frame lies in the network's input.
+    """Placement of a frame in the network's input.
 
-    All sizes are (height, width) in pixels. frame_size: of the frame. content_size: of the frame as scaled for the
-    network. input_size: of the network's input. top, left: first row and column of the content in the input. scale:
-    input pixels per frame pixel.
+    Attributes:
+        frame_size: Height and width of the frame, pixels.
+        content_size: Height and width of the scaled frame in the input, pixels.
+        input_size: Height and width of the network's input, pixels.
+        top: First row of the scaled frame in the input.
+        left: First column of it.
+        scale: Input pixels per frame pixel.
     """
 
     frame_size: tuple[int, int]
@@ -32,8 +36,15 @@ class Letterbox:
     left: int
     scale: float
 
-    def put(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The frame's image (H, W, 3) uint8 as the network's input, (height, width, 3) uint8."""
+    def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Scale and pad an image of the frame's size.
+
+        Args:
+            image: (H, W, 3) uint8.
+
+        Returns:
+            The network's input, (input height, input width, 3) uint8.
+        """
         height, width = self.content_size
         if image.shape[:2] != self.content_size:
             image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
@@ -43,15 +54,28 @@ class Letterbox:
         return padded
 
     def boxes_in_frame(self, boxes_xyxy: Tensor) -> Tensor:
-        """Boxes (N, 4) float from pixels of the input to those of the frame, cut off at its edges."""
+        """Transform boxes from the input to the frame.
+
+        Args:
+            boxes_xyxy: (N, 4) float, pixels of the input.
+
+        Returns:
+            (N, 4) float, pixels of the frame, clamped to it.
+        """
         height, width = self.frame_size
         corner = torch.tensor([self.left, self.top, self.left, self.top], device=boxes_xyxy.device)
         edge = torch.tensor([width, height, width, height], device=boxes_xyxy.device)
         return torch.minimum(((boxes_xyxy - corner) / self.scale).clamp(min=0), edge)
 
     def positions_in(self, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Where the frame's rows (H,) and columns (W,) are in an image of the whole input scaled to `size` (height,
-        width): float64, 0 = the centre of its first row or column.
+        """Locate the frame's rows and columns in a scaled copy of the input.
+
+        Args:
+            size: Height and width of that copy, pixels.
+            device: Of the result.
+
+        Returns:
+            Positions of rows (H,) and of columns (W,), float64; 0 = the centre of the copy's first row or column.
         """
         rows = _positions(self.frame_size[0], self.content_size[0], self.top, size[0] / self.input_size[0], device)
         columns = _positions(self.frame_size[1], self.content_size[1], self.left, size[1] / self.input_size[1], device)
@@ -59,20 +83,36 @@ class Letterbox:
 
 
 def letterbox_into(frame_size: tuple[int, int], input_size: tuple[int, int]) -> Letterbox:
-    """A frame of `frame_size`, as large as fits, in an input of exactly `input_size`, both (height, width)."""
-    scale, content_size = _fit(frame_size, input_size)
+    """Place a frame in an input of fixed size, as large as it allows.
+
+    Args:
+        frame_size: Height and width of the frame, pixels.
+        input_size: Height and width of the input, pixels.
+
+    Returns:
+        The placement.
+    """
+    scale, content_size = _scaled_inside(frame_size, input_size)
     return _centred(frame_size, content_size, input_size, scale)
 
 
 def letterbox_around(frame_size: tuple[int, int], longest_side: int) -> Letterbox:
-    """A frame of `frame_size` (height, width) scaled to `longest_side`, in the smallest input that a network takes."""
-    scale, content_size = _fit(frame_size, (longest_side, longest_side))
+    """Place a frame, scaled to a longest side, in the smallest input that the network takes.
+
+    Args:
+        frame_size: Height and width of the frame, pixels.
+        longest_side: Longer side of the scaled frame, pixels.
+
+    Returns:
+        The placement.
+    """
+    scale, content_size = _scaled_inside(frame_size, (longest_side, longest_side))
     height, width = (-(-side // STRIDE) * STRIDE for side in content_size)
     return _centred(frame_size, content_size, (height, width), scale)
 
 
-def _fit(frame_size: tuple[int, int], size: tuple[int, int]) -> tuple[float, tuple[int, int]]:
-    """Scale and whole pixels of the largest copy of the frame inside `size`."""
+def _scaled_inside(frame_size: tuple[int, int], size: tuple[int, int]) -> tuple[float, tuple[int, int]]:
+    """Compute the scale and the whole pixels of the largest copy of the frame inside `size`."""
     scale = min(size[0] / frame_size[0], size[1] / frame_size[1])
     return scale, (max(1, round(frame_size[0] * scale)), max(1, round(frame_size[1] * scale)))
 
@@ -80,7 +120,7 @@ def _fit(frame_size: tuple[int, int], size: tuple[int, int]) -> tuple[float, tup
 def _centred(
     frame_size: tuple[int, int], content_size: tuple[int, int], input_size: tuple[int, int], scale: float
 ) -> Letterbox:
-    """Where one row or column of padding is left over, it comes after the content."""
+    """Centre the content; an odd row or column of padding comes after it."""
     top = (input_size[0] - content_size[0]) // 2
     left = (input_size[1] - content_size[1]) // 2
     return Letterbox(frame_size, content_size, input_size, top, left, scale)

@@ -1,6 +1,6 @@
 """YOLOv8-seg networks with one class, from an ONNX file or from a PyTorch checkpoint of ultralytics.
 
-Both give the same raw outputs for the same weights; what is made of these is in yolo_masks.py.
+Both give the same raw outputs for the same weights; yolo_masks.py decodes them.
 """
 
 from __future__ import annotations
@@ -25,24 +25,44 @@ EXPECTED = (
     "FastSAM-s and FastSAM-x, YOLOv8-seg networks with one class and exported without NMS, have "
     "(1, 4 + 1 + C, places) and (1, C, height / 4, width / 4)"
 )
+"""Text of the expected output shapes, for error messages."""
 SMALLEST_IMAGE = np.zeros((STRIDE, STRIDE, 3), dtype=np.uint8)
+"""Image by which the sizes of a network's outputs are found."""
 
 
 class YoloNetwork(Protocol):
-    """A network that sees one image at a time."""
+    """A network that processes one image at a time."""
 
     @property
     def input_size(self) -> tuple[int, int] | None:
-        """(height, width) in pixels of the only input that the network takes; None = any multiple of STRIDE."""
+        """Height and width of the only input that the network takes, pixels; None = any multiples of STRIDE."""
         ...
 
     def __call__(self, image: NDArray[np.uint8]) -> RawOutputs:
-        """image: (height, width, 3) uint8, channels in the order the network wants -> outputs on its device."""
+        """Run the network.
+
+        Args:
+            image: (height, width, 3) uint8, channels in the network's order.
+
+        Returns:
+            The outputs, on the network's device.
+        """
         ...
 
 
 def load_network(file: Path, device: torch.device) -> YoloNetwork:
-    """The network in `file`, .onnx or .pt, on `device`. Raises CheckpointError."""
+    """Load a network.
+
+    Args:
+        file: A FastSAM .onnx or .pt file.
+        device: PyTorch device of the outputs.
+
+    Returns:
+        The network.
+
+    Raises:
+        CheckpointError: The file is missing, is of another kind, or cannot be read.
+    """
     if not file.is_file():
         raise CheckpointError(f"checkpoint {file} does not exist; put a FastSAM .onnx or .pt file there")
     if file.suffix == ".onnx":
@@ -55,15 +75,24 @@ def load_network(file: Path, device: torch.device) -> YoloNetwork:
 class OnnxNetwork:
     """A network run by onnxruntime: on the GPU where `device` is one and onnxruntime can use it, else on the CPU.
 
-    On the CPU it uses as many threads as PyTorch does when the network is loaded. Raises CheckpointError.
+    On the CPU it uses as many threads as PyTorch does when the network is loaded.
     """
 
     def __init__(self, file: Path, device: torch.device) -> None:
+        """Load the network.
+
+        Args:
+            file: A .onnx file.
+            device: PyTorch device of the outputs.
+
+        Raises:
+            CheckpointError: It cannot be read, or is not a YOLOv8-seg network with one class.
+        """
         self._file = file
         self._device = device
         self._session = _onnx_session(file, device)
         inputs = self._session.get_inputs()
-        if len(inputs) != 1 or not _fits(inputs[0].shape, (1, 3, None, None)):
+        if len(inputs) != 1 or not _matches(inputs[0].shape, (1, 3, None, None)):
             raise CheckpointError(
                 f"checkpoint {file} takes {_shapes([value.shape for value in inputs])}; "
                 "FastSAM takes one image (1, 3, height, width)"
@@ -78,9 +107,11 @@ class OnnxNetwork:
 
     @property
     def input_size(self) -> tuple[int, int] | None:
+        """Height and width of the only input that the network takes, pixels; None = any multiples of STRIDE."""
         return self._input_size
 
     def __call__(self, image: NDArray[np.uint8]) -> RawOutputs:
+        """Run the network on an image (height, width, 3) uint8, channels in the network's order."""
         pixels = np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=self._dtype)
         pixels /= 255
         outputs = self._session.run(None, {self._input_name: pixels})
@@ -92,12 +123,24 @@ class UltralyticsNetwork:
 
     ultralytics is under AGPL-3.0, is not installed with this project and is imported here alone. Such a checkpoint is
     a pickled Python object: reading it runs code that is in the file, so weights_only is not possible, and only files
-    that the user names are read. Raises CheckpointError.
+    that the user names are read.
+
+    Attributes:
+        input_size: None, as it takes any multiples of STRIDE.
     """
 
     input_size: tuple[int, int] | None = None
 
     def __init__(self, file: Path, device: torch.device) -> None:
+        """Load the network.
+
+        Args:
+            file: A .pt file.
+            device: PyTorch device it runs on.
+
+        Raises:
+            CheckpointError: ultralytics is missing or cannot read it, or it is no YOLOv8-seg network with one class.
+        """
         self._file = file
         self._device = device
         self._model = _ultralytics_model(file).to(device)
@@ -105,22 +148,40 @@ class UltralyticsNetwork:
 
     @torch.no_grad()
     def __call__(self, image: NDArray[np.uint8]) -> RawOutputs:
+        """Run the network on an image (height, width, 3) uint8, channels in the network's order."""
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self._device)
         outputs = self._model(pixels.permute(2, 0, 1)[None].float() / 255)
         return raw_outputs(self._file, network_outputs(outputs))
 
 
 def raw_outputs(file: Path, outputs: list[Tensor]) -> RawOutputs:
-    """Head and prototypes of one image without the batch axis, float32; CheckpointError where they are not such."""
+    """Convert the outputs for a batch of one image.
+
+    Args:
+        file: Checkpoint, for error texts.
+        outputs: Head (1, 4 + 1 + C, A) and prototypes (1, C, h, w).
+
+    Returns:
+        Both without the batch axis, float32.
+
+    Raises:
+        CheckpointError: The shapes are not those of a YOLOv8-seg network with one class.
+    """
     check_outputs(file, [list(output.shape) for output in outputs])
     head, prototypes = outputs
     return RawOutputs(head[0].float(), prototypes[0].float())
 
 
 def check_outputs(file: Path, shapes: list[list[Any]]) -> None:
-    """Raises CheckpointError unless `shapes` are those of a YOLOv8-seg network with one class.
+    """Check that outputs have the shapes of a YOLOv8-seg network with one class.
 
-    A size that is only known when the network runs is a text or None, as onnxruntime gives it, and fits anything.
+    Args:
+        file: Checkpoint, for error texts.
+        shapes: Of the outputs. A size that is only known when the network runs is a text or None, as onnxruntime gives
+            it, and matches any.
+
+    Raises:
+        CheckpointError: They have not.
     """
     found = _shapes(shapes)
     if [len(shape) for shape in shapes] == [3, 4]:
@@ -133,10 +194,14 @@ def check_outputs(file: Path, shapes: list[list[Any]]) -> None:
 
 
 def network_outputs(outputs: Any) -> list[Tensor]:
-    """Head and prototypes of what an ultralytics segmentation model returns, which differs between its versions.
+    """Pick head and prototypes from what an ultralytics segmentation model returns, which differs between versions.
 
-    ((head, prototypes), details) since 8.4, (head, (details, coefficients, prototypes)) before, (head, prototypes)
-    where it is made for export.
+    Args:
+        outputs: ((head, prototypes), details) since 8.4; (head, (details, coefficients, prototypes)) before; (head,
+            prototypes) where the model was made for export.
+
+    Returns:
+        Head and prototypes.
     """
     first, second = outputs
     if isinstance(first, (tuple, list)):
@@ -190,8 +255,8 @@ def _ultralytics_model(file: Path) -> torch.nn.Module:
     return model.requires_grad_(False)
 
 
-def _fits(shape: list[Any], expected: tuple[int | None, ...]) -> bool:
-    """Whether the sizes that are known are the expected ones."""
+def _matches(shape: list[Any], expected: tuple[int | None, ...]) -> bool:
+    """Check whether the known sizes are the expected ones."""
     return len(shape) == len(expected) and all(
         size is None or not isinstance(found, int) or found == size for found, size in zip(shape, expected, strict=True)
     )

@@ -40,20 +40,26 @@ from ism_ros.segmentors.sam.mask_stability import (
 from ism_ros.segmentors.sam.resized_masks import AxisResize, measure_resized
 
 CLOSE_PX = 4
-"""Pixels that rounding may move across a level, with room."""
+"""Pixels that rounding may move across a threshold, with a margin."""
 
 
 @dataclass(frozen=True)
 class MaskOptions:
-    """What is asked of automatic masks; the defaults are those of SAM-6D.
+    """Options of automatic masks; the defaults are those of SAM-6D.
 
-    width: images are scaled to it first, pixels; 0 = as they are. points_per_side: of the grid. predicted_iou,
-    stability: least values, 0 = any. box_nms: largest box IoU of two masks of one crop. crop_layers: 1 also looks at
-    2 x 2 crops, 2 at 4 x 4 more. crop_overlap: of neighbouring crops, as a share of the image's shorter side. crop_nms:
-    largest box IoU of masks of different crops. crop_points_scale: the grid is so many times coarser in each layer.
-    stability_margin: where the error that the small logits' stability may have, by the length of the mask's outline,
-    times this leaves open whether a mask is stable, it is decided at full size; infinity decides all of them so, as the
-    reference does.
+    Attributes:
+        width: Width that images are scaled to first, pixels; 0 = as they are.
+        points_per_side: Points along each side of the grid of prompts.
+        predicted_iou: Least predicted IoU of a mask; 0 = any.
+        stability: Least stability score of a mask; 0 = any.
+        box_nms: Largest box IoU of two masks of one crop.
+        crop_layers: Layers of crops besides the whole image: 1 adds 2 x 2 crops, 2 adds 4 x 4 more.
+        crop_overlap: Overlap of neighbouring crops, as a ratio of the image's shorter side.
+        crop_nms: Largest box IoU of two masks of different crops.
+        crop_points_scale: Factor by which the grid is coarser in each layer.
+        stability_margin: Factor on the error bound of the stability of low-resolution logits (mask_stability). Where
+            the bound leaves open whether a mask is stable, its stability is computed at full size; infinity computes
+            all of them at full size, as the reference does.
     """
 
     width: int = 640
@@ -69,7 +75,14 @@ class MaskOptions:
 
 
 def mask_options(request: ModelRequest) -> MaskOptions:
-    """Read the options of automatic masks from the settings of a request."""
+    """Read the options of automatic masks from the settings of a request.
+
+    Args:
+        request: Settings that it leaves out have their defaults.
+
+    Returns:
+        The options.
+    """
     return MaskOptions(
         **request.given(
             width="segmentor_width",
@@ -82,45 +95,62 @@ def mask_options(request: ModelRequest) -> MaskOptions:
 
 
 class Promptable(Protocol):
-    """A model that gives masks for points in an image."""
+    """A model that predicts masks for point prompts."""
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Device of its results."""
+        ...
 
     def embed(self, image_rgb: NDArray[np.uint8]) -> Any:
-        """What `predict` needs to know of an image (H, W, 3)."""
+        """Compute the image embedding that `predict` takes, from an image (H, W, 3) uint8."""
         ...
 
     def predict(self, embedding: Any, points_xy: Tensor) -> tuple[Tensor, Tensor]:
-        """Masks for points (N, 2) float32 in pixels of the image: small logits (N, M, h, w), predicted IoU (N, M)."""
+        """Predict masks for single points.
+
+        Args:
+            embedding: Of the image.
+            points_xy: (N, 2) float32, pixels of the image.
+
+        Returns:
+            Low-resolution logits (N, M, h, w), and predicted IoU (N, M), of M masks a point.
+        """
         ...
 
     def upscale(self, logits: Tensor, size: Size) -> Tensor:
-        """Small logits (N, h, w) at the size (height, width) of the image."""
+        """Upscale low-resolution logits (N, h, w) to the image's `size`, without their padding: (N, H, W)."""
         ...
 
     def axes(self, size: Size) -> tuple[AxisResize, AxisResize]:
-        """`upscale` along the rows and along the columns of small logits (N, h, w); it leaves out the padding."""
+        """Return `upscale` along the rows and along the columns of low-resolution logits, as matrices."""
         ...
 
     def extent(self, size: Size) -> tuple[float, float]:
-        """How many rows and columns of the small logits show an image of `size`; the rest is padding."""
+        """Return how many rows and columns of low-resolution logits show an image of `size`; the rest is padding."""
         ...
 
 
 class Candidates(NamedTuple):
-    """Masks of one crop. logits: (N, h, w). predicted_iou: (N,). boxes_xyxy: (N, 4) int64 in the crop."""
+    """Masks of one crop.
+
+    Attributes:
+        logits: (N, h, w) low-resolution logits.
+        predicted_iou: (N,).
+        boxes_xyxy: (N, 4) int64, inclusive pixels of the crop.
+    """
 
     logits: Tensor
     predicted_iou: Tensor
     boxes_xyxy: Tensor
 
     def at(self, rows: Tensor) -> Candidates:
+        """Return the masks at `rows`, (K,) int64."""
         return Candidates(self.logits.index_select(0, rows), self.predicted_iou[rows], self.boxes_xyxy[rows])
 
 
 class AutomaticMasks:
-    """Asks `model` for masks everywhere. Batches that do not fit into memory are halved for good."""
+    """Generator of automatic masks. Batches that do not fit into memory are halved for good."""
 
     def __init__(
         self,
@@ -129,13 +159,29 @@ class AutomaticMasks:
         masks_per_batch: int = 32,
         recoveries: OutOfMemoryCounter | None = None,
     ) -> None:
+        """Prepare batches.
+
+        Args:
+            model: Predicts the masks.
+            points_per_batch: Points whose masks are predicted at once.
+            masks_per_batch: Masks that are upscaled at once.
+            recoveries: Counts where memory ran out.
+        """
         self._model = model
         self._points = OutOfMemoryRetry(points_per_batch, "point prompts", recoveries)
         self._masks = OutOfMemoryRetry(masks_per_batch, "masks", recoveries)
 
     @torch.inference_mode()
     def propose(self, image_rgb: NDArray[np.uint8], options: MaskOptions) -> Proposals:
-        """Proposals of an image (H, W, 3), best predicted IoU first, masks at its size; none is an empty result."""
+        """Find masks of everything in an image.
+
+        Args:
+            image_rgb: (H, W, 3) uint8.
+            options: Grid, thresholds and crops.
+
+        Returns:
+            Proposals, best predicted IoU first, masks at the image's size; N = 0 where none passes the thresholds.
+        """
         height, width = image_rgb.shape[:2]
         image = resize_to_width(image_rgb, options.width) if options.width else image_rgb
         size = image.shape[0], image.shape[1]
@@ -154,7 +200,7 @@ class AutomaticMasks:
         return Proposals(self._at_size(masks[best], (height, width)), confidence[best].clamp(0.0, 1.0))
 
     def _in_crop(self, image: NDArray[np.uint8], crop: Crop, options: MaskOptions) -> Candidates:
-        """What stays of the masks for all points in one crop."""
+        """Select the masks for all points in one crop."""
         size = crop.size
         embedding = self._model.embed(image[crop.y_first : crop.y_end, crop.x_first : crop.x_end])
         per_side = options.points_per_side // options.crop_points_scale**crop.layer
@@ -167,13 +213,23 @@ class AutomaticMasks:
         predicted_iou = torch.cat([part.predicted_iou for part in parts])
         best = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
         best[whole[nms(boxes[whole], predicted_iou[whole], options.box_nms)]] = True
-        # logits are large: only those of the best are put together
+        # logits are large: only those of the best are concatenated
         rows = best.split([len(part.logits) for part in parts])
         kept = [part.at(torch.nonzero(row)[:, 0]) for part, row in zip(parts, rows, strict=True)]
         return Candidates(*(torch.cat(column) for column in zip(*kept, strict=True)))
 
     def select(self, logits: Tensor, predicted_iou: Tensor, size: Size, options: MaskOptions) -> Candidates:
-        """The good and stable ones of masks (N, M, h, w) with predicted IoU (N, M), of an image or crop of `size`."""
+        """Select good and stable masks.
+
+        Args:
+            logits: (N, M, h, w) low-resolution logits.
+            predicted_iou: (N, M).
+            size: Height and width of the image or crop, pixels.
+            options: Thresholds.
+
+        Returns:
+            Those with a predicted IoU above, and a stability score of at least, the thresholds.
+        """
         logits, predicted_iou = logits.flatten(0, 1), predicted_iou.flatten()
         extent = self._model.extent(size)
         good = torch.nonzero((predicted_iou > options.predicted_iou) | (options.predicted_iou <= 0))[:, 0]
@@ -183,7 +239,7 @@ class AutomaticMasks:
         near = good[(least < options.stability) & (options.stability <= most) & (options.stability > 0)]
         stable[near], boxes_of_near = self._measured_at_full_size(logits, near, size, options.stability)
         kept = torch.nonzero(stable >= options.stability)[:, 0]
-        # logits are large: only now are those that stay copied
+        # logits are large: only those that are kept are copied
         logits = logits.index_select(0, kept)
         boxes = near.new_full((len(stable), 4), -1)
         boxes[near] = boxes_of_near
@@ -191,8 +247,9 @@ class AutomaticMasks:
         return Candidates(logits, predicted_iou[kept], boxes)
 
     def _measured_at_full_size(self, logits: Tensor, rows: Tensor, size: Size, least: float) -> tuple[Tensor, Tensor]:
-        """Stability (K,) and boxes (K, 4) of the masks at `rows` of the small logits (N, h, w), at the size `size`;
-        least: the stability that decides.
+        """Measure stability (K,) and boxes (K, 4) at full `size`, of the masks at `rows` of logits (N, h, w).
+
+        `least` is the stability threshold: masks that rounding could move across it are upscaled as a whole.
         """
         if logits.is_cuda:
             return self._measured_enlarged(logits, rows, size)
@@ -200,13 +257,13 @@ class AutomaticMasks:
         valid_logits = logits[rows, : down.matrix.shape[1], : along.matrix.shape[1]]
         strict, loose, boxes = measure_resized(valid_logits, down, along, STABILITY_OFFSET)
         stable = strict / loose.clamp(min=1)
-        # rounding may move a pixel across a level: what hangs on that is enlarged as the reference does it
+        # rounding may move a pixel across a threshold: masks that depend on it are upscaled as in the reference
         close = torch.nonzero((stable - least).abs() * loose <= CLOSE_PX)[:, 0]
         stable[close], boxes[close] = self._measured_enlarged(logits, rows[close], size)
         return stable, boxes
 
     def _measured_enlarged(self, logits: Tensor, rows: Tensor, size: Size) -> tuple[Tensor, Tensor]:
-        """The same, of the enlarged masks as a whole."""
+        """Measure the same from the upscaled masks as a whole."""
 
         def measure(part: slice) -> tuple[Tensor, Tensor]:
             large = self._model.upscale(logits[rows[part]], size)
@@ -217,18 +274,18 @@ class AutomaticMasks:
         return torch.cat(stable), torch.cat(boxes)
 
     def _masks_of(self, found: Candidates, crop: Crop, size: Size) -> Tensor:
-        """The masks of one crop in the whole image, (N, H, W) bool."""
+        """Draw the masks of one crop in the whole image, (N, H, W) bool."""
         masks = torch.zeros((len(found.logits), *size), dtype=torch.bool, device=found.logits.device)
 
-        def paint(rows: slice) -> None:
+        def draw(rows: slice) -> None:
             inside = masks[rows, crop.y_first : crop.y_end, crop.x_first : crop.x_end]
             torch.gt(self._model.upscale(found.logits[rows], crop.size), 0.0, out=inside)
 
-        self._masks.run(len(masks), paint)
+        self._masks.run(len(masks), draw)
         return masks
 
     def _at_size(self, masks: Tensor, size: Size) -> Tensor:
-        """Masks scaled to `size`, the border where half of a pixel is covered."""
+        """Scale masks to `size`; a pixel is inside where more than half of it is covered."""
         if masks.shape[1:] == size:
             return masks
         scaled = torch.empty((len(masks), *size), dtype=torch.bool, device=masks.device)
@@ -242,19 +299,35 @@ class AutomaticMasks:
 
 
 class AutomaticMaskSegmentor:
-    """Automatic masks of `model` as a segmentor of whole frames."""
+    """Automatic masks as a segmentor of whole frames."""
 
     is_small = False
 
     def __init__(
         self, name: str, model: Promptable, options: MaskOptions, recoveries: OutOfMemoryCounter | None = None
     ) -> None:
+        """Wrap a model.
+
+        Args:
+            name: Name of the segmentor.
+            model: Predicts the masks.
+            options: Grid, thresholds and crops.
+            recoveries: Counts where memory ran out.
+        """
         self.name = name
         self._options = options
         self._masks = AutomaticMasks(model, recoveries=recoveries)
 
     def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
-        """Proposals of `frame`, best predicted IoU first; its depth is not looked at."""
+        """Find proposals in a frame.
+
+        Args:
+            frame: The frame; its depth is not used.
+            stability_score_threshold: Least stability score of a mask; None = that of the options.
+
+        Returns:
+            Proposals, best predicted IoU first, masks at the frame's size.
+        """
         options = self._options
         if stability_score_threshold is not None:
             options = replace(options, stability=stability_score_threshold)

@@ -1,4 +1,4 @@
-"""Stability of masks, and their boxes, from the small logits of a mask decoder."""
+"""Stability scores of masks, and their boxes, from the low-resolution logits of a mask decoder."""
 
 from __future__ import annotations
 
@@ -11,16 +11,31 @@ from ism_ros.data.masks import mask_areas
 from ism_ros.segmentors.sam.image_crops import Size
 
 STABILITY_OFFSET = 1.0
-"""How far the threshold of the logits is moved up and down to see whether a mask is stable."""
+"""Offset by which the threshold of the logits is moved up and down for the stability score (segment-anything)."""
 
 
 def valid_region(logits: Tensor, extent: tuple[float, float]) -> Tensor:
-    """The rows and columns of small logits (N, h, w) that show the image."""
+    """Crop low-resolution logits to the part that shows the image.
+
+    Args:
+        logits: (N, h, w).
+        extent: Rows and columns of it that show the image.
+
+    Returns:
+        The logits without their padding.
+    """
     return logits[:, : ceil(extent[0]), : ceil(extent[1])]
 
 
 def stability_score(logits: Tensor) -> Tensor:
-    """IoU of each mask with a stricter threshold and with a looser one, (N, h, w) -> (N,) float32."""
+    """Compute the stability score: the IoU of each mask at a stricter threshold with that at a looser one.
+
+    Args:
+        logits: (N, h, w).
+
+    Returns:
+        (N,) float32 in [0, 1]: pixels above STABILITY_OFFSET / pixels above -STABILITY_OFFSET.
+    """
     # as many at once as stay in the processor's cache between the two comparisons
     areas = [(mask_areas(part > STABILITY_OFFSET), mask_areas(part > -STABILITY_OFFSET)) for part in logits.split(64)]
     strict, loose = (torch.cat(column) for column in zip(*areas, strict=True))
@@ -30,25 +45,25 @@ def stability_score(logits: Tensor) -> Tensor:
 def stability_bounds(
     logits: Tensor, rows: Tensor, extent: tuple[float, float], size: Size, margin: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Between what values the stability at full size lies, from the small logits.
+    """Bound the stability score at full size from low-resolution logits.
 
-    Wherever neighbouring small pixels lie on different sides of a threshold, the outline is somewhere between them: at
+    Wherever neighbouring small pixels lie on different sides of a threshold, the contour is somewhere between them: at
     most half a small pixel from where counting small pixels puts it, and at most half a large one from where counting
-    large ones does. So the error of an area is at most that times the rows or columns that the outline crosses, which
+    large ones does. So the error of an area is at most that times the rows or columns that the contour crosses, which
     is much of a small mask's area and little of a large one's.
 
     Args:
-        logits: (N, h, w), of which only `rows` (K,) are looked at.
-        rows: Which ones, (K,) int64.
-        extent: Rows and columns of the small logits that show the image.
-        size: Height and width of the image.
-        margin: How many times these errors are allowed for.
+        logits: (N, h, w), of which only `rows` are used.
+        rows: (K,) int64.
+        extent: Rows and columns of the low-resolution logits that show the image.
+        size: Height and width of the image, pixels.
+        margin: Factor on these errors.
 
     Returns:
-        The least and the largest value that the stability at full size may have, both (K,).
+        Lower and upper bound of the stability score at full size, (K,) each.
     """
     pixel = max(part / length for part, length in zip(extent, size, strict=True))
-    margin = min(margin, 1e9)  # infinity times an outline of length 0 is no number
+    margin = min(margin, 1e9)  # infinity times a contour of length 0 is no number
     empty = logits.new_zeros(0)
     least, most = [empty], [empty]
     # as many at once as stay in the processor's cache between the comparisons
@@ -64,7 +79,7 @@ def stability_bounds(
 
 
 def _area_and_error(masks: Tensor, pixel: float) -> tuple[Tensor, Tensor]:
-    """Small pixels of masks (N, h, w) bool, and by how many that may be wrong. pixel: side of a large one."""
+    """Count small pixels of masks (N, h, w) bool, and bound the error of that; `pixel` is the side of a large one."""
     along_rows = mask_areas(masks[:, :, 1:] ^ masks[:, :, :-1])
     along_columns = mask_areas(masks[:, 1:] ^ masks[:, :-1])
     crossings = torch.maximum(along_rows, along_columns).float()
@@ -72,9 +87,17 @@ def _area_and_error(masks: Tensor, pixel: float) -> tuple[Tensor, Tensor]:
 
 
 def boxes_of_logits(logits: Tensor, extent: tuple[float, float], size: Size) -> Tensor:
-    """Boxes (N, 4) int64 that masks will have at `size`, from small logits (N, h, w) that show it up to `extent`.
+    """Estimate the boxes that masks have at full size, from low-resolution logits.
 
-    Where a mask ends between two small pixels is taken from where a line between their logits is 0.
+    A mask ends between two small pixels where the line between their logits is 0.
+
+    Args:
+        logits: (N, h, w).
+        extent: Rows and columns of it that show the image.
+        size: Height and width of the image, pixels.
+
+    Returns:
+        (N, 4) int64, inclusive pixels; zeros for empty masks.
     """
     columns, rows = logits.amax(dim=1), logits.amax(dim=2)
     x_first, x_last = _ends(columns, extent[1], size[1])
@@ -84,13 +107,13 @@ def boxes_of_logits(logits: Tensor, extent: tuple[float, float], size: Size) -> 
 
 
 def _ends(profile: Tensor, extent: float, length: int) -> tuple[Tensor, Tensor]:
-    """The first and the last of `length` pixels that is above 0, from values (N, w) at the middles of w cells."""
+    """Find the first and the last of `length` pixels above 0, from values (N, w) at the centres of w cells."""
     first = length - 1 - _last(profile.flip(1), profile.shape[1] - extent, extent, length)
     return first, _last(profile, 0.0, extent, length)
 
 
 def _last(profile: Tensor, skipped: float, extent: float, length: int) -> Tensor:
-    """The last pixel above 0; `skipped` cells before the first one that shows the image."""
+    """Find the last pixel above 0, with `skipped` cells before the first one that shows the image."""
     count = profile.shape[1]
     last = count - 1 - (profile > 0).flip(1).to(torch.uint8).argmax(dim=1)
     here = profile.gather(1, last[:, None])[:, 0]

@@ -1,7 +1,7 @@
 """Masks measured at another size, without resizing their logits as a whole.
 
-A bilinear resize, or one after another, is a product with a matrix from either side. What lies below the loosest
-threshold all around stays below it, so only the part of each image is multiplied that may be above.
+A bilinear resize, or a sequence of them, is a product with a matrix from either side. Pixels below the lowest
+threshold whose neighbours are below it too stay below it, so only the other part of each image is multiplied.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ism_ros.data.boxes import boxes_from_masks
 
 
 class Measured(NamedTuple):
-    """Masks at full size.
+    """Areas and boxes of K masks at full size.
 
     Attributes:
-        strict: (K,) int64, pixels above the higher level.
-        loose: (K,) int64, pixels above the lower one.
+        strict: (K,) int64, pixels above the higher threshold.
+        loose: (K,) int64, pixels above the lower threshold.
         boxes_xyxy: (K, 4) int64, first and last column and row above 0; zeros where there are none.
     """
 
@@ -46,9 +46,16 @@ class AxisResize:
         used = (self.matrix != 0).int()
         return used.argmax(dim=1), self.matrix.shape[1] - 1 - used.flip(1).argmax(dim=1)
 
-    def reach(self, first: int, last: int) -> tuple[slice, slice] | None:
-        """Tell which resized pixels any of the pixels from `first` to `last` go into, and which pixels those need; None
-        where they go into none, as padding does.
+    def affected(self, first: int, last: int) -> tuple[slice, slice] | None:
+        """Find the resized pixels that a range of source pixels contributes to.
+
+        Args:
+            first: First source pixel.
+            last: Last source pixel.
+
+        Returns:
+            The range of resized pixels, and the range of source pixels that those are computed from; None where the
+            range contributes to none, as padding does.
         """
         begins, ends = self._ends
         low, high = int(torch.searchsorted(ends, first)), int(torch.searchsorted(begins, last, right=True))
@@ -61,33 +68,33 @@ def bilinear_matrix(length: int, before: int, scale: float | None = None) -> Ten
     """Make the matrix (length, before) float64 of a bilinear resize along one axis, corners not aligned.
 
     Args:
-        length: Resized pixels.
-        before: Pixels before.
+        length: Pixels after the resize.
+        before: Pixels before the resize.
         scale: Pixels before for one after; None = before / length.
 
     Returns:
-        What torch.nn.functional.interpolate(mode="bilinear", align_corners=False) multiplies with.
+        The matrix that torch.nn.functional.interpolate(mode="bilinear", align_corners=False) applies.
     """
     place = ((torch.arange(length, dtype=torch.float64) + 0.5) * (scale or before / length) - 0.5).clamp(min=0)
     low = place.long().clamp(max=before - 1)
-    share = place - low
+    fraction = place - low
     matrix = torch.zeros((length, before), dtype=torch.float64)
-    matrix.scatter_add_(1, low[:, None], 1 - share[:, None])
-    matrix.scatter_add_(1, (low + 1).clamp(max=before - 1)[:, None], share[:, None])
+    matrix.scatter_add_(1, low[:, None], 1 - fraction[:, None])
+    matrix.scatter_add_(1, (low + 1).clamp(max=before - 1)[:, None], fraction[:, None])
     return matrix
 
 
 def measure_resized(logits: Tensor, rows: AxisResize, columns: AxisResize, offset: float) -> Measured:
-    """Count and box the pixels above thresholds that images on the CPU have once they are resized.
+    """Measure areas and boxes that images on the CPU have above thresholds once they are resized.
 
     Args:
         logits: (K, h, w) float32.
         rows: The resize along h.
         columns: The resize along w.
-        offset: The levels are this, its negative, and 0 for the boxes.
+        offset: The thresholds are this, its negative, and 0 for the boxes.
 
     Returns:
-        The same numbers as of a whole resize, up to rounding.
+        The same numbers as from resizing whole images, up to rounding.
     """
     above = logits > -offset
     in_rows, in_columns = above.any(dim=2), above.any(dim=1)
@@ -96,7 +103,7 @@ def measure_resized(logits: Tensor, rows: AxisResize, columns: AxisResize, offse
     ends = torch.stack([*_first_and_last(in_rows), *_first_and_last(in_columns)], dim=1)
     for k in torch.nonzero(in_rows.any(dim=1))[:, 0].tolist():
         top, bottom, left, right = ends[k].tolist()
-        down, along = rows.reach(top, bottom), columns.reach(left, right)
+        down, along = rows.affected(top, bottom), columns.affected(left, right)
         if down is None or along is None:
             continue
         (tall, from_rows), (wide, from_columns) = down, along
@@ -111,5 +118,5 @@ def measure_resized(logits: Tensor, rows: AxisResize, columns: AxisResize, offse
 
 
 def _first_and_last(there: Tensor) -> tuple[Tensor, Tensor]:
-    """Of (K, n) that are true, (K,) each."""
+    """Find the first and last true entry of each row of (K, n) bool, (K,) each."""
     return there.int().argmax(dim=1), there.shape[1] - 1 - there.flip(1).int().argmax(dim=1)

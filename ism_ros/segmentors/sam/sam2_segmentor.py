@@ -23,8 +23,9 @@ from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
 
 MEAN_RGB = (0.485, 0.456, 0.406)
 STD_RGB = (0.229, 0.224, 0.225)
+"""Mean and standard deviation by which SAM 2 normalises colours in [0, 1]."""
 PREDICTED_IOU = 0.8
-"""Least value of the authors' automatic masks: SAM 2 rates its masks lower than SAM does, for which it is 0.88."""
+"""Least predicted IoU of the authors' automatic masks: SAM 2 predicts lower ones than SAM, for which it is 0.88."""
 
 
 def sam2_segmentor(
@@ -33,13 +34,31 @@ def sam2_segmentor(
     options: MaskOptions | None = None,
     recoveries: OutOfMemoryCounter | None = None,
 ) -> AutomaticMaskSegmentor:
-    """Automatic masks of a SAM 2 checkpoint, an official file or a safetensors folder. Raises CheckpointError."""
+    """Load a SAM 2 checkpoint as a segmentor.
+
+    Args:
+        checkpoint: An official file or a safetensors folder.
+        device: PyTorch device.
+        options: Of automatic masks; None = the defaults, with PREDICTED_IOU.
+        recoveries: Counts where memory ran out.
+
+    Returns:
+        The segmentor.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be used.
+    """
     model = PromptableSam2(load_sam2(checkpoint), device)
     return AutomaticMaskSegmentor("sam2", model, options or MaskOptions(predicted_iou=PREDICTED_IOU), recoveries)
 
 
 class Sam2Embedding(NamedTuple):
-    """What the mask decoder sees of an image of `size`: features (1, C, h, w), from the finest to the coarsest."""
+    """Features of an image for the mask decoder.
+
+    Attributes:
+        features: (1, C, h, w) float32 each, from the finest to the coarsest.
+        size: Height and width of the image, pixels.
+    """
 
     features: list[Tensor]
     size: Size
@@ -49,6 +68,12 @@ class PromptableSam2:
     """SAM 2 with its image encoder in half precision on a GPU; points and masks stay float32, which they need."""
 
     def __init__(self, model: Any, device: str = "cpu") -> None:
+        """Move a model to a device.
+
+        Args:
+            model: The SAM 2 model of the transformers library.
+            device: PyTorch device.
+        """
         self.device = torch.device(device)
         self._model = model.to(self.device)
         self._side = int(model.config.prompt_encoder_config.image_size)
@@ -56,8 +81,15 @@ class PromptableSam2:
         self._model.vision_encoder.to(self._encoder_dtype)
 
     def embed(self, image_rgb: NDArray[np.uint8]) -> Sam2Embedding:
-        """The features of an image (H, W, 3), as they are where no frame came before it."""
-        pixels = prepared(image_rgb, self._side, self.device)
+        """Compute the features of a single image, without memory of earlier frames.
+
+        Args:
+            image_rgb: (H, W, 3) uint8.
+
+        Returns:
+            The features.
+        """
+        pixels = preprocess(image_rgb, self._side, self.device)
         levels = self._model.vision_encoder(pixels.to(self._encoder_dtype)).fpn_hidden_states
         fine, middle, coarse = (level.float() for level in levels)
         decoder = self._model.mask_decoder
@@ -66,32 +98,51 @@ class PromptableSam2:
         return Sam2Embedding(features, (image_rgb.shape[0], image_rgb.shape[1]))
 
     def predict(self, embedding: Sam2Embedding, points_xy: Tensor) -> tuple[Tensor, Tensor]:
-        """Small logits (N, 3, h, w) and predicted IoU (N, 3) for single points."""
+        """Predict masks for single points.
+
+        Args:
+            embedding: As of `embed`.
+            points_xy: (N, 2) float32, pixels of the image.
+
+        Returns:
+            Low-resolution logits (N, 3, h, w) and predicted IoU (N, 3).
+        """
         height, width = embedding.size
         scale = points_xy.new_tensor([self._side / width, self._side / height])
-        answer = self._model(
+        output = self._model(
             image_embeddings=embedding.features,
             input_points=(points_xy * scale)[None, :, None],
             input_labels=torch.ones((1, len(points_xy), 1), dtype=torch.int64, device=self.device),
             multimask_output=True,
         )
-        return answer.pred_masks[0], answer.iou_scores[0]
+        return output.pred_masks[0], output.iou_scores[0]
 
     def upscale(self, logits: Tensor, size: Size) -> Tensor:
+        """Upscale low-resolution logits (N, h, w) to the image's `size`: (N, H, W)."""
         return interpolate(logits[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
     def axes(self, size: Size) -> tuple[AxisResize, AxisResize]:
+        """Return `upscale` along the rows and along the columns of low-resolution logits, as matrices."""
         rows, columns = (AxisResize(bilinear_matrix(length, self._side // 4).float()) for length in size)
         return rows, columns
 
     def extent(self, size: Size) -> tuple[float, float]:
-        """All of them: an image is stretched to the encoder's square."""
+        """Return all rows and columns of the low-resolution logits: images are stretched to the encoder's square."""
         small = float(self._side // 4)
         return small, small
 
 
-def prepared(image_rgb: NDArray[np.uint8], side: int, device: torch.device) -> Tensor:
-    """The encoder's input (1, 3, side, side): stretched to a square, smoothly, and normalised."""
+def preprocess(image_rgb: NDArray[np.uint8], side: int, device: torch.device) -> Tensor:
+    """Stretch an image to a square, with antialiasing, and normalise its colours.
+
+    Args:
+        image_rgb: (H, W, 3) uint8.
+        side: Side of the encoder's square, pixels.
+        device: Of the result.
+
+    Returns:
+        The encoder's input, (1, 3, side, side) float32.
+    """
     pixels = torch.from_numpy(np.ascontiguousarray(image_rgb)).to(device).permute(2, 0, 1)[None].float() / 255
     square = interpolate(pixels, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
     mean, std = (square.new_tensor(values)[:, None, None] for values in (MEAN_RGB, STD_RGB))
@@ -99,9 +150,20 @@ def prepared(image_rgb: NDArray[np.uint8], side: int, device: torch.device) -> T
 
 
 def load_requested_sam2(request: ModelRequest) -> AutomaticMaskSegmentor:
-    """Load the checkpoint that the request names, by default Hiera B+."""
+    """Load the checkpoint of a request, by default Hiera B+.
+
+    Args:
+        request: Device, model and settings.
+
+    Returns:
+        The segmentor.
+
+    Raises:
+        CheckpointError: The checkpoint is missing or cannot be used.
+    """
     checkpoint = find_checkpoint(request.checkpoints_dir, "sam2", request.model or "base_plus")
     return sam2_segmentor(checkpoint, request.device, mask_options(request), request.recoveries)
 
 
 SAM2 = SegmentorSpec(load_requested_sam2, requires=("transformers",))
+"""Registry entry `sam2`."""

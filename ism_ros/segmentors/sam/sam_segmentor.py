@@ -26,6 +26,7 @@ from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
 
 MEAN_RGB = (123.675, 116.28, 103.53)
 STD_RGB = (58.395, 57.12, 57.375)
+"""Mean and standard deviation by which SAM normalises colours in [0, 255]."""
 
 
 def sam_segmentor(
@@ -35,7 +36,21 @@ def sam_segmentor(
     decoder_heads: int = DECODER_HEADS,
     recoveries: OutOfMemoryCounter | None = None,
 ) -> AutomaticMaskSegmentor:
-    """Automatic masks of a SAM checkpoint, an official file or a safetensors folder. Raises CheckpointError."""
+    """Load a SAM checkpoint as a segmentor.
+
+    Args:
+        checkpoint: An official file or a safetensors folder.
+        device: PyTorch device.
+        options: Of automatic masks; None = the defaults.
+        decoder_heads: Attention heads of the mask decoder, which the checkpoint does not contain.
+        recoveries: Counts where memory ran out.
+
+    Returns:
+        The segmentor.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be used.
+    """
     model = PromptableSam(load_sam(checkpoint, decoder_heads), device)
     return AutomaticMaskSegmentor("sam", model, options or MaskOptions(), recoveries)
 
@@ -44,6 +59,12 @@ class PromptableSam:
     """SAM with its image encoder in half precision on a GPU; points and masks stay float32, which they need."""
 
     def __init__(self, model: Any, device: str = "cpu") -> None:
+        """Move a model to a device.
+
+        Args:
+            model: The SAM model of the transformers library.
+            device: PyTorch device.
+        """
         self.device = torch.device(device)
         self._model = model.to(self.device)
         self._side = int(model.config.vision_config.image_size)
@@ -51,46 +72,79 @@ class PromptableSam:
         self._model.vision_encoder.to(self._encoder_dtype)
 
     def embed(self, image_rgb: NDArray[np.uint8]) -> tuple[Tensor, Size]:
-        """The image embedding (1, C, h, w) and the image's height and width."""
+        """Compute the image embedding.
+
+        Args:
+            image_rgb: (H, W, 3) uint8.
+
+        Returns:
+            The embedding (1, C, h, w) float32, and the image's height and width, pixels.
+        """
         size = image_rgb.shape[0], image_rgb.shape[1]
-        pixels = prepared(image_rgb, scaled_to_side(size, self._side), self._side, self.device)
+        pixels = preprocess(image_rgb, scaled_to_side(size, self._side), self._side, self.device)
         embedding = self._model.vision_encoder(pixels.to(self._encoder_dtype)).last_hidden_state
         return embedding.float(), size
 
     def predict(self, embedding: tuple[Tensor, Size], points_xy: Tensor) -> tuple[Tensor, Tensor]:
-        """Small logits (N, 3, h, w) and predicted IoU (N, 3) for single points."""
+        """Predict masks for single points.
+
+        Args:
+            embedding: As of `embed`.
+            points_xy: (N, 2) float32, pixels of the image.
+
+        Returns:
+            Low-resolution logits (N, 3, h, w) and predicted IoU (N, 3).
+        """
         image, size = embedding
         height, width = scaled_to_side(size, self._side)
         scale = points_xy.new_tensor([width / size[1], height / size[0]])
-        answer = self._model(
+        output = self._model(
             image_embeddings=image,
             input_points=(points_xy * scale)[None, :, None],
             input_labels=torch.ones((1, len(points_xy), 1), dtype=torch.int64, device=self.device),
             multimask_output=True,
         )
-        return answer.pred_masks[0], answer.iou_scores[0]
+        return output.pred_masks[0], output.iou_scores[0]
 
     def upscale(self, logits: Tensor, size: Size) -> Tensor:
-        return upscaled(logits, self._side, size)
+        """Upscale low-resolution logits (N, h, w) to the image's `size`: (N, H, W)."""
+        return upscale_logits(logits, self._side, size)
 
     def axes(self, size: Size) -> tuple[AxisResize, AxisResize]:
+        """Return `upscale` along the rows and along the columns of low-resolution logits, as matrices."""
         return upscaling_axes(self._side, self._side // 4, size)
 
     def extent(self, size: Size) -> tuple[float, float]:
+        """Return how many rows and columns of low-resolution logits show an image of `size`; the rest is padding."""
         height, width = scaled_to_side(size, self._side)
         small = self._side // 4
         return height * small / self._side, width * small / self._side
 
 
 def scaled_to_side(size: Size, side: int) -> Size:
-    """Height and width with the longer one `side` pixels."""
+    """Scale a size so that its longer side has `side` pixels.
+
+    Args:
+        size: Height and width, pixels.
+        side: Pixels.
+
+    Returns:
+        Height and width, whole pixels.
+    """
     scale = side / max(size)
     return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
 
 
-def upscaled(logits: Tensor, side: int, size: Size) -> Tensor:
-    """Small logits (N, h, h) at the image's `size`: first to the encoder's square of `side` pixels, then what shows
-    the image to that size, as the authors do.
+def upscale_logits(logits: Tensor, side: int, size: Size) -> Tensor:
+    """Upscale logits as segment-anything does: to the encoder's square, then its valid part to the image.
+
+    Args:
+        logits: (N, h, h) low-resolution logits.
+        side: Side of the encoder's square, pixels.
+        size: Height and width of the image, pixels.
+
+    Returns:
+        (N, H, W) logits.
     """
     height, width = scaled_to_side(size, side)
     factor = side / logits.shape[-1]
@@ -102,7 +156,16 @@ def upscaled(logits: Tensor, side: int, size: Size) -> Tensor:
 
 @lru_cache(8)
 def upscaling_axes(side: int, small: int, size: Size) -> tuple[AxisResize, AxisResize]:
-    """`upscaled` along rows and columns, for small logits of `small` pixels a side."""
+    """Make the matrices of `upscale_logits` along rows and columns.
+
+    Args:
+        side: Side of the encoder's square, pixels.
+        small: Side of the low-resolution logits, pixels.
+        size: Height and width of the image, pixels.
+
+    Returns:
+        The resizes along rows and along columns.
+    """
 
     def axis(length: int, scaled: int) -> AxisResize:
         factor = side / small
@@ -114,8 +177,18 @@ def upscaling_axes(side: int, small: int, size: Size) -> tuple[AxisResize, AxisR
     return axis(size[0], height), axis(size[1], width)
 
 
-def prepared(image_rgb: NDArray[np.uint8], scaled: Size, side: int, device: torch.device) -> Tensor:
-    """The encoder's input (1, 3, side, side): scaled, normalised, padded at the right and at the bottom."""
+def preprocess(image_rgb: NDArray[np.uint8], scaled: Size, side: int, device: torch.device) -> Tensor:
+    """Scale an image, normalise its colours, and pad it at the right and at the bottom.
+
+    Args:
+        image_rgb: (H, W, 3) uint8.
+        scaled: Height and width to scale it to, pixels.
+        side: Side of the encoder's square, pixels.
+        device: Of the result.
+
+    Returns:
+        The encoder's input, (1, 3, side, side) float32.
+    """
     image = Image.fromarray(image_rgb)
     if image.size != (scaled[1], scaled[0]):
         image = image.resize((scaled[1], scaled[0]), Image.Resampling.BILINEAR)
@@ -125,9 +198,20 @@ def prepared(image_rgb: NDArray[np.uint8], scaled: Size, side: int, device: torc
 
 
 def load_requested_sam(request: ModelRequest) -> AutomaticMaskSegmentor:
-    """Load the checkpoint that the request names, by default ViT-H."""
+    """Load the checkpoint of a request, by default ViT-H.
+
+    Args:
+        request: Device, model and settings.
+
+    Returns:
+        The segmentor.
+
+    Raises:
+        CheckpointError: The checkpoint is missing or cannot be used.
+    """
     checkpoint = find_checkpoint(request.checkpoints_dir, "sam", request.model or "vit_h")
     return sam_segmentor(checkpoint, request.device, mask_options(request), recoveries=request.recoveries)
 
 
 SAM = SegmentorSpec(load_requested_sam, thresholds={"dinov2": SAM6D_THRESHOLDS}, requires=("transformers",))
+"""Registry entry `sam`."""

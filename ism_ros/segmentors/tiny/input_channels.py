@@ -1,10 +1,10 @@
-"""What the network `tiny` sees of a frame: colour, and depth as shape rather than distance.
+"""Input of the network `tiny`: colour, and depth encoded as shape rather than distance.
 
-Ten channels, all about within -1..1, 0 where there is nothing to say:
+Ten channels, all about within -1..1, 0 where there is no reading:
 
 0-2  red, green, blue
 3-5  unit normal of the surface, camera frame
-6-7  how far a point lies behind the mean of its surroundings, in a small and in a large window
+6-7  depth minus the local mean of depth, in a small and in a large window
 8    0.5 / depth (1/m)
 9    whether depth was read
 """
@@ -21,30 +21,46 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHANNELS = 10
+"""Channels of the network's input."""
 WORKING_AREA = 320 * 240
-"""Pixels of the network's input, about."""
+"""Approximate area of the network's input, pixels."""
 WINDOWS_M: tuple[tuple[int, float], ...] = ((31, 0.04), (101, 0.12))
-"""Side of each window in pixels, and the distance that counts as 1."""
+"""Side of each window in pixels, and the difference of depth that is encoded as 1, metres."""
 
 SLOPE_WEIGHTS: tuple[float, ...] = (-1 / 6, -1 / 6, 0.0, 1 / 6, 1 / 6)
 """Filter along which depth is differentiated, metres a pixel: over two pixels each way."""
 MEAN_WEIGHTS: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3)
-"""Filter across it, which smooths."""
+"""Smoothing filter across that direction."""
 
 Image = NDArray[np.float32]
 Numbers = TypeVar("Numbers", NDArray[Any], "Tensor")
 
 
 def working_size(height: int, width: int, area: int = WORKING_AREA) -> tuple[int, int]:
-    """Height and width of the network's input for a frame of that size: its shape, `area` pixels or a little less."""
+    """Compute the size of the network's input for a frame, with about the frame's aspect ratio.
+
+    Args:
+        height: Of the frame, pixels.
+        width: Of the frame, pixels.
+        area: Approximate area of the input, pixels.
+
+    Returns:
+        Height and width, even, at least 16 pixels each.
+    """
     scale = (area / (height * width)) ** 0.5
     return max(16, 2 * round(height * scale / 2)), max(16, 2 * round(width * scale / 2))
 
 
 def encode(rgb: NDArray[np.uint8] | None, depth_m: Image | None, lens: tuple[float, float, float, float]) -> Image:
-    """(10, H, W) of a frame's colour (H, W, 3) and depth (H, W), 0 = no reading; either may be missing.
+    """Encode colour and depth, at least one of which is given.
 
-    lens: fx, fy, cx, cy in pixels of these pictures.
+    Args:
+        rgb: (H, W, 3) uint8; None = zeros.
+        depth_m: (H, W) float32 metres, 0 = no reading; None = zeros.
+        lens: fx, fy, cx, cy in pixels of these images.
+
+    Returns:
+        (10, H, W) float32.
     """
     shape = rgb.shape[:2] if rgb is not None else depth_m.shape  # type: ignore[union-attr]
     out = np.zeros((CHANNELS, *shape), np.float32)
@@ -57,7 +73,7 @@ def encode(rgb: NDArray[np.uint8] | None, depth_m: Image | None, lens: tuple[flo
 
 
 def _encode_depth(depth_m: Image, lens: tuple[float, float, float, float], out: Image) -> None:
-    """Channels 3 to 9."""
+    """Fill in channels 3 to 9."""
     valid = (depth_m > 0).astype(np.float32)
     if not valid.any():
         return
@@ -75,10 +91,10 @@ def _encode_depth(depth_m: Image, lens: tuple[float, float, float, float], out: 
 
 
 def _local_mean(depth_m: Image, valid: Image, side: int) -> Image:
-    """Mean of the readings in a square window about each pixel, 0 where it has none."""
+    """Average the readings in a square window about each pixel, 0 where there are none."""
     total = cv2.blur(depth_m * valid, (side, side))
-    share = cv2.blur(valid, (side, side))
-    return np.where(share > 0.01, total / np.maximum(share, 0.01), 0).astype(np.float32)
+    coverage = cv2.blur(valid, (side, side))
+    return np.where(coverage > 0.01, total / np.maximum(coverage, 0.01), 0).astype(np.float32)
 
 
 def normal_direction(

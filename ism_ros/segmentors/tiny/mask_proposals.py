@@ -1,4 +1,4 @@
-"""From the outputs of the network `tiny` to masks: the best cells, their masks, no near duplicates."""
+"""Decoding of the outputs of the network `tiny`: the masks of the best cells, without near duplicates."""
 
 from __future__ import annotations
 
@@ -19,12 +19,18 @@ from ism_ros.segmentors.tiny.segmentor_network import (
 
 @dataclass(frozen=True)
 class FoundMasks:
-    """Masks of one image, best first. logits: (N, h, w) float32, above 0 = inside. confidence: (N,) in [0, 1]."""
+    """Masks of one image, best first.
+
+    Attributes:
+        logits: (N, h, w) float32, above 0 = inside.
+        confidence: (N,) float32 in [0, 1].
+    """
 
     logits: Tensor
     confidence: Tensor
 
     def __len__(self) -> int:
+        """Return N, how many there are."""
         return len(self.confidence)
 
 
@@ -32,22 +38,33 @@ def find_masks(
     outputs: NetworkOutputs,
     index: int = 0,
     *,
-    least_score: float = 0.05,
-    candidates: int = 120,
-    most: int = 60,
+    min_score: float = 0.05,
+    max_candidates: int = 120,
+    max_masks: int = 60,
     duplicate_iou: float = 0.75,
-    least_pixels: int = 8,
+    min_pixels: int = 8,
 ) -> FoundMasks:
-    """The masks of image `index` of a batch.
+    """Decode the masks of one image of a batch.
 
-    Of at most `candidates` cells with a score above `least_score`, those that are not near duplicates (mask IoU above
-    `duplicate_iou`) of a better one, at most `most`. Masks that overlap less stay: parts and wholes, if both may be.
-    Confidence is the predicted IoU times the mean share of the mask's own pixels (as in SOLO, Wang et al., 2020).
+    Confidence is the predicted IoU times the mean probability of the mask's own pixels (as in SOLO, Wang et al., 2020).
+    Masks that overlap less than near duplicates do are kept: an object and a part of it may both be proposals.
+
+    Args:
+        outputs: Of the batch.
+        index: Of the image in the batch.
+        min_score: Predicted IoU and confidence above which masks are kept.
+        max_candidates: Most cells whose masks are computed, those with the largest predicted IoU.
+        max_masks: Most masks.
+        duplicate_iou: Of two masks whose IoU is above it, the less confident is dropped.
+        min_pixels: Least area of a mask, mask pixels.
+
+    Returns:
+        The masks, best first.
     """
     score = outputs.score[index].sigmoid().flatten()
     width = outputs.score.shape[2]
-    best = torch.topk(score, min(candidates, len(score)))
-    cells = best.indices[best.values > least_score]
+    best = torch.topk(score, min(max_candidates, len(score)))
+    cells = best.indices[best.values > min_score]
     shape = outputs.features.shape[2:]
     if not len(cells):
         return FoundMasks(score.new_zeros((0, *shape)), score.new_zeros(0))
@@ -55,14 +72,14 @@ def find_masks(
     kernels = outputs.kernels[index].flatten(1)[:, cells].T
     weights = mask_weights(kernels, xy)
     pixels = mask_inputs(outputs.features[index], outputs.centres[index])
-    # Every second row and column is enough to tell which masks are the same and how sure they are.
+    # Every second row and column is enough for duplicates and confidence.
     coarse = pixels.view(-1, *shape)[:, ::2, ::2]
     logits = weights @ coarse.flatten(1)
     inside = logits > 0
     area = inside.sum(dim=1)
     sure = (logits.sigmoid() * inside).sum(dim=1) / area.clamp(min=1)
-    confidence = (score[cells] * sure).clamp(0, 1) * (4 * area >= least_pixels)
+    confidence = (score[cells] * sure).clamp(0, 1) * (4 * area >= min_pixels)
     order = torch.argsort(confidence, descending=True)
-    order = order[confidence[order] > least_score]
-    kept = mask_nms(inside.view(-1, *coarse.shape[1:]), order, duplicate_iou)[:most]
+    order = order[confidence[order] > min_score]
+    kept = mask_nms(inside.view(-1, *coarse.shape[1:]), order, duplicate_iou)[:max_masks]
     return FoundMasks((weights[kept] @ pixels).view(-1, *shape), confidence[kept])

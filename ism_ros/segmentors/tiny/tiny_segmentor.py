@@ -1,7 +1,7 @@
-"""Proposals by a small network that travels with this package: learned on rendered scenes, fast on two CPU cores.
+"""Proposals by a small network that ships with this package: trained on rendered scenes, fast on two CPU cores.
 
-It sees colour and depth, or either alone, at about 320 x 240 pixels (tiny_input), and finds for every place of a grid
-the mask of the object there (tiny_network, tiny_masks). How it was made and what it cannot do: docs/tiny.md.
+Its input is colour and depth, or either alone, at about 320 x 240 pixels (input_channels); for every cell of a grid it
+predicts the mask of the object there (segmentor_network, mask_proposals). Training and limits: docs/tiny.md.
 """
 
 from __future__ import annotations
@@ -23,15 +23,11 @@ from ism_ros.segmentors.base import SegmentorSpec
 from ism_ros.segmentors.tiny.input_channels import encode, working_size
 from ism_ros.segmentors.tiny.mask_proposals import FoundMasks, find_masks
 from ism_ros.segmentors.tiny.segmentor_network import MASK_STRIDE, TinyNetwork
-from ism_ros.segmentors.upsampling import enlarge_to_masks
+from ism_ros.segmentors.upsampling import upsample_to_masks
 
 
 class TinySegmentor:
-    """Class-agnostic proposals from one RGB-D frame, or from its colour alone.
-
-    weights: other weights than those of the package. max_proposals: at most so many. least_score: confidence above
-    which masks are kept. duplicate_iou: of two masks whose IoU is above it, the less confident is dropped.
-    """
+    """Class-agnostic proposals from one RGB-D frame, or from its colour alone."""
 
     name = "tiny"
     is_small = True
@@ -41,12 +37,24 @@ class TinySegmentor:
         device: str = "cpu",
         weights: Path | None = None,
         max_proposals: int = 60,
-        least_score: float = 0.2,
+        min_score: float = 0.2,
         duplicate_iou: float = 0.75,
     ) -> None:
+        """Load the network.
+
+        Args:
+            device: PyTorch device.
+            weights: File of weights; None = those of the package.
+            max_proposals: Most proposals of a frame.
+            min_score: Confidence above which masks are kept.
+            duplicate_iou: Of two masks whose IoU is above it, the less confident is dropped.
+
+        Raises:
+            CheckpointError: The weights cannot be read or are not of this network.
+        """
         self.device = torch.device(device)
         self.max_proposals = max_proposals
-        self.least_score = least_score
+        self.min_score = min_score
         self.duplicate_iou = duplicate_iou
         network = TinyNetwork()
         load_weights(network, "segmentor", weights)
@@ -54,38 +62,54 @@ class TinySegmentor:
         self._network = channels_last(network, self.device).to(self._dtype)
 
     def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
-        """Proposals of `frame`, most confident first, masks on the device."""
+        """Find proposals in a frame.
+
+        Args:
+            frame: The frame, with or without depth.
+            stability_score_threshold: Not used: this network has no stability score.
+
+        Returns:
+            Proposals, most confident first, masks at the frame's size on the device; none for frames with a side below
+            16 pixels.
+        """
         if min(frame.height, frame.width) < 16:
             return Proposals.empty(frame.height, frame.width, self.device)
         pixels = network_pixels(frame)
-        return self._paint(self._find(pixels), (int(pixels.shape[1]), int(pixels.shape[2])), frame)
+        return self._upsample(self._find(pixels), (int(pixels.shape[1]), int(pixels.shape[2])), frame)
 
     @torch.inference_mode()
     def _find(self, pixels: NDArray[np.float32]) -> FoundMasks:
         image = torch.from_numpy(pixels)[None].to(self.device, self._dtype, memory_format=torch.channels_last)
         return find_masks(
             self._network(image),
-            least_score=self.least_score,
-            most=self.max_proposals,
+            min_score=self.min_score,
+            max_masks=self.max_proposals,
             duplicate_iou=self.duplicate_iou,
         )
 
     @torch.inference_mode()
-    def _paint(self, found: FoundMasks, size: tuple[int, int], frame: Frame) -> Proposals:
-        """Masks at the frame's size; those that vanish there are left out."""
+    def _upsample(self, found: FoundMasks, size: tuple[int, int], frame: Frame) -> Proposals:
+        """Upsample masks to the frame's size; those without a pixel there are dropped."""
         if not len(found):
             return Proposals.empty(frame.height, frame.width, self.device)
         row_at, column_at = (
             torch.arange(length, device=self.device, dtype=torch.float64) * (inner / length / MASK_STRIDE)
             for length, inner in zip((frame.height, frame.width), size, strict=True)
         )
-        masks = enlarge_to_masks(found.logits, row_at, column_at, 0.0)
+        masks = upsample_to_masks(found.logits, row_at, column_at, 0.0)
         proposals = Proposals(masks, found.confidence)
         return proposals[mask_areas(masks) > 0]
 
 
 def network_pixels(frame: Frame) -> NDArray[np.float32]:
-    """(10, h, w): what the network sees of `frame`."""
+    """Scale and encode a frame.
+
+    Args:
+        frame: The frame.
+
+    Returns:
+        The network's input, (10, h, w) float32.
+    """
     height, width = working_size(frame.height, frame.width)
     x, y = width / frame.width, height / frame.height
     camera = frame.camera
@@ -97,9 +121,19 @@ def network_pixels(frame: Frame) -> NDArray[np.float32]:
 
 
 def load_tiny_segmentor(request: ModelRequest) -> TinySegmentor:
-    """Load the weights of the package, or those of the file that the request names."""
+    """Load the weights of the package, or those of the file that a request names.
+
+    Args:
+        request: Device and model.
+
+    Returns:
+        The segmentor.
+
+    Raises:
+        CheckpointError: The weights cannot be read or are not of this network.
+    """
     return TinySegmentor(request.device, Path(request.model) if request.model else None)
 
 
 TINY = SegmentorSpec(load_tiny_segmentor, cpu_threads=4)
-"""More threads would wait for each other longer than they compute."""
+"""Registry entry `tiny`. With more than four threads they wait for each other longer than they compute."""

@@ -79,13 +79,13 @@ def found_on(device: str, settings: dict[str, object], frame: Frame) -> Detectio
     return load_model(Settings(**settings, device=device)).segment(frame)  # type: ignore[arg-type]
 
 
-def assert_alike(on_cpu: Detections, on_gpu: Detections, least_score: float, share: float = 1.0) -> None:
-    """At least `share` of what the CPU finds above `least_score` has a partner: the same mask, about the same score."""
+def assert_alike(on_cpu: Detections, on_gpu: Detections, min_score: float, share: float = 1.0) -> None:
+    """At least `share` of what the CPU finds above `min_score` has a partner: the same mask, about the same score."""
     first, second = on_cpu.masks.flatten(1).float(), on_gpu.masks.cpu().flatten(1).float()
     common = first @ second.T
     iou = common / (first.sum(1)[:, None] + second.sum(1) - common)
     same = (iou > 0.9) & ((on_cpu.score[:, None] - on_gpu.score.cpu()).abs() < 0.03)
-    sure = on_cpu.score > least_score
+    sure = on_cpu.score > min_score
     assert float(same.any(dim=1)[sure].float().mean()) >= share
 
 

@@ -18,9 +18,9 @@ from ism_ros.data.frame import Frame
 from ism_ros.descriptors.base import create_descriptor
 from ism_ros.descriptors.tiny.descriptor_network import (
     TinyDescriptorNetwork,
-    common_frame,
+    canonical_frame,
     network_input,
-    small_picture,
+    small_image,
 )
 from ism_ros.errors import CheckpointError
 from ism_ros.segmentors.base import create_segmentor
@@ -142,7 +142,7 @@ def test_the_common_frame_is_sampled_as_pytorch_samples_an_affine_grid() -> None
     crops, masks = crops_and_masks()
     inside = masks[:, None].float()
     pixels = torch.cat([(crops * 2 - 1) * inside, inside], dim=1)
-    grid = F.affine_grid(common_frame(masks), list(pixels.shape), align_corners=False)
+    grid = F.affine_grid(canonical_frame(masks), list(pixels.shape), align_corners=False)
     expected = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     torch.testing.assert_close(network_input(crops, masks), expected, atol=1e-4, rtol=0)
 
@@ -154,7 +154,7 @@ def test_the_small_picture_is_the_mean_of_colours_of_even_contrast() -> None:
     away = (colours - (colours * mask).sum(dim=(2, 3), keepdim=True) / area) * mask
     deviation = (away.square().sum(dim=(1, 2, 3), keepdim=True) / (3 * area)).sqrt() + 0.05
     expected = F.avg_pool2d(torch.cat([0.5 * away / deviation, mask - 0.5], dim=1), 8)
-    torch.testing.assert_close(small_picture(pixels).double(), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(small_image(pixels).double(), expected, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("damage", ["missing", "other network", "no weights"])

@@ -231,9 +231,9 @@ def doubts() -> list[InputWarning]:
     return [
         *depth_encoding_warnings(np.full((48, 64), 700.0, np.float32), "32FC1"),
         *depth_encoding_warnings(np.full((48, 64), 1e9, np.float32), "16UC1"),
-        *size_checks.doubts_about_objects(frame, objects),
-        *size_checks.doubt_about_found(torch.tensor([9.0, 11.0])),
-        size_checks.doubt_about_scale("mug", 0.7, 0.1, 0.12),
+        *size_checks.object_size_warnings(frame, objects),
+        *size_checks.found_size_warnings(torch.tensor([9.0, 11.0])),
+        size_checks.scale_warning("mug", 0.7, 0.1, 0.12),
         *(doubt for k in matrices for doubt in intrinsics_warnings(np.reshape(k, (3, 3)), 64, 48)),
     ]
 

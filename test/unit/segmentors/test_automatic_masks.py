@@ -240,7 +240,7 @@ def test_boxes_of_small_logits_are_those_of_the_large_masks() -> None:
 
 
 def test_crops_cover_the_image_and_overlap() -> None:
-    crops = list(generate_crop_boxes((300, 400), layers=2, overlap_share=512 / 1500))
+    crops = list(generate_crop_boxes((300, 400), layers=2, overlap_ratio=512 / 1500))
     assert crops[0] == Crop(0, 0, 400, 300, 0)
     assert [crop.layer for crop in crops].count(1) == 4
     assert [crop.layer for crop in crops].count(2) == 16

@@ -107,7 +107,7 @@ def test_the_network_s_input_is_that_of_the_public_implementation() -> None:
     y, x = np.mgrid[:120, :192]
     rgb = np.stack([(3 * x + y) % 256, (x * y // 40) % 256, (128 + 2 * y - x) % 256], axis=2).astype(np.uint8)
     expected = np.load(REFERENCE)["smaller_input_network_input"]
-    ours = letterbox_around((120, 192), 96).put(np.ascontiguousarray(rgb[..., ::-1]))
+    ours = letterbox_around((120, 192), 96).apply(np.ascontiguousarray(rgb[..., ::-1]))
     assert ours.shape == expected.shape
     assert np.abs(ours.astype(int) - expected).max() <= 1
 
@@ -132,7 +132,7 @@ def test_boxes_come_back_from_the_input_to_where_they_were(size: tuple[int, int]
 
 def test_a_fixed_input_is_filled_with_grey_around_the_frame() -> None:
     letterbox = letterbox_into((48, 64), (64, 64))
-    padded = letterbox.put(np.zeros((48, 64, 3), np.uint8))
+    padded = letterbox.apply(np.zeros((48, 64, 3), np.uint8))
     assert padded.shape == (64, 64, 3)
     assert (padded[8:56] == 0).all()
     assert (padded[:8] == 114).all()

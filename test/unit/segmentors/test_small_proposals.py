@@ -20,7 +20,7 @@ from ism_ros.data.frame import Frame
 from ism_ros.data.masks import large_enough
 from ism_ros.data.proposals import Proposals
 from ism_ros.segmentors.base import SAM6D_MIN_MASK
-from ism_ros.segmentors.small_proposals import too_small_warning, without_small
+from ism_ros.segmentors.small_proposals import split_small, too_small_warning
 
 CUBES = Path(__file__).parents[2] / "data" / "reports" / "small_objects"
 """Nine boxes of 24 mm at 0.7 m, 28 x 24 pixels each, as a bug report showed them."""
@@ -76,7 +76,7 @@ def test_the_least_size_comes_from_the_environment_too(
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (1944, 2592)])
 def test_the_least_size_counts_pixels_whatever_the_size_of_the_picture(height: int, width: int) -> None:
-    kept, left_out = without_small(squares([9, 10, 30], height, width), 100)
+    kept, left_out = split_small(squares([9, 10, 30], height, width), 100)
     assert [int(mask.sum()) for mask in kept.masks] == [100, 900]
     assert left_out.areas.tolist() == [81]
 
@@ -86,14 +86,14 @@ def test_the_models_of_sam6d_keep_its_shares_of_the_picture_unless_the_least_siz
     assert load_settings(None, models, environment={}).min_mask_pixels == SAM6D_MIN_MASK
     assert load_settings(None, {**models, "min_mask_pixels": 50}, environment={}).min_mask_pixels == 50
     proposals = squares([9, 15, 27, 28, 29, 30, 60], 480, 640)
-    kept, _ = without_small(proposals, SAM6D_MIN_MASK)
+    kept, _ = split_small(proposals, SAM6D_MIN_MASK)
     assert kept.masks.equal(proposals.masks[large_enough(proposals.masks, proposals.boxes_xyxy)])
 
 
 def test_masks_that_have_no_crop_are_left_out_at_any_least_size() -> None:
     masks = torch.zeros(4, 48, 64, dtype=torch.bool)
     masks[0, 5, 5] = masks[1, 7, 3:50] = masks[2, 3:40, 7] = masks[3, 2:4, 2:4] = True
-    kept, left_out = without_small(Proposals(masks, torch.ones(4)), 0)
+    kept, left_out = split_small(Proposals(masks, torch.ones(4)), 0)
     assert (len(kept), len(left_out)) == (1, 3)
     _, crop_masks = crop_resize_pad(torch.zeros(3, 48, 64), kept.masks, kept.boxes_xyxy, 96)
     assert crop_masks.any()
@@ -102,7 +102,7 @@ def test_masks_that_have_no_crop_are_left_out_at_any_least_size() -> None:
 def test_regions_that_are_not_of_the_size_of_an_object_are_not_told() -> None:
     camera = Camera(np.array([[600.0, 0, 32], [0, 600.0, 24], [0, 0, 1]]), 64, 48)
     frame = Frame(np.zeros((48, 64, 3), np.uint8), np.full((48, 64), 0.6, np.float32), camera)
-    _, left_out = without_small(squares([9, 2], 48, 64), 100)  # 9 mm wide, and 2 mm
+    _, left_out = split_small(squares([9, 2], 48, 64), 100)  # 9 mm wide, and 2 mm
     told = too_small_warning(left_out, frame, [0.012], 100)
     assert told is not None
     assert told.reason == "too_small"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ism_ros.segmentors import upsampling
-from ism_ros.segmentors.upsampling import enlarge_to_masks
+from ism_ros.segmentors.upsampling import upsample_to_masks
 
 side = st.integers(1, 40)
 
@@ -32,7 +32,7 @@ def test_masks_are_where_the_interpolated_image_is_above_the_threshold(
     count: int, height: int, width: int, mask_height: int, mask_width: int, seed: int
 ) -> None:
     values = images(count, height, width, seed)
-    masks = enlarge_to_masks(values, positions(mask_height, height), positions(mask_width, width), 0.5)
+    masks = upsample_to_masks(values, positions(mask_height, height), positions(mask_width, width), 0.5)
     assert masks.shape == (count, mask_height, mask_width)
     if count:
         expected = F.interpolate(values[None], (mask_height, mask_width), mode="bilinear", align_corners=False)[0]
@@ -42,13 +42,13 @@ def test_masks_are_where_the_interpolated_image_is_above_the_threshold(
 
 def test_a_part_of_the_image_can_be_enlarged() -> None:
     values = images(2, 20, 30, 0)
-    whole = enlarge_to_masks(values, positions(80, 20), positions(120, 30), 0.5)
-    part = enlarge_to_masks(values, positions(80, 20)[10:50], positions(120, 30)[7:9], 0.5)
+    whole = upsample_to_masks(values, positions(80, 20), positions(120, 30), 0.5)
+    part = upsample_to_masks(values, positions(80, 20)[10:50], positions(120, 30)[7:9], 0.5)
     assert torch.equal(part, whole[:, 10:50, 7:9])
 
 
 def test_many_outlines_are_worked_on_in_several_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     values = images(3, 20, 30, 0)
-    at_once = enlarge_to_masks(values, positions(80, 20), positions(120, 30), 0.5)
-    monkeypatch.setattr(upsampling, "PIXELS_AT_ONCE", 100)
-    assert torch.equal(enlarge_to_masks(values, positions(80, 20), positions(120, 30), 0.5), at_once)
+    at_once = upsample_to_masks(values, positions(80, 20), positions(120, 30), 0.5)
+    monkeypatch.setattr(upsampling, "PIXELS_PER_BATCH", 100)
+    assert torch.equal(upsample_to_masks(values, positions(80, 20), positions(120, 30), 0.5), at_once)

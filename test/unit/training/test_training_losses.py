@@ -12,8 +12,8 @@ pytest.importorskip("tqdm")
 from ism_ros.segmentors.tiny.input_channels import encode as encode_one
 from ism_ros.segmentors.tiny.mask_proposals import find_masks
 from ism_ros.segmentors.tiny.segmentor_network import (
+    CENTRE_UNIT_PX,
     FEATURES,
-    REACH,
     NetworkOutputs,
     TinyNetwork,
     mask_inputs,
@@ -43,14 +43,14 @@ def perfect_outputs(instance: torch.Tensor) -> NetworkOutputs:
     """As a network would answer that sees the middle of every pixel's object, and nothing elsewhere."""
     targets = segmentor_loss.make_targets(instance[None])
     height, width = instance.shape
-    far = positions((height, width), 1.0 / REACH, torch.device("cpu")) + 20
+    far = positions((height, width), 1.0 / CENTRE_UNIT_PX, torch.device("cpu")) + 20
     centres = torch.where(targets.instance[:, None] > 0, targets.centres, far)
     score = torch.full((1, height // segmentor_loss.RATIO, width // segmentor_loss.RATIO), -9.0)
     kernels = torch.zeros(1, FEATURES + 4, *score.shape[1:])
     for row, column in rows_and_columns(targets, score.shape[2]):
         score[0, row, column] = 9.0
         middle = targets.centres[0, :, row * segmentor_loss.RATIO, column * segmentor_loss.RATIO]
-        own = torch.tensor([column, row]) * segmentor_loss.RATIO / REACH
+        own = torch.tensor([column, row]) * segmentor_loss.RATIO / CENTRE_UNIT_PX
         kernels[0, FEATURES : FEATURES + 2, row, column] = middle - own
     dense = torch.stack([(instance > 0).float(), targets.border[0].float()]) * 18 - 9
     return NetworkOutputs(torch.zeros(1, FEATURES, height, width), centres, dense[None], score, kernels)
@@ -61,7 +61,7 @@ def test_a_mask_is_the_gaussian_around_its_cells_centre() -> None:
     cells = torch.tensor([[4.0, 8.0], [0.0, 0.0], [12.0, 4.0]])
     features, centres = torch.randn(FEATURES, 6, 5), torch.randn(2, 6, 5)
     logits = (mask_weights(kernels, cells) @ mask_inputs(features, centres)).view(3, 6, 5)
-    centre = cells / REACH + kernels[:, FEATURES : FEATURES + 2]
+    centre = cells / CENTRE_UNIT_PX + kernels[:, FEATURES : FEATURES + 2]
     fade = 4 * kernels[:, FEATURES + 2].exp()
     distance = (centres[None] - centre[:, :, None, None]).square().sum(1)
     linear = torch.einsum("nf,fhw->nhw", kernels[:, :FEATURES], features)
@@ -107,7 +107,7 @@ def test_cells_that_are_asked_for_lie_near_the_middle_of_their_object() -> None:
     ):
         place = row * segmentor_loss.RATIO, column * segmentor_loss.RATIO
         assert int(instance[place]) == label
-        middle = targets.centres[0][(slice(None), *place)] * REACH
+        middle = targets.centres[0][(slice(None), *place)] * CENTRE_UNIT_PX
         assert float((middle - torch.tensor(place[::-1])).norm()) < 0.5 * float((instance == label).sum()) ** 0.5
 
 
