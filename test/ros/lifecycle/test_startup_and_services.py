@@ -49,7 +49,10 @@ WRONG_PARAMETERS = {
     "value out of range": ({"score_threshold": 7.0}, "score_threshold"),
     "unknown segmentor": ({"segmentor": "magic"}, "magic"),
     "wrong type": ({"slop": "wide"}, "slop"),
-    "no depth for a segmentor that needs it": ({"depth_transport": "none", "segmentor": "plugins:NEEDS_DEPTH"}, "needs depth"),
+    "no depth for a segmentor that needs it": (
+        {"depth_transport": "none", "segmentor": "plugins:NEEDS_DEPTH"},
+        "needs depth",
+    ),
 }
 
 
