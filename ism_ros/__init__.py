@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Camera": "ism_ros.data.frame",
+    "Camera": "ism_ros.data.camera",
     "Detections": "ism_ros.data.detections",
     "Frame": "ism_ros.data.frame",
     "InstanceSegmentationModel": "ism_ros.model",

@@ -1,7 +1,4 @@
-"""The Instance Segmentation Model: from a frame to the instances of known objects in it.
-
-propose → describe → match → verify → select → pose
-"""
+"""The Instance Segmentation Model, from a frame to instances: propose → describe → match → verify → select → pose."""
 
 from __future__ import annotations
 
@@ -21,14 +18,13 @@ from ism_ros.matching.base import MATCHERS, MatchInputs
 from ism_ros.matching.geometry import verify_geometry
 from ism_ros.matching.selection import ScoredProposals, scored_proposals, select
 from ism_ros.matching.similarity import pairwise_similarity
-from ism_ros.objects.grayscale import grayscale_library
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_builder import TemplateBuilder, build_templates
 from ism_ros.pose.estimation import with_coarse_poses
-from ism_ros.query import ProposalCrops, Query, StageClock
-from ism_ros.result_warnings import result_warnings
+from ism_ros.query import ProposalCrops, Query, StageClock, share_seconds
+from ism_ros.result_checks.result_warnings import result_warnings
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.threads import map_on_threads, one_thread, set_num_threads
 from ism_ros.segmentors.base import Segmentor
@@ -41,8 +37,7 @@ Result = TypeVar("Result")
 class InstanceSegmentationModel:
     """Finds instances of the objects in `library`.
 
-    `library` and `settings` may be replaced at any moment, from any thread: a frame is segmented with those that were
-    there when it began.
+    `library` and `settings` may be replaced at any moment, from any thread; a frame keeps those that it began with.
 
     Attributes:
         segmentor: Finds class-agnostic proposals.
@@ -50,8 +45,7 @@ class InstanceSegmentationModel:
         library: The known objects.
         settings: Thresholds and matcher of queries that have none of their own.
         device: PyTorch device of all of it.
-        recoveries: Counts how often memory ran out and the work went on in smaller batches; segmentor and descriptor
-            have the same one.
+        recoveries: Counts where memory ran out and the work went on in smaller batches; the models' own.
         template_builder: Renders templates, in this process or another.
         threads: Threads of PyTorch on the CPU: as many as when the model was made.
     """
@@ -90,26 +84,16 @@ class InstanceSegmentationModel:
             KeyError: One of `object_ids` is not known.
         """
         library = self.library if object_ids is None else self.library.subset(object_ids)
-        query = Query(frame, library, settings or self.settings, None, with_poses, with_unit_check)
-        return self.segment_all([query])[0]
+        settings = settings or self.settings
+        return self.segment_all([Query(frame, library, settings, None, with_poses, with_unit_check)])[0]
 
     @torch.inference_mode()
     def segment_all(self, queries: Sequence[Query]) -> list[Detections]:
-        """Find the instances in several frames; the crops of all are described in one pass.
-
-        Args:
-            queries: Frames, each with its own objects and settings.
-
-        Returns:
-            The instances of each. Seconds of the shared pass are split by the number of crops.
-        """
+        """Find the instances in several frames, each with its own objects; all crops are described in one pass."""
         if not queries:
             return []
         self.claim_threads()
-        queries = [
-            replace(query, library=grayscale_library(query.library)) if query.frame.is_grey else query
-            for query in queries
-        ]
+        queries = [query.in_colors_of_frame() for query in queries]
         crops = self._map(self.propose, queries)
         descriptors = self.describe(crops)
         return self._map(self._detect, queries, crops, descriptors)
@@ -137,9 +121,7 @@ class InstanceSegmentationModel:
             images, masks = torch.cat([one.crops for one in crops]), torch.cat([one.crop_masks for one in crops])
             described = self.descriptor.describe(images, masks).split(counts)
         clock.lap("descriptors")
-        for one, count in zip(crops, counts, strict=True):
-            share = count / sum(counts) if sum(counts) else 1 / len(crops)
-            one.stage_s["descriptors"] += share * clock.stage_s["descriptors"]
+        share_seconds(crops, "descriptors", clock.stage_s["descriptors"])
         return described
 
     def _detect(self, query: Query, crops: ProposalCrops, descriptors: Descriptors) -> Detections:
@@ -183,8 +165,7 @@ class InstanceSegmentationModel:
 
     def _map(self, work: Callable[..., Result], queries: Sequence[Query], *others: Sequence[Any]) -> list[Result]:
         """Apply `work` to each query and what belongs to it; small models take one thread each for many frames."""
-        segmentors = [query.segmentor or self.segmentor for query in queries]
-        is_small = self.descriptor.is_small and all(segmentor.is_small for segmentor in segmentors)
+        is_small = self.descriptor.is_small and all((one.segmentor or self.segmentor).is_small for one in queries)
         parallel = is_small and self.device == "cpu" and 1 < self.threads <= len(queries)
         return map_on_threads(work, self.threads if parallel else 1, queries, *others)
 
@@ -209,7 +190,7 @@ class InstanceSegmentationModel:
             The object, on the model's device.
 
         Raises:
-            ValueError: What `objects.onboarding.onboard` raises, one line that a user can act on.
+            ValueError: As `objects.onboarding.onboard`, one line that a user can act on.
         """
         self.claim_threads()
         settings, cache_dir = self.settings, self.settings.resolved_cache_dir()

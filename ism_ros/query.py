@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from ism_ros.config.settings import Settings
 from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
+from ism_ros.objects.grayscale import grayscale_library
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.segmentors.base import Segmentor
 from ism_ros.segmentors.small_proposals import LeftOut
@@ -38,6 +40,10 @@ class Query:
     with_poses: bool = True
     with_unit_check: bool = True
 
+    def in_colors_of_frame(self) -> Query:
+        """Return the query, with objects in grayscale where the frame has no colours."""
+        return replace(self, library=grayscale_library(self.library)) if self.frame.is_grey else self
+
 
 @dataclass(frozen=True)
 class ProposalCrops:
@@ -62,6 +68,13 @@ class ProposalCrops:
         return replace(
             self, proposals=self.proposals[rows], crops=self.crops[rows], crop_masks=self.crop_masks[rows]
         )
+
+
+def share_seconds(crops: Sequence[ProposalCrops], stage: str, seconds: float) -> None:
+    """Add the seconds of a pass over the crops of several frames to their stage, by the number of crops."""
+    total = sum(len(one.proposals) for one in crops)
+    for one in crops:
+        one.stage_s[stage] += seconds * (len(one.proposals) / total if total else 1 / len(crops))
 
 
 class StageClock:

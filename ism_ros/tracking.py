@@ -1,6 +1,7 @@
 """Instances over time: which detection of this frame is which instance of the frames before.
 
-By the class, the mask and the position; nothing is learned and nothing is looked up in the image.
+Tracks are matched by class, mask and position (linear assignment, as in SORT, Bewley et al., 2016); nothing is learned
+and no pixels are compared.
 """
 
 from __future__ import annotations
@@ -17,29 +18,38 @@ from ism_ros.data.boxes import mask_to_xywh
 from ism_ros.data.detections import Detections
 
 MAX_TRACK_ID = 65535
-"""Ids are values of a mono16 mask image."""
-LEAST_AFFINITY = 0.2
-"""Below, two are not the same instance."""
-FLEETING_WEIGHT = 0.5
-"""Of the affinity of an instance that was seen in less than half of its frames, such as a part of one that was now and
-then taken for another: where only one of the two is seen, it is the one that is mostly there."""
-REACH_M = 0.15
-"""An instance is looked for so far from where it was last; positions within a tenth of it count as the same place."""
+"""Largest id: ids are values of a mono16 mask image."""
+MIN_AFFINITY = 0.2
+"""Affinity below which two are not the same instance."""
+TENTATIVE_WEIGHT = 0.5
+"""Factor on the affinity of tentative tracks. Such a track is often a part of an instance that was now and then taken
+for another: where only one of the two is detected, it is the one that is detected mostly."""
+MAX_DISTANCE_M = 0.15
+"""Distance from its last position within which an instance is found again; a tenth of it counts as the same place."""
 MAX_AGE_FRAMES = 10
+"""Frames without a detection after which a track is deleted, if MAX_AGE_S has passed as well."""
 MAX_AGE_S = 2.0
-"""An instance that was not seen is forgotten after so many frames and so many seconds, whichever is later."""
+"""Seconds without a detection after which a track is deleted, if MAX_AGE_FRAMES have passed as well."""
 JUMP_BACK_S = 1.0
+"""Seconds by which a stamp may be older than the one before; more is another time, and all tracks are deleted."""
 JUMP_AHEAD_S = 60.0
-"""A stamp so much older or newer than the one before belongs to another time: all starts anew."""
+"""Seconds by which a stamp may be newer than the one before; more is another time, and all tracks are deleted."""
 
 
 @dataclass(frozen=True)
 class Track:
-    """One instance as it was last seen.
+    """One instance as it was last detected.
 
-    mask: (h, w) bool, what is inside box_xyxy, (4,) inclusive pixels. position_m: (3,) in the camera frame, NaN where
-    it is not known. seen_ns: stamp of the frame. missed: frames since then. frames: since it was first seen, that one
-    included; seen: in how many of them it was.
+    Attributes:
+        id: Its number, from 1; 0 = none yet.
+        class_id: Id of its object.
+        mask: (h, w) bool, what is inside box_xyxy.
+        box_xyxy: First and last column and row, both inclusive, pixels.
+        position_m: (3,) centre of the model's box in the camera frame, metres; NaN where it is not known.
+        last_seen_ns: Stamp of the frame.
+        frames_since_update: Frames since then.
+        age_frames: Frames since its first, that one included.
+        hits: Number of those in which it was detected.
     """
 
     id: int
@@ -47,22 +57,26 @@ class Track:
     mask: NDArray[np.bool_]
     box_xyxy: tuple[int, int, int, int]
     position_m: NDArray[np.float64]
-    seen_ns: int
-    missed: int = 0
-    frames: int = 1
-    seen: int = 1
+    last_seen_ns: int
+    frames_since_update: int = 0
+    age_frames: int = 1
+    hits: int = 1
 
     @property
-    def is_fleeting(self) -> bool:
-        return 2 * self.seen < self.frames
+    def is_tentative(self) -> bool:
+        """Whether it was detected in less than half of the frames since its first."""
+        return 2 * self.hits < self.age_frames
 
 
 class Tracker:
-    """The instances that are in view, and the next id. Not for several threads at once.
+    """Gives detections the ids of the instances that they show. Not for several threads at once.
 
-    Ids count up from 1 and start again at 1 after 65535, leaving out those still in use; until then no id is given a
-    second time, not even after `reset`. An instance that is out of view for longer than MAX_AGE_FRAMES and MAX_AGE_S
-    gets a new id when it comes back.
+    Ids count up from 1 and start again at 1 after 65535, leaving out those still in use; until then no id is given
+    twice, not even after `reset`. An instance that is out of view for longer than MAX_AGE_FRAMES and MAX_AGE_S gets a
+    new id when it comes back.
+
+    Attributes:
+        tracks: Instances in view, and those not deleted yet.
     """
 
     def __init__(self) -> None:
@@ -71,37 +85,46 @@ class Tracker:
         self._newest_ns: int | None = None
 
     def update(self, detections: Detections, stamp_ns: int) -> Detections:
-        """`detections` of the frame of `stamp_ns`, on the CPU, with their instance ids.
+        """Match the detections of a frame with the tracks.
 
-        Stamps that jump (JUMP_BACK_S, JUMP_AHEAD_S) start anew. Tracks of objects that are no longer known end.
+        Stamps that jump (JUMP_BACK_S, JUMP_AHEAD_S) delete all tracks. Tracks of objects that are no longer known are
+        deleted.
+
+        Args:
+            detections: Of one frame, on the CPU.
+            stamp_ns: Stamp of the frame.
+
+        Returns:
+            The detections with their instance ids.
         """
-        if self._newest_ns is not None and jumped(self._newest_ns, stamp_ns):
+        if self._newest_ns is not None and is_time_jump(self._newest_ns, stamp_ns):
             self.reset()
         self._newest_ns = stamp_ns
         known = [track for track in self.tracks if track.class_id in detections.object_ids or not detections.object_ids]
-        seen = seen_in(detections, stamp_ns)
-        weights = np.array([FLEETING_WEIGHT if track.is_fleeting else 1.0 for track in known])
-        pairs = assign(affinities(known, seen), weights)
+        detected = tracks_of(detections, stamp_ns)
+        weights = np.array([TENTATIVE_WEIGHT if track.is_tentative else 1.0 for track in known])
+        pairs = assign(affinities(known, detected), weights)
         ids = {now: known[before].id for before, now in pairs}
         for before, now in pairs:
-            seen[now] = replace(seen[now], frames=known[before].frames + 1, seen=known[before].seen + 1)
-        found = {before for before, _ in pairs}
-        missed = [
-            replace(track, missed=track.missed + 1, frames=track.frames + 1)
+            track = known[before]
+            detected[now] = replace(detected[now], age_frames=track.age_frames + 1, hits=track.hits + 1)
+        matched = {before for before, _ in pairs}
+        unmatched = [
+            replace(track, frames_since_update=track.frames_since_update + 1, age_frames=track.age_frames + 1)
             for number, track in enumerate(known)
-            if number not in found
+            if number not in matched
         ]
-        missed = [track for track in missed if not forgotten(track, stamp_ns)]
-        for row in range(len(seen)):
+        kept = [track for track in unmatched if not is_deleted(track, stamp_ns)]
+        for row in range(len(detected)):
             if row not in ids:
                 ids[row] = self._next_id({track.id for track in known} | set(ids.values()))
-        seen = [replace(track, id=ids[row]) for row, track in enumerate(seen)]
-        self.tracks = (*seen, *missed)
-        numbers = torch.tensor([track.id for track in seen], dtype=torch.int64)
+        detected = [replace(track, id=ids[row]) for row, track in enumerate(detected)]
+        self.tracks = (*detected, *kept)
+        numbers = torch.tensor([track.id for track in detected], dtype=torch.int64)
         return replace(detections, instance_id=numbers)
 
     def reset(self) -> None:
-        """Forgets all instances; ids go on where they were."""
+        """Delete all tracks; ids go on where they were."""
         self.tracks = ()
         self._newest_ns = None
 
@@ -113,18 +136,42 @@ class Tracker:
         return candidate
 
 
-def jumped(before_ns: int, now_ns: int) -> bool:
-    """Whether two stamps belong to different times rather than to following frames."""
+def is_time_jump(before_ns: int, now_ns: int) -> bool:
+    """Tell whether two stamps belong to different times rather than to following frames.
+
+    Args:
+        before_ns: Stamp of the frame before.
+        now_ns: Stamp of this frame.
+
+    Returns:
+        True where this one is older by more than JUMP_BACK_S or newer by more than JUMP_AHEAD_S.
+    """
     return not -JUMP_BACK_S * 1e9 <= now_ns - before_ns <= JUMP_AHEAD_S * 1e9
 
 
-def forgotten(track: Track, now_ns: int) -> bool:
-    """Whether an instance has been out of view for too long to be the same when something comes back."""
-    return track.missed > MAX_AGE_FRAMES and now_ns - track.seen_ns > MAX_AGE_S * 1e9
+def is_deleted(track: Track, now_ns: int) -> bool:
+    """Tell whether an instance has been out of view for too long to be the same when something comes back.
+
+    Args:
+        track: The instance.
+        now_ns: Stamp of this frame.
+
+    Returns:
+        True where both MAX_AGE_FRAMES and MAX_AGE_S have passed.
+    """
+    return track.frames_since_update > MAX_AGE_FRAMES and now_ns - track.last_seen_ns > MAX_AGE_S * 1e9
 
 
-def seen_in(detections: Detections, stamp_ns: int) -> list[Track]:
-    """What is seen in one frame, as tracks that have no id (0) yet."""
+def tracks_of(detections: Detections, stamp_ns: int) -> list[Track]:
+    """Convert detections to tracks that have no id (0) yet.
+
+    Args:
+        detections: Of one frame, on the CPU.
+        stamp_ns: Stamp of the frame.
+
+    Returns:
+        One a detection.
+    """
     masks = detections.masks.numpy()
     positions_m = detections.model_centers_m().numpy()
     tracks = []
@@ -138,49 +185,79 @@ def seen_in(detections: Detections, stamp_ns: int) -> list[Track]:
 
 
 def affinities(before: Sequence[Track], now: Sequence[Track]) -> NDArray[np.float64]:
-    """(B, N) in [0, 1]: how much every earlier instance and every present one are the same; 0 where classes differ.
+    """Compute how much earlier instances and present ones are the same.
 
-    The mean of the masks' IoU and of the closeness of positions, or the IoU alone where a position is not known.
+    The mean of the masks' IoU and of the affinity of positions, or the IoU alone where a position is not known; 0 where
+    classes differ.
+
+    Args:
+        before: B earlier instances.
+        now: N present ones.
+
+    Returns:
+        (B, N) in [0, 1].
     """
     table = np.zeros((len(before), len(now)))
     for row, old in enumerate(before):
         for column, new in enumerate(now):
             if old.class_id == new.class_id:
                 iou = mask_iou(old, new)
-                near = closeness(old.position_m, new.position_m)
-                table[row, column] = iou if near is None else (iou + near) / 2
+                position = position_affinity(old.position_m, new.position_m)
+                table[row, column] = iou if position is None else (iou + position) / 2
     return table
 
 
-def closeness(first_m: NDArray[np.float64], second_m: NDArray[np.float64]) -> float | None:
-    """1 at a tenth of REACH_M and closer, 0 at REACH_M and beyond, linear between; None where one is not known."""
+def position_affinity(first_m: NDArray[np.float64], second_m: NDArray[np.float64]) -> float | None:
+    """Compute how near two positions are.
+
+    Args:
+        first_m: (3,) metres.
+        second_m: (3,) metres.
+
+    Returns:
+        1 at a tenth of MAX_DISTANCE_M and closer, 0 at MAX_DISTANCE_M and beyond, linear between; None where one is
+        NaN.
+    """
     distance_m = float(np.linalg.norm(first_m - second_m))
     if not np.isfinite(distance_m):
         return None
-    return float(np.clip((REACH_M - distance_m) / (0.9 * REACH_M), 0.0, 1.0))
+    return float(np.clip((MAX_DISTANCE_M - distance_m) / (0.9 * MAX_DISTANCE_M), 0.0, 1.0))
 
 
 def mask_iou(first: Track, second: Track) -> float:
-    """IoU of two masks; only where the boxes overlap is anything looked at."""
+    """Compute the IoU of two masks, where their boxes overlap.
+
+    Args:
+        first: An instance.
+        second: Another one in the same image size.
+
+    Returns:
+        In [0, 1].
+    """
     left, top = (max(first.box_xyxy[side], second.box_xyxy[side]) for side in (0, 1))
     right, bottom = (min(first.box_xyxy[side], second.box_xyxy[side]) for side in (2, 3))
     if left > right or top > bottom:
         return 0.0
-    both = np.count_nonzero(_part(first, left, top, right, bottom) & _part(second, left, top, right, bottom))
+    both = np.count_nonzero(_crop(first, left, top, right, bottom) & _crop(second, left, top, right, bottom))
     return both / max(1, np.count_nonzero(first.mask) + np.count_nonzero(second.mask) - both)
 
 
 def assign(affinity: NDArray[np.float64], weights: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Pairs (row, column) of the largest sum of weighted affinities, each at least LEAST_AFFINITY.
+    """Find the pairs of the largest sum of weighted affinities.
 
-    weights: one for each row.
+    Args:
+        affinity: (B, N) in [0, 1].
+        weights: (B,), factor on each row.
+
+    Returns:
+        (row, column) of each pair, all with an affinity of at least MIN_AFFINITY.
     """
-    allowed = np.where(affinity >= LEAST_AFFINITY, affinity * weights[:, None], 0.0)
+    allowed = np.where(affinity >= MIN_AFFINITY, affinity * weights[:, None], 0.0)
     rows, columns = linear_sum_assignment(allowed, maximize=True)
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if allowed[r, c] > 0]
 
 
-def _part(track: Track, left: int, top: int, right: int, bottom: int) -> NDArray[np.bool_]:
-    """The track's mask in a box (inclusive) inside its own."""
+def _crop(track: Track, left: int, top: int, right: int, bottom: int) -> NDArray[np.bool_]:
+    """Cut the track's mask in a box (inclusive) inside its own."""
     own_left, own_top = track.box_xyxy[:2]
     return track.mask[top - own_top : bottom + 1 - own_top, left - own_left : right + 1 - own_left]

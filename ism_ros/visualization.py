@@ -12,18 +12,27 @@ from numpy.typing import NDArray
 from ism_ros.data.detections import Detections
 
 FILL_OPACITY = 0.4
+"""Opacity of the colour inside a mask."""
 GOLDEN_RATIO = 0.618034
+"""Step of the hue from one object to the next, in turns of the colour circle: neighbours differ most."""
 OverlayStyle = Literal["outline", "filled", "boxes"]
-"""outline: the edge of each mask; filled: and its inside tinted; boxes: rectangles alone."""
+"""Styles: outline draws the edge of each mask, filled tints its inside as well, boxes draws rectangles alone."""
 TONES = ((0.85, 1.0), (0.4, 1.0), (0.9, 0.6), (0.5, 0.7))
 """Saturation and value of the first, second, ... instance of one object."""
 
 
 def draw_overlay(rgb: NDArray[np.uint8], detections: Detections, style: OverlayStyle = "filled") -> NDArray[np.uint8]:
-    """The image with every instance drawn in `style` and labelled; the better score on top.
+    """Draw every instance over the image, the better score on top.
 
-    rgb: (H, W, 3) uint8, left untouched. Returns (H, W, 3) uint8. Colours stay from frame to frame: see
-    instance_colours.
+    Colours stay from frame to frame, as of `instance_colours`.
+
+    Args:
+        rgb: (H, W, 3) uint8, left unchanged.
+        detections: Of this image, on any device.
+        style: How.
+
+    Returns:
+        (H, W, 3) uint8.
     """
     canvas = np.ascontiguousarray(rgb).copy()
     if len(detections) == 0:
@@ -45,16 +54,30 @@ def draw_overlay(rgb: NDArray[np.uint8], detections: Detections, style: OverlayS
 
 
 def label_of(detections: Detections, row: int) -> str:
-    """Name and score, with the number of an instance that is tracked."""
+    """Make the label of one detection.
+
+    Args:
+        detections: Of one image.
+        row: Which one.
+
+    Returns:
+        Name and score, with the number of an instance that is tracked.
+    """
     number = "" if detections.instance_id is None else f" #{int(detections.instance_id[row])}"
     return f"{detections.class_id(row)}{number} {float(detections.score[row]):.2f}"
 
 
 def instance_colours(detections: Detections) -> list[tuple[int, int, int]]:
-    """A colour for every instance.
+    """Choose a colour for every instance.
 
     Tracked ones have that of their id. Others have that of their object; further instances of the same object have
     other tones of it, from left to right.
+
+    Args:
+        detections: N of one image.
+
+    Returns:
+        N colours (red, green, blue), 0 to 255.
     """
     if detections.instance_id is not None:
         return [object_colour(number) for number in detections.instance_id.tolist()]
@@ -70,7 +93,15 @@ def instance_colours(detections: Detections) -> list[tuple[int, int, int]]:
 
 
 def object_colour(object_index: int, tone: int = 0) -> tuple[int, int, int]:
-    """A bright RGB colour, far from those of the neighbouring indices; other tones are paler or darker."""
+    """Choose a bright colour, far from those of the neighbouring indices.
+
+    Args:
+        object_index: Number of the object or instance.
+        tone: Other tones are paler or darker.
+
+    Returns:
+        (red, green, blue), 0 to 255.
+    """
     hue = (0.04 + object_index * GOLDEN_RATIO) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, *TONES[tone % len(TONES)])
     return round(255 * red), round(255 * green), round(255 * blue)
@@ -84,7 +115,16 @@ def draw_instance(
     line: int,
     style: OverlayStyle = "filled",
 ) -> None:
-    """Draws one mask (H, W) bool into `canvas` (H, W, 3) uint8. box_xyxy: its inclusive box."""
+    """Draw one mask into an image.
+
+    Args:
+        canvas: (H, W, 3) uint8, which is changed.
+        mask: (H, W) bool.
+        box_xyxy: (4,) its tight box, inclusive pixels.
+        colour: (red, green, blue), 0 to 255.
+        line: Width of outlines, pixels.
+        style: How.
+    """
     x_first, y_first, x_last, y_last = (int(side) for side in box_xyxy)
     window = slice(y_first, y_last + 1), slice(x_first, x_last + 1)
     part, inside = canvas[window], mask[window].astype(np.uint8)
@@ -110,7 +150,18 @@ def draw_label(
     colour: tuple[int, int, int],
     taken: list[tuple[int, int, int, int]],
 ) -> tuple[int, int, int, int]:
-    """Writes `text` above the box, or at the nearest free height below; returns the rectangle it occupies."""
+    """Write a label above a box, or at the nearest free height below.
+
+    Args:
+        canvas: (H, W, 3) uint8, which is changed.
+        text: The label.
+        box_xyxy: (4,) inclusive pixels.
+        colour: (red, green, blue) of the background.
+        taken: Rectangles (left, top, right, bottom) of earlier labels.
+
+    Returns:
+        The rectangle that it occupies, in the same form.
+    """
     # OpenCV crashes on half a surrogate pair, which names of files can hold where the locale is not UTF-8
     text = text.encode("utf-8", "replace").decode("utf-8")
     height, width = canvas.shape[:2]

@@ -4,14 +4,14 @@
     python benchmarks/accuracy/detection_ap.py --proposals-only  the segmentor alone, no objects needed
     python benchmarks/accuracy/detection_ap.py --scenes 10 --sets 1
 
-Scenes (ism_ros/sim): 6 to 10 objects on a table, 3 to 5 of them known, touching, occluding and stacked, with the
-noise, holes and colour errors of a stereo depth camera; light, table top, camera and objects differ from scene to
-scene. Known objects are onboarded from their CAD files the way a user's are. The others come from the same
-generator: same kinds (another mug, another carton), colours of the same palette; none is ever onboarded.
+Scenes (ism_ros/sim/benchmark_scenes): 6 to 10 objects on a table, 3 to 5 of them known, touching, occluding and
+stacked, with the noise, holes and color errors of a stereo depth camera; light, table top, camera and objects differ
+from scene to scene. Known objects are onboarded from their CAD files the way a user's are. The others come from the
+same generator: same kinds (another mug, another carton), colors of the same palette; none is ever onboarded.
 
-What this is not: real. Objects are made by rule from 15 kinds, surfaces are matt, the sensor is a model. Nothing in
+What this is not: real. Objects are procedural, of 15 kinds, surfaces are matt, the sensor is a model. Nothing in
 the method was trained on these scenes, but constants of the embedded default were chosen with the AP on the default
-scenes in view: for a number on scenes that nobody looked at, give another --seed and --first-set.
+scenes in view: for a number on scenes that no constant was chosen on, give another --seed and --first-set.
 
 Measured: COCO mask AP by pycocotools over the known objects. Instances of which less than a tenth is visible are
 ignored, as in BOP. Each set of known objects is searched for only in its own scenes. Proposal recall is the share
@@ -21,65 +21,62 @@ of all instances, known or not, that some proposal covers at the given IoU, what
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ism_ros.runtime.threads import configure_thread_env
 
 configure_thread_env()
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import cv2
 import numpy as np
-import yaml
+from common.coco_scoring import (
+    MIN_VISIBLE_SHARE,
+    annotations_of,
+    evaluate,
+    is_right_by_category,
+    mask_ious,
+    mean_of_valid,
+    results_of,
+)
+from common.pictures import draw_masks
+from common.scene_sets import ObjectSet, make_object_set, observe_scene
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from ism_ros.config.settings import Settings
 from ism_ros.data.frame import Frame
-from ism_ros.data.rle import encode_rle
+from ism_ros.loading import load_model
+from ism_ros.model import InstanceSegmentationModel
 from ism_ros.segmentors.base import create_segmentor
-from ism_ros.sim.benchmark_scenes.known_objects import SceneObject, known_objects, make_scene_object
-from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
-from ism_ros.sim.benchmark_scenes.observation_cache import cached, source_fingerprint
-from ism_ros.sim.benchmark_scenes.scene_rendering import observe
-from ism_ros.sim.benchmark_scenes.table_scene import make_scene
 from ism_ros.sim.synthesis.ground_truth import GroundTruth
 from ism_ros.visualization import draw_overlay
 
-if TYPE_CHECKING:
-    from ism_ros.model import InstanceSegmentationModel
-
-LEAST_VISIBLE = 0.1
 UNSEEN_SCENES = 5000
 """First scene number of the benchmark; tests and demo use lower ones."""
 
 
 @dataclass
-class ObjectSet:
-    """One set of known objects and the model that searches for them (made at first use)."""
-
-    number: int
-    things: list[SceneObject]
-    objects_file: Path
-    model: InstanceSegmentationModel | None = None
-
-    def category(self, name: str) -> int:
-        return 100 * self.number + [thing.name for thing in self.things].index(name) + 1
-
-
-@dataclass
 class SceneResult:
-    """What came out of one scene. best_iou: (N,) over the truth's instances, the best of all proposals."""
+    """What was found in one scene.
+
+    Attributes:
+        number: Number of the scene.
+        frame: The frame.
+        truth: Its ground truth.
+        best_iou: (N,) best IoU of all proposals with each true instance.
+        proposals: Number of proposals.
+        seconds: Duration of each stage.
+        quality: Used to rank the scenes: instances found minus false detections, as a share.
+        picture: (H, W, 3) uint8 RGB of what was found.
+    """
 
     number: int
     frame: Frame
@@ -87,41 +84,34 @@ class SceneResult:
     best_iou: NDArray[np.float64]
     proposals: int
     seconds: dict[str, float] = field(default_factory=dict)
-    worth: float = 1.0
+    quality: float = 1.0
     picture: NDArray[np.uint8] | None = None
 
 
 def main() -> None:
+    """Print and write proposals, times and AP."""
     options = _options()
     console = Console()
     out = Path(options.output)
-    sets = [_object_set(number, out) for number in range(options.first_set, options.first_set + options.sets)]
-    cache = out / "scenes" / source_fingerprint()
+    sets = [make_object_set(number, out) for number in range(options.first_set, options.first_set + options.sets)]
     segmentor = create_segmentor(options.segmentor)
+    models: list[InstanceSegmentationModel] = []
     results: list[SceneResult] = []
     annotations: list[dict[str, Any]] = []
     detections: list[dict[str, Any]] = []
-
     if not options.proposals_only:
-        from ism_ros.loading import load_model
-
-        for objects in sets:
+        for known in sets:
             with console.status("onboarding") as status:
-                objects.model = load_model(_settings(options, objects, out), progress=status.update)
-
+                models.append(load_model(_settings(options, known, out), progress=status.update))
     for index in track(range(options.scenes), description="scenes", console=console):
-        objects = sets[index % len(sets)]
-        number = options.seed + index
-
-        def make(objects: ObjectSet = objects, number: int = number) -> tuple[Frame, GroundTruth]:
-            return observe(make_scene(number, objects.things))
-
-        frame, truth = cached(cache / f"{objects.number}_{number}.npz", make)
-        annotations += _annotations(objects, index, truth, len(annotations))
-        if objects.model is None:
+        known, number = sets[index % len(sets)], options.seed + index
+        frame, truth = observe_scene(number, known, out)
+        annotations += annotations_of(truth, index, known.categories, len(annotations) + 1)
+        if options.proposals_only:
             results.append(_proposals_alone(segmentor, number, frame, truth))
         else:
-            result, found = _whole_model(objects, objects.model, index, number, frame, truth)
+            model = models[index % len(sets)]
+            result, found = _whole_model(known, model, index, number, frame, truth)
             results.append(result)
             detections += found
 
@@ -140,8 +130,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=UNSEEN_SCENES, help="number of the first scene")
     parser.add_argument("--sets", type=int, default=5, help="how many sets of 5 known objects take turns")
     parser.add_argument("--first-set", type=int, default=0, help="number of the first set of known objects")
-    parser.add_argument("--segmentor", default="depth")
-    parser.add_argument("--descriptor", default="classic")
+    parser.add_argument("--segmentor", default="tiny")
+    parser.add_argument("--descriptor", default="tiny")
     parser.add_argument("--scoring", default="sam6d", help="sam6d or noctis")
     parser.add_argument("--proposals-only", action="store_true", help="measure the segmentor alone")
     parser.add_argument("--worst", type=int, default=6, help="how many of the worst scenes to draw")
@@ -149,23 +139,13 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _object_set(number: int, out: Path) -> ObjectSet:
-    """The set's objects, and their CAD files and objects.yaml as a user would have them."""
-    meshes = known_objects(number)
-    folder = out / f"objects_{number}"
-    entries = [{"id": m.metadata["name"], "cad": export_cad(m, folder).name, "units": "m"} for m in meshes]
-    objects_file = folder / "objects.yaml"
-    objects_file.write_text(yaml.safe_dump({"objects": entries}, sort_keys=False))
-    return ObjectSet(number, [make_scene_object(mesh) for mesh in meshes], objects_file)
-
-
-def _settings(options: argparse.Namespace, objects: ObjectSet, out: Path) -> Settings:
+def _settings(options: argparse.Namespace, known: ObjectSet, out: Path) -> Settings:
     # AP weighs precision at every score: nothing may be cut off beforehand.
     return Settings(
         segmentor=options.segmentor,
         descriptor=options.descriptor,
         scoring=options.scoring,
-        objects_file=str(objects.objects_file),
+        objects_file=str(known.objects_file),
         cache_dir=str(out / "cache"),
         score_threshold=0.0,
     )
@@ -176,75 +156,41 @@ def _proposals_alone(segmentor: Any, number: int, frame: Frame, truth: GroundTru
     proposals = segmentor.propose(frame)
     seconds = {"proposals": time.perf_counter() - start}
     masks = proposals.masks.cpu().numpy()
-    best = _ious(masks, truth.masks).max(axis=0, initial=0.0)
-    wanted = truth.visible_share >= LEAST_VISIBLE
-    picture = _mask_picture(frame, masks[_ious(masks, truth.masks).argmax(axis=0)] if len(masks) else masks, best)
-    return SceneResult(number, frame, truth, best, len(masks), seconds, float(best[wanted].mean()), picture)
+    best = mask_ious(masks, truth.masks).max(axis=0, initial=0.0)
+    visible_enough = truth.visible_share >= MIN_VISIBLE_SHARE
+    picture = draw_masks(frame, masks[mask_ious(masks, truth.masks).argmax(axis=0)] if len(masks) else masks, best)
+    return SceneResult(number, frame, truth, best, len(masks), seconds, float(best[visible_enough].mean()), picture)
 
 
 def _whole_model(
-    objects: ObjectSet, model: InstanceSegmentationModel, index: int, number: int, frame: Frame, truth: GroundTruth
+    known: ObjectSet, model: InstanceSegmentationModel, index: int, number: int, frame: Frame, truth: GroundTruth
 ) -> tuple[SceneResult, list[dict[str, Any]]]:
     found = model.segment(frame, with_poses=False)
     proposals = model.segmentor.propose(frame)
-    best = _ious(proposals.masks.cpu().numpy(), truth.masks).max(axis=0, initial=0.0)
+    best = mask_ious(proposals.masks.cpu().numpy(), truth.masks).max(axis=0, initial=0.0)
     masks = found.masks.cpu().numpy()
-    rows = [
-        {
-            "image_id": index,
-            "category_id": objects.category(found.class_id(row)),
-            "score": float(found.score[row]),
-            "segmentation": encode_rle(masks[row]),
-        }
-        for row in range(len(found))
-    ]
     shown = found[found.score >= Settings().score_threshold]
-    ious = _ious(masks, truth.masks)
+    ious = mask_ious(masks, truth.masks)
     right = [
         max(
             (ious[d, t] for d in range(len(shown)) if shown.class_id(d) == truth.names[t]),
             default=0.0,
         )
-        for t in np.flatnonzero(truth.known & (truth.visible_share >= LEAST_VISIBLE))
+        for t in np.flatnonzero(truth.known & (truth.visible_share >= MIN_VISIBLE_SHARE))
     ]
     wrong = sum(
         not any(ious[d, t] >= 0.5 and shown.class_id(d) == truth.names[t] for t in np.flatnonzero(truth.known))
         for d in range(len(shown))
     )
-    worth = (float(np.sum(np.array(right) >= 0.5)) - 0.5 * wrong) / max(len(right), 1)
+    quality = (float(np.sum(np.array(right) >= 0.5)) - 0.5 * wrong) / max(len(right), 1)
     picture = draw_overlay(frame.rgb, shown)
-    return SceneResult(number, frame, truth, best, len(proposals), dict(found.stage_s), worth, picture), rows
-
-
-def _ious(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """IoU of every mask of `first` (N, H, W) with every one of `second` (M, H, W): (N, M)."""
-    if not len(first) or not len(second):
-        return np.zeros((len(first), len(second)))
-    encoded = [coco_mask.encode(np.asfortranarray(m.transpose(1, 2, 0), np.uint8)) for m in (first, second)]
-    return np.asarray(coco_mask.iou(*encoded, [0] * len(second))).reshape(len(first), len(second))
-
-
-def _annotations(objects: ObjectSet, image: int, truth: GroundTruth, count: int) -> list[dict[str, Any]]:
-    rows = []
-    for t in np.flatnonzero(truth.known):
-        rle = encode_rle(truth.masks[t])
-        rows.append(
-            {
-                "id": count + len(rows) + 1,
-                "image_id": image,
-                "category_id": objects.category(truth.names[t]),
-                "segmentation": rle,
-                "area": int(truth.masks[t].sum()),
-                "bbox": [float(side) for side in coco_mask.toBbox(rle)],
-                # pycocotools ignores what is marked as a crowd.
-                "iscrowd": int(truth.visible_share[t] < LEAST_VISIBLE),
-            }
-        )
-    return rows
+    return SceneResult(number, frame, truth, best, len(proposals), dict(found.stage_s), quality, picture), results_of(
+        found, index, known.categories
+    )
 
 
 def _print_proposals(console: Console, results: list[SceneResult]) -> dict[str, float]:
-    visible = [r.truth.visible_share >= LEAST_VISIBLE for r in results]
+    visible = [r.truth.visible_share >= MIN_VISIBLE_SHARE for r in results]
     every = np.concatenate([r.best_iou[v] for r, v in zip(results, visible, strict=True)])
     known = np.concatenate([r.best_iou[v & r.truth.known] for r, v in zip(results, visible, strict=True)])
     counts = [r.proposals for r in results]
@@ -289,10 +235,8 @@ def _print_detections(
     detections: list[dict[str, Any]],
     images: int,
 ) -> dict[str, Any]:
-    names = {
-        objects.category(thing.name): f"{thing.name} {objects.number}" for objects in sets for thing in objects.things
-    }
-    evaluation = _coco_evaluation(names, annotations, detections, images)
+    names = {category: f"{name} {known.number}" for known in sets for name, category in known.categories.items()}
+    evaluation = evaluate(names, annotations, detections, images)
     # (threshold, recall, category, area range, most detections); -1 where a category has no instance.
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     recall = evaluation.eval["recall"][:, :, 0, -1]
@@ -300,21 +244,25 @@ def _print_detections(
     for column in ("object", "instances", "AP50", "AP50:95", "recall@0.5", "found", "false"):
         table.add_column(column, justify="right" if column != "object" else "left")
     report: dict[str, Any] = {"objects": {}}
-    judged = _judged(evaluation)
+    by_category = is_right_by_category(evaluation)
     threshold = Settings().score_threshold
     shown = {
         category: (int((right & (scores >= threshold)).sum()), int((~right & (scores >= threshold)).sum()))
-        for category, (scores, right) in judged.items()
+        for category, (scores, right) in by_category.items()
     }
     for column, (category, name) in enumerate(names.items()):
         count = sum(a["category_id"] == category and not a["iscrowd"] for a in annotations)
         if not count:
             continue
-        ap50, ap, r50 = _mean(precision[0, :, column]), _mean(precision[:, :, column]), recall[0, column]
+        ap50, ap, r50 = (
+            mean_of_valid(precision[0, :, column]),
+            mean_of_valid(precision[:, :, column]),
+            recall[0, column],
+        )
         right, false = shown[category]
         table.add_row(name, str(count), f"{ap50:.3f}", f"{ap:.3f}", f"{r50:.3f}", str(right), str(false))
         report["objects"][name] = {"instances": count, "AP50": ap50, "AP": ap, "false": false}
-    report["AP50"], report["AP"] = _mean(precision[0]), _mean(precision)
+    report["AP50"], report["AP"] = mean_of_valid(precision[0]), mean_of_valid(precision)
     right, false = (sum(counts[k] for counts in shown.values()) for k in (0, 1))
     total = sum(not a["iscrowd"] for a in annotations)
     table.add_section()
@@ -323,70 +271,23 @@ def _print_detections(
         str(total),
         f"{report['AP50']:.3f}",
         f"{report['AP']:.3f}",
-        f"{_mean(recall[0]):.3f}",
+        f"{mean_of_valid(recall[0]):.3f}",
         str(right),
         str(false),
     )
     console.print(table)
     console.print(f"[bold]mask AP50 {report['AP50']:.3f}, AP50:95 {report['AP']:.3f}[/bold] over {images} scenes")
     report["found_above_threshold"], report["false_above_threshold"] = right, false
-    report["thresholds"] = _print_thresholds(console, judged, total)
+    report["thresholds"] = _print_thresholds(console, by_category, total)
     return report
 
 
-def _mean(values: NDArray[np.float64]) -> float:
-    valid = values[values > -1]
-    return float(valid.mean()) if valid.size else float("nan")
-
-
-def _coco_evaluation(
-    names: dict[int, str], annotations: list[dict[str, Any]], detections: list[dict[str, Any]], images: int
-) -> Any:
-    height, width = annotations[0]["segmentation"]["size"]
-    truth = COCO()
-    truth.dataset = {
-        "info": {},
-        "images": [{"id": k, "height": height, "width": width} for k in range(images)],
-        "categories": [{"id": category, "name": name} for category, name in names.items()],
-        "annotations": annotations,
-    }
-    # pycocotools prints what it does; the tables here say it once.
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth.createIndex()
-        found = truth.loadRes(detections) if detections else COCO()
-        if not detections:
-            found.dataset = {**truth.dataset, "annotations": []}
-            found.createIndex()
-        evaluation = COCOeval(truth, found, "segm")
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation
-
-
-def _judged(evaluation: Any) -> dict[int, tuple[NDArray[np.float64], NDArray[np.bool_]]]:
-    """Scores of all detections by category, and whether each is right at IoU 0.5; ignored ones are left out."""
-    everything = evaluation.params.areaRng[0]
-    rows: dict[int, list[tuple[float, bool]]] = {category: [] for category in evaluation.params.catIds}
-    for image in evaluation.evalImgs:
-        if image is not None and image["aRng"] == everything:
-            scores, ignored = np.array(image["dtScores"]), image["dtIgnore"][0]
-            right = image["dtMatches"][0] > 0
-            rows[image["category_id"]] += list(zip(scores[~ignored], right[~ignored], strict=True))
-    return {
-        category: (
-            np.array([score for score, _ in found], float),
-            np.array([right for _, right in found], bool),
-        )
-        for category, found in rows.items()
-    }
-
-
 def _print_thresholds(
-    console: Console, judged: dict[int, tuple[NDArray, NDArray]], total: int
+    console: Console, by_category: dict[int, tuple[NDArray, NDArray]], total: int
 ) -> list[dict[str, float]]:
     """Precision and recall of what would be published at several thresholds of the final score."""
-    scores = np.concatenate([s for s, _ in judged.values()])
-    right = np.concatenate([r for _, r in judged.values()])
+    scores = np.concatenate([s for s, _ in by_category.values()])
+    right = np.concatenate([r for _, r in by_category.values()])
     table = Table(title="Publishing threshold, IoU 0.5")
     for column in ("score", "precision", "recall", "F1"):
         table.add_column(column, justify="right")
@@ -403,24 +304,10 @@ def _print_thresholds(
     return rows
 
 
-def _mask_picture(frame: Frame, masks: NDArray[np.bool_], ious: NDArray[np.float64] | None) -> NDArray[np.uint8]:
-    """Masks outlined and filled, each in its own colour, with its IoU where given."""
-    picture = frame.rgb.copy()
-    for k, mask in enumerate(masks):
-        colour = tuple(int(c) for c in cv2.cvtColor(np.uint8([[[k * 47 % 180, 220, 255]]]), cv2.COLOR_HSV2RGB)[0, 0])
-        picture[mask] = (0.55 * picture[mask] + 0.45 * np.array(colour)).astype(np.uint8)
-        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        cv2.drawContours(picture, contours, -1, colour, 1, cv2.LINE_AA)
-        if ious is not None and mask.any():
-            v, u = (int(np.median(axis)) for axis in np.nonzero(mask))
-            cv2.putText(picture, f"{ious[k]:.2f}", (u - 14, v), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
-    return picture
-
-
 def _write_worst(console: Console, results: list[SceneResult], out: Path, count: int) -> None:
     for old in out.glob("worst_*.png"):
         old.unlink()
-    for rank, result in enumerate(sorted(results, key=lambda r: r.worth)[:count]):
+    for rank, result in enumerate(sorted(results, key=lambda r: r.quality)[:count]):
         truth = _truth_picture(result)
         path = out / f"worst_{rank}_scene_{result.number}.png"
         both = np.hstack([truth, result.picture if result.picture is not None else result.frame.rgb])
@@ -432,7 +319,7 @@ def _write_worst(console: Console, results: list[SceneResult], out: Path, count:
 def _truth_picture(result: SceneResult) -> NDArray[np.uint8]:
     """Known instances filled and named, the others outlined in grey."""
     truth = result.truth
-    picture = _mask_picture(result.frame, truth.masks[truth.known], None)
+    picture = draw_masks(result.frame, truth.masks[truth.known])
     for mask, name, known in zip(truth.masks, truth.names, truth.known, strict=True):
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         if not known:

@@ -1,14 +1,14 @@
-"""Coarse poses beside the truth on simulated tables: how far off, and whether their covariance says so.
+"""Coarse poses compared with the truth on simulated tables: how far off, and whether their covariance says so.
 
     python benchmarks/accuracy/pose_accuracy.py                     25 scenes, 5 sets of 5 known objects
-    python benchmarks/accuracy/pose_accuracy.py --seed 6000 --first-set 10    scenes and objects that nobody looked at
+    python benchmarks/accuracy/pose_accuracy.py --seed 6000 --first-set 10    other scenes and objects
 
 Scenes are those of detection_ap.py. Every detection of the right name whose mask has an IoU of at least 0.5 with that
 of a known object counts, at the node's default threshold.
 
-Rotation: the angle to the true one, symmetries of the shape aside: turns that move 97 % of the object's surface by less
-than 4 % of its diameter, at least 45 degrees, or any about an axis about which all turns do so. Translation: distance
-between the found and the true origin of the object, the middle of its box.
+Rotation: the angle to the true one, symmetries of the shape aside: rotations that move 97 % of the object's surface by
+less than 4 % of its diameter, at least 45 degrees, or any about an axis about which all rotations do so. Translation:
+distance between the found and the true origin of the object, the middle of its box.
 
 Calibration: share of the true poses inside the region that a normal distribution with the given covariance puts 50, 90
 and 99 % into; rotations without taking symmetries aside. A pose counts as warned where the covariance's standard
@@ -19,46 +19,53 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from ism_ros.runtime.threads import configure_thread_env
 
 configure_thread_env()
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import numpy as np
 import torch
-import trimesh
-import yaml
+from common.scene_sets import make_object_set, observe_scene
+from common.symmetries import symmetries_of
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from scipy.stats import chi2
 
 from ism_ros.config.settings import Settings
 from ism_ros.data.detections import Detections
 from ism_ros.loading import load_model
-from ism_ros.sim.benchmark_scenes.known_objects import SceneObject, known_objects, make_scene_object
-from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
-from ism_ros.sim.benchmark_scenes.observation_cache import Observation, cached, source_fingerprint
-from ism_ros.sim.benchmark_scenes.scene_rendering import observe
-from ism_ros.sim.benchmark_scenes.table_scene import make_scene
 
 Array = NDArray[np.float64]
 
 SPACING_DEG = 36.0
-"""Largest angle between a template and the nearest other one; between views it is half of that."""
+"""Largest angle between a template and the nearest other one, degrees; between views it is half of that."""
 LIMIT_M = 0.02
+"""Largest error of a translation that counts as right, metres."""
 LEVELS = (0.5, 0.9, 0.99)
-STEP_DEG = 10
+"""Confidence levels of the calibration."""
 
 
 @dataclass
 class Result:
-    """One detection beside the truth. In radians and metres; offset: true minus found."""
+    """One detection compared with the truth, in radians and metres.
+
+    Attributes:
+        name: Class of the object.
+        angle: Rotation error, symmetries aside.
+        rotation_offset: (3,) rotation vector from the found to the true rotation.
+        translation_offset: (3,) true minus found translation.
+        covariance: (6, 6) of translation and rotation.
+        geometric: Geometric score.
+        visible: Visible share of the instance.
+    """
 
     name: str
     angle: float
@@ -70,34 +77,26 @@ class Result:
 
 
 def main() -> None:
+    """Print and write the errors of all poses."""
     options = _options()
     console = Console()
     out = Path(options.output)
-    cache = out / "scenes" / source_fingerprint()
     results: list[Result] = []
     seconds: list[float] = []
     for number in range(options.first_set, options.first_set + options.sets):
-        meshes = {str(mesh.metadata["name"]): mesh for mesh in known_objects(number)}
-        folder = out / f"objects_{number}"
-        entries = [{"id": name, "cad": export_cad(mesh, folder).name, "units": "m"} for name, mesh in meshes.items()]
-        (folder / "objects.yaml").write_text(yaml.safe_dump({"objects": entries}, sort_keys=False))
+        known = make_object_set(number, out)
         settings = Settings(
-            objects_file=str(folder / "objects.yaml"),
+            objects_file=str(known.objects_file),
             cache_dir=str(out / "cache"),
             segmentor=options.segmentor,
             descriptor=options.descriptor,
         )
         with console.status("onboarding") as status:
             model = load_model(settings, progress=status.update)
-        symmetries = {name: symmetries_of(mesh) for name, mesh in meshes.items()}
-        things = [make_scene_object(mesh) for mesh in meshes.values()]
+        symmetries = {name: symmetries_of(mesh) for name, mesh in known.meshes.items()}
         indices = range(number - options.first_set, options.scenes, options.sets)
         for scene in track([options.seed + index for index in indices], f"set {number}", console=console):
-
-            def make(scene: int = scene, things: list[SceneObject] = things) -> Observation:
-                return observe(make_scene(scene, things))
-
-            frame, truth = cached(cache / f"{number}_{scene}.npz", make)
+            frame, truth = observe_scene(scene, known, out)
             found = model.segment(frame)
             seconds.append(found.stage_s["pose"])
             for row in range(len(found)):
@@ -122,25 +121,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--descriptor", default="tiny")
     parser.add_argument("--output", default="out/benchmark", help="folder of scenes and results")
     return parser.parse_args()
-
-
-def symmetries_of(mesh: trimesh.Trimesh, samples: int = 20_000, looked_at: int = 600) -> Array:
-    """(S, 3, 3) rotations about the origin that leave the shape as it is, the identity among them."""
-    points = np.asarray(trimesh.sample.sample_surface(mesh, samples, seed=0)[0])
-    tree, some = cKDTree(points), points[:looked_at]
-    limit_m = 0.04 * float(np.linalg.norm(mesh.extents))
-
-    def fits(turn: Rotation) -> bool:
-        return bool(np.percentile(tree.query(turn.apply(some))[0], 97) < limit_m)
-
-    angles = range(0, 360, STEP_DEG)
-    about = [[Rotation.from_euler(axis, angle, degrees=True) for angle in angles] for axis in "xyz"]
-    continuous = [turn for turns in about if all(map(fits, turns)) for turn in turns]
-    upside_down = Rotation.from_euler("x", 180, degrees=True)
-    single = [*(turn for turns in about for turn in turns), *Rotation.create_group("O")]
-    large = [turn for turn in single if turn.magnitude() >= np.pi / 4 and fits(turn)]
-    turned_over = [upside_down * turn for turn in continuous if fits(upside_down * turn)]
-    return np.array([turn.as_matrix() for turn in [Rotation.identity(), *continuous, *large, *turned_over]])
 
 
 def _instance(

@@ -1,11 +1,11 @@
-"""One real frame, by the engine alone and by the node over real DDS: the same answer, and the right one.
+"""One real frame, by the model alone and by the node over real DDS: the same result, and the right one.
 
     python benchmarks/accuracy/real_frame.py FOLDER --cad CAN.ply --mask reference_mask.png
 
-FOLDER holds rgb.png, depth.png and camera.json. A fake camera (its own process) publishes the frame, the node answers,
-and its detections are set beside those of `ism segment` on the same files: score and IoU with the reference mask, best
-first. Exit status 0 where the best detection of both covers the reference by at least 0.7. Writes the node's overlay
-into the output folder.
+FOLDER holds rgb.png, depth.png and camera.json. A fake camera (its own process) publishes the frame, and the detections
+of the node are compared with those of the model on the same files: score and IoU with the reference mask, best first.
+Exit status 0 where the best detection of both covers the reference by at least 0.7. Writes the node's overlay into the
+output folder.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ from ism_ros.sim.demo.camera_and_node import SessionSettings, run_session
 from ism_ros.sim.demo.ros_isolation import keep_traffic_local
 from ism_ros.sim.demo.truth_comparison import iou_of
 
-LEAST_IOU = 0.7
+MIN_IOU = 0.7
+"""Least IoU of the best detection with the reference."""
 Mask = NDArray[np.bool_]
 Ranked = list[tuple[float, float]]
 
 
 def main() -> int:
+    """Print both rankings; 0 where the best detection of both is right, else 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="rgb.png, depth.png, camera.json")
     parser.add_argument("--cad", type=Path, required=True, help="the object's CAD file")
@@ -53,23 +55,42 @@ def main() -> int:
     entry = {"id": options.cad.stem, "cad": str(options.cad.resolve()), "units": options.units}
     objects_file.write_text(yaml.safe_dump({"objects": [entry]}))
 
-    by_engine = engine_alone(options.folder, objects_file, out / "cache", reference)
+    by_model = model_alone(options.folder, objects_file, out / "cache", reference)
     by_node = over_dds(options.folder.resolve(), objects_file, out, reference)
     table = Table(title=f"{options.folder.name}: score and IoU with the reference, best first")
-    for column in ("rank", "engine", "node over DDS"):
+    for column in ("rank", "model", "node over DDS"):
         table.add_column(column, justify="right")
-    for rank in range(max(len(by_engine), len(by_node))):
-        table.add_row(str(rank + 1), *(cell(rows, rank) for rows in (by_engine, by_node)))
+    for rank in range(max(len(by_model), len(by_node))):
+        table.add_row(str(rank + 1), *(cell(rows, rank) for rows in (by_model, by_node)))
     Console().print(table)
-    return 0 if all(rows and rows[0][1] >= LEAST_IOU for rows in (by_engine, by_node)) else 1
+    return 0 if all(rows and rows[0][1] >= MIN_IOU for rows in (by_model, by_node)) else 1
 
 
 def cell(rows: Ranked, rank: int) -> str:
+    """Format one row of a ranking.
+
+    Args:
+        rows: Score and IoU of the detections.
+        rank: Which row.
+
+    Returns:
+        Both numbers, or nothing where there is no such row.
+    """
     return f"{rows[rank][0]:.3f}   {rows[rank][1]:.3f}" if rank < len(rows) else ""
 
 
-def engine_alone(folder: Path, objects_file: Path, cache: Path, reference: Mask) -> Ranked:
-    """Score and IoU of each detection."""
+def model_alone(folder: Path, objects_file: Path, cache: Path, reference: Mask) -> Ranked:
+    """Segment the frame in this process.
+
+    Args:
+        folder: The frame.
+        objects_file: The object.
+        cache: Folder of descriptors.
+        reference: (H, W) bool reference mask.
+
+    Returns:
+        Score and IoU with the reference of each detection.
+    """
     model = load_model(Settings(objects_file=str(objects_file), cache_dir=str(cache)))
     found = model.segment(read_frame(folder / "rgb.png", folder / "depth.png", folder / "camera.json"))
     masks = found.masks.numpy()
@@ -77,15 +98,25 @@ def engine_alone(folder: Path, objects_file: Path, cache: Path, reference: Mask)
 
 
 def over_dds(folder: Path, objects_file: Path, out: Path, reference: Mask) -> Ranked:
-    """The same, from what the node publishes: ~/detections and ~/mask_image, and ~/overlay as a picture."""
-    setting = SessionSettings(out, out / "cache", 0, 0, rate_hz=5.0, folder=folder, objects_file=objects_file)
-    with run_session(setting) as session:
+    """Segment the frame by the node: ~/detections and ~/mask_image; ~/overlay is written as a picture.
+
+    Args:
+        folder: The frame.
+        objects_file: The object.
+        out: Folder of logs and the picture.
+        reference: (H, W) bool reference mask.
+
+    Returns:
+        Score and IoU with the reference of each detection.
+    """
+    settings = SessionSettings(out, out / "cache", 0, 0, rate_hz=5.0, folder=folder, objects_file=objects_file)
+    with run_session(settings) as session:
         session.wait_for_first(120.0, lambda doing: None)
-        session.listen(2.0)
-        heard = list(session.listener.heard.values())
-    for picture in [frame.overlay for frame in heard if frame.overlay is not None][-1:]:
+        session.spin(2.0)
+        frames = list(session.probe.frames.values())
+    for picture in [frame.overlay for frame in frames if frame.overlay is not None][-1:]:
         cv2.imwrite(str(out / "overlay.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    for frame in heard:
+    for frame in frames:
         if frame.detections is not None and frame.labels is not None:
             return [
                 (float(found.results[0].hypothesis.score), iou_of(frame.labels == int(found.id), reference))

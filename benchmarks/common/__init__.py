@@ -1,0 +1,1 @@
+"""What the benchmarks share: scenes, scoring, pictures, a node under load, times and tables."""

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the time of one piece of work, the peak of a process's memory, tables and their JSON."""
+"""Time of one piece of work, peak memory of a process, the machine in words, tables and their JSON."""
 
 from __future__ import annotations
 
@@ -18,15 +18,22 @@ from rich.console import Console
 from rich.table import Table
 
 OUT = Path("out")
+"""Folder of results."""
 
 
 def timed(
     work: Callable[[], Any], repeats: int, typical: Callable[[Sequence[float]], float] = min
 ) -> tuple[float, Any]:
-    """Milliseconds of `repeats` runs, after one that does not count, and the last result.
+    """Time a piece of work, after one run that does not count.
 
-    typical: which of them, or what of them all, such as statistics.median; the fastest where other programs take of
-    the cores.
+    Args:
+        work: The work.
+        repeats: How many runs count.
+        typical: Which of the times, or what of them all, such as statistics.median; the fastest where other programs
+            use the cores, too.
+
+    Returns:
+        Milliseconds, and the last result.
     """
     result = work()
     spent_ms = []
@@ -39,27 +46,49 @@ def timed(
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has ever had."""
+    """Read the peak memory of this process.
+
+    Returns:
+        Bytes since it was started.
+    """
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def apart(measure: Callable[..., Any], *arguments: Any, threads: int = 0) -> Any:
-    """measure(*arguments) in a process of its own, whose memory nothing else has made larger.
+def in_subprocess(measure: Callable[..., Any], *arguments: Any, threads: int = 0) -> Any:
+    """Call a function in a process of its own, whose memory nothing else has made larger.
 
-    threads: of PyTorch; 0 = as it chooses.
+    Args:
+        measure: A function of a module.
+        arguments: Its arguments.
+        threads: Of PyTorch; 0 = as it chooses.
+
+    Returns:
+        Its result.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(_with_threads, measure, arguments, threads).result()
 
 
 def machine(threads: int = 0) -> str:
-    """The machine in words, with how busy it is now: numbers of a busy one are too high."""
+    """Describe the machine and its load: numbers of a busy one are too high.
+
+    Args:
+        threads: Of PyTorch; 0 = as it chooses.
+
+    Returns:
+        One line.
+    """
     used = f"{threads or 'all'} threads"
     return f"{platform.machine()}, {psutil.cpu_count()} cores, {used}, load {psutil.getloadavg()[0]:.1f}"
 
 
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """One line a row, one column a key of the first row."""
+    """Print a table.
+
+    Args:
+        title: Its title.
+        rows: One line each; columns are the keys of the first.
+    """
     table = Table(title=title)
     for name in rows[0]:
         table.add_column(name, justify="right")
@@ -69,10 +98,16 @@ def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
     Console(width=max(console.width, 160)).print(table)
 
 
-def write_json(name: str, content: Any) -> None:
-    """`content` into out/NAME.json."""
-    OUT.mkdir(exist_ok=True)
-    (OUT / f"{name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
+def write_json(name: str, content: Any, folder: Path = OUT) -> None:
+    """Write results.
+
+    Args:
+        name: Name of the file out/NAME.json.
+        content: The results.
+        folder: Where to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
 def _with_threads(measure: Callable[..., Any], arguments: Sequence[Any], threads: int) -> Any:

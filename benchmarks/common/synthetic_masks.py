@@ -1,4 +1,4 @@
-"""Answers of a promptable model that are made up: ellipses with noisy outlines, as many objects as asked for."""
+"""Synthetic masks of a promptable model: ellipses with noisy outlines."""
 
 from __future__ import annotations
 
@@ -10,46 +10,76 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ism_ros.segmentors.sam.automatic_masks import Size, point_grid
+from ism_ros.segmentors.sam.image_crops import Size, point_grid
 from ism_ros.segmentors.sam.resized_masks import AxisResize
 from ism_ros.segmentors.sam.sam_segmentor import scaled_to_side, upscaled, upscaling_axes
 
 SIDE, SMALL = 1024, 256
-"""SAM's square of input pixels and that of its small logits."""
+"""Sides of SAM's input and of its small logits, pixels."""
 
 
-class MadeUpModel:
-    """Stands in for SAM: a point gets the three ellipses around it, at SAM's sizes and with SAM's two-step upscaling.
+class SyntheticMaskModel:
+    """Replaces SAM: a point gets the three ellipses around it, at SAM's sizes and with SAM's two-step upscaling.
 
-    Of the masks about a half are rated below SAM-6D's least predicted IoU, and some outlines are too soft to be stable.
-    network: a real model that is run as well, and whose answers are thrown away, so that its time and memory count.
+    About half of the masks have a predicted IoU below the limit of SAM-6D, and some outlines are too soft to be stable.
+
+    Attributes:
+        device: Where the logits are.
+        logits: (P, 3, 256, 256) float32 logits of each point.
+        predicted_iou: (P, 3) float32.
     """
 
     def __init__(
         self, objects: int, size: Size, points_per_side: int, network: Any = None, device: str = "cpu"
     ) -> None:
+        """Make the masks of all points.
+
+        Args:
+            objects: How many ellipses.
+            size: Height and width of the image.
+            points_per_side: Points along each side.
+            network: A real model that is run as well, its results discarded, so that its time and memory count.
+            device: Where the logits are.
+        """
         self.device = torch.device(device)
         rng = np.random.default_rng(0)
         self._network = network
         scale = SMALL / max(size)
-        place = rng.uniform([0, 0], [size[1] * scale, size[0] * scale], (objects, 2))
+        centre = rng.uniform([0, 0], [size[1] * scale, size[0] * scale], (objects, 2))
         radius = rng.uniform(4.0, 24.0, (objects, 2))
-        ellipses = _ellipses(place, radius, rng.uniform(0, np.pi, objects), rng.uniform(0.3, 2.0, objects))
+        ellipses = _ellipses(centre, radius, rng.uniform(0, np.pi, objects), rng.uniform(0.3, 2.0, objects))
         noise = torch.from_numpy(rng.normal(size=(32, 1, 24, 24)).astype(np.float32))
-        wobble = interpolate(noise, size=(SMALL, SMALL), mode="bicubic", align_corners=False)[:, 0]
+        roughness = interpolate(noise, size=(SMALL, SMALL), mode="bicubic", align_corners=False)[:, 0]
         points = point_grid(points_per_side, size).numpy() * scale
-        distance = (((points[:, None] - place[None]) / radius[None]) ** 2).sum(axis=2)
+        distance = (((points[:, None] - centre[None]) / radius[None]) ** 2).sum(axis=2)
         nearest = torch.from_numpy(distance.argsort(axis=1)[:, :3].copy())
-        kind = torch.from_numpy(rng.integers(0, len(wobble), nearest.shape))
-        self.logits = (ellipses[nearest] + wobble[kind] * 0.5).to(self.device)
+        kind = torch.from_numpy(rng.integers(0, len(roughness), nearest.shape))
+        self.logits = (ellipses[nearest] + roughness[kind] * 0.5).to(self.device)
         self.predicted_iou = torch.from_numpy(rng.uniform(0.76, 1.0, nearest.shape).astype(np.float32)).to(self.device)
         self._next = 0
 
     def embed(self, image_rgb: NDArray[np.uint8]) -> Any:
+        """Start over with the first point; runs the network's image encoder where there is one.
+
+        Args:
+            image_rgb: (H, W, 3) uint8.
+
+        Returns:
+            The network's embedding, or None.
+        """
         self._next = 0
         return None if self._network is None else self._network.embed(image_rgb)
 
     def predict(self, embedding: Any, points_xy: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the masks of the next points; runs the network where there is one.
+
+        Args:
+            embedding: What `embed` returned.
+            points_xy: (P, 2) points.
+
+        Returns:
+            Logits (P, 3, 256, 256) and predicted IoU (P, 3).
+        """
         if self._network is not None:
             self._network.predict(embedding, points_xy)
         rows = slice(self._next, self._next + len(points_xy))
@@ -57,22 +87,47 @@ class MadeUpModel:
         return self.logits[rows], self.predicted_iou[rows]
 
     def upscale(self, logits: Tensor, size: Size) -> Tensor:
+        """Upscale logits as SAM does.
+
+        Args:
+            logits: (N, 256, 256).
+            size: Height and width of the image.
+
+        Returns:
+            (N, H, W).
+        """
         return upscaled(logits, SIDE, size)
 
     def axes(self, size: Size) -> tuple[AxisResize, AxisResize]:
+        """Compute the resizing of both axes.
+
+        Args:
+            size: Height and width of the image.
+
+        Returns:
+            That of rows and that of columns.
+        """
         return upscaling_axes(SIDE, SMALL, size)
 
     def extent(self, size: Size) -> tuple[float, float]:
+        """Compute which part of the small logits the image covers.
+
+        Args:
+            size: Height and width of the image.
+
+        Returns:
+            Height and width in pixels of the small logits.
+        """
         height, width = scaled_to_side(size, SIDE)
         return height * SMALL / SIDE, width * SMALL / SIDE
 
 
 def _ellipses(
-    place: NDArray[np.float64], radius: NDArray[np.float64], angle: NDArray[np.float64], softness: NDArray[np.float64]
+    centre: NDArray[np.float64], radius: NDArray[np.float64], angle: NDArray[np.float64], softness: NDArray[np.float64]
 ) -> Tensor:
     """Logits (N, SMALL, SMALL) float32 that are 0 on the outlines."""
     y, x = np.mgrid[0:SMALL, 0:SMALL]
-    dx, dy = (axis[None] - place[:, k, None, None] for k, axis in enumerate((x, y)))
+    dx, dy = (axis[None] - centre[:, k, None, None] for k, axis in enumerate((x, y)))
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     along, across = dx * cos + dy * sin, dy * cos - dx * sin
     distance = np.hypot(along / radius[:, 0, None, None], across / radius[:, 1, None, None])

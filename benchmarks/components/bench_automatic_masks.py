@@ -1,12 +1,12 @@
-"""Seconds of automatic masks around SAM's networks, beside segment-anything's own where that is installed.
+"""Seconds of automatic masks around SAM's networks, compared with segment-anything's own where that is installed.
 
-    python benchmarks/components/bench_automatic_masks.py                    640 x 480, 1,024 points, about 100 proposals
-    python benchmarks/components/bench_automatic_masks.py --network vit_b    peak memory at 1280 x 720, networks at full size
+    python benchmarks/components/bench_automatic_masks.py                 640 x 480, 1,024 points, about 100 proposals
+    python benchmarks/components/bench_automatic_masks.py --network vit_b    peak memory at 1280 x 720, full networks
 
-The model's answers are made up (benchmarks/common/synthetic_masks.py): the networks are not timed. Both sides get the same
+The masks are synthetic (benchmarks/common/synthetic_masks.py): the networks are not timed. Both sides get the same
 tensors and the same thresholds, those of SAM-6D, and the script says how many of the other's masks we have too
 (IoU above 0.99), and how many of ours it has not. segment-anything is compared only where it can be imported (it
-needs a torchvision that fits PyTorch); SAM-6D adds to its time by making a picture of its RLE again.
+needs a torchvision that fits PyTorch); SAM-6D adds to its time by decoding its RLE again.
 
 --network: a process of its own runs vit_b and DINOv2 vits14 with random weights on every prompt and every crop as
 well, and the peak of its memory is printed.
@@ -20,16 +20,18 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from ism_ros.runtime.threads import configure_thread_env
 
 configure_thread_env()
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import numpy as np
 import torch
-from made_up_masks import SIDE, MadeUpModel
-from measuring import peak_bytes, write_json
+from common.measuring import peak_bytes, write_json
+from common.synthetic_masks import SIDE, SyntheticMaskModel
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -44,6 +46,7 @@ REPEATS = 5
 
 
 def main() -> None:
+    """Print and write seconds, or peak memory with --network."""
     options = _options()
     if options.network:
         print(json.dumps(_with_networks(options)) if options.child else _in_a_process_of_its_own())
@@ -51,7 +54,7 @@ def main() -> None:
     size = (480, 640)
     image = np.zeros((*size, 3), np.uint8)
     mask_options = MaskOptions(points_per_side=32)
-    model = MadeUpModel(options.objects, size, mask_options.points_per_side)
+    model = SyntheticMaskModel(options.objects, size, mask_options.points_per_side)
     ours = AutomaticMasks(model)
     ours.propose(image, mask_options)
     seconds = []
@@ -91,16 +94,16 @@ def _agreement(theirs: NDArray[np.bool_], ours: NDArray[np.bool_]) -> tuple[int,
 
 
 def _segment_anything(
-    model: MadeUpModel, image: NDArray[np.uint8], options: MaskOptions
+    model: SyntheticMaskModel, image: NDArray[np.uint8], options: MaskOptions
 ) -> tuple[NDArray[np.bool_], float] | None:
-    """Masks and seconds of segment-anything's generator for the answers of `model`; None where it is not installed."""
+    """Masks and seconds of segment-anything's generator for the masks of `model`; None where it is not installed."""
     try:
         from segment_anything import SamAutomaticMaskGenerator
         from segment_anything.modeling import Sam
     except ImportError:
         return None
 
-    class Answers:
+    class SyntheticPredictor:
         """In the place of its predictor: the same small logits, upscaled as it does."""
 
         device = torch.device("cpu")
@@ -117,12 +120,12 @@ def _segment_anything(
             rows = slice(self.next, self.next + len(points))
             self.next = rows.stop
             height, width = scaled_to_side(image.shape[:2], SIDE)
-            square = interpolate(made_up.logits[rows], size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+            square = interpolate(synthetic.logits[rows], size=(SIDE, SIDE), mode="bilinear", align_corners=False)
             square = square[..., :height, :width]
             large = interpolate(square, size=image.shape[:2], mode="bilinear", align_corners=False)
-            return large, made_up.predicted_iou[rows], None
+            return large, synthetic.predicted_iou[rows], None
 
-    made_up = model
+    synthetic = model
     generator = SamAutomaticMaskGenerator(
         type("Model", (), {"image_encoder": type("E", (), {"img_size": SIDE})})(),
         points_per_side=options.points_per_side,
@@ -130,7 +133,7 @@ def _segment_anything(
         stability_score_thresh=options.stability,
         box_nms_thresh=options.box_nms,
     )
-    generator.predictor = Answers()
+    generator.predictor = SyntheticPredictor()
     began = time.perf_counter()
     found = generator.generate(image)
     return np.stack([entry["segmentation"] for entry in found]), time.perf_counter() - began
@@ -147,7 +150,7 @@ def _in_a_process_of_its_own() -> str:
 
 
 def _with_networks(options: argparse.Namespace) -> dict[str, float]:
-    """One frame through networks of full size and random weights, with made-up masks."""
+    """One frame through networks of full size and random weights, with synthetic masks."""
     from transformers import Dinov2Config, Dinov2Model, SamConfig, SamModel
 
     from ism_ros.descriptors.vit import VitDescriptor
@@ -157,7 +160,7 @@ def _with_networks(options: argparse.Namespace) -> dict[str, float]:
     mask_options = MaskOptions(width=640, points_per_side=32)
     sam = SamModel(SamConfig()).eval().requires_grad_(False)
     dino = Dinov2Model(Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=224, patch_size=14)).eval()
-    model = MadeUpModel(options.objects, (360, 640), 32, PromptableSam(sam))
+    model = SyntheticMaskModel(options.objects, (360, 640), 32, PromptableSam(sam))
     before = peak_bytes()
     began = time.perf_counter()
     image = np.zeros((*size, 3), np.uint8)
@@ -175,7 +178,7 @@ def _with_networks(options: argparse.Namespace) -> dict[str, float]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--objects", type=int, default=130, help="ellipses that are made up (default: %(default)s)")
+    parser.add_argument("--objects", type=int, default=130, help="synthetic ellipses (default: %(default)s)")
     parser.add_argument("--network", choices=["vit_b"], help="peak memory with networks of full size instead")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -3,7 +3,7 @@
     python benchmarks/components/bench_fastsam.py
     python benchmarks/components/bench_fastsam.py --proposals 100 --threads 1 --checkpoint FastSAM-s.onnx
 
-The network's outputs are made up: blobs of random places and sizes, as many proposals as asked for, among as many
+The network's outputs are synthetic: blobs of random places and sizes, as many proposals as asked for, among as many
 boxes again that suppression drops and 6,000 that are not confident enough. Without --checkpoint the network itself is
 not timed. Memory is the growth of the process's peak over what it held before, each size in a process of its own.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from typing import Any
 from ism_ros.runtime.threads import configure_thread_env
 
 configure_thread_env()
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import numpy as np
 import psutil
 import torch
-from measuring import apart, machine, peak_bytes, print_table, timed, write_json
+from common.measuring import in_subprocess, machine, peak_bytes, print_table, timed, write_json
 
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
@@ -37,8 +39,9 @@ REPEATS = 5
 
 
 def main() -> None:
+    """Print and write a row for each frame size."""
     options = _options()
-    rows = [apart(_measure, size, options, threads=options.threads) for size in SIZES]
+    rows = [in_subprocess(_measure, size, options, threads=options.threads) for size in SIZES]
     title = f"{options.proposals} proposals; {machine(options.threads)}"
     print_table(title, rows)
     write_json("bench_fastsam", {"title": title, "rows": rows})
@@ -78,7 +81,7 @@ def _measure(size: tuple[int, int], options: argparse.Namespace) -> dict[str, An
 
 
 def _outputs(letterbox: Letterbox, proposals: int) -> RawOutputs:
-    """Every proposal is a box of 5 to 50 % of the input's sides, and there is a second one a pixel beside it."""
+    """Every proposal is a box of 5 to 50 % of the input's sides, and there is a second one a pixel away."""
     generator = torch.Generator().manual_seed(0)
     height, width = letterbox.input_size
     sides = torch.tensor([width, height])[:, None]

@@ -1,12 +1,12 @@
-"""A whole frame of SAM vit_h and DINOv2 vitl14 on a GPU, by device events, beside the least that it can take.
+"""A whole frame of SAM vit_h and DINOv2 vitl14 on a GPU, by device events, and the least that it can take.
 
     python benchmarks/components/bench_gpu_frame.py                        on the first GPU
     python benchmarks/components/bench_gpu_frame.py --device cpu --small   whether it runs, with tiny networks
 
 Networks of the published sizes with random weights, in the classes that the node uses: 640 x 480, 1,024 point prompts,
-one object of 42 templates and then 20. As random weights find nothing, the masks are made up
-(benchmarks/common/synthetic_masks.py); the networks run all the same, on every prompt and every crop. Half precision is what
-these classes choose on a GPU: bfloat16 for the image encoder and DINOv2, float32 for prompts and masks.
+one object of 42 templates and then 20. As random weights find nothing, the masks are synthetic
+(benchmarks/common/synthetic_masks.py); the networks run all the same, on every prompt and every crop. Half precision is
+what these classes choose on a GPU: bfloat16 for the image encoder and DINOv2, float32 for prompts and masks.
 
 Floor of a stage: its floating-point operations (torch.utils.flop_counter) at the rate of the card's own products of
 8192 x 8192 matrices, or what it reads and writes at least at the rate of the card's own copies, whichever is longer.
@@ -18,68 +18,37 @@ are from those in float32; peak memory of vit_b and vits14 with about 200 propos
 from __future__ import annotations
 
 import argparse
-import gc
 import statistics
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
+
 import torch
-from made_up_masks import MadeUpModel
-from measuring import peak_bytes, print_table, write_json
-from torch import Tensor, nn
+from common.measuring import print_table, write_json
+from common.synthetic_masks import SyntheticMaskModel
+from device_measuring import Operations, Probe, Stopwatch, copy_rate, matrix_rate, peak_mb, reset_peak
+from random_networks import CROP_PX, random_dino, random_library, random_sam, synthetic_frame, weights
+from torch import Tensor
 from torch.nn.functional import normalize
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import Dinov2Config, Dinov2Model, SamConfig, SamModel
 
 from ism_ros.config.settings import Settings
-from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.descriptors.vit import VitDescriptor
 from ism_ros.io.result_files import to_records
 from ism_ros.model import InstanceSegmentationModel
-from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.rendering.polar_maps import ANGLES, RINGS, ViewMaps
-from ism_ros.rendering.viewpoints import edge_midpoint_rotations, object_to_camera_rotations
+from ism_ros.objects.library import ObjectLibrary
+from ism_ros.query import Query
 from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam
 
-SAM_SIZES: dict[str, dict[str, Any]] = {
-    "vit_b": {},
-    "vit_h": {
-        "vision_config": {
-            "hidden_size": 1280,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 16,
-            "global_attn_indexes": [7, 15, 23, 31],
-            "mlp_dim": 5120,
-        }
-    },
-    "small": {
-        "vision_config": {
-            "image_size": 256,
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "global_attn_indexes": [1],
-        },
-        "prompt_encoder_config": {"image_size": 256},
-    },
-}
-DINO_WIDTHS = {
-    "vits14": {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6},
-    "vitl14": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16},
-    "small": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
-}
 IN_SEGMENTOR = ["image encoder", "prompts and masks"]
 STAGES = [*IN_SEGMENTOR, "automatic masks", "crops", "descriptor", "scores", "selection", "poses (CPU)"]
 OUTPUT = "output (RLE on the CPU)"
-TEMPLATES, CROP = 42, 224
 
 
 @dataclass(frozen=True)
@@ -99,68 +68,17 @@ FULL = Scale("vit_h", "vitl14", "vit_b", "vits14", points=32, repeats=7, matrix=
 SMALL = Scale("small", "small", "small", "small", points=8, repeats=1, matrix=256)
 
 
-class Probe(Protocol):
-    """Something that is told when a stage begins and ends."""
-
-    def stage(self, name: str) -> AbstractContextManager[None]: ...
-
-
-class Stopwatch:
-    """Time of named stages: events on a GPU, so that nothing waits for anything while it runs, else the clock."""
-
-    def __init__(self, device: str) -> None:
-        self._device = torch.device(device)
-        self._spans: dict[str, list[Callable[[], float]]] = defaultdict(list)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        if self._device.type == "cuda":
-            began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            began.record()
-            yield
-            ended.record()
-            self._spans[name].append(lambda: began.elapsed_time(ended))
-        else:
-            since = time.perf_counter()
-            yield
-            spent_ms = 1e3 * (time.perf_counter() - since)
-            self._spans[name].append(lambda: spent_ms)
-
-    def ms(self) -> dict[str, float]:
-        """Milliseconds by stage since the last call; waits for the device."""
-        wait_for(self._device)
-        spent = {name: sum(span() for span in spans) for name, spans in self._spans.items()}
-        self._spans.clear()
-        return spent
-
-
-class Operations:
-    """Floating-point operations of named stages."""
-
-    def __init__(self) -> None:
-        self.counted: dict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        with FlopCounterMode(display=False) as counter:
-            yield
-        self.counted[name] += counter.get_total_flops()
-
-
 class Bench:
-    """The model with random weights, whose stages tell `probe` of themselves.
-
-    segmented: height and width of the image that the segmentor scales frames to.
-    """
+    """The model with random weights, whose stages are measured by `probe`."""
 
     def __init__(
-        self, sam: str, dino: str, points: int, made_up_objects: int, segmented: tuple[int, int], device: str
+        self, sam: str, dino: str, points: int, synthetic_objects: int, segmented: tuple[int, int], device: str
     ) -> None:
         self.device = device
         self.network = PromptableSam(random_sam(sam, device), device)
         self.dino = random_dino(dino, device)
-        self.made_up = MadeUpModel(made_up_objects, segmented, points, self.network, device)
-        segmentor = AutomaticMaskSegmentor("sam", self.made_up, MaskOptions(points_per_side=points))
+        self.synthetic = SyntheticMaskModel(synthetic_objects, segmented, points, self.network, device)
+        segmentor = AutomaticMaskSegmentor("sam", self.synthetic, MaskOptions(points_per_side=points))
         descriptor = VitDescriptor("dinov2", self.dino, "random", device)
         settings = Settings(confidence_threshold=0.0, score_threshold=0.0, max_detections=1000, device=device)
         self.model = InstanceSegmentationModel(segmentor, descriptor, ObjectLibrary(), settings, device)
@@ -169,13 +87,13 @@ class Bench:
             (self.network, "embed", "image encoder"),
             (self.network, "predict", "prompts and masks"),
             (segmentor, "propose", "segmentor"),
-            (self.model, "_crops", "crops"),
+            (self.model, "propose", "proposals and crops"),
             (descriptor, "describe", "descriptor"),
-            (self.model, "_score", "scores"),
+            (self.model, "score", "scores"),
         ):
-            setattr(owner, method, self._told(getattr(owner, method), name))
+            setattr(owner, method, self._probed(getattr(owner, method), name))
 
-    def _told(self, work: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def _probed(self, work: Callable[..., Any], name: str) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             with self.probe.stage(name):
                 return work(*arguments)
@@ -184,6 +102,7 @@ class Bench:
 
 
 def main() -> None:
+    """Print and write all tables."""
     options = _options()
     device, scale = options.device, SMALL if options.small else FULL
     half, full = network_dtype(torch.device(device)), torch.float32
@@ -195,11 +114,11 @@ def main() -> None:
     }
     title = f"{result['device']}, PyTorch {result['torch']}"
     print(f"{title}: {result['TFLOP/s']} TFLOP/s, copies {result['copy GB/s']} GB/s")
-    frame = made_up_frame(480, 640)
+    frame = synthetic_frame(480, 640)
     bench = Bench(scale.sam, scale.dino, scale.points, 130, (480, 640), device)
     for objects in (1, 20):
-        bench.model.library = library(bench.model.descriptor, objects, device)
-        forget_peak(device)
+        bench.model.library = random_library(bench.model.descriptor, objects, device)
+        reset_peak(device)
         rows = timed_stages(bench, frame, scale, result, {"image encoder": half, "descriptor": half})
         print_table(f"a frame of {scale.sam} and {scale.dino}, {objects} objects known, {title}", rows)
         result[f"stages, {objects} objects"] = rows
@@ -208,68 +127,34 @@ def main() -> None:
     result["prompts"] = prompt_batches(bench, frame, scale)
     print_table("all prompts by batch and by precision of float32 products", result["prompts"])
     del bench
-    forget_peak(device)
+    reset_peak(device)
     result["cosine"] = agreement(scale.dino, device)
-    print(f"bfloat16 beside float32: cosine of class tokens at least {result['cosine']:.5f}")
-    forget_peak(device)
+    print(f"bfloat16 compared with float32: cosine of class tokens at least {result['cosine']:.5f}")
+    reset_peak(device)
     small = Bench(scale.small_sam, scale.small_dino, scale.points, 300, (360, 640), device)
-    small.model.library = library(small.model.descriptor, 1, device)
-    hd = made_up_frame(720, 1280)
+    small.model.library = random_library(small.model.descriptor, 1, device)
+    hd = synthetic_frame(720, 1280)
     proposals = len(small.model.segmentor.propose(hd))
     result["hd"] = {"proposals": proposals, "detections": len(small.model.segment(hd)), "peak MB": peak_mb(device)}
     print(f"1280 x 720, {scale.small_sam} and {scale.small_dino}: {result['hd']}")
     write_json("bench_gpu_frame", result)
 
 
-def random_sam(size: str, device: str) -> SamModel:
-    torch.manual_seed(0)
-    with torch.device(device):
-        return SamModel(SamConfig(**SAM_SIZES[size])).eval().requires_grad_(False)
-
-
-def random_dino(size: str, device: str) -> Dinov2Model:
-    torch.manual_seed(0)
-    with torch.device(device):
-        dino = Dinov2Model(Dinov2Config(**DINO_WIDTHS[size], image_size=CROP, patch_size=14))
-        return dino.eval().requires_grad_(False)
-
-
-def library(descriptor: Any, count: int, device: str) -> ObjectLibrary:
-    """Objects with random pictures as templates, points of a can, and random views for their coarse poses."""
-    turn, height = torch.rand(2, 2048, device=device)
-    points_m = torch.stack([0.03 * (6.28 * turn).cos(), 0.03 * (6.28 * turn).sin(), 0.12 * (height - 0.5)], dim=1)
-    rotations = object_to_camera_rotations()
-    of_views = np.concatenate([rotations, edge_midpoint_rotations()])
-    maps = np.random.default_rng(0).random((len(of_views), 5, RINGS, ANGLES)).astype(np.float16)
-    views = ViewMaps(maps, np.zeros((len(of_views), 3)), 0.07, of_views, TEMPLATES)
-    known = []
-    for number in range(count):
-        crops = torch.rand(TEMPLATES, 3, CROP, CROP, device=device)
-        whole = torch.ones(TEMPLATES, CROP, CROP, dtype=torch.bool, device=device)
-        described = descriptor.describe_templates(crops, whole)
-        known.append(
-            KnownObject(
-                f"can {number}", number + 1, described.class_tokens, described.patch_tokens,
-                torch.from_numpy(rotations).float().to(device), points_m, views=views,
-            )
-        )  # fmt: skip
-    made = ObjectLibrary(tuple(known))
-    made.prepare()
-    return made
-
-
-def made_up_frame(height: int, width: int) -> Frame:
-    rng = np.random.default_rng(0)
-    rgb = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    focal = float(width)
-    camera = Camera(np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]), width, height)
-    return Frame(rgb=rgb, depth_m=np.full((height, width), 0.8, np.float32), camera=camera)
-
-
 def timed_stages(
     bench: Bench, frame: Frame, scale: Scale, rates: dict[str, Any], halves: dict[str, torch.dtype]
 ) -> list[dict[str, Any]]:
-    """A row for each stage: median milliseconds, operations, bytes, and the least time that these take."""
+    """Measure the stages of a frame.
+
+    Args:
+        bench: The model.
+        frame: The frame.
+        scale: How often.
+        rates: Rates of the device.
+        halves: Type of the numbers in stages of half precision.
+
+    Returns:
+        A row a stage: median milliseconds, operations, bytes, and the least time that these take.
+    """
     bench.probe = operations = Operations()
     bench.model.segment(frame)
     bench.probe = watch = Stopwatch(bench.device)
@@ -280,6 +165,7 @@ def timed_stages(
         with watch.stage(OUTPUT):
             to_records(found)
         spent = watch.ms()
+        spent["crops"] = spent.pop("proposals and crops") - spent["segmentor"]
         spent["automatic masks"] = spent.pop("segmentor") - sum(spent[name] for name in IN_SEGMENTOR)
         for name, key in (("selection", "selection"), ("poses (CPU)", "pose")):
             spent[name] = 1e3 * found.stage_s[key]
@@ -310,14 +196,22 @@ def _row(stage: str, ms: float, operations: float, moved: float, floor_ms: float
 
 
 def least_bytes(bench: Bench, frame: Frame) -> dict[str, int]:
-    """What each stage has to read and to write once: weights, the results of the stage before, its own results."""
+    """Count what each stage has to read and to write once: weights, results of the stage before, its own results.
+
+    Args:
+        bench: The model.
+        frame: The frame.
+
+    Returns:
+        Bytes by stage.
+    """
     model, sam = bench.model, bench.network._model
     with torch.inference_mode():
-        proposals = model.segmentor.propose(frame)
-        crops, crop_masks = model._crops(frame, proposals)
+        found = model.propose(Query(frame, model.library, model.settings))
+        proposals, crops, crop_masks = found.proposals, found.crops, found.crop_masks
         described = model.descriptor.describe(crops, crop_masks)
         embedding = bench.network.embed(frame.rgb)[0].nbytes
-    logits, masks, pictures = bench.made_up.logits.nbytes, proposals.masks.nbytes, crops.nbytes + crop_masks.nbytes
+    logits, masks, pictures = bench.synthetic.logits.nbytes, proposals.masks.nbytes, crops.nbytes + crop_masks.nbytes
     tokens = described.class_tokens.nbytes + described.patch_tokens.nbytes
     encoder = weights(sam.vision_encoder)
     return {
@@ -326,17 +220,22 @@ def least_bytes(bench: Bench, frame: Frame) -> dict[str, int]:
         "automatic masks": logits + masks,
         "crops": masks + pictures,
         "descriptor": weights(bench.dino) + pictures + tokens,
-        # beside each proposal's patches those of its template
+        # the patches of each proposal and those of its template
         "scores": tokens + described.patch_tokens.nbytes + model.library.class_tokens.nbytes,
     }
 
 
-def weights(network: nn.Module) -> int:
-    return sum(parameter.nbytes for parameter in network.parameters())
-
-
 def prompt_batches(bench: Bench, frame: Frame, scale: Scale) -> list[dict[str, Any]]:
-    """Milliseconds of all prompts, peak memory, and how far the logits are from those of the first row."""
+    """Measure all prompts in batches of several sizes and with faster products of float32.
+
+    Args:
+        bench: The model.
+        frame: The frame.
+        scale: How many prompts and how often.
+
+    Returns:
+        A row a batch size and precision: milliseconds, peak memory, difference of the logits from the first row's.
+    """
     points = torch.rand(scale.points**2, 2, device=bench.device) * 400
     watch, rows, expected = Stopwatch(bench.device), [], None
     bench.probe = Operations()
@@ -345,7 +244,7 @@ def prompt_batches(bench: Bench, frame: Frame, scale: Scale) -> list[dict[str, A
         for precision in ("highest", "high"):
             torch.set_float32_matmul_precision(precision)
             for batch in (64, 128, 256):
-                forget_peak(bench.device)
+                reset_peak(bench.device)
                 spent = []
                 for _ in range(scale.repeats + 1):
                     with watch.stage("all"):
@@ -369,61 +268,27 @@ def prompt_batches(bench: Bench, frame: Frame, scale: Scale) -> list[dict[str, A
     return rows
 
 
-def matrix_rate(dtype: torch.dtype, side: int, device: str) -> float:
-    """TFLOP/s of large products, as PyTorch does them by default."""
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    ms = ms_of_ten(lambda: a @ b, device)
-    return float(f"{10 * 2 * side**3 / (ms * 1e-3) / 1e12:.3g}")
-
-
-def copy_rate(side: int, device: str) -> float:
-    """GB/s read and written by copies of four bytes for each element of a matrix four times as long."""
-    source = torch.randn(4 * side, side, device=device)
-    target = torch.empty_like(source)
-    return float(f"{10 * 2 * source.nbytes / (ms_of_ten(lambda: target.copy_(source), device) * 1e-3) / 1e9:.3g}")
-
-
-def ms_of_ten(work: Callable[[], Any], device: str) -> float:
-    watch = Stopwatch(device)
-    for _ in range(3):
-        work()
-    with watch.stage("ten"):
-        for _ in range(10):
-            work()
-    return watch.ms()["ten"]
-
-
 def agreement(size: str, device: str) -> float:
-    """Least cosine of class tokens of a DINOv2 in bfloat16 with those of the same one in float32."""
+    """Compare class tokens in bfloat16 with those in float32.
+
+    Args:
+        size: Key of DINO_WIDTHS.
+        device: The device.
+
+    Returns:
+        Least cosine.
+    """
 
     def tokens(dtype: torch.dtype) -> Tensor:
         described = VitDescriptor("dinov2", dino, "random", device, dtype).describe(crops, masks)
         return normalize(described.class_tokens, dim=1)
 
     dino = random_dino(size, device)
-    crops = torch.rand(32, 3, CROP, CROP, device=device)
-    masks = torch.ones(32, CROP, CROP, dtype=torch.bool, device=device)
+    crops = torch.rand(32, 3, CROP_PX, CROP_PX, device=device)
+    masks = torch.ones(32, CROP_PX, CROP_PX, dtype=torch.bool, device=device)
     # float32 first: the weights are rounded in place
     full, half = tokens(torch.float32), tokens(torch.bfloat16)
     return float((half * full).sum(dim=1).min())
-
-
-def wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def forget_peak(device: str) -> None:
-    if device.startswith("cuda"):
-        gc.collect()  # watched methods hold their models in cycles
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def peak_mb(device: str) -> float:
-    """Of the device since `forget_peak`; on the CPU of the process since it began."""
-    peak = torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else peak_bytes()
-    return round(peak / 2**20)
 
 
 def _options() -> argparse.Namespace:

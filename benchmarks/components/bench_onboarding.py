@@ -1,7 +1,7 @@
 """Seconds that onboarding takes: a generated object and any CAD models given, first cold, then from the cache.
 
     python benchmarks/components/bench_onboarding.py
-    python benchmarks/components/bench_onboarding.py mug.ply drill.obj --units mm --descriptor classic
+    python benchmarks/components/bench_onboarding.py mug.ply drill.obj --units mm
 
 Cold: load, render 42 templates of 420 px, write them, describe. Warm: the same objects again, all in the cache.
 """
@@ -9,19 +9,21 @@ Cold: load, render 42 templates of 420 px, write them, describe. Warm: the same 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
+import sys
 import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
+
 import trimesh
+from common.measuring import machine
 from rich.console import Console
 from rich.table import Table
 
 from ism_ros.cad.mesh_loading import load_cad
 from ism_ros.cad.units import UNITS, declared_units
-from ism_ros.descriptors.base import DESCRIPTORS, create_descriptor
+from ism_ros.descriptors.base import create_descriptor
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.rendering.scene import create_tracer
@@ -29,12 +31,13 @@ from ism_ros.rendering.template_renderer import render_templates
 
 
 def main() -> None:
+    """Print seconds of each object."""
     options = _options()
     with tempfile.TemporaryDirectory() as folder:
         specs = [ObjectSpec("generated", _generated(Path(folder)), "m")]
         specs += [ObjectSpec(file.stem, file, declared_units(file) or options.units) for file in options.cad]
         descriptor = create_descriptor(options.descriptor)
-        table = Table(title=f"onboarding, descriptor {descriptor.name}; {_machine()}")
+        table = Table(title=f"onboarding, descriptor {descriptor.name}; {machine()}")
         for column in ("object", "triangles", "renderer", "render s", "cold s", "warm s"):
             table.add_column(column, justify="left" if column == "object" else "right")
         for spec in specs:
@@ -50,9 +53,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cad", nargs="*", type=Path, help="CAD models to time besides the generated one")
+    parser.add_argument("cad", nargs="*", type=Path, help="CAD models to time in addition to the generated one")
     parser.add_argument("--units", choices=UNITS, default="mm", help="of the CAD models (default: %(default)s)")
-    parser.add_argument("--descriptor", choices=DESCRIPTORS, default=DESCRIPTORS[0])
+    parser.add_argument("--descriptor", default="tiny", help="default: %(default)s")
     return parser.parse_args()
 
 
@@ -69,10 +72,6 @@ def _seconds(work) -> float:  # type: ignore[no-untyped-def]
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-def _machine() -> str:
-    return f"{os.cpu_count()} cores ({platform.machine()}), load {os.getloadavg()[0]:.1f}"
 
 
 if __name__ == "__main__":

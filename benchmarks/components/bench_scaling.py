@@ -3,7 +3,7 @@
     python benchmarks/components/bench_scaling.py
     python benchmarks/components/bench_scaling.py --quick --threads 2
 
-Tokens are made up, in the sizes of DINOv2 ViT-L/14 (1,024 numbers, 256 patches, 42 templates an object): the networks
+Tokens are random, in the sizes of DINOv2 ViT-L/14 (1,024 numbers, 256 patches, 42 templates an object): the networks
 are not timed. Masks are ellipses of 8 to 50 % of the image's sides; patches outside of them are zero, as in a real
 frame. Every proposal looks like some template of some object, so that none is dropped before it is scored. Libraries of
 more than 20 objects leave their patch tokens on disk: every object reads the same file, which the system has in memory.
@@ -26,16 +26,17 @@ from typing import Any
 from ism_ros.runtime.threads import configure_thread_env
 
 configure_thread_env()
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import numpy as np
 import torch
-from measuring import apart, machine, peak_bytes, print_table, timed, write_json
+from common.measuring import in_subprocess, machine, peak_bytes, print_table, timed, write_json
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
-from ism_ros.config.settings import Settings
 from ism_ros.data.camera import Camera
+from ism_ros.data.crops import crop_resize_pad
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.data.nms import mask_nms, nms
@@ -43,18 +44,19 @@ from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptors
 from ism_ros.io.result_files import label_image, to_records
 from ism_ros.matching import patch_scores, sam6d, similarity
-from ism_ros.model import InstanceSegmentationModel
+from ism_ros.matching.base import Matches
+from ism_ros.matching.geometry import verify_geometry
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.descriptor_cache import write_descriptors
 from ism_ros.objects.stores.patch_tokens import PatchFile, PatchStorage
-from ism_ros.rendering.viewpoints import object_to_camera_rotations
+from ism_ros.rendering.views.viewpoints import object_to_camera_rotations
 
 WIDTH, PATCHES, TEMPLATES, CROP, PATCH = 1024, 256, 42, 224, 14
 LIMIT_MS = 120
 IN_MEMORY = 20
-"""Libraries of up to so many objects have their patch tokens in memory."""
+"""Libraries of up to this many objects have their patch tokens in memory."""
 REPEATS = 9
 VGA = (480, 640)
 CASES = [
@@ -67,14 +69,15 @@ QUICK = [(100, 1, VGA), (100, 100, VGA)]
 
 
 def main() -> None:
+    """Print and write all tables; exit with 1 where the base case misses the limit."""
     options = _options()
     threads = options.threads
-    rows = [apart(_stages, case, threads=threads) for case in (QUICK if options.quick else CASES)]
+    rows = [in_subprocess(_stages, case, threads=threads) for case in (QUICK if options.quick else CASES)]
     where = machine(threads)
     print_table(f"milliseconds a frame ({where})", rows)
-    changes = [apart(_library, count, threads=threads) for count in ((20,) if options.quick else (20, 1000))]
+    changes = [in_subprocess(_library, count, threads=threads) for count in ((20,) if options.quick else (20, 1000))]
     print_table("changes of the library, milliseconds", changes)
-    starts = [apart(_start, place, threads=threads) for place in ("host", "disk")]
+    starts = [in_subprocess(_start, place, threads=threads) for place in ("host", "disk")]
     print_table("start with 20 objects in the cache", starts)
     write_json("bench_scaling", {"machine": where, "frame": rows, "library": changes, "start": starts})
     base = next(row for row in rows if (row["proposals"], row["objects"], row["image"]) == (100, 1, "640 x 480"))
@@ -95,14 +98,16 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
     count, objects, (height, width) = case
     generator = torch.Generator().manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        library = _made_up_library(objects, generator, Path(folder))
+        library = _random_library(objects, generator, Path(folder))
         library.build_index()
         for known in library.objects:
             _ = known.corners_m  # once an object, not once a frame
         frame = _frame(height, width)
         proposals = Proposals(_ellipses(count, height, width, generator), torch.ones(count))
-        model = InstanceSegmentationModel(None, _Vit(), library, Settings())  # type: ignore[arg-type]
-        crops_ms, (_, crop_masks) = _timed(lambda: model._crops(frame, proposals))
+        image = torch.from_numpy(frame.rgb).permute(2, 0, 1).float() / 255.0
+        crops_ms, (_, crop_masks) = _timed(
+            lambda: crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, CROP)
+        )
         described = _describe(crop_masks, library, generator)
         pairwise_ms, pairwise = _timed(
             lambda: similarity.pairwise_similarity(described.class_tokens, library.class_tokens, unit_rows=True)
@@ -114,13 +119,14 @@ def _stages(case: tuple[int, int, tuple[int, int]]) -> dict[str, Any]:
                 described.patch_tokens, every, library.chosen_patch_tokens(object_index, template_index)
             )
         )
-        geometry_ms, (geometric, visible, rotation, translation_m) = _timed(
-            lambda: model._geometry(frame, proposals, crop_masks, library, object_index, template_index, visible)
-        )
-        score = sam6d.final_score(semantic, appearance, geometric, visible)
+        all_rows = torch.ones(count, dtype=torch.bool)
+        matches = Matches(all_rows, object_index, template_index, semantic, appearance, visible)
+        geometry_ms, geometry = _timed(lambda: verify_geometry(frame, proposals, crop_masks, library, matches, True))
+        score = sam6d.final_score(semantic, appearance, geometry.score, geometry.visible_ratio)
         detections = Detections(
-            proposals.masks, proposals.boxes_xyxy, object_index, template_index, score, semantic, appearance, geometric,
-            visible, rotation, translation_m, library.ids, library.category_ids,
+            proposals.masks, proposals.boxes_xyxy, object_index, template_index, score, semantic, appearance,
+            geometry.score, geometry.visible_ratio, geometry.rotation, geometry.translation_m, library.ids,
+            library.category_ids,
         )  # fmt: skip
         selection_ms, kept = _timed(lambda: _select(detections))
         # all of them, as after a selection that drops none
@@ -150,16 +156,16 @@ def _select(detections: Detections) -> Detections:
 
 
 class _Vit:
-    """What the model asks of a descriptor, and random tokens for templates."""
+    """A descriptor of random tokens."""
 
-    name, fingerprint, crop_size, rotation_sensitive, view_prior_weight = "made up", "made up", CROP, True, 0.0
+    name, fingerprint, crop_size, rotation_sensitive, view_prior_weight = "random", "random", CROP, True, 0.0
 
     def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         class_tokens, patch_tokens = torch.randn(len(crops), WIDTH), torch.randn(len(crops), PATCHES, WIDTH)
         return Descriptors(normalize(class_tokens, dim=1), normalize(patch_tokens, dim=2))
 
 
-def _made_up_library(count: int, generator: torch.Generator, folder: Path) -> ObjectLibrary:
+def _random_library(count: int, generator: torch.Generator, folder: Path) -> ObjectLibrary:
     class_tokens = torch.randn((count, TEMPLATES, WIDTH), generator=generator)
     class_tokens /= class_tokens.norm(dim=2, keepdim=True)
     masks = _ellipses(TEMPLATES, CROP, CROP, generator, (0.6, 1.0))
@@ -225,14 +231,14 @@ def _frame(height: int, width: int) -> Frame:
 def _library(count: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        library = _made_up_library(count, generator, Path(folder))
-        prepare_ms, _ = _timed(lambda: ObjectLibrary(library.objects).prepare())
+        library = _random_library(count, generator, Path(folder))
+        prepare_ms, _ = _timed(lambda: ObjectLibrary(library.objects).build_index())
         library.build_index()
         one = KnownObject("new", 1, library.objects[0].class_tokens, library.objects[0].patch_tokens)
-        add_ms, _ = _timed(lambda: library.with_object(one).prepare())
+        add_ms, _ = _timed(lambda: library.with_object(one).build_index())
         names = library.ids[::-1][:20]
-        twenty_ms, _ = _timed(lambda: library.subset(names).prepare())
-        half_ms, _ = _timed(lambda: library.subset(library.ids[::2]).prepare())
+        twenty_ms, _ = _timed(lambda: library.subset(names).build_index())
+        half_ms, _ = _timed(lambda: library.subset(library.ids[::2]).build_index())
     return {
         "objects": count,
         "first preparation": round(prepare_ms, 1),

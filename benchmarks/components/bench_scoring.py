@@ -1,8 +1,8 @@
 """Milliseconds and memory of the scores of one frame: SAM-6D's and NOCTIS's, at several numbers of known objects.
 
     python benchmarks/components/bench_scoring.py
-    python benchmarks/components/bench_scoring.py --proposals 50 --patches 64 --size 270 --objects 1 5     classic's tokens
-    python benchmarks/components/bench_scoring.py --valid 1.0                                              no patch outside a mask
+    python benchmarks/components/bench_scoring.py --proposals 50 --patches 64 --size 270 --objects 1 5
+    python benchmarks/components/bench_scoring.py --valid 1.0      no patch outside a mask
 
 Tokens are random, every object is a candidate for every proposal, and all objects share one set of patch tokens, so
 that a hundred fit into memory. Defaults are the tokens of DINOv2 ViT-L. Only the scores are timed, from class tokens
@@ -15,17 +15,20 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ism_ros.runtime.threads import configure_thread_env
 
 configure_thread_env()
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import psutil
 import torch
-from measuring import apart, machine, peak_bytes, print_table, write_json
+from common.measuring import in_subprocess, machine, peak_bytes, print_table, write_json
 
 from ism_ros.matching.base import Matches
 from ism_ros.matching.noctis import match_noctis
@@ -38,9 +41,10 @@ TEMPLATES = 42
 
 
 def main() -> None:
+    """Print and write a row for each number of objects and scoring method."""
     options = _options()
     rows = [
-        apart(_measure, scoring, objects, options, threads=options.threads)
+        in_subprocess(_measure, scoring, objects, options, threads=options.threads)
         for objects in options.objects
         for scoring in MATCH
     ]

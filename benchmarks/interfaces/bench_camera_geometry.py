@@ -1,21 +1,25 @@
-"""What lenses and depth of another camera cost a frame.
+"""What undistortion and registration of depth cost a frame.
 
     python benchmarks/interfaces/bench_camera_geometry.py
 
-Milliseconds on one thread, of made-up frames with depth everywhere, at three sizes: preparing the maps of a lens (once
-a camera), straightening a frame, bringing the masks of 10 detections back, and registering depth of a camera 15 mm
-beside. What the messages themselves cost is in bench_node_overhead.py. Writes out/camera_geometry.json.
+Milliseconds on one thread, of synthetic frames with depth everywhere, at three sizes: preparing the maps of a lens
+(once a camera), undistorting a frame, transforming the masks of 10 detections back, and registering depth of a camera
+15 mm away. What the messages themselves cost is in bench_node_overhead.py. Writes out/camera_geometry.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import cv2
 import numpy as np
 import torch
-from measuring import machine, print_table, timed, write_json
+from common.measuring import machine, print_table, timed, write_json
 
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.camera import Camera

@@ -1,4 +1,4 @@
-"""What HTTP adds to the engine's own time, and how much the server answers when many ask at once.
+"""What HTTP adds to the engine's own time, and how many requests the server completes from many clients at once.
 
     python benchmarks/interfaces/bench_server.py
     python benchmarks/interfaces/bench_server.py --requests 200 --clients 16
@@ -6,8 +6,8 @@
 
 Starts `ism serve` in a process of its own, with the embedded default and five objects, and sends a simulated table with
 the noise of a stereo camera (640 x 480, depth as 16-bit PNG, base64 in JSON), colour once as JPEG and once as PNG.
-Overhead is the time from sending to having the answer, less inference_time: HTTP, JSON, base64, decoding, the way to
-the models' process and back, and encoding. The fastest tenth tells what it is where nothing else runs.
+Overhead is the time from sending to having the response, less inference_time: HTTP, JSON, base64, decoding, the way to
+the models' process and back, and encoding. The fastest tenth shows what it is where nothing else runs.
 
 The engine alone is the same frame and objects in a loop, without a server, in a process of its own, in turn with the
 clients: `--rounds` times each, as a machine is rarely as busy now as it was a minute ago.
@@ -40,15 +40,18 @@ import cv2
 import httpx
 import numpy as np
 import psutil
-import yaml
 from rich.console import Console
 from rich.table import Table
 
 from ism_ros.config.settings import Settings
 from ism_ros.io.frame_files import read_frame
 from ism_ros.loading import load_model
-from ism_ros.sim.benchmark_scenes.known_objects import DEMO_OBJECT_SET, known_objects, make_scene_object
-from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
+from ism_ros.sim.benchmark_scenes.known_objects import (
+    DEMO_OBJECT_SET,
+    known_objects,
+    make_scene_object,
+    write_objects_file,
+)
 from ism_ros.sim.benchmark_scenes.scene_rendering import observe
 from ism_ros.sim.benchmark_scenes.table_scene import DEMO_SCENE, make_scene
 
@@ -57,6 +60,7 @@ OUT = Path("out/bench_server")
 
 
 def main() -> None:
+    """Print and write overhead and throughput; exit with 1 where a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=40, help="of each kind and round")
     parser.add_argument("--clients", type=int, default=16)
@@ -101,11 +105,8 @@ def main() -> None:
 
 def _write_frame_and_objects() -> None:
     """OUT/: rgb.jpg, rgb.png, depth.png, camera.json, objects.yaml and the CAD files that it names."""
-    OUT.mkdir(parents=True, exist_ok=True)
     meshes = known_objects(DEMO_OBJECT_SET)
-    files = [export_cad(mesh, OUT) for mesh in meshes]
-    entries = [{"id": file.stem, "cad": file.name, "units": "m"} for file in files]
-    (OUT / "objects.yaml").write_text(yaml.safe_dump({"objects": entries}), encoding="utf-8")
+    write_objects_file(meshes, OUT)
     if (OUT / "camera.json").is_file():
         return
     frame, _ = observe(make_scene(DEMO_SCENE, [make_scene_object(mesh) for mesh in meshes]))
@@ -162,10 +163,10 @@ def _post(client: httpx.Client, body: dict[str, Any]) -> tuple[float, float]:
     """Milliseconds of the whole request, and of the models in it."""
     content = json.dumps(body)
     began = time.perf_counter()
-    answer = client.post("/api/v1/inference", content=content, headers={"content-type": "application/json"})
+    response = client.post("/api/v1/inference", content=content, headers={"content-type": "application/json"})
     whole_ms = 1e3 * (time.perf_counter() - began)
-    answer.raise_for_status()
-    return whole_ms, 1e3 * answer.json()["inference_time"]
+    response.raise_for_status()
+    return whole_ms, 1e3 * response.json()["inference_time"]
 
 
 def _together_hz(client: httpx.Client, body: dict[str, Any], count: int, clients: int) -> float:

@@ -3,7 +3,7 @@
     python benchmarks/interfaces/bench_transport.py                      # VGA to 4K at 30 Hz, best effort and reliable
     python benchmarks/interfaces/bench_transport.py --sizes VGA --frames 300
 
-For each image size, reliability and profile a camera process and a listening process of their own: rgb8 and 16UC1
+For each image size, reliability and profile a camera process and a subscriber process of their own: rgb8 and 16UC1
 depth of one stamp, sensor-like (best effort) or reliable, kept newest five. Counts a frame where both images arrived.
 Measures the transport and what rclpy needs to receive, not the node. `sent` is what the camera process could
 publish of the rate that was asked for: on a busy machine less than that. Under another middleware (RMW_IMPLEMENTATION)
@@ -37,7 +37,7 @@ VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 DEPTH_QUEUE = 5
 MATCH_TIMEOUT_S = 30.0
 STAMP_OFFSET = 4
-"""Of header.stamp in a serialized Image: after the four bytes that tell the encoding (little endian)."""
+"""Of header.stamp in a serialized Image: after the four bytes of the encoding (little endian)."""
 QUIET_S = 2.0
 """After the last message for so long, nothing more comes."""
 
@@ -49,11 +49,11 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=150, help="frames a run (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=30.0, help="frames a second, Hz (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("out/bench"), help="folder of transport.json")
-    parser.add_argument("--role", choices=("camera", "listener"), help=argparse.SUPPRESS)
+    parser.add_argument("--role", choices=("camera", "subscriber"), help=argparse.SUPPRESS)
     parser.add_argument("--reliable", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.role:
-        result = {"camera": camera, "listener": listener}[options.role](options)
+        result = {"camera": camera, "subscriber": subscriber}[options.role](options)
         print(json.dumps(result), flush=True)
         return 0
     keep_traffic_local()
@@ -72,7 +72,17 @@ def main() -> int:
 
 
 def run(size: str, reliable: bool, with_profile: bool, options: argparse.Namespace) -> dict[str, object]:
-    """One camera and one listener."""
+    """Run one camera and one subscriber.
+
+    Args:
+        size: Key of SIZES.
+        reliable: Reliable, else best effort.
+        with_profile: With the Fast DDS profile of the package.
+        options: Options of the command line.
+
+    Returns:
+        What was sent and what arrived.
+    """
     environment = dict(os.environ)
     if not with_profile:
         for name in VARIABLES:
@@ -81,20 +91,28 @@ def run(size: str, reliable: bool, with_profile: bool, options: argparse.Namespa
     command += ["--reliable"] * reliable
     ends = {
         role: subprocess.Popen([*command, "--role", role], env=environment, stdout=subprocess.PIPE, text=True)
-        for role in ("listener", "camera")
+        for role in ("subscriber", "camera")
     }
-    said = {role: json.loads(end.communicate()[0].strip().splitlines()[-1]) for role, end in ends.items()}
+    output = {role: json.loads(end.communicate()[0].strip().splitlines()[-1]) for role, end in ends.items()}
     return {
         "size": size,
         "reliable": reliable,
         "profile": with_profile,
         "frames": options.frames,
-        **said["listener"],
-        **said["camera"],
+        **output["subscriber"],
+        **output["camera"],
     }
 
 
 def quality(reliable: bool) -> object:
+    """Create the QoS of both images.
+
+    Args:
+        reliable: Reliable, else best effort.
+
+    Returns:
+        The profile.
+    """
     from rclpy.qos import QoSProfile, ReliabilityPolicy
 
     return QoSProfile(
@@ -103,7 +121,14 @@ def quality(reliable: bool) -> object:
 
 
 def camera(options: argparse.Namespace) -> dict[str, float]:
-    """Publishes; the rate that it reached, Hz."""
+    """Publish both images.
+
+    Args:
+        options: Options of the command line.
+
+    Returns:
+        sent_hz, the rate that was reached.
+    """
     import rclpy
     from rclpy.node import Node
     from rclpy.serialization import serialize_message
@@ -137,16 +162,23 @@ def camera(options: argparse.Namespace) -> dict[str, float]:
     return {"sent_hz": (options.frames - 1) / seconds}
 
 
-def listener(options: argparse.Namespace) -> dict[str, object]:
-    """Counts frames of which both images came whole, and their age."""
+def subscriber(options: argparse.Namespace) -> dict[str, object]:
+    """Count frames of which both images arrived.
+
+    Args:
+        options: Options of the command line.
+
+    Returns:
+        How many, the median of their age in milliseconds, and the middleware.
+    """
     import rclpy
     from rclpy.node import Node
     from rclpy.utilities import get_rmw_implementation_identifier
     from sensor_msgs.msg import Image
 
     rclpy.init(args=[])
-    node = Node("bench_listener")
-    came: dict[int, set[str]] = {}
+    node = Node("bench_subscriber")
+    received: dict[int, set[str]] = {}
     ages_ms = []
     last_s = float("inf")
 
@@ -155,8 +187,8 @@ def listener(options: argparse.Namespace) -> dict[str, object]:
         last_s = time.monotonic()
         stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
         assert len(message.data) == message.height * message.step
-        came.setdefault(stamp_ns, set()).add(name)
-        if len(came[stamp_ns]) == 2:
+        received.setdefault(stamp_ns, set()).add(name)
+        if len(received[stamp_ns]) == 2:
             ages_ms.append((node.get_clock().now().nanoseconds - stamp_ns) / 1e6)
 
     for name in ("rgb", "depth"):
@@ -176,6 +208,15 @@ def listener(options: argparse.Namespace) -> dict[str, object]:
 
 
 def table_of(runs: list[dict[str, object]], rate_hz: float) -> Table:
+    """Lay out all runs.
+
+    Args:
+        runs: The runs.
+        rate_hz: Rate that the camera was asked for.
+
+    Returns:
+        The table.
+    """
     cores = len(os.sched_getaffinity(0))
     table = Table(title=f"Frames (rgb and depth) that arrive at {rate_hz:g} Hz; {runs[0]['middleware']}, {cores} cores")
     for column in ("size", "QoS", "profile", "arrived", "age, ms", "sent, Hz"):

@@ -1,1 +1,1 @@
-"""Datasets in the BOP format: read them, write predictions for them, judge and show the predictions."""
+"""Datasets in the BOP format: reading them, predictions for them, evaluation, and a report."""

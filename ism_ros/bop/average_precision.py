@@ -24,20 +24,22 @@ from ism_ros.bop.predictions import Prediction
 
 Task = Literal["segm", "bbox", "bbox_modal"]
 TASKS: tuple[Task, ...] = ("segm", "bbox", "bbox_modal")
-"""Masks; amodal boxes, BOP's detection task; boxes of the visible parts."""
+"""Tasks: masks; amodal boxes, BOP's detection task; boxes of the visible parts."""
 SCORES = (
     *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
     *("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large"),
 )
-"""Names of the scores in the BOP toolkit's order; AR100 is what is meant by AR."""
+"""Names of the scores in the BOP toolkit's order; AR is AR100."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """One instance, one detection, or both where one was taken for the other (same object, IoU of at least 0.5).
+    """One instance, one detection, or both where they match (same object, IoU of at least 0.5).
 
-    truth: into GroundTruth.instances. prediction: into the predictions given. iou: of the two, or of the one there is
-    with the best that it could have been matched with, 0 where there is none.
+    Attributes:
+        truth: Index into GroundTruth.instances; None for a false detection.
+        prediction: Index into the predictions given; None for a missed instance.
+        iou: IoU of the two, or of the one there is with the best candidate, 0 where there is none.
     """
 
     truth: int | None
@@ -47,8 +49,13 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """scores: by SCORES, 0 to 1, NaN where there is nothing to be found. by_object: AP, AP50, AP75 and AR100 of each
-    object that occurs. judgements: what became of every instance and detection at IoU 0.5, ignored ones left out."""
+    """Scores of predictions.
+
+    Attributes:
+        scores: By SCORES, 0 to 1; NaN where there is nothing to be found.
+        by_object: AP, AP50, AP75 and AR100 of each object that occurs, by its number.
+        judgements: What became of every instance and detection at IoU 0.5, ignored ones left out.
+    """
 
     scores: dict[str, float]
     by_object: dict[int, dict[str, float]]
@@ -58,7 +65,17 @@ class Evaluation:
 def evaluate(
     truth: GroundTruth, object_ids: Iterable[int], predictions: Sequence[Prediction], task: Task = "segm"
 ) -> Evaluation:
-    """Judges `predictions`, as of predictions.py. object_ids: all objects of the dataset."""
+    """Evaluate predictions as COCO and BOP do.
+
+    Args:
+        truth: Instances in the images to be judged.
+        object_ids: Numbers of all objects of the dataset.
+        predictions: As of predictions.py.
+        task: Which masks or boxes are compared.
+
+    Returns:
+        The scores.
+    """
     image_ids = {image: number for number, image in enumerate(truth.images)}
     rows = [row for row, entry in enumerate(predictions) if ImageKey(entry["scene_id"], entry["image_id"]) in image_ids]
     wanted = _truth_coco(truth, sorted(object_ids), image_ids, task)
@@ -167,7 +184,7 @@ def _judgements(evaluation: Any, rows: list[int]) -> Iterable[Judgement]:
 
 
 def _ious(evaluation: Any, image: dict[str, Any], found: int, true: int) -> np.ndarray:
-    """(detections, instances) of one object in one image, in the order of dtIds and gtIds."""
+    """Return (detections, instances) IoU of one object in one image, in the order of dtIds and gtIds."""
     key = image["image_id"], image["category_id"]
     stored = np.asarray(evaluation.ious[key], float).reshape(-1, true) if true else np.zeros((found, 0))
     # its columns are in the order of the ids, but gtIds has the ignored ones last

@@ -2,8 +2,8 @@
 
 The layout is that of the BOP benchmark (scenewise): models*/obj_ID.ply in millimetres with models_info.json,
 SPLIT/SCENE/{rgb,gray,depth,mask,mask_visib}/IMAGE.*, scene_camera.json, scene_gt.json, scene_gt_info.json, and
-test_targets_bop19.json or test_targets_bop24.json. Datasets with several sensors name the sensor after each of the
-names of a scene (rgb_SENSOR, scene_camera_SENSOR.json).
+test_targets_bop19.json or test_targets_bop24.json. Datasets with several sensors append the sensor to each of the names
+of a scene (rgb_SENSOR, scene_camera_SENSOR.json).
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ism_ros.bop.files import BopFileError, numbered, picked, read_json
+from ism_ros.bop.files import BopFileError, numbered, pick_fields, read_json
 from ism_ros.checks.camera_checks import intrinsics_error, non_pinhole_model
 from ism_ros.data.frame import Frame
 from ism_ros.io.frame_files import frame_of_files
 from ism_ros.objects.spec import ObjectSpec
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+"""Suffixes of image files, in the order in which they are looked for."""
 MODEL_FOLDERS = ("models", "models_cad", "models_eval", "models_reconst")
-"""Where models are looked for, in this order."""
+"""Folders in which models are looked for, in this order."""
 TARGET_VERSIONS = ("bop19", "bop24")
+"""Versions of the benchmark whose targets are looked for, in this order."""
 
 
 class ImageKey(NamedTuple):
@@ -39,8 +41,13 @@ class ImageKey(NamedTuple):
 class BopDataset:
     """One split of a dataset, checked: the files of every image and model to be used are there.
 
-    models: PLY file of each object, by its number. images: those to be judged, scene by scene. targets: the file
-    that names them, or None where these are all images of the split. sensor: "" where there is only one.
+    Attributes:
+        folder: Folder of the dataset.
+        split: Name of the split's folder.
+        models: PLY file of each object, by its number.
+        images: Those to be judged, scene by scene.
+        targets: File that names them; None where these are all images of the split.
+        sensor: Its name, "" where there is only one.
     """
 
     folder: Path
@@ -52,43 +59,78 @@ class BopDataset:
 
     @property
     def name(self) -> str:
-        """The name of the dataset's folder."""
+        """Name of the dataset's folder."""
         return self.folder.resolve().name
 
     def object_specs(self) -> tuple[ObjectSpec, ...]:
-        """The models as objects to be onboarded: obj_000005 is object 5."""
+        """Convert the models to objects to be onboarded: obj_000005 is object 5."""
         return tuple(
             ObjectSpec(id=object_name(number), cad=path, units="mm", category_id=number)
             for number, path in self.models.items()
         )
 
     def scene(self, scene_id: int) -> BopScene:
-        """One scene of this split. Raises BopFileError."""
+        """Open one scene of this split.
+
+        Args:
+            scene_id: Its number.
+
+        Returns:
+            The scene.
+
+        Raises:
+            BopFileError: Its scene_camera.json cannot be used.
+        """
         return open_scene(self.folder / self.split / f"{scene_id:06d}", self.sensor)
 
     def scene_ids(self) -> tuple[int, ...]:
-        """Scenes with images to be judged, in their order."""
+        """List the scenes with images to be judged, in their order."""
         return tuple(dict.fromkeys(image.scene_id for image in self.images))
 
 
 @dataclass(frozen=True)
 class BopScene:
-    """One folder of images. cameras: (3, 3) intrinsics in pixels and millimetres a step of depth, by image."""
+    """One folder of images.
+
+    Attributes:
+        folder: The folder.
+        sensor: Name of the sensor, "" where there is only one.
+        cameras: By image: (3, 3) intrinsics in pixels, and millimetres for a stored depth of 1.
+    """
 
     folder: Path
     sensor: str
     cameras: dict[int, tuple[NDArray[np.float64], float]]
 
     def json(self, name: str) -> Path:
-        """scene_gt and the like, of this sensor."""
+        """Name the file scene_gt.json or the like, of this sensor."""
         return self.folder / f"{name}{_suffix(self.sensor)}.json"
 
     def mask(self, kind: str, image_id: int, index: int) -> Path:
-        """kind: mask or mask_visib; index: position in scene_gt."""
+        """Name the file of a mask.
+
+        Args:
+            kind: mask (whole silhouette) or mask_visib (visible part).
+            image_id: Number of the image.
+            index: Position of the instance in scene_gt.
+
+        Returns:
+            The file, which may not exist.
+        """
         return self.folder / f"{kind}{_suffix(self.sensor)}" / f"{image_id:06d}_{index:06d}.png"
 
     def colour_file(self, image_id: int) -> Path:
-        """The colour or else the grey image. Raises BopFileError where there is neither."""
+        """Find the colour image, or else the grey one.
+
+        Args:
+            image_id: Number of the image.
+
+        Returns:
+            The file.
+
+        Raises:
+            BopFileError: There is neither.
+        """
         names = [f"rgb{_suffix(self.sensor)}", f"gray{_suffix(self.sensor)}", *([self.sensor] if self.sensor else [])]
         found = self._image(names, image_id)
         if found is None:
@@ -97,11 +139,23 @@ class BopScene:
         return found
 
     def depth_file(self, image_id: int) -> Path | None:
-        """The depth image, or None where the sensor has none."""
+        """Find the depth image; None where the sensor has none."""
         return self._image([f"depth{_suffix(self.sensor)}"], image_id)
 
     def frame(self, image_id: int) -> Frame:
-        """One image with its depth in metres and its camera. Raises BopFileError, FrameFileError or FrameError."""
+        """Read one image with its depth in metres and its camera.
+
+        Args:
+            image_id: Number of the image.
+
+        Returns:
+            The frame.
+
+        Raises:
+            BopFileError: There is no such image or no camera of it.
+            FrameFileError: An image file cannot be used.
+            FrameError: The files do not fit together.
+        """
         if image_id not in self.cameras:
             raise BopFileError(f"{self.json('scene_camera')} has no entry for image {image_id}")
         intrinsics, depth_scale = self.cameras[image_id]
@@ -114,7 +168,7 @@ class BopScene:
 
 
 def object_name(number: int) -> str:
-    """The id of object `number` everywhere in this package."""
+    """Return the id of object `number` everywhere in this package."""
     return f"obj_{number:06d}"
 
 
@@ -126,12 +180,22 @@ def open_dataset(
     models: str = "",
     limit: int | None = None,
 ) -> BopDataset:
-    """The dataset in `folder`.
+    """Open a dataset and check that its files are there.
 
-    split: name of its folder; "test" is also found as the only test_SENSOR there is. targets: list of the images to
-    be judged, also relative to the dataset; by default the split's of bop19 or else bop24, or else every image.
-    models: folder of the models, by default the first of MODEL_FOLDERS. limit: only the first so many images.
-    Raises BopFileError with the file or folder at fault.
+    Args:
+        folder: Folder of the dataset.
+        split: Name of the split's folder; "test" is also found as the only test_SENSOR there is.
+        targets: List of the images to be judged, also relative to the dataset; by default the split's of bop19 or else
+            bop24, or else every image.
+        sensor: Name of the sensor, "" where there is only one.
+        models: Folder of the models; by default the first of MODEL_FOLDERS.
+        limit: Only the first so many images; None = all.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        BopFileError: A file or folder is missing or cannot be used.
     """
     if not folder.is_dir():
         raise BopFileError(f"dataset {folder} is not a folder")
@@ -149,7 +213,18 @@ def open_dataset(
 
 
 def open_scene(folder: Path, sensor: str = "") -> BopScene:
-    """The scene in `folder`. Raises BopFileError."""
+    """Open a scene.
+
+    Args:
+        folder: Folder of the scene.
+        sensor: Name of the sensor, "" where there is only one.
+
+    Returns:
+        The scene.
+
+    Raises:
+        BopFileError: Its scene_camera.json is missing or cannot be used.
+    """
     path = folder / f"scene_camera{_suffix(sensor)}.json"
     if not path.is_file():
         others = sorted(other.stem.removeprefix("scene_camera_") for other in folder.glob("scene_camera_*.json"))
@@ -163,7 +238,7 @@ def open_scene(folder: Path, sensor: str = "") -> BopScene:
                 f"{path}: {where} is of a {projection} camera, and only pinhole cameras can be used: undistort the "
                 "images and write the new camera as cam_K"
             )
-        found = picked(path, where, {"depth_scale": 1.0, **entry}, {"cam_K": _intrinsics, "depth_scale": float})
+        found = pick_fields(path, where, {"depth_scale": 1.0, **entry}, {"cam_K": _intrinsics, "depth_scale": float})
         if not found["depth_scale"] > 0:
             raise BopFileError(f"{path}: {where}: depth_scale is {found['depth_scale']:g}, expected a number above 0")
         cameras[image_id] = (found["cam_K"], found["depth_scale"])
@@ -214,7 +289,7 @@ def _read_targets(path: Path, models: dict[int, Path]) -> tuple[ImageKey, ...]:
     keys: dict[ImageKey, None] = {}
     for position, entry in enumerate(read_json(path, list, "a list of {scene_id, im_id}")):
         where = f"entry {position}"
-        found = picked(path, where, entry, {"scene_id": int, "im_id": int})
+        found = pick_fields(path, where, entry, {"scene_id": int, "im_id": int})
         if "obj_id" in entry and entry["obj_id"] not in models:
             raise BopFileError(f"{path}: {where} is object {entry['obj_id']}, of which there is no model")
         keys[ImageKey(found["scene_id"], found["im_id"])] = None
@@ -240,7 +315,7 @@ def _by_scene(keys: list[ImageKey]) -> tuple[ImageKey, ...]:
 
 
 def _check_images(dataset: BopDataset) -> None:
-    """Before hours of work: every image has its files, and a camera matrix that may be that of the scene's images."""
+    """Check, before hours of work, the files and the camera matrix of every image."""
     for scene_id in dataset.scene_ids():
         scene = dataset.scene(scene_id)
         size: tuple[int, int] | None = None
@@ -261,7 +336,7 @@ def _check_camera(scene: BopScene, image_id: int, size: tuple[int, int] | None) 
 
 
 def _size(file: Path) -> tuple[int, int] | None:
-    """Width and height of an image as its first bytes tell them; None where they do not."""
+    """Read width and height of an image from its first bytes; None where they do not tell."""
     try:
         with Image.open(file) as image:
             return image.size

@@ -23,7 +23,19 @@ class BopFileError(ValueError):
 
 
 def read_json(path: Path, kind: type, expected: str) -> Any:
-    """The content of `path`, a list or a dict by `kind`. `expected` says in words what the file should hold."""
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+        kind: list or dict.
+        expected: What the file should hold, in words.
+
+    Returns:
+        Its content.
+
+    Raises:
+        BopFileError: It cannot be read, is no JSON, or of another kind.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -47,7 +59,18 @@ def write_json(path: Path, content: Any, indent: int | None = None) -> None:
 
 
 def numbered(path: Path, content: dict[str, Any]) -> dict[int, Any]:
-    """`content` with its keys as numbers, as the files of a scene and models_info.json have them."""
+    """Convert keys to numbers, as the files of a scene and models_info.json have them.
+
+    Args:
+        path: The file, for messages.
+        content: Its content.
+
+    Returns:
+        The same with numbers as keys.
+
+    Raises:
+        BopFileError: A key is no number.
+    """
     try:
         return {int(key): value for key, value in content.items()}
     except ValueError:
@@ -55,8 +78,21 @@ def numbered(path: Path, content: dict[str, Any]) -> dict[int, Any]:
         raise BopFileError(f"{path}: key '{odd}' is no number; expected numbers of images or objects") from None
 
 
-def picked(path: Path, where: str, entry: Any, fields: Fields) -> dict[str, Any]:
-    """The `fields` of `entry`, each through its function. `where` says which entry of `path` this is."""
+def pick_fields(path: Path, where: str, entry: Any, fields: Fields) -> dict[str, Any]:
+    """Take fields of an entry, each through its function.
+
+    Args:
+        path: The file, for messages.
+        where: Which entry of it, for messages.
+        entry: The entry.
+        fields: Names, and the functions that convert and check the values.
+
+    Returns:
+        The converted values by name.
+
+    Raises:
+        BopFileError: A field is missing or has a bad value.
+    """
     found = {}
     for name, convert in fields.items():
         if not isinstance(entry, dict) or name not in entry:
@@ -69,7 +105,17 @@ def picked(path: Path, where: str, entry: Any, fields: Fields) -> dict[str, Any]
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """A mask image as (H, W) bool, True where it is not 0."""
+    """Read a mask image.
+
+    Args:
+        path: PNG.
+
+    Returns:
+        (H, W) bool, True where it is not 0.
+
+    Raises:
+        BopFileError: It cannot be read.
+    """
     try:
         content = np.fromfile(path, dtype=np.uint8)
     except OSError as error:

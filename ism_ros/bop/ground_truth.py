@@ -1,7 +1,7 @@
-"""What is really in the images of a dataset, by the rules of BOP's 2D tasks.
+"""True instances in the images of a dataset, by the rules of BOP's 2D tasks.
 
-An instance is its visible mask. Its box is amodal: that of the whole silhouette within the image. Instances less
-than 10 % visible are ignored: finding them is neither right nor wrong. Instances with no visible pixel do not exist.
+An instance is its visible mask. Its box is amodal: that of the whole silhouette within the image. Instances less than
+10 % visible are ignored: finding them is neither right nor wrong. Instances with no visible pixel do not exist.
 """
 
 from __future__ import annotations
@@ -16,22 +16,29 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from ism_ros.bop.dataset import BopDataset, BopScene, ImageKey
-from ism_ros.bop.files import BopFileError, Fields, numbered, picked, read_json, read_mask
+from ism_ros.bop.files import BopFileError, Fields, numbered, pick_fields, read_json, read_mask
 from ism_ros.data.boxes import mask_to_xywh
 from ism_ros.data.rle import encode_rle
 
-LEAST_VISIBLE = 0.1
-"""Instances whose visible share is below this are ignored."""
+MIN_VISIBLE_FRACTION = 0.1
+"""Visible fraction below which instances are ignored."""
 
 Box = tuple[float, float, float, float]
+"""x, y, width, height, pixels."""
 
 
 @dataclass(frozen=True)
 class TrueInstance:
     """One instance of an object in one image.
 
-    mask: compressed COCO RLE of its visible part. box_xywh: x, y of the first pixel, then width and height in
-    pixels, of the whole silhouette. visible_share: of the silhouette, 0 to 1, NaN where the dataset does not say.
+    Attributes:
+        image: The image.
+        object_id: Number of the object.
+        mask: Compressed COCO RLE of its visible part.
+        area: Pixels of its visible part.
+        box_xywh: First column and row, width and height in pixels, of the whole silhouette.
+        ignored: Whether finding it is neither right nor wrong.
+        visible_share: Visible fraction of the silhouette, 0 to 1; NaN where the dataset does not say.
     """
 
     image: ImageKey
@@ -44,13 +51,19 @@ class TrueInstance:
 
     @property
     def visible_box_xywh(self) -> Box:
-        """The box of the visible part."""
+        """Box of the visible part."""
         return tuple(float(side) for side in coco_mask.toBbox(self.mask))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """All instances in the images of a dataset, in the dataset's order. sizes: (height, width) of each image."""
+    """All instances in the images of a dataset.
+
+    Attributes:
+        images: Those to be judged, in the dataset's order.
+        sizes: (height, width) of each image.
+        instances: In the order of their images.
+    """
 
     images: tuple[ImageKey, ...]
     sizes: dict[ImageKey, tuple[int, int]]
@@ -58,16 +71,19 @@ class GroundTruth:
 
 
 def missing_truth(dataset: BopDataset) -> str:
-    """Tell what is missing to judge what is found in the images of `dataset`.
+    """Tell what is missing to judge what is found in the images of a dataset.
 
     Of some test splits only the benchmark's server knows the truth, and renderers write scene_gt.json alone.
+
+    Args:
+        dataset: The dataset.
 
     Returns:
         A phrase that names the first scene at fault and, where there is one, the script of the BOP toolkit that makes
         what it lacks; empty where nothing is missing.
 
     Raises:
-        BopFileError: for a scene_gt.json that cannot be used.
+        BopFileError: A scene_gt.json cannot be used.
     """
     for scene_id in dataset.scene_ids():
         scene = dataset.scene(scene_id)
@@ -95,10 +111,20 @@ def missing_truth(dataset: BopDataset) -> str:
 
 
 def read_ground_truth(dataset: BopDataset, progress: Callable[[int, int], None] | None = None) -> GroundTruth:
-    """The truth of all images of `dataset`; progress is told (images read, images).
+    """Read the truth of all images of a dataset.
 
     Taken from a scene's scene_gt_coco.json where that has all its images, as the BOP toolkit does, or else from
-    scene_gt.json, scene_gt_info.json, mask/ and mask_visib/. Raises BopFileError with the file at fault.
+    scene_gt.json, scene_gt_info.json, mask/ and mask_visib/.
+
+    Args:
+        dataset: The dataset.
+        progress: Called with the numbers of images read and of all images.
+
+    Returns:
+        The truth.
+
+    Raises:
+        BopFileError: A file is missing or cannot be used.
     """
     sizes: dict[ImageKey, tuple[int, int]] = {}
     instances: list[TrueInstance] = []
@@ -147,8 +173,8 @@ def _from_masks(
     found = []
     for index, (entry, detail) in enumerate(zip(entries, details, strict=True)):
         where = f"image {image.image_id}, instance {index}"
-        object_id = picked(scene.json("scene_gt"), where, entry, {"obj_id": int})["obj_id"]
-        share = picked(scene.json("scene_gt_info"), where, detail, {"visib_fract": float})["visib_fract"]
+        object_id = pick_fields(scene.json("scene_gt"), where, entry, {"obj_id": int})["obj_id"]
+        share = pick_fields(scene.json("scene_gt_info"), where, detail, {"visib_fract": float})["visib_fract"]
         visible_path, whole_path = (scene.mask(kind, image.image_id, index) for kind in ("mask_visib", "mask"))
         visible = read_mask(visible_path)
         size = size or (visible.shape[0], visible.shape[1])
@@ -161,7 +187,13 @@ def _from_masks(
             continue
         found.append(
             TrueInstance(
-                image, object_id, encode_rle(visible), int(visible.sum()), _box(whole), share < LEAST_VISIBLE, share
+                image,
+                object_id,
+                encode_rle(visible),
+                int(visible.sum()),
+                _box(whole),
+                share < MIN_VISIBLE_FRACTION,
+                share,
             )
         )
     return size or _size_of_image(scene, image), found
@@ -187,17 +219,17 @@ def _box(mask: NDArray[np.bool_]) -> Box:
 def _from_coco(
     scene: BopScene, wanted: list[ImageKey]
 ) -> tuple[dict[ImageKey, tuple[int, int]], list[TrueInstance]] | None:
-    """Sizes and instances of the `wanted` images from scene_gt_coco.json; None where that lacks any of them."""
+    """Read sizes and instances of the `wanted` images from scene_gt_coco.json; None where that lacks any of them."""
     path = scene.json("scene_gt_coco")
     if not path.is_file():
         return None
-    content = picked(
+    content = pick_fields(
         path, "the file", read_json(path, dict, "images and annotations"), {"images": list, "annotations": list}
     )
     keys = {image.image_id: image for image in wanted}
     sizes = {}
     for position, entry in enumerate(content["images"]):
-        found = picked(path, f"image entry {position}", entry, {"id": int, "width": int, "height": int})
+        found = pick_fields(path, f"image entry {position}", entry, {"id": int, "width": int, "height": int})
         if found["id"] in keys:
             sizes[keys[found["id"]]] = (found["height"], found["width"])
     if len(sizes) < len(wanted):
@@ -205,7 +237,7 @@ def _from_coco(
     instances = []
     for position, entry in enumerate(content["annotations"]):
         fields: Fields = {"image_id": int, "category_id": int, "area": int, "bbox": _four_numbers, "segmentation": dict}
-        found = picked(path, f"annotation {position}", entry, fields)
+        found = pick_fields(path, f"annotation {position}", entry, fields)
         if found["image_id"] not in keys:
             continue
         image = keys[found["image_id"]]
@@ -229,7 +261,7 @@ def _four_numbers(value: Any) -> Box:
 
 
 def _compressed(path: Path, position: int, rle: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    """An RLE, whose counts may be a list, in the compressed form."""
+    """Convert an RLE, whose counts may be a list, to the compressed form."""
     try:
         if tuple(rle["size"]) != size:
             raise ValueError(f"size {rle['size']}, image {list(size)}")

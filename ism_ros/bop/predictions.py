@@ -15,7 +15,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from ism_ros.bop.dataset import BopDataset, ImageKey
-from ism_ros.bop.files import Fields, picked, read_json, write_json
+from ism_ros.bop.files import Fields, pick_fields, read_json, write_json
 from ism_ros.data.detections import Detections
 from ism_ros.data.rle import encode_rle
 
@@ -23,7 +23,16 @@ Prediction = dict[str, Any]
 
 
 def predictions_of(detections: Detections, image: ImageKey, time_s: float) -> list[Prediction]:
-    """The entries of one image, best first. time_s: seconds spent on it."""
+    """Convert the detections of one image.
+
+    Args:
+        detections: On any device.
+        image: The image.
+        time_s: Seconds spent on it.
+
+    Returns:
+        One entry a detection, best first.
+    """
     detections = detections.to("cpu")
     encoded = [encode_rle(mask) for mask in detections.masks.numpy()]
     return [
@@ -41,19 +50,37 @@ def predictions_of(detections: Detections, image: ImageKey, time_s: float) -> li
 
 
 def file_name(method: str, dataset: BopDataset) -> str:
-    """METHOD_DATASET-SPLIT.json, the parts without the hyphens and underscores that tell them apart."""
+    """Make the file name that the benchmark expects.
+
+    Args:
+        method: Name of the method.
+        dataset: The dataset.
+
+    Returns:
+        METHOD_DATASET-SPLIT.json, the parts without the hyphens and underscores that separate them.
+    """
     split, _, kind = dataset.split.partition("_")
     parts = [re.sub(r"[^A-Za-z0-9]", "", part) for part in (dataset.name, split, kind) if part]
     return f"{method.replace('_', '-')}_{'-'.join(parts)}.json"
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
-    """Writes `path` whole or not at all."""
+    """Write `predictions` into the file `path`, whole or not at all."""
     write_json(path, list(predictions))
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """The predictions in a file, with what judging them needs. Raises BopFileError with the entry at fault."""
+    """Read predictions with what judging them needs.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its entries.
+
+    Raises:
+        BopFileError: It cannot be read, or an entry lacks a field or has a bad one.
+    """
     fields: Fields = {
         "scene_id": int,
         "image_id": int,
@@ -63,7 +90,7 @@ def read_predictions(path: Path) -> list[Prediction]:
         "segmentation": _rle,
     }
     entries = read_json(path, list, "a list of BOP predictions")
-    return [{**entry, **picked(path, f"entry {k}", entry, fields)} for k, entry in enumerate(entries)]
+    return [{**entry, **pick_fields(path, f"entry {k}", entry, fields)} for k, entry in enumerate(entries)]
 
 
 def _box(value: Any) -> list[float]:

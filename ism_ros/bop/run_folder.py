@@ -1,6 +1,7 @@
-"""What has been found so far, one file an image, so that a run that was stopped goes on where it was.
+"""Results of an evaluation so far, one file an image, so that a run that was stopped is resumed.
 
-FOLDER/run.json says what made the results: settings, models, program. Results of different makings are never mixed.
+FOLDER/run.json says what the results depend on: settings, models, program. Results that depend on different things are
+never mixed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ism_ros.bop.dataset import BopDataset, ImageKey
-from ism_ros.bop.files import BopFileError, Fields, picked, read_json, write_json
+from ism_ros.bop.files import BopFileError, Fields, pick_fields, read_json, write_json
 from ism_ros.bop.predictions import Prediction
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.objects.stores.cache_keys import cad_key
@@ -21,17 +22,23 @@ ENGINE_FOLDERS = (
     *("cad", "checkpoints", "checks", "config", "data", "descriptors", "io", "matching", "networks", "objects", "pose"),
     *("rendering", "runtime", "segmentors"),
 )
-"""Folders of the package whose code decides what is found, beside the modules at its top."""
+"""Folders of the package whose code decides what is found, with the modules at its top."""
 
 
 class RunError(ValueError):
-    """A folder of results that cannot be gone on with; the message says why and what to do."""
+    """A folder of results with which a run cannot be resumed; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What was found in one image. stage_s: seconds spent in each stage, in order; they add up to the image's time.
-    warnings: doubts about its files and the objects."""
+    """Detections of one image.
+
+    Attributes:
+        image: The image.
+        predictions: As of predictions.py.
+        stage_s: Seconds spent in each stage, in order; they add up to the image's time.
+        warnings: Doubts about its files and the objects.
+    """
 
     image: ImageKey
     predictions: list[Prediction]
@@ -40,29 +47,41 @@ class ImageResult:
 
     @property
     def time_s(self) -> float:
+        """Seconds spent on the image."""
         return sum(self.stage_s.values())
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Results on disk."""
+    """Results on disk.
+
+    Attributes:
+        folder: The folder.
+    """
 
     folder: Path
 
     def read(self, image: ImageKey) -> ImageResult | None:
-        """What was found in `image`; None where it has not been looked at, or its file is damaged."""
+        """Read the result of an image.
+
+        Args:
+            image: The image.
+
+        Returns:
+            The result; None where there is none yet, or its file is damaged.
+        """
         path = self._path(image)
         if not path.is_file():
             return None
         try:
             fields: Fields = {"stage_s": dict, "predictions": list, "warnings": _warnings}
-            content = picked(path, "the file", read_json(path, dict, "results"), fields)
+            content = pick_fields(path, "the file", read_json(path, dict, "results"), fields)
         except BopFileError:
             return None
         return ImageResult(image, content["predictions"], content["stage_s"], content["warnings"])
 
     def write(self, result: ImageResult) -> None:
-        """Keeps the result, whole or not at all."""
+        """Write a result, whole or not at all."""
         warnings = [asdict(warning) for warning in result.warnings]
         content = {"stage_s": result.stage_s, "predictions": result.predictions, "warnings": warnings}
         write_json(self._path(result.image), content)
@@ -75,8 +94,17 @@ def _warnings(value: Any) -> tuple[InputWarning, ...]:
     return tuple(InputWarning(str(entry["reason"]), str(entry["text"])) for entry in value)
 
 
-def making(dataset: BopDataset, settings: dict[str, Any], program: str) -> dict[str, Any]:
-    """All that results depend on. settings: by name. program: changes when the program does."""
+def run_inputs(dataset: BopDataset, settings: dict[str, Any], program: str) -> dict[str, Any]:
+    """Collect all that results depend on.
+
+    Args:
+        dataset: The dataset.
+        settings: By name.
+        program: Digest of the program.
+
+    Returns:
+        Values by name, for run.json.
+    """
     made: dict[str, Any] = {"dataset": dataset.name, "split": dataset.split, "sensor": dataset.sensor}
     made |= {f"setting {name}": value for name, value in settings.items()}
     made |= {f"model {path.name}": cad_key(path, "mm") for path in dataset.models.values()}
@@ -100,9 +128,18 @@ def program_digest(package: Path) -> str:
 
 
 def open_run(folder: Path, made: dict[str, Any], restart: bool = False) -> RunFolder:
-    """The folder for results of this making: a new one, or one to go on with.
+    """Open the folder of results, a new one or one to resume.
 
-    restart: throw away what it holds. Raises RunError where it holds results of another making.
+    Args:
+        folder: The folder.
+        made: What the results depend on, as of `run_inputs`.
+        restart: Delete the results that it holds.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: It holds results that depend on something else.
     """
     path = folder / "run.json"
     images = folder / "images"
@@ -123,7 +160,7 @@ def open_run(folder: Path, made: dict[str, Any], restart: bool = False) -> RunFo
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """The first few things that differ, in words; "" where nothing does."""
+    """Name the first few things that differ, in words; empty where nothing does."""
     names = [name for name in dict.fromkeys([*now, *before]) if before.get(name) != now.get(name)]
     words = []
     for name in names[:3]:

@@ -108,28 +108,12 @@ def read_cad(
     if path.suffix.lower().lstrip(".") not in trimesh.available_formats():
         raise CadError(f"CAD file {path}: {_why_not_read(path.suffix)}; use PLY, OBJ, STL, GLB, DAE or 3MF")
     files = CompanionFiles(path, root)
-    try:
-        parts = _parts(path, files)
-    except CompressedError as error:
-        raise CadError(
-            f"CAD file {path} is compressed with {error}, which is not read: export it without compression"
-        ) from None
-    except Exception as error:  # parsers of a dozen formats fail in as many ways
-        kind = path.suffix.lstrip(".").upper()
-        raise CadError(
-            f"CAD file {path} is damaged or no {kind} file: export it again (its reader says: {error})"
-        ) from None
-    if not parts:
-        raise CadError(f"CAD file {path} has no triangles: export it as a mesh, not as points, curves or solids")
+    parts = _read_parts(path, files)
     triangles = sum(len(part.faces) for part in parts)
     if max_triangles is not None and triangles > max_triangles:
         raise CadError(f"CAD file {path} has {triangles} triangles; at most {max_triangles} are taken: simplify it")
     if color is not None:
-        parts = [trimesh.Trimesh(part.vertices, part.faces, process=False) for part in parts]
-        for part in parts:
-            part.visual = trimesh.visual.ColorVisuals(
-                part, vertex_colors=np.tile([*color, 255], (len(part.vertices), 1))
-            )
+        parts = [_in_one_color(part, color) for part in parts]
     warnings = [] if color is not None else _colour_warnings(parts, files)
     mesh = _joined(parts)
     mesh.apply_scale(METRES[units])
@@ -146,6 +130,31 @@ def _why_not_read(suffix: str) -> str:
     if suffix.lower() in SCENES:
         return f"'{suffix}' is the file of a program, not an exchange format: export it from there as a mesh"
     return f"'{suffix}' is no format that can be read"
+
+
+def _read_parts(path: Path, files: CompanionFiles) -> list[trimesh.Trimesh]:
+    """Read the meshes in a file, at least one; raise CadError where there is none or it cannot be read."""
+    try:
+        parts = _parts(path, files)
+    except CompressedError as error:
+        raise CadError(
+            f"CAD file {path} is compressed with {error}, which is not read: export it without compression"
+        ) from None
+    except Exception as error:  # parsers of a dozen formats fail in as many ways
+        kind = path.suffix.lstrip(".").upper()
+        raise CadError(
+            f"CAD file {path} is damaged or no {kind} file: export it again (its reader says: {error})"
+        ) from None
+    if not parts:
+        raise CadError(f"CAD file {path} has no triangles: export it as a mesh, not as points, curves or solids")
+    return parts
+
+
+def _in_one_color(part: trimesh.Trimesh, color: Rgb) -> trimesh.Trimesh:
+    """Return a mesh of the same triangles that is of one colour."""
+    plain = trimesh.Trimesh(part.vertices, part.faces, process=False)
+    plain.visual = trimesh.visual.ColorVisuals(plain, vertex_colors=np.tile([*color, 255], (len(plain.vertices), 1)))
+    return plain
 
 
 def _parts(path: Path, files: CompanionFiles) -> list[trimesh.Trimesh]:
@@ -230,7 +239,7 @@ def _colour_warnings(parts: list[trimesh.Trimesh], files: CompanionFiles) -> lis
         return [
             InputWarning(
                 "texture_missing",
-                f"it is without its texture, as {names} is not to be found beside its CAD file or in a folder such as "
+                f"it is without its texture, as {names} is not to be found next to its CAD file or in a folder such as "
                 "textures/, or is no readable picture: put it there, or give the object a color",
             )
         ]

@@ -79,11 +79,11 @@ def non_pinhole_model(entry: Mapping[str, Any]) -> str:
         Such as FISHEYE624; empty for pinhole cameras, and where nothing is said.
     """
     for field in _PROJECTION_FIELDS:
-        told = entry.get(field)
-        if isinstance(told, Mapping):
-            told = next((told[name] for name in (*_PROJECTION_FIELDS, "name", "type") if name in told), None)
-        if isinstance(told, str) and told.strip():
-            name = told.rpartition(".")[2].strip()
+        model = entry.get(field)
+        if isinstance(model, Mapping):
+            model = next((model[name] for name in (*_PROJECTION_FIELDS, "name", "type") if name in model), None)
+        if isinstance(model, str) and model.strip():
+            name = model.rpartition(".")[2].strip()
             if not any(pinhole in name.lower() for pinhole in _PINHOLE):
                 return name
     return ""

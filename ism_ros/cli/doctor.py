@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,17 +18,11 @@ if TYPE_CHECKING:
     from ism_ros.selftest.findings import Finding
 
 STYLES = {"passed": "green", "warning": "yellow", "failed": "bold red"}
+"""Style of each state of a finding, as of rich."""
 
 
-def doctor(
-    config: options.Config = None,
-    profile: options.Profile = None,
-    segmentor: options.Segmentor = None,
-    segmentor_model: options.SegmentorModel = None,
-    descriptor: options.Descriptor = None,
-    descriptor_model: options.DescriptorModel = None,
-    device: options.Device = None,
-) -> None:
+@options.with_option_groups
+def doctor(models: options.ModelOptions) -> None:
     """Check ROS, PyTorch, the GPU, folders and checkpoints, and try the models on a sample scene.
 
     [bold]Example:[/bold] ism doctor --segmentor sam --descriptor dinov2
@@ -41,22 +36,14 @@ def doctor(
     console = Console()
     with console.status("looking around") as status:
         try:
-            from ism_ros.config.sources import load_settings
+            import_module("ism_ros.config.sources")
         except Exception as error:
             # Settings know the models, and these PyTorch: whatever is wrong with it, the rest can still be looked at.
             advice = "pip install . in the package's folder brings what it needs"
             findings = [Finding("ism_ros", "failed", f"cannot be loaded ({error})", advice)]
             findings += examine("tiny", "tiny")
         else:
-            given = options.given(
-                profile=profile,
-                segmentor=segmentor,
-                segmentor_model=segmentor_model,
-                descriptor=descriptor,
-                descriptor_model=descriptor_model,
-                device=device,
-            )
-            settings = load_settings(config, flags=given)
+            settings = models.load_settings()
             folders = settings.resolved_cache_dir(), settings.resolved_checkpoints_dir()
             findings = examine(settings.segmentor, settings.descriptor, *folders)
             findings.append(_try_models(settings, status.update))
@@ -66,14 +53,14 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _try_models(settings: Settings, tell: Callable[[str], None]) -> Finding:
+def _try_models(settings: Settings, show: Callable[[str], None]) -> Finding:
     from ism_ros.selftest.findings import Finding
     from ism_ros.selftest.self_test import MIN_IOU, SelfTestError, run_in_subprocess
 
     subject = "self-test"
     models = f"{settings.segmentor} + {settings.descriptor}"
     try:
-        result = run_in_subprocess(settings.model_dump(), tell)
+        result = run_in_subprocess(settings.model_dump(), show)
     except SelfTestError as error:
         return Finding(subject, "failed", f"{models}: {error}", _what_to_do(str(error)))
     found = ", ".join(f"{one.object_id} {one.score:.2f} at IoU {one.iou:.2f}" for one in result.objects)
@@ -87,7 +74,7 @@ def _try_models(settings: Settings, tell: Callable[[str], None]) -> Finding:
 
 
 def _what_to_do(error: str) -> str:
-    """Advice where the error's own line has none."""
+    """Return advice where the error's own line has none."""
     if "memory" in error.lower():
         return "close other programs, choose a smaller model, or try --device cpu"
     return "" if "`" in error or "choose one of" in error else "put right what is said above, then run this again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,15 +23,17 @@ if TYPE_CHECKING:
     from ism_ros.model import InstanceSegmentationModel
 
 MAX_DETECTIONS = 100
-"""BOP judges at most so many detections an image."""
-WITHOUT_EFFECT = (
+"""Number of detections an image that BOP judges at most."""
+IRRELEVANT_SETTINGS = (
     *("cache_dir", "objects_file", "queue_size", "slop"),
     *("rgb_transport", "depth_transport", "reliability", "max_rate", "autostart"),
 )
-"""Settings that change nothing in the results."""
+"""Settings that do not change the results."""
 
 
+@options.with_option_groups
 def evaluate(
+    *,
     dataset: Annotated[
         Path, typer.Argument(metavar="DATASET", help="Folder of a BOP dataset: lmo, ycbv, ...", show_default=False)
     ],
@@ -45,15 +48,7 @@ def evaluate(
         str, typer.Option(help="Folder of the CAD models in the dataset; else models or models_cad.")
     ] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
-    config: options.Config = None,
-    profile: options.Profile = None,
-    segmentor: options.Segmentor = None,
-    segmentor_model: options.SegmentorModel = None,
-    descriptor: options.Descriptor = None,
-    descriptor_model: options.DescriptorModel = None,
-    scoring: Annotated[str | None, typer.Option(help="Compared by: auto, sam6d, shape, or noctis (slower).")] = None,
-    min_mask_pixels: options.MinMaskPixels = None,
-    device: options.Device = None,
+    segmentation: options.SegmentationOptions,
     score_threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Least score of a detection. Above 0 it costs average precision.")
     ] = 0.0,
@@ -74,88 +69,205 @@ def evaluate(
     """
     from ism_ros.bop.dataset import open_dataset
     from ism_ros.bop.ground_truth import missing_truth
-    from ism_ros.bop.predictions import file_name, write_predictions
-    from ism_ros.config.sources import load_settings
 
     console = Console(stderr=True)
-    given = options.given(
-        profile=profile,
-        segmentor=segmentor,
-        segmentor_model=segmentor_model,
-        descriptor=descriptor,
-        descriptor_model=descriptor_model,
-        scoring=scoring,
-        min_mask_pixels=min_mask_pixels,
-        device=device,
-    )
-    published = load_settings(config, flags=given).score_threshold
+    published = segmentation.load_settings().score_threshold
     fixed = {"score_threshold": score_threshold, "max_detections": MAX_DETECTIONS, "objects_file": ""}
-    settings = load_settings(config, flags={**given, **fixed})
+    settings = segmentation.load_settings(**fixed)
     opened = open_dataset(dataset, split, targets, sensor, models, limit)
+    run = Evaluation(console, opened, settings, output)
     lacking = missing_truth(opened)
-    truth = None if lacking else _read_truth(console, opened)
+    truth = None if lacking else run.read_truth()
     listed = opened.targets.name if opened.targets else "no list of targets: all images"
-    console.print(
-        f"{opened.name} {opened.split}: {len(opened.images)} images ({listed}), {len(opened.models)} objects",
-        highlight=False,
-    )
+    images, objects = len(opened.images), len(opened.models)
+    run.print_line(f"{opened.name} {opened.split}: {images} images ({listed}), {objects} objects")
     if score_threshold > 0:
-        console.print(f"scores below {score_threshold:g} are cut: average precision will be lower than it could be")
+        run.print_line(f"scores below {score_threshold:g} are cut: average precision will be lower than it could be")
 
-    results = _find_all(console, opened, settings, output, restart)
-    method = f"ism-{settings.segmentor}-{settings.descriptor}"
-    scoring = settings.resolved_scoring()
-    if scoring != settings.model_copy(update={"scoring": "auto"}).resolved_scoring():
-        method += f"-{scoring}"
-    predictions = output / file_name(method, opened)
-    write_predictions(predictions, (entry for result in results for entry in result.predictions))
+    results = run.find_all(restart)
+    predictions = run.write_predictions(results)
     _print_warnings(console, results)
     if truth is None:
-        console.print(
+        run.print_line(
             f"{lacking}, so nothing can be judged here: give {predictions} to the BOP benchmark's server, or give this "
-            "command again when the truth is there",
-            highlight=False,
-            soft_wrap=True,
+            "command again when the truth is there"
         )
         return
-    summary = _judge(console, opened, truth, results, published, output, settings)
-    _write_report(console, opened, truth, results, summary, settings, output, worst)
+    summary = run.judge(truth, results, published)
+    run.write_report(truth, results, summary, worst)
     _print_summary(Console(), summary)
-    console.print(f"wrote {output / 'report.html'}, scores.json, {predictions.name}", highlight=False, soft_wrap=True)
+    run.print_line(f"wrote {output / 'report.html'}, scores.json, {predictions.name}")
 
 
-def _read_truth(console: Console, dataset: BopDataset) -> GroundTruth:
-    from ism_ros.bop.ground_truth import read_ground_truth
+@dataclass(frozen=True)
+class Evaluation:
+    """One run over a dataset.
 
-    with _progress(console) as bar:
-        task = bar.add_task("reading the truth", total=len(dataset.images))
-        return read_ground_truth(dataset, lambda done, total: bar.update(task, completed=done))
+    Attributes:
+        console: Where progress is shown.
+        dataset: The dataset.
+        settings: Of the models.
+        output: Folder of the results.
+    """
 
+    console: Console
+    dataset: BopDataset
+    settings: Settings
+    output: Path
 
-def _find_all(
-    console: Console, dataset: BopDataset, settings: Settings, output: Path, restart: bool
-) -> list[ImageResult]:
-    """What is found in every image, kept as it comes; models are loaded only where something is left to do."""
-    from ism_ros.bop.run_folder import making, open_run, program_digest
-    from ism_ros.model import __file__ as main_path
+    def print_line(self, text: str) -> None:
+        """Print a line about the run.
 
-    run = open_run(output, making(dataset, _relevant(settings), program_digest(Path(main_path).parent)), restart)
-    done = {image: result for image in dataset.images if (result := run.read(image)) is not None}
-    if done:
-        console.print(f"{len(done)} images were done before; going on with the others", highlight=False)
-    left = [image for image in dataset.images if image not in done]
-    if left:
-        model = _onboarded(console, dataset, settings)
-        with _progress(console) as bar:
-            task = bar.add_task("finding", total=len(dataset.images), completed=len(done))
-            for scene_id in dict.fromkeys(image.scene_id for image in left):
-                scene = dataset.scene(scene_id)
-                for image in left:
-                    if image.scene_id == scene_id:
-                        frame = scene.frame(image.image_id)
-                        done[image] = _find(model, frame, image, run)
-                        bar.advance(task)
-    return [done[image] for image in dataset.images]
+        Args:
+            text: The line.
+        """
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def read_truth(self) -> GroundTruth:
+        """Read the ground truth of the images.
+
+        Returns:
+            The truth.
+
+        Raises:
+            BopFileError: A file cannot be used.
+        """
+        from ism_ros.bop.ground_truth import read_ground_truth
+
+        with _progress(self.console) as bar:
+            task = bar.add_task("reading the truth", total=len(self.dataset.images))
+            return read_ground_truth(self.dataset, lambda done, total: bar.update(task, completed=done))
+
+    def find_all(self, restart: bool) -> list[ImageResult]:
+        """Find the objects in every image; models are loaded only where an image is left to do.
+
+        Args:
+            restart: Throw away what an earlier run found.
+
+        Returns:
+            One result an image, each kept on disk as soon as it is there.
+        """
+        from ism_ros.bop.run_folder import open_run, program_digest, run_inputs
+        from ism_ros.model import __file__ as main_path
+
+        key = run_inputs(self.dataset, _relevant(self.settings), program_digest(Path(main_path).parent))
+        run = open_run(self.output, key, restart)
+        done = {image: result for image in self.dataset.images if (result := run.read(image)) is not None}
+        if done:
+            self.print_line(f"{len(done)} images were done before; going on with the others")
+        left = [image for image in self.dataset.images if image not in done]
+        if left:
+            model = self._load_model()
+            with _progress(self.console) as bar:
+                task = bar.add_task("finding", total=len(self.dataset.images), completed=len(done))
+                for scene_id in dict.fromkeys(image.scene_id for image in left):
+                    scene = self.dataset.scene(scene_id)
+                    for image in left:
+                        if image.scene_id == scene_id:
+                            done[image] = _find(model, scene.frame(image.image_id), image, run)
+                            bar.advance(task)
+        return [done[image] for image in self.dataset.images]
+
+    def write_predictions(self, results: list[ImageResult]) -> Path:
+        """Write what was found as the BOP benchmark takes it.
+
+        Args:
+            results: Of all images.
+
+        Returns:
+            The file.
+        """
+        from ism_ros.bop.predictions import file_name, write_predictions
+
+        method = f"ism-{self.settings.segmentor}-{self.settings.descriptor}"
+        scoring = self.settings.resolved_scoring()
+        if scoring != self.settings.model_copy(update={"scoring": "auto"}).resolved_scoring():
+            method += f"-{scoring}"
+        predictions = self.output / file_name(method, self.dataset)
+        write_predictions(predictions, (entry for result in results for entry in result.predictions))
+        return predictions
+
+    def judge(self, truth: GroundTruth, results: list[ImageResult], published: float) -> Summary:
+        """Compare what was found with the truth, and write scores.json.
+
+        Args:
+            truth: Of all images.
+            results: Of all images.
+            published: Score from which detections are published, for the counts of found and false ones.
+
+        Returns:
+            The scores.
+        """
+        from ism_ros.bop.files import write_json
+        from ism_ros.bop.report.summary import summarize
+
+        with self.console.status("judging"):
+            summary = summarize(self.dataset, truth, results, published)
+        about = {
+            "dataset": self.dataset.name,
+            "split": self.dataset.split,
+            "targets": self.dataset.targets.name if self.dataset.targets else None,
+            "settings": _relevant(self.settings),
+        }
+        write_json(self.output / "scores.json", {**about, **summary.as_json()}, indent=1)
+        return summary
+
+    def write_report(self, truth: GroundTruth, results: list[ImageResult], summary: Summary, worst: int) -> None:
+        """Write report.html.
+
+        Args:
+            truth: Of all images.
+            results: Of all images.
+            summary: The scores.
+            worst: Cases of each kind that it shows.
+        """
+        from ism_ros import __version__
+        from ism_ros.bop.report.html_report import html_report
+        from ism_ros.bop.report.pictures import case_pictures
+        from ism_ros.bop.report.worst_cases import worst_cases
+
+        predictions = [entry for result in results for entry in result.predictions]
+        cases = worst_cases(summary.tasks["segm"].judgements, truth, predictions, worst)
+        with _progress(self.console) as bar:
+            task = bar.add_task("drawing the worst cases", total=sum(map(len, cases.values())))
+            drawn: dict[Any, list[Any]] = {}
+            for kind, rows in cases.items():
+                drawn[kind] = []
+                for case in rows:
+                    rgb = self.dataset.scene(case.image.scene_id).frame(case.image.image_id).rgb
+                    drawn[kind].append((case, case_pictures(rgb, case, truth, predictions, summary.threshold)))
+                    bar.advance(task)
+        settings = self.settings
+        about = (
+            f"{settings.segmentor} proposals, {settings.descriptor} descriptors, {settings.resolved_scoring()} scores, "
+            f"on {settings.resolved_device()}. "
+            f"{len(self.dataset.models)} objects searched for in each of {summary.images} images; "
+            f"{summary.detections} detections, {summary.images_without} images without one. ism_ros {__version__}."
+        )
+        title = f"{self.dataset.name} {self.dataset.split}: what was found"
+        page = html_report(title, about, summary, drawn, _relevant(settings))
+        (self.output / "report.html").write_text(page, encoding="utf-8")
+
+    def _load_model(self) -> InstanceSegmentationModel:
+        from ism_ros.loading import load_model
+
+        specs = self.dataset.object_specs()
+        with _progress(self.console) as bar:
+            task = bar.add_task("loading models", total=len(specs))
+            model = load_model(self.settings, lambda text: bar.update(task, description=text))
+            for spec in specs:
+                bar.update(task, description=f"onboarding {spec.id}")
+
+                def show(done: int, total: int, name: str = spec.id) -> None:
+                    bar.update(task, description=f"onboarding {name}, view {done} of {total}")
+
+                model.add(spec, show)
+                bar.advance(task)
+            bar.update(task, description="onboarding")
+        for known in model.library.objects:
+            for warning in known.warnings:
+                options.print_warning(self.console, warning.text)
+        return model
 
 
 def _find(model: InstanceSegmentationModel, frame: Any, image: Any, run: RunFolder) -> ImageResult:
@@ -169,92 +281,9 @@ def _find(model: InstanceSegmentationModel, frame: Any, image: Any, run: RunFold
     return result
 
 
-def _onboarded(console: Console, dataset: BopDataset, settings: Settings) -> InstanceSegmentationModel:
-    from ism_ros.loading import load_model
-
-    specs = dataset.object_specs()
-    with _progress(console) as bar:
-        task = bar.add_task("loading models", total=len(specs))
-        model = load_model(settings, lambda text: bar.update(task, description=text))
-        for spec in specs:
-            bar.update(task, description=f"onboarding {spec.id}")
-
-            def tell(done: int, total: int, name: str = spec.id) -> None:
-                bar.update(task, description=f"onboarding {name}, view {done} of {total}")
-
-            model.add(spec, tell)
-            bar.advance(task)
-        bar.update(task, description="onboarding")
-    for known in model.library.objects:
-        for warning in known.warnings:
-            options.print_warning(console, warning.text)
-    return model
-
-
-def _judge(
-    console: Console,
-    dataset: BopDataset,
-    truth: GroundTruth,
-    results: list[ImageResult],
-    published: float,
-    output: Path,
-    settings: Settings,
-) -> Summary:
-    from ism_ros.bop.files import write_json
-    from ism_ros.bop.report.summary import summarize
-
-    with console.status("judging"):
-        summary = summarize(dataset, truth, results, published)
-    about = {
-        "dataset": dataset.name,
-        "split": dataset.split,
-        "targets": dataset.targets.name if dataset.targets else None,
-        "settings": _relevant(settings),
-    }
-    write_json(output / "scores.json", {**about, **summary.as_json()}, indent=1)
-    return summary
-
-
 def _relevant(settings: Settings) -> dict[str, Any]:
-    used = {name: value for name, value in settings.model_dump().items() if name not in WITHOUT_EFFECT}
+    used = {name: value for name, value in settings.model_dump().items() if name not in IRRELEVANT_SETTINGS}
     return {**used, "device": settings.resolved_device()}
-
-
-def _write_report(
-    console: Console,
-    dataset: BopDataset,
-    truth: GroundTruth,
-    results: list[ImageResult],
-    summary: Summary,
-    settings: Settings,
-    output: Path,
-    worst: int,
-) -> None:
-    from ism_ros import __version__
-    from ism_ros.bop.report.html_report import html_report
-    from ism_ros.bop.report.pictures import case_pictures
-    from ism_ros.bop.report.worst_cases import worst_cases
-
-    predictions = [entry for result in results for entry in result.predictions]
-    cases = worst_cases(summary.tasks["segm"].judgements, truth, predictions, worst)
-    with _progress(console) as bar:
-        task = bar.add_task("drawing the worst cases", total=sum(map(len, cases.values())))
-        drawn: dict[Any, list[Any]] = {}
-        for kind, rows in cases.items():
-            drawn[kind] = []
-            for case in rows:
-                rgb = dataset.scene(case.image.scene_id).frame(case.image.image_id).rgb
-                drawn[kind].append((case, case_pictures(rgb, case, truth, predictions, summary.threshold)))
-                bar.advance(task)
-    about = (
-        f"{settings.segmentor} proposals, {settings.descriptor} descriptors, {settings.resolved_scoring()} scores, on "
-        f"{settings.resolved_device()}. "
-        f"{len(dataset.models)} objects searched for in each of {summary.images} images; {summary.detections} "
-        f"detections, {summary.images_without} images without one. ism_ros {__version__}."
-    )
-    title = f"{dataset.name} {dataset.split}: what was found"
-    page = html_report(title, about, summary, drawn, _relevant(settings))
-    (output / "report.html").write_text(page, encoding="utf-8")
 
 
 def _print_warnings(console: Console, results: list[ImageResult]) -> None:

@@ -1,4 +1,4 @@
-"""`ism …`: one file a subcommand, whose heavy imports wait until it runs, so that help comes at once."""
+"""`ism …`: one file a subcommand, whose slow imports wait until it runs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.text import Text
 from ism_ros import __version__
 from ism_ros.cli.doctor import doctor
 from ism_ros.cli.eval import evaluate
+from ism_ros.cli.options import ModelCommand
 from ism_ros.cli.render import render
 from ism_ros.cli.segment import segment
 from ism_ros.cli.serve import serve
@@ -27,11 +28,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(render)
-app.command()(segment)
+app.command(cls=ModelCommand)(segment)
 app.add_typer(weights, name="weights")
-app.command()(doctor)
-app.command(name="eval")(evaluate)
-app.command()(serve)
+app.command(cls=ModelCommand)(doctor)
+app.command(name="eval", cls=ModelCommand)(evaluate)
+app.command(cls=ModelCommand)(serve)
 
 
 def _print_version(wanted: bool) -> None:
@@ -50,7 +51,7 @@ def ism(
 
 
 def main() -> None:
-    """The program `ism`: what a user gave wrong ends in one line and exit status 2."""
+    """Run the program `ism`; what a user gave wrong ends in one line and exit status 2."""
     configure_thread_env()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that is not UTF-8 shows '?', and nothing fails
@@ -58,11 +59,13 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(Text("ism:", style="bold red"), Text(_said(error)))
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            Text("ism:", style="bold red"), Text(_message(error))
+        )
         sys.exit(2)
 
 
-def _said(error: ValueError | OSError) -> str:
+def _message(error: ValueError | OSError) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return str(error)

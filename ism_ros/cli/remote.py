@@ -1,4 +1,4 @@
-"""A frame sent to a running ISM Server, and its answer as the detections that the model would have given here."""
+"""A frame sent to a running ISM Server, whose response becomes the detections that the model would have given here."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ from ism_ros.data.rle import decode_rle
 from ism_ros.io.frame_files import FrameFileError, read_camera
 
 CONNECT_TIMEOUT_S = 10.0
-ANSWER_TIMEOUT_S = 600.0
-PATIENCE_S = 600.0
-"""Checkpoints of a few GB on a slow disk are loaded within this."""
-RETRY_AFTER_S = 2.0
-"""Where a server says that it is busy but not for how long."""
+"""Longest wait for a connection, seconds."""
+RESPONSE_TIMEOUT_S = 600.0
+"""Longest wait for a response, seconds."""
+MAX_WAIT_S = 600.0
+"""Longest wait for a server that loads or is busy; checkpoints of a few GB on a slow disk are loaded within it."""
+DEFAULT_RETRY_S = 2.0
+"""Pause before the next try where a busy server does not say how long it should be, seconds."""
 
 
 class ServerError(ValueError):
@@ -38,11 +40,17 @@ class ServerError(ValueError):
 
 @dataclass(frozen=True)
 class RemoteServer:
-    """url: http://HOST:PORT. api_key: empty = none is sent. patience_s: longest to wait while it loads or is busy."""
+    """A running ISM Server.
+
+    Attributes:
+        url: http://HOST:PORT.
+        api_key: Its key; empty = none is sent.
+        max_wait_s: Longest wait while it loads or is busy, seconds.
+    """
 
     url: str
     api_key: str = ""
-    patience_s: float = PATIENCE_S
+    max_wait_s: float = MAX_WAIT_S
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
@@ -56,11 +64,21 @@ class RemoteServer:
         options: Mapping[str, Any],
         progress: Callable[[str], None] = lambda text: None,
     ) -> tuple[Detections, NDArray[np.uint8]]:
-        """Detections in one frame, and their overlay (H, W, 3) uint8 RGB.
+        """Have the server segment one frame.
 
-        rgb, depth, camera: files; the images are sent as they are. options: further fields of the JSON request, such
-        as cad_path and object_ids. progress: told while the server is waited for. Raises ServerError, and
-        FrameFileError for a file that cannot be read.
+        Args:
+            rgb: File of the colour image, sent as it is.
+            depth: File of the depth image, sent as it is, or None.
+            camera: File of the camera.
+            options: Further fields of the JSON request, such as cad_path and object_ids.
+            progress: Called with a line while the server is waited for.
+
+        Returns:
+            The detections on the CPU, and their overlay (H, W, 3) uint8 RGB.
+
+        Raises:
+            ServerError: The server cannot be reached, or refuses the request.
+            FrameFileError: A file cannot be read.
         """
         intrinsics, depth_scale = read_camera(camera)
         form = {
@@ -74,26 +92,26 @@ class RemoteServer:
     def _send(
         self, files: Mapping[str, Path], form: Mapping[str, str], progress: Callable[[str], None]
     ) -> dict[str, Any]:
-        deadline_s = time.monotonic() + self.patience_s
+        deadline_s = time.monotonic() + self.max_wait_s
         while True:
-            answer = self._post(files, form)
-            if answer.status_code == 200:
-                return _fields(answer)
-            message = _message(answer, self.url)
-            # only what passes has a Retry-After: models that cannot be loaded are answered 503 without one
-            if answer.status_code not in (429, 503) or "retry-after" not in answer.headers:
+            response = self._post(files, form)
+            if response.status_code == 200:
+                return _fields(response)
+            message = _message(response, self.url)
+            # what is not worth a retry, such as models that cannot be loaded, gives 503 without Retry-After
+            if response.status_code not in (429, 503) or "retry-after" not in response.headers:
                 raise ServerError(message)
-            pause_s = _pause_s(answer)
+            pause_s = _pause_s(response)
             left_s = deadline_s - time.monotonic()
             if pause_s > left_s:
-                raise ServerError(f"{message}; waited {self.patience_s:g} s: try again later")
+                raise ServerError(f"{message}; waited {self.max_wait_s:g} s: try again later")
             progress(f"waiting for the server: {message}; giving up in {left_s:.0f} s")
             time.sleep(pause_s)
 
     def _post(self, files: Mapping[str, Path], form: Mapping[str, str]) -> requests.Response:
         url = f"{self.url.rstrip('/')}/api/v1/inference/upload"
         headers = {"X-API-Key": self.api_key} if self.api_key else {}
-        timeouts_s = CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S
+        timeouts_s = CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S
         with ExitStack() as opened:
             parts = {name: opened.enter_context(_opened(file)) for name, file in files.items()}
             try:
@@ -106,7 +124,16 @@ class RemoteServer:
 
 
 def detections_of(content: Mapping[str, Any], height: int, width: int) -> Detections:
-    """The detections of an answer of /api/v1/inference to an image of height x width pixels, row by row."""
+    """Make detections of the response of /api/v1/inference.
+
+    Args:
+        content: The JSON.
+        height: Of the image, pixels.
+        width: Of the image, pixels.
+
+    Returns:
+        The detections on the CPU, row by row.
+    """
     rows = content["detections"]
     if not rows:
         # older servers name it near_miss
@@ -144,55 +171,55 @@ def detections_of(content: Mapping[str, Any], height: int, width: int) -> Detect
     return _with_times_and_warnings(found, content)
 
 
-def _rejected_detection(told: Mapping[str, Any] | None) -> RejectedDetection | None:
-    if told is None:
+def _rejected_detection(row: Mapping[str, Any] | None) -> RejectedDetection | None:
+    if row is None:
         return None
-    return RejectedDetection(told["class_id"], told["score"], sam6d_xywh_to_xyxy(told["bbox"]))
+    return RejectedDetection(row["class_id"], row["score"], sam6d_xywh_to_xyxy(row["bbox"]))
 
 
 def _with_times_and_warnings(detections: Detections, content: Mapping[str, Any]) -> Detections:
     detections.stage_s.update(content["stage_times"])
-    told = [InputWarning(warning["reason"], warning["text"]) for warning in content.get("warnings", ())]
-    return replace(detections, warnings=tuple(told))
+    warnings = [InputWarning(warning["reason"], warning["text"]) for warning in content.get("warnings", ())]
+    return replace(detections, warnings=tuple(warnings))
 
 
-def _fields(answer: requests.Response) -> dict[str, Any]:
+def _fields(response: requests.Response) -> dict[str, Any]:
     try:
-        content = answer.json()
+        content = response.json()
         if content["success"] and content["visualization"]:
             return dict(content)
     except (ValueError, TypeError, KeyError):
         pass
-    raise ServerError(f"{answer.url} answered what no ISM Server does: correct --server")
+    raise ServerError(f"{response.url} answered what no ISM Server does: correct --server")
 
 
 def _unsent(error: requests.RequestException, url: str) -> str:
-    """Why there is no answer at all, in one line."""
+    """Say in one line why there is no response at all."""
     reason = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(reason, (NewConnectionError, ConnectTimeoutError)):
         return f"no server answers at {url}: start one with 'ism serve', or correct --server"
     if isinstance(error, requests.Timeout):
-        return f"{url} did not answer within {ANSWER_TIMEOUT_S:g} s: its log says what it does"
+        return f"{url} did not answer within {RESPONSE_TIMEOUT_S:g} s: its log says what it does"
     if isinstance(error, requests.exceptions.SSLError):
         return f"{url} cannot be reached safely ({reason or error}): correct --server or its certificate"
     return f"the connection to {url} broke off ({type(error).__name__}): its log says why"
 
 
-def _message(answer: requests.Response, url: str) -> str:
-    """What the server says of itself, in one line."""
+def _message(response: requests.Response, url: str) -> str:
+    """Say in one line why the server refused."""
     try:
-        told = answer.json()["error_message"]
+        text = response.json()["error_message"]
     except (ValueError, TypeError, KeyError):
-        return f"{url} answered {answer.status_code} as no ISM Server does: correct --server"
-    hint = "; give --api-key or set ISM_API_KEY" if answer.status_code == 401 else ""
-    return f"{url} answered {answer.status_code}: {' '.join(str(told).split())}{hint}"
+        return f"{url} answered {response.status_code} as no ISM Server does: correct --server"
+    hint = "; give --api-key or set ISM_API_KEY" if response.status_code == 401 else ""
+    return f"{url} answered {response.status_code}: {' '.join(str(text).split())}{hint}"
 
 
-def _pause_s(answer: requests.Response) -> float:
+def _pause_s(response: requests.Response) -> float:
     try:
-        return max(0.0, float(answer.headers["retry-after"]))
+        return max(0.0, float(response.headers["retry-after"]))
     except ValueError:  # a date, which HTTP allows as well
-        return RETRY_AFTER_S
+        return DEFAULT_RETRY_S
 
 
 def _picture(encoded: str) -> NDArray[np.uint8]:

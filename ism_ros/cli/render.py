@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ism_ros.cad.colors import parse_colour
-from ism_ros.cad.units import UNITS_TEXT, checked_units, declared_units, size_text
+from ism_ros.cad.units import UNITS_TEXT, known_units, size_text
 from ism_ros.cli import options
 
-SMALLEST_PX, LARGEST_PX = 32, 2048
+MIN_SIZE_PX, MAX_SIZE_PX = 32, 2048
+"""Range of the side of templates, pixels."""
 
 
 def render(
@@ -25,7 +26,7 @@ def render(
     ] = None,
     color: options.Color = None,
     size: Annotated[
-        int, typer.Option(min=SMALLEST_PX, max=LARGEST_PX, help="Side of the square pictures, pixels.")
+        int, typer.Option(min=MIN_SIZE_PX, max=MAX_SIZE_PX, help="Side of the square pictures, pixels.")
     ] = 420,
 ) -> None:
     """Render a CAD model from 42 sides: templates that this package and SAM-6D read.
@@ -63,9 +64,9 @@ def render(
 def _units(cad: Path, units: str | None) -> str:
     if not cad.exists():
         raise ValueError(f"CAD file {cad} does not exist")
-    chosen = units if units is not None else declared_units(cad)
+    chosen = known_units(cad, units)
     if chosen is None:
         raise ValueError(
             f"the units of {cad} are not known: add --units mm or --units m (or cm, inch), whichever the file is in"
         )
-    return checked_units(chosen)
+    return chosen

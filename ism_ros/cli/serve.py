@@ -1,4 +1,4 @@
-"""`ism serve`: the same model over HTTP."""
+"""`ism serve`: the same models over HTTP."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import typer
 
 from ism_ros.cli import options
 
-NEEDED = ("cachetools", "fastapi", "fastapi_offline", "prometheus_client", "uvicorn", "websockets")
-"""What the extra `server` installs."""
+NEEDED_MODULES = ("cachetools", "fastapi", "fastapi_offline", "prometheus_client", "uvicorn", "websockets")
+"""Modules that the extra `server` installs."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +63,9 @@ def serve(
     }
     # the app reads its settings from the environment, in whichever process it runs
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
-    if missing := [name for name in NEEDED if find_spec(name) is None]:
+    if missing := [name for name in NEEDED_MODULES if find_spec(name) is None]:
         raise ValueError(f"ism serve needs {', '.join(missing)}: pip install 'ism_ros[server]'")
     import uvicorn
 
-    # by name, as uvicorn itself would: no interface imports another
+    # by name, as uvicorn itself would: one interface does not import another
     import_module("ism_ros.server.main").run(uvicorn)

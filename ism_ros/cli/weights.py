@@ -25,8 +25,8 @@ from ism_ros.checkpoints.catalog import (
 )
 from ism_ros.errors import CheckpointError
 
-WIDTH_FOR_FILES = 110
-"""Columns of a terminal in which the names of the files fit into the table as well."""
+MIN_WIDTH_FOR_FILES = 110
+"""Width of a terminal from which the names of the files fit into the table as well, columns."""
 
 weights = typer.Typer(
     no_args_is_help=True,
@@ -66,7 +66,7 @@ def list_(
     checkpoints_dir = _checkpoints_dir(folder)
     console = Console()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    with_files = console.width >= WIDTH_FOR_FILES
+    with_files = console.width >= MIN_WIDTH_FOR_FILES
     for column in ("name", *(("file",) if with_files else ()), "size", "licence", "SHA-256", "here"):
         table.add_column(column, justify="right" if column == "size" else "left", no_wrap=True)
     family = ""
@@ -196,7 +196,7 @@ def _checkpoints_dir(folder: Path | None) -> Path:
 
 
 def _chosen(names: Sequence[str] | None, profile: str | None) -> tuple[Checkpoint, ...]:
-    """The checkpoints named, each once."""
+    """Return the checkpoints named, each once."""
     wanted = list(names or ())
     if profile is not None:
         if profile not in PROFILES:
@@ -251,7 +251,7 @@ def _short_hash(checkpoint: Checkpoint) -> str:
 
 
 def _here(checkpoint: Checkpoint, checkpoints_dir: Path) -> str:
-    """Where it is within the folder; how far its download has come; or nothing."""
+    """Say where it is within the folder, or how far its download has come; '' where neither."""
     here = installed_path(checkpoint, checkpoints_dir)
     if here is not None:
         place = here.relative_to(checkpoints_dir)

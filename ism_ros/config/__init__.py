@@ -1,0 +1,1 @@
+"""Settings: names and defaults, profiles, sources, folders of the user."""

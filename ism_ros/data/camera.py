@@ -82,7 +82,7 @@ class Camera:
         Args:
             u: Columns, of any shape.
             v: Rows, of any shape.
-            shift_px: Added to all columns and rows, as for samples beside the pixel centres.
+            shift_px: Added to all columns and rows, as for samples off the pixel centres.
 
         Returns:
             x = (u - cx) / fx, of the shape of u, and y = (v - cy) / fy, of the shape of v.

@@ -63,7 +63,7 @@ class VitDescriptor:
         return f"{self._fingerprint}-{self._template_normalization}-{self._dtype}"
 
     def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
-        """crops (N, 3, S, S) float32 in [0, 1], crop_masks (N, S, S) bool -> tokens, float32, on the device."""
+        """Crops (N, 3, S, S) float32 in [0, 1], crop_masks (N, S, S) bool -> tokens, float32, on the device."""
         return self._in_chunks(crops, crop_masks, lambda crop, mask: imagenet(crop) * mask[:, None])
 
     def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:

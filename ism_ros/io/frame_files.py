@@ -19,7 +19,7 @@ class FrameFileError(ValueError):
     """A file that cannot be used; the message names it and says what is expected."""
 
 
-def read_frame(rgb_path: Path, depth_path: Path | None, camera_path: Path) -> Frame:
+def read_frame(rgb_path: str | Path, depth_path: str | Path | None, camera_path: str | Path) -> Frame:
     """Read one frame.
 
     Args:
@@ -35,8 +35,9 @@ def read_frame(rgb_path: Path, depth_path: Path | None, camera_path: Path) -> Fr
         FrameFileError: A file cannot be read or is not what it should be.
         FrameError: The files do not fit together.
     """
-    intrinsics, depth_scale = read_camera(camera_path)
-    return frame_of_files(rgb_path, depth_path, intrinsics, depth_scale, str(camera_path))
+    intrinsics, depth_scale = read_camera(Path(camera_path))
+    depth_file = None if depth_path is None else Path(depth_path)
+    return frame_of_files(Path(rgb_path), depth_file, intrinsics, depth_scale, str(camera_path))
 
 
 def frame_of_files(

@@ -121,7 +121,8 @@ def mean_position_m(
 
 def _mean_by_products(masks: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Means of the first three of `values` (H * W, 4) by the sum of the last, and that sum; a product of a few masks at
-    a time, as they are four times as large in float32."""
+    a time, as they are four times as large in float32.
+    """
     batch = max(1, PIXELS_PER_BATCH // len(values))
     sums = torch.cat([some.flatten(1).float() @ values for some in masks.split(batch)])
     return sums[:, :3] / sums[:, 3:], sums[:, 3].long()
@@ -129,7 +130,8 @@ def _mean_by_products(masks: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _mean_inside(masks: Tensor, valid: Tensor, values: Tensor, boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
     """Means of `values` (H, W, 3) over the valid pixels of each mask, and their number; on the CPU, where looking only
-    into each mask's box is many times faster than one product over the whole image."""
+    into each mask's box is many times faster than one product over the whole image.
+    """
     mean = np.full((len(masks), 3), np.nan)
     number = np.zeros(len(masks), np.int64)
     inside, readings, images = masks.numpy().view(np.uint8), valid.numpy().view(np.uint8), values.numpy()

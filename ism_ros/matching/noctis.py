@@ -151,7 +151,8 @@ def template_appearance(query_patches: Tensor, template_patches: Tensor) -> Tens
 
 def _valid_first(patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Patches (M, P, C) with the valid ones first and in order, cut to the most that are valid in a row, (M, Q, C);
-    where they were, (M, Q) int64; and how many of each row are valid, (M,) int64."""
+    where they were, (M, Q) int64; and how many of each row are valid, (M,) int64.
+    """
     valid = patches.abs().amax(dim=2) > 0
     number = valid.sum(dim=1)
     most = int(number.max()) if len(number) else 0

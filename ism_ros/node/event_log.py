@@ -139,8 +139,15 @@ class EventLog:
 
     def log(self, key: str, text: str, severity: Severity = "warning", period_s: float = LOG_PERIOD_S) -> None:
         """Log a line, unless one of the same key was logged within the last `period_s`."""
-        if self._is_due(key, period_s):
-            getattr(self._logger, severity)(text)
+        if not self._is_due(key, period_s):
+            return
+        # a line for each: rclpy raises where one line logs with different severities
+        if severity == "info":
+            self._logger.info(text)
+        elif severity == "warning":
+            self._logger.warning(text)
+        else:
+            self._logger.error(text)
 
     def is_first(self, key: str) -> bool:
         """Return whether this is the first call with `key`, for what is reported once in the life of the node."""

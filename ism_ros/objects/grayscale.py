@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.rendering.polar_maps import ViewMaps, cell_areas_m2
+from ism_ros.rendering.views.polar_maps import ViewMaps, cell_areas_m2
 
 LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)
 """Weights of red, green and blue by which cameras, JPEG and OpenCV make grey of colours (ITU-R BT.601)."""

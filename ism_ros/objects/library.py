@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ism_ros.cad.units import size_text
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.objects.stores.patch_tokens import PatchFile, PatchPlace, PatchPrecision, PatchStorage
-from ism_ros.rendering.polar_maps import FourierMaps, ViewMaps, fourier_maps
+from ism_ros.rendering.views.polar_maps import FourierMaps, ViewMaps, fourier_maps
 
 
 class GrayscaleVariant(Protocol):

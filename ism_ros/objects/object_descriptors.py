@@ -17,7 +17,7 @@ from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.descriptor_cache import Arrays
 from ism_ros.objects.stores.patch_tokens import PatchFile, PatchPrecision
 from ism_ros.objects.template_builder import ObjectTemplates
-from ism_ros.rendering.polar_maps import ViewMaps
+from ism_ros.rendering.views.polar_maps import ViewMaps
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Paths as ROS names them: package:// and file:// URIs, beside plain ones."""
+"""Paths as ROS names them: package:// and file:// URIs, and plain ones."""
 
 from __future__ import annotations
 

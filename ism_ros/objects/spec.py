@@ -48,7 +48,7 @@ class ObjectSpec:
 
     Attributes:
         id: Its class_id everywhere.
-        cad: CAD file, or None where there are templates.
+        cad: CAD file (path or text), or None where there are templates.
         units: Of the CAD file, one of `cad.units.UNITS`.
         templates: Folder of templates to use instead of rendering the CAD file, or None.
         category_id: Its number in BOP and COCO output, from 1.
@@ -63,6 +63,12 @@ class ObjectSpec:
     category_id: int = 1
     color: Rgb | None = None
     root: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Take paths that are given as text."""
+        for name in ("cad", "templates", "root"):
+            if isinstance(path := getattr(self, name), str):
+                object.__setattr__(self, name, Path(path))
 
 
 def choose_category_id(object_id: str, requested: int | None, taken: Mapping[int, str]) -> int:

@@ -17,10 +17,10 @@ from ism_ros.cad.units import size_warning
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.errors import first_line
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.rendering.polar_maps import ViewMaps, make_view_maps
 from ism_ros.rendering.template_renderer import TEMPLATE_SIZE_PX, render_templates
 from ism_ros.rendering.templates import TemplateError, TemplateSet, read_templates, write_templates
-from ism_ros.rendering.viewpoints import edge_midpoint_rotations
+from ism_ros.rendering.views.polar_maps import ViewMaps, make_view_maps
+from ism_ros.rendering.views.viewpoints import edge_midpoint_rotations
 from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN, mark_used
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ObjectTemplates:
         rgb: (T, H, W, 3) uint8.
         masks: (T, H, W) bool.
         rotations: (T, 3, 3) float32 object-to-camera; None where they are not known.
-        points_m: (POINT_COUNT, 3) float32 about the middle of `bounds_m`, metres; None without geometry.
+        points_m: (POINT_COUNT, 3) float32 relative to the centre of `bounds_m`, metres; None without geometry.
         views: Polar maps that coarse poses are found by; None without rotations.
         bounds_m: (2, 3) float64, lowest and highest corner of the model in the object frame, metres.
         warnings: What is doubtful about the CAD file, in sentences that go on after 'object NAME: '.

@@ -1,0 +1,1 @@
+"""Poses of detections: alignment of views with the depth, coarse poses, covariances."""

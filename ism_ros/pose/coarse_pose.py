@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ism_ros.pose.alignment import ViewAlignment
-from ism_ros.rendering.polar_maps import ANGLES, ViewMaps
+from ism_ros.rendering.views.polar_maps import ANGLES, ViewMaps
 
 Array = NDArray[np.float64]
 
@@ -106,7 +106,8 @@ def _pose(
     views: ViewMaps,
 ) -> CoarsePose:
     """The best view and rotation; in the covariance all others, weighted by exp(-cost / TEMPERATURE). One row of each
-    array of a ViewAlignment."""
+    array of a ViewAlignment.
+    """
     least = cost.min()
     view, angle = np.nonzero(cost < least + MAX_TEMPERATURES * TEMPERATURE)
     likely = np.exp((least - cost[view, angle]) / TEMPERATURE)

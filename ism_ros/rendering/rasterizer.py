@@ -76,13 +76,13 @@ class _ShadowMap:
 
     def __init__(self, triangles: DoubleArray, to_sun: DoubleArray) -> None:
         points = triangles.reshape(-1, 3)
-        middle = (points.min(axis=0) + points.max(axis=0)) / 2
-        radius = float(np.linalg.norm(points - middle, axis=1).max())
+        centre_m = (points.min(axis=0) + points.max(axis=0)) / 2
+        radius = float(np.linalg.norm(points - centre_m, axis=1).max())
         distance = _SUN_DISTANCE * radius
         aside = np.cross(to_sun, np.eye(3)[np.argmin(np.abs(to_sun))])
         aside /= np.linalg.norm(aside)
         self._rotation = np.stack([aside, np.cross(-to_sun, aside), -to_sun])
-        self._translation = np.array([0, 0, distance]) - self._rotation @ middle
+        self._translation = np.array([0, 0, distance]) - self._rotation @ centre_m
         centre = (_SHADOW_MAP_PX - 1) / 2
         focal = centre * distance / radius
         self._camera = Camera(np.array([[focal, 0, centre], [0, focal, centre], [0, 0, 1]]), *[_SHADOW_MAP_PX] * 2)

@@ -14,7 +14,7 @@ from ism_ros.data.camera import Camera
 from ism_ros.rendering.renderer import render_scene
 from ism_ros.rendering.scene import CreateTracer, Lighting, Scene, create_tracer
 from ism_ros.rendering.templates import TemplateSet
-from ism_ros.rendering.viewpoints import object_to_camera_rotations
+from ism_ros.rendering.views.viewpoints import object_to_camera_rotations
 
 if TYPE_CHECKING:
     import trimesh

@@ -26,7 +26,7 @@ from PIL import Image
 
 from ism_ros.cad.units import METRES, UNITS, UNITS_TEXT
 from ism_ros.errors import first_line
-from ism_ros.rendering.viewpoints import VIEW_COUNT, object_to_camera_rotations
+from ism_ros.rendering.views.viewpoints import VIEW_COUNT, object_to_camera_rotations
 from ism_ros.runtime.cache_folder import write_array
 
 FORMAT_VERSION = 1

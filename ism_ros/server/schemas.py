@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PositiveFloat
 
 from ism_ros.cad.colors import colour_text, parse_colour
-from ism_ros.cad.units import UNITS_PATTERN, UNITS_TEXT
+from ism_ros.cad.units import DEFAULT_UNITS_TEXT, UNITS_PATTERN, UNITS_TEXT
 
 _GREY_PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAEAAAAAwCAIAAAAuKetIAAAAQUlEQVRo3u3PAQkAAAgDMDX5o9tCELYG6yT12dRzAgICAgICAgICAgICAgIC"
@@ -90,7 +90,7 @@ class InferenceRequest(BaseModel):
     template_dir: str | None = Field(None, description="SAM-6D template folder, relative to ISM_DATA_ROOT.")
     cad_path: str | None = Field(None, description="CAD file, relative to ISM_DATA_ROOT.")
     cad_units: str | None = Field(
-        None, pattern=UNITS_PATTERN, description=f"Units of the CAD file: {UNITS_TEXT}; else glTF m, others mm."
+        None, pattern=UNITS_PATTERN, description=f"Units of the CAD file: {UNITS_TEXT}; else {DEFAULT_UNITS_TEXT}."
     )
     cad_color: CadColor | None = Field(
         None,

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0, help="at most so long (default: %(default)s)")
-    parser.add_argument("--hours", type=float, default=1.0, help="of frames to answer (default: %(default)s)")
+    parser.add_argument("--hours", type=float, default=1.0, help="of frames to process (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=60.0, help="the camera's frames a second")
     parser.add_argument("--shrink", type=int, default=4, help="only every N-th row and column (default: %(default)s)")
     parser.add_argument("--pause", type=float, default=1.0, help="seconds between two events (default: %(default)s)")

@@ -25,7 +25,7 @@ from ism_ros.descriptors.tiny.descriptor_network import (
     valid_patches,
 )
 from ism_ros.matching.similarity import semantic_score
-from ism_ros.rendering.viewpoints import VIEW_COUNT, camera_positions
+from ism_ros.rendering.views.viewpoints import VIEW_COUNT, camera_positions
 from training.augmentations.crop_augmentations import augment_crops
 from training.datasets.data_folder import read_description, template_file
 from training.datasets.shard_store import ShardStore

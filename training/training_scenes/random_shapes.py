@@ -106,7 +106,7 @@ def torus(rng: Rng) -> trimesh.Trimesh:
 
 
 def _revolve(profile: Array, segments: int = 48) -> trimesh.Trimesh:
-    """A profile (N, 2) of radius and height turned about z."""
+    """A profile (N, 2) of radius and height revolved about z."""
     angle = np.linspace(0, 2 * np.pi, segments, endpoint=False)
     radius, height = profile[:, :1], profile[:, 1:]
     return _grid(np.stack([radius * np.cos(angle), radius * np.sin(angle), height + 0 * angle], -1))

@@ -1,4 +1,4 @@
-"""The evaluation as one HTML page that needs nothing else: no network, no other file, light or dark as the reader's."""
+"""The evaluation as one HTML page without other files and network, light or dark as the reader's system."""
 
 from __future__ import annotations
 
@@ -98,7 +98,18 @@ def html_report(
     cases: Mapping[Kind, Sequence[tuple[Case, Pictures]]],
     settings: Mapping[str, Any],
 ) -> str:
-    """The page. about: a sentence on what was done. cases: with a JPEG of the truth and one of what was found."""
+    """Make the page.
+
+    Args:
+        title: Its title.
+        about: A sentence on what was done.
+        summary: The numbers.
+        cases: Cases by kind, each with a JPEG of the truth and one of what was found.
+        settings: Settings by name.
+
+    Returns:
+        HTML.
+    """
     return _PAGE.substitute(
         title=escape(title),
         about=escape(about),
@@ -122,7 +133,15 @@ def html_report(
 
 
 def number(value: float, digits: int = 3) -> str:
-    """`value` as it is printed; a dash where there is none."""
+    """Format a number.
+
+    Args:
+        value: The number.
+        digits: Digits after the point.
+
+    Returns:
+        Its text; a dash for NaN.
+    """
     return "-" if value != value else f"{value:.{digits}f}"
 
 
@@ -131,7 +150,7 @@ def _count(count: int, noun: str) -> str:
 
 
 def _warnings(summary: Summary) -> str:
-    """What makes the numbers doubtful, before the numbers."""
+    """List what makes the numbers doubtful."""
     rows = "".join(
         f"<li>{escape(warning.text)} ({_count(warning.images, 'image')})</li>" for warning in summary.warnings
     )
@@ -194,7 +213,7 @@ def _object(row: ObjectRow) -> str:
 
 
 def _operating(summary: Summary) -> str:
-    """Two lines over the threshold of the score, as SVG."""
+    """Draw precision and recall over the threshold of the score, as SVG."""
     left, top, width, height = 34, 10, 440, 210
 
     def point(threshold: float, share: float) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of cases: the same piece of the image twice, once with the truth and once with what was found."""
+"""Pictures of cases: the same part of the image twice, with the truth and with what was found."""
 
 from __future__ import annotations
 
@@ -17,16 +17,22 @@ from ism_ros.data.rle import decode_rle
 from ism_ros.visualization import draw_instance, draw_label, object_colour
 
 WIDTH_PX, HEIGHT_PX = 320, 240
-"""Size of one picture; names in it can be read when it is shown as it is."""
-ROOM = 2.6
-"""Side of the piece shown, in sides of what it is about."""
-LEAST_SHARE = 0.4
-"""Side of the smallest piece, as a share of the image's."""
+"""Size of one picture; labels in it can be read when it is shown at this size."""
+MARGIN_RATIO = 2.6
+"""Side of the part shown, as a ratio to what the case is about."""
+MIN_SIDE_FRACTION = 0.4
+"""Side of the smallest part, as a fraction of the image's."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One mask in a picture. number: of its object, for the colour. label: "" for an outline without a fill."""
+class DrawnMask:
+    """One mask in a picture.
+
+    Attributes:
+        mask: (H, W) bool.
+        number: Number of its object, for the colour.
+        label: Its label; "" for an outline without a fill.
+    """
 
     mask: NDArray[np.bool_]
     number: int
@@ -36,18 +42,28 @@ class Shown:
 def case_pictures(
     rgb: NDArray[np.uint8], case: Case, truth: GroundTruth, predictions: Sequence[Prediction], threshold: float
 ) -> tuple[bytes, bytes]:
-    """JPEGs of the truth and of what was found. rgb: (H, W, 3) uint8, the case's image.
+    """Draw a case.
 
-    What the case is about is filled and named; the rest is outlined: all other instances, and all other detections
+    What the case is about is filled and labelled; the rest is outlined: all other instances, and all other detections
     of at least `threshold`.
+
+    Args:
+        rgb: (H, W, 3) uint8, the case's image.
+        case: The case.
+        truth: True instances of the dataset.
+        predictions: All predictions.
+        threshold: Score from which on detections are published.
+
+    Returns:
+        JPEGs of the truth and of what was found.
     """
     true = [
-        Shown(decode_rle(instance.mask), instance.object_id, object_name(instance.object_id) * (row in case.truth))
+        DrawnMask(decode_rle(instance.mask), instance.object_id, object_name(instance.object_id) * (row in case.truth))
         for row, instance in enumerate(truth.instances)
         if instance.image == case.image
     ]
     found = [
-        Shown(decode_rle(entry["segmentation"]), entry["category_id"], _label(entry) * (row in case.predictions))
+        DrawnMask(decode_rle(entry["segmentation"]), entry["category_id"], _label(entry) * (row in case.predictions))
         for row, entry in enumerate(predictions)
         if image_of(entry) == case.image and (row in case.predictions or entry["score"] >= threshold)
     ]
@@ -63,14 +79,14 @@ def _window(masks: list[NDArray[np.bool_]], size: tuple[int, ...]) -> tuple[slic
     """Rows and columns around all `masks`, of the pictures' shape where the image allows."""
     height, width = size
     v, u = np.nonzero(np.any(masks, axis=0))
-    side = max(np.ptp(u) * ROOM, np.ptp(v) * ROOM * WIDTH_PX / HEIGHT_PX, width * LEAST_SHARE)
+    side = max(np.ptp(u) * MARGIN_RATIO, np.ptp(v) * MARGIN_RATIO * WIDTH_PX / HEIGHT_PX, width * MIN_SIDE_FRACTION)
     wide, high = min(round(side), width), min(round(side * HEIGHT_PX / WIDTH_PX), height)
     left = int(np.clip((u.min() + u.max() - wide) // 2, 0, width - wide))
     top = int(np.clip((v.min() + v.max() - high) // 2, 0, height - high))
     return slice(top, top + high), slice(left, left + wide)
 
 
-def _picture(rgb: NDArray[np.uint8], shown: list[Shown], window: tuple[slice, slice]) -> bytes:
+def _picture(rgb: NDArray[np.uint8], shown: list[DrawnMask], window: tuple[slice, slice]) -> bytes:
     piece = rgb[window]
     scale = min(WIDTH_PX / piece.shape[1], HEIGHT_PX / piece.shape[0])
     size = round(piece.shape[1] * scale), round(piece.shape[0] * scale)

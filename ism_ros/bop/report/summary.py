@@ -1,4 +1,4 @@
-"""The numbers of one evaluation, as they are written to scores.json, printed and shown in the report."""
+"""Numbers of one evaluation, as they are written to scores.json, printed and shown in the report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ from ism_ros.checks.input_warnings import InputWarning
 
 @dataclass(frozen=True)
 class ObjectRow:
-    """One object. instances: those not ignored. found, false: at IoU 0.5 and the threshold for publishing."""
+    """Numbers of one object.
+
+    Attributes:
+        name: Id of the object.
+        instances: Number of instances that are not ignored.
+        segm: AP, AP50, AP75 and AR100 of masks.
+        bbox: The same of amodal boxes.
+        found: Instances found, at IoU 0.5 and the threshold for publishing.
+        false: False detections, at the same.
+    """
 
     name: str
     instances: int
@@ -32,7 +41,14 @@ class ObjectRow:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Time spent on one stage of an image, seconds."""
+    """Time spent on one stage of an image, seconds.
+
+    Attributes:
+        mean: Mean over the images.
+        median: Median.
+        ninety_percent: 90th percentile.
+        most: Maximum.
+    """
 
     mean: float
     median: float
@@ -41,8 +57,14 @@ class Seconds:
 
 
 @dataclass(frozen=True)
-class Operating:
-    """Precision and recall at IoU 0.5 of what would be published at one threshold of the score."""
+class OperatingPoint:
+    """Precision and recall at IoU 0.5 of what would be published at one threshold of the score.
+
+    Attributes:
+        threshold: Of the score.
+        precision: Fraction of the published detections that are right; NaN where there are none.
+        recall: Fraction of the instances that are found.
+    """
 
     threshold: float
     precision: float
@@ -51,7 +73,13 @@ class Operating:
 
 @dataclass(frozen=True)
 class CountedWarning:
-    """One doubt about what was searched, in the words of the first of the `images` images that it was told of."""
+    """One doubt about the images or objects.
+
+    Attributes:
+        reason: Short stable word.
+        text: Sentence of the first of the images.
+        images: Number of images that it is about.
+    """
 
     reason: str
     text: str
@@ -60,9 +88,21 @@ class CountedWarning:
 
 @dataclass(frozen=True)
 class Summary:
-    """tasks: the evaluation of each of TASKS. seconds: by stage, the whole under "together". operating: by threshold,
-    from 0 to 1. threshold: the one for publishing. images_without: images in which nothing was found.
-    warnings: doubts about images and objects."""
+    """Numbers of one evaluation.
+
+    Attributes:
+        images: Number of images.
+        instances: Number of instances to be found.
+        ignored: Number of instances that are ignored.
+        detections: Number of detections.
+        images_without: Number of images in which nothing was found.
+        threshold: Score from which on detections are published.
+        tasks: Evaluation of each of TASKS.
+        objects: Numbers of each object.
+        seconds: By stage, the whole under "together".
+        operating: By threshold, from 0 to 1.
+        warnings: Doubts about images and objects.
+    """
 
     images: int
     instances: int
@@ -73,11 +113,11 @@ class Summary:
     tasks: dict[Task, Evaluation]
     objects: tuple[ObjectRow, ...]
     seconds: dict[str, Seconds]
-    operating: tuple[Operating, ...]
+    operating: tuple[OperatingPoint, ...]
     warnings: tuple[CountedWarning, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Numbers only; null where there is no number."""
+        """Convert to numbers for JSON; null where there is no number."""
         return {
             "images": self.images,
             "instances": self.instances,
@@ -107,7 +147,17 @@ def summarize(
     results: Sequence[ImageResult],
     threshold: float,
 ) -> Summary:
-    """Judges `results` of all images of `dataset`. threshold: of the score, for publishing."""
+    """Evaluate the results of all images of a dataset.
+
+    Args:
+        dataset: The dataset.
+        truth: Its true instances.
+        results: One an image.
+        threshold: Score from which on detections are published.
+
+    Returns:
+        The numbers.
+    """
     predictions = [entry for result in results for entry in result.predictions]
     tasks = {task: evaluate(truth, dataset.models, predictions, task) for task in TASKS}
     return Summary(
@@ -126,7 +176,14 @@ def summarize(
 
 
 def count_warnings(results: Sequence[ImageResult]) -> tuple[CountedWarning, ...]:
-    """Count the images of each doubt, those that differ in numbers alone together, the most frequent first."""
+    """Count the images of each warning; those that differ in numbers alone count together.
+
+    Args:
+        results: One an image.
+
+    Returns:
+        The warnings, the most frequent first.
+    """
     first: dict[tuple[str, str], InputWarning] = {}
     images: Counter[tuple[str, str]] = Counter()
     for result in results:
@@ -138,7 +195,14 @@ def count_warnings(results: Sequence[ImageResult]) -> tuple[CountedWarning, ...]
 
 
 def seconds_by_stage(results: Sequence[ImageResult]) -> dict[str, Seconds]:
-    """Mean, median, 90 % and most of each stage and of all together; empty without results."""
+    """Summarise the time of each stage and of all together.
+
+    Args:
+        results: One an image.
+
+    Returns:
+        By stage; empty without results.
+    """
     if not results:
         return {}
     stages = dict.fromkeys(stage for result in results for stage in result.stage_s)
@@ -181,11 +245,11 @@ def _object_rows(
 
 
 def _instances(truth: GroundTruth, dataset: BopDataset) -> int:
-    """How many there are to be found."""
+    """Count the instances to be found."""
     return sum(not instance.ignored and instance.object_id in dataset.models for instance in truth.instances)
 
 
-def _operating(segm: Evaluation, predictions: Sequence[Prediction], instances: int) -> list[Operating]:
+def _operating(segm: Evaluation, predictions: Sequence[Prediction], instances: int) -> list[OperatingPoint]:
     judged = [j for j in segm.judgements if j.prediction is not None]
     scores = np.array([predictions[j.prediction]["score"] for j in judged if j.prediction is not None], float)
     right = np.array([j.truth is not None for j in judged], bool)
@@ -193,7 +257,7 @@ def _operating(segm: Evaluation, predictions: Sequence[Prediction], instances: i
     for threshold in np.linspace(0, 1, 51):
         shown = scores >= threshold - 1e-9
         precision = float(right[shown].mean()) if shown.any() else float("nan")
-        rows.append(Operating(float(threshold), precision, float(right[shown].sum() / max(instances, 1))))
+        rows.append(OperatingPoint(float(threshold), precision, float(right[shown].sum() / max(instances, 1))))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Where an evaluation went wrong most: what was missed, what was invented, what was found askew."""
+"""Worst cases of an evaluation: missed instances, false detections, and masks that agree least."""
 
 from __future__ import annotations
 
@@ -16,13 +16,23 @@ from ism_ros.bop.predictions import Prediction
 
 Kind = Literal["missed", "false", "loose"]
 KINDS: tuple[Kind, ...] = ("missed", "false", "loose")
-LEAST_OVERLAP = 0.1
+"""Kinds of cases."""
+MIN_OVERLAP = 0.1
 """IoU above which a mask of something else belongs into the picture of a case."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One case. truth, predictions: what of them to show, the one it is about first; rows of what was given."""
+    """One case.
+
+    Attributes:
+        kind: missed, false or loose.
+        image: The image.
+        title: Id of the object.
+        detail: A phrase on what is wrong.
+        truth: Rows of the true instances to show, the one it is about first.
+        predictions: Rows of the predictions to show, the one it is about first.
+    """
 
     kind: Kind
     image: ImageKey
@@ -35,10 +45,17 @@ class Case:
 def worst_cases(
     judgements: Sequence[Judgement], truth: GroundTruth, predictions: Sequence[Prediction], count: int
 ) -> dict[Kind, list[Case]]:
-    """At most `count` of each kind, the worst first.
+    """Select the worst cases.
 
-    missed: never found at IoU 0.5, whatever the score; the largest first. false: neither right nor ignored; the best
-    scores first. loose: found, the lowest IoU first.
+    Args:
+        judgements: Of the evaluation of masks.
+        truth: True instances of the dataset.
+        predictions: All predictions.
+        count: Most cases of each kind.
+
+    Returns:
+        By kind, the worst first. missed: never found at IoU 0.5, whatever the score, the largest first; false: neither
+        right nor ignored, the best scores first; loose: found, the lowest IoU first.
     """
     missed = [j for j in judgements if j.prediction is None and j.truth is not None]
     false = [j for j in judgements if j.truth is None and j.prediction is not None]
@@ -58,7 +75,7 @@ def worst_cases(
 
 
 def image_of(prediction: Prediction) -> ImageKey:
-    """The image in which it was found."""
+    """Return the image of a prediction."""
     return ImageKey(prediction["scene_id"], prediction["image_id"])
 
 
@@ -66,9 +83,9 @@ def _missed(row: int, iou: float, truth: GroundTruth, predictions: Sequence[Pred
     instance = truth.instances[row]
     rows = [k for k, entry in enumerate(predictions) if image_of(entry) == instance.image]
     overlaps = _ious([instance.mask], [predictions[k]["segmentation"] for k in rows])[0]
-    best = [k for k in np.argsort(-overlaps)[:1] if overlaps[k] > LEAST_OVERLAP]
+    best = [k for k in np.argsort(-overlaps)[:1] if overlaps[k] > MIN_OVERLAP]
     same = [k for k in np.argsort(-overlaps) if predictions[rows[k]]["category_id"] == instance.object_id]
-    shown = dict.fromkeys([*best, *[k for k in same[:1] if overlaps[k] > LEAST_OVERLAP]])
+    shown = dict.fromkeys([*best, *[k for k in same[:1] if overlaps[k] > MIN_OVERLAP]])
     visible = "" if np.isnan(instance.visible_share) else f"{100 * instance.visible_share:.0f} % visible, "
     taken = [k for k in best if predictions[rows[k]]["category_id"] != instance.object_id]
     instead = f"; taken for {object_name(predictions[rows[taken[0]]]['category_id'])}" if taken else ""
@@ -87,7 +104,7 @@ def _false(row: int, truth: GroundTruth, predictions: Sequence[Prediction]) -> C
     image = image_of(entry)
     rows = [k for k, instance in enumerate(truth.instances) if instance.image == image]
     overlaps = _ious([entry["segmentation"]], [truth.instances[k].mask for k in rows])[0]
-    under = [rows[k] for k in np.argsort(-overlaps)[:1] if overlaps[k] > LEAST_OVERLAP]
+    under = [rows[k] for k in np.argsort(-overlaps)[:1] if overlaps[k] > MIN_OVERLAP]
     if under:
         instance = truth.instances[under[0]]
         same = instance.object_id == entry["category_id"]
@@ -105,7 +122,7 @@ def _loose(true: int, found: int, iou: float, truth: GroundTruth, predictions: S
 
 
 def _ious(first: list[dict], second: list[dict]) -> np.ndarray:
-    """(len(first), len(second)) IoU of RLEs."""
+    """Compute (len(first), len(second)) IoU of RLEs."""
     if not first or not second:
         return np.zeros((len(first), len(second)))
     return np.asarray(coco_mask.iou(first, second, [0] * len(second))).reshape(len(first), len(second))

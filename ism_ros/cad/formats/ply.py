@@ -66,7 +66,7 @@ def ply_colours(mesh: Any) -> tuple[str, NDArray[np.uint8]] | None:
         if colours is not None and len(colours) == (len(mesh.faces) if count is None else count):
             found[name] = colours
     if len(found) == 2 and not np.ptp(found["vertex_colors"], axis=0).any():
-        del found["vertex_colors"]  # one for all, beside faces that differ
+        del found["vertex_colors"]  # one for all, where faces differ
     return next(iter(found.items()), None)
 
 

@@ -1,0 +1,1 @@
+"""The learned descriptor whose weights ship with the package."""

@@ -53,7 +53,7 @@ class TinyDescriptor:
         self._chunks = OutOfMemoryRetry(CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU, "crops", recoveries)
 
     def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
-        """crops (N, 3, 96, 96) float32 in [0, 1], crop_masks (N, 96, 96) bool -> tokens, float32, on the device."""
+        """Crops (N, 3, 96, 96) float32 in [0, 1], crop_masks (N, 96, 96) bool -> tokens, float32, on the device."""
         if len(crops) == 0:
             patches = (CROP_PX // PATCH_PX) ** 2
             return Descriptors(

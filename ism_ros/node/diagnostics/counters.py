@@ -75,7 +75,7 @@ class FrameCounters:
         self._finished: deque[float] = deque(maxlen=4096)
         self._processed = 0
         self._detections = 0
-        self._near_miss: RejectedDetection | None = None
+        self._best_rejected: RejectedDetection | None = None
         self._recoveries = 0
         self._last_recovery_s = -float("inf")
 
@@ -92,7 +92,7 @@ class FrameCounters:
         with self._lock:
             self._processed += 1
             self._detections = detections
-            self._near_miss = best_rejected
+            self._best_rejected = best_rejected
             self._finished.append(self._clock())
             for stage, seconds in stage_s.items():
                 self._stage_s[stage].append(seconds)
@@ -121,7 +121,7 @@ class FrameCounters:
                 recoveries=self._recoveries,
                 recent_recovery=now_s - self._last_recovery_s <= RECENT_S,
                 detections=self._detections,
-                best_rejected=self._near_miss,
+                best_rejected=self._best_rejected,
             )
 
 

@@ -1,0 +1,1 @@
+"""FastSAM: a YOLOv8-seg network of one class."""

@@ -51,7 +51,8 @@ class Letterbox:
 
     def positions_in(self, size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
         """Where the frame's rows (H,) and columns (W,) are in an image of the whole input scaled to `size` (height,
-        width): float64, 0 = the centre of its first row or column."""
+        width): float64, 0 = the centre of its first row or column.
+        """
         rows = _positions(self.frame_size[0], self.content_size[0], self.top, size[0] / self.input_size[0], device)
         columns = _positions(self.frame_size[1], self.content_size[1], self.left, size[1] / self.input_size[1], device)
         return rows, columns

@@ -35,7 +35,8 @@ class RawOutputs:
 @dataclass(frozen=True)
 class Candidates:
     """Boxes that remain, best first, in pixels of the network's input: boxes_xyxy (N, 4), confidence (N,),
-    coefficients (N, C), all float32."""
+    coefficients (N, C), all float32.
+    """
 
     boxes_xyxy: Tensor
     confidence: Tensor

@@ -1,0 +1,1 @@
+"""Automatic masks of SAM and SAM 2."""

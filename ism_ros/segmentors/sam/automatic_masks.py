@@ -7,12 +7,9 @@ the device, and on the model's small logits: only what stays is scaled up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import ceil
 from typing import Any, NamedTuple, Protocol
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,21 +18,29 @@ from torch.nn.functional import interpolate
 
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.frame import Frame
-from ism_ros.data.masks import mask_areas
 from ism_ros.data.nms import nms
 from ism_ros.data.proposals import Proposals
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
+from ism_ros.segmentors.sam.image_crops import (
+    Crop,
+    Size,
+    generate_crop_boxes,
+    is_box_near_crop_edge,
+    point_grid,
+    resize_to_width,
+)
+from ism_ros.segmentors.sam.mask_stability import (
+    STABILITY_OFFSET,
+    boxes_of_logits,
+    stability_bounds,
+    stability_score,
+    valid_region,
+)
 from ism_ros.segmentors.sam.resized_masks import AxisResize, measure_resized
 
-Size = tuple[int, int]
-
-STABILITY_OFFSET = 1.0
-"""How far the threshold of the logits is moved up and down to see whether a mask is stable."""
 CLOSE_PX = 4
 """Pixels that rounding may move across a level, with room."""
-EDGE_PX = 20
-"""A box so close to the border of a crop is of something that is cut off there."""
 
 
 @dataclass(frozen=True)
@@ -114,22 +119,8 @@ class Candidates(NamedTuple):
         return Candidates(self.logits.index_select(0, rows), self.predicted_iou[rows], self.boxes_xyxy[rows])
 
 
-class Crop(NamedTuple):
-    """A part of the image: first and past-the-last column and row, and in which layer it is."""
-
-    x_first: int
-    y_first: int
-    x_end: int
-    y_end: int
-    layer: int
-
-    @property
-    def size(self) -> Size:
-        return self.y_end - self.y_first, self.x_end - self.x_first
-
-
 class AutomaticMasks:
-    """Asks `model` for masks everywhere. OutOfMemoryRetry that do not fit into memory are halved for good."""
+    """Asks `model` for masks everywhere. Batches that do not fit into memory are halved for good."""
 
     def __init__(
         self,
@@ -146,9 +137,9 @@ class AutomaticMasks:
     def propose(self, image_rgb: NDArray[np.uint8], options: MaskOptions) -> Proposals:
         """Proposals of an image (H, W, 3), best predicted IoU first, masks at its size; none is an empty result."""
         height, width = image_rgb.shape[:2]
-        image = scaled_to_width(image_rgb, options.width) if options.width else image_rgb
+        image = resize_to_width(image_rgb, options.width) if options.width else image_rgb
         size = image.shape[0], image.shape[1]
-        crops = list(cut(size, options.crop_layers, options.crop_overlap))
+        crops = list(generate_crop_boxes(size, options.crop_layers, options.crop_overlap))
         parts = [self._in_crop(image, crop, options) for crop in crops]
         if not sum(len(part.logits) for part in parts):
             return Proposals.empty(height, width, self._model.device)
@@ -172,7 +163,7 @@ class AutomaticMasks:
             len(points), lambda rows: self.select(*self._model.predict(embedding, points[rows]), size, options)
         )
         boxes = torch.cat([part.boxes_xyxy for part in parts])
-        whole = torch.nonzero(~cut_off(boxes, crop, (image.shape[0], image.shape[1])))[:, 0]
+        whole = torch.nonzero(~is_box_near_crop_edge(boxes, crop, (image.shape[0], image.shape[1])))[:, 0]
         predicted_iou = torch.cat([part.predicted_iou for part in parts])
         best = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
         best[whole[nms(boxes[whole], predicted_iou[whole], options.box_nms)]] = True
@@ -196,17 +187,18 @@ class AutomaticMasks:
         logits = logits.index_select(0, kept)
         boxes = near.new_full((len(stable), 4), -1)
         boxes[near] = boxes_of_near
-        boxes = torch.where(boxes[kept] < 0, boxes_of_logits(shown(logits, extent), extent, size), boxes[kept])
+        boxes = torch.where(boxes[kept] < 0, boxes_of_logits(valid_region(logits, extent), extent, size), boxes[kept])
         return Candidates(logits, predicted_iou[kept], boxes)
 
     def _measured_at_full_size(self, logits: Tensor, rows: Tensor, size: Size, least: float) -> tuple[Tensor, Tensor]:
         """Stability (K,) and boxes (K, 4) of the masks at `rows` of the small logits (N, h, w), at the size `size`;
-        least: the stability that decides."""
+        least: the stability that decides.
+        """
         if logits.is_cuda:
             return self._measured_enlarged(logits, rows, size)
         down, along = self._model.axes(size)
-        shown_logits = logits[rows, : down.matrix.shape[1], : along.matrix.shape[1]]
-        strict, loose, boxes = measure_resized(shown_logits, down, along, STABILITY_OFFSET)
+        valid_logits = logits[rows, : down.matrix.shape[1], : along.matrix.shape[1]]
+        strict, loose, boxes = measure_resized(valid_logits, down, along, STABILITY_OFFSET)
         stable = strict / loose.clamp(min=1)
         # rounding may move a pixel across a level: what hangs on that is enlarged as the reference does it
         close = torch.nonzero((stable - least).abs() * loose <= CLOSE_PX)[:, 0]
@@ -218,7 +210,7 @@ class AutomaticMasks:
 
         def measure(part: slice) -> tuple[Tensor, Tensor]:
             large = self._model.upscale(logits[rows[part]], size)
-            return stability(large), boxes_from_masks(large > 0)
+            return stability_score(large), boxes_from_masks(large > 0)
 
         empty = logits.new_zeros(0), torch.zeros((0, 4), dtype=torch.int64, device=logits.device)
         stable, boxes = zip(empty, *self._masks.run(len(rows), measure), strict=True)
@@ -267,125 +259,3 @@ class AutomaticMaskSegmentor:
         if stability_score_threshold is not None:
             options = replace(options, stability=stability_score_threshold)
         return self._masks.propose(frame.rgb, options)
-
-
-def scaled_to_width(image_rgb: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    """The image (H, W, 3) at another width and the height that goes with it."""
-    height = max(1, int(width * image_rgb.shape[0] / image_rgb.shape[1]))
-    if image_rgb.shape[:2] == (height, width):
-        return image_rgb
-    return np.asarray(cv2.resize(image_rgb, (width, height)), dtype=np.uint8)
-
-
-def point_grid(per_side: int, size: Size) -> Tensor:
-    """Points (per_side ** 2, 2) in the middle of as many equal cells of an image, x then y, pixels."""
-    line = (torch.arange(per_side, dtype=torch.float64) + 0.5) / per_side
-    y, x = torch.meshgrid(line * size[0], line * size[1], indexing="ij")
-    return torch.stack([x.flatten(), y.flatten()], dim=1).float()
-
-
-def cut(size: Size, layers: int, overlap_share: float) -> Iterator[Crop]:
-    """The whole image and, in layer i, 2^i x 2^i crops that overlap."""
-    height, width = size
-    yield Crop(0, 0, width, height, 0)
-    for layer in range(1, layers + 1):
-        a_side = 2**layer
-        overlap = int(overlap_share * min(height, width) * (2 / a_side))
-        crop_height, crop_width = (-(-(overlap * (a_side - 1) + length) // a_side) for length in size)
-        for x in range(0, a_side * (crop_width - overlap), crop_width - overlap):
-            for y in range(0, a_side * (crop_height - overlap), crop_height - overlap):
-                yield Crop(x, y, min(x + crop_width, width), min(y + crop_height, height), layer)
-
-
-def shown(logits: Tensor, extent: tuple[float, float]) -> Tensor:
-    """The rows and columns of small logits (N, h, w) that show the image."""
-    return logits[:, : ceil(extent[0]), : ceil(extent[1])]
-
-
-def stability(logits: Tensor) -> Tensor:
-    """IoU of each mask with a stricter threshold and with a looser one, (N, h, w) -> (N,) float32."""
-    # as many at once as stay in the processor's cache between the two comparisons
-    areas = [(mask_areas(part > STABILITY_OFFSET), mask_areas(part > -STABILITY_OFFSET)) for part in logits.split(64)]
-    strict, loose = (torch.cat(column) for column in zip(*areas, strict=True))
-    return strict / loose.clamp(min=1)
-
-
-def stability_bounds(
-    logits: Tensor, rows: Tensor, extent: tuple[float, float], size: Size, margin: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Between what values the stability at full size lies, from the small logits.
-
-    Wherever neighbouring small pixels lie on different sides of a threshold, the outline is somewhere between them: at
-    most half a small pixel from where counting small pixels puts it, and at most half a large one from where counting
-    large ones does. So the error of an area is at most that times the rows or columns that the outline crosses, which
-    is much of a small mask's area and little of a large one's.
-
-    Args:
-        logits: (N, h, w), of which only `rows` (K,) are looked at.
-        rows: Which ones, (K,) int64.
-        extent: Rows and columns of the small logits that show the image.
-        size: Height and width of the image.
-        margin: How many times these errors are allowed for.
-
-    Returns:
-        The least and the largest value that the stability at full size may have, both (K,).
-    """
-    pixel = max(part / length for part, length in zip(extent, size, strict=True))
-    margin = min(margin, 1e9)  # infinity times an outline of length 0 is no number
-    empty = logits.new_zeros(0)
-    least, most = [empty], [empty]
-    # as many at once as stay in the processor's cache between the comparisons
-    for some in rows.split(64):
-        part = shown(logits[some], extent)
-        (strict, strict_error), (loose, loose_error) = (
-            _area_and_error(part > level, pixel) for level in (STABILITY_OFFSET, -STABILITY_OFFSET)
-        )
-        strict_error, loose_error = margin * strict_error, margin * loose_error
-        least.append((strict - strict_error).clamp(min=0) / (loose + loose_error).clamp(min=1e-6))
-        most.append((strict + strict_error) / (loose - loose_error).clamp(min=1e-6))
-    return torch.cat(least), torch.cat(most)
-
-
-def _area_and_error(masks: Tensor, pixel: float) -> tuple[Tensor, Tensor]:
-    """Small pixels of masks (N, h, w) bool, and by how many that may be wrong. pixel: side of a large one."""
-    along_rows = mask_areas(masks[:, :, 1:] ^ masks[:, :, :-1])
-    along_columns = mask_areas(masks[:, 1:] ^ masks[:, :-1])
-    crossings = torch.maximum(along_rows, along_columns).float()
-    return mask_areas(masks).float(), 0.5 * (1 + pixel) * crossings
-
-
-def boxes_of_logits(logits: Tensor, extent: tuple[float, float], size: Size) -> Tensor:
-    """Boxes (N, 4) int64 that masks will have at `size`, from small logits (N, h, w) that show it up to `extent`.
-
-    Where a mask ends between two small pixels is taken from where a line between their logits is 0.
-    """
-    columns, rows = logits.amax(dim=1), logits.amax(dim=2)
-    x_first, x_last = _ends(columns, extent[1], size[1])
-    y_first, y_last = _ends(rows, extent[0], size[0])
-    filled = rows.amax(dim=1) > 0
-    return torch.stack([x_first, y_first, x_last, y_last], dim=1) * filled[:, None]
-
-
-def _ends(profile: Tensor, extent: float, length: int) -> tuple[Tensor, Tensor]:
-    """The first and the last of `length` pixels that is above 0, from values (N, w) at the middles of w cells."""
-    first = length - 1 - _last(profile.flip(1), profile.shape[1] - extent, extent, length)
-    return first, _last(profile, 0.0, extent, length)
-
-
-def _last(profile: Tensor, skipped: float, extent: float, length: int) -> Tensor:
-    """The last pixel above 0; `skipped` cells before the first one that shows the image."""
-    count = profile.shape[1]
-    last = count - 1 - (profile > 0).flip(1).to(torch.uint8).argmax(dim=1)
-    here = profile.gather(1, last[:, None])[:, 0]
-    there = profile.gather(1, (last + 1).clamp(max=count - 1)[:, None])[:, 0]
-    beyond = torch.where(last + 1 < count, here / (here - there).clamp(min=1e-6), torch.full_like(here, float(count)))
-    pixel = ((last + beyond + 0.5 - skipped) * (length / extent) - 0.5).floor()
-    return pixel.clamp(0, length - 1).long()
-
-
-def cut_off(boxes_xyxy: Tensor, crop: Crop, size: Size) -> Tensor:
-    """Which boxes (N, 4) in a crop end at its border where that is not the border of the image (of `size`), (N,)."""
-    origin = boxes_xyxy.new_tensor([crop.x_first, crop.y_first] * 2)
-    near_crop = ((boxes_xyxy + origin) - boxes_xyxy.new_tensor(crop[:4])).abs() <= EDGE_PX
-    near_image = ((boxes_xyxy + origin) - boxes_xyxy.new_tensor([0, 0, size[1], size[0]])).abs() <= EDGE_PX
-    return (near_crop & ~near_image).any(dim=1)

@@ -48,7 +48,8 @@ class AxisResize:
 
     def reach(self, first: int, last: int) -> tuple[slice, slice] | None:
         """Tell which resized pixels any of the pixels from `first` to `last` go into, and which pixels those need; None
-        where they go into none, as padding does."""
+        where they go into none, as padding does.
+        """
         begins, ends = self._ends
         low, high = int(torch.searchsorted(ends, first)), int(torch.searchsorted(begins, last, right=True))
         if high <= low:

@@ -17,7 +17,8 @@ from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.base import SegmentorSpec
-from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, Size, mask_options
+from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, mask_options
+from ism_ros.segmentors.sam.image_crops import Size
 from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
 
 MEAN_RGB = (0.485, 0.456, 0.406)

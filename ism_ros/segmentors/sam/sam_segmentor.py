@@ -20,7 +20,8 @@ from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.base import SAM6D_THRESHOLDS, SegmentorSpec
-from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, Size, mask_options
+from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, mask_options
+from ism_ros.segmentors.sam.image_crops import Size
 from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
 
 MEAN_RGB = (123.675, 116.28, 103.53)
@@ -89,7 +90,8 @@ def scaled_to_side(size: Size, side: int) -> Size:
 
 def upscaled(logits: Tensor, side: int, size: Size) -> Tensor:
     """Small logits (N, h, h) at the image's `size`: first to the encoder's square of `side` pixels, then what shows
-    the image to that size, as the authors do."""
+    the image to that size, as the authors do.
+    """
     height, width = scaled_to_side(size, side)
     factor = side / logits.shape[-1]
     # a row and a column more than show the image, so that the last ones have their neighbours

@@ -1,0 +1,1 @@
+"""The learned segmentor whose weights ship with the package."""

@@ -89,7 +89,7 @@ class LocalProcess:
         self._settings = settings
         self._options = options
         self._sending = threading.Lock()
-        self._prepare = TemplateProcess(limits=options.limits)
+        self._template_builder = TemplateProcess(limits=options.limits)
         logging.basicConfig(level=options.log_level, handlers=[ForwardingHandler(self._send)], force=True)
 
     def run(self) -> None:
@@ -122,7 +122,7 @@ class LocalProcess:
             self._options,
             read_uploaded(self._options.state_folder),
             lambda text: self._send(Loading(text)),
-            self._prepare,
+            self._template_builder,
             lambda progress: self._send(PathObjectsProgress(progress)),
         )
 

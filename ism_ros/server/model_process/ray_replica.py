@@ -83,8 +83,10 @@ class RayReplica:
         self._failure = ""
         try:
             self._uploaded.read()
-            prepare = TemplateProcess(limits=options.limits)
-            self._runner = load_runner(settings, options, self._uploaded.specs.values(), lambda text: None, prepare)
+            template_builder = TemplateProcess(limits=options.limits)
+            self._runner = load_runner(
+                settings, options, self._uploaded.specs.values(), lambda text: None, template_builder
+            )
         except (ValueError, OSError) as error:  # every request gets it; starting again would change nothing
             self._failure = str(error)
 

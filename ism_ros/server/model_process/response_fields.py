@@ -50,8 +50,8 @@ def make_response(request: InferenceInput, rgb: NDArray[np.uint8], detections: D
         "success": True,
         "detections": [_detection(detections, row, record) for row, record in enumerate(records)],
         "num_detections": len(records),
-        "best_rejected": _rejected(detections.best_rejected),
-        "near_miss": _rejected(detections.best_rejected),
+        "best_rejected": _rejected_fields(detections.best_rejected),
+        "near_miss": _rejected_fields(detections.best_rejected),
         "warnings": [{"reason": warning.reason, "text": warning.text} for warning in detections.warnings],
         "scores": [record["score"] for record in records],
         "inference_time": sum(detections.stage_s.values()),
@@ -64,10 +64,10 @@ def make_response(request: InferenceInput, rgb: NDArray[np.uint8], detections: D
     }
 
 
-def _rejected(miss: RejectedDetection | None) -> dict[str, Any] | None:
-    if miss is None:
+def _rejected_fields(best: RejectedDetection | None) -> dict[str, Any] | None:
+    if best is None:
         return None
-    return {"class_id": miss.class_id, "score": miss.score, "bbox": xyxy_to_sam6d_xywh(miss.box_xyxy)}
+    return {"class_id": best.class_id, "score": best.score, "bbox": xyxy_to_sam6d_xywh(best.box_xyxy)}
 
 
 def _detection(detections: Detections, row: int, record: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.spec import CategoryIdTakenError, ObjectSpec, choose_category_id
 from ism_ros.server.errors import BackendDiedError, RequestError
 from ism_ros.server.objects.job_records import Job, JobFiles, JobOwner, JobRecord
 from ism_ros.server.objects.object_info import ObjectHost
@@ -299,12 +299,10 @@ class ObjectJobs:
         for record in self._jobs.values():
             if not record.job.is_finished:
                 taken.setdefault(record.category_id, record.job.object_id)
-        own = next((number for number, name in taken.items() if name == object_id), None)
-        number = wanted or own or max(taken, default=0) + 1
-        owner = taken.get(number, object_id)
-        if owner != object_id:
-            raise RequestError(409, f"category_id {number} is already that of '{owner}': choose another, or none")
-        return number
+        try:
+            return choose_category_id(object_id, wanted, taken)
+        except CategoryIdTakenError as error:
+            raise RequestError(409, f"{error}: choose another, or none") from None
 
     def _forget_old(self) -> None:
         """Remove the oldest of the finished jobs, and uploads that belong to nothing."""

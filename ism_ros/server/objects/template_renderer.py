@@ -22,13 +22,13 @@ MAX_WAITING = 4
 class TemplateRenderer:
     """Renders one CAD file after the other; thread-safe."""
 
-    def __init__(self, prepare: TemplateProcess) -> None:
+    def __init__(self, template_builder: TemplateProcess) -> None:
         """Initialize.
 
         Args:
-            prepare: Renders templates.
+            template_builder: Renders templates.
         """
-        self._prepare = prepare
+        self._template_builder = template_builder
         self._places = threading.BoundedSemaphore(MAX_WAITING)
         self._lock = threading.Lock()
 
@@ -64,6 +64,6 @@ class TemplateRenderer:
 
     def _render(self, spec: ObjectSpec, templates: Path) -> None:
         try:
-            self._prepare(spec, templates)
+            self._template_builder(spec, templates)
         except (ValueError, RuntimeError) as error:
             raise RequestError(400, str(error).replace(f"{templates.parent}/", "")) from None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ism_ros.cad.surfaces import Surface
 from ism_ros.data.camera import Camera
-from ism_ros.rendering.renderer import Lighting
+from ism_ros.rendering.scene import Lighting
 from ism_ros.sim.benchmark_scenes.known_objects import UNSEEN_SEED, SceneObject, make_scene_object
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import KINDS, make_object
 from ism_ros.sim.benchmark_scenes.room import TABLE_TOPS, make_room

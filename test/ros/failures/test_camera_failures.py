@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from dummy_networks import place, small_fastsam
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from tiny_networks import place, small_fastsam
 from vision_msgs.msg import Detection2DArray
 
 pytestmark = pytest.mark.faults

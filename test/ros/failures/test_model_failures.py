@@ -22,7 +22,7 @@ STAGES = ("conversion", "segmentor", "crops", "descriptor", "scoring", "selectio
 SAID = {"raise": "RuntimeError: the {stage} lost its way", "out_of_memory": "out of memory"}
 SAID_OF_SELECTION = {**SAID, "raise": "IndexError: index"}
 """What a stage says of itself; the selection fails by what it is given to select from."""
-TINY_NETWORKS = {
+DUMMY_NETWORKS = {
     "segmentor_model": str(GOLDEN / "sam_tiny.pth"),
     "descriptor": "faulty_models:DINOV2",
     "descriptor_model": str(GOLDEN / "dinov2_tiny_pretrain.pth"),
@@ -87,7 +87,7 @@ def test_segment_tells_its_caller_what_failed(cell, workspace):
 @pytest.fixture(scope="module")
 def neural_cell(request, start_faulty_cell, parameters):
     # random weights of SAM find a single mask, of which nothing smaller can be made; `tiny` finds many
-    networks = {**TINY_NETWORKS, "segmentor": f"faulty_models:{request.param}"}
+    networks = {**DUMMY_NETWORKS, "segmentor": f"faulty_models:{request.param}"}
     if request.param != "SAM":
         del networks["segmentor_model"]
     cell = start_faulty_cell({**parameters, **networks}, topics=["detections"])

@@ -14,8 +14,8 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from dummy_networks import ANYTHING, PAIRS, install_pair
 from same_detections import Instance, assert_same, instances_of, instances_of_records
-from tiny_networks import ANYTHING, PAIRS, install_pair
 
 from ism_ros.config.sources import load_settings
 from ism_ros.data.rle import decode_rle

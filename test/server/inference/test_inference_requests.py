@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
+from dummy_networks import install
 from PIL import Image
 from server_process import Server, StartServer
-from tiny_networks import install
 
 from ism_ros.data.rle import decode_rle
 from ism_ros.selftest.sample_files import SCENE
@@ -226,6 +226,7 @@ def test_wrong_requests_are_refused_with_what_to_do(server: Server, sample: dict
     assert "nothing to look for" in refused(server, {**sample, "object_ids": None}, 400)
     assert "sam_vit" in refused(server, {**sample, "segmentor_model": "sam"}, 400)
     assert "choose one of" in refused(server, {**sample, "segmentor_model": "yolo"}, 400)
+    assert "choose one of" in refused(server, {**sample, "segmentor_model": "os:getcwd"}, 400)
 
 
 @pytest.fixture(scope="session")

@@ -137,7 +137,7 @@ def busy() -> Iterator[str]:
 
 def test_patience_has_an_end(busy: str) -> None:
     with pytest.raises(ServerError, match=r"429: 16 requests wait already; waited 2 s: try again later"):
-        RemoteServer(busy, patience_s=2).segment(SCENE / "rgb.jpg", None, SCENE / "camera.json", {})
+        RemoteServer(busy, max_wait_s=2).segment(SCENE / "rgb.jpg", None, SCENE / "camera.json", {})
 
 
 @pytest.mark.slow

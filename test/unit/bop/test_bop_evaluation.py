@@ -22,7 +22,7 @@ from ism_ros.bop.report.html_report import html_report
 from ism_ros.bop.report.pictures import case_pictures
 from ism_ros.bop.report.summary import seconds_by_stage, summarize
 from ism_ros.bop.report.worst_cases import worst_cases
-from ism_ros.bop.run_folder import ImageResult, RunError, making, open_run
+from ism_ros.bop.run_folder import ImageResult, RunError, open_run, run_inputs
 from ism_ros.data.detections import Detections
 from ism_ros.data.rle import decode_rle
 
@@ -218,11 +218,11 @@ def test_a_folder_without_results_takes_any_settings(tmp_path: Path) -> None:
 
 
 def test_a_changed_model_is_noticed_and_named(tiny: Path, tmp_path: Path) -> None:
-    before = making(open_dataset(tiny), {}, "1")
+    before = run_inputs(open_dataset(tiny), {}, "1")
     open_run(tmp_path / "out", before).write(ImageResult(IMAGE, [], {}))
     (tiny / "models" / "obj_000002.ply").write_text("ply\nformat ascii 1.0\n")
     with pytest.raises(RunError, match=r"the model obj_000002\.ply is another one"):
-        open_run(tmp_path / "out", making(open_dataset(tiny), {}, "1"))
+        open_run(tmp_path / "out", run_inputs(open_dataset(tiny), {}, "1"))
 
 
 # --- showing ---

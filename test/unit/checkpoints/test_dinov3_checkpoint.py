@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_networks import dinov3_weights as weights
+from dummy_networks import dinov3_weights as weights
 from torch import Tensor
 from torch.nn.functional import normalize
 

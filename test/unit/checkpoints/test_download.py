@@ -269,9 +269,7 @@ def start_download(server: FileServer, target: Path) -> subprocess.Popen[bytes]:
     return child
 
 
-def test_a_killed_download_goes_on_where_it_was(
-    server: FileServer, fetch: Callable[[], None], target: Path
-) -> None:
+def test_a_killed_download_goes_on_where_it_was(server: FileServer, fetch: Callable[[], None], target: Path) -> None:
     server.held_back = 20 * BLOCK_BYTES
     child = start_download(server, target)
     child.send_signal(signal.SIGKILL)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_networks import DINOV2, SAM
+from dummy_networks import DINOV2, SAM
 
 from ism_ros.checkpoints.loaders.transformers_library import BEYOND, FIRST, NEEDED
 

@@ -1,6 +1,6 @@
 """`ism segment`, `ism eval` and `ism doctor` as a user runs them, with neural pairs found in a checkpoints folder.
 
-The networks are small, in the layouts of the official checkpoints (test/shared/tiny_networks.py).
+The networks are small, in the layouts of the official checkpoints (test/shared/dummy_networks.py).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dummy_networks import ANYTHING, DINOV2, PAIRS, install, install_pair
 from same_detections import assert_same, boxed_by_masks, instances_of, instances_of_records
-from tiny_networks import ANYTHING, DINOV2, PAIRS, install, install_pair
 
 from ism_ros.bop.dataset import open_dataset
 from ism_ros.bop.predictions import read_predictions

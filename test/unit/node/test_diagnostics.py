@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from rclpy.logging import get_logger
 
 from ism_ros.node.camera_monitoring.camera_status import CameraStatus
 from ism_ros.node.diagnostics.counters import FrameCounters, FrameSnapshot
@@ -84,6 +85,15 @@ def test_each_key_is_logged_once_a_period_and_counted_each_time(events, logger, 
     events.warn(DiagnosticEvent("a", "the first again"))
     assert logger.lines == ["WARN the first", "WARN another", "WARN the first again"]
     assert events.snapshot().noticed == {"a": 3, "b": 3}
+
+
+def test_rclpys_own_logger_takes_each_severity(capfd):
+    events = EventLog(get_logger("events"))
+    events.log("a", "for information", "info")
+    events.warn(DiagnosticEvent("b", "a warning"))
+    events.fail_inference("an error")
+    printed = capfd.readouterr().err
+    assert all(text in printed for text in ("for information", "a warning", "an error"))
 
 
 def test_what_holds_for_good_is_logged_once(events, logger, clock):

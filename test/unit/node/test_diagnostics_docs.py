@@ -25,7 +25,6 @@ from ism_ros.checks.image_checks import exposure_warnings
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.detections import RejectedDetection
 from ism_ros.errors import FrameError
-from ism_ros.matching import size_checks
 from ism_ros.node.camera_monitoring.camera_status import CameraStatus
 from ism_ros.node.camera_monitoring.dropped_messages import drop_remedy, dropped_message_events
 from ism_ros.node.camera_monitoring.missing_frames import TopicState, two_publishers_event, why_no_frame
@@ -45,7 +44,8 @@ from ism_ros.node.event_log import DiagnosticEvent, EventLog, EventSnapshot
 from ism_ros.node.execution.inference_failures import failure_text
 from ism_ros.node.inputs.frame_subscriber import CAMERA_INFO_HELD, CLOCK_JUMP, TIME_JUMP
 from ism_ros.objects.library import KnownObject
-from ism_ros.result_warnings import GREY_IMAGE
+from ism_ros.result_checks import size_checks
+from ism_ros.result_checks.result_warnings import GREY_IMAGE
 from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN
 
 ROOT = Path(__file__).parents[3]

@@ -20,8 +20,8 @@ from ism_ros.io.frame_files import read_frame
 from ism_ros.loading import load_model
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.grayscale import grayscale_images, grayscale_views
-from ism_ros.rendering.polar_maps import make_view_maps
 from ism_ros.rendering.template_renderer import render_templates
+from ism_ros.rendering.views.polar_maps import make_view_maps
 from ism_ros.selftest.sample_files import SCENE
 from ism_ros.sim.benchmark_scenes.known_objects import known_objects
 

@@ -29,7 +29,7 @@ from ism_ros.objects.stores.descriptor_cache import read_descriptors, write_desc
 from ism_ros.objects.stores.patch_tokens import PatchFile, PatchStorage
 from ism_ros.objects.template_builder import POINT_COUNT
 from ism_ros.rendering.templates import TemplateError, read_templates
-from ism_ros.rendering.viewpoints import object_to_camera_rotations
+from ism_ros.rendering.views.viewpoints import object_to_camera_rotations
 
 ON_DISK = PatchStorage("disk")
 

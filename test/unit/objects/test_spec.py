@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ism_ros.objects.spec import ObjectsFileError, ObjectSpec, read_objects_file
+from ism_ros.objects.spec import (
+    CategoryIdTakenError,
+    ObjectsFileError,
+    ObjectSpec,
+    choose_category_id,
+    read_objects_file,
+)
 
 
 @pytest.fixture
@@ -134,3 +140,25 @@ def test_the_example_file_is_right_but_for_the_cad_model_that_is_the_users(tmp_p
 def test_an_id_is_the_text_that_is_written(folder: Path, written: str) -> None:
     (spec,) = read_objects_file(write(folder, f"objects:\n- {{id: {written}, cad: mug.ply, units: mm}}\n"))
     assert spec.id == written
+
+
+TAKEN = {1: "mug", 4: "cup"}
+
+
+@pytest.mark.parametrize(
+    ("object_id", "requested", "chosen"),
+    [("plate", None, 5), ("plate", 0, 5), ("plate", 2, 2), ("cup", None, 4), ("cup", 7, 7), ("cup", 4, 4)],
+)
+def test_a_category_is_the_requested_one_or_its_own_or_the_next(
+    object_id: str, requested: int | None, chosen: int
+) -> None:
+    assert choose_category_id(object_id, requested, TAKEN) == chosen
+
+
+def test_the_category_of_another_object_is_refused() -> None:
+    with pytest.raises(CategoryIdTakenError, match="category_id 1 is already that of 'mug'"):
+        choose_category_id("plate", 1, TAKEN)
+
+
+def test_the_first_object_is_of_category_one() -> None:
+    assert choose_category_id("mug", None, {}) == 1

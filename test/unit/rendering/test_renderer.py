@@ -19,7 +19,7 @@ from ism_ros.rendering.renderer import View, render
 from ism_ros.rendering.scene import Lighting, create_tracer
 from ism_ros.rendering.template_renderer import render_templates
 from ism_ros.rendering.templates import TemplateSet
-from ism_ros.rendering.viewpoints import object_to_camera_rotations
+from ism_ros.rendering.views.viewpoints import object_to_camera_rotations
 
 CAMERA = Camera(np.array([[300.0, 0, 79.5], [0, 300, 59.5], [0, 0, 1]]), 160, 120)
 FLAT_LIGHT = Lighting(ambient=1.0, headlight=0.0)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ism_ros.rendering import templates as module
 from ism_ros.rendering.templates import TemplateError, TemplateSet, contact_sheet, read_templates, write_templates
-from ism_ros.rendering.viewpoints import object_to_camera_rotations
+from ism_ros.rendering.views.viewpoints import object_to_camera_rotations
 
 
 def made_up(count: int = 42, height: int = 20, width: int = 24) -> TemplateSet:

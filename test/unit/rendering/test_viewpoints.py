@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ism_ros.rendering.viewpoints import (
+from ism_ros.rendering.views.viewpoints import (
     VIEW_COUNT,
     camera_positions,
     edge_midpoint_rotations,

@@ -13,14 +13,16 @@ pytest.importorskip("tqdm")
 REPOSITORY = Path(__file__).resolve().parents[3]
 IMPORT_ALL = """
 import importlib, pkgutil, sys
+import ism_ros.sim.synthesis
 import training
-for module in pkgutil.walk_packages(training.__path__, "training."):
-    importlib.import_module(module.name)
+for package in (training, ism_ros.sim.synthesis):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
 print(*sorted(name for name in sys.modules if name.startswith("ism_ros.sim.")))
 """
 
 
-def test_training_uses_the_machinery_of_simulation_and_none_of_the_benchmark_scenes() -> None:
+def test_training_and_the_shared_machinery_import_no_benchmark_scenes() -> None:
     command = [sys.executable, "-c", IMPORT_ALL]
     imported = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.split()
     assert "ism_ros.sim.synthesis.sensor_model" in imported

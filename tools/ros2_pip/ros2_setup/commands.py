@@ -44,7 +44,7 @@ def run_logged(plan: Plan, what: str, command: list[str]) -> None:
 
 
 def end_survivors(plan: Plan) -> None:
-    """Kill the children of an earlier, killed run, so that they do not write beside this one."""
+    """Kill the subprocesses of an earlier, killed run, so that they do not write at the same time as this one."""
     needle = f"{CHILD_MARK}={plan.prefix}".encode()
     for entry in Path("/proc").glob("[0-9]*"):
         try:

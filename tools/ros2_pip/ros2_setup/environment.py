@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 OWN_MARK = ".ism_ros_prefix"
-"""File in the prefixes made here: tells what a shell has sourced of them from a ROS distribution."""
+"""File in the prefixes made here: distinguishes what a shell has sourced of them from a ROS distribution."""
 PATH_VARIABLES = (
     "AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH",
 )  # fmt: skip

@@ -84,10 +84,10 @@ def probe_python(python: str) -> tuple[str, Path] | None:
     """`3.11` and the path of an interpreter behind any launcher of it, or None when it does not run."""
     found = shutil.which(python)
     code = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.executable)"
-    answer = run_quiet([found, "-c", code], without_own(dict(os.environ))) if found else None
-    if not answer:
+    output = run_quiet([found, "-c", code], without_own(dict(os.environ))) if found else None
+    if not output:
         return None
-    version, executable = answer.split("\n")
+    version, executable = output.split("\n")
     return version, Path(executable)
 
 

@@ -103,10 +103,10 @@ def python_requirements(plan: Plan) -> list[str]:
         "project = tomllib.load(open(sys.argv[1], 'rb'))['project']\n"
         "print(json.dumps(project['dependencies'] + project['optional-dependencies']['test']))"
     )
-    answer = run_quiet([str(plan.venv_python), "-c", code, str(REPO / "pyproject.toml")])
-    if answer is None:
+    output = run_quiet([str(plan.venv_python), "-c", code, str(REPO / "pyproject.toml")])
+    if output is None:
         raise SetupError("pyproject.toml has no readable dependencies and `test` extra.")
-    return list(json.loads(answer))
+    return list(json.loads(output))
 
 
 def has_nvidia_gpu() -> bool:

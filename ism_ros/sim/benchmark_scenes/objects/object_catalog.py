@@ -1,8 +1,8 @@
-"""The catalog of benchmark objects: procedural household and workshop things, one per (kind, seed), in metres.
+"""The catalog of benchmark objects: procedural household and workshop objects, one per (kind, seed), in metres.
 
 Each kind is a small program over a random generator; the same kind and seed give the same mesh. Meshes are made of
 closed parts that may intersect (a handle and its cup), which is all that ray tracing and convex hulls need. Printed
-things (carton, can, bottle, spray can) carry a UV texture and are best written as GLB; all others carry vertex colors
+objects (carton, can, bottle, spray can) carry a UV texture and are best written as GLB; all others carry vertex colors
 on a mesh of a few millimetres and are best written as PLY.
 """
 

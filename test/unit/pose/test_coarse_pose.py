@@ -23,9 +23,9 @@ from ism_ros.objects.template_builder import views_of_object
 from ism_ros.pose.alignment import ViewAlignment, align_views, correlate_maps, sample_observed_points
 from ism_ros.pose.coarse_pose import CoarsePose, coarse_poses, unknown_covariance
 from ism_ros.pose.estimation import with_coarse_poses
-from ism_ros.rendering.polar_maps import ViewMaps, fourier_maps, make_view_maps
 from ism_ros.rendering.renderer import render
 from ism_ros.rendering.template_renderer import render_templates
+from ism_ros.rendering.views.polar_maps import ViewMaps, fourier_maps, make_view_maps
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad, make_object
 
 CAMERA = Camera(np.array([[615.0, 0, 322.5], [0, 615.0, 238.5], [0, 0, 1]]), 640, 480)

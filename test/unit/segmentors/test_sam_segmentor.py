@@ -19,7 +19,7 @@ from ism_ros.segmentors.base import create_segmentor
 from ism_ros.segmentors.sam.automatic_masks import MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam, sam_segmentor
 
-OFFICIAL = Path(__file__).parents[1] / "golden" / "sam_tiny.pth"
+OFFICIAL = Path(__file__).parents[2] / "golden" / "sam_tiny.pth"
 
 
 PUBLISHED = {

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from dummy_networks import FIRST, place, small_fastsam
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from tiny_networks import FIRST, place, small_fastsam
 from torch import Tensor
 
 from ism_ros.config.settings import Settings
@@ -32,7 +32,7 @@ from ism_ros.segmentors.fastsam.letterbox import Letterbox, letterbox_around, le
 from ism_ros.segmentors.fastsam.yolo_masks import Candidates, assemble_masks, find_candidates
 from ism_ros.segmentors.fastsam.yolo_networks import network_outputs
 
-REFERENCE = Path(__file__).parents[1] / "data" / "fastsam" / "yolov8_seg.npz"
+REFERENCE = Path(__file__).parents[2] / "data" / "fastsam" / "yolov8_seg.npz"
 CASES = {"same_size": ((80, 128), 128), "smaller_input": ((120, 192), 96)}
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from ism_ros.checks.input_warnings import InputWarning, unique_warnings
 from ism_ros.data.detections import Detections
 from ism_ros.descriptors.base import Descriptors
-from ism_ros.matching import size_checks
 from ism_ros.matching.selection import ScoredProposals
 from ism_ros.query import ProposalCrops, Query
+from ism_ros.result_checks import size_checks
 from ism_ros.segmentors.small_proposals import too_small_warning
 
 GREY_IMAGE = InputWarning(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from tiny_networks import DINOV2, SAM, install
+from dummy_networks import DINOV2, SAM, install
 from typer.testing import CliRunner
 
 from ism_ros.cli.main import app
@@ -21,7 +21,7 @@ from ism_ros.io.frame_files import read_frame
 from ism_ros.loading import load_model
 from ism_ros.objects.spec import ObjectSpec
 
-SCENE = Path(__file__).parents[2] / "ism_ros" / "selftest" / "sample_scene"
+SCENE = Path(__file__).parents[3] / "ism_ros" / "selftest" / "sample_scene"
 FILES = {"rgb": SCENE / "rgb.jpg", "depth": SCENE / "depth.png", "camera": SCENE / "camera.json"}
 CHECKPOINTS = {
     "segmentor": "sam",

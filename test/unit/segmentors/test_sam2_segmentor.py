@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dummy_networks import SAM2_IMAGE_SIZE as IMAGE_SIZE
+from dummy_networks import SAM2_SMALL as SMALL
+from dummy_networks import sam2_weights, save_sam2
 from safetensors.torch import load_file, save_file
-from tiny_networks import SAM2_IMAGE_SIZE as IMAGE_SIZE
-from tiny_networks import SAM2_SMALL as SMALL
-from tiny_networks import sam2_weights, save_sam2
 from torch import Tensor
 
 from ism_ros.checkpoints.loaders.sam2_checkpoint import VIDEO_PART, config_of, from_official, load_sam2, published
@@ -24,7 +24,7 @@ from ism_ros.errors import CheckpointError
 from ism_ros.segmentors.sam.automatic_masks import MaskOptions
 from ism_ros.segmentors.sam.sam2_segmentor import PromptableSam2, sam2_segmentor
 
-DATA = Path(__file__).parents[1] / "data" / "sam2"
+DATA = Path(__file__).parents[2] / "data" / "sam2"
 PARAMETERS_MILLION = {"tiny": 38.96, "small": 46.06, "base_plus": 80.85, "large": 224.45}
 
 

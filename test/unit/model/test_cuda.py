@@ -11,7 +11,7 @@ import yaml
 
 pytest.importorskip("embreex")
 
-from tiny_networks import ANYTHING, DINOV2, PAIRS, install_pair
+from dummy_networks import ANYTHING, DINOV2, PAIRS, install_pair
 
 from ism_ros.config.settings import Settings
 from ism_ros.data.boxes import boxes_from_masks

@@ -22,7 +22,7 @@ from ism_ros.data.proposals import Proposals
 from ism_ros.segmentors.base import SAM6D_MIN_MASK
 from ism_ros.segmentors.small_proposals import too_small_warning, without_small
 
-CUBES = Path(__file__).parents[1] / "data" / "reports" / "small_objects"
+CUBES = Path(__file__).parents[2] / "data" / "reports" / "small_objects"
 """Nine boxes of 24 mm at 0.7 m, 28 x 24 pixels each, as a bug report showed them."""
 
 

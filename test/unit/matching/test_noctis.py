@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ism_ros.matching import noctis, patch_scores, similarity
 
-PUBLIC = Path(__file__).parents[1] / "data" / "noctis" / "public.npz"
+PUBLIC = Path(__file__).parents[2] / "data" / "noctis" / "public.npz"
 
 
 def unit(rows: Tensor) -> Tensor:

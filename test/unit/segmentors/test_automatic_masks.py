@@ -8,24 +8,21 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny_networks import sam_weights
+from dummy_networks import sam_weights
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ism_ros.checkpoints.loaders.sam_checkpoint import load_sam
 from ism_ros.data.boxes import boxes_from_masks
-from ism_ros.segmentors.sam.automatic_masks import (
-    AutomaticMasks,
+from ism_ros.segmentors.sam.automatic_masks import AutomaticMasks, MaskOptions
+from ism_ros.segmentors.sam.image_crops import (
     Crop,
-    MaskOptions,
-    boxes_of_logits,
-    cut,
-    cut_off,
+    generate_crop_boxes,
+    is_box_near_crop_edge,
     point_grid,
-    scaled_to_width,
-    stability,
-    stability_bounds,
+    resize_to_width,
 )
+from ism_ros.segmentors.sam.mask_stability import boxes_of_logits, stability_bounds, stability_score
 from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam
 
@@ -226,7 +223,7 @@ def test_points_lie_in_the_middle_of_equal_cells() -> None:
 
 def test_stability_is_the_share_of_sure_pixels() -> None:
     logits = torch.tensor([[[5.0, 0.5, -0.5, -5.0]], [[-5.0, -5.0, -5.0, -5.0]]])
-    assert stability(logits).tolist() == pytest.approx([1 / 3, 0.0])
+    assert stability_score(logits).tolist() == pytest.approx([1 / 3, 0.0])
 
 
 def test_boxes_of_small_logits_are_those_of_the_large_masks() -> None:
@@ -243,7 +240,7 @@ def test_boxes_of_small_logits_are_those_of_the_large_masks() -> None:
 
 
 def test_crops_cover_the_image_and_overlap() -> None:
-    crops = list(cut((300, 400), layers=2, overlap_share=512 / 1500))
+    crops = list(generate_crop_boxes((300, 400), layers=2, overlap_share=512 / 1500))
     assert crops[0] == Crop(0, 0, 400, 300, 0)
     assert [crop.layer for crop in crops].count(1) == 4
     assert [crop.layer for crop in crops].count(2) == 16
@@ -259,7 +256,7 @@ def test_crops_cover_the_image_and_overlap() -> None:
 def test_a_box_at_the_border_of_a_crop_but_not_of_the_image_is_cut_off() -> None:
     crop = Crop(0, 0, 200, 300, 1)
     boxes = torch.tensor([[0, 50, 90, 120], [100, 50, 199, 120], [40, 40, 90, 90]])
-    assert cut_off(boxes, crop, (300, 400)).tolist() == [False, True, False]
+    assert is_box_near_crop_edge(boxes, crop, (300, 400)).tolist() == [False, True, False]
 
 
 def test_crops_find_the_same_discs_once() -> None:
@@ -288,4 +285,4 @@ def test_crops_find_the_same_discs_once() -> None:
 
 
 def test_an_image_is_scaled_to_a_width_with_its_shape() -> None:
-    assert scaled_to_width(np.zeros((720, 1280, 3), np.uint8), 640).shape == (360, 640, 3)
+    assert resize_to_width(np.zeros((720, 1280, 3), np.uint8), 640).shape == (360, 640, 3)

@@ -1,0 +1,1 @@
+"""Views of an object: where from, and as polar maps in metres."""

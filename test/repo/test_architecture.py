@@ -1,0 +1,32 @@
+"""docs/architecture.md is true: what it names exists, and every room of the package is in its table."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+TEXT = (REPO / "docs" / "architecture.md").read_text(encoding="utf-8")
+PACKAGE = REPO / "ism_ros"
+
+
+def test_every_room_of_the_package_is_in_the_table() -> None:
+    rooms = {f"ism_ros/{path.name}/" for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    modules = {f"ism_ros/{path.name}" for path in PACKAGE.glob("*.py")}
+    named = set(re.findall(r"^\| `(ism_ros/[^`]+)`", TEXT, re.M))
+    assert rooms | modules <= named
+
+
+def test_every_file_that_is_named_exists() -> None:
+    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", TEXT))
+    everywhere = {path.relative_to(PACKAGE).as_posix() + ("/" if path.is_dir() else "") for path in PACKAGE.rglob("*")}
+    missing = {
+        word
+        for word in named
+        if not (REPO / word).exists() and not any(path == word or path.endswith("/" + word) for path in everywhere)
+    }
+    assert not missing - {"training_scenes/"}
+
+
+def test_the_main_path_is_one_screen() -> None:
+    assert len((PACKAGE / "model.py").read_text(encoding="utf-8").splitlines()) <= 200
