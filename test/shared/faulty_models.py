@@ -1,12 +1,12 @@
 """Models that fail on demand, chosen as `faulty_models:NAME`: what they are to suffer stands in the JSON file $FAULTS.
 
-{"load": "raise"}                                 loading the segmentor meets an error that nobody foresaw
-{"load": "block"}                                 it does not come back until the file says otherwise
-{"segmentor": "raise" | "out_of_memory" | "block"}     the same for a frame; also each other stage of it in which a model
-                                                  has a part: "crops", "descriptor", "scoring", "selection", "pose"
-{"segmentor_fits": 4}                             more than 4 rows at once do not fit into the memory of its network;
-                                                  also "descriptor_fits" (DINOV2) and "scoring_fits" (NOCTIS)
-{"ballast_mb": 400}                               the segmentor that is loaded holds so much memory of its device
+{"load": "raise"}                 loading the segmentor meets an error that nobody foresaw
+{"load": "block"}                 it does not come back until the file says otherwise
+{"segmentor": "raise"}            the same for a frame, or "block", or "out_of_memory"; also each other stage of it in
+                                  which a model has a part: "crops", "descriptor", "scoring", "selection", "pose"
+{"segmentor_fits": 4}             more than 4 rows at once do not fit into the memory of its network (SAM); also
+                                  "descriptor_fits" (DINOV2) and "scoring_fits" (NOCTIS)
+{"ballast_mb": 400}               the segmentor that is loaded holds so much memory of its device
 
 Each line of $FAULTS.events is one thing that happened: "segmentor blocks", "model freed".
 """

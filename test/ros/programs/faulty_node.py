@@ -1,7 +1,7 @@
 """`ism_node` itself, with stages that fail on demand though no model has a part in them, see faulty_models.py.
 
-{"stream": "raise"}                               the next activate meets an error that nobody foresaw
-{"conversion": "raise" | "out_of_memory" | "block"}    so does a frame; also "publishing"
+{"stream": "raise"}               the next activate meets an error that nobody foresaw
+{"conversion": "raise"}           so does a frame, or "block", or "out_of_memory"; also "publishing"
 """
 
 from __future__ import annotations
