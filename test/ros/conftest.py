@@ -21,6 +21,9 @@ from ism_ros.sim.demo.ros_isolation import keep_traffic_local, return_shared_mem
 os.environ.pop("ROS_DOMAIN_ID", None)
 keep_traffic_local()
 
+FAULTY_PAIR = {"segmentor": "faulty_models:TINY_SEGMENTOR", "descriptor": "faulty_models:TINY_DESCRIPTOR"}
+"""Parameters of a node whose models fail on demand."""
+
 
 @pytest.fixture(scope="session")
 def ros() -> Iterator[None]:
@@ -97,13 +100,13 @@ def start_cell(
 def start_faulty_cell(
     ros: None, workspace: Path, numbers: Iterator[int], start_node: Callable[..., NodeProcess]
 ) -> Callable[..., Cell]:
-    """The same with a node whose model fails on demand: Cell.faults."""
+    """The same with a node whose models, by default those that ship, fail on demand: Cell.faults."""
 
     def start(parameters: dict[str, Any], topics: Sequence[str] = tuple(TOPICS)) -> Cell:
         namespace = f"cell_{next(numbers)}"
         listener = Listener(namespace, topics)
         faults = Faults(workspace / f"{namespace}.faults")
-        node = start_node(namespace, parameters, program=FAULTY_NODE, FAULTS=str(faults.file))
+        node = start_node(namespace, {**FAULTY_PAIR, **parameters}, program=FAULTY_NODE, FAULTS=str(faults.file))
         start_camera = functools.partial(CameraProcess, namespace, workspace / "frame.npz")
         return Cell(node, listener, start_camera, faults)
 

@@ -20,7 +20,7 @@ PROGRAMS = Path(__file__).parents[1] / "ros" / "programs"
 ISM_NODE = ("-m", "ism_ros.node.main")
 """Arguments of Python that start the node."""
 FAULTY_NODE = (str(PROGRAMS / "faulty_node.py"),)
-"""Arguments of Python that start a node whose model fails on demand."""
+"""Arguments of Python that start a node that fails on demand."""
 
 
 def environment_with(changes: Mapping[str, str | None]) -> dict[str, str]:
@@ -164,7 +164,7 @@ class CameraProcess:
 
 
 class Faults:
-    """What a faulty_node.py is to suffer from now on, and what happened to it."""
+    """What faulty_node.py and faulty_models.py are to suffer from now on, and what happened to them."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

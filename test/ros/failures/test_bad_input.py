@@ -21,7 +21,6 @@ WARNED = (DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE)
         ("k_by_column", "bad_intrinsics", "must be 0 0 1"),
         ("k_normalised", "bad_intrinsics", "normalised"),
         ("camera_info_other_size", "camera_info_size", "1280 x 960"),
-        ("depth_all_zero", "no_depth", "no reading"),
     ],
 )
 def test_an_unusable_frame_is_rejected_with_its_reason_and_the_next_one_answered(shared_cell, alter, reason, said):
@@ -35,6 +34,22 @@ def test_an_unusable_frame_is_rejected_with_its_reason_and_the_next_one_answered
     assert listener.status.level in WARNED
     assert shared_cell.result().detections
     assert shared_cell.node.process.poll() is None
+
+
+def test_depth_without_a_reading_is_rejected_where_the_segmentor_needs_it(start_cell, parameters):
+    cell = start_cell({**parameters, "segmentor": "plugins:NEEDS_DEPTH"}, topics=["detections"])
+    try:
+        cell.wait_until("active")
+        cell.connect()
+        cell.publish_until(
+            lambda: cell.listener.count("rejected.no_depth") and "no reading" in cell.listener.status.message,
+            "no_depth in /diagnostics",
+            alter="depth_all_zero",
+        )
+        assert cell.listener.status.level in WARNED
+        assert cell.result().detections
+    finally:
+        cell.close()
 
 
 def test_a_rejection_is_said_in_the_log(shared_cell):

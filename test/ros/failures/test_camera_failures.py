@@ -48,7 +48,7 @@ def noticed(cell, reason, said, count=20, rate_hz=10.0, **how):
 
 
 def test_frames_at_60_hz_into_a_model_that_needs_a_second_are_answered_fresh_and_in_order(start_cell, parameters):
-    with opened(start_cell(parameters, ["detections"], program=[str(PROGRAMS / "slow_node.py")])) as cell:
+    with opened(start_cell({**parameters, "segmentor": "faulty_models:SLOW"}, ["detections"])) as cell:
         listener = cell.listener
         cell.result()
         before, dropped = len(listener.messages["detections"]), listener.count("frames_dropped")

@@ -224,8 +224,21 @@ def test_the_input_changes_only_while_the_stream_is_closed(cell):
     assert "go through deactivate, set, activate" in result.reason
     cell.reach("inactive")
     assert cell.listener.set_parameters(slop=0.2)[0].successful
-    assert not cell.listener.set_parameters(depth_transport="none")[0].successful, "this segmentor needs depth"
     assert cell.listener.set_parameters(slop=Settings().slop)[0].successful
+
+
+def test_depth_stays_where_the_segmentor_needs_it(cell):
+    cell.reach("unconfigured")
+    own = values_of(cell.listener, "segmentor")
+    assert cell.listener.set_parameters(segmentor="plugins:NEEDS_DEPTH")[0].successful
+    try:
+        cell.reach("inactive")
+        result = cell.listener.set_parameters(depth_transport="none")[0]
+        assert not result.successful
+        assert "segmentor 'plugins:NEEDS_DEPTH' needs depth" in result.reason
+    finally:
+        cell.reach("unconfigured")
+        assert cell.listener.set_parameters(**own)[0].successful
 
 
 def test_a_value_that_is_there_already_is_accepted_in_every_state(cell):

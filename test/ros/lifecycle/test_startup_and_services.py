@@ -356,10 +356,9 @@ def test_segment_without_a_frame_takes_the_newest_of_the_stream(shared_cell):
         (lambda request: setattr(request.rgb, "encoding", "nonsense"), "nonsense"),
         (lambda request: setattr(request, "object_ids", ["unicorn"]), "unicorn"),
         (lambda request: setattr(request.camera_info, "width", 5), "camera_info"),
-        (lambda request: setattr(request, "depth", Image()), "depth has no reading"),
         (lambda request: setattr(request, "timeout", 1e-3), "longer timeout"),
     ],
-    ids=["encoding", "object id", "camera_info", "no depth", "timeout"],
+    ids=["encoding", "object id", "camera_info", "timeout"],
 )
 def test_segment_says_why_it_cannot(shared_cell, stored, spoil, said):
     request = request_of(stored)
@@ -379,6 +378,21 @@ def test_segment_works_while_the_stream_is_not_active(managed_cell, stored):
         assert listener.call(Segment, "segment", request_of(stored)).success
     finally:
         listener.transition("cleanup")
+
+
+def test_segment_demands_depth_where_the_segmentor_needs_it(managed_cell, stored):
+    listener = managed_cell.listener
+    request = request_of(stored)
+    request.depth = Image()
+    assert listener.set_parameters(segmentor="plugins:NEEDS_DEPTH")[0].successful
+    try:
+        assert listener.transition("configure")
+        response = listener.call(Segment, "segment", request)
+        assert not response.success
+        assert "depth has no reading" in response.message
+        assert listener.transition("cleanup")
+    finally:
+        assert listener.set_parameters(segmentor=Settings().segmentor)[0].successful
 
 
 def test_objects_can_be_listed_removed_and_added_while_the_stream_runs(shared_cell, workspace):
