@@ -1,8 +1,8 @@
 """Mask AP on simulated tables: what the whole model finds, and how good its proposals alone are.
 
-    python benchmarks/accuracy/detection_ap.py                   50 scenes, 5 sets of 5 known objects
-    python benchmarks/accuracy/detection_ap.py --proposals-only  the segmentor alone, no objects needed
-    python benchmarks/accuracy/detection_ap.py --scenes 10 --sets 1
+    python benchmarks/detection_ap.py                   50 scenes, 5 sets of 5 known objects
+    python benchmarks/detection_ap.py --proposals-only  the segmentor alone, no objects needed
+    python benchmarks/detection_ap.py --scenes 10 --sets 1
 
 Scenes (ism_ros/sim/benchmark_scenes): 6 to 10 objects on a table, 3 to 5 of them known, touching, occluding and
 stacked, with the noise, holes and color errors of a stereo depth camera; light, table top, camera and objects differ
@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,6 @@ from typing import Any
 from ism_ros.runtime.threads import configure_thread_env
 
 configure_thread_env()
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import cv2
 import numpy as np

@@ -1,7 +1,7 @@
 """Coarse poses compared with the truth on simulated tables: how far off, and whether their covariance says so.
 
-    python benchmarks/accuracy/pose_accuracy.py                     25 scenes, 5 sets of 5 known objects
-    python benchmarks/accuracy/pose_accuracy.py --seed 6000 --first-set 10    other scenes and objects
+    python benchmarks/pose_accuracy.py                     25 scenes, 5 sets of 5 known objects
+    python benchmarks/pose_accuracy.py --seed 6000 --first-set 10    other scenes and objects
 
 Scenes are those of detection_ap.py. Every detection of the right name whose mask has an IoU of at least 0.5 with that
 of a known object counts, at the node's default threshold.
@@ -19,14 +19,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from ism_ros.runtime.threads import configure_thread_env
 
 configure_thread_env()
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import numpy as np
 import torch

@@ -1,7 +1,7 @@
 """The default pair of models: every number that is asked of a default, in one table.
 
-    python benchmarks/accuracy/bench_default.py                        200 scenes, 10 sets of 5 known objects
-    python benchmarks/accuracy/bench_default.py --scenes 20 --sets 2   a quick look
+    python benchmarks/bench_default.py                        200 scenes, 10 sets of 5 known objects
+    python benchmarks/bench_default.py --scenes 20 --sets 2   a quick look
 
 Scenes are those of ism_ros/sim/benchmark_scenes: 6 to 12 objects on a table, 3 to 5 of them known, touching, occluding
 and stacked, with the noise and holes of a stereo camera. Neither the kinds of objects nor the table tops nor the rooms
@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,12 +32,14 @@ from typing import Any
 from ism_ros.runtime.threads import configure_thread_env
 
 configure_thread_env()
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import cv2
 import numpy as np
 import torch
 import yaml
+from accuracy.confusable_objects import DIFFERENCES, both_named_correctly, make_pair
+from accuracy.default_goals import print_goals
+from accuracy.template_viewpoints import viewpoints_near
 from common.coco_scoring import (
     MIN_VISIBLE_SHARE,
     annotations_of,
@@ -52,12 +53,9 @@ from common.measuring import machine
 from common.pictures import draw_disjoint_proposals
 from common.scene_sets import ObjectSet, make_object_set, observe_scene
 from common.symmetries import symmetries_of
-from confusable_objects import DIFFERENCES, both_named_correctly, make_pair
-from default_goals import print_goals
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from template_viewpoints import viewpoints_near
 
 from ism_ros.config.settings import Settings
 from ism_ros.config.sources import load_settings

@@ -1,6 +1,6 @@
 """One real frame, by the model alone and by the node over real DDS: the same result, and the right one.
 
-    python benchmarks/accuracy/real_frame.py FOLDER --cad CAN.ply --mask reference_mask.png
+    python benchmarks/real_frame.py FOLDER --cad CAN.ply --mask reference_mask.png
 
 FOLDER holds rgb.png, depth.png and camera.json. A fake camera (its own process) publishes the frame, and the detections
 of the node are compared with those of the model on the same files: score and IoU with the reference mask, best first.

@@ -1,7 +1,7 @@
 """Pictures of the proposals for a folder of frames, and the segmentor's time.
 
-    python benchmarks/accuracy/draw_proposals.py FOLDER --output out/proposals
-    python benchmarks/accuracy/draw_proposals.py FOLDER --camera camera.json --best 24
+    python benchmarks/draw_proposals.py FOLDER --output out/proposals
+    python benchmarks/draw_proposals.py FOLDER --camera camera.json --best 24
 
 FOLDER holds NAME_rgb.png and NAME_depth.png (16 bit), or one rgb.png and depth.png, and camera.json ({cam_K,
 depth_scale}, depth in metres = png * depth_scale / 1000). For every frame two pictures are written:
@@ -12,7 +12,6 @@ do not overlap, which shows at a glance what was taken for one object. There is 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ from pathlib import Path
 from ism_ros.runtime.threads import configure_thread_env
 
 configure_thread_env()
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import cv2
 import numpy as np
