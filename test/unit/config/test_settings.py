@@ -1,4 +1,4 @@
-"""Where settings come from, and what a wrong one is told."""
+"""Sources of settings, profiles, and error texts of wrong ones."""
 
 from __future__ import annotations
 
@@ -117,14 +117,14 @@ def test_a_profile_sets_what_is_left_at_its_default() -> None:
     assert (settings.score_threshold, settings.overlap_threshold) == (0.2, 1.0)
 
 
-def test_a_flag_stands_beside_a_profile_even_where_it_equals_the_default() -> None:
+def test_a_flag_overrides_a_profile_even_where_it_equals_the_default() -> None:
     flags = {"profile": "accurate", "score_threshold": 0.7}
     settings = load_settings(None, environment={}, flags=flags)
     assert (settings.score_threshold, settings.overlap_threshold) == (0.7, 1.0)
 
 
 @pytest.mark.parametrize("segmentor", ["tiny", "sam2", "fastsam"])
-def test_another_segmentor_beside_a_profile_is_of_its_own_usual_size(segmentor: str) -> None:
+def test_another_segmentor_with_a_profile_is_of_its_own_usual_size(segmentor: str) -> None:
     settings = load_settings(None, environment={}, flags={"profile": "accurate", "segmentor": segmentor})
     assert (settings.segmentor, settings.segmentor_model) == (segmentor, "")
     assert (settings.descriptor, settings.descriptor_model) == ("dinov2", "vitl14")

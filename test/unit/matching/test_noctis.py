@@ -1,4 +1,4 @@
-"""NOCTIS: each score beside its formula written out in loops, known answers, and numbers of the public program."""
+"""NOCTIS: each score compared with its formula in loops, with known results, and with the public program."""
 
 from __future__ import annotations
 
@@ -126,12 +126,12 @@ class TestPublicProgram:
 
 
 class TestCyclicThreshold:
-    def test_a_crop_beside_itself_keeps_all_its_patches(self) -> None:
+    def test_a_crop_compared_with_itself_keeps_all_its_patches(self) -> None:
         tokens = crops(6, 2, 16, 32)
         found = noctis.template_appearance(tokens, tokens)
         torch.testing.assert_close(found.diagonal(), torch.ones(2))
 
-    def test_patches_in_other_places_still_find_their_way_back(self) -> None:
+    def test_patches_in_other_positions_still_lead_back(self) -> None:
         tokens = crops(7, 1, 16, 32, valid_share=1.0)
         shuffled = tokens[:, torch.randperm(256, generator=torch.Generator().manual_seed(8))]
         torch.testing.assert_close(noctis.template_appearance(tokens, shuffled), torch.ones(1, 1))

@@ -89,7 +89,7 @@ def test_frames_segmented_together_are_as_those_segmented_alone(
         torch.testing.assert_close(found.rotation, alone.rotation, atol=1e-4, rtol=0, equal_nan=True)
 
 
-def test_poses_from_the_fits_of_the_scores_are_those_of_fits_made_anew(
+def test_poses_from_the_alignments_of_the_scores_are_those_of_new_alignments(
     model: InstanceSegmentationModel, observed: tuple
 ) -> None:
     frame, _ = observed
@@ -256,6 +256,6 @@ def test_a_frame_keeps_its_meaning_in_another_resolution(model: InstanceSegmenta
     assert len(model.segment(half)) > 0
 
 
-def test_unknown_models_are_told_with_those_there_are(tmp_path: Path) -> None:
+def test_unknown_models_are_errors_that_list_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="tiny, sam"):
         load_model(Settings(segmentor="sonar", cache_dir=str(tmp_path)))

@@ -118,7 +118,7 @@ def test_tokens_have_length_one_and_are_zero_outside_the_mask(descriptor_weights
     assert descriptor.describe(crops[:0], masks[:0]).class_tokens.shape == (0, described.class_tokens.shape[1])
 
 
-def test_a_turn_of_the_crop_changes_little_of_what_the_network_sees() -> None:
+def test_a_rotation_of_the_crop_changes_little_of_what_the_network_sees() -> None:
     masks = torch.zeros(1, 96, 96, dtype=torch.bool)
     masks[0, 30:60, 10:80] = True
     masks[0, 20:70, 10:25] = True
@@ -138,7 +138,7 @@ def crops_and_masks() -> tuple[Tensor, Tensor]:
     return crops * masks[:, None], masks
 
 
-def test_the_common_frame_is_sampled_as_pytorch_samples_an_affine_grid() -> None:
+def test_the_canonical_frame_is_sampled_as_pytorch_samples_an_affine_grid() -> None:
     crops, masks = crops_and_masks()
     inside = masks[:, None].float()
     pixels = torch.cat([(crops * 2 - 1) * inside, inside], dim=1)
@@ -147,7 +147,7 @@ def test_the_common_frame_is_sampled_as_pytorch_samples_an_affine_grid() -> None
     torch.testing.assert_close(network_input(crops, masks), expected, atol=1e-4, rtol=0)
 
 
-def test_the_small_picture_is_the_mean_of_colours_of_even_contrast() -> None:
+def test_the_small_image_is_the_mean_of_colours_of_even_contrast() -> None:
     pixels = network_input(*crops_and_masks())
     mask, colours = pixels[:, 3:].double(), pixels[:, :3].double()
     area = mask.sum(dim=(2, 3), keepdim=True).clamp(min=1)

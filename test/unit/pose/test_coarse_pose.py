@@ -52,14 +52,14 @@ def seen(mesh: trimesh.Trimesh, rotation: Rotation, translation_m: tuple[float, 
     return view.rgb, view.depth_m, view.instance == 0
 
 
-def fit_of(views: ViewMaps, rgb: np.ndarray, depth_m: np.ndarray, *masks: np.ndarray) -> ViewAlignment:
+def alignment_of(views: ViewMaps, rgb: np.ndarray, depth_m: np.ndarray, *masks: np.ndarray) -> ViewAlignment:
     stack = torch.from_numpy(np.stack(masks))
     observed = sample_observed_points(stack, boxes_from_masks(stack), Frame(rgb, depth_m, CAMERA))
     return align_views(observed, views, fourier_maps(torch.from_numpy(views.maps).float(), views.radius_m))
 
 
 def pose_of(views: ViewMaps, rgb: np.ndarray, depth_m: np.ndarray, mask: np.ndarray) -> CoarsePose:
-    (pose,) = coarse_poses(fit_of(views, rgb, depth_m, mask), views)
+    (pose,) = coarse_poses(alignment_of(views, rgb, depth_m, mask), views)
     assert pose is not None
     return pose
 
@@ -85,14 +85,14 @@ def test_the_origin_lies_behind_the_surface_that_is_seen(drill: trimesh.Trimesh,
     assert pose.translation_m[2] == pytest.approx(0.7, abs=0.01)
 
 
-def test_an_object_at_the_edge_of_the_picture_is_seen_along_the_ray_to_it(
+def test_an_object_at_the_edge_of_the_image_is_seen_along_the_ray_to_it(
     drill: trimesh.Trimesh, views: ViewMaps
 ) -> None:
     # 24 degrees off the axis, but seen from the camera exactly as in one of the views
     place = np.array([0.28, 0.07, 0.63])
     ray = Rotation.align_vectors([place], [[0, 0, 1]])[0]
-    turns = [ray * Rotation.from_matrix(turn) for turn in views.rotations[::3]]
-    angles = np.array([angle_deg(pose_of(views, *seen(drill, turn, tuple(place))), turn) for turn in turns])
+    turns = [ray * Rotation.from_matrix(shift) for shift in views.rotations[::3]]
+    angles = np.array([angle_deg(pose_of(views, *seen(drill, shift, tuple(place))), shift) for shift in turns])
     assert np.median(angles) < 5
     assert (angles < 20).mean() > 0.8
 
@@ -138,60 +138,61 @@ def test_a_mask_without_depth_has_no_pose_and_leaves_the_others_theirs(drill: tr
     corner[:60, :60] = True
     alone = pose_of(views, rgb, depth_m, mask)
     depth_m[corner] = 0.0
-    nowhere, pose, empty = coarse_poses(fit_of(views, rgb, depth_m, corner, mask, np.zeros_like(mask)), views)
+    nowhere, pose, empty = coarse_poses(alignment_of(views, rgb, depth_m, corner, mask, np.zeros_like(mask)), views)
     assert nowhere is None
     assert empty is None
     assert pose is not None
     np.testing.assert_allclose(pose.translation_m, alone.translation_m, atol=1e-5)
 
 
-def test_a_view_beside_itself_fits_best_unturned(views: ViewMaps) -> None:
+def test_a_view_is_aligned_best_with_itself_unrotated(views: ViewMaps) -> None:
     maps, numbers = torch.from_numpy(views.maps).double(), [0, 7, 41]
-    fit = correlate_maps(maps[numbers], fourier_maps(maps, views.radius_m), views.radius_m)
-    assert fit.iou.max() <= 1.0
-    view, turn = np.unravel_index(fit.cost.flatten(1).argmin(dim=1).numpy(), fit.cost.shape[1:])
+    alignment = correlate_maps(maps[numbers], fourier_maps(maps, views.radius_m), views.radius_m)
+    assert alignment.iou.max() <= 1.0
+    view, shift = np.unravel_index(alignment.cost.flatten(1).argmin(dim=1).numpy(), alignment.cost.shape[1:])
     assert view.tolist() == numbers
-    assert turn.tolist() == [0, 0, 0]
+    assert shift.tolist() == [0, 0, 0]
 
 
-def test_turning_a_view_is_found_as_that_turn(views: ViewMaps) -> None:
+def test_an_in_plane_rotation_of_a_view_is_found(views: ViewMaps) -> None:
     maps = torch.from_numpy(views.maps).double()
-    fit = correlate_maps(maps[5:6].roll(9, dims=-1), fourier_maps(maps, views.radius_m), views.radius_m)
-    assert np.unravel_index(int(fit.cost.argmin()), fit.cost.shape[1:]) == (5, 9)
+    alignment = correlate_maps(maps[5:6].roll(9, dims=-1), fourier_maps(maps, views.radius_m), views.radius_m)
+    assert np.unravel_index(int(alignment.cost.argmin()), alignment.cost.shape[1:]) == (5, 9)
 
 
-def test_a_fit_is_what_the_maps_say_cell_by_cell(views: ViewMaps) -> None:
-    # the sums that the transforms stand for, written out for one view in one turn
-    maps, turn = torch.from_numpy(views.maps).double(), 4
-    ours, theirs = maps[3], maps[11].roll(turn, dims=-1)
-    fit = correlate_maps(maps[3:4], fourier_maps(maps[11:12], views.radius_m), views.radius_m)
+def test_an_alignment_is_the_sum_over_the_cells_of_the_maps(views: ViewMaps) -> None:
+    # the sums that the transforms stand for, written out for one view in one rotation
+    maps, shift = torch.from_numpy(views.maps).double(), 4
+    ours, theirs = maps[3], maps[11].roll(shift, dims=-1)
+    alignment = correlate_maps(maps[3:4], fourier_maps(maps[11:12], views.radius_m), views.radius_m)
     ring = torch.arange(8, dtype=torch.float64)[:, None]
     area_m2 = torch.pi * views.radius_m**2 * (2 * ring + 1) / 64 / 36
-    share = ours[0] * theirs[0] * area_m2
-    common = share.sum()
+    common_area_m2 = ours[0] * theirs[0] * area_m2
+    common = common_area_m2.sum()
     iou = common / ((ours[0] * area_m2).sum() + (theirs[0] * area_m2).sum() - common)
-    shift_m = (share * (ours[1] - theirs[1])).sum() / common
-    relief_m2 = (share * (ours[1] - theirs[1]) ** 2).sum() / common - shift_m**2
-    colour = (share * ((ours[2:] - theirs[2:]) ** 2).sum(dim=0)).sum() / common
-    cost = 1 - iou + 20 * relief_m2 / (1.6 * views.radius_m) ** 2 + 0.3 * colour
-    pairs = (fit.iou, iou), (fit.depth_offset_m, shift_m), (fit.depth_rmse_m, relief_m2.sqrt()), (fit.cost, cost)
+    offset_m = (common_area_m2 * (ours[1] - theirs[1])).sum() / common
+    depth_mse_m2 = (common_area_m2 * (ours[1] - theirs[1]) ** 2).sum() / common - offset_m**2
+    colour = (common_area_m2 * ((ours[2:] - theirs[2:]) ** 2).sum(dim=0)).sum() / common
+    cost = 1 - iou + 20 * depth_mse_m2 / (1.6 * views.radius_m) ** 2 + 0.3 * colour
+    pairs = [(alignment.iou, iou), (alignment.depth_offset_m, offset_m)]
+    pairs += [(alignment.depth_rmse_m, depth_mse_m2.sqrt()), (alignment.cost, cost)]
     for found, wanted in pairs:
-        torch.testing.assert_close(found[0, 0, turn], wanted, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(found[0, 0, shift], wanted, atol=1e-6, rtol=1e-6)
 
 
-def test_what_else_speaks_for_a_view_is_taken_from_its_cost(views: ViewMaps) -> None:
+def test_the_prior_of_a_view_is_subtracted_from_its_cost(views: ViewMaps) -> None:
     maps = torch.from_numpy(views.maps).float()
-    fit = correlate_maps(maps[7:8], fourier_maps(maps, views.radius_m), views.radius_m)
-    preference = torch.zeros(1, len(maps))
-    cost, relief_m, view = fit.best(preference)
+    alignment = correlate_maps(maps[7:8], fourier_maps(maps, views.radius_m), views.radius_m)
+    prior = torch.zeros(1, len(maps))
+    cost, depth_rmse_m, view = alignment.best(prior)
     assert view.tolist() == [7]
-    assert cost.item() == pytest.approx(float(fit.cost[0, 7].min()))
-    assert relief_m.item() == pytest.approx(float(fit.depth_rmse_m[0, 7, fit.cost[0, 7].argmin()]))
-    preference[0, 20] = 5.0
-    cost, relief_m, view = fit.best(preference)
+    assert cost.item() == pytest.approx(float(alignment.cost[0, 7].min()))
+    assert depth_rmse_m.item() == pytest.approx(float(alignment.depth_rmse_m[0, 7, alignment.cost[0, 7].argmin()]))
+    prior[0, 20] = 5.0
+    cost, depth_rmse_m, view = alignment.best(prior)
     assert view.tolist() == [20]
-    assert cost.item() == pytest.approx(float(fit.cost[0, 20].min()))
-    assert relief_m.item() == pytest.approx(float(fit.depth_rmse_m[0, 20, fit.cost[0, 20].argmin()]))
+    assert cost.item() == pytest.approx(float(alignment.cost[0, 20].min()))
+    assert depth_rmse_m.item() == pytest.approx(float(alignment.depth_rmse_m[0, 20, alignment.cost[0, 20].argmin()]))
 
 
 @pytest.fixture(scope="module")

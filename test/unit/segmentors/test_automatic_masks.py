@@ -1,4 +1,4 @@
-"""Automatic masks: which of a model's answers stay."""
+"""Automatic masks: which of a model's masks are kept."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_points_lie_in_the_middle_of_equal_cells() -> None:
     assert point_grid(2, (40, 80)).tolist() == [[20.0, 10.0], [60.0, 10.0], [20.0, 30.0], [60.0, 30.0]]
 
 
-def test_stability_is_the_share_of_sure_pixels() -> None:
+def test_stability_is_the_ratio_of_sure_pixels() -> None:
     logits = torch.tensor([[[5.0, 0.5, -0.5, -5.0]], [[-5.0, -5.0, -5.0, -5.0]]])
     assert stability_score(logits).tolist() == pytest.approx([1 / 3, 0.0])
 

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.masks import mask_areas
 from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix, measure_resized
-from ism_ros.segmentors.sam.sam_segmentor import upscaled, upscaling_axes
+from ism_ros.segmentors.sam.sam_segmentor import upscale_logits, upscaling_axes
 
 
 def bumps(count: int, height: int, width: int) -> Tensor:
@@ -33,7 +33,7 @@ def test_the_matrix_is_that_of_a_bilinear_resize(length: int, before: int) -> No
 @pytest.mark.parametrize("size", [(480, 640), (640, 480), (720, 1280), (100, 1000)])
 def test_areas_and_boxes_are_those_of_sams_two_steps(size: tuple[int, int]) -> None:
     logits = bumps(60, 64, 64)
-    large = upscaled(logits, 256, size)
+    large = upscale_logits(logits, 256, size)
     rows, columns = upscaling_axes(256, 64, size)
     measured = measure_resized(logits[:, : rows.matrix.shape[1], : columns.matrix.shape[1]], rows, columns, offset=1.0)
     for ours, level in ((measured.strict, 1.0), (measured.loose, -1.0)):

@@ -1,4 +1,4 @@
-"""Which proposals are left out as too small, and what is said of them where nothing else was found."""
+"""Which proposals are left out as too small, and the warning about them where nothing else was found."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def test_the_least_size_comes_from_the_environment_too(
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (1944, 2592)])
-def test_the_least_size_counts_pixels_whatever_the_size_of_the_picture(height: int, width: int) -> None:
+def test_the_least_size_counts_pixels_whatever_the_size_of_the_image(height: int, width: int) -> None:
     kept, left_out = split_small(squares([9, 10, 30], height, width), 100)
     assert [int(mask.sum()) for mask in kept.masks] == [100, 900]
     assert left_out.areas.tolist() == [81]
 
 
 @pytest.mark.parametrize("models", [{"profile": "accurate"}, {"segmentor": "fastsam", "descriptor": "dinov2"}])
-def test_the_models_of_sam6d_keep_its_shares_of_the_picture_unless_the_least_size_is_set(models: dict) -> None:
+def test_the_models_of_sam6d_keep_its_ratios_to_the_image_unless_the_least_size_is_set(models: dict) -> None:
     assert load_settings(None, models, environment={}).min_mask_pixels == SAM6D_MIN_MASK
     assert load_settings(None, {**models, "min_mask_pixels": 50}, environment={}).min_mask_pixels == 50
     proposals = squares([9, 15, 27, 28, 29, 30, 60], 480, 640)

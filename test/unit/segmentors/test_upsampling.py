@@ -1,4 +1,4 @@
-"""Enlarging to masks gives what bilinear interpolation and a comparison give."""
+"""Upsampling to masks gives what bilinear interpolation and a comparison give."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_part_of_the_image_can_be_enlarged() -> None:
     assert torch.equal(part, whole[:, 10:50, 7:9])
 
 
-def test_many_outlines_are_worked_on_in_several_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_contours_are_computed_in_several_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     values = images(3, 20, 30, 0)
     at_once = upsample_to_masks(values, positions(80, 20), positions(120, 30), 0.5)
     monkeypatch.setattr(upsampling, "PIXELS_PER_BATCH", 100)
