@@ -185,7 +185,7 @@ def test_what_was_away_for_long_comes_back_with_new_ids_and_without_tracking_ids
     count = len(detections)
     cell.publish_until(lambda: any(d.detections for d in detections[count:]), "a detection")
     again = next(ids_in(d) for d in detections[count:] if d.detections)
-    assert not set(again.values()) & set(before.values())
+    assert not set(again) & set(before)
 
     assert cell.listener.set_parameters(tracking=False)[0].successful
     cell.result()
