@@ -166,7 +166,7 @@ def test_depth_of_another_frame_is_said_with_the_drivers_parameter(shared_cell):
 
 
 def test_depth_of_a_camera_beside_is_registered_where_its_place_is_known(cell_with, plain, workspace):
-    # the depth of the other camera is without noise, which moves scores of the hand-made pair by some hundredths
+    # the depth of the other camera is without noise, which moves scores by some hundredths
     cell = cell_with(["--depth-camera"], score_threshold=0.5)
     found = poses(cell.result("masks"))
     # plain has the noise and the shadows of a stereo camera, this depth has none: a coarse pose may be of another view
@@ -174,8 +174,9 @@ def test_depth_of_a_camera_beside_is_registered_where_its_place_is_known(cell_wi
     assert any(near)
     with np.load(workspace / "frame.npz") as stored:
         truth = dict(zip(stored["truth_ids"].tolist(), stored["truth_masks"], strict=True))
+    # with depth that is not registered neither object is found at all
     for class_id, mask in truth.items():
-        assert iou(found[class_id][1], mask) > 0.8
+        assert iou(found[class_id][1], mask) > iou(plain[class_id][1], mask) - 0.1
     assert not cell.listener.count("noticed.depth_not_registered")
 
 
