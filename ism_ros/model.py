@@ -74,8 +74,8 @@ class InstanceSegmentationModel:
             frame: The frame.
             object_ids: Look only for these; None = all.
             settings: Thresholds and matcher of this frame; None = the model's.
-            with_poses: As of Query.
-            with_unit_check: As of Query.
+            with_poses: Also estimate poses; False saves some milliseconds a detection.
+            with_unit_check: Where nothing is found, try depth and CAD models in other units; takes as long again.
 
         Returns:
             Instances, best first, with the seconds that each stage took; empty where nothing is found.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -105,16 +105,24 @@ class Detections:
     def __len__(self) -> int:
         return int(self.masks.shape[0])
 
-    def __getitem__(self, index: Tensor) -> Detections:
-        """Select rows.
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Detections:
+        """Select rows, such as `found[0]`, `found[:3]` or `found[found.score > 0.7]`.
 
         Args:
-            index: (N,) bool or (K,) int64.
+            index: A row, a slice, rows, or a tensor: (N,) bool or (K,) int64.
 
         Returns:
             The detections of these rows.
+
+        Raises:
+            IndexError: There is no such row.
         """
-        return self._each(lambda tensor: tensor[index])
+        rows = torch.arange(len(self))[index].reshape(-1) if isinstance(index, int) else index
+        return self._each(lambda tensor: tensor[rows])
+
+    def __iter__(self) -> Iterator[Detections]:
+        """Yield one detection after the other, best first."""
+        return (self[row] for row in range(len(self)))
 
     def to(self, device: torch.device | str) -> Detections:
         """Copy every tensor to a device.
@@ -132,6 +140,10 @@ class Detections:
             f.name: act(value) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
         }
         return replace(self, **changed)
+
+    def class_ids(self) -> list[str]:
+        """Return the object's id of every row."""
+        return [self.class_id(row) for row in range(len(self))]
 
     def class_id(self, row: int) -> str:
         """Return the object's id of row `row`."""

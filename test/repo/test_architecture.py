@@ -1,4 +1,4 @@
-"""docs/architecture.md is true: what it names exists, and every room of the package is in its table."""
+"""docs/architecture.md is true: what it names exists, and every package is in its table."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ TEXT = (REPO / "docs" / "architecture.md").read_text(encoding="utf-8")
 PACKAGE = REPO / "ism_ros"
 
 
-def test_every_room_of_the_package_is_in_the_table() -> None:
-    rooms = {f"ism_ros/{path.name}/" for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+def test_every_package_is_in_the_table() -> None:
+    packages = {f"ism_ros/{path.name}/" for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
     modules = {f"ism_ros/{path.name}" for path in PACKAGE.glob("*.py")}
     named = set(re.findall(r"^\| `(ism_ros/[^`]+)`", TEXT, re.M))
-    assert rooms | modules <= named
+    assert packages | modules <= named
 
 
 def test_every_file_that_is_named_exists() -> None:
