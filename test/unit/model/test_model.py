@@ -97,10 +97,10 @@ def test_poses_from_the_alignments_of_the_scores_are_those_of_new_alignments(
     found = model.segment(frame, settings=loose)
     assert len(set(found.object_index.tolist())) == 3
     bare = model.segment(frame, settings=loose, with_poses=False)
-    anew = with_coarse_poses(bare, frame, model.library, model.descriptor.view_weight)
-    assert torch.equal(found.template_index, anew.template_index)
+    again = with_coarse_poses(bare, frame, model.library, model.descriptor.view_prior_weight)
+    assert torch.equal(found.template_index, again.template_index)
     for field in ("rotation", "translation_m", "pose_covariance", "model_box_m"):
-        torch.testing.assert_close(getattr(found, field), getattr(anew, field), atol=1e-4, rtol=0, equal_nan=True)
+        torch.testing.assert_close(getattr(found, field), getattr(again, field), atol=1e-4, rtol=0, equal_nan=True)
 
 
 def test_a_frame_leaves_its_thread_as_many_threads_of_pytorch_as_it_had(
