@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ism_ros.cad.units import size_text
 from ism_ros.cli import options
-from ism_ros.cli.object_options import ObjectOptions
+from ism_ros.cli.options import ObjectOptions
 
 if TYPE_CHECKING:
     from numpy import uint8

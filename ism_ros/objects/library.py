@@ -206,14 +206,7 @@ class ObjectLibrary:
         _ = self.class_tokens, self._rotations
 
     def map_objects(self, change: Callable[[KnownObject], KnownObject]) -> ObjectLibrary:
-        """Change every object.
-
-        Args:
-            change: Gives the new object for an old one, of the same id.
-
-        Returns:
-            A library of the new objects, of the same version.
-        """
+        """Return a library of the same version with what `change` makes of each object; ids must stay."""
         return replace(self, objects=tuple(map(change, self.objects)), _parent=None)
 
     def with_object(self, known: KnownObject) -> ObjectLibrary:
@@ -325,16 +318,7 @@ class ObjectLibrary:
         return self._rotations[object_index, template_index]
 
     def patch_storage(self, place: PatchPlace, precision: PatchPrecision, device: str) -> PatchStorage:
-        """Decide where the patch tokens of one more object go.
-
-        Args:
-            place: Where they are wanted.
-            precision: In which they are kept.
-            device: PyTorch device of the model.
-
-        Returns:
-            That, with what the objects of this library take already.
-        """
+        """Return where and how the patch tokens of one more object on `device` go, given what these take already."""
         held = self.patch_bytes()
         on_device = held.get(str(torch.device(device)), 0)
         return PatchStorage(place, precision, held_on_device=on_device, held_on_host=held.get("cpu", 0))

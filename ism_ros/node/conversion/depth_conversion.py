@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
-from ism_ros.checks.depth_checks import depth_in_metres
+from ism_ros.checks.depth_checks import depth_format_error, depth_in_metres
 from ism_ros.errors import FrameError
 from ism_ros.io.image_decoding import decode_unchanged
 from ism_ros.node.conversion.image_conversion import DEPTH_TYPES, TO_RGB, decoded_image, image_rows
@@ -110,11 +110,9 @@ def _compressed_depth(message: CompressedImage) -> NDArray[np.float32]:
 
 def _decoded_png(body: bytes, image_format: str) -> NDArray[np.uint16]:
     png = decoded_image(decode_unchanged, body, "depth", image_format)
-    if png.ndim != 2 or png.dtype != np.uint16:
+    if found := depth_format_error(png):
         raise FrameError(
-            "encoding",
-            f"depth decodes to {png.dtype} of shape {png.shape}, not to 16-bit depth: "
-            "subscribe to the compressedDepth topic",
+            "encoding", f"depth decodes to {found}, not to 16-bit depth: subscribe to the compressedDepth topic"
         )
     return png
 

@@ -161,7 +161,7 @@ store.change("mug", None)
 os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
 store.save()
 """
-    root = str(Path(__file__).parents[3])
+    root = str(Path(__file__).parents[4])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == -9
     assert file.read_text() == TEXT
