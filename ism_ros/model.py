@@ -125,7 +125,7 @@ class InstanceSegmentationModel:
         return described
 
     def _detect(self, query: Query, crops: ProposalCrops, descriptors: Descriptors) -> Detections:
-        """Score the proposals, select the instances among them, and pose those."""
+        """Match and verify the proposals, select the instances among them, and pose those."""
         clock = StageClock(self.device)
         scored = self.score(query, crops, descriptors)
         clock.lap("scores")

@@ -9,6 +9,9 @@ The conventions, all in pixels:
   vision_msgs.
 - `sam6d_xywh`: the same with width and height one less, last minus first, as SAM-6D writes `bbox` into
   detection_ism.json and the server into its answers.
+
+A mask of columns 10 to 19 and rows 20 to 39 has the box (10, 20, 19, 39) as `xyxy`, (10, 20, 10, 20) as `xywh` and
+(10, 20, 9, 19) as `sam6d_xywh`.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def crop_resize_pad(image: Tensor, masks: Tensor, boxes_xyxy: Tensor, size: int)
 def crop_in_threads(
     image: Tensor, masks: Tensor, columns: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Make crops one by one on the CPU, a part of them on each thread.
+    """Make crops one by one on the CPU, a part of them on each thread; `crop_by_gather` is shorter to read.
 
     Every box is masked as it is in the image, and only then enlarged or reduced.
 

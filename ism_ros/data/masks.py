@@ -50,8 +50,8 @@ def mask_areas(masks: Tensor) -> Tensor:
     flat = masks.flatten(1)
     if masks.is_cuda:
         return flat.sum(dim=1, dtype=torch.int64)
-    # PyTorch widens booleans one by one. Eight of them read as one integer can be added together a hundred times
-    # faster, as long as none of the eight bytes overflows: so at most 128 integers at a time.
+    # the same as flat.sum(dim=1), but PyTorch widens booleans one by one: eight of them read as one integer can be
+    # added together a hundred times faster, as long as none of the eight bytes overflows, so at most 128 at a time
     if missing := -flat.shape[1] % 1024:
         flat = torch.nn.functional.pad(flat, (0, missing))
     flat = flat.contiguous()

@@ -89,8 +89,9 @@ def _strided(masks: Tensor, stride: int) -> Tensor:
 def _greedy(suppresses: Tensor) -> Tensor:
     """Find the rows left when each of them, from the first on, drops the later ones it suppresses.
 
-    All rows are decided at once, again and again until nothing changes: after k rounds what hangs on a chain of k
-    suppressions is right, and chains are short.
+    The same as: for each row in order, if it is still there, drop the later ones that it suppresses. All rows are
+    decided at once here, again and again until nothing changes: after k rounds what hangs on a chain of k suppressions
+    is right, and chains are short.
 
     Args:
         suppresses: (N, N) bool.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ism_ros.pose.alignment import ViewAlignment
+from ism_ros.pose.covariance import at_origin, view_covariance
 from ism_ros.rendering.views.polar_maps import ANGLES, ViewMaps
 
 Array = NDArray[np.float64]
@@ -22,19 +23,6 @@ TEMPERATURE = 0.05
 """Difference of cost at which a view and rotation weighs 1/e as much in the covariance."""
 MAX_TEMPERATURES = 5.0
 """Difference of cost, in temperatures, from which on a view and rotation is left out of the covariance."""
-SPACING_RATIO = 0.31
-"""Standard deviation of the rotation about each axis due to the spacing of the V views, as a ratio of the side of the
-square that each covers on the unit sphere: sigma = SPACING_RATIO * sqrt(4 * pi / V) radians, 5 degrees for 162."""
-MIN_SIGMA_M = 0.004
-"""Least standard deviation of the position along each axis, metres."""
-HIDDEN_RATIO = 0.2
-"""Standard deviation of the lateral position, in radii of the object, per unit of 1 - IoU of the silhouettes."""
-DEPTH_RMSE_RATIO = 0.5
-"""Standard deviation of the distance, as a ratio of the depth RMSE."""
-UNKNOWN_POSITION_M = 0.05
-"""Standard deviation of the position along each axis where only the visible surface is known, metres."""
-UNKNOWN_ROTATION_RAD2 = (np.pi**2 / 3 + 2) / 3
-"""Variance of the rotation vector about each axis where all rotations are equally likely, square radians."""
 
 
 @dataclass(frozen=True)
@@ -75,31 +63,6 @@ def coarse_poses(alignment: ViewAlignment, views: ViewMaps) -> list[CoarsePose |
     ]
 
 
-def unknown_covariance() -> Array:
-    """Make the covariance of a pose of which only the position of the visible surface is known.
-
-    Returns:
-        (6, 6) of x, y, z (metres) and rotations about x, y, z (radians).
-    """
-    return np.diag([UNKNOWN_POSITION_M**2] * 3 + [UNKNOWN_ROTATION_RAD2] * 3)
-
-
-def at_origin(covariance: Array, arm_m: Array) -> Array:
-    """Transform a covariance from the object's centre to its origin.
-
-    Args:
-        covariance: (6, 6) of the centre's position and the object's rotation.
-        arm_m: (3,) lever arm from the origin to the centre, camera frame, metres.
-
-    Returns:
-        (6, 6) of the origin's position and the object's rotation.
-    """
-    x, y, z = arm_m
-    jacobian = np.eye(6)
-    jacobian[:3, 3:] = [[0, -z, y], [z, 0, -x], [-y, x, 0]]
-    return np.asarray(jacobian @ covariance @ jacobian.T)
-
-
 def _pose(
     cost: Array,
     iou: Array,
@@ -131,9 +94,7 @@ def _pose(
         ]
     )
     covariance = (weight[:, None] * offsets).T @ offsets
-    sideways_m = MIN_SIGMA_M + HIDDEN_RATIO * views.radius_m * (1 - iou[view[best], angle[best]])
-    ahead_m = MIN_SIGMA_M + DEPTH_RMSE_RATIO * depth_rmse_m[view[best], angle[best]]
-    covariance[:3, :3] += ray_rotation @ np.diag([sideways_m**2, sideways_m**2, ahead_m**2]) @ ray_rotation.T
-    covariance[3:, 3:] += SPACING_RATIO**2 * 4 * np.pi / len(views.rotations) * np.eye(3)
+    chosen = view[best], angle[best]
+    covariance += view_covariance(iou[chosen], depth_rmse_m[chosen], views.radius_m, len(views.rotations), ray_rotation)
     arm_m = rotations[best] @ views.centre_m
     return CoarsePose(rotations[best], translations_m[best] - arm_m, at_origin(covariance, arm_m), int(view[best]))
