@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -14,8 +15,10 @@ from ism_ros.model import InstanceSegmentationModel
 from ism_ros.node.context import NodeContext
 from ism_ros.node.services.object_requests import object_info, spec_of_request
 from ism_ros.node.services.objects_file_sync import ObjectsFileSync
+from ism_ros.objects.background_onboarding import OnboardingCancelledError, OnboardingProgress, OnboardingQueue
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.spec import ObjectSpec
+from ism_ros.objects.template_builder import Progress as ProgressCallback
 from ism_ros.objects.template_process import NICENESS, TemplateProcess, TemplateProcessStoppedError
 from ism_ros.runtime.cache_folder import NOT_WRITTEN
 from ism_ros.srv import AddObject, ListObjects, RemoveObject
@@ -28,21 +31,19 @@ NOT_CONFIGURED = "the node has no model yet: configure it first"
 """Response while there is no model."""
 
 
-class AdditionStoppedError(Exception):
-    """Raised in an onboarding that is not wanted any more; the message says why."""
-
-
 @dataclass
 class Addition:
-    """An object that is being onboarded.
+    """An object that is added to a model.
 
     Attributes:
-        id: Its id.
-        stop_reason: Why it is not wanted any more, empty while it is.
+        model: The model.
+        spec: The object.
+        message: A sentence about what was done, once it is.
     """
 
-    id: str
-    stop_reason: str = ""
+    model: InstanceSegmentationModel
+    spec: ObjectSpec
+    message: str = ""
 
 
 class ObjectServices:
@@ -72,6 +73,7 @@ class ObjectServices:
         self._lock = threading.Lock()
         self._cache_problem_since_s = context.events.now_s
         self.prepare = TemplateProcess()
+        self._onboarding: OnboardingQueue[KnownObject] = OnboardingQueue(self._onboard, self.prepare.stop)
         groups = [MutuallyExclusiveCallbackGroup() for _ in range(4)]
         node.create_service(AddObject, "~/add_object", self._add, callback_group=groups[0])
         node.create_service(RemoveObject, "~/remove_object", self._remove, callback_group=groups[1])
@@ -104,7 +106,8 @@ class ObjectServices:
         Args:
             reason: Why, for the response to whoever waits for an object.
         """
-        self._stop_adding(reason)
+        self._onboarding.cancel(None, reason)
+        self.prepare.stop()
         with self._lock:
             self._file.close()
             self._cache_problem_since_s = self._context.events.now_s
@@ -126,12 +129,11 @@ class ObjectServices:
             response.message = NOT_CONFIGURED
             return response
         try:
-            response.message = self._onboard(model, request)
+            response.message = self._add_to(model, request)
             response.success = True
             log.info(response.message)
-        except (AdditionStoppedError, TemplateProcessStoppedError) as error:
-            reason = self._addition.stop_reason if self._addition is not None else ""
-            response.message = f"object '{request.id}' was not added: {reason or error or 'the node is ending'}"
+        except (OnboardingCancelledError, TemplateProcessStoppedError) as error:
+            response.message = f"object '{request.id}' was not added: {error or 'the node is ending'}"
             if not self._context.stopping.is_set():
                 log.info(response.message)
         except (ValueError, OSError) as error:
@@ -146,37 +148,42 @@ class ObjectServices:
         self._context.progress.clear()
         return response
 
-    def _onboard(self, model: InstanceSegmentationModel, request: AddObject.Request) -> str:
+    def _add_to(self, model: InstanceSegmentationModel, request: AddObject.Request) -> str:
         """Onboard an object, change the library and return a sentence about it."""
-        spec = spec_of_request(request, model.library)
-        self._addition = addition = Addition(spec.id)
+        self._addition = addition = Addition(model, spec_of_request(request, model.library))
         self._cache_problem_since_s = self._context.events.now_s
-        label = f"adding {spec.id}"
+        label = f"adding {addition.spec.id}"
         self._context.progress.show(label)
-
-        def on_templates(done: int, total: int) -> None:
-            if addition.stop_reason or self._context.stopping.is_set():
-                raise AdditionStoppedError(addition.stop_reason)
-            self._context.progress.show_templates(label, done, total)
-
         self.prepare.niceness = NICENESS
-        known = model.onboard(spec, on_templates)
+        task = self._onboarding.submit(addition.spec, partial(self._put, addition), partial(self._show, label))
+        self._report_warnings(task.result())
+        return addition.message
+
+    def _onboard(self, spec: ObjectSpec, progress: ProgressCallback) -> KnownObject:
+        addition = self._addition
+        if addition is None or addition.spec is not spec:
+            raise OnboardingCancelledError
+        return addition.model.onboard(spec, progress)
+
+    def _show(self, label: str, progress: OnboardingProgress) -> None:
+        if self._context.stopping.is_set():
+            raise OnboardingCancelledError
+        self._context.progress.show_templates(label, progress.done, progress.total)
+
+    def _put(self, addition: Addition, known: KnownObject) -> None:
+        """Change the library, unless the model is gone meanwhile."""
+        model, spec = addition.model, addition.spec
         with self._lock:
-            if addition.stop_reason or self._context.stopping.is_set() or self._context.model() is not model:
-                raise AdditionStoppedError(addition.stop_reason)
+            if self._context.stopping.is_set() or self._context.model() is not model:
+                raise OnboardingCancelledError
             verb = "replaced" if spec.id in model.library.ids else "added"
             model.put(known)
             self._specs = {**self._specs, spec.id: spec}
             saved = self._change_done(spec.id, spec)
-        self._report_warnings(known)
         warnings = "".join(f"; warning: {warning.text}" for warning in known.warnings)
-        return f"{verb} '{spec.id}' with {known.template_count} templates, {known.size_text}{saved}{warnings}"
-
-    def _stop_adding(self, reason: str) -> None:
-        addition = self._addition
-        if addition is not None:
-            addition.stop_reason = reason
-        self.prepare.stop()
+        addition.message = (
+            f"{verb} '{spec.id}' with {known.template_count} templates, {known.size_text}{saved}{warnings}"
+        )
 
     # removing and listing
 
@@ -185,12 +192,11 @@ class ObjectServices:
         if model is None:
             response.message = NOT_CONFIGURED
             return response
+        # outside of the lock, which an addition takes at its end: it is either cancelled or done
+        if self._onboarding.cancel(request.id, "it was removed meanwhile"):
+            response.message = f"stopped adding '{request.id}'"
+            response.success = True
         with self._lock:
-            addition = self._addition
-            if addition is not None and addition.id == request.id:
-                self._stop_adding("it was removed meanwhile")
-                response.message = f"stopped adding '{request.id}'"
-                response.success = True
             if request.id in model.library.ids:
                 model.library = model.library.without(request.id)
                 self._specs = {name: spec for name, spec in self._specs.items() if name != request.id}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from ism_ros.model import InstanceSegmentationModel
+from ism_ros.objects.background_onboarding import OnboardingProgress, OnboardingQueue, OnboardingTask
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.server.model_process.messages import ObjectPending
@@ -37,7 +38,7 @@ class BackgroundOnboarding:
         self._cache = cache
         self._model = model
         self._on_progress = on_progress
-        self._pool = ThreadPoolExecutor(MAX_CONCURRENT, "ism_onboarding")
+        self._queue: OnboardingQueue[KnownObject] = OnboardingQueue(model.onboard, concurrency=MAX_CONCURRENT)
         self._lock = threading.Lock()
         self._running: dict[ObjectKey, tuple[int, int]] = {}
         self._failed: dict[ObjectKey, tuple[Exception, float]] = {}
@@ -68,27 +69,25 @@ class BackgroundOnboarding:
                 if key not in self._running:
                     self._failed.pop(key, None)
                     self._running[key] = (0, 0)
-                    self._pool.submit(self._onboard, key)
+                    self._queue.submit(
+                        key[0], partial(self._keep, key), partial(self._show, key), partial(self._finish, key)
+                    )
+        self._report()
         return ObjectPending(missing[0][0].id)
 
-    def _onboard(self, key: ObjectKey) -> None:
-        spec, _ = key
+    def _keep(self, key: ObjectKey, known: KnownObject) -> None:
+        with self._lock:
+            self._cache.put(key, known, self._model)
 
-        def progress(done: int, total: int) -> None:
-            self._running[key] = (done, total)
-            self._report()
-
+    def _show(self, key: ObjectKey, progress: OnboardingProgress) -> None:
+        self._running[key] = progress.done, progress.total
         self._report()
-        try:
-            known = self._model.onboard(spec, progress)
-        except Exception as error:  # every request that waits for it gets it
-            with self._lock:
-                self._failed[key] = error, time.monotonic() + FAILURE_KEPT_S
-                del self._running[key]
-        else:
-            with self._lock:
-                self._cache.put(key, known, self._model)
-                del self._running[key]
+
+    def _finish(self, key: ObjectKey, task: OnboardingTask[KnownObject]) -> None:
+        with self._lock:
+            if isinstance(task.error, Exception):  # every request that waits for it gets it
+                self._failed[key] = task.error, time.monotonic() + FAILURE_KEPT_S
+            del self._running[key]
         self._report()
 
     def _report(self) -> None:
