@@ -71,6 +71,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cv2.imwrite(str(folder / "rgb.png"), cv2.imread(str(SCENE / "rgb.jpg")))
     shutil.copy(SCENE / "depth.png", folder)
     shutil.copy(SCENE / "camera.json", folder)
+    (folder / "ism_ros" / "selftest").mkdir(parents=True)
+    (folder / "ism_ros" / "selftest" / "sample_scene").symlink_to(SCENE)
     mug = trimesh.load(SCENE / "banana.ply", process=False)
     mug.apply_scale(1000)  # in millimetres, as the README says
     mug.export(folder / "mug.ply")
