@@ -84,6 +84,7 @@ class Film:
 TABLE = [Thing("mug", 30, 40), Thing("mug", 62, 40), Thing("duck", 110, 50), Thing("drill", 70, 90)]
 
 
+@pytest.mark.slow
 def test_a_static_scene_keeps_its_ids_over_a_thousand_frames() -> None:
     film = Film()
     first = film.ids(TABLE)
@@ -92,6 +93,7 @@ def test_a_static_scene_keeps_its_ids_over_a_thousand_frames() -> None:
         assert film.ids(TABLE) == first
 
 
+@pytest.mark.slow
 def test_detections_that_come_and_go_keep_their_ids_over_a_thousand_frames() -> None:
     film = Film()
     first = film.ids(TABLE)

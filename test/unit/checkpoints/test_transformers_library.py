@@ -46,6 +46,7 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "model"), [("sam", "SamModel"), ("dinov2", "Dinov2Model")])
 def test_models_load_beside_a_torchvision_of_another_pytorch(
     run: Run, put: Callable[[str, str], None], family: str, model: str

@@ -61,6 +61,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Det
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scoring", ["shape", "sam6d"])
 @pytest.mark.parametrize("name", list(SHIFTS_M)[1:])
 def test_an_object_is_found_alike_wherever_its_origin_lies(
