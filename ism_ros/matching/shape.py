@@ -26,7 +26,6 @@ from ism_ros.pose.alignment import (
     ObservedPoints,
     ViewAlignment,
     align_views,
-    concatenated,
     relative_depth_mse,
     sample_observed_points,
 )
@@ -53,9 +52,6 @@ depth no consistency score is above 0.5, which CHOICE_WEIGHT makes 0.15."""
 
 MAX_CANDIDATES = 3
 """Most objects that are aligned with the depth under each mask."""
-
-PROPOSALS_PER_BATCH = 256
-"""Proposals that are aligned with the views of an object at once, which takes some 100 MB."""
 
 
 class ShapeMatcher:
@@ -179,9 +175,7 @@ def _align_candidates(
             if known.views is None:
                 continue
             rows = torch.nonzero(is_candidate[:, index])[:, 0]
-            alignment = concatenated(
-                [align_views(observed[some], known.views, known.spectra) for some in rows.split(PROPOSALS_PER_BATCH)]
-            )
+            alignment = align_views(observed[rows], known.views, known.spectra)
             prior = view_prior_weight * known.views.from_templates(similarity[rows, index])
             cost, depth_rmse_m, view = alignment.best(prior)
             score[rows, index] = shape_score(cost)
@@ -273,5 +267,5 @@ def final_score(
     return torch.where(has_shape, (sam6d * others + SCORE_WEIGHT * shape) / (others + SCORE_WEIGHT), sam6d)
 
 
-SHAPE = MatcherSpec(ShapeMatcher(), "sam6d, and how well size and shape fit the depth")
+SHAPE = MatcherSpec(ShapeMatcher())
 """Registry entry `shape`."""

@@ -5,7 +5,7 @@ N masks, P points sampled under each, V views of an object, R rings, A angles, F
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -33,6 +33,8 @@ DEPTH_WEIGHT, COLOUR_WEIGHT = 20.0, 0.3
 in the cost, relative to 1 - IoU."""
 DIAMETER_RADII = 1.6
 """Diameter of an object, to which differences of depth are relative, in radii of its maps."""
+MASKS_PER_BATCH = 256
+"""Masks that are aligned with the views of an object at once, which takes some 100 MB."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class ObservedPoints:
     median_m: Tensor
     pixel_m: float
 
-    def __getitem__(self, rows: Tensor) -> ObservedPoints:
+    def __getitem__(self, rows: Tensor | slice) -> ObservedPoints:
         """Return the samples of the masks at `rows`."""
         return ObservedPoints(
             self.points_m[rows], self.colours[rows], self.pixels[rows], self.median_m[rows], self.pixel_m
@@ -139,22 +141,6 @@ class ObjectAlignments:
         return alignment[torch.searchsorted(aligned, masks)]
 
 
-def concatenated(alignments: Sequence[ViewAlignment]) -> ViewAlignment:
-    """Concatenate alignments of one object with several sets of masks.
-
-    Args:
-        alignments: At least one.
-
-    Returns:
-        The alignment with all masks, in order.
-    """
-    if len(alignments) == 1:
-        return alignments[0]
-    return ViewAlignment(
-        *(torch.cat([getattr(one, field.name) for one in alignments]) for field in fields(ViewAlignment))
-    )
-
-
 def sample_observed_points(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> ObservedPoints:
     """Sample points and colours under masks, on an even grid in each box.
 
@@ -195,6 +181,18 @@ def align_views(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps)
     Returns:
         The alignment.
     """
+    batches = [
+        _align_batch(observed[first : first + MASKS_PER_BATCH], views, spectra)
+        for first in range(0, max(len(observed.points_m), 1), MASKS_PER_BATCH)
+    ]
+    if len(batches) == 1:
+        return batches[0]
+    return ViewAlignment(
+        *(torch.cat([getattr(batch, field.name) for batch in batches]) for field in fields(ViewAlignment))
+    )
+
+
+def _align_batch(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps) -> ViewAlignment:
     points_m = observed.points_m
     # what lies further away than the object's radius is the ground around it, or a reading between the two
     near = (points_m - observed.median_m[:, :, None]).square().sum(dim=1) < views.radius_m**2

@@ -47,7 +47,7 @@ def with_coarse_poses(
     covariance, box_m = torch.full((count, 6, 6), float("nan")), torch.full((count, 2, 3), float("nan"))
     posed = torch.isfinite(rotation).flatten(1).all(dim=1) & torch.isfinite(translation_m).all(dim=1)
     if alignments is None:
-        alignments, rows = align_detections(detections, posed, frame, library), torch.arange(count, device=device)
+        alignments, rows = align_detections(detections, posed, frame, library), None
     object_index = detections.object_index.cpu()
     for index in object_index[posed].unique().tolist():
         known = library.objects[index]
