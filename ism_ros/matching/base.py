@@ -119,11 +119,9 @@ class MatcherSpec:
 
     Attributes:
         matcher: The matcher, which has no state.
-        description: Its method in a few words, for help texts.
     """
 
     matcher: Matcher
-    description: str
 
 
 MATCHERS: Registry[MatcherSpec] = Registry(

@@ -281,5 +281,5 @@ def final_score(semantic: Tensor, appearance: Tensor, confidence: Tensor) -> Ten
     return (match_score(semantic, appearance) * confidence).clamp(0.0, 1.0)
 
 
-NOCTIS = MatcherSpec(NoctisMatcher(), "all templates, patch by patch; slower")
+NOCTIS = MatcherSpec(NoctisMatcher())
 """Registry entry `noctis`."""

@@ -84,5 +84,5 @@ def final_score(semantic: Tensor, appearance: Tensor, geometric: Tensor, visible
     return (semantic + appearance + geometric * visible_ratio) / (2.0 + visible_ratio)
 
 
-SAM6D = MatcherSpec(Sam6dMatcher(), "class and patch tokens, and a box in the image")
+SAM6D = MatcherSpec(Sam6dMatcher())
 """Registry entry `sam6d`."""

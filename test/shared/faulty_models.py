@@ -226,10 +226,10 @@ def load_dinov2_descriptor(request: ModelRequest) -> FaultyDescriptor:
 
 TINY_SEGMENTOR = replace(SEGMENTORS.get("tiny"), load=load_tiny_segmentor)
 TINY_DESCRIPTOR = DescriptorSpec(load_tiny_descriptor, matcher="faulty_models:SHAPE", cpu_threads=4)
-SHAPE = MatcherSpec(FaultyMatcher("shape"), "shape, failing on demand")
+SHAPE = MatcherSpec(FaultyMatcher("shape"))
 
 SAM = SegmentorSpec(load_sam_segmentor, thresholds={"faulty_models:DINOV2": SAM6D_THRESHOLDS})
 DINOV2 = DescriptorSpec(load_dinov2_descriptor, matcher="faulty_models:NOCTIS")
-NOCTIS = MatcherSpec(FaultyMatcher("noctis"), "noctis, failing on demand")
+NOCTIS = MatcherSpec(FaultyMatcher("noctis"))
 
 SLOW = replace(SEGMENTORS.get("tiny"), load=lambda request: SlowSegmentor(create_segmentor("tiny", request.device)))

@@ -60,4 +60,4 @@ def load_segmentor(request: ModelRequest) -> WithoutTheLargest:
 WITHOUT_THE_LARGEST = SegmentorSpec(load_segmentor)
 NEEDS_DEPTH = SegmentorSpec(load_segmentor, needs_depth=True)
 MEAN_COLOR = DescriptorSpec(lambda request: MeanColor(), matcher="plugins:SEMANTIC_ONLY")
-SEMANTIC_ONLY = MatcherSpec(SemanticOnly(), "class tokens alone")
+SEMANTIC_ONLY = MatcherSpec(SemanticOnly())
