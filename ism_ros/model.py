@@ -152,7 +152,7 @@ class InstanceSegmentationModel:
         matches = matcher.match(
             MatchInputs(frame, proposals, descriptors, library, similarity, threshold, prior_weight, self.recoveries)
         )
-        matched, crop_masks = proposals[matches.rows], crops.crop_masks[matches.rows]
+        matched, crop_masks = matches.of(proposals), crops.crop_masks[matches.rows]
         with one_thread(crop_masks):
             rotation_sensitive = self.descriptor.rotation_sensitive
             geometry = verify_geometry(frame, matched, crop_masks, library, matches, rotation_sensitive)

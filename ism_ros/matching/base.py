@@ -56,6 +56,7 @@ class Matches:
         appearance: (M,) float32 in [0, 1], appearance score.
         visible_ratio: (M,) float32 in [0, 1], fraction of the template's valid patches that are visible.
         shape: Shape scores; None where the matcher does not align shapes with the depth.
+        verified: Probabilities, poses and masks; None where the matcher does not verify poses.
     """
 
     rows: Tensor
@@ -65,6 +66,12 @@ class Matches:
     appearance: Tensor
     visible_ratio: Tensor
     shape: ShapeMatches | None = None
+    verified: VerifiedMatches | None = None
+
+    def of(self, proposals: Proposals) -> Proposals:
+        """Return the M matched of N proposals, with the masks of verified objects."""
+        matched = proposals[self.rows]
+        return matched if self.verified is None else Proposals(self.verified.masks, matched.confidence)
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,25 @@ class ShapeMatches:
     score: Tensor
     template_index: Tensor
     alignments: ObjectAlignments
+
+
+@dataclass(frozen=True)
+class VerifiedMatches:
+    """What verification against the depth says of M matches.
+
+    Attributes:
+        probability: (M,) float32 in [0, 1], that the object is there.
+        rotation: (M, 3, 3) object-to-camera; NaN where the object could not be verified.
+        translation_m: (M, 3) position of the object's origin in the camera frame, metres; NaN likewise.
+        pose_covariance: (M, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians); NaN likewise.
+        masks: (M, H, W) bool, the visible silhouettes; the proposals' masks where there is no pose.
+    """
+
+    probability: Tensor
+    rotation: Tensor
+    translation_m: Tensor
+    pose_covariance: Tensor
+    masks: Tensor
 
 
 class Matcher(Protocol):
@@ -132,6 +158,7 @@ MATCHERS: Registry[MatcherSpec] = Registry(
         "sam6d": "ism_ros.matching.sam6d:SAM6D",
         "noctis": "ism_ros.matching.noctis:NOCTIS",
         "shape": "ism_ros.matching.shape:SHAPE",
+        "verified": "ism_ros.matching.verified:VERIFIED",
     },
 )
 """Matchers by name (setting `scoring`). A new one is one new file and one line here, or the entry point or

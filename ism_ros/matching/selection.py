@@ -69,6 +69,11 @@ def scored_proposals(
         The K proposals with scores and poses.
     """
     rows, shape = torch.nonzero(matches.rows)[:, 0], matches.shape
+    rotation, translation_m, verified = geometry.rotation, geometry.translation_m, matches.verified
+    if verified is not None:
+        posed = torch.isfinite(verified.rotation).flatten(1).all(dim=1)
+        rotation = torch.where(posed[:, None, None], verified.rotation, rotation)
+        translation_m = torch.where(posed[:, None], verified.translation_m, translation_m)
     detections = Detections(
         masks=proposals.masks,
         boxes_xyxy=proposals.boxes_xyxy,
@@ -79,12 +84,13 @@ def scored_proposals(
         appearance_score=matches.appearance,
         geometric_score=geometry.score,
         visible_ratio=geometry.visible_ratio,
-        rotation=geometry.rotation,
-        translation_m=geometry.translation_m,
+        rotation=rotation,
+        translation_m=translation_m,
         object_ids=library.ids,
         category_ids=library.category_ids,
         view_similarity=similarity[rows, matches.object_index],
         fit_score=torch.zeros_like(score) if shape is None else shape.score,
+        pose_covariance=None if verified is None else verified.pose_covariance,
     )
     return ScoredProposals(detections, rows, None if shape is None else shape.alignments)
 

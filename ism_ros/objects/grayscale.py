@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.rendering.views.polar_maps import ViewMaps, cell_areas_m2
+from ism_ros.rendering.views.surface_samples import SurfaceSamples
 
 LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)
 """Weights of red, green and blue by which cameras, JPEG and OpenCV make grey of colours (ITU-R BT.601)."""
@@ -108,3 +109,16 @@ def grayscale_views(views: ViewMaps) -> ViewMaps:
     mean = (grey * area_m2).sum(dim=(1, 2)) / area_m2.sum(dim=(1, 2)).clamp(min=1e-12)
     relative = grey / mean.clamp(min=1e-3)[:, None, None]
     return replace(views, maps=torch.cat([maps[:, :2], relative[:, None].expand(-1, 3, -1, -1)], dim=1).half().numpy())
+
+
+def grayscale_surface(surface: SurfaceSamples) -> SurfaceSamples:
+    """Make the colours of surface samples grey.
+
+    Args:
+        surface: Of the object in colour.
+
+    Returns:
+        The same with three equal channels.
+    """
+    grey = surface.colours @ np.array(LUMINANCE_WEIGHTS, np.float32)
+    return replace(surface, colours=np.repeat(grey[:, None], 3, axis=1))

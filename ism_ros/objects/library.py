@@ -17,6 +17,7 @@ from ism_ros.cad.units import size_text
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.objects.stores.patch_tokens import PatchFile, PatchPlace, PatchPrecision, PatchStorage
 from ism_ros.rendering.views.polar_maps import FourierMaps, ViewMaps, fourier_maps
+from ism_ros.rendering.views.surface_samples import SurfaceSamples
 
 
 class GrayscaleVariant(Protocol):
@@ -50,6 +51,7 @@ class KnownObject:
         grayscale: Gives what frames without colours are compared with; None where there is nothing else.
         bounds_m: (2, 3) float64, lowest and highest corner of the model in the object frame, metres, on the CPU; None =
             those of the points, which are relative to the origin then.
+        surface: Samples of its surface that poses are refined and judged by, or None.
     """
 
     id: str
@@ -63,6 +65,7 @@ class KnownObject:
     warnings: tuple[InputWarning, ...] = ()
     grayscale: GrayscaleVariant | None = field(default=None, repr=False, compare=False)
     bounds_m: Tensor | None = None
+    surface: SurfaceSamples | None = None
 
     @property
     def template_count(self) -> int:

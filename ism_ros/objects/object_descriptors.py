@@ -18,6 +18,7 @@ from ism_ros.objects.stores.descriptor_cache import Arrays
 from ism_ros.objects.stores.patch_tokens import PatchFile, PatchPrecision
 from ism_ros.objects.template_builder import ObjectTemplates
 from ism_ros.rendering.views.polar_maps import ViewMaps
+from ism_ros.rendering.views.surface_samples import SurfaceSamples
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def describe_templates(
         arrays["bounds_m"] = templates.bounds_m
     if templates.views is not None:
         arrays |= _arrays_of_views(templates.views)
+    if templates.surface is not None:
+        arrays |= _arrays_of_surface(templates.surface)
     patch_tokens = np.ascontiguousarray(described.patch_tokens.float().cpu().numpy().astype(precision))
     return DescribedTemplates(arrays, patch_tokens, templates.warnings)
 
@@ -108,6 +111,7 @@ def known_object(spec: ObjectSpec, descriptors: PlacedDescriptors, device: str) 
         points_m=tensor("points_m"),
         source=str(spec.templates or spec.cad),
         views=_views_of_arrays(arrays),
+        surface=_surface_of_arrays(arrays),
         warnings=tuple(
             InputWarning(warning.reason, f"{label_of(spec)}: {warning.text}") for warning in descriptors.warnings
         ),
@@ -148,4 +152,30 @@ def _views_of_arrays(arrays: Arrays) -> ViewMaps | None:
         rotations=np.asarray(arrays["view_rotations"], np.float64),
         template_count=len(arrays["rotations"]),
         centre_m=np.asarray(arrays["view_centre_m"], np.float64),
+    )
+
+
+def _arrays_of_surface(surface: SurfaceSamples) -> Arrays:
+    return {
+        "surface_points_m": surface.points_m,
+        "surface_normals": surface.normals.astype(np.float16),
+        "surface_colours": surface.colours.astype(np.float16),
+        "surface_spacing_m": np.array([surface.spacing_m]),
+        "surface_centre_m": surface.centre_m,
+        "surface_of_view": surface.of_view.astype(np.int16),
+        "surface_is_rim": surface.is_rim,
+    }
+
+
+def _surface_of_arrays(arrays: Arrays) -> SurfaceSamples | None:
+    if "surface_points_m" not in arrays:
+        return None
+    return SurfaceSamples(
+        points_m=arrays["surface_points_m"].astype(np.float32),
+        normals=arrays["surface_normals"].astype(np.float32),
+        colours=arrays["surface_colours"].astype(np.float32),
+        spacing_m=float(arrays["surface_spacing_m"][0]),
+        centre_m=arrays["surface_centre_m"].astype(np.float64),
+        of_view=arrays["surface_of_view"].astype(np.int64),
+        is_rim=arrays["surface_is_rim"].astype(np.bool_),
     )

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 from ism_ros.descriptors.base import Descriptor
-from ism_ros.objects.grayscale import LazyVariant, grayscale_images, grayscale_views
+from ism_ros.objects.grayscale import LazyVariant, grayscale_images, grayscale_surface, grayscale_views
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.object_descriptors import DescribedTemplates, PlacedDescriptors, describe_templates, known_object
 from ism_ros.objects.spec import ObjectSpec
@@ -150,6 +150,7 @@ class Onboarding:
             class_tokens=torch.from_numpy(placed.arrays["class_tokens"]).to(self.device),
             patch_tokens=placed.patch_tokens,
             views=None if known.views is None else grayscale_views(known.views),
+            surface=None if known.surface is None else grayscale_surface(known.surface),
             grayscale=None,
         )
 

@@ -20,6 +20,7 @@ from ism_ros.objects.spec import ObjectSpec
 from ism_ros.rendering.template_renderer import TEMPLATE_SIZE_PX, render_templates
 from ism_ros.rendering.templates import TemplateError, TemplateSet, read_templates, write_templates
 from ism_ros.rendering.views.polar_maps import ViewMaps, make_view_maps
+from ism_ros.rendering.views.surface_samples import SurfaceSamples, sample_surface
 from ism_ros.rendering.views.viewpoints import edge_midpoint_rotations
 from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN, mark_used
 
@@ -54,6 +55,7 @@ class ObjectTemplates:
         views: Polar maps that coarse poses are found by; None without rotations.
         bounds_m: (2, 3) float64, lowest and highest corner of the model in the object frame, metres.
         warnings: What is doubtful about the CAD file, in sentences that go on after 'object NAME: '.
+        surface: Samples of the surface that poses are refined by; None without rotations.
     """
 
     rgb: NDArray[np.uint8]
@@ -63,6 +65,7 @@ class ObjectTemplates:
     views: ViewMaps | None
     bounds_m: NDArray[np.float64]
     warnings: tuple[InputWarning, ...] = ()
+    surface: SurfaceSamples | None = None
 
 
 class TemplateBuilder(Protocol):
@@ -99,14 +102,16 @@ def build_templates(
     model = load() if spec.cad is not None else None
     mesh = None if model is None else model.mesh
     bounds_m = templates.bounds_m if mesh is None else np.asarray(mesh.bounds, np.float64)
+    views = views_of_object(mesh, templates)
     return ObjectTemplates(
         templates.rgb,
         templates.masks,
         rotations,
         _points_m(mesh, templates, bounds_m.mean(axis=0)),
-        views_of_object(mesh, templates),
+        views,
         bounds_m,
         _warnings(spec, model, bounds_m),
+        None if views is None else surface_of_object(templates, views),
     )
 
 
@@ -196,6 +201,22 @@ def views_of_object(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> Vie
         np.concatenate([templates.rotations, between.rotations]),
         template_count=len(templates),
         centre_m=np.asarray(mesh.bounds, np.float64).mean(axis=0),
+    )
+
+
+def surface_of_object(templates: TemplateSet, views: ViewMaps) -> SurfaceSamples:
+    """Sample the surface that the templates of an object show.
+
+    Args:
+        templates: With rotations.
+        views: Of the object, which the samples are seen in.
+
+    Returns:
+        The samples.
+    """
+    assert templates.rotations is not None
+    return sample_surface(
+        [*templates.rgb], [*templates.masks], [*templates.xyz_m], templates.rotations, views.centre_m, views.rotations
     )
 
 

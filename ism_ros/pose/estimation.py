@@ -38,23 +38,28 @@ def with_coarse_poses(
         rows: (N,) int64, indices of the detections' masks in `alignments`; None = their own indices.
 
     Returns:
-        The detections with the poses of the best aligned views. Those whose object has no views, or that have too
+        The detections with the poses of the best aligned views. Those that have a covariance keep their pose. Those whose object has no views, or that have too
         little depth, keep the pose of their template. Those without any pose have NaN everywhere.
     """
     count, device = len(detections), detections.rotation.device
     rotation, translation_m = detections.rotation.cpu().clone(), detections.translation_m.cpu().clone()
     template_index = detections.template_index.cpu().clone()
     covariance, box_m = torch.full((count, 6, 6), float("nan")), torch.full((count, 2, 3), float("nan"))
+    if detections.pose_covariance is not None:
+        covariance = detections.pose_covariance.cpu().clone()
     posed = torch.isfinite(rotation).flatten(1).all(dim=1) & torch.isfinite(translation_m).all(dim=1)
+    refined = posed & torch.isfinite(covariance).flatten(1).all(dim=1)
     if alignments is None:
-        alignments, rows = align_detections(detections, posed, frame, library), None
+        alignments, rows = align_detections(detections, posed & ~refined, frame, library), None
     object_index = detections.object_index.cpu()
     for index in object_index[posed].unique().tolist():
         known = library.objects[index]
-        own = torch.nonzero(posed & (object_index == index))[:, 0]
-        covariance[own] = _template_covariance(known, rotation[own])
         if known.box_m is not None:
-            box_m[own] = known.box_m.float()
+            box_m[posed & (object_index == index)] = known.box_m.float()
+        own = torch.nonzero(posed & ~refined & (object_index == index))[:, 0]
+        if not len(own):
+            continue
+        covariance[own] = _template_covariance(known, rotation[own])
         if known.views is None or index not in alignments:
             continue
         here = own.to(device)

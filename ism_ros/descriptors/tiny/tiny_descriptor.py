@@ -112,5 +112,5 @@ def load_tiny_descriptor(request: ModelRequest) -> TinyDescriptor:
     return TinyDescriptor(request.device, Path(request.model) if request.model else None, request.recoveries)
 
 
-TINY = DescriptorSpec(load_tiny_descriptor, matcher="shape", cpu_threads=4)
+TINY = DescriptorSpec(load_tiny_descriptor, matcher="verified", cpu_threads=4)
 """Registry entry `tiny`. With more than four threads they wait for each other longer than they compute."""

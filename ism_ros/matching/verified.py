@@ -1,0 +1,213 @@
+"""The matcher `verified`: what is known is found by its shape in metres; looks add, they do not exclude.
+
+For every proposal all objects that fit in size are candidates. Their best aligned views are refined against the depth
+image (pose.refinement), evidence for and against each pose is gathered (pose.evidence), and evidence and looks together
+give the probability that the object is there (matching.calibration). The mask of a verified object is its visible
+silhouette, so that it is whole where the proposal was a piece, and its pose is the refined one.
+
+N proposals, O objects, H verified poses, M matches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.proposals import Proposals
+from ism_ros.matching.base import Matches, MatcherSpec, MatchInputs, VerifiedMatches
+from ism_ros.matching.calibration import looks_probability, pose_probabilities
+from ism_ros.matching.patch_scores import patch_scores_by_template
+from ism_ros.matching.sam6d import Sam6dMatcher
+from ism_ros.matching.similarity import semantic_scores
+from ism_ros.objects.library import ObjectLibrary
+from ism_ros.pose.alignment import MIN_PIXELS, sample_observed_points
+from ism_ros.pose.covariance import at_origin
+from ism_ros.pose.silhouette_masks import silhouette_masks
+from ism_ros.pose.verification import VerifiedPoses, verify
+from ism_ros.runtime.threads import one_thread
+
+MAX_CANDIDATES = 12
+"""Most objects that are compared by shape under each mask, those with the best semantic scores."""
+MIN_PROBABILITY = 0.02
+"""Probability below which a proposal is none of the objects."""
+MAX_SHARED = 0.5
+"""Share of a mask in one of a more probable object from which on it is a part of that, or the same seen twice."""
+LONE_MARGIN = 0.4
+"""Semantic score of the next best object where there is only one."""
+
+
+class VerifiedMatcher:
+    """Choice of the object, its pose and its mask by verification against the depth."""
+
+    def match(self, inputs: MatchInputs) -> Matches:
+        """Verify all candidate objects under each mask and keep the most probable.
+
+        Args:
+            inputs: At least one proposal and one object.
+
+        Returns:
+            The matches; without depth those of SAM-6D.
+        """
+        if not inputs.frame.has_depth:
+            return Sam6dMatcher().match(inputs)
+        proposals, library = inputs.proposals, inputs.library
+        if not proposals.boxes_are_tight:
+            proposals = Proposals(proposals.masks, proposals.confidence, boxes_from_masks(proposals.masks))
+        semantic = semantic_scores(inputs.similarity)
+        with one_thread(semantic):
+            points = sample_observed_points(proposals.masks, proposals.boxes_xyxy, inputs.frame)
+            candidates = _candidates(semantic)
+            verified = verify(
+                inputs.frame, proposals.masks, proposals.boxes_xyxy, library.objects, candidates, points
+            )
+        margin = semantic - _best_other(semantic)
+        choice = _Choice.by_looks(looks_probability(semantic, margin, proposals.confidence[:, None]))
+        # where the depth could have confirmed the shape, looks alone do not count
+        can_be_verified = (points.pixels > 0).sum(dim=1) >= MIN_PIXELS
+        choice.probability.masked_fill_(can_be_verified[:, None] & _has_surface(library, semantic), 0.0)
+        if verified is not None:
+            choice.add(verified, semantic, margin, proposals.confidence)
+        return _matches(inputs, proposals, semantic, choice, verified)
+
+    def final_score(self, matches: Matches, geometric: Tensor, visible_ratio: Tensor, confidence: Tensor) -> Tensor:
+        """Take the probability; without depth SAM-6D's score.
+
+        Args:
+            matches: M matches of this matcher.
+            geometric: (M,) geometric score in [0, 1].
+            visible_ratio: (M,) in [0, 1].
+            confidence: Not used.
+
+        Returns:
+            (M,) final score in [0, 1].
+        """
+        if matches.verified is None:
+            return Sam6dMatcher().final_score(matches, geometric, visible_ratio, confidence)
+        return matches.verified.probability
+
+
+def _candidates(semantic: Tensor) -> Tensor:
+    """The MAX_CANDIDATES most similar objects of each proposal, (N, O) bool."""
+    chosen = semantic.topk(min(MAX_CANDIDATES, semantic.shape[1]), dim=1).indices
+    return torch.zeros_like(semantic, dtype=torch.bool).scatter(1, chosen, True)
+
+
+def _best_other(semantic: Tensor) -> Tensor:
+    """The best semantic score of the other objects, (N, O)."""
+    if semantic.shape[1] == 1:
+        return torch.full_like(semantic, LONE_MARGIN)
+    best = semantic.topk(2, dim=1)
+    is_best = torch.zeros_like(semantic, dtype=torch.bool).scatter(1, best.indices[:, :1], True)
+    return torch.where(is_best, best.values[:, 1:], best.values[:, :1])
+
+
+def _has_surface(library: ObjectLibrary, like: Tensor) -> Tensor:
+    """Which objects can be verified, (O,) bool."""
+    known = [known.views is not None and known.surface is not None for known in library.objects]
+    return torch.tensor(known, device=like.device)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What is most probable for each pair of N proposals and O objects.
+
+    Attributes:
+        probability: (N, O).
+        pose: (N, O) int64, the most probable of the H poses; -1 = none.
+        is_silhouette: (N, O) bool, whether the silhouette of that pose is the more probable mask.
+    """
+
+    probability: Tensor
+    pose: Tensor
+    is_silhouette: Tensor
+
+    @staticmethod
+    def by_looks(probability: Tensor) -> _Choice:
+        return _Choice(
+            probability,
+            torch.full_like(probability, -1, dtype=torch.int64),
+            torch.zeros_like(probability, dtype=torch.bool),
+        )
+
+    def add(self, verified: VerifiedPoses, semantic: Tensor, margin: Tensor, confidence: Tensor) -> None:
+        """Take over what the evidence says of each verified pair."""
+        rows, columns = verified.poses.mask_index, verified.poses.object_index
+        both = pose_probabilities(
+            verified.evidence.terms, semantic[rows, columns], margin[rows, columns], confidence[rows]
+        )
+        each, mask = both.max(dim=1)
+        order = torch.argsort(each, stable=True)
+        # of several poses of a pair the last one written stays: the most probable
+        for row, column, pose in zip(rows[order].tolist(), columns[order].tolist(), order.tolist(), strict=True):
+            self.pose[row, column] = pose
+        found = self.pose >= 0
+        self.probability[found] = each[self.pose[found]]
+        self.is_silhouette[found] = mask[self.pose[found]] == 0
+
+
+def _matches(
+    inputs: MatchInputs,
+    proposals: Proposals,
+    semantic: Tensor,
+    choice: _Choice,
+    verified: VerifiedPoses | None,
+) -> Matches:
+    library, device = inputs.library, semantic.device
+    highest, chosen = choice.probability.max(dim=1)
+    rows = torch.nonzero(highest >= MIN_PROBABILITY)[:, 0]
+    pose, is_outlined = choice.pose[rows, chosen[rows]], choice.is_silhouette[rows, chosen[rows]]
+    masks = proposals.masks[rows].clone()
+    is_posed = pose >= 0
+    if verified is not None and bool(is_outlined.any()):
+        masks[is_outlined] = silhouette_masks(verified.evidence, pose[is_outlined], masks.shape[1:])
+    kept = _not_shared(masks, highest[rows])
+    rows, pose, masks, is_posed = rows[kept], pose[kept], masks[kept], is_posed[kept]
+    object_index = chosen[rows]
+    template_index = inputs.similarity[rows, object_index].argmax(dim=1)
+    rotation = torch.full((len(rows), 3, 3), torch.nan, device=device)
+    translation_m = torch.full((len(rows), 3), torch.nan, device=device)
+    covariance = torch.full((len(rows), 6, 6), torch.nan, device=device)
+    if verified is not None:
+        for row in torch.nonzero(is_posed)[:, 0].tolist():
+            known, index = library.objects[int(object_index[row])], int(pose[row])
+            rotation[row] = verified.poses.rotation[index]
+            arm_m = rotation[row].double() @ known.centre_m.to(device)
+            translation_m[row] = verified.poses.centre_m[index] - arm_m.float()
+            moved = at_origin(verified.covariance[index].double().cpu().numpy(), arm_m.cpu().numpy())
+            covariance[row] = torch.from_numpy(moved)
+            if known.rotations is not None:
+                template_index[row] = (known.rotations[:, 2] @ rotation[row, 2]).argmax()
+    is_row = torch.zeros(len(semantic), dtype=torch.bool, device=device)
+    is_row[rows] = True
+    appearance, visible_ratio = patch_scores_by_template(
+        inputs.descriptors.patch_tokens, rows, library.chosen_patch_tokens(object_index, template_index)
+    )
+    return Matches(
+        is_row,
+        object_index,
+        template_index,
+        semantic[rows, object_index],
+        appearance,
+        visible_ratio,
+        verified=VerifiedMatches(highest[rows], rotation, translation_m, covariance, masks),
+    )
+
+
+def _not_shared(masks: Tensor, probability: Tensor) -> Tensor:
+    """Indices, ascending, of masks that are not for MAX_SHARED of the smaller one the same as a more probable one."""
+    order = torch.argsort(probability, descending=True, stable=True)
+    flat = masks.flatten(1)[order][:, ::2].float()
+    area = flat.sum(dim=1)
+    shared = (flat @ flat.T / torch.minimum(area[:, None], area[None]).clamp(min=1)) > MAX_SHARED
+    shared, kept = shared.cpu().numpy(), np.zeros(len(order), bool)
+    for index in range(len(order)):
+        kept[index] = not (shared[index] & kept).any() and bool(area[index] > 0)
+    return order[torch.from_numpy(kept).to(order.device)].sort().values
+
+
+VERIFIED = MatcherSpec(VerifiedMatcher())
+"""Registry entry `verified`."""

@@ -1,0 +1,255 @@
+"""Evidence for and against poses: what the camera should see if the object were there, and what it does see.
+
+Each of H poses is rendered into a window of G x G cells around its silhouette, from the samples of the object's surface.
+With z the depth of the model in a cell, d the reading there, t the tolerance and c the cosine between the surface and
+the viewing direction, a cell with a reading is
+
+    agreeing   |d - z| c < t            the surface is where it should be
+    hidden     (z - d) c > t            something nearer is before it: neutral
+    missing    (d - z) c > t            the camera looks through where the surface should be: against
+
+At the rim of the silhouette, readings may be of what is behind: there, missing ones are neutral and not part of the
+object's outline. Of N masks each pose explains one.
+
+H poses, G cells a side, K samples of an object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ism_ros.pose.observed_masks import ObservedMasks
+from ism_ros.pose.refinement import PoseBatch, depth_noise_m
+
+CELLS = 40
+"""Cells along each side of the window, G."""
+MARGIN_CELLS = 5
+"""Cells around the silhouette on each side, in which its surroundings are seen."""
+TOLERANCE_DEVIATIONS = 2.5
+"""Tolerance t in standard deviations of the sensor."""
+MIN_COLOUR_DEVIATION = 0.02
+"""Least standard deviation of a model's colours, in [0, 1], at which they can be compared."""
+
+TERMS = (
+    "agreeing", "close", "explained", "outline_iou", "inside", "continues", "nearer", "hidden", "measured",
+    "normals", "colour_correlation", "chroma", "visible_pixels",
+)  # fmt: skip
+"""Names of the terms of Evidence.terms, in their order."""
+
+
+@dataclass(frozen=True)
+class ObjectSamples:
+    """Samples of the surfaces of O objects, of equal number.
+
+    Attributes:
+        points_m: (O, K, 3) relative to the centres, object axes, metres.
+        normals: (O, K, 3) outwards.
+        colours: (O, K, 3) RGB in [0, 1].
+    """
+
+    points_m: Tensor
+    normals: Tensor
+    colours: Tensor
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Evidence of H poses.
+
+    Attributes:
+        terms: (H, E) float32, in the order of TERMS:
+            agreeing: agreeing cells / (agreeing + missing);
+            close: cells within half the tolerance / agreeing;
+            explained: agreeing cells of the mask / cells of the mask with a reading;
+            outline_iou: IoU of the mask and the visible silhouette;
+            inside: share of the visible silhouette that is in the mask;
+            continues: share of the ring around the silhouette in which the same surface goes on;
+            nearer: share of that ring which is nearer than the object;
+            hidden, measured: shares of the silhouette that are hidden, and that have a reading;
+            normals: mean cosine of the normals of model and readings;
+            colour_correlation: of model and image at the cells, mean over channels times their contrast;
+            chroma: mean difference of the colours' shares of brightness, at most 1;
+            visible_pixels: log10 of the visible silhouette's area, pixels.
+        visible: (H, G, G) bool, cells of the visible silhouette.
+        depth_m: (H, G, G) depth of the model, 0 outside of the silhouette.
+        origin: (H, 2) x and y of the window's corner, pixels.
+        cell_px: (H,) side of a cell, pixels.
+    """
+
+    terms: Tensor
+    visible: Tensor
+    depth_m: Tensor
+    origin: Tensor
+    cell_px: Tensor
+
+
+def gather_evidence(
+    poses: PoseBatch, objects: ObjectSamples, observed: ObservedMasks, masks: Tensor, rgb: Tensor
+) -> Evidence:
+    """Render poses and compare them with the image.
+
+    Args:
+        poses: H poses.
+        objects: Samples of all objects.
+        observed: Depth and masks.
+        masks: (N, H, W) bool.
+        rgb: (H, W, 3) uint8.
+
+    Returns:
+        The evidence.
+    """
+    point, cell, nearest, origin, cell_px = _splat(poses, objects, observed)
+    height, width = observed.depth_m.shape
+    at = (torch.arange(CELLS, device=nearest.device) + 0.5) * cell_px[:, None]
+    u, v = ((origin[:, axis, None] + at + 0.5).floor().long() for axis in (0, 1))
+    in_image = ((v >= 0) & (v < height))[:, :, None] & ((u >= 0) & (u < width))[:, None]
+    index = v.clamp(0, height - 1)[:, :, None] * width + u.clamp(0, width - 1)[:, None]
+    depth = observed.depth_m.flatten()[index] * in_image
+    mask = masks.flatten(1)[poses.mask_index[:, None, None], index] & in_image
+
+    silhouette, model, low, high = _surface(nearest)
+    silhouette = silhouette & in_image
+    model = model * silhouette
+    slope_x, slope_y = _slopes(model, silhouette, cell_px, observed.intrinsics[0])
+    facing = (1 + slope_x.square() + slope_y.square()).rsqrt()
+    tolerance = TOLERANCE_DEVIATIONS * depth_noise_m(model)
+    read = silhouette & (depth > 0)
+    gap = (depth - model) * facing
+    rim = silhouette & ~_eroded(silhouette)
+    # at the rim the model's depth changes within a cell
+    agreeing = read & torch.where(rim, (depth > low - tolerance) & (depth < high + tolerance), gap.abs() < tolerance)
+    farther = read & ~agreeing & (gap > 0)
+    missing, beyond_rim = farther & ~rim, farther & rim
+    hidden = read & ~agreeing & ~farther
+    visible = silhouette & ~hidden & ~(beyond_rim & ~mask)
+
+    def count(cells: Tensor) -> Tensor:
+        return cells.flatten(1).sum(dim=1).float()
+
+    def share(part: Tensor, whole: Tensor) -> Tensor:
+        return count(part) / count(whole).clamp(min=1)
+
+    areas = torch.stack([masks.flatten(1).sum(dim=1), (masks & (observed.depth_m > 0)).flatten(1).sum(dim=1)]).float()
+    mask_cells, read_cells = areas[:, poses.mask_index] / cell_px.square()
+    common = count(visible & mask)
+    ring = _dilated(silhouette, 7) & ~_dilated(silhouette, 3) & (depth > 0) & in_image
+    ring_low, ring_high = _range(model, silhouette, 7)
+    ring_tolerance = TOLERANCE_DEVIATIONS * depth_noise_m(ring_high)
+    continues = ring & (depth > ring_low - ring_tolerance) & (depth < ring_high + ring_tolerance)
+    terms = [
+        count(agreeing) / (count(agreeing) + count(missing)).clamp(min=1),
+        share(agreeing & (gap.abs() < tolerance / 2), agreeing),
+        (count(agreeing & mask) / read_cells.clamp(min=1)).clamp(max=1),
+        common / (count(visible) + mask_cells - common).clamp(min=1),
+        common / count(visible).clamp(min=1),
+        share(continues, ring),
+        share(ring & (depth <= ring_low - ring_tolerance), ring),
+        share(hidden, read),
+        share(read, silhouette),
+        _normal_agreement(slope_x, slope_y, depth, agreeing & ~rim, cell_px, observed.intrinsics[0]),
+        *_colour_agreement(poses, objects, point, cell, nearest, rgb.flatten(0, 1)[index], agreeing),
+        (count(visible) * cell_px.square()).clamp(min=1).log10(),
+    ]
+    return Evidence(torch.stack(terms, dim=1), visible, model, origin, cell_px)
+
+
+def _splat(
+    poses: PoseBatch, objects: ObjectSamples, observed: ObservedMasks
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Render the nearest depth of the samples in each cell.
+
+    Returns:
+        Points (H, K, 3) in the camera frame, metres; the cell of each (H, K); nearest depth (H, G * G), +inf where
+        there is none; corner of the window (H, 2) and side of a cell (H,), pixels.
+    """
+    fx, fy, cx, cy = observed.intrinsics
+    point = objects.points_m[poses.object_index] @ poses.rotation.mT + poses.centre_m[:, None]
+    z = point[..., 2].clamp(min=0.05)
+    uv = torch.stack([point[..., 0] / z * fx + cx, point[..., 1] / z * fy + cy], dim=2)
+    first, last = uv.aminmax(dim=1)
+    cell_px = ((last - first).amax(dim=1) / (CELLS - 2 * MARGIN_CELLS)).clamp(min=0.25)
+    origin = (first + last) / 2 - cell_px[:, None] * (CELLS / 2)
+    columns_rows = ((uv - origin[:, None]) / cell_px[:, None, None]).long().clamp(0, CELLS - 1)
+    cell = columns_rows[..., 1] * CELLS + columns_rows[..., 0]
+    # what faces away would be seen through the gaps between the samples before it
+    faces = ((objects.normals[poses.object_index] @ poses.rotation.mT) * point).sum(dim=2) < 0
+    nearest = z.new_full((len(z), CELLS * CELLS), torch.inf)
+    nearest = nearest.scatter_reduce(1, cell, z.where(faces, torch.inf), "amin")
+    return point, cell, nearest, origin, cell_px
+
+
+def _surface(nearest: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Close holes between samples: silhouette (H, G, G) bool, depth, and its least and largest value nearby."""
+    depth = nearest.view(-1, CELLS, CELLS)
+    covered = depth.isfinite()
+    low, high = _range(depth.where(covered, 0.0), covered, 3)
+    silhouette = _eroded(_dilated(covered, 3))
+    return silhouette, torch.where(covered, depth, low), low, high
+
+
+def _range(depth: Tensor, covered: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Least and largest depth of the covered cells around each cell; 0 where there are none."""
+    high = F.max_pool2d(depth.where(covered, 0.0)[:, None], side, 1, side // 2)[:, 0]
+    low = -F.max_pool2d((-depth).where(covered, -1e6)[:, None], side, 1, side // 2)[:, 0]
+    return low.where(high > 0, 0.0), high
+
+
+def _dilated(cells: Tensor, side: int) -> Tensor:
+    return F.max_pool2d(cells[:, None].float(), side, 1, side // 2)[:, 0] > 0
+
+
+def _eroded(cells: Tensor) -> Tensor:
+    return F.max_pool2d(-cells[:, None].float(), 3, 1, 1)[:, 0] < -0.5
+
+
+def _slopes(depth: Tensor, valid: Tensor, cell_px: Tensor, focal_px: float) -> tuple[Tensor, Tensor]:
+    """Slopes of depth along columns and rows (metres a metre), over four cells; 0 where a neighbour is not valid."""
+    width_m = (4 * cell_px[:, None, None] / focal_px * depth).clamp(min=1e-6)
+    padded, is_valid = F.pad(depth, (2, 2, 2, 2)), F.pad(valid, (2, 2, 2, 2))
+    right, left = padded[:, 2:-2, 4:], padded[:, 2:-2, :-4]
+    below, above = padded[:, 4:, 2:-2], padded[:, :-4, 2:-2]
+    across = is_valid[:, 2:-2, 4:] & is_valid[:, 2:-2, :-4]
+    along = is_valid[:, 4:, 2:-2] & is_valid[:, :-4, 2:-2]
+    return (right - left) / width_m * across, (below - above) / width_m * along
+
+
+def _normal_agreement(
+    slope_x: Tensor, slope_y: Tensor, depth: Tensor, agreeing: Tensor, cell_px: Tensor, focal_px: float
+) -> Tensor:
+    """Mean cosine (H,) between the normals of the model and of the smoothed readings where these agree."""
+    weight = agreeing.float()
+    around = F.avg_pool2d(weight[:, None], 3, 1, 1)[:, 0]
+    smooth = F.avg_pool2d((depth * weight)[:, None], 3, 1, 1)[:, 0] / around.clamp(min=1e-6)
+    seen_x, seen_y = _slopes(smooth, agreeing, cell_px, focal_px)
+    inner = agreeing & (_eroded(agreeing))
+    dot = slope_x * seen_x + slope_y * seen_y + 1
+    norms = (1 + slope_x.square() + slope_y.square()) * (1 + seen_x.square() + seen_y.square())
+    cosine = dot * norms.rsqrt()
+    return (cosine * inner).flatten(1).sum(dim=1) / inner.flatten(1).sum(dim=1).clamp(min=1)
+
+
+def _colour_agreement(
+    poses: PoseBatch, objects: ObjectSamples, point: Tensor, cell: Tensor, nearest: Tensor, image: Tensor, agreeing: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Correlation of colours times the model's contrast, and difference of chroma, (H,) each."""
+    front = point[..., 2] < nearest.gather(1, cell) + 2 * depth_noise_m(point[..., 2])
+    colours = objects.colours[poses.object_index]
+    values = torch.cat([colours, torch.ones_like(colours[..., :1])], dim=2) * front[..., None]
+    sums = values.new_zeros(len(values), CELLS * CELLS, 4).scatter_add_(1, cell[..., None].expand(-1, -1, 4), values)
+    model = (sums[..., :3] / sums[..., 3:].clamp(min=1)).view(-1, CELLS * CELLS, 3)
+    seen = image.flatten(1, 2).float() / 255.0
+    weight = ((sums[..., 3] > 0) & agreeing.flatten(1)).float()[..., None]
+    number = weight.sum(dim=1).clamp(min=1)
+    mean_model, mean_seen = (model * weight).sum(dim=1) / number, (seen * weight).sum(dim=1) / number
+    off_model, off_seen = (model - mean_model[:, None]) * weight, (seen - mean_seen[:, None]) * weight
+    var_model, var_seen = off_model.square().sum(dim=1) / number, off_seen.square().sum(dim=1) / number
+    covariance = (off_model * off_seen).sum(dim=1) / number
+    comparable = (var_model > MIN_COLOUR_DEVIATION**2) & (var_seen > 2.5e-5)
+    correlation = (covariance * (var_model * var_seen).clamp(min=1e-10).rsqrt() * comparable).mean(dim=1)
+    contrast = (var_model.sqrt().mean(dim=1) / 0.1).clamp(max=1)
+    shares = [mean / mean.mean(dim=1, keepdim=True).clamp(min=0.02) for mean in (mean_model, mean_seen)]
+    return correlation * contrast, (shares[0] - shares[1]).abs().mean(dim=1).clamp(max=1)

@@ -1,0 +1,93 @@
+"""What poses are refined against: the depth image, and the signed distance to the outline of each mask.
+
+N masks, C cells along each side of a window around a mask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ism_ros.data.frame import Frame
+
+CELLS = 96
+"""Cells along each side of the window in which the distance to an outline is computed, C."""
+WINDOW_MARGIN = 0.25
+"""How far a window reaches beyond the mask's box on each side, in longer sides of the box."""
+
+
+@dataclass(frozen=True)
+class ObservedMasks:
+    """A depth image and the outlines of N masks.
+
+    Attributes:
+        depth_m: (H, W) float32 metres, 0 = no reading.
+        intrinsics: fx, fy, cx, cy, pixels.
+        distance: (N, C, C) float32 distance to the outline, in cells, above 0 inside the mask.
+        origin: (N, 2) float32 x and y of the window's corner, pixels.
+        cell_px: (N,) float32 side of a cell, pixels.
+    """
+
+    depth_m: Tensor
+    intrinsics: tuple[float, float, float, float]
+    distance: Tensor
+    origin: Tensor
+    cell_px: Tensor
+
+    def depth_at(self, u: Tensor, v: Tensor) -> Tensor:
+        """Read the depth nearest to pixels.
+
+        Args:
+            u: Columns, of any shape, pixels.
+            v: Rows, of the same shape.
+
+        Returns:
+            Metres, of the same shape; 0 without a reading and outside the image.
+        """
+        height, width = self.depth_m.shape
+        column, row = (u + 0.5).floor().long(), (v + 0.5).floor().long()
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+        return self.depth_m.flatten()[index] * inside
+
+
+def observed_masks(frame: Frame, masks: Tensor, boxes_xyxy: Tensor) -> ObservedMasks:
+    """Compute the distances to the outlines of masks.
+
+    Args:
+        frame: With depth.
+        masks: (N, H, W) bool.
+        boxes_xyxy: (N, 4) their tight boxes, last pixel included.
+
+    Returns:
+        The observation, on the device of the masks.
+    """
+    assert frame.depth_m is not None
+    device, camera = masks.device, frame.camera
+    first, last = boxes_xyxy[:, :2].float(), boxes_xyxy[:, 2:].float() + 1
+    side = (last - first).amax(dim=1).clamp(min=4.0) * (1 + 2 * WINDOW_MARGIN)
+    cell_px, origin = side / CELLS, (first + last - side[:, None]) / 2 - 0.5
+    at = (torch.arange(CELLS, device=device) + 0.5) * cell_px[:, None]
+    columns, rows = ((origin[:, axis, None] + at + 0.5).floor().long() for axis in (0, 1))
+    height, width = masks.shape[1:]
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
+    index = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
+    covered = masks.flatten(1).gather(1, index.flatten(1)).view(index.shape) & inside
+    distance = [_signed_distance(mask) for mask in covered.cpu().numpy().view(np.uint8)]
+    return ObservedMasks(
+        torch.from_numpy(frame.depth_m).to(device),
+        (camera.fx, camera.fy, camera.cx, camera.cy),
+        torch.from_numpy(np.stack(distance)).to(device),
+        origin,
+        cell_px,
+    )
+
+
+def _signed_distance(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
+    inside, outside = (cv2.distanceTransform(part, cv2.DIST_L2, 3) for part in (mask, 1 - mask))
+    return np.asarray(inside - outside, np.float32)

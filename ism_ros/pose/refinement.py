@@ -1,0 +1,283 @@
+"""Refinement of poses against the depth image and the outline of a mask: projective point-to-plane ICP, robust.
+
+For each of H poses, the model's samples q (with normals n) that its view shows are projected into the image; there the
+camera measures the depth d. With p the point at that depth on the ray through q, the residual is the distance of p from
+the tangent plane of the model,
+
+    r = n . (p - q)                                     (Chen and Medioni, 1991; projective: Blais and Levine, 1995)
+
+weighed by w = 1 / (s^2 (1 + r^2 / s^2)^2), Geman and McClure's, with s the noise of the sensor at that distance. Samples
+at the rim of the view are also drawn to the outline of the mask: with the signed distance D (above 0 inside), their
+residual is -D in metres at their depth; where something nearer hides them they are free. Each step solves the 6 x 6
+normal equations of all poses at once and moves the poses about their centres.
+
+H poses, S samples, N masks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ism_ros.pose.covariance import UNKNOWN_POSITION_M, UNKNOWN_ROTATION_RAD2
+from ism_ros.pose.observed_masks import CELLS, ObservedMasks
+
+GATE_M = 0.03
+"""Distance along the ray, metres, beyond which a sample and a reading are no pair at the first step; it shrinks to
+LAST_GATE_M."""
+LAST_GATE_M = 0.008
+MAX_STEP_RAD, MAX_STEP_M = 0.2, 0.03
+"""Most that a pose moves in a step."""
+OUTLINE_NOISE_PX = 2.0
+"""Standard deviation of the outlines of masks, pixels, at the last step; four times as much at the first."""
+OUTLINE_WEIGHT = 0.5
+"""Weight of a rim's residual relative to one of depth."""
+LAST_OUTLINE = 0.1
+"""Least factor of OUTLINE_WEIGHT: outlines bring poses near, depth is the more exact."""
+SAMPLES_PER_READING = 12.0
+"""Number of neighbouring readings whose errors count as one, in covariances."""
+FLOOR_M, FLOOR_RAD = 0.0015, 0.02
+"""Standard deviations of position and rotation that remain of any fit: of the model, the calibration, the clock."""
+DAMPING = 1e-3
+"""Damping of the normal equations, relative to the mean of their diagonal."""
+
+
+@dataclass(frozen=True)
+class PoseBatch:
+    """H poses of known objects under masks.
+
+    Attributes:
+        rotation: (H, 3, 3) object-to-camera.
+        centre_m: (H, 3) position of the model's centre in the camera frame, metres.
+        mask_index: (H,) int64.
+        object_index: (H,) int64.
+        view: (H,) int64, the view that each started from.
+        cost: (H,) alignment cost of that view.
+    """
+
+    rotation: Tensor
+    centre_m: Tensor
+    mask_index: Tensor
+    object_index: Tensor
+    view: Tensor
+    cost: Tensor
+
+    def __len__(self) -> int:
+        """Count the poses, H."""
+        return len(self.cost)
+
+    def __getitem__(self, rows: Tensor) -> PoseBatch:
+        """Return the poses at `rows`, (K,) int64 or (H,) bool."""
+        return PoseBatch(
+            self.rotation[rows],
+            self.centre_m[rows],
+            self.mask_index[rows],
+            self.object_index[rows],
+            self.view[rows],
+            self.cost[rows],
+        )
+
+
+@dataclass(frozen=True)
+class RefinementSamples:
+    """The samples that H poses are refined by.
+
+    Attributes:
+        points_m: (H, S, 3) relative to the model's centre, object axes, metres.
+        normals: (H, S, 3) outwards.
+        is_rim: (H, S) bool.
+        radius_m: (H,) radius of the object, metres.
+    """
+
+    points_m: Tensor
+    normals: Tensor
+    is_rim: Tensor
+    radius_m: Tensor
+
+
+def depth_noise_m(depth_m: Tensor) -> Tensor:
+    """Standard deviation of a depth camera's readings: 2 mm + 2.5 mm/m^2 z^2.
+
+    The error of a triangulating camera grows with the square of the distance (Khoshelham and Elberink, Sensors 2012);
+    the constant part covers the model, its calibration and the registration of depth to colour.
+
+    Args:
+        depth_m: Distance, metres, of any shape.
+
+    Returns:
+        Metres, of the same shape.
+    """
+    return 0.002 + 0.0025 * depth_m.square()
+
+
+def refine(
+    poses: PoseBatch,
+    samples: RefinementSamples,
+    observed: ObservedMasks,
+    steps: int,
+    first: float = 1.0,
+    noise_factor: float = 1.0,
+) -> PoseBatch:
+    """Refine poses.
+
+    Args:
+        poses: H poses.
+        samples: Of the same.
+        observed: Depth and masks.
+        steps: Steps.
+        first: How far gates are open at the first step, 1 = wholly.
+        noise_factor: Factor of the depth's noise: where it is large, the outline decides.
+
+    Returns:
+        The moved poses.
+    """
+    rotation, centre_m = poses.rotation, poses.centre_m
+    for step in range(steps):
+        openness = first * (1 - step / steps)
+        matrix, vector = _normal_equations(rotation, centre_m, poses.mask_index, samples, observed, openness, noise_factor)
+        diagonal = DAMPING * matrix.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=1.0)
+        scale = torch.cat([samples.radius_m[:, None].square().expand(-1, 3), torch.ones_like(centre_m)], dim=1)
+        matrix = matrix + torch.diag_embed(scale * diagonal[:, None] + 1e-6)
+        move = torch.linalg.solve(matrix, vector)
+        rotation = rotation_of_vector(move[:, :3].clamp(-MAX_STEP_RAD, MAX_STEP_RAD)) @ rotation
+        centre_m = centre_m + move[:, 3:].clamp(-MAX_STEP_M, MAX_STEP_M)
+    return PoseBatch(rotation, centre_m, poses.mask_index, poses.object_index, poses.view, poses.cost)
+
+
+def _normal_equations(
+    rotation: Tensor,
+    centre_m: Tensor,
+    mask_index: Tensor,
+    samples: RefinementSamples,
+    observed: ObservedMasks,
+    openness: float,
+    noise_factor: float,
+) -> tuple[Tensor, Tensor]:
+    """Sum the 6 x 6 normal equations of rotation vector and translation, (H, 6, 6) and (H, 6)."""
+    fx, fy, cx, cy = observed.intrinsics
+    arm = samples.points_m @ rotation.mT
+    normal = samples.normals @ rotation.mT
+    point = arm + centre_m[:, None]
+    x, y, z = point.unbind(dim=2)
+    z = z.clamp(min=0.05)
+    x_z, y_z = x / z, y / z
+    u, v = x_z * fx + cx, y_z * fy + cy
+    depth = observed.depth_at(u, v)
+    difference = depth - z
+    cell = observed.cell_px[mask_index][:, None]
+    column = (u - observed.origin[mask_index, 0][:, None]) / cell - 0.5
+    row = (v - observed.origin[mask_index, 1][:, None]) / cell - 0.5
+    distance, slope_u, slope_v = _outline_distance(observed.distance, mask_index, column, row)
+    distance_px = distance * cell
+
+    along_ray = normal[..., 0] * x_z + normal[..., 1] * y_z + normal[..., 2]
+    residual = along_ray * difference
+    noise = noise_factor * depth_noise_m(z)
+    noise = noise + 0.3 * openness * (GATE_M * openness + LAST_GATE_M)
+    gate_m = noise_factor * (GATE_M * openness + LAST_GATE_M)
+    paired = (depth > 0) & (difference.abs() < gate_m) & (along_ray < -0.1)
+    paired &= distance_px > -2 - 3 * openness
+    weight = paired / (noise.square() * (1 + (residual / noise).square()).square())
+    jacobian = torch.cat([torch.linalg.cross(arm, normal), normal], dim=2)
+
+    to_outline_m = -distance_px / fx * z
+    rim_noise = OUTLINE_NOISE_PX * (1 + 3 * openness) / fx * z
+    free = samples.is_rim & ~((depth > 0) & (difference < -0.02))
+    rim_weight = OUTLINE_WEIGHT * max(openness, LAST_OUTLINE, 0.0 if noise_factor == 1.0 else 1.0) * free / (rim_noise.square() * (1 + (to_outline_m / rim_noise).square()).square())
+    direction = torch.stack([slope_u, slope_v, -(slope_u * x_z + slope_v * y_z)], dim=2)
+    rim_jacobian = torch.cat([torch.linalg.cross(arm, direction), direction], dim=2)
+
+    rows = torch.cat([jacobian, rim_jacobian], dim=1)
+    weights = torch.cat([weight, rim_weight], dim=1)[:, :, None]
+    residuals = torch.cat([residual, to_outline_m], dim=1)[:, :, None]
+    weighted = (rows * weights).mT
+    return weighted @ rows, (weighted @ residuals)[..., 0]
+
+
+def _outline_distance(distance: Tensor, mask_index: Tensor, column: Tensor, row: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Interpolate signed distances (H, S) in cells, and their slopes along columns and rows."""
+    flat = distance.flatten()
+    left, top = column.floor().clamp(0, CELLS - 2), row.floor().clamp(0, CELLS - 2)
+    right_share, bottom_share = (column - left).clamp(0, 1), (row - top).clamp(0, 1)
+    index = (mask_index[:, None] * CELLS + top.long()) * CELLS + left.long()
+    a, b, c, d = flat[index], flat[index + 1], flat[index + CELLS], flat[index + CELLS + 1]
+    upper, lower = a + (b - a) * right_share, c + (d - c) * right_share
+    slope_u = (b - a) + ((d - c) - (b - a)) * bottom_share
+    return upper + (lower - upper) * bottom_share, slope_u, lower - upper
+
+
+def rotation_of_vector(vector: Tensor) -> Tensor:
+    """Compute rotation matrices of rotation vectors (Rodrigues).
+
+    Args:
+        vector: (H, 3) radians.
+
+    Returns:
+        (H, 3, 3).
+    """
+    angle = vector.norm(dim=1).clamp(min=1e-9)[:, None, None]
+    x, y, z = vector.unbind(dim=1)
+    zero = torch.zeros_like(x)
+    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)
+    identity = torch.eye(3, dtype=vector.dtype, device=vector.device)
+    return identity + angle.sin() / angle * skew + (1 - angle.cos()) / angle.square() * (skew @ skew)
+
+
+def fit_quality(poses: PoseBatch, samples: RefinementSamples, observed: ObservedMasks) -> Tensor:
+    """Score how well poses fit, to choose between several of one object under one mask.
+
+    The sum of two means, in [0, 2]: over samples that the camera should see, 1 where the reading is within three
+    standard deviations of the surface, 0 where it is farther away; over the rim, exp(-(distance to the outline / 4 px)^2).
+
+    Args:
+        poses: H poses.
+        samples: Of the same.
+        observed: Depth and masks.
+
+    Returns:
+        (H,).
+    """
+    fx, fy, cx, cy = observed.intrinsics
+    point = samples.points_m @ poses.rotation.mT + poses.centre_m[:, None]
+    normal = samples.normals @ poses.rotation.mT
+    x, y, z = point.unbind(dim=2)
+    z = z.clamp(min=0.05)
+    u, v = x / z * fx + cx, y / z * fy + cy
+    depth = observed.depth_at(u, v)
+    gap = (normal * point).sum(dim=2).abs() / z * (depth - z)
+    limit = 3 * depth_noise_m(z)
+    read = depth > 0
+    agreeing, missing = read & (gap.abs() < limit), read & (gap > limit)
+    surface = agreeing.sum(dim=1) / (agreeing | missing).sum(dim=1).clamp(min=1)
+    cell = observed.cell_px[poses.mask_index][:, None]
+    column, row = (
+        (at - observed.origin[poses.mask_index, axis][:, None]) / cell - 0.5 for axis, at in enumerate((u, v))
+    )
+    distance, _, _ = _outline_distance(observed.distance, poses.mask_index, column, row)
+    near = (-(distance * cell / 4).square()).exp() * samples.is_rim
+    return surface + near.sum(dim=1) / samples.is_rim.sum(dim=1).clamp(min=1)
+
+
+def pose_covariances(poses: PoseBatch, samples: RefinementSamples, observed: ObservedMasks) -> Tensor:
+    """Compute the covariances that refined poses are left with.
+
+    The inverse of the normal equations at the pose, with what is known beforehand of any pose (UNKNOWN_POSITION_M,
+    UNKNOWN_ROTATION_RAD2) as a prior, so that a rotation that nothing fixes, as of a can about its axis, stays open.
+    Neighbouring readings err together: SAMPLES_PER_READING of them count as one. Added is the floor of the fit itself.
+
+    Args:
+        poses: H poses.
+        samples: Of the same.
+        observed: Depth and masks.
+
+    Returns:
+        (H, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians) of the model's centre, camera frame.
+    """
+    matrix, _ = _normal_equations(poses.rotation, poses.centre_m, poses.mask_index, samples, observed, 0.0, 1.0)
+    order = [3, 4, 5, 0, 1, 2]
+    matrix = matrix[:, order][:, :, order].double() / SAMPLES_PER_READING
+    prior = matrix.new_tensor([UNKNOWN_POSITION_M**-2] * 3 + [1 / UNKNOWN_ROTATION_RAD2] * 3)
+    floor = matrix.new_tensor([FLOOR_M**2] * 3 + [FLOOR_RAD**2] * 3)
+    return (torch.linalg.inv(matrix + torch.diag(prior)) + torch.diag(floor)).float()

@@ -1,0 +1,33 @@
+"""Masks of verified poses: their visible silhouettes, at the size of the image."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ism_ros.pose.evidence import Evidence
+
+
+def silhouette_masks(evidence: Evidence, rows: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Enlarge visible silhouettes to the image.
+
+    Args:
+        evidence: Of H poses.
+        rows: (K,) int64, which of them.
+        size: Height and width of the image, pixels.
+
+    Returns:
+        (K, height, width) bool, on the device of the evidence.
+    """
+    visible = evidence.visible[rows].cpu().numpy().astype(np.float32)
+    origin, cell_px = evidence.origin[rows].cpu().numpy(), evidence.cell_px[rows].cpu().numpy()
+    height, width = int(size[0]), int(size[1])
+    masks = np.zeros((len(rows), height, width), bool)
+    for row, (x, y) in enumerate(origin):
+        side = float(cell_px[row])
+        # a cell's value stands at its centre
+        to_image = np.array([[side, 0, x + side / 2], [0, side, y + side / 2]], np.float32)
+        masks[row] = cv2.warpAffine(visible[row], to_image, (width, height), flags=cv2.INTER_LINEAR) > 0.5
+    return torch.from_numpy(masks).to(evidence.visible.device)
