@@ -60,9 +60,8 @@ class VerifiedMatcher:
         semantic = semantic_scores(inputs.similarity)
         with one_thread(semantic):
             points = sample_observed_points(proposals.masks, proposals.boxes_xyxy, inputs.frame)
-            candidates = _candidates(semantic)
             verified = verify(
-                inputs.frame, proposals.masks, proposals.boxes_xyxy, library.objects, candidates, points
+                inputs.frame, proposals.masks, proposals.boxes_xyxy, library.objects, _prior(semantic), points
             )
         margin = semantic - _best_other(semantic)
         choice = _Choice.by_looks(looks_probability(semantic, margin, proposals.confidence[:, None]))
@@ -90,10 +89,10 @@ class VerifiedMatcher:
         return matches.verified.probability
 
 
-def _candidates(semantic: Tensor) -> Tensor:
-    """The MAX_CANDIDATES most similar objects of each proposal, (N, O) bool."""
-    chosen = semantic.topk(min(MAX_CANDIDATES, semantic.shape[1]), dim=1).indices
-    return torch.zeros_like(semantic, dtype=torch.bool).scatter(1, chosen, True)
+def _prior(semantic: Tensor) -> Tensor:
+    """Semantic scores (N, O) of the MAX_CANDIDATES most similar objects of each proposal, -inf elsewhere."""
+    least = semantic.topk(min(MAX_CANDIDATES, semantic.shape[1]), dim=1).values[:, -1:]
+    return semantic.masked_fill(semantic < least, -torch.inf)
 
 
 def _best_other(semantic: Tensor) -> Tensor:

@@ -16,18 +16,20 @@ H poses, G cells a side, K samples of an object.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ism_ros.data.masks import mask_areas
 from ism_ros.pose.observed_masks import ObservedMasks
 from ism_ros.pose.refinement import PoseBatch, depth_noise_m
 
-CELLS = 40
+CELLS = 32
 """Cells along each side of the window, G."""
-MARGIN_CELLS = 5
+MARGIN_CELLS = 4
 """Cells around the silhouette on each side, in which its surroundings are seen."""
 TOLERANCE_DEVIATIONS = 2.5
 """Tolerance t in standard deviations of the sensor."""
@@ -128,16 +130,16 @@ def gather_evidence(
     visible = silhouette & ~hidden & ~(beyond_rim & ~mask)
 
     def count(cells: Tensor) -> Tensor:
-        return cells.flatten(1).sum(dim=1).float()
+        return mask_areas(cells).float()
 
     def share(part: Tensor, whole: Tensor) -> Tensor:
         return count(part) / count(whole).clamp(min=1)
 
-    areas = torch.stack([masks.flatten(1).sum(dim=1), (masks & (observed.depth_m > 0)).flatten(1).sum(dim=1)]).float()
+    areas = torch.stack([mask_areas(masks), mask_areas(masks & (observed.depth_m > 0))]).float()
     mask_cells, read_cells = areas[:, poses.mask_index] / cell_px.square()
     common = count(visible & mask)
-    ring = _dilated(silhouette, 7) & ~_dilated(silhouette, 3) & (depth > 0) & in_image
-    ring_low, ring_high = _range(model, silhouette, 7)
+    ring = _dilated(silhouette, 3) & ~_dilated(silhouette, 1) & (depth > 0) & in_image
+    ring_low, ring_high = _range(model, silhouette, 3)
     ring_tolerance = TOLERANCE_DEVIATIONS * depth_noise_m(ring_high)
     continues = ring & (depth > ring_low - ring_tolerance) & (depth < ring_high + ring_tolerance)
     terms = [
@@ -186,24 +188,39 @@ def _surface(nearest: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Close holes between samples: silhouette (H, G, G) bool, depth, and its least and largest value nearby."""
     depth = nearest.view(-1, CELLS, CELLS)
     covered = depth.isfinite()
-    low, high = _range(depth.where(covered, 0.0), covered, 3)
-    silhouette = _eroded(_dilated(covered, 3))
+    low, high = _range(depth, covered, 1)
+    silhouette = _eroded(_dilated(covered, 1))
     return silhouette, torch.where(covered, depth, low), low, high
 
 
-def _range(depth: Tensor, covered: Tensor, side: int) -> tuple[Tensor, Tensor]:
+def _range(depth: Tensor, covered: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     """Least and largest depth of the covered cells around each cell; 0 where there are none."""
-    high = F.max_pool2d(depth.where(covered, 0.0)[:, None], side, 1, side // 2)[:, 0]
-    low = -F.max_pool2d((-depth).where(covered, -1e6)[:, None], side, 1, side // 2)[:, 0]
-    return low.where(high > 0, 0.0), high
+    low, high = depth.where(covered, torch.inf), depth.where(covered, -torch.inf)
+    for axis in (1, 2):
+        low, high = _pooled(low, axis, reach, torch.minimum), _pooled(high, axis, reach, torch.maximum)
+    near = high.isfinite()
+    return low.where(near, 0.0), high.where(near, 0.0)
 
 
-def _dilated(cells: Tensor, side: int) -> Tensor:
-    return F.max_pool2d(cells[:, None].float(), side, 1, side // 2)[:, 0] > 0
+def _dilated(cells: Tensor, reach: int) -> Tensor:
+    for axis in (1, 2):
+        cells = _pooled(cells, axis, reach, torch.logical_or)
+    return cells
 
 
 def _eroded(cells: Tensor) -> Tensor:
-    return F.max_pool2d(-cells[:, None].float(), 3, 1, 1)[:, 0] < -0.5
+    return ~_dilated(~cells, 1)
+
+
+def _pooled(cells: Tensor, axis: int, reach: int, join: Callable[..., Tensor]) -> Tensor:
+    """Join each cell with those up to `reach` before and after it; many times faster than pooling on the CPU."""
+    joined = cells.clone()
+    for shift in range(1, reach + 1):
+        count = cells.shape[axis] - shift
+        for to, source in ((shift, 0), (0, shift)):
+            part = joined.narrow(axis, to, count)
+            join(part, cells.narrow(axis, source, count), out=part)
+    return joined
 
 
 def _slopes(depth: Tensor, valid: Tensor, cell_px: Tensor, focal_px: float) -> tuple[Tensor, Tensor]:
@@ -225,24 +242,26 @@ def _normal_agreement(
     around = F.avg_pool2d(weight[:, None], 3, 1, 1)[:, 0]
     smooth = F.avg_pool2d((depth * weight)[:, None], 3, 1, 1)[:, 0] / around.clamp(min=1e-6)
     seen_x, seen_y = _slopes(smooth, agreeing, cell_px, focal_px)
-    inner = agreeing & (_eroded(agreeing))
+    inner = _eroded(agreeing)
     dot = slope_x * seen_x + slope_y * seen_y + 1
     norms = (1 + slope_x.square() + slope_y.square()) * (1 + seen_x.square() + seen_y.square())
     cosine = dot * norms.rsqrt()
-    return (cosine * inner).flatten(1).sum(dim=1) / inner.flatten(1).sum(dim=1).clamp(min=1)
+    return (cosine * inner).flatten(1).sum(dim=1) / mask_areas(inner).clamp(min=1)
 
 
 def _colour_agreement(
     poses: PoseBatch, objects: ObjectSamples, point: Tensor, cell: Tensor, nearest: Tensor, image: Tensor, agreeing: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Correlation of colours times the model's contrast, and difference of chroma, (H,) each."""
-    front = point[..., 2] < nearest.gather(1, cell) + 2 * depth_noise_m(point[..., 2])
+    # of the samples in a cell that are as near as the nearest, any: the last one written
+    samples = torch.arange(cell.shape[1], device=cell.device).expand_as(cell)
+    is_nearest = point[..., 2].clamp(min=0.05) <= nearest.gather(1, cell)
+    sample = torch.zeros_like(cell[:, :1]).expand(-1, CELLS * CELLS + 1).clone()
+    sample.scatter_(1, cell.where(is_nearest, CELLS * CELLS), samples)
     colours = objects.colours[poses.object_index]
-    values = torch.cat([colours, torch.ones_like(colours[..., :1])], dim=2) * front[..., None]
-    sums = values.new_zeros(len(values), CELLS * CELLS, 4).scatter_add_(1, cell[..., None].expand(-1, -1, 4), values)
-    model = (sums[..., :3] / sums[..., 3:].clamp(min=1)).view(-1, CELLS * CELLS, 3)
+    model = colours.gather(1, sample[:, :-1, None].expand(-1, -1, 3))
     seen = image.flatten(1, 2).float() / 255.0
-    weight = ((sums[..., 3] > 0) & agreeing.flatten(1)).float()[..., None]
+    weight = (nearest.isfinite() & agreeing.flatten(1)).float()[..., None]
     number = weight.sum(dim=1).clamp(min=1)
     mean_model, mean_seen = (model * weight).sum(dim=1) / number, (seen * weight).sum(dim=1) / number
     off_model, off_seen = (model - mean_model[:, None]) * weight, (seen - mean_seen[:, None]) * weight

@@ -15,26 +15,32 @@ from torch import Tensor
 
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
-from ism_ros.pose.alignment import ObservedPoints, align_views
-from ism_ros.pose.evidence import TERMS, Evidence, ObjectSamples, gather_evidence
+from ism_ros.pose.alignment import MIN_PIXELS, ObservedPoints, align_views
+from ism_ros.pose.evidence import Evidence, ObjectSamples, gather_evidence
 from ism_ros.pose.observed_masks import ObservedMasks, observed_masks
 from ism_ros.pose.refinement import PoseBatch, RefinementSamples, fit_quality, pose_covariances, refine
 from ism_ros.pose.start_poses import start_poses
+from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES
 
 Batch = TypeVar("Batch", PoseBatch, RefinementSamples)
 
-import os
-STARTS = int(os.environ.get("STARTS","3"))
+MAX_PAIRS = 48
+"""Most pairs of mask and object of a frame that are verified."""
+COST_WEIGHT = 0.7
+"""Weight of the alignment cost relative to looks, in the choice of these pairs."""
+STARTS = 3
 """Start poses of each pair."""
-KEPT = int(os.environ.get("KEPT","2"))
-"""Poses of each pair whose evidence is gathered."""
-FIRST_STEPS, LAST_STEPS = (int(x) for x in os.environ.get("STEPS","5,5").split(","))
-"""Steps of refinement of all start poses, and of those that are kept."""
-EVIDENCE_SAMPLES = 2048
+KEPT = 2
+"""Poses of each pair, after the first steps, that are refined further."""
+FIRST_STEPS, FIRST_SAMPLES = 4, 96
+"""Steps of refinement of all start poses, and samples that they are refined by."""
+LAST_STEPS = 5
+"""Steps of refinement of those that are kept, by all samples."""
+EVIDENCE_SAMPLES = 1536
 """Samples of an object that are rendered."""
-MIN_SHARE, MIN_EXTENT = 0.25, 0.06
-"""Least share of a mask's points within reach of an object, and least extent of these in diameters of the object, of a
-pair that is compared."""
+MAX_DISTANCE, MIN_SHARE, MIN_EXTENT = 0.75, 0.25, 0.06
+"""Distance from the median, in diameters of the object, within which points can be of the object; least share of such
+points, and least extent of these in diameters, of a pair that is compared."""
 
 
 @dataclass(frozen=True)
@@ -52,28 +58,44 @@ class VerifiedPoses:
     evidence: Evidence
 
 
-OUTLINE_STEPS, OUTLINE_NOISE_FACTOR = 6, 6.0
+OUTLINE_STEPS, OUTLINE_NOISE_FACTOR = 5, 6.0
 """Steps of the refinement in which the outline decides, and the factor of the noise of depth in it."""
 
 
-def fits_in_size(observed: ObservedPoints, diameter_m: float) -> Tensor:
-    """Tell under which masks an object of some size can be.
+@dataclass(frozen=True)
+class ObservedExtents:
+    """How far the points under N masks lie from their median.
 
-    Robust: what is farther off than the object is large counts as background, but for most of the points.
-
-    Args:
-        observed: Points under N masks.
-        diameter_m: Diagonal of the object's box, metres.
-
-    Returns:
-        (N,) bool.
+    Attributes:
+        distance_m: (N, P) ascending, metres; +inf for samples without depth or outside the mask.
+        count: (N,) int64, how many have depth.
     """
-    measured = observed.pixels > 0
-    distance_m = (observed.points_m - observed.median_m[:, :, None]).norm(dim=1)
-    near = measured & (distance_m < 0.75 * diameter_m)
-    share = near.sum(dim=1) / measured.sum(dim=1).clamp(min=1)
-    extent_m = distance_m.where(near, torch.nan).nanquantile(0.9, dim=1)
-    return (measured.sum(dim=1) >= 10) & (share > MIN_SHARE) & (extent_m > MIN_EXTENT * diameter_m)
+
+    distance_m: Tensor
+    count: Tensor
+
+    @staticmethod
+    def of(points: ObservedPoints) -> ObservedExtents:
+        """Measure the points under masks."""
+        measured = points.pixels > 0
+        distance_m = (points.points_m - points.median_m[:, :, None]).norm(dim=1).masked_fill(~measured, torch.inf)
+        return ObservedExtents(distance_m.sort(dim=1).values, measured.sum(dim=1))
+
+    def fit(self, diameter_m: float) -> Tensor:
+        """Tell under which masks an object of some size can be.
+
+        Robust: what is farther off than the object is large counts as background, but for most of the points.
+
+        Args:
+            diameter_m: Diagonal of the object's box, metres.
+
+        Returns:
+            (N,) bool.
+        """
+        near = (self.distance_m < MAX_DISTANCE * diameter_m).sum(dim=1)
+        extent_m = self.distance_m.gather(1, (0.9 * (near - 1).clamp(min=0)).long()[:, None])[:, 0]
+        enough = (self.count >= MIN_PIXELS) & (near > MIN_SHARE * self.count)
+        return enough & (extent_m > MIN_EXTENT * diameter_m)
 
 
 def object_samples(objects: Sequence[KnownObject], device: torch.device) -> ObjectSamples:
@@ -104,32 +126,51 @@ def verify(
     masks: Tensor,
     boxes_xyxy: Tensor,
     objects: Sequence[KnownObject],
-    candidates: Tensor,
+    prior: Tensor,
     observed_points: ObservedPoints,
 ) -> VerifiedPoses | None:
-    """Find the best pose of each candidate object under each mask, and the evidence for it.
+    """Find the best poses of candidate objects under masks, and the evidence for them.
 
     Args:
         frame: With depth.
         masks: (N, H, W) bool.
         boxes_xyxy: (N, 4) tight boxes.
-        objects: O objects.
-        candidates: (N, O) bool, the pairs to look at; objects without views or surface are left out.
+        objects: O objects; those without views or surface are left out.
+        prior: (N, O) how likely a pair is by looks, in [0, 1]; -inf where it is not to be verified.
         observed_points: Points under the masks.
 
     Returns:
-        A pose of each pair, or None where there is no pair.
+        A few poses of each of at most MAX_PAIRS pairs, or None where there is no pair.
     """
-    batches, samples = [], []
-    for index in torch.nonzero(candidates.any(dim=0))[:, 0].tolist():
-        known = objects[index]
+    starts = _likeliest(_all_starts(objects, prior, observed_points), prior, len(objects))
+    if starts is None:
+        return None
+    observed = observed_masks(frame, masks, boxes_xyxy)
+    samples = _refinement_samples(objects, starts)
+    poses = refine(starts, _first(samples, FIRST_SAMPLES), observed, FIRST_STEPS)
+    best = _best_of_pairs(poses, fit_quality(poses, samples, observed), len(objects), KEPT)
+    by_depth = refine(poses[best], _at(samples, best), observed, LAST_STEPS, first=0.4)
+    # where the depth of an object is wrong, as of shiny and white ones, its outline still is right
+    first = _best_of_pairs(poses, -poses.cost, len(objects), 1)
+    by_outline = refine(
+        poses[first], _at(samples, first), observed, OUTLINE_STEPS, noise_factor=OUTLINE_NOISE_FACTOR
+    )
+    poses, samples = _joined([by_depth, by_outline], PoseBatch), _at(samples, torch.cat([best, first]))
+    rgb = torch.from_numpy(frame.rgb).to(masks.device)
+    evidence = gather_evidence(poses, object_samples(objects, masks.device), observed, masks, rgb)
+    return VerifiedPoses(poses, pose_covariances(poses, samples, observed), evidence)
+
+
+def _all_starts(objects: Sequence[KnownObject], prior: Tensor, points: ObservedPoints) -> list[PoseBatch]:
+    """Align the views of each object with the masks that it fits in size, and take the best ones."""
+    batches, extents = [], ObservedExtents.of(points)
+    for index, known in enumerate(objects):
         if known.views is None or known.surface is None or known.diameter_m is None:
             continue
-        rows = torch.nonzero(candidates[:, index] & fits_in_size(observed_points, known.diameter_m))[:, 0]
+        rows = torch.nonzero(prior[:, index].isfinite() & extents.fit(known.diameter_m))[:, 0]
         if not len(rows):
             continue
-        alignment = align_views(observed_points[rows], known.views, known.spectra)
-        starts = start_poses(alignment, known.views, STARTS)
+        starts = start_poses(align_views(points[rows], known.views, known.spectra), known.views, STARTS)
         valid = starts.cost.isfinite()
         batches.append(
             PoseBatch(
@@ -141,22 +182,19 @@ def verify(
                 starts.cost[valid],
             )
         )
-        samples.append(_refinement_samples(known, starts.view[valid]))
+    return batches
+
+
+def _likeliest(batches: Sequence[PoseBatch], prior: Tensor, object_count: int) -> PoseBatch | None:
+    """Keep the starts of the MAX_PAIRS pairs with the highest prior - COST_WEIGHT * cost."""
     if not batches:
         return None
-    poses, of_poses = _joined(batches, PoseBatch), _joined(samples, RefinementSamples)
-    observed = observed_masks(frame, masks, boxes_xyxy)
-    poses = refine(poses, of_poses, observed, FIRST_STEPS)
-    best = _best_of_pairs(poses, fit_quality(poses, of_poses, observed), len(objects), KEPT)
-    refined = refine(poses[best], _at(of_poses, best), observed, LAST_STEPS, first=0.4)
-    # where the depth of an object is wrong, as of shiny and white ones, its outline still is right
-    first = _best_of_pairs(poses, -poses.cost, len(objects), 1)
-    by_outline = refine(poses[first], _at(of_poses, first), observed, OUTLINE_STEPS, noise_factor=OUTLINE_NOISE_FACTOR)
-    poses, of_poses = _joined([refined, by_outline], PoseBatch), _at(of_poses, torch.cat([best, first]))
-    known_samples = object_samples(objects, masks.device)
-    rgb = torch.from_numpy(frame.rgb).to(masks.device)
-    evidence = gather_evidence(poses, known_samples, observed, masks, rgb)
-    return VerifiedPoses(poses, pose_covariances(poses, of_poses, observed), evidence)
+    starts = _joined(batches, PoseBatch)
+    likely = prior[starts.mask_index, starts.object_index] - COST_WEIGHT * starts.cost
+    pair = starts.mask_index * object_count + starts.object_index
+    of_pair = torch.full((prior.numel(),), -torch.inf, device=prior.device).scatter_reduce(0, pair, likely, "amax")
+    least = of_pair.topk(min(MAX_PAIRS, len(of_pair))).values[-1]
+    return starts[of_pair[pair] >= least]
 
 
 def _best_of_pairs(poses: PoseBatch, quality: Tensor, object_count: int, kept: int) -> Tensor:
@@ -170,16 +208,25 @@ def _best_of_pairs(poses: PoseBatch, quality: Tensor, object_count: int, kept: i
     return order[is_kept]
 
 
-def _refinement_samples(known: KnownObject, view: Tensor) -> RefinementSamples:
-    surface = known.surface
-    assert surface is not None and known.views is not None
-    device = view.device
-    chosen = surface.of_view[view.cpu().numpy()]
+def _refinement_samples(objects: Sequence[KnownObject], poses: PoseBatch) -> RefinementSamples:
+    """Gather the samples that the views of poses show."""
+    device, size = poses.cost.device, (len(poses), VIEW_SAMPLES)
+    points, normals, is_rim = np.empty((*size, 3), np.float32), np.empty((*size, 3), np.float32), np.empty(size, bool)
+    radius_m = np.empty(len(poses), np.float32)
+    object_index, view = poses.object_index.cpu().numpy(), poses.view.cpu().numpy()
+    for index in np.unique(object_index):
+        known, rows = objects[index], np.flatnonzero(object_index == index)
+        assert known.surface is not None and known.views is not None
+        chosen = known.surface.of_view[view[rows]]
+        points[rows], normals[rows] = known.surface.points_m[chosen], known.surface.normals[chosen]
+        is_rim[rows], radius_m[rows] = known.surface.is_rim[view[rows]], known.views.radius_m
+    return RefinementSamples(*(torch.from_numpy(part).to(device) for part in (points, normals, is_rim, radius_m)))
+
+
+def _first(samples: RefinementSamples, count: int) -> RefinementSamples:
+    """Take the first samples of each pose, which are in random order."""
     return RefinementSamples(
-        torch.from_numpy(surface.points_m[chosen]).to(device),
-        torch.from_numpy(surface.normals[chosen]).to(device),
-        torch.from_numpy(surface.is_rim[view.cpu().numpy()]).to(device),
-        torch.full((len(view),), known.views.radius_m, device=device),
+        samples.points_m[:, :count], samples.normals[:, :count], samples.is_rim[:, :count], samples.radius_m
     )
 
 
