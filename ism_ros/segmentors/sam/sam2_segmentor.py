@@ -24,8 +24,8 @@ from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
 MEAN_RGB = (0.485, 0.456, 0.406)
 STD_RGB = (0.229, 0.224, 0.225)
 """Mean and standard deviation by which SAM 2 normalises colours in [0, 1]."""
-PREDICTED_IOU = 0.8
-"""Least predicted IoU of the authors' automatic masks: SAM 2 predicts lower ones than SAM, for which it is 0.88."""
+DEFAULT_OPTIONS = MaskOptions(predicted_iou=0.8)
+"""With the authors' least predicted IoU: SAM 2 predicts lower ones than SAM, for which it is 0.88."""
 
 
 def sam2_segmentor(
@@ -39,7 +39,7 @@ def sam2_segmentor(
     Args:
         checkpoint: An official file or a safetensors folder.
         device: PyTorch device.
-        options: Of automatic masks; None = the defaults, with PREDICTED_IOU.
+        options: Of automatic masks; None = DEFAULT_OPTIONS.
         recoveries: Counts where memory ran out.
 
     Returns:
@@ -49,7 +49,7 @@ def sam2_segmentor(
         CheckpointError: The checkpoint cannot be used.
     """
     model = PromptableSam2(load_sam2(checkpoint), device)
-    return AutomaticMaskSegmentor("sam2", model, options or MaskOptions(predicted_iou=PREDICTED_IOU), recoveries)
+    return AutomaticMaskSegmentor("sam2", model, options or DEFAULT_OPTIONS, recoveries)
 
 
 class Sam2Embedding(NamedTuple):
@@ -162,7 +162,7 @@ def load_requested_sam2(request: ModelRequest) -> AutomaticMaskSegmentor:
         CheckpointError: The checkpoint is missing or cannot be used.
     """
     checkpoint = find_checkpoint(request.checkpoints_dir, "sam2", request.model or "base_plus")
-    return sam2_segmentor(checkpoint, request.device, mask_options(request), request.recoveries)
+    return sam2_segmentor(checkpoint, request.device, mask_options(request, DEFAULT_OPTIONS), request.recoveries)
 
 
 SAM2 = SegmentorSpec(load_requested_sam2, requires=("transformers",))
