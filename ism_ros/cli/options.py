@@ -125,7 +125,7 @@ class ModelCommand(TyperCommand):
 
 
 def model_names(kind: ModelKind) -> tuple[str, ...]:
-    """List the models that can be chosen by name; this loads their libraries.
+    """List the models that can be chosen by name, those of other installed packages included.
 
     Args:
         kind: Which ones.
