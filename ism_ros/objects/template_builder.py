@@ -21,7 +21,7 @@ from ism_ros.rendering.template_renderer import TEMPLATE_SIZE_PX, render_templat
 from ism_ros.rendering.templates import TemplateError, TemplateSet, read_templates, write_templates
 from ism_ros.rendering.views.polar_maps import ViewMaps, make_view_maps
 from ism_ros.rendering.views.viewpoints import edge_midpoint_rotations
-from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN, mark_used
+from ism_ros.runtime.cache_folder import DAMAGED, mark_used, warn_not_written
 
 if TYPE_CHECKING:
     import trimesh
@@ -161,12 +161,7 @@ def _read_or_render(
     try:
         write_templates(cached, templates, {"cad": spec.cad.name, "cad_units": spec.units})
     except (OSError, TemplateError) as error:
-        logger.warning(
-            "cannot keep rendered templates in %s (%s); going on without",
-            cached.parent,
-            first_line(error),
-            extra={"reason": NOT_WRITTEN},
-        )
+        warn_not_written(cached.parent, first_line(error))
     return templates
 
 

@@ -335,7 +335,7 @@ def objects_summaries() -> list[Summary]:
         "hinders it",
         "/o.yaml was edited or replaced after it was read, which this node does not follow: deactivate, clean up, "
         "configure and activate it to use what is there now",
-        "cannot keep descriptors in /cache (No space left on device); going on without: free space, or set cache_dir; "
+        "cannot keep files in /cache (No space left on device); going on without: free space, or set cache_dir; "
         "until then every start renders again",
     ]
     failures = [

@@ -379,10 +379,12 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     blocked = tmp_path / "cache"
     blocked.write_text("a file where the folder should be")
     with caplog.at_level(logging.WARNING):
-        known = onboard(ObjectSpec("box", cad, "mm"), MeanColour(), blocked)
-    assert known.template_count == 42
-    assert all("going on without" in message for message in caplog.messages)
-    assert len(caplog.messages) == 2
+        for name in ("box", "carton"):
+            known = onboard(ObjectSpec(name, cad, "mm"), MeanColour(), blocked)
+            assert known.template_count == 42
+    assert [message.partition(" (")[0] for message in caplog.messages] == [
+        f"cannot keep files in {blocked / folder}" for folder in ("templates", "descriptors")
+    ]
 
 
 def test_a_full_disk_leaves_no_half_written_file(
