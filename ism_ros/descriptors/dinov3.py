@@ -65,7 +65,9 @@ def load_dinov3_descriptor(request: ModelRequest) -> VitDescriptor:
     """
     checkpoint = find_checkpoint(request.checkpoints_dir, "dinov3", request.model or "vitl16")
     normalization = request.given(template_normalization="template_normalization")
-    return dinov3_descriptor(checkpoint, request.device, recoveries=request.recoveries, **normalization)
+    return dinov3_descriptor(
+        checkpoint, request.device, dtype=request.dtype, recoveries=request.recoveries, **normalization
+    )
 
 
 DINOV3 = DescriptorSpec(load_dinov3_descriptor, requires=("transformers",))

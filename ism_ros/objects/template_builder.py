@@ -74,7 +74,11 @@ class TemplateBuilder(Protocol):
 
 
 def build_templates(
-    spec: ObjectSpec, cached: Path, progress: Progress | None = None, max_triangles: int | None = None
+    spec: ObjectSpec,
+    cached: Path,
+    progress: Progress | None = None,
+    max_triangles: int | None = None,
+    size_px: int = TEMPLATE_SIZE_PX,
 ) -> ObjectTemplates:
     """Read the templates of an object, or render them from its CAD file.
 
@@ -85,6 +89,7 @@ def build_templates(
         cached: Folder of templates that were rendered of it before; else they are written there.
         progress: Called while rendering with (templates rendered, templates).
         max_triangles: Refuse meshes of more; None = no limit.
+        size_px: Side of rendered templates, pixels; of another size, they need a cache folder of their own.
 
     Returns:
         Those in the folder of the spec, else those in `cached`, else new ones.
@@ -94,7 +99,7 @@ def build_templates(
         TemplateError: The folder of the spec cannot be used.
     """
     load = cache(lambda: _load_model(spec, max_triangles))
-    templates = _read_or_render(spec, lambda: load().mesh, cached, progress)
+    templates = _read_or_render(spec, lambda: load().mesh, cached, progress, size_px)
     rotations = None if templates.rotations is None else templates.rotations.astype(np.float32)
     model = load() if spec.cad is not None else None
     mesh = None if model is None else model.mesh
@@ -141,7 +146,7 @@ def _warnings(spec: ObjectSpec, model: CadModel | None, bounds_m: NDArray[np.flo
 
 
 def _read_or_render(
-    spec: ObjectSpec, load: Callable[[], trimesh.Trimesh], cached: Path, progress: Progress | None
+    spec: ObjectSpec, load: Callable[[], trimesh.Trimesh], cached: Path, progress: Progress | None, size_px: int
 ) -> TemplateSet:
     if spec.templates is not None:
         return read_templates(spec.templates, spec.units)
@@ -157,7 +162,7 @@ def _read_or_render(
                 extra={"reason": DAMAGED},
             )
     assert spec.cad is not None
-    templates = render_templates(load(), size_px=TEMPLATE_SIZE_PX, progress=progress)
+    templates = render_templates(load(), size_px=size_px, progress=progress)
     try:
         write_templates(cached, templates, {"cad": spec.cad.name, "cad_units": spec.units})
     except (OSError, TemplateError) as error:

@@ -33,6 +33,7 @@ def sam2_segmentor(
     device: str = "cpu",
     options: MaskOptions | None = None,
     recoveries: OutOfMemoryCounter | None = None,
+    dtype: torch.dtype | None = None,
 ) -> AutomaticMaskSegmentor:
     """Load a SAM 2 checkpoint as a segmentor.
 
@@ -41,6 +42,7 @@ def sam2_segmentor(
         device: PyTorch device.
         options: Of automatic masks; None = DEFAULT_OPTIONS.
         recoveries: Counts where memory ran out.
+        dtype: Number format of the image encoder; None = that of `network_dtype`.
 
     Returns:
         The segmentor.
@@ -48,7 +50,7 @@ def sam2_segmentor(
     Raises:
         CheckpointError: The checkpoint cannot be used.
     """
-    model = PromptableSam2(load_sam2(checkpoint), device)
+    model = PromptableSam2(load_sam2(checkpoint), device, dtype)
     return AutomaticMaskSegmentor("sam2", model, options or DEFAULT_OPTIONS, recoveries)
 
 
@@ -67,17 +69,18 @@ class Sam2Embedding(NamedTuple):
 class PromptableSam2:
     """SAM 2 with its image encoder in half precision on a GPU; points and masks stay float32, which they need."""
 
-    def __init__(self, model: Any, device: str = "cpu") -> None:
+    def __init__(self, model: Any, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
         """Move a model to a device.
 
         Args:
             model: The SAM 2 model of the transformers library.
             device: PyTorch device.
+            dtype: Number format of the image encoder; None = that of `network_dtype`.
         """
         self.device = torch.device(device)
         self._model = model.to(self.device)
         self._side = int(model.config.prompt_encoder_config.image_size)
-        self._encoder_dtype = network_dtype(self.device)
+        self._encoder_dtype = dtype or network_dtype(self.device)
         self._model.vision_encoder.to(self._encoder_dtype)
 
     def embed(self, image_rgb: NDArray[np.uint8]) -> Sam2Embedding:
@@ -162,7 +165,8 @@ def load_requested_sam2(request: ModelRequest) -> AutomaticMaskSegmentor:
         CheckpointError: The checkpoint is missing or cannot be used.
     """
     checkpoint = find_checkpoint(request.checkpoints_dir, "sam2", request.model or "base_plus")
-    return sam2_segmentor(checkpoint, request.device, mask_options(request, DEFAULT_OPTIONS), request.recoveries)
+    options = mask_options(request, DEFAULT_OPTIONS)
+    return sam2_segmentor(checkpoint, request.device, options, request.recoveries, request.dtype)
 
 
 SAM2 = SegmentorSpec(load_requested_sam2, requires=("transformers",))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ism_ros.checkpoints.shipped import FOLDER, fold_norms, load_weights
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
-from ism_ros.descriptors.base import create_descriptor
+from ism_ros.descriptors.base import DESCRIPTORS, create_descriptor
 from ism_ros.descriptors.tiny.descriptor_network import (
     TinyDescriptorNetwork,
     canonical_frame,
@@ -23,6 +23,7 @@ from ism_ros.descriptors.tiny.descriptor_network import (
     small_image,
 )
 from ism_ros.errors import CheckpointError
+from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.segmentors.base import create_segmentor
 from ism_ros.segmentors.tiny.input_channels import CHANNELS, encode, working_size
 from ism_ros.segmentors.tiny.segmentor_network import TinyNetwork
@@ -199,13 +200,11 @@ def test_most_things_on_a_table_never_seen_get_a_mask() -> None:
     assert np.mean(np.array(best) > 0.5) > 0.7
 
 
-def test_tokens_in_bfloat16_are_those_in_float32_but_for_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_in_bfloat16_are_those_in_float32_but_for_rounding() -> None:
     crops, masks = crops_and_masks()
     described = {}
     for dtype in (torch.float32, torch.bfloat16):
-        chosen = "ism_ros.descriptors.tiny.tiny_descriptor.small_network_dtype"
-        monkeypatch.setattr(chosen, lambda device, dtype=dtype: dtype)
-        descriptor = create_descriptor("tiny", "cpu")
+        descriptor = DESCRIPTORS.get("tiny").load(ModelRequest("cpu", dtype=dtype))
         described[descriptor.fingerprint] = descriptor.describe(crops, masks)
     exact, rounded = described.values()
     assert rounded.class_tokens.dtype == rounded.patch_tokens.dtype == torch.float32

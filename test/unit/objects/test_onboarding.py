@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +23,19 @@ from torch import Tensor
 
 from ism_ros.cad.mesh_loading import CadError
 from ism_ros.descriptors.base import Descriptors
-from ism_ros.objects import template_builder
+from ism_ros.objects import onboarding
 from ism_ros.objects.library import KnownObject
-from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.objects.stores import cache_keys
 from ism_ros.objects.stores.descriptor_cache import read_descriptors, write_descriptors
 from ism_ros.objects.stores.patch_tokens import PatchFile, PatchStorage
-from ism_ros.objects.template_builder import POINT_COUNT
+from ism_ros.objects.template_builder import POINT_COUNT, build_templates
 from ism_ros.rendering.templates import TemplateError, read_templates
 from ism_ros.rendering.views.viewpoints import object_to_camera_rotations
 
 ON_DISK = PatchStorage("disk")
+
+onboard = partial(onboarding.onboard, template_builder=partial(build_templates, size_px=48))
+"""Pictures of 48 pixels: all the same to what is tested here, and fast."""
 
 
 @dataclass
@@ -68,15 +72,6 @@ class Views:
     def __call__(self, done: int, total: int) -> None:
         assert total == 42
         self.told.append(done)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_templates() -> Iterator[None]:
-    """Pictures of 48 pixels: all the same to what is tested here, and fast."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (cache_keys, template_builder):
-            patch.setattr(module, "TEMPLATE_SIZE_PX", 48)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -181,9 +176,6 @@ import sys
 from pathlib import Path
 from ism_ros.objects import onboarding
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.objects.stores import cache_keys
-
-cache_keys.TEMPLATE_SIZE_PX = 48
 
 class NeverUsed:
     name, fingerprint, crop_size, rotation_sensitive, view_prior_weight = "mean_colour", "mean colour 1", 32, True, 0.0
@@ -387,19 +379,23 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     ]
 
 
-def test_a_full_disk_leaves_no_half_written_file(
-    cad: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def full(file: object, **arrays: object) -> None:
-        file.write(b"half of it")  # type: ignore[attr-defined]
-        raise OSError(28, "No space left on device")
+@contextmanager
+def room_for_files_of(size_bytes: int) -> Iterator[None]:
+    """Files cannot be written beyond this size, as where a disk or a quota is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
+
+def test_a_full_disk_leaves_no_half_written_file(cad: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = sorted((cache / "descriptors").iterdir())
-    monkeypatch.setattr(np, "savez", full)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING), room_for_files_of(10_000):
         known = onboard(ObjectSpec("box", cad, "mm"), MeanColour(fingerprint="new"), cache)
     assert known.template_count == 42
-    assert "No space left on device" in caplog.text
+    assert "File too large" in caplog.text
     assert sorted((cache / "descriptors").iterdir()) == before
 
 
@@ -491,7 +487,6 @@ ON_A_FULL_DISK = """
 import logging, sys
 from pathlib import Path
 import numpy as np
-from ism_ros.objects.stores import cache_keys
 from ism_ros.objects.stores.descriptor_cache import write_descriptors
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.objects_file import ObjectsStore
