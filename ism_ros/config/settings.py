@@ -68,7 +68,7 @@ class Settings(BaseModel):
     )
     template_normalization: TemplateNormalization = Field(
         "imagenet",
-        description="Colours of templates for neural descriptors: imagenet (as SAM-6D's BOP runs) or none (as its "
+        description="Colors of templates for neural descriptors: imagenet (as SAM-6D's BOP runs) or none (as its "
         "run_inference_custom.py).",
     )
     segmentor_width: int = Field(

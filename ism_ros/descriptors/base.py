@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TemplateNormalization = Literal["imagenet", "none"]
-"""How neural descriptors normalise the colours of templates (descriptors/vit.py)."""
+"""How neural descriptors normalise the colors of templates (descriptors/vit.py)."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def create_descriptor(
         device: PyTorch device.
         model: Size of a neural descriptor, or the path of its checkpoint; empty = its usual size.
         checkpoints_dir: Folder that is searched for checkpoints.
-        template_normalization: How neural descriptors normalise the colours of templates.
+        template_normalization: How neural descriptors normalise the colors of templates.
         recoveries: Counts where memory ran out.
 
     Returns:

@@ -31,7 +31,7 @@ def dinov2_descriptor(
     Args:
         checkpoint: An official file or a safetensors folder.
         device: PyTorch device.
-        template_normalization: How the colours of templates are normalised.
+        template_normalization: How the colors of templates are normalised.
         heads: Attention heads; None = those of the published sizes.
         recoveries: Counts where memory ran out.
         dtype: Data type of the computation; None = half precision on a GPU that has it, else float32.

@@ -30,7 +30,7 @@ def dinov3_descriptor(
     Args:
         checkpoint: An official file or a safetensors folder.
         device: PyTorch device.
-        template_normalization: How the colours of templates are normalised.
+        template_normalization: How the colors of templates are normalised.
         dtype: Data type of the computation; None = half precision on a GPU that has it, else float32.
         recoveries: Counts where memory ran out.
 

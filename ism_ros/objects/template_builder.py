@@ -137,7 +137,7 @@ def _load_model(spec: ObjectSpec, max_triangles: int | None) -> CadModel:
 def _warnings(spec: ObjectSpec, model: CadModel | None, bounds_m: NDArray[np.float64]) -> tuple[InputWarning, ...]:
     """Collect doubts about the CAD file, or about the size that templates alone show.
 
-    Those about colours count only where templates are rendered with them.
+    Those about colors count only where templates are rendered with them.
     """
     if model is not None:
         return tuple(w for w in model.warnings if spec.templates is None or w.reason == "object_size")

@@ -23,7 +23,7 @@ from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
 
 MEAN_RGB = (0.485, 0.456, 0.406)
 STD_RGB = (0.229, 0.224, 0.225)
-"""Mean and standard deviation by which SAM 2 normalises colours in [0, 1]."""
+"""Mean and standard deviation by which SAM 2 normalises colors in [0, 1]."""
 DEFAULT_OPTIONS = MaskOptions(predicted_iou=0.8)
 """With the authors' least predicted IoU: SAM 2 predicts lower ones than SAM, for which it is 0.88."""
 
@@ -136,7 +136,7 @@ class PromptableSam2:
 
 
 def preprocess(image_rgb: NDArray[np.uint8], side: int, device: torch.device) -> Tensor:
-    """Stretch an image to a square, with antialiasing, and normalise its colours.
+    """Stretch an image to a square, with antialiasing, and normalise its colors.
 
     Args:
         image_rgb: (H, W, 3) uint8.

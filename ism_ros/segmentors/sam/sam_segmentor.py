@@ -26,7 +26,7 @@ from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
 
 MEAN_RGB = (123.675, 116.28, 103.53)
 STD_RGB = (58.395, 57.12, 57.375)
-"""Mean and standard deviation by which SAM normalises colours in [0, 255]."""
+"""Mean and standard deviation by which SAM normalises colors in [0, 255]."""
 
 
 def sam_segmentor(
@@ -181,7 +181,7 @@ def upscaling_axes(side: int, small: int, size: Size) -> tuple[AxisResize, AxisR
 
 
 def preprocess(image_rgb: NDArray[np.uint8], scaled: Size, side: int, device: torch.device) -> Tensor:
-    """Scale an image, normalise its colours, and pad it at the right and at the bottom.
+    """Scale an image, normalise its colors, and pad it at the right and at the bottom.
 
     Args:
         image_rgb: (H, W, 3) uint8.

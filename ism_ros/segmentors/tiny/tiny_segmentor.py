@@ -1,6 +1,6 @@
 """Proposals by a small network that ships with this package: trained on rendered scenes, fast on two CPU cores.
 
-Its input is colour and depth, or either alone, at about 320 x 240 pixels (input_channels); for every cell of a grid it
+Its input is color and depth, or either alone, at about 320 x 240 pixels (input_channels); for every cell of a grid it
 predicts the mask of the object there (segmentor_network, mask_proposals). Training and limits: docs/tiny.md.
 """
 
@@ -27,7 +27,7 @@ from ism_ros.segmentors.upsampling import upsample_to_masks
 
 
 class TinySegmentor:
-    """Class-agnostic proposals from one RGB-D frame, or from its colour alone."""
+    """Class-agnostic proposals from one RGB-D frame, or from its color alone."""
 
     name = "tiny"
     is_small = True

@@ -130,7 +130,7 @@ def test_a_rotation_of_the_crop_changes_little_of_what_the_network_sees() -> Non
 
 
 def crops_and_masks() -> tuple[Tensor, Tensor]:
-    """Of a usual crop, one of a single colour, a small one and an empty one."""
+    """Of a usual crop, one of a single color, a small one and an empty one."""
     masks = torch.zeros(4, 96, 96, dtype=torch.bool)
     masks[:2, 20:60, 10:90] = True
     masks[2, 40:48, 44:50] = True
@@ -148,11 +148,11 @@ def test_the_canonical_frame_is_sampled_as_pytorch_samples_an_affine_grid() -> N
     torch.testing.assert_close(network_input(crops, masks), expected, atol=1e-4, rtol=0)
 
 
-def test_the_small_image_is_the_mean_of_colours_of_even_contrast() -> None:
+def test_the_small_image_is_the_mean_of_colors_of_even_contrast() -> None:
     pixels = network_input(*crops_and_masks())
-    mask, colours = pixels[:, 3:].double(), pixels[:, :3].double()
+    mask, colors = pixels[:, 3:].double(), pixels[:, :3].double()
     area = mask.sum(dim=(2, 3), keepdim=True).clamp(min=1)
-    away = (colours - (colours * mask).sum(dim=(2, 3), keepdim=True) / area) * mask
+    away = (colors - (colors * mask).sum(dim=(2, 3), keepdim=True) / area) * mask
     deviation = (away.square().sum(dim=(1, 2, 3), keepdim=True) / (3 * area)).sqrt() + 0.05
     expected = F.avg_pool2d(torch.cat([0.5 * away / deviation, mask - 0.5], dim=1), 8)
     torch.testing.assert_close(small_image(pixels).double(), expected, atol=1e-3, rtol=0)

@@ -103,7 +103,7 @@ def test_what_holds_for_good_is_logged_once(events, logger, clock):
         events.log("lens", "it is corrected", "info", ONCE_S)
         clock.now_s += 3600.0
     assert logger.lines == ["INFO it is corrected"]
-    assert [events.is_first("grey") for _ in range(2)] == [True, False]
+    assert [events.is_first("gray") for _ in range(2)] == [True, False]
 
 
 def test_a_counted_event_is_neither_logged_nor_shown_but_its_text_is_found(events, logger, clock):
