@@ -68,6 +68,7 @@ class SegmentorSpec:
         thresholds: Settings that suit its scores, by the name of the descriptor used with it, where the defaults do
             not.
         requires: Python packages that it needs beyond the package's own.
+        settings: Settings that suit it beside every descriptor, where the defaults do not.
     """
 
     load: Callable[[ModelRequest], Segmentor]
@@ -75,6 +76,7 @@ class SegmentorSpec:
     cpu_threads: int | None = None
     thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 SEGMENTORS: Registry[SegmentorSpec] = Registry(

@@ -169,5 +169,9 @@ def load_requested_sam2(request: ModelRequest) -> AutomaticMaskSegmentor:
     return sam2_segmentor(checkpoint, request.device, options, request.recoveries, request.dtype)
 
 
-SAM2 = SegmentorSpec(load_requested_sam2, requires=("transformers",))
+SAM2 = SegmentorSpec(
+    load_requested_sam2,
+    requires=("transformers",),
+    settings={"predicted_iou_threshold": DEFAULT_OPTIONS.predicted_iou},
+)
 """Registry entry `sam2`."""
