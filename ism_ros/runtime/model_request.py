@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
