@@ -315,7 +315,7 @@ def _write_worst(console: Console, results: list[SceneResult], out: Path, count:
 
 
 def _truth_picture(result: SceneResult) -> NDArray[np.uint8]:
-    """Known instances filled and named, the others outlined in grey."""
+    """Known instances filled and named, the others outlined in gray."""
     truth = result.truth
     picture = draw_masks(result.frame, truth.masks[truth.known])
     for mask, name, known in zip(truth.masks, truth.names, truth.known, strict=True):

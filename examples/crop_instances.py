@@ -51,10 +51,10 @@ REACH_SHARE = 3.0
 
 @dataclass(frozen=True)
 class Crop:
-    """One instance. points_m: (P, 3), colours: (P, 3) uint8, pixels: (P, 2) column and row; all that have depth."""
+    """One instance. points_m: (P, 3), colors: (P, 3) uint8, pixels: (P, 2) column and row; all that have depth."""
 
     points_m: NDArray[np.float32]
-    colours: NDArray[np.uint8]
+    colors: NDArray[np.uint8]
     pixels: NDArray[np.int32]
     mask: NDArray[np.bool_]
     left: int
@@ -96,8 +96,8 @@ def crop(
     all_rows, all_columns = np.nonzero(mask)
     top, bottom, left, right = all_rows.min(), all_rows.max() + 1, all_columns.min(), all_columns.max() + 1
     pixels = np.stack([columns, rows], axis=1).astype(np.int32)
-    colours = rgb[rows, columns]
-    return Crop(points_m[near], colours[near], pixels[near], mask[top:bottom, left:right], int(left), int(top))
+    colors = rgb[rows, columns]
+    return Crop(points_m[near], colors[near], pixels[near], mask[top:bottom, left:right], int(left), int(top))
 
 
 def pose_matrix(instance: InstanceMask) -> NDArray[np.float64]:
@@ -127,7 +127,7 @@ class CropInstances(Node):
         types = (("rgb", Image, images), ("depth", Image, images), ("camera_info", CameraInfo, images))
         filters = [message_filters.Subscriber(self, InstanceMaskArray, "masks")]
         filters += [message_filters.Subscriber(self, kind, name, qos_profile=qos) for name, kind, qos in types]
-        # the masks carry the stamp of the colour image; depth may be a little beside it
+        # the masks carry the stamp of the color image; depth may be a little beside it
         self._synchronizer = message_filters.ApproximateTimeSynchronizer(filters, QUEUE, slop=0.02)
         self._synchronizer.registerCallback(self._take)
 
@@ -168,7 +168,7 @@ class CropInstances(Node):
         np.savez_compressed(
             self._output / f"{stamp.sec}_{stamp.nanosec:09d}_{instance.id}.npz",
             points_m=found.points_m[chosen],
-            colours=found.colours[chosen],
+            colours=found.colors[chosen],
             pixels=found.pixels[chosen],
             rgb=rgb[found.top : found.top + height, found.left : found.left + width],
             mask=found.mask,

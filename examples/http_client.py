@@ -54,7 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--server", default="http://127.0.0.1:8002", help="default: %(default)s")
     parser.add_argument("--api-key", default=os.environ.get("ISM_API_KEY", ""), help="default: $ISM_API_KEY")
     parser.add_argument("--sample", action="store_true", help="send the frame that comes with the server")
-    parser.add_argument("--rgb", type=Path, help="colour image, PNG or JPEG")
+    parser.add_argument("--rgb", type=Path, help="color image, PNG or JPEG")
     parser.add_argument("--depth", type=Path, help="16-bit PNG, registered to rgb")
     parser.add_argument("--camera", type=Path, help='camera.json: {"cam_K": [9 numbers], "depth_scale": 1.0}')
     parser.add_argument("--cad", help="CAD file at the server")

@@ -41,12 +41,12 @@ class Query:
     with_unit_check: bool = True
 
     def in_colors_of_frame(self) -> Query:
-        """Convert the objects to grayscale where the frame has no colours.
+        """Convert the objects to grayscale where the frame has no colors.
 
         Returns:
             The query, with such objects.
         """
-        return replace(self, library=grayscale_library(self.library)) if self.frame.is_grey else self
+        return replace(self, library=grayscale_library(self.library)) if self.frame.is_gray else self
 
 
 @dataclass(frozen=True)

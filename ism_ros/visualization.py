@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ism_ros.data.detections import Detections
 
 FILL_OPACITY = 0.4
-"""Opacity of the colour inside a mask."""
+"""Opacity of the color inside a mask."""
 GOLDEN_RATIO = 0.618034
-"""Step of the hue from one object to the next, in turns of the colour circle: neighbours differ most."""
+"""Step of the hue from one object to the next, in turns of the color circle: neighbours differ most."""
 OverlayStyle = Literal["outline", "filled", "boxes"]
 """Styles: outline draws the edge of each mask, filled tints its inside as well, boxes draws rectangles alone."""
 TONES = ((0.85, 1.0), (0.4, 1.0), (0.9, 0.6), (0.5, 0.7))
@@ -24,7 +24,7 @@ TONES = ((0.85, 1.0), (0.4, 1.0), (0.9, 0.6), (0.5, 0.7))
 def draw_overlay(rgb: NDArray[np.uint8], detections: Detections, style: OverlayStyle = "filled") -> NDArray[np.uint8]:
     """Draw every instance over the image, the better score on top.
 
-    Colours stay from frame to frame, as of `instance_colours`.
+    Colors stay from frame to frame, as of `instance_colors`.
 
     Args:
         rgb: (H, W, 3) uint8, left unchanged.
@@ -41,15 +41,15 @@ def draw_overlay(rgb: NDArray[np.uint8], detections: Detections, style: OverlayS
     masks = detections.masks.numpy()
     boxes = detections.boxes_xyxy.numpy()
     scores = detections.score.numpy()
-    colours = instance_colours(detections)
+    colors = instance_colors(detections)
     line = max(1, round(min(canvas.shape[:2]) / 320))
 
     worst_first = np.argsort(scores, kind="stable")
     for row in worst_first:
-        draw_instance(canvas, masks[row], boxes[row], colours[row], line, style)
+        draw_instance(canvas, masks[row], boxes[row], colors[row], line, style)
     taken: list[tuple[int, int, int, int]] = []
     for row in worst_first[::-1]:
-        taken.append(draw_label(canvas, label_of(detections, int(row)), boxes[row], colours[row], taken))
+        taken.append(draw_label(canvas, label_of(detections, int(row)), boxes[row], colors[row], taken))
     return canvas
 
 
@@ -67,8 +67,8 @@ def label_of(detections: Detections, row: int) -> str:
     return f"{detections.class_id(row)}{number} {float(detections.score[row]):.2f}"
 
 
-def instance_colours(detections: Detections) -> list[tuple[int, int, int]]:
-    """Choose a colour for every instance.
+def instance_colors(detections: Detections) -> list[tuple[int, int, int]]:
+    """Choose a color for every instance.
 
     Tracked ones have that of their id. Others have that of their object; further instances of the same object have
     other tones of it, from left to right.
@@ -77,23 +77,23 @@ def instance_colours(detections: Detections) -> list[tuple[int, int, int]]:
         detections: N of one image.
 
     Returns:
-        N colours (red, green, blue), 0 to 255.
+        N colors (red, green, blue), 0 to 255.
     """
     if detections.instance_id is not None:
-        return [object_colour(number) for number in detections.instance_id.tolist()]
+        return [object_color(number) for number in detections.instance_id.tolist()]
     objects = detections.object_index.tolist()
     boxes = detections.boxes_xyxy.tolist()
-    colours = [(0, 0, 0)] * len(objects)
+    colors = [(0, 0, 0)] * len(objects)
     number_of: dict[int, int] = {}
     for row in sorted(range(len(objects)), key=lambda row: (boxes[row][0] + boxes[row][2], boxes[row][1])):
         number = number_of.get(objects[row], 0)
         number_of[objects[row]] = number + 1
-        colours[row] = object_colour(objects[row], number)
-    return colours
+        colors[row] = object_color(objects[row], number)
+    return colors
 
 
-def object_colour(object_index: int, tone: int = 0) -> tuple[int, int, int]:
-    """Choose a bright colour, far from those of the neighbouring indices.
+def object_color(object_index: int, tone: int = 0) -> tuple[int, int, int]:
+    """Choose a bright color, far from those of the neighbouring indices.
 
     Args:
         object_index: Number of the object or instance.
@@ -111,7 +111,7 @@ def draw_instance(
     canvas: NDArray[np.uint8],
     mask: NDArray[np.bool_],
     box_xyxy: NDArray[np.int64],
-    colour: tuple[int, int, int],
+    color: tuple[int, int, int],
     line: int,
     style: OverlayStyle = "filled",
 ) -> None:
@@ -121,7 +121,7 @@ def draw_instance(
         canvas: (H, W, 3) uint8, which is changed.
         mask: (H, W) bool.
         box_xyxy: (4,) its tight box, inclusive pixels.
-        colour: (red, green, blue), 0 to 255.
+        color: (red, green, blue), 0 to 255.
         line: Width of outlines, pixels.
         style: How.
     """
@@ -132,22 +132,22 @@ def draw_instance(
         return
     if style == "boxes":
         cv2.rectangle(canvas, (x_first, y_first), (x_last, y_last), (0, 0, 0), line + 2)
-        cv2.rectangle(canvas, (x_first, y_first), (x_last, y_last), colour, line)
+        cv2.rectangle(canvas, (x_first, y_first), (x_last, y_last), color, line)
         return
     if style == "filled":
-        tinted = cv2.addWeighted(part, 1 - FILL_OPACITY, np.full_like(part, colour), FILL_OPACITY, 0)
+        tinted = cv2.addWeighted(part, 1 - FILL_OPACITY, np.full_like(part, color), FILL_OPACITY, 0)
         cv2.copyTo(tinted, inside, part)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(x_first, y_first))
-    # a dark rim keeps the outline visible on a ground of its own colour
+    # a dark rim keeps the outline visible on a ground of its own color
     cv2.drawContours(canvas, contours, -1, (0, 0, 0), line + 2, cv2.LINE_AA)
-    cv2.drawContours(canvas, contours, -1, colour, line, cv2.LINE_AA)
+    cv2.drawContours(canvas, contours, -1, color, line, cv2.LINE_AA)
 
 
 def draw_label(
     canvas: NDArray[np.uint8],
     text: str,
     box_xyxy: NDArray[np.int64],
-    colour: tuple[int, int, int],
+    color: tuple[int, int, int],
     taken: list[tuple[int, int, int, int]],
 ) -> tuple[int, int, int, int]:
     """Write a label above a box, or at the nearest free height below.
@@ -156,7 +156,7 @@ def draw_label(
         canvas: (H, W, 3) uint8, which is changed.
         text: The label.
         box_xyxy: (4,) inclusive pixels.
-        colour: (red, green, blue) of the background.
+        color: (red, green, blue) of the background.
         taken: Rectangles (left, top, right, bottom) of earlier labels.
 
     Returns:
@@ -180,8 +180,8 @@ def draw_label(
         highest,
     )
     right, bottom = left + label_width, top + label_height
-    cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), colour, cv2.FILLED)
-    ink = (0, 0, 0) if np.dot(colour, (0.299, 0.587, 0.114)) > 110 else (255, 255, 255)
+    cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), color, cv2.FILLED)
+    ink = (0, 0, 0) if np.dot(color, (0.299, 0.587, 0.114)) > 110 else (255, 255, 255)
     origin = (left + pad, top + pad + text_height)
     cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, 1, cv2.LINE_AA)
     return left, top, right, bottom

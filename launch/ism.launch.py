@@ -42,17 +42,17 @@ def declare_arguments() -> list[LaunchDescriptionEntity]:
         ),
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node"),
         DeclareLaunchArgument("name", default_value="ism", description="Name of the node"),
-        DeclareLaunchArgument("rgb", default_value="rgb", description="Topic of the colour image"),
+        DeclareLaunchArgument("rgb", default_value="rgb", description="Topic of the color image"),
         DeclareLaunchArgument(
-            "depth", default_value="depth", description="Topic of the depth image, registered to the colour image"
+            "depth", default_value="depth", description="Topic of the depth image, registered to the color image"
         ),
         DeclareLaunchArgument(
-            "camera_info", default_value="camera_info", description="Topic of the colour image's calibration"
+            "camera_info", default_value="camera_info", description="Topic of the color image's calibration"
         ),
         DeclareLaunchArgument(
             "depth_camera_info",
             default_value="",
-            description="Topic of the depth camera's calibration, where depth is not registered to the colour image",
+            description="Topic of the depth camera's calibration, where depth is not registered to the color image",
         ),
         DeclareLaunchArgument(
             "objects_file", default_value="", description="YAML file with the objects to find; empty: as in params_file"

@@ -17,14 +17,14 @@ from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 ARGUMENTS = {
     "cameras": ("camera1,camera2", "Names of the cameras, separated by commas: the namespaces of the nodes"),
     "devices": ("", "Devices, assigned in turn, as cuda:0,cuda:1 or cpu; empty: all visible GPUs, cpu without one"),
-    "rgb": ("/{camera}/{camera}/color/image_raw", "Topic of the colour image; {camera}: the camera's name"),
+    "rgb": ("/{camera}/{camera}/color/image_raw", "Topic of the color image; {camera}: the camera's name"),
     "depth": (
         "/{camera}/{camera}/aligned_depth_to_color/image_raw",
-        "Topic of the depth image, registered to the colour image; {camera}: the camera's name",
+        "Topic of the depth image, registered to the color image; {camera}: the camera's name",
     ),
     "camera_info": (
         "/{camera}/{camera}/color/camera_info",
-        "Topic of the colour image's calibration; {camera}: the camera's name",
+        "Topic of the color image's calibration; {camera}: the camera's name",
     ),
     "objects_file": ("", "YAML file with the objects that all look for; empty: as in params_file"),
     "profile": ("", "embedded, fast, balanced or accurate models; empty: as in params_file"),

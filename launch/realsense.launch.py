@@ -21,7 +21,7 @@ ARGUMENTS = {
     "camera_namespace": ("camera", "Namespace of the camera driver"),
     "camera_name": ("camera", "Name of the camera driver"),
     "serial_no": ("''", "Serial number of the camera, in single quotes; empty: the only one"),
-    "color_profile": ("640x480x30", "Width, height and rate (Hz) of the colour image"),
+    "color_profile": ("640x480x30", "Width, height and rate (Hz) of the color image"),
     "depth_profile": ("640x480x30", "Width, height and rate (Hz) of the depth image"),
     "objects_file": ("", "YAML file with the objects to find; empty: as in params_file"),
     "device": ("", "auto, cpu or cuda:0, where models run; empty: as in params_file"),

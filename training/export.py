@@ -16,6 +16,7 @@ import re
 from pathlib import Path
 
 from ism_ros.checkpoints.shipped import FOLDER
+from ism_ros.runtime.atomic_files import write_atomically
 
 RECORD = Path(__file__).parent / "record"
 """Where the records of the shipped weights are."""
@@ -31,7 +32,7 @@ def main() -> None:
 
 
 def export_weights(name: str, run: Path, package: Path, record: Path) -> str:
-    """Copy weights and records of a run.
+    """Copy weights and records of a run; each file appears whole or not at all.
 
     Args:
         name: segmentor or descriptor.
@@ -43,17 +44,16 @@ def export_weights(name: str, run: Path, package: Path, record: Path) -> str:
         SHA-256 of the weights, hexadecimal.
     """
     content = (run / "weights.safetensors").read_bytes()
-    (package / f"{name}.safetensors").write_bytes(content)
+    write_atomically(package / f"{name}.safetensors", content)
     digest = hashlib.sha256(content).hexdigest()
     hashes = package / "sha256.json"
     known = json.loads(hashes.read_text(encoding="utf-8")) if hashes.exists() else {}
-    hashes.write_text(json.dumps({**known, name: digest}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    record.mkdir(exist_ok=True)
+    write_atomically(hashes, json.dumps({**known, name: digest}, indent=1, sort_keys=True) + "\n")
     ran = json.loads((run / "run.json").read_text(encoding="utf-8"))
     ran["command"] = re.sub(r"(?:/[\w.-]+)+/([\w.-]+)", r"\1", ran["command"])
     ran["weights_sha256"] = digest
-    (record / f"{name}.json").write_text(json.dumps(ran, indent=1) + "\n", encoding="utf-8")
-    (record / f"{name}.png").write_bytes((run / "curves.png").read_bytes())
+    write_atomically(record / f"{name}.json", json.dumps(ran, indent=1) + "\n")
+    write_atomically(record / f"{name}.png", (run / "curves.png").read_bytes())
     return digest
 
 

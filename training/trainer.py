@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from ism_ros.runtime.atomic_files import open_atomically
+from ism_ros.runtime.atomic_files import open_atomically, write_atomically
 from training.run_record import RunSummary, draw_curves, write_record
 
 CHECKPOINT_S = 120.0
@@ -303,13 +304,11 @@ def validate_average(task: Task, network: nn.Module, average: dict[str, Tensor])
 
 
 def save_weights(file: Path, average: dict[str, Tensor]) -> None:
-    """Write weights as float16, without the counters of batch normalisation.
+    """Write weights as float16, without the counters of batch normalisation; the file appears whole or not at all.
 
     Args:
         file: .safetensors file.
         average: Weights by name.
     """
     kept = {n: v.half().contiguous().cpu() for n, v in average.items() if not n.endswith("num_batches_tracked")}
-    unfinished = file.with_suffix(".part")
-    save_file(kept, unfinished)
-    unfinished.replace(file)
+    write_atomically(file, safetensors_bytes(kept))

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from ism_ros.segmentors.sam.image_crops import Size, point_grid
 from ism_ros.segmentors.sam.resized_masks import AxisResize
-from ism_ros.segmentors.sam.sam_segmentor import scaled_to_side, upscaled, upscaling_axes
+from ism_ros.segmentors.sam.sam_segmentor import scaled_to_side, upscale_logits, upscaling_axes
 
 SIDE, SMALL = 1024, 256
 """Sides of SAM's input and of its small logits, pixels."""
@@ -96,7 +96,7 @@ class SyntheticMaskModel:
         Returns:
             (N, H, W).
         """
-        return upscaled(logits, SIDE, size)
+        return upscale_logits(logits, SIDE, size)
 
     def axes(self, size: Size) -> tuple[AxisResize, AxisResize]:
         """Compute the resizing of both axes.

@@ -60,7 +60,7 @@ def _options() -> argparse.Namespace:
 
 
 def _generated(folder: Path) -> Path:
-    """A torus through a sphere, 82,000 triangles, coloured by position."""
+    """A torus through a sphere, 82,000 triangles, colored by position."""
     mesh = trimesh.util.concatenate([trimesh.creation.icosphere(6, 0.06), trimesh.creation.torus(0.07, 0.015)])
     share = (mesh.vertices - mesh.bounds[0]) / mesh.extents
     mesh.visual.vertex_colors = (255 * share).astype("uint8")

@@ -29,7 +29,7 @@ from ism_ros.node.conversion.undistortion import Undistortion
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080))
 LENS = np.array([0.16, -0.48, 0.001, 0.0005, 0.43])
-"""plumb_bob, as of a colour camera with a wide lens."""
+"""plumb_bob, as of a color camera with a wide lens."""
 BASELINE_M = 0.015
 DETECTIONS = 10
 
@@ -70,9 +70,9 @@ def measured(width: int, height: int, repeats: int) -> dict[str, Any]:
         rotation=torch.eye(3).repeat(DETECTIONS, 1, 1),
         translation_m=torch.zeros(DETECTIONS, 3),
     )
-    to_colour = np.eye(4)
-    to_colour[0, 3] = BASELINE_M
-    source = depth_camera_for(camera, (), to_colour)
+    to_color = np.eye(4)
+    to_color[0, 3] = BASELINE_M
+    source = depth_camera_for(camera, (), to_color)
     work = {
         "lens, once": lambda: Undistortion(camera, LENS),
         "rgb and depth undistorted": lambda: (lens.undistort_rgb(rgb), lens.undistort_depth(depth_m)),

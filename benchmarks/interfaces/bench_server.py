@@ -5,7 +5,7 @@
     python benchmarks/interfaces/bench_server.py --backend ray --replicas 2
 
 Starts `ism serve` in a process of its own, with the embedded default and five objects, and sends a simulated table with
-the noise of a stereo camera (640 x 480, depth as 16-bit PNG, base64 in JSON), colour once as JPEG and once as PNG.
+the noise of a stereo camera (640 x 480, depth as 16-bit PNG, base64 in JSON), color once as JPEG and once as PNG.
 Overhead is the time from sending to having the response, less inference_time: HTTP, JSON, base64, decoding, the way to
 the models' process and back, and encoding. The fastest tenth shows what it is where nothing else runs.
 

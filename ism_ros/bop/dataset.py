@@ -119,8 +119,8 @@ class BopScene:
         """
         return self.folder / f"{kind}{_suffix(self.sensor)}" / f"{image_id:06d}_{index:06d}.png"
 
-    def colour_file(self, image_id: int) -> Path:
-        """Find the colour image, or else the grey one.
+    def color_file(self, image_id: int) -> Path:
+        """Find the color image, or else the gray one.
 
         Args:
             image_id: Number of the image.
@@ -160,7 +160,7 @@ class BopScene:
             raise BopFileError(f"{self.json('scene_camera')} has no entry for image {image_id}")
         intrinsics, depth_scale = self.cameras[image_id]
         where = f"{self.json('scene_camera')}, image {image_id}"
-        return frame_of_files(self.colour_file(image_id), self.depth_file(image_id), intrinsics, depth_scale, where)
+        return frame_of_files(self.color_file(image_id), self.depth_file(image_id), intrinsics, depth_scale, where)
 
     def _image(self, folders: list[str], image_id: int) -> Path | None:
         paths = (self.folder / name / f"{image_id:06d}{suffix}" for name in folders for suffix in IMAGE_SUFFIXES)
@@ -321,10 +321,10 @@ def _check_images(dataset: BopDataset) -> None:
         size: tuple[int, int] | None = None
         for image in dataset.images:
             if image.scene_id == scene_id:
-                colour_file = scene.colour_file(image.image_id)
+                color_file = scene.color_file(image.image_id)
                 if image.image_id not in scene.cameras:
                     raise BopFileError(f"{scene.json('scene_camera')} has no entry for image {image.image_id}")
-                size = size or _size(colour_file)
+                size = size or _size(color_file)
                 _check_camera(scene, image.image_id, size)
 
 

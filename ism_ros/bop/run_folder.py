@@ -20,9 +20,11 @@ from ism_ros.objects.stores.cache_keys import cad_key
 
 ENGINE_FOLDERS = (
     *("cad", "checkpoints", "checks", "config", "data", "descriptors", "io", "matching", "networks", "objects", "pose"),
-    *("rendering", "runtime", "segmentors"),
+    *("rendering", "result_checks", "runtime", "segmentors"),
 )
 """Folders of the package whose code decides what is found, with the modules at its top."""
+ENGINE_FILES = ("bop/dataset.py", "bop/predictions.py", "checkpoints/shipped_weights/sha256.json")
+"""What else decides: how frames are read and results are kept, and the hashes of the weights of `tiny`."""
 
 
 class RunError(ValueError):
@@ -112,7 +114,7 @@ def run_inputs(dataset: BopDataset, settings: dict[str, Any], program: str) -> d
 
 
 def program_digest(package: Path) -> str:
-    """Compute a digest that changes with every change to the code that finds things.
+    """Compute a digest that changes with every change to the code that finds things, and to its weights.
 
     Args:
         package: Folder of the package's sources.
@@ -121,8 +123,8 @@ def program_digest(package: Path) -> str:
         16 hexadecimal digits.
     """
     digest = hashlib.blake2b(digest_size=8)
-    files = [*package.glob("*.py"), *(path for folder in ENGINE_FOLDERS for path in (package / folder).rglob("*.py"))]
-    for path in sorted(files):
+    patterns = ("*.py", *(f"{folder}/**/*.py" for folder in ENGINE_FOLDERS), *ENGINE_FILES)
+    for path in sorted(path for pattern in patterns for path in package.glob(pattern)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -1,1 +1,1 @@
-"""CAD files: read as meshes in metres, their units, colours and textures."""
+"""CAD files: read as meshes in metres, their units, colors and textures."""

@@ -1,4 +1,4 @@
-"""Colours as people and files write them, read as 8-bit sRGB."""
+"""Colors as people and files write them, read as 8-bit sRGB."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Rgb = tuple[int, int, int]
 """Red, green and blue, sRGB 0 to 255."""
 
 
-def parse_colour(value: object) -> Rgb:
-    """Read a colour that a person wrote.
+def parse_color(value: object) -> Rgb:
+    """Read a color that a person wrote.
 
     Args:
         value: Three whole numbers 0 to 255 (a list, or text with commas), '#rrggbb', or a name of CSS ('steelblue').
@@ -40,33 +40,33 @@ def parse_colour(value: object) -> Rgb:
         if all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= 255 for one in value):
             return red, green, blue
     raise ValueError(
-        f"color {value!r} is no colour: give three whole numbers from 0 to 255 ([90, 120, 170]), '#5a78aa', or a name "
+        f"color {value!r} is no color: give three whole numbers from 0 to 255 ([90, 120, 170]), '#5a78aa', or a name "
         "such as steelblue"
     )
 
 
-def colour_text(rgb: Rgb) -> str:
-    """Write a colour as '#rrggbb'.
+def color_text(rgb: Rgb) -> str:
+    """Write a color as '#rrggbb'.
 
     Args:
-        rgb: The colour.
+        rgb: The color.
     """
     return "#{:02x}{:02x}{:02x}".format(*rgb)
 
 
-def as_rgb8(colours: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert sRGB colours to bytes, whatever range a file keeps them in; only the first three columns.
+def as_rgb8(colors: NDArray[Any]) -> NDArray[np.uint8]:
+    """Convert sRGB colors to bytes, whatever range a file keeps them in; only the first three columns.
 
     Args:
-        colours: (N, 3 or more): bytes; 16-bit numbers of which any is above 255; or floats, of 0 to 1 where none is
+        colors: (N, 3 or more): bytes; 16-bit numbers of which any is above 255; or floats, of 0 to 1 where none is
             above 1, else of 0 to 255.
 
     Returns:
         (N, 3) uint8.
     """
-    values = np.nan_to_num(np.asarray(colours)[:, :3].astype(np.float64))
+    values = np.nan_to_num(np.asarray(colors)[:, :3].astype(np.float64))
     highest = float(values.max(initial=0.0))
-    if colours.dtype.kind == "f" and highest <= 1:
+    if colors.dtype.kind == "f" and highest <= 1:
         values *= 255
     elif highest > 255:
         values /= 257
@@ -110,6 +110,6 @@ def rgb_picture(picture: Image.Image) -> Image.Image:
     """
     if picture.mode.startswith("I") or picture.mode == "F":
         values = np.asarray(picture)
-        grey = as_rgb8(np.repeat(values.reshape(-1, 1), 3, axis=1)).reshape(*values.shape, 3)
-        return Image.fromarray(grey)
+        gray = as_rgb8(np.repeat(values.reshape(-1, 1), 3, axis=1)).reshape(*values.shape, 3)
+        return Image.fromarray(gray)
     return picture.convert("RGB")

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from ism_ros.cad.colors import Rgb, as_rgb8, linear_of_srgb, rgb_picture, srgb_of_linear
 from ism_ros.cad.companion_files import CompanionFiles
 from ism_ros.cad.formats.gltf import CompressedError
-from ism_ros.cad.formats.ply import ply_colours
-from ism_ros.cad.formats.stl import stl_colours
+from ism_ros.cad.formats.ply import ply_colors
+from ism_ros.cad.formats.stl import stl_colors
 from ism_ros.cad.formats.trimesh_content import content_for_trimesh
 from ism_ros.cad.formats.wavefront import is_of_obj_content
-from ism_ros.cad.surfaces import has_colour, surface_of
+from ism_ros.cad.surfaces import has_color, surface_of
 from ism_ros.cad.texture_atlas import atlas_mesh
 from ism_ros.cad.units import (
     MAX_DIAGONAL_M,
@@ -48,7 +48,7 @@ class CadModel:
     """What a CAD file holds.
 
     Attributes:
-        mesh: Triangles in metres, in the file's own frame, with vertex colours, face colours or a texture.
+        mesh: Triangles in metres, in the file's own frame, with vertex colors, face colors or a texture.
         warnings: Doubts about it, in sentences that go on after 'object NAME: '.
     """
 
@@ -82,13 +82,13 @@ def read_cad(
 ) -> CadModel:
     """Read a CAD file of any format that trimesh reads.
 
-    Parts of a scene are placed and joined; vertex colours, face colours or textures are kept.
+    Parts of a scene are placed and joined; vertex colors, face colors or textures are kept.
 
     Args:
         path: The file.
         units: Its units, one of `units.UNITS`.
         max_triangles: Refuse meshes of more; None = no limit.
-        color: The one colour of the whole object, instead of what the file says.
+        color: The one color of the whole object, instead of what the file says.
         root: Folder outside of which no file that it names is read; None = no limit.
 
     Returns:
@@ -114,7 +114,7 @@ def read_cad(
         raise CadError(f"CAD file {path} has {triangles} triangles; at most {max_triangles} are taken: simplify it")
     if color is not None:
         parts = [_in_one_color(part, color) for part in parts]
-    warnings = [] if color is not None else _colour_warnings(parts, files)
+    warnings = [] if color is not None else _color_warnings(parts, files)
     mesh = _joined(parts)
     mesh.apply_scale(METRES[units])
     _check(mesh, path, units)
@@ -151,17 +151,17 @@ def _read_parts(path: Path, files: CompanionFiles) -> list[trimesh.Trimesh]:
 
 
 def _in_one_color(part: trimesh.Trimesh, color: Rgb) -> trimesh.Trimesh:
-    """Return a mesh of the same triangles that is of one colour."""
+    """Return a mesh of the same triangles that is of one color."""
     plain = trimesh.Trimesh(part.vertices, part.faces, process=False)
     plain.visual = trimesh.visual.ColorVisuals(plain, vertex_colors=np.tile([*color, 255], (len(plain.vertices), 1)))
     return plain
 
 
 def _parts(path: Path, files: CompanionFiles) -> list[trimesh.Trimesh]:
-    """Read the meshes in a file, each where the file puts it, with colours of 8-bit sRGB."""
+    """Read the meshes in a file, each where the file puts it, with colors of 8-bit sRGB."""
     suffix = path.suffix.lower()
     content = content_for_trimesh(path, files)
-    # Unprocessed, as trimesh would merge vertices of different colours. A PLY's uv are of no use without a picture.
+    # Unprocessed, as trimesh would merge vertices of different colors. A PLY's uv are of no use without a picture.
     options: dict[str, Any] = {"process": False}
     if suffix == ".ply" and "picture" not in files:
         options["fix_texture"] = False
@@ -170,17 +170,17 @@ def _parts(path: Path, files: CompanionFiles) -> list[trimesh.Trimesh]:
     )
     for mesh in scene.geometry.values():
         if isinstance(mesh, trimesh.Trimesh):
-            _correct_colours(mesh, suffix, content, files)
+            _correct_colors(mesh, suffix, content, files)
     return [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
 
 
-def _correct_colours(mesh: trimesh.Trimesh, suffix: str, content: bytes, files: CompanionFiles) -> None:
-    """Replace what trimesh made of colours by what the file means."""
+def _correct_colors(mesh: trimesh.Trimesh, suffix: str, content: bytes, files: CompanionFiles) -> None:
+    """Replace what trimesh made of colors by what the file means."""
     if suffix == ".ply" and "picture" not in files:
-        colours = ply_colours(mesh)
-        mesh.visual = trimesh.visual.ColorVisuals(mesh, **({} if colours is None else dict([colours])))
+        colors = ply_colors(mesh)
+        mesh.visual = trimesh.visual.ColorVisuals(mesh, **({} if colors is None else dict([colors])))
     elif suffix == ".stl":
-        of_faces = stl_colours(content)
+        of_faces = stl_colors(content)
         if of_faces is not None and len(of_faces) == len(mesh.faces):
             mesh.visual = trimesh.visual.ColorVisuals(mesh, face_colors=of_faces)
     visual: Any = mesh.visual
@@ -190,17 +190,15 @@ def _correct_colours(mesh: trimesh.Trimesh, suffix: str, content: bytes, files: 
         mesh.visual = trimesh.visual.ColorVisuals(mesh)
         return
     if suffix == ".dae" and not _has_image(visual):
-        # trimesh has COLLADA's colours as glTF's, which are linear; those of COLLADA are meant as they are
+        # trimesh has COLLADA's colors as glTF's, which are linear; those of COLLADA are meant as they are
         factor = getattr(visual.material, "baseColorFactor", None)
         mesh.visual = trimesh.visual.ColorVisuals(
             mesh, **({} if factor is None else {"vertex_colors": np.tile(factor, (len(mesh.vertices), 1))})
         )
         return
-    colours_of_vertices = getattr(visual, "vertex_attributes", {}).get("color")
-    if colours_of_vertices is not None and not _has_image(visual):
-        mesh.visual = trimesh.visual.ColorVisuals(
-            mesh, vertex_colors=_gltf_colours(colours_of_vertices, visual.material)
-        )
+    colors_of_vertices = getattr(visual, "vertex_attributes", {}).get("color")
+    if colors_of_vertices is not None and not _has_image(visual):
+        mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=_gltf_colors(colors_of_vertices, visual.material))
     elif _has_image(visual):
         try:
             _convert_image_to_rgb(visual.material)
@@ -209,13 +207,13 @@ def _correct_colours(mesh: trimesh.Trimesh, suffix: str, content: bytes, files: 
             mesh.visual = trimesh.visual.ColorVisuals(mesh)
 
 
-def _gltf_colours(colours: NDArray[Any], material: Any) -> NDArray[np.uint8]:
+def _gltf_colors(colors: NDArray[Any], material: Any) -> NDArray[np.uint8]:
     """Multiply COLOR_0 by the material's factor.
 
     Numbers of more than 8 bits are linear, as glTF wants them all to be; with 8 bits, writers keep sRGB as it is.
     """
-    linear = colours[:, :3].astype(np.float64) / (np.iinfo(colours.dtype).max if colours.dtype.kind in "ui" else 1)
-    if colours.dtype == np.uint8:
+    linear = colors[:, :3].astype(np.float64) / (np.iinfo(colors.dtype).max if colors.dtype.kind in "ui" else 1)
+    if colors.dtype == np.uint8:
         linear = linear_of_srgb(linear)
     factor = getattr(material, "baseColorFactor", None)
     if factor is not None:
@@ -233,7 +231,7 @@ def _convert_image_to_rgb(material: Any) -> None:
     setattr(material, name, rgb_picture(getattr(material, name)))
 
 
-def _colour_warnings(parts: list[trimesh.Trimesh], files: CompanionFiles) -> list[InputWarning]:
+def _color_warnings(parts: list[trimesh.Trimesh], files: CompanionFiles) -> list[InputWarning]:
     if files.missing:
         names = ", ".join(f"'{name}'" for name in files.missing[:3]) + (" and others" if len(files.missing) > 3 else "")
         return [
@@ -243,12 +241,12 @@ def _colour_warnings(parts: list[trimesh.Trimesh], files: CompanionFiles) -> lis
                 "textures/, or is no readable picture: put it there, or give the object a color",
             )
         ]
-    if not any(has_colour(part.visual) for part in parts):
+    if not any(has_color(part.visual) for part in parts):
         return [
             InputWarning(
                 "no_colour",
-                "its CAD file has no colour, so it is looked for in grey and hardly found if it is of another colour: "
-                "give it a color (in the objects file, the request, or --color), or export it with colours",
+                "its CAD file has no color, so it is looked for in gray and hardly found if it is of another color: "
+                "give it a color (in the objects file, the request, or --color), or export it with colors",
             )
         ]
     return []
@@ -283,16 +281,16 @@ def sample_surface_m(
 
 
 def _joined(parts: list[trimesh.Trimesh]) -> trimesh.Trimesh:
-    """Join the parts into one mesh with the colours that each has."""
+    """Join the parts into one mesh with the colors that each has."""
     if len(parts) == 1:
         return parts[0]
     surfaces = [surface_of(part) for part in parts]
     if any(surface.texture is not None for surface in surfaces):
         return atlas_mesh(surfaces)
     corners = np.concatenate([surface.triangles_m for surface in surfaces]).reshape(-1, 3)
-    colours = np.concatenate([surface.colours for surface in surfaces]).reshape(-1, 3)
+    colors = np.concatenate([surface.colors for surface in surfaces]).reshape(-1, 3)
     faces = np.arange(len(corners)).reshape(-1, 3)
-    return trimesh.Trimesh(corners, faces, vertex_colors=np.rint(colours).astype(np.uint8), process=False)
+    return trimesh.Trimesh(corners, faces, vertex_colors=np.rint(colors).astype(np.uint8), process=False)
 
 
 def _check(mesh: trimesh.Trimesh, path: Path, units: str) -> None:

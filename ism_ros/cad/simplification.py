@@ -45,8 +45,8 @@ def simplify(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     smaller = mesh.copy()
     visual: Any = smaller.visual
     if visual.kind == "vertex":
-        colours = _means(np.asarray(visual.vertex_colors, np.float64), cluster)
-        visual.vertex_colors = np.rint(colours).astype(np.uint8)
+        colors = _means(np.asarray(visual.vertex_colors, np.float64), cluster)
+        visual.vertex_colors = np.rint(colors).astype(np.uint8)
     smaller.vertices = _means(vertices, cluster)
     smaller.update_faces(kept)
     smaller.remove_unreferenced_vertices()

@@ -1,4 +1,4 @@
-"""Triangles, normals and colours of a mesh as plain arrays, which is what a renderer needs."""
+"""Triangles, normals and colors of a mesh as plain arrays, which is what a renderer needs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float32]
 """float32 of any shape."""
 
-DEFAULT_GREY = 160
-"""Red, green and blue of what has no colour."""
+DEFAULT_GRAY = 160
+"""Red, green and blue of what has no color."""
 SMOOTH_BELOW_DEG = 40.0
 """Angle between two faces below which the edge between them is shaded smooth."""
 MAX_TEXTURE_PX = 2048
@@ -34,7 +34,7 @@ class Surface:
         triangles_m: (F, 3, 3) float32, corners in the object frame, metres.
         face_normals: (F, 3) float32, unit normals of the faces.
         normals: (F, 3, 3) float32, unit normals of their corners.
-        colours: (F, 3, 3) float32, RGB of the corners in [0, 255], used where there is no texture.
+        colors: (F, 3, 3) float32, RGB of the corners in [0, 255], used where there is no texture.
         uv: (F, 3, 2) float32, origin at the lower left of the texture; None without one.
         texture: (h, w, 3) uint8 RGB, or None.
     """
@@ -42,7 +42,7 @@ class Surface:
     triangles_m: FloatArray
     face_normals: FloatArray
     normals: FloatArray
-    colours: FloatArray
+    colors: FloatArray
     uv: FloatArray | None = None
     texture: NDArray[np.uint8] | None = None
 
@@ -52,7 +52,7 @@ class Surface:
 
 
 def surface_of(mesh: trimesh.Trimesh, about_m: NDArray[np.float64] | None = None) -> Surface:
-    """Take the surface of a mesh with its vertex colours, face colours or texture; grey where it has none.
+    """Take the surface of a mesh with its vertex colors, face colors or texture; gray where it has none.
 
     Args:
         mesh: In metres.
@@ -71,14 +71,14 @@ def surface_of(mesh: trimesh.Trimesh, about_m: NDArray[np.float64] | None = None
         triangles,
         face_normals,
         normals,
-        _corner_colours(mesh.visual, faces),
+        _corner_colors(mesh.visual, faces),
         uv,
         texture,
     )
 
 
 def texture_lookup(texture: NDArray[np.uint8], uv: FloatArray) -> FloatArray:
-    """Look up colours in a texture, bilinear, the texture repeating beyond [0, 1].
+    """Look up colors in a texture, bilinear, the texture repeating beyond [0, 1].
 
     Args:
         texture: (h, w, 3) uint8 RGB.
@@ -143,8 +143,8 @@ def _unit(vectors: NDArray[Any]) -> NDArray[Any]:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-30)
 
 
-def has_colour(visual: Any) -> bool:
-    """Check whether a mesh has any colour of its own.
+def has_color(visual: Any) -> bool:
+    """Check whether a mesh has any color of its own.
 
     Args:
         visual: Of a trimesh mesh, or None.
@@ -157,29 +157,29 @@ def has_colour(visual: Any) -> bool:
         return visual.uv is not None
     if hasattr(material, "baseColorFactor"):
         return material.baseColorFactor is not None
-    # trimesh gives this grey to what has none
-    return not np.array_equal(np.asarray(material.main_color)[:3], trimesh_default_grey())
+    # trimesh gives this gray to what has none
+    return not np.array_equal(np.asarray(material.main_color)[:3], trimesh_default_gray())
 
 
-def trimesh_default_grey() -> NDArray[np.uint8]:
-    """Return the RGB (3,) uint8 that trimesh gives to what has no colour."""
+def trimesh_default_gray() -> NDArray[np.uint8]:
+    """Return the RGB (3,) uint8 that trimesh gives to what has no color."""
     from trimesh.visual.color import DEFAULT_COLOR
 
     return np.asarray(DEFAULT_COLOR, np.uint8)[:3]
 
 
-def _corner_colours(visual: Any, faces: NDArray[np.int64]) -> FloatArray:
+def _corner_colors(visual: Any, faces: NDArray[np.int64]) -> FloatArray:
     kind = None if visual is None else visual.kind
     if kind == "vertex":
         return np.asarray(visual.vertex_colors, dtype=np.float32)[:, :3][faces]
     if kind == "face":
         return np.repeat(np.asarray(visual.face_colors, dtype=np.float32)[:, None, :3], 3, axis=1)
-    if kind == "texture" and has_colour(visual) and _image(visual.material) is None:
-        colour = np.asarray(visual.material.main_color, dtype=np.float32)[:3]
+    if kind == "texture" and has_color(visual) and _image(visual.material) is None:
+        color = np.asarray(visual.material.main_color, dtype=np.float32)[:3]
         if hasattr(visual.material, "baseColorFactor"):  # of glTF: linear
-            colour = np.rint(255 * srgb_of_linear(colour / 255)).astype(np.float32)
-        return np.broadcast_to(colour, (len(faces), 3, 3)).astype(np.float32)
-    return np.full((len(faces), 3, 3), DEFAULT_GREY, dtype=np.float32)
+            color = np.rint(255 * srgb_of_linear(color / 255)).astype(np.float32)
+        return np.broadcast_to(color, (len(faces), 3, 3)).astype(np.float32)
+    return np.full((len(faces), 3, 3), DEFAULT_GRAY, dtype=np.float32)
 
 
 def _texture(visual: Any, faces: NDArray[np.int64]) -> tuple[FloatArray | None, NDArray[np.uint8] | None]:
@@ -201,13 +201,13 @@ def _texture(visual: Any, faces: NDArray[np.int64]) -> tuple[FloatArray | None, 
 
 
 def _tinted(texture: NDArray[np.uint8], factor: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Multiply a texture by a colour (3,) in [0, 1], which glTF does in linear light."""
+    """Multiply a texture by a color (3,) in [0, 1], which glTF does in linear light."""
     linear = linear_of_srgb(np.arange(256) / 255)
     tables = [np.rint(255 * srgb_of_linear(linear * scale)).astype(np.uint8) for scale in factor]
     return np.stack([table[texture[..., channel]] for channel, table in enumerate(tables)], axis=-1)
 
 
 def _image(material: Any) -> Any:
-    """Return the colour image of a trimesh material (PIL), or None."""
+    """Return the color image of a trimesh material (PIL), or None."""
     picture = getattr(material, "baseColorTexture", None)
     return picture if picture is not None else getattr(material, "image", None)

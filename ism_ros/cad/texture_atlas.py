@@ -22,13 +22,13 @@ FloatArray = NDArray[np.float32]
 _MAX_SIDE_PX = 4096
 """Side of a repeated texture, above which it is reduced."""
 _TEXELS_PER_FACE = 4
-"""Side of the square of texels that a face gets whose corners differ in colour."""
+"""Side of the square of texels that a face gets whose corners differ in color."""
 
 
 def atlas_mesh(surfaces: Sequence[Surface]) -> trimesh.Trimesh:
     """Join surfaces into one mesh, their textures below one another in a single image.
 
-    Textures that repeat are laid out as often as they do. Parts without a texture get one: a single colour, or a
+    Textures that repeat are laid out as often as they do. Parts without a texture get one: a single color, or a
     small square for each face whose corners differ.
 
     Args:
@@ -58,13 +58,13 @@ def atlas_mesh(surfaces: Sequence[Surface]) -> trimesh.Trimesh:
 
 
 def _picture_and_uv(surface: Surface) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """Make an image and coordinates (F, 3, 2) within [0, 1] that colour `surface` as it is."""
+    """Make an image and coordinates (F, 3, 2) within [0, 1] that color `surface` as it is."""
     if surface.texture is not None and surface.uv is not None:
         return _unrolled(surface.texture, surface.uv)
-    if np.ptp(surface.colours.reshape(-1, 3), axis=0).max() < 1:
-        colour = np.rint(surface.colours[:1, :1]).astype(np.uint8)
-        return colour, np.full((len(surface), 3, 2), 0.5)
-    return _baked(surface.colours)
+    if np.ptp(surface.colors.reshape(-1, 3), axis=0).max() < 1:
+        color = np.rint(surface.colors[:1, :1]).astype(np.uint8)
+        return color, np.full((len(surface), 3, 2), 0.5)
+    return _baked(surface.colors)
 
 
 def _unrolled(texture: NDArray[np.uint8], uv: FloatArray) -> tuple[NDArray[np.uint8], NDArray[Any]]:
@@ -78,19 +78,19 @@ def _unrolled(texture: NDArray[np.uint8], uv: FloatArray) -> tuple[NDArray[np.ui
     return np.tile(texture, (times[1], times[0], 1)), np.clip(inside / times, 0, 1)
 
 
-def _baked(colours: FloatArray) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """Make a small square of texels for each face, with the colours (F, 3, 3) of its corners blended across."""
+def _baked(colors: FloatArray) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Make a small square of texels for each face, with the colors (F, 3, 3) of its corners blended across."""
     side = _TEXELS_PER_FACE
-    columns = int(np.ceil(np.sqrt(len(colours))))
-    rows = -(-len(colours) // columns)
+    columns = int(np.ceil(np.sqrt(len(colors))))
+    rows = -(-len(colors) // columns)
     along = (np.arange(side) - 0.5) / (side - 2)
     right, down = np.meshgrid(along, along)
     weights = np.stack([1 - right - down, right, down], axis=-1)
-    squares = np.einsum("yxk,fkc->fyxc", weights, colours)
+    squares = np.einsum("yxk,fkc->fyxc", weights, colors)
     grid = np.zeros((rows * columns, side, side, 3))
-    grid[: len(colours)] = squares
+    grid[: len(colors)] = squares
     picture = grid.reshape(rows, columns, side, side, 3).swapaxes(1, 2).reshape(rows * side, columns * side, 3)
-    row, column = np.divmod(np.arange(len(colours)), columns)
+    row, column = np.divmod(np.arange(len(colors)), columns)
     corner = np.array([[1.0, 1.0], [side - 1.0, 1.0], [1.0, side - 1.0]])
     x = (column[:, None] * side + corner[:, 0]) / (columns * side)
     y = (row[:, None] * side + corner[:, 1]) / (rows * side)

@@ -155,11 +155,12 @@ PROFILES: Mapping[str, tuple[str, str]] = MappingProxyType(
 """Checkpoints of a segmentor and of a descriptor that the profiles of settings need."""
 
 
-def checkpoint_named(name: str) -> Checkpoint:
+def checkpoint_named(name: str, checkpoints: Mapping[str, Checkpoint] = CHECKPOINTS) -> Checkpoint:
     """Look up a checkpoint.
 
     Args:
         name: Such as sam/vit_h.
+        checkpoints: Those that there are, by name.
 
     Returns:
         The checkpoint.
@@ -167,10 +168,10 @@ def checkpoint_named(name: str) -> Checkpoint:
     Raises:
         CheckpointError: There is none of that name; the message lists those of its family.
     """
-    if name in CHECKPOINTS:
-        return CHECKPOINTS[name]
+    if name in checkpoints:
+        return checkpoints[name]
     family = name.split("/")[0]
-    known = [other for other in CHECKPOINTS if other.split("/")[0] == family] or list(CHECKPOINTS)
+    known = [other for other in checkpoints if other.split("/")[0] == family] or list(checkpoints)
     raise CheckpointError(f"checkpoint '{name}' is unknown; choose one of: {', '.join(known)}")
 
 

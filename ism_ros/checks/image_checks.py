@@ -1,4 +1,4 @@
-"""Checks of colour images: exposure, and whether there are colours at all."""
+"""Checks of color images: exposure, and whether there are colors at all."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ DARK, BRIGHT = 24, 250
 """Levels of 255 below and above which there is no texture to recognise."""
 DARK_FRACTION, BRIGHT_FRACTION = 0.99, 0.8
 """Fractions of the picture from which on its exposure is wrong; a bright wall or a lamp alone is not."""
-GREY_TOLERANCE = 3
-"""Levels of 255 by which the channels of a picture without colours differ at most, after JPEG. A camera that has
-colours is noisier than that in some of its pixels, whatever it looks at."""
-GREY_FRACTION = 0.999
-"""Fraction of the pixels that have to be as grey as that: single ones may be drawn over, as by a time stamp."""
+GRAY_TOLERANCE = 3
+"""Levels of 255 by which the channels of a picture without colors differ at most, after JPEG. A camera that has
+colors is noisier than that in some of its pixels, whatever it looks at."""
+GRAY_FRACTION = 0.999
+"""Fraction of the pixels that have to be as gray as that: single ones may be drawn over, as by a time stamp."""
 MIN_CONTRAST = 4.0
-"""Standard deviation of a picture's grey levels below which it shows nothing, in colour or without."""
-GREY_STRIDE_PX = 4
-"""Step between the rows and columns that are checked for colours first."""
+"""Standard deviation of a picture's gray levels below which it shows nothing, in color or without."""
+GRAY_STRIDE_PX = 4
+"""Step between the rows and columns that are checked for colors first."""
 
 
 def exposure_warnings(rgb: NDArray[np.uint8]) -> tuple[InputWarning, ...]:
@@ -48,8 +48,8 @@ def exposure_warnings(rgb: NDArray[np.uint8]) -> tuple[InputWarning, ...]:
     return (InputWarning("exposure", what),)
 
 
-def has_no_colours(rgb: NDArray[np.uint8]) -> bool:
-    """Tell whether a picture has no colours at all, as of a monochrome camera or after a conversion to mono8.
+def has_no_colors(rgb: NDArray[np.uint8]) -> bool:
+    """Tell whether a picture has no colors at all, as of a monochrome camera or after a conversion to mono8.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -57,11 +57,11 @@ def has_no_colours(rgb: NDArray[np.uint8]) -> bool:
     Returns:
         True where its channels are alike and it shows something.
     """
-    return _is_grey(rgb[::GREY_STRIDE_PX, ::GREY_STRIDE_PX]) and _is_grey(rgb)
+    return _is_gray(rgb[::GRAY_STRIDE_PX, ::GRAY_STRIDE_PX]) and _is_gray(rgb)
 
 
-def _is_grey(rgb: NDArray[np.uint8]) -> bool:
+def _is_gray(rgb: NDArray[np.uint8]) -> bool:
     red, green, blue = (rgb[..., channel].astype(np.int16) for channel in range(3))
     differences = np.maximum(np.abs(red - green), np.abs(green - blue))
-    coloured = np.count_nonzero(differences > GREY_TOLERANCE)
-    return coloured <= (1 - GREY_FRACTION) * differences.size and float(green.std()) > MIN_CONTRAST
+    colored = np.count_nonzero(differences > GRAY_TOLERANCE)
+    return colored <= (1 - GRAY_FRACTION) * differences.size and float(green.std()) > MIN_CONTRAST

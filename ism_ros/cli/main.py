@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ism_ros import __version__
+from ism_ros.checkpoints.catalog import Checkpoint
 from ism_ros.cli.doctor import doctor
 from ism_ros.cli.eval import evaluate
 from ism_ros.cli.options import ModelCommand
@@ -50,14 +52,18 @@ def ism(
     """Find novel objects in RGB-D frames, from their CAD models alone."""
 
 
-def main() -> None:
-    """Run the program `ism`; what a user gave wrong ends in one line and exit status 2."""
+def main(checkpoints: Mapping[str, Checkpoint] | None = None) -> None:
+    """Run the program `ism`; what a user gave wrong ends in one line and exit status 2.
+
+    Args:
+        checkpoints: Those that `ism weights` fetches and checks, by name; None = the official ones.
+    """
     configure_thread_env()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that is not UTF-8 shows '?', and nothing fails
             stream.reconfigure(errors="replace")
     try:
-        app()
+        app(obj=checkpoints)
     except (ValueError, OSError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(
             Text("ism:", style="bold red"), Text(_message(error))

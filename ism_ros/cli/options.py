@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from ism_ros.cad.colors import colour_text, parse_colour
+from ism_ros.cad.colors import color_text, parse_color
 from ism_ros.cad.units import DEFAULT_UNITS, UNITS_TEXT, checked_units, resolve_units
 from ism_ros.objects.resource_uri import resolve_path
 from ism_ros.objects.spec import ObjectSpec, parse_objects, read_text
@@ -42,7 +42,7 @@ MinMaskPixels = Annotated[
 Color = Annotated[
     str | None,
     typer.Option(
-        help="The one colour of the CAD models, instead of what their files say: '#5a78aa', '90,120,170' or a name."
+        help="The one color of the CAD models, instead of what their files say: '#5a78aa', '90,120,170' or a name."
     ),
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda:0.")]
@@ -125,7 +125,7 @@ class ModelCommand(TyperCommand):
 
 
 def model_names(kind: ModelKind) -> tuple[str, ...]:
-    """List the models that can be chosen by name; this loads their libraries.
+    """List the models that can be chosen by name, those of other installed packages included.
 
     Args:
         kind: Which ones.
@@ -212,7 +212,7 @@ class ObjectOptions:
         cad: CAD models; None = none, as of all others.
         templates: Template folders, each of the CAD model at the same position.
         units: Of the CAD models, or AUTO_UNITS.
-        color: The one colour of the CAD models.
+        color: The one color of the CAD models.
         objects: Objects file, instead of CAD models.
         object_id: Ids of the only objects to look for.
     """
@@ -286,7 +286,7 @@ class ObjectOptions:
                 cad_path=None if spec.cad is None else str(spec.cad),
                 template_dir=None if spec.templates is None else str(spec.templates),
                 cad_units=None if self.units == AUTO_UNITS else self.units,
-                cad_color=None if spec.color is None else colour_text(spec.color),
+                cad_color=None if spec.color is None else color_text(spec.color),
             )
         if self.object_id:
             return {"object_ids": self.object_id}
@@ -305,7 +305,7 @@ class ObjectOptions:
             units=resolve_units(file, None if self.units == AUTO_UNITS else self.units),
             templates=folder,
             category_id=position + 1,
-            color=None if self.color is None or file is None else parse_colour(self.color),
+            color=None if self.color is None or file is None else parse_color(self.color),
         )
 
 

@@ -67,7 +67,7 @@ class RemoteServer:
         """Have the server segment one frame.
 
         Args:
-            rgb: File of the colour image, sent as it is.
+            rgb: File of the color image, sent as it is.
             depth: File of the depth image, sent as it is, or None.
             camera: File of the camera.
             options: Further fields of the JSON request, such as cad_path and object_ids.

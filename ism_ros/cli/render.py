@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ism_ros.cad.colors import parse_colour
+from ism_ros.cad.colors import parse_color
 from ism_ros.cad.units import UNITS_TEXT, known_units, size_text
 from ism_ros.cli import options
 
@@ -44,7 +44,7 @@ def render(
     units = _units(cad, units)
     check_replaceable(out)
     console = Console(stderr=True)
-    model = read_cad(cad, units, color=None if color is None else parse_colour(color))
+    model = read_cad(cad, units, color=None if color is None else parse_color(color))
     mesh = simplify(model.mesh)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:

@@ -40,7 +40,7 @@ REQUEST_FIELDS = {
 @options.with_option_groups
 def segment(
     *,
-    rgb: Annotated[Path, typer.Option(help="Colour image, PNG or JPEG.")],
+    rgb: Annotated[Path, typer.Option(help="Color image, PNG or JPEG.")],
     camera: Annotated[Path, typer.Option(help='camera.json: {"cam_K": [9 numbers], "depth_scale": 1.0}.')],
     output: Annotated[Path, typer.Option(help="Folder for detection_ism.json, detection_ism.npz and vis_ism.png.")],
     depth: Annotated[

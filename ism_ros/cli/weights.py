@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +49,7 @@ Names = Annotated[
 
 @weights.command("list")
 def list_(
+    context: typer.Context,
     folder: Folder = None,
     sha256: Annotated[
         bool, typer.Option("--sha256", help="Print `SHA-256  file` lines, as `sha256sum --check` reads them.")
@@ -58,8 +59,9 @@ def list_(
 
     [bold]Example:[/bold] ism weights list
     """
+    checkpoints = _catalog(context)
     if sha256:
-        for checkpoint in CHECKPOINTS.values():
+        for checkpoint in checkpoints.values():
             if checkpoint.sha256 is not None:
                 typer.echo(f"{checkpoint.sha256}  {checkpoint.file_name}")
         return
@@ -70,7 +72,7 @@ def list_(
     for column in ("name", *(("file",) if with_files else ()), "size", "licence", "SHA-256", "here"):
         table.add_column(column, justify="right" if column == "size" else "left", no_wrap=True)
     family = ""
-    for checkpoint in CHECKPOINTS.values():
+    for checkpoint in checkpoints.values():
         if family not in ("", checkpoint.family):
             table.add_section()
         family = checkpoint.family
@@ -94,6 +96,7 @@ def list_(
 
 @weights.command()
 def download(
+    context: typer.Context,
     names: Names = None,
     all_of: Annotated[
         str | None, typer.Option(metavar="PROFILE", help=f"All that a profile needs: {', '.join(PROFILES)}.")
@@ -106,7 +109,7 @@ def download(
 
     Size and SHA-256 are checked before a file gets its name.
     """
-    wanted = _chosen(names, all_of)
+    wanted = _chosen(_catalog(context), names, all_of)
     if not wanted:
         raise CheckpointError(f"nothing to fetch: give names, such as sam/vit_h, or --all-of {'|'.join(PROFILES)}")
     checkpoints_dir = _checkpoints_dir(folder)
@@ -126,7 +129,7 @@ def download(
 
 
 @weights.command()
-def verify(names: Names = None, folder: Folder = None) -> None:
+def verify(context: typer.Context, names: Names = None, folder: Folder = None) -> None:
     """Check the checkpoints that are here (or those named): size, SHA-256, and whether they open.
 
     [bold]Example:[/bold] ism weights verify
@@ -136,7 +139,8 @@ def verify(names: Names = None, folder: Folder = None) -> None:
     from ism_ros.checkpoints.verification import verify_all
 
     checkpoints_dir = _checkpoints_dir(folder)
-    wanted = _chosen(names, None)
+    checkpoints = _catalog(context)
+    wanted = _chosen(checkpoints, names)
     console = Console()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("name", "", "found", "where"):
@@ -146,7 +150,7 @@ def verify(names: Names = None, folder: Folder = None) -> None:
     with _progress(Console(stderr=True)) as bar:
         task = bar.add_task("checking", total=None)
         for verdict in verify_all(
-            wanted or tuple(CHECKPOINTS.values()),
+            wanted or tuple(checkpoints.values()),
             checkpoints_dir,
             lambda doing, done, total: bar.update(task, completed=done, total=total),
         ):
@@ -171,6 +175,7 @@ def verify(names: Names = None, folder: Folder = None) -> None:
 
 @weights.command()
 def path(
+    context: typer.Context,
     name: Annotated[str | None, typer.Argument(help="Such as sam/vit_h; without it, the folder.")] = None,
     folder: Folder = None,
 ) -> None:
@@ -184,7 +189,7 @@ def path(
         return
     from ism_ros.checkpoints.catalog import find_checkpoint
 
-    checkpoint = checkpoint_named(name)
+    checkpoint = checkpoint_named(name, _catalog(context))
     typer.echo(find_checkpoint(checkpoints_dir, checkpoint.family, checkpoint.model))
 
 
@@ -195,14 +200,21 @@ def _checkpoints_dir(folder: Path | None) -> Path:
     return load_settings(overrides=overrides).resolved_checkpoints_dir().absolute()
 
 
-def _chosen(names: Sequence[str] | None, profile: str | None) -> tuple[Checkpoint, ...]:
+def _catalog(context: typer.Context) -> Mapping[str, Checkpoint]:
+    """Return the checkpoints that `main` was given, else the official ones."""
+    return context.obj or CHECKPOINTS
+
+
+def _chosen(
+    checkpoints: Mapping[str, Checkpoint], names: Sequence[str] | None, profile: str | None = None
+) -> tuple[Checkpoint, ...]:
     """Return the checkpoints named, each once."""
     wanted = list(names or ())
     if profile is not None:
         if profile not in PROFILES:
             raise CheckpointError(f"profile '{profile}' is unknown; choose one of: {', '.join(PROFILES)}")
         wanted += PROFILES[profile]
-    return tuple(checkpoint_named(name) for name in dict.fromkeys(wanted))
+    return tuple(checkpoint_named(name, checkpoints) for name in dict.fromkeys(wanted))
 
 
 def _download_one(checkpoint: Checkpoint, checkpoints_dir: Path, bar: Progress, console: Console) -> None:

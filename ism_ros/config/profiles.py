@@ -1,4 +1,4 @@
-"""Profiles: settings that belong together, and those that suit a pair of models."""
+"""Profiles: settings that belong together, and those that suit a segmentor or a pair of models."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def _models(profile: str) -> dict[str, str]:
 
 PROFILES: dict[str, dict[str, Any]] = {
     "embedded": {"segmentor": "tiny", "descriptor": "tiny"},
-    "fast": {**_models("fast"), "predicted_iou_threshold": 0.8, "score_threshold": 0.2},
-    "balanced": {**_models("balanced"), "predicted_iou_threshold": 0.8, "score_threshold": 0.2},
+    "fast": {**_models("fast"), "score_threshold": 0.2},
+    "balanced": {**_models("balanced"), "score_threshold": 0.2},
     "accurate": {**_models("accurate"), **SAM6D_THRESHOLDS},
 }
-"""Settings of each profile. `accurate` is SAM-6D as published; 0.8 is the least predicted IoU of SAM 2's authors."""
+"""Settings of each profile, beside those of its segmentor. `accurate` is SAM-6D as published."""
 
 
 def changed_models(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,13 +53,13 @@ def changed_models(settings: Settings, given: Mapping[str, Any]) -> dict[str, An
 
 
 def with_profile(values: Mapping[str, Any], explicit: Collection[str] = ()) -> dict[str, Any]:
-    """Fill in the settings of a profile, or without one the thresholds of the pair of models.
+    """Fill in the settings of a profile, or without one the thresholds of the pair of models; then the segmentor's own.
 
-    Precedence for each setting of the profile or pair:
+    Precedence for each of these settings:
 
     | value                             | in `explicit` | result          |
     |-----------------------------------|---------------|-----------------|
-    | left out, or equal to its default | no            | the profile's   |
+    | left out, or equal to its default | no            | filled in       |
     | anything                          | yes           | as it is        |
     | other than its default            | no            | as it is        |
 
@@ -73,26 +73,41 @@ def with_profile(values: Mapping[str, Any], explicit: Collection[str] = ()) -> d
     Returns:
         `values` with the settings that were filled in.
     """
-    defaults = {name: field.default for name, field in Settings.model_fields.items()}
-    preset = _preset(values)
-    left = {
+    preset = _of_profile(values)
+    left = _left_at_default(values, preset, explicit)
+    result = {**values, **left}
+    for kind in ("segmentor", "descriptor"):
+        if f"{kind}_model" in left and result[kind] != preset[kind]:
+            result[f"{kind}_model"] = Settings.model_fields[f"{kind}_model"].default
+    return {**result, **_left_at_default(result, _of_models(result), explicit)}
+
+
+def _left_at_default(
+    values: Mapping[str, Any], preset: Mapping[str, Any], explicit: Collection[str]
+) -> Mapping[str, Any]:
+    """Return what of `preset` applies: settings neither in `explicit` nor at another value than their default."""
+    defaults = {name: Settings.model_fields[name].default for name in preset}
+    return {
         name: value
         for name, value in preset.items()
         if name not in explicit and values.get(name, defaults[name]) == defaults[name]
     }
-    result = {**values, **left}
-    for kind in ("segmentor", "descriptor"):
-        if f"{kind}_model" in left and result[kind] != preset[kind]:
-            result[f"{kind}_model"] = defaults[f"{kind}_model"]
-    return result
 
 
 def _preset(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings of the profile of `values`, or without one those of their segmentor for their descriptor."""
-    profile, segmentor, descriptor = (str(values.get(name, "")) for name in ("profile", "segmentor", "descriptor"))
-    if profile in PROFILES:
-        return PROFILES[profile]
+    """Return all that the profile of `values`, its segmentor and its pair of models set."""
+    return {**_of_models(values), **_of_profile(values)}
+
+
+def _of_profile(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return PROFILES.get(str(values.get("profile", "")), {})
+
+
+def _of_models(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of the segmentor of `values`, and without a profile those of it with the descriptor."""
     try:
-        return SEGMENTORS.get(segmentor).thresholds.get(descriptor, {})
+        spec = SEGMENTORS.get(str(values.get("segmentor", "")))
     except ValueError:  # left out, or an error where it is loaded
         return {}
+    pair = {} if _of_profile(values) else spec.thresholds.get(str(values.get("descriptor", "")), {})
+    return {**spec.settings, **pair}

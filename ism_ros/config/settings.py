@@ -68,7 +68,7 @@ class Settings(BaseModel):
     )
     template_normalization: TemplateNormalization = Field(
         "imagenet",
-        description="Colours of templates for neural descriptors: imagenet (as SAM-6D's BOP runs) or none (as its "
+        description="Colors of templates for neural descriptors: imagenet (as SAM-6D's BOP runs) or none (as its "
         "run_inference_custom.py).",
     )
     segmentor_width: int = Field(
@@ -76,7 +76,10 @@ class Settings(BaseModel):
     )
     points_per_side: int = Field(32, ge=1, le=256, description="Side of the grid of point prompts of SAM and SAM 2.")
     predicted_iou_threshold: float = Field(
-        0.88, ge=0.0, le=1.0, description="Least IoU that SAM and SAM 2 predict of their own masks; 0 = any."
+        0.88,
+        ge=0.0,
+        le=1.0,
+        description="Least IoU that SAM and SAM 2 predict of their own masks; 0 = any. At its default, sam2 has 0.8.",
     )
     crop_layers: int = Field(
         0, ge=0, le=4, description="Layers of crops that SAM and SAM 2 look at besides the whole image."

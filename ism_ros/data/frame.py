@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from warnings import warn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.checks.camera_checks import intrinsics_error, intrinsics_warnings
 from ism_ros.checks.depth_checks import no_reading_values
-from ism_ros.checks.image_checks import exposure_warnings, has_no_colours
+from ism_ros.checks.image_checks import exposure_warnings, has_no_colors
 from ism_ros.checks.input_warnings import InputWarning, unique_warnings
 from ism_ros.data.camera import Camera
 from ism_ros.errors import FrameError
@@ -19,7 +20,7 @@ from ism_ros.errors import FrameError
 
 @dataclass(frozen=True)
 class Frame:
-    """One colour image with its registered depth.
+    """One color image with its registered depth.
 
     Attributes:
         rgb: (H, W, 3) uint8.
@@ -88,9 +89,15 @@ class Frame:
         return int(self.rgb.shape[1])
 
     @cached_property
+    def is_gray(self) -> bool:
+        """Whether the image has no colors at all, as of a monochrome camera or after a conversion to mono8."""
+        return has_no_colors(self.rgb)
+
+    @property
     def is_grey(self) -> bool:
-        """Whether the image has no colours at all, as of a monochrome camera or after a conversion to mono8."""
-        return has_no_colours(self.rgb)
+        """Deprecated name of `is_gray`."""
+        warn("Frame.is_grey is now Frame.is_gray", DeprecationWarning, stacklevel=2)
+        return self.is_gray
 
     @property
     def has_depth(self) -> bool:

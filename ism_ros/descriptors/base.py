@@ -1,21 +1,24 @@
-"""What a descriptor is, and which there are: one class token and a grid of patch tokens for each masked crop."""
+"""What a descriptor is, and which there are: one class token and a grid of patch tokens for each masked crop.
+
+Imports no PyTorch, which takes seconds: helps of commands list the names.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.registry import Registry
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 TemplateNormalization = Literal["imagenet", "none"]
-"""How neural descriptors normalise the colours of templates (descriptors/vit.py)."""
+"""How neural descriptors normalise the colors of templates (descriptors/vit.py)."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Descriptors:
 
 def concatenated(parts: Sequence[Descriptors]) -> Descriptors:
     """Join the rows of all `parts`, of which there is at least one."""
+    import torch
+
     return Descriptors(
         torch.cat([part.class_tokens for part in parts]), torch.cat([part.patch_tokens for part in parts])
     )
@@ -157,7 +162,7 @@ def create_descriptor(
         device: PyTorch device.
         model: Size of a neural descriptor, or the path of its checkpoint; empty = its usual size.
         checkpoints_dir: Folder that is searched for checkpoints.
-        template_normalization: How neural descriptors normalise the colours of templates.
+        template_normalization: How neural descriptors normalise the colors of templates.
         recoveries: Counts where memory ran out.
 
     Returns:

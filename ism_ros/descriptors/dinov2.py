@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from ism_ros.checkpoints.catalog import find_checkpoint
 from ism_ros.checkpoints.loaders.dinov2_checkpoint import load_dinov2
 from ism_ros.checkpoints.reading import fingerprint
@@ -22,15 +24,17 @@ def dinov2_descriptor(
     template_normalization: TemplateNormalization = "imagenet",
     heads: int | None = None,
     recoveries: OutOfMemoryCounter | None = None,
+    dtype: torch.dtype | None = None,
 ) -> VitDescriptor:
     """Load a checkpoint as a descriptor.
 
     Args:
         checkpoint: An official file or a safetensors folder.
         device: PyTorch device.
-        template_normalization: How the colours of templates are normalised.
+        template_normalization: How the colors of templates are normalised.
         heads: Attention heads; None = those of the published sizes.
         recoveries: Counts where memory ran out.
+        dtype: Data type of the computation; None = half precision on a GPU that has it, else float32.
 
     Returns:
         The descriptor.
@@ -40,7 +44,7 @@ def dinov2_descriptor(
     """
     model = load_dinov2(checkpoint, CROP_SIZE, heads)
     name = f"dinov2-{fingerprint(checkpoint)}"
-    return VitDescriptor("dinov2", model, name, device, None, template_normalization, recoveries=recoveries)
+    return VitDescriptor("dinov2", model, name, device, dtype, template_normalization, recoveries=recoveries)
 
 
 def load_dinov2_descriptor(request: ModelRequest) -> VitDescriptor:
@@ -57,7 +61,9 @@ def load_dinov2_descriptor(request: ModelRequest) -> VitDescriptor:
     """
     checkpoint = find_checkpoint(request.checkpoints_dir, "dinov2", request.model or "vitl14")
     normalization = request.given(template_normalization="template_normalization")
-    return dinov2_descriptor(checkpoint, request.device, recoveries=request.recoveries, **normalization)
+    return dinov2_descriptor(
+        checkpoint, request.device, recoveries=request.recoveries, dtype=request.dtype, **normalization
+    )
 
 
 DINOV2 = DescriptorSpec(load_dinov2_descriptor, requires=("transformers",))

@@ -30,7 +30,7 @@ def dinov3_descriptor(
     Args:
         checkpoint: An official file or a safetensors folder.
         device: PyTorch device.
-        template_normalization: How the colours of templates are normalised.
+        template_normalization: How the colors of templates are normalised.
         dtype: Data type of the computation; None = half precision on a GPU that has it, else float32.
         recoveries: Counts where memory ran out.
 
@@ -65,7 +65,9 @@ def load_dinov3_descriptor(request: ModelRequest) -> VitDescriptor:
     """
     checkpoint = find_checkpoint(request.checkpoints_dir, "dinov3", request.model or "vitl16")
     normalization = request.given(template_normalization="template_normalization")
-    return dinov3_descriptor(checkpoint, request.device, recoveries=request.recoveries, **normalization)
+    return dinov3_descriptor(
+        checkpoint, request.device, dtype=request.dtype, recoveries=request.recoveries, **normalization
+    )
 
 
 DINOV3 = DescriptorSpec(load_dinov3_descriptor, requires=("transformers",))

@@ -14,7 +14,7 @@ from ism_ros.runtime.precision import network_dtype
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Mean and standard deviation of the colours of ImageNet, in [0, 1]."""
+"""Mean and standard deviation of the colors of ImageNet, in [0, 1]."""
 MIN_PATCH_COVERAGE = 0.5
 """Fraction of a patch that must lie inside the mask; others have no token."""
 CHUNK_CPU, CHUNK_GPU = 16, 128
@@ -24,7 +24,7 @@ CHUNK_CPU, CHUNK_GPU = 16, 128
 class VitDescriptor:
     """Tokens of a vision transformer, with crops normalised as SAM-6D does.
 
-    Proposals are normalised by ImageNet's colours and then masked: their background is 0. Templates are normalised
+    Proposals are normalised by ImageNet's colors and then masked: their background is 0. Templates are normalised
     with their black background ("imagenet", as in SAM-6D's BOP runs) or not at all ("none", as in its
     run_inference_custom.py).
     """
@@ -54,7 +54,7 @@ class VitDescriptor:
             fingerprint: Identifies the model and its weights.
             device: PyTorch device.
             dtype: Data type of the computation; None = half precision on a GPU that has it, else float32.
-            template_normalization: How the colours of templates are normalised.
+            template_normalization: How the colors of templates are normalised.
             crop_size: Side S of the square crops, pixels.
             chunk: Crops described at once; None = CHUNK_CPU or CHUNK_GPU.
             recoveries: Counts where memory ran out.
@@ -127,7 +127,7 @@ class VitDescriptor:
 
 
 def imagenet(crops: Tensor) -> Tensor:
-    """Normalise colours by the mean and standard deviation of ImageNet's.
+    """Normalise colors by the mean and standard deviation of ImageNet's.
 
     Args:
         crops: (N, 3, S, S) in [0, 1].

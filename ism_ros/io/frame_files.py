@@ -1,4 +1,4 @@
-"""Frames from files, in the layout of BOP and SAM-6D: a colour image, a depth image, a camera.json."""
+"""Frames from files, in the layout of BOP and SAM-6D: a color image, a depth image, a camera.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.errors import FrameError
 from ism_ros.io.camera_files import CameraFileError, camera_content
-from ism_ros.io.image_decoding import decode_colour, decode_unchanged
+from ism_ros.io.image_decoding import decode_color, decode_unchanged
 
 
 class FrameFileError(ValueError):
@@ -23,7 +23,7 @@ def read_frame(rgb_path: str | Path, depth_path: str | Path | None, camera_path:
     """Read one frame.
 
     Args:
-        rgb_path: Colour image, such as PNG or JPEG.
+        rgb_path: Color image, such as PNG or JPEG.
         depth_path: Depth image of the same size (16-bit or float, one channel), or None.
         camera_path: Camera file in any form that `camera_content` knows; depth in metres = stored number * depth_scale
             / 1000.
@@ -46,7 +46,7 @@ def frame_of_files(
     """Read the images of a frame whose camera is known, and check its unit of depth.
 
     Args:
-        rgb_path: Colour image.
+        rgb_path: Color image.
         depth_path: Depth image, or None.
         intrinsics: (3, 3) camera matrix, pixels.
         depth_scale: Millimetres for a stored depth of 1.
@@ -71,7 +71,7 @@ def frame_of_files(
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Read a colour image with its pixels as they are stored.
+    """Read a color image with its pixels as they are stored.
 
     Args:
         path: PNG, JPEG, or another format of OpenCV.
@@ -82,7 +82,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     Raises:
         FrameFileError: It cannot be read.
     """
-    image = decode_colour(_bytes(path, "colour image"))
+    image = decode_color(_bytes(path, "color image"))
     if image is None:
         raise FrameFileError(f"{path} is not an image that can be read (PNG or JPEG expected)")
     return image

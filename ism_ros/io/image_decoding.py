@@ -1,6 +1,6 @@
 """Decoding of image files into pixels as they are stored, whatever EXIF or TIFF says of the camera's orientation.
 
-Depth, masks and the camera matrix belong to the stored pixels; a colour image that is turned upright no longer fits.
+Depth, masks and the camera matrix belong to the stored pixels; a color image that is turned upright no longer fits.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ _TIFF_ORIENTATION = 274
 _UPRIGHT = 1
 
 
-def decode_colour(content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """Decode an image file as colour.
+def decode_color(content: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Decode an image file as color.
 
     Args:
         content: (N,) uint8, the bytes of the file.

@@ -1,22 +1,25 @@
 """What a matcher is, and which there are: how proposals and known objects are compared and scored.
 
-N proposals, M of them matched, O objects, T templates an object, P patches a crop.
+N proposals, M of them matched, O objects, T templates an object, P patches a crop. Imports no PyTorch, which takes
+seconds: helps of commands list the names.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
-
-from ism_ros.data.frame import Frame
-from ism_ros.data.proposals import Proposals
-from ism_ros.descriptors.base import Descriptors
-from ism_ros.objects.library import ObjectLibrary
-from ism_ros.pose.alignment import ObjectAlignments
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ism_ros.data.frame import Frame
+    from ism_ros.data.proposals import Proposals
+    from ism_ros.descriptors.base import Descriptors
+    from ism_ros.objects.library import ObjectLibrary
+    from ism_ros.pose.alignment import ObjectAlignments
 
 
 @dataclass(frozen=True)
@@ -122,9 +125,7 @@ class Matcher(Protocol):
         """
         ...
 
-    def final_score(
-        self, matches: Matches, geometric: Tensor, visible_ratio: Tensor, confidence: Tensor
-    ) -> Tensor:
+    def final_score(self, matches: Matches, geometric: Tensor, visible_ratio: Tensor, confidence: Tensor) -> Tensor:
         """Combine the scores of the matches.
 
         Args:

@@ -114,6 +114,9 @@ class SelectionSettings(Protocol):
 def select(detections: Detections, settings: SelectionSettings) -> Tensor:
     """Choose the detections that are published.
 
+    Of some detections, only the score threshold may leave none: `best_rejected` of the model and the check of units
+    (result_checks) take an empty result to mean that no score reached it.
+
     Args:
         detections: In any order.
         settings: Thresholds.

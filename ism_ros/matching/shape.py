@@ -1,7 +1,7 @@
 """The matcher `shape`: the scores of SAM-6D, and the agreement of size and shape in metres with the depth.
 
 Class tokens are computed from crops of one size: for two objects that differ in their proportions, or a bowl and a can
-of one colour, they may be alike. Their views, aligned with the depth under the mask (pose.alignment), distinguish them.
+of one color, they may be alike. Their views, aligned with the depth under the mask (pose.alignment), distinguish them.
 
 N proposals, O objects, T templates an object.
 """
@@ -36,14 +36,14 @@ COST_SCALE = 0.7
 
 CHOICE_DEPTH_WEIGHT, CHOICE_COST_SCALE = 80.0, 0.4
 """Weight of depth in the cost, and the cost at which the score is 1/e, for the choice between objects. Depth has four
-times its weight in the choice of a view (DEPTH_WEIGHT): similar objects have the same colours, and a short object and
+times its weight in the choice of a view (DEPTH_WEIGHT): similar objects have the same colors, and a short object and
 one seen from its end have the same silhouette."""
 
 CHOICE_WEIGHT = 0.3
 """Weight of the shape score in the choice of the object, relative to the semantic score."""
 
 SCORE_WEIGHT = 2.0
-"""Weight of the shape score in the final score. A CAD model often has other colours than the real object, but its size:
+"""Weight of the shape score in the final score. A CAD model often has other colors than the real object, but its size:
 from rendered to real images the other scores drop more than the shape score does."""
 
 CANDIDATE_MARGIN = 0.15
@@ -127,7 +127,7 @@ def match_shape(
         patch_tokens: (N, P, C) of the proposals.
         library: The objects.
         confidence_threshold: Proposals whose best semantic score is above it are kept.
-        observed: Points and colours sampled under the N masks.
+        observed: Points and colors sampled under the N masks.
         view_prior_weight: Weight of class tokens in the choice of a view.
 
     Returns:

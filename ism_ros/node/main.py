@@ -200,7 +200,8 @@ def import_failure_text(error: Exception) -> str:
     for finding in check_ros_packages():
         if finding.state == "failed":
             return f"{finding.subject} {finding.found}: {finding.advice}"
-    return f"the node cannot be loaded ({type(error).__name__}: {error}): `ism doctor` looks for what is wrong"
+    cause = f"{type(error).__name__}: {first_line(error)}"  # print_error would cut the advice off after its first line
+    return f"the node cannot be loaded ({cause}): `ism doctor` looks for what is wrong"
 
 
 def print_error(text: str) -> None:

@@ -31,7 +31,10 @@ logger = logging.getLogger(__name__)
 
 
 class OnboardingCancelledError(Exception):
-    """An object that is not wanted any more; the message says why, '' where nobody said."""
+    """An object that is not wanted any more; the message says why, be it in general words where nobody said."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or "it is not wanted any more")
 
 
 @dataclass(frozen=True)

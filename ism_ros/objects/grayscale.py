@@ -1,7 +1,7 @@
-"""Objects as a camera without colours sees them: what frames that have lost theirs are compared with.
+"""Objects as a camera without colors sees them: what frames that have lost theirs are compared with.
 
-A colour template says little about a grey image of the same object. So there is a second set of descriptors, of the
-templates in grayscale; it is built when the first grey frame comes, and cached like the first.
+A color template says little about a gray image of the same object. So there is a second set of descriptors, of the
+templates in grayscale; it is built when the first gray frame comes, and cached like the first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ism_ros.rendering.views.polar_maps import ViewMaps, cell_areas_m2
 from ism_ros.rendering.views.surface_samples import SurfaceSamples
 
 LUMINANCE_WEIGHTS = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue by which cameras, JPEG and OpenCV make grey of colours (ITU-R BT.601)."""
+"""Weights of red, green and blue by which cameras, JPEG and OpenCV make gray of colors (ITU-R BT.601)."""
 LOG_PERIOD_S = 3.0
 """Shortest time between two lines of the log that say how far objects are, seconds."""
 
@@ -72,7 +72,7 @@ def grayscale_library(library: ObjectLibrary) -> ObjectLibrary:
         if time.monotonic() - logged_s >= LOG_PERIOD_S:
             logged_s = time.monotonic()
             logger.warning(
-                "the camera gives no colours: object %d of %d, '%s', is described in grey, once; frames wait for that",
+                "the camera gives no colors: object %d of %d, '%s', is described in gray, once; frames wait for that",
                 number,
                 len(missing),
                 known.id,
@@ -82,7 +82,7 @@ def grayscale_library(library: ObjectLibrary) -> ObjectLibrary:
 
 
 def grayscale_images(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Make images grey.
+    """Make images gray.
 
     Args:
         rgb: (..., 3) uint8.
@@ -90,24 +90,24 @@ def grayscale_images(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns:
         The same shape, all three channels equal to the luma of ITU-R BT.601.
     """
-    grey = np.rint(rgb.astype(np.float32) @ np.array(LUMINANCE_WEIGHTS, np.float32)).clip(0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=-1)
+    gray = np.rint(rgb.astype(np.float32) @ np.array(LUMINANCE_WEIGHTS, np.float32)).clip(0, 255).astype(np.uint8)
+    return np.repeat(gray[..., None], 3, axis=-1)
 
 
 def grayscale_views(views: ViewMaps) -> ViewMaps:
-    """Make the polar maps of views those of grey images.
+    """Make the polar maps of views those of gray images.
 
     Args:
-        views: Of the object in colour.
+        views: Of the object in color.
 
     Returns:
         The same with three equal channels: brightness relative to the mean of its view.
     """
     maps = torch.from_numpy(views.maps).float()
-    grey = (maps[:, 2:] * maps.new_tensor(LUMINANCE_WEIGHTS)[:, None, None]).sum(dim=1)
+    gray = (maps[:, 2:] * maps.new_tensor(LUMINANCE_WEIGHTS)[:, None, None]).sum(dim=1)
     area_m2 = maps[:, 0] * cell_areas_m2(views.radius_m, maps)
-    mean = (grey * area_m2).sum(dim=(1, 2)) / area_m2.sum(dim=(1, 2)).clamp(min=1e-12)
-    relative = grey / mean.clamp(min=1e-3)[:, None, None]
+    mean = (gray * area_m2).sum(dim=(1, 2)) / area_m2.sum(dim=(1, 2)).clamp(min=1e-12)
+    relative = gray / mean.clamp(min=1e-3)[:, None, None]
     return replace(views, maps=torch.cat([maps[:, :2], relative[:, None].expand(-1, 3, -1, -1)], dim=1).half().numpy())
 
 

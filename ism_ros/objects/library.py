@@ -21,7 +21,7 @@ from ism_ros.rendering.views.surface_samples import SurfaceSamples
 
 
 class GrayscaleVariant(Protocol):
-    """An object as a camera without colours sees it; `grayscale.LazyVariant` builds it at the first call."""
+    """An object as a camera without colors sees it; `grayscale.LazyVariant` builds it at the first call."""
 
     @property
     def built(self) -> KnownObject | None:
@@ -48,7 +48,7 @@ class KnownObject:
         source: The file or folder it came from.
         views: Polar maps that coarse poses are found by, or None.
         warnings: Doubts about its files, found at onboarding.
-        grayscale: Gives what frames without colours are compared with; None where there is nothing else.
+        grayscale: Gives what frames without colors are compared with; None where there is nothing else.
         bounds_m: (2, 3) float64, lowest and highest corner of the model in the object frame, metres, on the CPU; None =
             those of the points, which are relative to the origin then.
         surface: Samples of its surface that poses are refined and judged by, or None.

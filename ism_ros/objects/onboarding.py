@@ -59,7 +59,7 @@ def onboard(
     """Make an object known: read or render its templates, and describe them.
 
     Templates and descriptors are kept in `cache_dir` under keys made of all that they depend on: the bytes of the files
-    (with the materials and textures that a CAD file names), units, colour, renderer, descriptor and precision of the
+    (with the materials and textures that a CAD file names), units, color, renderer, descriptor and precision of the
     patch tokens. A damaged cache is rebuilt. A cache that cannot be written is only worth a warning; patch tokens meant
     for the disk are in memory then.
 
@@ -132,7 +132,7 @@ class Onboarding:
         return replace(placed, patch_tokens=self._placed(placed.patch_tokens))
 
     def grayscale_variant(self, known: KnownObject) -> KnownObject:
-        """Describe the object as a camera without colours sees it.
+        """Describe the object as a camera without colors sees it.
 
         Args:
             known: The object as onboarded.
@@ -143,7 +143,7 @@ class Onboarding:
         try:
             placed = self.load_or_build("grayscale")
         except (OSError, ValueError) as error:
-            logger.warning("object '%s' cannot be described in grey: %s", self.spec.id, error)
+            logger.warning("object '%s' cannot be described in gray: %s", self.spec.id, error)
             return known
         return replace(
             known,
@@ -212,7 +212,7 @@ class Onboarding:
         return self.template_builder(self.spec, self.cache_dir / "templates" / self.key, progress)
 
     def _grayscale_templates(self) -> ObjectTemplates:
-        """Make the templates grey; only what the descriptor looks at, as all else is that of the colour templates."""
+        """Make the templates gray; only what the descriptor looks at, as all else is that of the color templates."""
         self._check_unchanged()
         folder = self.spec.templates or self.cache_dir / "templates" / self.key
         # there is no folder where the cache cannot be written

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ism_ros.cad.colors import Rgb, parse_colour
+from ism_ros.cad.colors import Rgb, parse_color
 from ism_ros.cad.units import DEFAULT_UNITS, checked_units, known_units
 from ism_ros.errors import first_line
 from ism_ros.objects.resource_uri import resolve_path
@@ -52,7 +52,7 @@ class ObjectSpec:
         units: Of the CAD file, one of `cad.units.UNITS`.
         templates: Folder of templates to use instead of rendering the CAD file, or None.
         category_id: Its number in BOP and COCO output, from 1.
-        color: The one colour of the whole object, sRGB 0 to 255; None = as the CAD file says.
+        color: The one color of the whole object, sRGB 0 to 255; None = as the CAD file says.
         root: Folder outside of which no file that the CAD file names is read (of uploads); None = no limit.
     """
 
@@ -270,7 +270,7 @@ def _color(entry: dict[str, Any], cad: Path | None) -> Rgb | None:
         return None
     if cad is None:
         raise ValueError("color is for a cad file; templates have their own")
-    return parse_colour(color)
+    return parse_color(color)
 
 
 def _category_id(entry: dict[str, Any], position: int) -> int:

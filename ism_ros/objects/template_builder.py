@@ -22,7 +22,7 @@ from ism_ros.rendering.templates import TemplateError, TemplateSet, read_templat
 from ism_ros.rendering.views.polar_maps import ViewMaps, make_view_maps
 from ism_ros.rendering.views.surface_samples import SurfaceSamples, sample_surface
 from ism_ros.rendering.views.viewpoints import edge_midpoint_rotations
-from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN, mark_used
+from ism_ros.runtime.cache_folder import DAMAGED, mark_used, warn_not_written
 
 if TYPE_CHECKING:
     import trimesh
@@ -77,7 +77,11 @@ class TemplateBuilder(Protocol):
 
 
 def build_templates(
-    spec: ObjectSpec, cached: Path, progress: Progress | None = None, max_triangles: int | None = None
+    spec: ObjectSpec,
+    cached: Path,
+    progress: Progress | None = None,
+    max_triangles: int | None = None,
+    size_px: int = TEMPLATE_SIZE_PX,
 ) -> ObjectTemplates:
     """Read the templates of an object, or render them from its CAD file.
 
@@ -88,6 +92,7 @@ def build_templates(
         cached: Folder of templates that were rendered of it before; else they are written there.
         progress: Called while rendering with (templates rendered, templates).
         max_triangles: Refuse meshes of more; None = no limit.
+        size_px: Side of rendered templates, pixels; of another size, they need a cache folder of their own.
 
     Returns:
         Those in the folder of the spec, else those in `cached`, else new ones.
@@ -97,7 +102,7 @@ def build_templates(
         TemplateError: The folder of the spec cannot be used.
     """
     load = cache(lambda: _load_model(spec, max_triangles))
-    templates = _read_or_render(spec, lambda: load().mesh, cached, progress)
+    templates = _read_or_render(spec, lambda: load().mesh, cached, progress, size_px)
     rotations = None if templates.rotations is None else templates.rotations.astype(np.float32)
     model = load() if spec.cad is not None else None
     mesh = None if model is None else model.mesh
@@ -137,7 +142,7 @@ def _load_model(spec: ObjectSpec, max_triangles: int | None) -> CadModel:
 def _warnings(spec: ObjectSpec, model: CadModel | None, bounds_m: NDArray[np.float64]) -> tuple[InputWarning, ...]:
     """Collect doubts about the CAD file, or about the size that templates alone show.
 
-    Those about colours count only where templates are rendered with them.
+    Those about colors count only where templates are rendered with them.
     """
     if model is not None:
         return tuple(w for w in model.warnings if spec.templates is None or w.reason == "object_size")
@@ -146,7 +151,7 @@ def _warnings(spec: ObjectSpec, model: CadModel | None, bounds_m: NDArray[np.flo
 
 
 def _read_or_render(
-    spec: ObjectSpec, load: Callable[[], trimesh.Trimesh], cached: Path, progress: Progress | None
+    spec: ObjectSpec, load: Callable[[], trimesh.Trimesh], cached: Path, progress: Progress | None, size_px: int
 ) -> TemplateSet:
     if spec.templates is not None:
         return read_templates(spec.templates, spec.units)
@@ -162,16 +167,11 @@ def _read_or_render(
                 extra={"reason": DAMAGED},
             )
     assert spec.cad is not None
-    templates = render_templates(load(), size_px=TEMPLATE_SIZE_PX, progress=progress)
+    templates = render_templates(load(), size_px=size_px, progress=progress)
     try:
         write_templates(cached, templates, {"cad": spec.cad.name, "cad_units": spec.units})
     except (OSError, TemplateError) as error:
-        logger.warning(
-            "cannot keep rendered templates in %s (%s); going on without",
-            cached.parent,
-            first_line(error),
-            extra={"reason": NOT_WRITTEN},
-        )
+        warn_not_written(cached.parent, first_line(error))
     return templates
 
 

@@ -4,8 +4,8 @@ Rendering takes seconds of Python, during which the threads of one process would
 that crashes its reader takes nothing else along.
 
 The two processes exchange pickles: a request on the child's stdin, which stays open for as long as the parent lives; on
-its stdout any number of ("progress", (done, total)) and ("warning", (reason, text)), then one ("result",
-ObjectTemplates) or ("error", exception).
+its stdout any number of ("progress", (done, total)), ("warning", (reason, text)) and ("not_written", (folder, cause)),
+then one ("result", ObjectTemplates) or ("error", exception).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import IO, Any
 
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_builder import ObjectTemplates, Progress, build_templates
+from ism_ros.runtime.cache_folder import warn_not_written
 from ism_ros.runtime.threads import PASSIVE_WAIT_ENV
 
 NICENESS = 5
@@ -100,6 +101,8 @@ class TemplateProcess:
                     raise content
                 if kind == "warning":
                     logger.warning(content[1], extra={"reason": content[0]})
+                elif kind == "not_written":
+                    warn_not_written(*content)
                 elif progress is not None:
                     progress(*content)
             if child.pid not in self._running:
@@ -180,7 +183,9 @@ class _Warnings(logging.Handler):
         self._messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        _send(self._messages, ("warning", (getattr(record, "reason", ""), record.getMessage())))
+        not_written = getattr(record, "not_written", None)  # whether that is news, only the parent knows
+        warning = "warning", (getattr(record, "reason", ""), record.getMessage())
+        _send(self._messages, warning if not_written is None else ("not_written", not_written))
 
 
 def _main() -> None:

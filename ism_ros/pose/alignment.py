@@ -28,8 +28,8 @@ GRID_SIDE = 32
 """Samples along each side of a mask's box."""
 MIN_PIXELS = 10
 """Least number of pixels with depth of a mask that is aligned."""
-DEPTH_WEIGHT, COLOUR_WEIGHT = 20.0, 0.3
-"""Weights of the mean squared differences of depth (relative to the object's size, `relative_depth_mse`) and of colour
+DEPTH_WEIGHT, COLOR_WEIGHT = 20.0, 0.3
+"""Weights of the mean squared differences of depth (relative to the object's size, `relative_depth_mse`) and of color
 in the cost, relative to 1 - IoU."""
 DIAMETER_RADII = 1.6
 """Diameter of an object, to which differences of depth are relative, in radii of its maps."""
@@ -39,18 +39,18 @@ MASKS_PER_BATCH = 256
 
 @dataclass(frozen=True)
 class ObservedPoints:
-    """Points and colours observed at P grid samples in the boxes of N masks.
+    """Points and colors observed at P grid samples in the boxes of N masks.
 
     Attributes:
         points_m: (N, 3, P) float32 in the camera frame, metres.
-        colours: (N, 3, P) float32 RGB in [0, 1].
+        colors: (N, 3, P) float32 RGB in [0, 1].
         pixels: (N, P) float32, number of pixels that a sample stands for; 0 outside the mask and without depth.
         median_m: (N, 3) median of the points inside the mask, camera frame, metres.
         pixel_m: Width of a pixel at a distance of one metre, metres (geometric mean of both axes).
     """
 
     points_m: Tensor
-    colours: Tensor
+    colors: Tensor
     pixels: Tensor
     median_m: Tensor
     pixel_m: float
@@ -58,7 +58,7 @@ class ObservedPoints:
     def __getitem__(self, rows: Tensor | slice) -> ObservedPoints:
         """Return the samples of the masks at `rows`."""
         return ObservedPoints(
-            self.points_m[rows], self.colours[rows], self.pixels[rows], self.median_m[rows], self.pixel_m
+            self.points_m[rows], self.colors[rows], self.pixels[rows], self.median_m[rows], self.pixel_m
         )
 
 
@@ -142,7 +142,7 @@ class ObjectAlignments:
 
 
 def sample_observed_points(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> ObservedPoints:
-    """Sample points and colours under masks, on an even grid in each box.
+    """Sample points and colors under masks, on an even grid in each box.
 
     Args:
         masks: (N, H, W) bool.
@@ -164,10 +164,10 @@ def sample_observed_points(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> O
     camera = frame.camera
     points_m = camera.back_project(columns[:, None, :], rows[:, :, None], z.unflatten(1, (GRID_SIDE, -1)))
     points_m = points_m.flatten(1, 2).transpose(1, 2).contiguous()
-    colours = rgb.flatten(0, 1)[pixel].transpose(1, 2).float() / 255.0
+    colors = rgb.flatten(0, 1)[pixel].transpose(1, 2).float() / 255.0
     pixels = inside * (size.prod(dim=1) / GRID_SIDE**2)[:, None]
     median_m = points_m.where(inside[:, None], torch.nan).nanmedian(dim=2).values
-    return ObservedPoints(points_m, colours, pixels, median_m, (camera.fx * camera.fy) ** -0.5)
+    return ObservedPoints(points_m, colors, pixels, median_m, (camera.fx * camera.fy) ** -0.5)
 
 
 def align_views(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps) -> ViewAlignment:
@@ -205,7 +205,7 @@ def _align_batch(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps
     ray_rotation = _rotation_from_optical_axis(centroid_m.where(enough[:, None], ahead))
     # views are rendered along the optical axis: rotate the points so that the ray to the object is that axis
     maps = polar_maps(
-        ray_rotation.mT @ (points_m - centroid_m[:, :, None]), observed.colours, area_m2, views.radius_m
+        ray_rotation.mT @ (points_m - centroid_m[:, :, None]), observed.colors, area_m2, views.radius_m
     )
     alignment = correlate_maps(maps, spectra, views.radius_m, ~enough)
     return replace(alignment, centroid_m=centroid_m, ray_rotation=ray_rotation)
@@ -218,7 +218,7 @@ def correlate_maps(maps: Tensor, views: FourierMaps, radius_m: float, invalid: T
 
         iou = common area / (area of the mask + area of the view - common area)
         depth_offset = mean(d);  depth_rmse^2 = mean(d^2) - mean(d)^2
-        cost = 1 - iou + DEPTH_WEIGHT * depth_rmse^2 / diameter^2 + COLOUR_WEIGHT * mean squared colour difference
+        cost = 1 - iou + DEPTH_WEIGHT * depth_rmse^2 / diameter^2 + COLOR_WEIGHT * mean squared color difference
 
     Args:
         maps: (N, 5, R, A) polar maps of what is observed under the masks.
@@ -238,12 +238,12 @@ def correlate_maps(maps: Tensor, views: FourierMaps, radius_m: float, invalid: T
     iou = (common / (areas[:, :, None] - common).clamp(min=1e-12)).clamp(0.0, 1.0)
     offset = _cross_correlate([depth, -ones], views.depth_terms) / safe_common
     depth_mse = _cross_correlate([depth_squared, -2 * depth, ones], views.squared_depth_terms) / safe_common - offset**2
-    colour_mse = (
-        _cross_correlate([ones, -2 * red, -2 * green, -2 * blue, squared], views.colour_terms) / safe_common
+    color_mse = (
+        _cross_correlate([ones, -2 * red, -2 * green, -2 * blue, squared], views.color_terms) / safe_common
     )
     depth_mse = depth_mse.clamp(min=0.0)
     cost = (
-        1 - iou + DEPTH_WEIGHT * relative_depth_mse(depth_mse, radius_m) + COLOUR_WEIGHT * colour_mse.clamp(min=0.0)
+        1 - iou + DEPTH_WEIGHT * relative_depth_mse(depth_mse, radius_m) + COLOR_WEIGHT * color_mse.clamp(min=0.0)
     )
     if invalid is not None:
         cost = cost.masked_fill(invalid[:, None, None], torch.inf)

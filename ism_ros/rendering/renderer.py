@@ -53,8 +53,8 @@ def render(
         poses: Object-to-camera (4, 4) of each, metres.
         camera: Pixel centres lie at whole numbers, as in OpenCV.
         lighting: On the meshes; None = Lighting().
-        background: A colour, or an image (H, W, 3) uint8.
-        samples: samples x samples rays smooth the colours of pixels at edges (1 = none); depth, instance and xyz are of
+        background: A color, or an image (H, W, 3) uint8.
+        samples: samples x samples rays smooth the colors of pixels at edges (1 = none); depth, instance and xyz are of
             the pixel's centre.
         tracer: Creates what finds the surface that a pixel shows.
 
@@ -104,11 +104,11 @@ def render_scene(
     pixels = np.arange(camera.height * camera.width)
     hits = scene.tracer.trace(world_to_camera, camera, pixels)
     owner = np.searchsorted(first_face, hits.face, side="right") - 1
-    colours = backdrop.reshape(-1, 3).astype(np.float32)
+    colors = backdrop.reshape(-1, 3).astype(np.float32)
 
     def shade_at(found: Hits, at: NDArray[np.int64], shift_px: tuple[float, float]) -> FloatArray:
         rays = pixel_rays(camera, at, shift_px)
-        return shade(scene, world_to_camera, lighting, found, rays, colours[at])
+        return shade(scene, world_to_camera, lighting, found, rays, colors[at])
 
     rgb = shade_at(hits, pixels, (0.0, 0.0))
     if samples > 1:

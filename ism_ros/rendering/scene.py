@@ -17,7 +17,7 @@ from ism_ros.rendering.rays import FloatArray, Hits
 
 @dataclass(frozen=True)
 class Lighting:
-    """Light of three sources; colours are multiplied by their sum, clipped to white.
+    """Light of three sources; colors are multiplied by their sum, clipped to white.
 
     Attributes:
         ambient: Light from everywhere.

@@ -1,4 +1,4 @@
-"""Colours of what rays hit: albedo of vertices, faces or texture, times the light."""
+"""Colors of what rays hit: albedo of vertices, faces or texture, times the light."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def shade(
     rays: FloatArray,
     backdrop: FloatArray,
 ) -> FloatArray:
-    """Compute the colours that a camera sees.
+    """Compute the colors that a camera sees.
 
     Args:
         scene: What it sees.
@@ -50,7 +50,7 @@ def shade(
         if surface.texture is not None and surface.uv is not None:
             albedo[rows] = texture_lookup(surface.texture, interpolate(w, surface.uv.take(local, axis=0)))
         else:
-            albedo[rows] = interpolate(w, surface.colours.take(local, axis=0))
+            albedo[rows] = interpolate(w, surface.colors.take(local, axis=0))
         to_camera = view_rotation @ scene.rotations[index]
         normals[rows] = rotated(interpolate(w, surface.normals.take(local, axis=0)), to_camera)
         flat[rows] = rotated(surface.face_normals.take(local, axis=0), to_camera)
@@ -108,11 +108,11 @@ def _dot(first: FloatArray, second: FloatArray) -> FloatArray:
     return first[:, 0] * second[:, 0] + first[:, 1] * second[:, 1] + first[:, 2] * second[:, 2]
 
 
-def edge_pixels(colours: FloatArray, hits: Hits, owner: NDArray[np.int64], camera: Camera) -> NDArray[np.int64]:
+def edge_pixels(colors: FloatArray, hits: Hits, owner: NDArray[np.int64], camera: Camera) -> NDArray[np.int64]:
     """Find the pixels that differ from a neighbour in mesh, depth or brightness.
 
     Args:
-        colours: (H * W, 3) RGB in [0, 255].
+        colors: (H * W, 3) RGB in [0, 255].
         hits: Of all pixels.
         owner: (H * W,) index of the mesh that each shows; -1 = background.
         camera: Gives height and width.
@@ -121,7 +121,7 @@ def edge_pixels(colours: FloatArray, hits: Hits, owner: NDArray[np.int64], camer
         (M,) flat indices.
     """
     shape = (camera.height, camera.width)
-    brightness = ((colours[:, 0] + colours[:, 1] + colours[:, 2]) / 3).reshape(shape)
+    brightness = ((colors[:, 0] + colors[:, 1] + colors[:, 2]) / 3).reshape(shape)
     depth = hits.depth_m.reshape(shape)
     mesh = owner.reshape(shape)
     edge = np.zeros(shape, dtype=bool)

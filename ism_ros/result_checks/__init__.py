@@ -1,1 +1,1 @@
-"""Warnings about results: wrong units, images without colours, proposals that were too small."""
+"""Warnings about results: wrong units, images without colors, proposals that were too small."""

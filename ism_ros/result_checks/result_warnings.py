@@ -17,12 +17,12 @@ from ism_ros.query import ProposalCrops, Query
 from ism_ros.result_checks import size_checks
 from ism_ros.segmentors.small_proposals import too_small_warning
 
-GREY_IMAGE = InputWarning(
+GRAY_IMAGE = InputWarning(
     "grey_image",
-    "the rgb image has no colours (all its channels are equal), so that objects are compared in grey and those that "
-    "differ in colour alone are mixed up: use the colour image of the camera, not a mono8 one, if it has any",
+    "the rgb image has no colors (all its channels are equal), so that objects are compared in gray and those that "
+    "differ in color alone are mixed up: use the color image of the camera, not a mono8 one, if it has any",
 )
-"""Warning about an rgb image without colours."""
+"""Warning about an rgb image without colors."""
 
 
 class Stages(Protocol):
@@ -63,7 +63,7 @@ def result_warnings(
         Warnings, each once.
     """
     frame, library = query.frame, query.library
-    warnings = [*frame.warnings, *([GREY_IMAGE] if frame.is_grey else [])]
+    warnings = [*frame.warnings, *([GRAY_IMAGE] if frame.is_gray else [])]
     warnings += [warning for known in library.objects for warning in known.warnings]
     warnings += _unit_warnings(stages, query, crops, descriptors, scored, result)
     if not len(result):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +16,7 @@ STALE_S = 3600.0
 """Nothing takes so long to write: what is unfinished and this old was left by a program that was killed."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_atomically(path: Path, mode: str = "w", durable: bool = False) -> Iterator[IO[Any]]:
     """Open a file for writing that takes its place only when the block ends without an error.
 
@@ -73,5 +73,8 @@ def _remove_unfinished(path: Path) -> None:
     """Remove what a program that was killed while writing left behind."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")
     for other in path.parent.iterdir():
-        if pattern.fullmatch(other.name) and time.time() - other.stat().st_mtime > STALE_S:
-            other.unlink(missing_ok=True)
+        if pattern.fullmatch(other.name):
+            # another process may be faster, or the file somebody else's: neither hinders the write
+            with contextlib.suppress(OSError):
+                if time.time() - other.stat().st_mtime > STALE_S:
+                    other.unlink()

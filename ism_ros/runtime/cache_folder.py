@@ -26,6 +26,9 @@ _UNFINISHED = re.compile(rf"\.{_KEY}(?:\.npz|\.patches\.npy)?\.[a-z0-9_]{{8}}")
 _SMALL = re.compile(rf"({_KEY})\.npz")
 _LARGE = re.compile(rf"({_KEY})\.patches\.npy")
 
+_not_written: set[Path] = set()
+"""Folders of which this process has warned."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -83,6 +86,22 @@ def mark_used(path: Path) -> None:
     """
     with contextlib.suppress(OSError):
         os.utime(path)
+
+
+def warn_not_written(folder: Path, cause: str) -> None:
+    """Warn in the log that nothing can be kept in a folder of the cache, once a process and folder.
+
+    Every call makes a record with the reason NOT_WRITTEN and the attribute `not_written`, (folder, cause), so that
+    others can count it or hand it on; all but the first are at level DEBUG.
+
+    Args:
+        folder: The folder.
+        cause: Why, in a few words.
+    """
+    level = logging.DEBUG if folder in _not_written else logging.WARNING
+    _not_written.add(folder)
+    extra = {"reason": NOT_WRITTEN, "not_written": (folder, cause)}
+    logger.log(level, "cannot keep files in %s (%s); going on without", folder, cause, extra=extra)
 
 
 def write_array(stream: IO[bytes], array: NDArray[Any]) -> None:

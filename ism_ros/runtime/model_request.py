@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class ModelRequest:
         settings: All settings by name (config.settings.Settings), of which each model uses its own; those that are
             left out have their defaults.
         recoveries: Counts where memory ran out and the work was repeated in smaller batches.
+        dtype: Number format of the network; None = the fastest of the device that is exact enough.
     """
 
     device: str = "cpu"
@@ -28,6 +32,7 @@ class ModelRequest:
     checkpoints_dir: Path = field(default_factory=Path)
     settings: Mapping[str, Any] = field(default_factory=dict)
     recoveries: OutOfMemoryCounter = field(default_factory=OutOfMemoryCounter)
+    dtype: torch.dtype | None = None
 
     def given(self, **names: str) -> dict[str, Any]:
         """Pick settings as keyword arguments.

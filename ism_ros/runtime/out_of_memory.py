@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
-
 Result = TypeVar("Result")
 
 MESSAGES = ("allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
@@ -84,6 +82,8 @@ class OutOfMemoryRetry:
         return results
 
     def _shrink(self, tried: int) -> None:
+        import torch  # here, as registries count recoveries, whose names are looked up without PyTorch
+
         self.size = tried // 2
         self._recoveries.add()
         logger.warning("%d %s at once do not fit into memory: going on with %d", tried, self.what, self.size)
@@ -100,6 +100,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     Returns:
         Whether it says so by its class or its text.
     """
+    import torch
+
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in MESSAGES)

@@ -1,17 +1,22 @@
-"""What a segmentor is, and which there are: class-agnostic proposals of everything that could be an object."""
+"""What a segmentor is, and which there are: class-agnostic proposals of everything that could be an object.
+
+Imports no PyTorch, which takes seconds: helps of commands list the names.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ism_ros.data.frame import Frame
-from ism_ros.data.proposals import Proposals
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.registry import Registry
+
+if TYPE_CHECKING:
+    from ism_ros.data.frame import Frame
+    from ism_ros.data.proposals import Proposals
 
 SAM6D_MIN_MASK = -1
 """Value of min_mask_pixels that stands for SAM-6D's smallest fractions of the image (data.masks.large_enough)."""
@@ -63,6 +68,7 @@ class SegmentorSpec:
         thresholds: Settings that suit its scores, by the name of the descriptor used with it, where the defaults do
             not.
         requires: Python packages that it needs beyond the package's own.
+        settings: Settings that suit it beside every descriptor, where the defaults do not.
     """
 
     load: Callable[[ModelRequest], Segmentor]
@@ -70,6 +76,7 @@ class SegmentorSpec:
     cpu_threads: int | None = None
     thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 SEGMENTORS: Registry[SegmentorSpec] = Registry(

@@ -14,7 +14,9 @@ PIXELS_PER_BATCH = 2**21
 """Interpolated pixels that are computed at once; each takes about 30 bytes meanwhile."""
 
 
-def upsample_to_masks(values: Tensor, row_at: Tensor, column_at: Tensor, threshold: float) -> Tensor:
+def upsample_to_masks(
+    values: Tensor, row_at: Tensor, column_at: Tensor, threshold: float, pixels_per_batch: int = PIXELS_PER_BATCH
+) -> Tensor:
     """Upsample images bilinearly and compare them with a threshold.
 
     Equal to torch.nn.functional.interpolate(mode="bilinear") followed by a comparison, in a half to a quarter of the
@@ -26,6 +28,7 @@ def upsample_to_masks(values: Tensor, row_at: Tensor, column_at: Tensor, thresho
             Beyond the first and last centre the border is replicated.
         column_at: (W,) float64 ascending, position of each column of the masks, likewise.
         threshold: Values above it are inside.
+        pixels_per_batch: Interpolated pixels that are computed at once.
 
     Returns:
         (N, H, W) bool masks.
@@ -40,7 +43,7 @@ def upsample_to_masks(values: Tensor, row_at: Tensor, column_at: Tensor, thresho
     masks = _repeat_columns(full, column)[:, row]
     image, cell_row, cell_column = mixed.nonzero(as_tuple=True)
     tall, wide = int(rows_of[1].max()), int(columns_of[1].max())
-    at_once = max(1, PIXELS_PER_BATCH // (tall * wide))
+    at_once = max(1, pixels_per_batch // (tall * wide))
     for n, i, j in zip(image.split(at_once), cell_row.split(at_once), cell_column.split(at_once), strict=True):
         y = _members(i, rows_of, tall)
         x = _members(j, columns_of, wide)

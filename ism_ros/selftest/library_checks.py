@@ -123,12 +123,19 @@ def check_onnxruntime(needed: bool) -> Finding:
     return Finding("onnxruntime", "passed", f"{library.output['version']} ({providers})")
 
 
-def check_embree() -> Finding:
-    """Check embreex, the ray tracer that renders templates."""
+def check_embree(machine: str | None = None) -> Finding:
+    """Check embreex, the ray tracer that renders templates.
+
+    Args:
+        machine: Architecture of the processor, such as x86_64; None = this one's.
+
+    Returns:
+        A warning where it is to be had for the processor and does not import.
+    """
     library = probe("from embreex import mesh_construction, rtcore_scene; print('{}')")
     if not library.error:
         return Finding("embreex", "passed", "ray tracer for templates")
-    if platform.machine().lower() not in ("x86_64", "amd64"):
+    if (machine or platform.machine()).lower() not in ("x86_64", "amd64"):
         return Finding("embreex", "passed", "not to be had for this processor: templates are rendered more slowly")
     advice = "pip install embreex"
     return Finding("embreex", "warning", f"does not import ({library.error}): templates render more slowly", advice)

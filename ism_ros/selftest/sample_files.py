@@ -25,7 +25,7 @@ def read_sample_frame(folder: Path = SCENE) -> Frame:
         folder: The scene, or a changed copy of it.
 
     Returns:
-        Colour, depth and camera.
+        Color, depth and camera.
 
     Raises:
         FrameFileError: A file is missing or damaged.

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PositiveFloat
 
-from ism_ros.cad.colors import colour_text, parse_colour
+from ism_ros.cad.colors import color_text, parse_color
 from ism_ros.cad.units import DEFAULT_UNITS_TEXT, UNITS_PATTERN, UNITS_TEXT
 
-_GREY_PNG = (
+_GRAY_PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAEAAAAAwCAIAAAAuKetIAAAAQUlEQVRo3u3PAQkAAAgDMDX5o9tCELYG6yT12dRzAgICAgICAgICAgICAgIC"
     "AgICAgICAgICAgICAgICAgICAncWNcMB4EdmrgwAAAAASUVORK5CYII="
 )
@@ -18,12 +18,12 @@ _WALL_PNG = (
     "AgICAr8O7+YAg+XbpQoAAAAASUVORK5CYII="
 )
 REQUEST_EXAMPLE: dict[str, Any] = {
-    "rgb_image": _GREY_PNG,
+    "rgb_image": _GRAY_PNG,
     "depth_image": _WALL_PNG,
     "cam_params": {"cam_K": [60.0, 0.0, 32.0, 0.0, 60.0, 24.0, 0.0, 0.0, 1.0], "depth_scale": 1.0},
     "object_ids": ["sample:banana"],
 }
-"""Request for a grey wall of 64 x 48 pixels at 0.8 m, small enough for /docs: valid as it is, with no detections."""
+"""Request for a gray wall of 64 x 48 pixels at 0.8 m, small enough for /docs: valid as it is, with no detections."""
 RESPONSE_EXAMPLE: dict[str, Any] = {
     "success": True,
     "detections": [
@@ -73,8 +73,8 @@ class CameraParameters(BaseModel):
     depth_scale: PositiveFloat = Field(1.0, le=1e6, description="1.0 where depth_image counts millimetres.")
 
 
-CadColor = Annotated[str, AfterValidator(lambda text: colour_text(parse_colour(text)))]
-"""Colour of a CAD model as clients write it, normalised to '#rrggbb'."""
+CadColor = Annotated[str, AfterValidator(lambda text: color_text(parse_color(text)))]
+"""Color of a CAD model as clients write it, normalised to '#rrggbb'."""
 
 
 class InferenceRequest(BaseModel):
@@ -94,7 +94,7 @@ class InferenceRequest(BaseModel):
     )
     cad_color: CadColor | None = Field(
         None,
-        description="The one colour of the CAD model, instead of its own: '#5a78aa', '90,120,170' or a name.",
+        description="The one color of the CAD model, instead of its own: '#5a78aa', '90,120,170' or a name.",
     )
     object_ids: list[str] | None = Field(None, max_length=10_000, description="Only these of the server's objects.")
     score_threshold: float | None = Field(None, ge=0, le=1, description="Least final score of a detection.")

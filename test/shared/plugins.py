@@ -29,7 +29,7 @@ class WithoutTheLargest:
 
 
 class MeanColor:
-    """Class token: the mean colour; patch tokens: those of 4 x 4 parts."""
+    """Class token: the mean color; patch tokens: those of 4 x 4 parts."""
 
     name, is_small, fingerprint = "mean_color", True, "mean color 1"
     crop_size, rotation_sensitive, view_prior_weight = 32, True, 0.0

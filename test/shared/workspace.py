@@ -18,11 +18,11 @@ from ism_ros.sim.benchmark_scenes.table_scene import Scene, make_scene
 
 def with_separate_depth_camera(scene: Scene) -> Scene:
     """Return the scene from a separate depth camera: wider, with fewer pixels, and rotated a little."""
-    colour_to_depth = np.eye(4)
-    colour_to_depth[:3, :3] = Rotation.from_rotvec([0.01, -0.03, 0.02]).as_matrix()
-    colour_to_depth[:3, 3] = 0.059, -0.004, 0.002
+    color_to_depth = np.eye(4)
+    color_to_depth[:3, :3] = Rotation.from_rotvec([0.01, -0.03, 0.02]).as_matrix()
+    color_to_depth[:3, 3] = 0.059, -0.004, 0.002
     camera = Camera(np.array([[385.0, 0, 318], [0, 385.0, 242], [0, 0, 1]]), 640, 480)
-    return replace(scene, camera=camera, world_to_camera=colour_to_depth @ scene.world_to_camera)
+    return replace(scene, camera=camera, world_to_camera=color_to_depth @ scene.world_to_camera)
 
 
 def make_workspace(folder: Path) -> Path:
@@ -44,7 +44,7 @@ def make_workspace(folder: Path) -> Path:
         intrinsics=frame.camera.intrinsics,
         beside_m=render_scene(separate, samples=1)[0].depth_m,
         beside_intrinsics=separate.camera.intrinsics,
-        beside_to_colour=scene.world_to_camera @ np.linalg.inv(separate.world_to_camera),
+        beside_to_color=scene.world_to_camera @ np.linalg.inv(separate.world_to_camera),
         truth_masks=truth.masks[known],
         truth_ids=[truth.names[index].split("_")[0] for index in known],
     )

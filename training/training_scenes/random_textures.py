@@ -15,7 +15,7 @@ _LETTERS = "ABCDEFGHIKLMNOPRSTUVWXYZabcdeghklmnoprstu0123456789&%"
 
 
 def random_color(rng: Rng) -> NDArray[np.float32]:
-    """Sample a color: a third greys, white and black; the others of any hue, from pale to saturated.
+    """Sample a color: a third grays, white and black; the others of any hue, from pale to saturated.
 
     Args:
         rng: Source of randomness.
@@ -133,11 +133,11 @@ def _print(rng: Rng, height: int, width: int, palette: NDArray[np.float32]) -> N
 
 
 def _brushed(rng: Rng, height: int, width: int, palette: NDArray[np.float32]) -> NDArray[np.float32]:
-    grey = np.full(3, rng.uniform(110, 200), np.float32) * rng.uniform(0.94, 1.06, 3).astype(np.float32)
+    gray = np.full(3, rng.uniform(110, 200), np.float32) * rng.uniform(0.94, 1.06, 3).astype(np.float32)
     shade = 0.05 * smooth_noise(rng, height, width, (width, 1.5)) + 0.18 * smooth_noise(
         rng, height, width, (width / 2, height / 3)
     )
-    return grey * (1 + shade[..., None])
+    return gray * (1 + shade[..., None])
 
 
 STYLES: dict[str, Callable[[Rng, int, int, NDArray[np.float32]], NDArray[np.float32]]] = {

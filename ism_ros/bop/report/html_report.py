@@ -220,18 +220,18 @@ def _operating(summary: Summary) -> str:
         return f"{left + width * threshold:.1f},{top + height * (1 - share):.1f}"
 
     lines = []
-    for name, colour, end in (("precision", "--second", -6), ("recall", "--first", -6)):
+    for name, color, end in (("precision", "--second", -6), ("recall", "--first", -6)):
         points = [(row.threshold, getattr(row, name)) for row in summary.operating]
         known = [(x, y) for x, y in points if y == y]
         if not known:
             continue
         path = " ".join(point(x, y) for x, y in known)
         lines.append(
-            f'<polyline fill="none" stroke="var({colour})" stroke-width="2" stroke-linejoin="round" points="{path}"/>'
+            f'<polyline fill="none" stroke="var({color})" stroke-width="2" stroke-linejoin="round" points="{path}"/>'
         )
         x, y = known[len(known) // 8]
         at = point(x, y).split(",")
-        lines.append(f'<text x="{at[0]}" y="{float(at[1]) + end:.1f}" style="fill:var({colour})">{name}</text>')
+        lines.append(f'<text x="{at[0]}" y="{float(at[1]) + end:.1f}" style="fill:var({color})">{name}</text>')
     grid = "".join(
         f'<line x1="{left}" x2="{left + width}" y1="{top + height * (1 - tick / 4):.1f}" '
         f'y2="{top + height * (1 - tick / 4):.1f}" stroke="var(--line)"/>'
@@ -250,17 +250,17 @@ def _operating(summary: Summary) -> str:
 
 
 def _time(seconds: Mapping[str, Seconds]) -> str:
-    colours = ("--first", "--second", "--third", "--fourth")
+    colors = ("--first", "--second", "--third", "--fourth")
     stages = [stage for stage in seconds if stage != "together"]
     whole = sum(seconds[stage].mean for stage in stages) or 1.0
     shares = "".join(
-        f'<i style="width:{100 * seconds[stage].mean / whole:.2f}%;background:var({colours[k % len(colours)]})"></i>'
+        f'<i style="width:{100 * seconds[stage].mean / whole:.2f}%;background:var({colors[k % len(colors)]})"></i>'
         for k, stage in enumerate(stages)
     )
     rows = ""
     for k, (stage, spent) in enumerate(seconds.items()):
-        colour = f"var({colours[k % len(colours)]})" if stage != "together" else "transparent"
-        key = f'<span class="key" style="background:{colour}"></span>'
+        color = f"var({colors[k % len(colors)]})" if stage != "together" else "transparent"
+        key = f'<span class="key" style="background:{color}"></span>'
         cells = "".join(
             f"<td>{value:.3f}</td>" for value in (spent.mean, spent.median, spent.ninety_percent, spent.most)
         )

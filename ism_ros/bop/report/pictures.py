@@ -14,7 +14,7 @@ from ism_ros.bop.ground_truth import GroundTruth
 from ism_ros.bop.predictions import Prediction
 from ism_ros.bop.report.worst_cases import Case, image_of
 from ism_ros.data.rle import decode_rle
-from ism_ros.visualization import draw_instance, draw_label, object_colour
+from ism_ros.visualization import draw_instance, draw_label, object_color
 
 WIDTH_PX, HEIGHT_PX = 320, 240
 """Size of one picture; labels in it can be read when it is shown at this size."""
@@ -30,7 +30,7 @@ class DrawnMask:
 
     Attributes:
         mask: (H, W) bool.
-        number: Number of its object, for the colour.
+        number: Number of its object, for the color.
         label: Its label; "" for an outline without a fill.
     """
 
@@ -99,15 +99,15 @@ def _picture(rgb: NDArray[np.uint8], shown: list[DrawnMask], window: tuple[slice
         if not len(u):
             continue
         box = np.array((u.min(), v.min(), u.max(), v.max()))
-        colour = object_colour(one.number)
+        color = object_color(one.number)
         if not one.label:
             contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
             cv2.drawContours(canvas, contours, -1, (235, 235, 235), 1, cv2.LINE_AA)
             continue
-        draw_instance(canvas, mask, box, colour, 2)
-        labels.append((one.label, box, colour))
+        draw_instance(canvas, mask, box, color, 2)
+        labels.append((one.label, box, color))
     taken: list[tuple[int, int, int, int]] = []
-    for text, box, colour in labels:
-        taken.append(draw_label(canvas, text, box, colour, taken))
+    for text, box, color in labels:
+        taken.append(draw_label(canvas, text, box, color, taken))
     _, jpeg = cv2.imencode(".jpg", canvas[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 86])
     return jpeg.tobytes()

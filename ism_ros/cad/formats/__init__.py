@@ -1,1 +1,1 @@
-"""What of each CAD format is put right before or after trimesh reads it: file names, materials, colours."""
+"""What of each CAD format is put right before or after trimesh reads it: file names, materials, colors."""

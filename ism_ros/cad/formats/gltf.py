@@ -1,4 +1,4 @@
-"""glTF files: the names of their textures, materials of vertex colours, and compression that is not read."""
+"""glTF files: the names of their textures, materials of vertex colors, and compression that is not read."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class CompressedError(ValueError):
 
 
 def gltf_for_trimesh(content: bytes, suffix: str, files: CompanionFiles) -> bytes:
-    """Rewrite the JSON of a glTF so that trimesh finds its textures and keeps its colours.
+    """Rewrite the JSON of a glTF so that trimesh finds its textures and keeps its colors.
 
-    Images get the names that the resolver has them under. Vertices that have colours get a material, as trimesh keeps
-    colours as they are only there. What is no glTF is left to trimesh.
+    Images get the names that the resolver has them under. Vertices that have colors get a material, as trimesh keeps
+    colors as they are only there. What is no glTF is left to trimesh.
 
     Args:
         content: Of the file.
@@ -65,7 +65,7 @@ def _compression(tree: dict[str, Any]) -> str | None:
 
 
 def _name_images(tree: dict[str, Any], files: CompanionFiles) -> None:
-    """Rename the images of base colours that are files, and note those that cannot be read."""
+    """Rename the images of base colors that are files, and note those that cannot be read."""
     images = tree.get("images", [])
     textures = tree.get("textures", [])
     for material in tree.get("materials", []):

@@ -1,4 +1,4 @@
-"""PLY files: the names of their textures, and their colours."""
+"""PLY files: the names of their textures, and their colors."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def ply_for_trimesh(content: bytes, path: Path, files: CompanionFiles) -> bytes:
     return b"\n".join(lines) + content[end:]
 
 
-def ply_colours(mesh: Any) -> tuple[str, NDArray[np.uint8]] | None:
-    """Read the colours of the vertices or faces of a PLY as its file has them.
+def ply_colors(mesh: Any) -> tuple[str, NDArray[np.uint8]] | None:
+    """Read the colors of the vertices or faces of a PLY as its file has them.
 
     Args:
         mesh: A mesh that trimesh read of a PLY, its vertices and faces in the order of the file.
@@ -60,17 +60,17 @@ def ply_colours(mesh: Any) -> tuple[str, NDArray[np.uint8]] | None:
     raw = mesh.metadata.get("_ply_raw") or {}
     found = {}
     for element, name, count in (("vertex", "vertex_colors", len(mesh.vertices)), ("face", "face_colors", None)):
-        colours = _ply_element_colours(raw.get(element))
-        if colours is not None and count is None and len(mesh.faces) == 2 * len(colours):
-            colours = np.tile(colours, (2, 1))  # quads, of which trimesh takes first all first halves
-        if colours is not None and len(colours) == (len(mesh.faces) if count is None else count):
-            found[name] = colours
+        colors = _ply_element_colors(raw.get(element))
+        if colors is not None and count is None and len(mesh.faces) == 2 * len(colors):
+            colors = np.tile(colors, (2, 1))  # quads, of which trimesh takes first all first halves
+        if colors is not None and len(colors) == (len(mesh.faces) if count is None else count):
+            found[name] = colors
     if len(found) == 2 and not np.ptp(found["vertex_colors"], axis=0).any():
         del found["vertex_colors"]  # one for all, where faces differ
     return next(iter(found.items()), None)
 
 
-def _ply_element_colours(element: Any) -> NDArray[np.uint8] | None:
+def _ply_element_colors(element: Any) -> NDArray[np.uint8] | None:
     if not element or "data" not in element:
         return None
     for prefix in ("", "diffuse_"):

@@ -1,4 +1,4 @@
-"""Colours of binary STL files, which trimesh does not read."""
+"""Colors of binary STL files, which trimesh does not read."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 _TRIANGLE = np.dtype([("geometry", "V48"), ("attribute", "<u2")])
 
 
-def stl_colours(content: bytes) -> NDArray[np.uint8] | None:
-    """Read the colours of the triangles of a binary STL.
+def stl_colors(content: bytes) -> NDArray[np.uint8] | None:
+    """Read the colors of the triangles of a binary STL.
 
-    Two conventions use the two bytes after each triangle: VisCAM and SolidView (bit 15 set = its own colour, blue in
-    the lowest bits), and Materialise Magics (COLOR= in the header is the colour of the whole, bit 15 not set = its own,
+    Two conventions use the two bytes after each triangle: VisCAM and SolidView (bit 15 set = its own color, blue in
+    the lowest bits), and Materialise Magics (COLOR= in the header is the color of the whole, bit 15 not set = its own,
     red in the lowest bits).
 
     Args:
@@ -36,5 +36,5 @@ def stl_colours(content: bytes) -> NDArray[np.uint8] | None:
         return np.where(own[:, None], np.column_stack([low, middle, high]), whole).astype(np.uint8)
     if not marked.any():
         return None
-    colours = np.column_stack([high, middle, low])
-    return np.where(marked[:, None], colours, np.full(3, 160)).astype(np.uint8)
+    colors = np.column_stack([high, middle, low])
+    return np.where(marked[:, None], colors, np.full(3, 160)).astype(np.uint8)

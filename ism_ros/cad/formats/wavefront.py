@@ -41,9 +41,9 @@ class _Material:
 
 
 def obj_for_trimesh(content: bytes, path: Path, files: CompanionFiles) -> bytes:
-    """Rewrite an OBJ so that trimesh finds its colours.
+    """Rewrite an OBJ so that trimesh finds its colors.
 
-    It gets one material library, offered by `files`, of materials that have colours, and names materials as that does.
+    It gets one material library, offered by `files`, of materials that have colors, and names materials as that does.
 
     Args:
         content: Of the file.
@@ -56,13 +56,13 @@ def obj_for_trimesh(content: bytes, path: Path, files: CompanionFiles) -> bytes:
     text = content.decode("utf-8", errors="replace").replace("\r\n", "\n").replace("\\\n", " ")
     text = "\n" + text.replace("\r", "\n") + "\n"
     materials = _materials_of_obj(text, path, files)
-    text, has_colours = _scaled_vertex_colours(text)
-    if has_colours:  # which say more than one colour for all
+    text, has_colors = _scaled_vertex_colors(text)
+    if has_colors:  # which say more than one color for all
         materials = [material for material in materials if material.image is not None]
     lines = [line for number, material in enumerate(materials) for line in _mtl_lines(number, material)]
     files.offer(_MATERIALS, "\n".join([*lines, ""]).encode())
     if all(material.image is None for material in materials):
-        # uv of nothing would take the place of colours
+        # uv of nothing would take the place of colors
         text = re.sub(r"^[ \t]*vt[ \t].*$", "", text, flags=re.MULTILINE)
     text = _with_materials_renamed(text, materials)
     if len(materials) == 1 and _first_face_is_bare(text):
@@ -149,7 +149,7 @@ def _read_materials(library: Path, files: CompanionFiles) -> list[_Material]:
 def _numbers(value: str) -> tuple[float, ...] | None:
     try:
         numbers = [float(number) for number in value.split()[:3]]
-    except ValueError:  # a spectral curve, or another colour space
+    except ValueError:  # a spectral curve, or another color space
         return None
     numbers = numbers * 3 if len(numbers) == 1 else numbers
     if len(numbers) != 3 or not np.isfinite(numbers).all():
@@ -167,8 +167,8 @@ def _mtl_lines(number: int, material: _Material) -> list[str]:
     return lines
 
 
-def _scaled_vertex_colours(text: str) -> tuple[str, bool]:
-    """Return the text of an OBJ with vertex colours of 0 to 1, and whether it has any."""
+def _scaled_vertex_colors(text: str) -> tuple[str, bool]:
+    """Return the text of an OBJ with vertex colors of 0 to 1, and whether it has any."""
     first = re.search(r"^v[ \t]+(.+)$", text, re.MULTILINE)
     if first is None or len(first.group(1).split()) < 6:
         return text, False

@@ -90,18 +90,18 @@ def small_image(x: Tensor) -> Tensor:
         x: (N, 4, S, S), as of `network_input`.
 
     Returns:
-        (N, 4, 12, 12): colours minus their mean over the mask, divided by twice (their standard deviation there +
+        (N, 4, 12, 12): colors minus their mean over the mask, divided by twice (their standard deviation there +
         0.05), 0 outside; and the mask minus one half.
     """
     mask, side = x[:, 3:], x.shape[-1] // (2 * COARSE)
-    coloured = x[:, :3] * mask
-    here, colours = mask.flatten(2), coloured.flatten(2)
+    colored = x[:, :3] * mask
+    here, colors = mask.flatten(2), colored.flatten(2)
     area = here.sum(dim=2).clamp(min=1)
-    mean = colours.sum(dim=2) / area
-    squares, products, weights = ((a * b).sum(dim=2) for a, b in ((colours, colours), (colours, here), (here, here)))
+    mean = colors.sum(dim=2) / area
+    squares, products, weights = ((a * b).sum(dim=2) for a, b in ((colors, colors), (colors, here), (here, here)))
     spread = (squares - 2 * mean * products + mean.square() * weights).sum(dim=1, keepdim=True).clamp(min=0)
     contrast = (spread / (3 * area)).sqrt() + 0.05
-    small, small_mask = F.avg_pool2d(coloured, side), F.avg_pool2d(mask, side)
+    small, small_mask = F.avg_pool2d(colored, side), F.avg_pool2d(mask, side)
     away = small - mean[:, :, None, None] * small_mask
     return torch.cat([away * (0.5 / contrast)[:, :, None, None], small_mask - 0.5], dim=1)
 
@@ -117,7 +117,7 @@ def network_input(crops: Tensor, masks: Tensor) -> Tensor:
         masks: (N, S, S) bool.
 
     Returns:
-        (N, 4, S, S): colours in -1..1, 0 outside the mask; and the mask.
+        (N, 4, S, S): colors in -1..1, 0 outside the mask; and the mask.
     """
     inside = masks[:, None].to(crops.dtype)
     pixels = torch.cat([(crops * 2 - 1) * inside, inside], dim=1)

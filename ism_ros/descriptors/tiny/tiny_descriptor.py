@@ -42,7 +42,11 @@ class TinyDescriptor:
     view_prior_weight = 0.75
 
     def __init__(
-        self, device: str = "cpu", weights: Path | None = None, recoveries: OutOfMemoryCounter | None = None
+        self,
+        device: str = "cpu",
+        weights: Path | None = None,
+        recoveries: OutOfMemoryCounter | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         """Load the network.
 
@@ -50,6 +54,7 @@ class TinyDescriptor:
             device: PyTorch device.
             weights: File of weights; None = those of the package.
             recoveries: Counts where memory ran out.
+            dtype: Number format of the convolutions; None = that of `small_network_dtype`.
 
         Raises:
             CheckpointError: The weights cannot be read or are not of this network.
@@ -57,7 +62,7 @@ class TinyDescriptor:
         self._device = torch.device(device)
         network = TinyDescriptorNetwork()
         digest = load_weights(network, "descriptor", weights)
-        dtype = small_network_dtype(self._device)
+        dtype = dtype or small_network_dtype(self._device)
         network.convolve_in(dtype)
         self.fingerprint = f"tiny-1-{digest[:16]}-{dtype}"
         self._network = channels_last(network, self._device)
@@ -109,7 +114,8 @@ def load_tiny_descriptor(request: ModelRequest) -> TinyDescriptor:
     Raises:
         CheckpointError: The weights cannot be read or are not of this network.
     """
-    return TinyDescriptor(request.device, Path(request.model) if request.model else None, request.recoveries)
+    weights = Path(request.model) if request.model else None
+    return TinyDescriptor(request.device, weights, request.recoveries, request.dtype)
 
 
 TINY = DescriptorSpec(load_tiny_descriptor, matcher="verified", cpu_threads=4)

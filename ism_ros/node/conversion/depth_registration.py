@@ -1,4 +1,4 @@
-"""Registration of depth from a separate depth camera to the colour image."""
+"""Registration of depth from a separate depth camera to the color image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ism_ros.data.camera import Camera
 
 MAX_COVERED_PX = 8
-"""Number of colour pixels that one depth pixel may cover in each direction; more are two cameras that do not match."""
+"""Number of color pixels that one depth pixel may cover in each direction; more are two cameras that do not match."""
 MAX_PX = np.float32(1e6)
 """Bound of projected pixel coordinates, so that they fit an integer."""
 
@@ -24,53 +24,53 @@ class DepthCamera:
     Attributes:
         camera: Its pinhole camera.
         distortion: OpenCV's coefficients, empty for none.
-        to_colour: (4, 4) transform of points in its optical frame to that of the colour camera, metres.
+        to_color: (4, 4) transform of points in its optical frame to that of the color camera, metres.
     """
 
     camera: Camera
     distortion: tuple[float, ...]
-    to_colour: NDArray[np.float64]
+    to_color: NDArray[np.float64]
 
     @cached_property
     def corner_rays(self) -> NDArray[np.float32]:
-        """Rays (3, H + 1, W + 1) through the corners of the pixels, in the colour camera's axes, at 1 m of depth."""
+        """Rays (3, H + 1, W + 1) through the corners of the pixels, in the color camera's axes, at 1 m of depth."""
         camera = self.camera
         columns, rows = np.meshgrid(np.arange(camera.width + 1) - 0.5, np.arange(camera.height + 1) - 0.5)
         pixels = np.stack([columns, rows], axis=-1).reshape(-1, 1, 2)
         flat = cv2.undistortPoints(pixels, camera.intrinsics, np.array(self.distortion or [0.0] * 4)).reshape(-1, 2).T
-        rays = self.to_colour[:3, :3] @ np.concatenate([flat, np.ones((1, flat.shape[1]))])
+        rays = self.to_color[:3, :3] @ np.concatenate([flat, np.ones((1, flat.shape[1]))])
         return rays.reshape(3, *columns.shape).astype(np.float32)
 
 
-def depth_camera_for(camera: Camera, distortion: tuple[float, ...], to_colour: NDArray[np.float64]) -> DepthCamera:
+def depth_camera_for(camera: Camera, distortion: tuple[float, ...], to_color: NDArray[np.float64]) -> DepthCamera:
     """Return the depth camera, one and the same object for the same values, so that its rays are made only once.
 
     Args:
         camera: Its pinhole camera.
         distortion: OpenCV's coefficients, empty for none.
-        to_colour: (4, 4) transform of points in its optical frame to that of the colour camera, metres.
+        to_color: (4, 4) transform of points in its optical frame to that of the color camera, metres.
     """
     intrinsics = tuple(camera.intrinsics.ravel().tolist())
-    return _depth_camera(intrinsics, camera.width, camera.height, distortion, tuple(to_colour.ravel().tolist()))
+    return _depth_camera(intrinsics, camera.width, camera.height, distortion, tuple(to_color.ravel().tolist()))
 
 
 @lru_cache(maxsize=4)
 def _depth_camera(
-    intrinsics: tuple[float, ...], width: int, height: int, distortion: tuple[float, ...], to_colour: tuple[float, ...]
+    intrinsics: tuple[float, ...], width: int, height: int, distortion: tuple[float, ...], to_color: tuple[float, ...]
 ) -> DepthCamera:
-    return DepthCamera(Camera(np.array(intrinsics), width, height), distortion, np.array(to_colour).reshape(4, 4))
+    return DepthCamera(Camera(np.array(intrinsics), width, height), distortion, np.array(to_color).reshape(4, 4))
 
 
 def register_depth(depth_m: NDArray[np.float32], source: DepthCamera, target: Camera) -> NDArray[np.float32]:
-    """Draw each depth pixel as the rectangle that it covers in the colour image; the nearest wins.
+    """Draw each depth pixel as the rectangle that it covers in the color image; the nearest wins.
 
     Args:
         depth_m: (h, w) metres along the depth camera's optical axis; 0, NaN and infinite = no reading.
         source: The depth camera, of that size.
-        target: The colour camera.
+        target: The color camera.
 
     Returns:
-        (H, W) float32 metres along the colour camera's optical axis, 0 = no reading.
+        (H, W) float32 metres along the color camera's optical axis, 0 = no reading.
     """
     known = np.isfinite(depth_m) & (depth_m > 0)
     depth_m = depth_m[known]
@@ -97,8 +97,8 @@ def register_depth(depth_m: NDArray[np.float32], source: DepthCamera, target: Ca
 def _project(
     rays: NDArray[np.float32], depth_m: NDArray[np.float32], source: DepthCamera, target: Camera
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Project points on rays (3, N) at `depth_m` (N,): x and y in the colour image, pixels, and depth there, metres."""
-    shift_m = source.to_colour[:3, 3].astype(np.float32)
+    """Project points on rays (3, N) at `depth_m` (N,): x and y in the color image, pixels, and depth there, metres."""
+    shift_m = source.to_color[:3, 3].astype(np.float32)
     points_m = rays * depth_m + shift_m[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):  # what lies behind is left out afterwards
         x, y = (np.clip(pixels, -MAX_PX, MAX_PX) for pixels in target.project(points_m.T))

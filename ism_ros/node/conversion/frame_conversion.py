@@ -108,11 +108,11 @@ def _undistortion(calibration: Calibration, size: tuple[int, int]) -> Undistorti
 
 
 def _depth_camera(messages: RgbdMessages, depth_m: NDArray[np.float32]) -> DepthCamera | None:
-    """Return the depth camera where it is known to be another one than the colour camera, and where it is."""
+    """Return the depth camera where it is known to be another one than the color camera, and where it is."""
     source = messages.depth_source
     if source is None or not is_depth_of_another_frame(messages):
         return None
-    if source.camera_info is None or source.to_colour is None or is_same_place(source.to_colour):
+    if source.camera_info is None or source.to_color is None or is_same_place(source.to_color):
         return None
     size = depth_m.shape[1], depth_m.shape[0]
     calibration = calibration_of(source.camera_info, size, is_rectified_topic(source.depth_topic))
@@ -123,4 +123,4 @@ def _depth_camera(messages: RgbdMessages, depth_m: NDArray[np.float32]) -> Depth
             f"depth_camera_info is for {camera.width} x {camera.height} but depth is {size[0]} x {size[1]}: use the "
             "camera_info of the depth stream",
         )
-    return depth_camera_for(camera, calibration.distortion, source.to_colour)
+    return depth_camera_for(camera, calibration.distortion, source.to_color)

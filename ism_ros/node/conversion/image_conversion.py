@@ -1,4 +1,4 @@
-"""Colour images: from a message to RGB, and the checks of any image message."""
+"""Color images: from a message to RGB, and the checks of any image message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from ism_ros.errors import FrameError, first_line
-from ism_ros.io.image_decoding import decode_colour
+from ism_ros.io.image_decoding import decode_color
 
 CHANNELS = {"rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4, "8UC4": 4, "mono8": 1, "8UC1": 1}
 """Number of channels of each encoding that is converted here; cv_bridge converts the others."""
@@ -32,13 +32,13 @@ DEPTH_TYPES = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}
 
 
 def rgb_from_message(message: Image | CompressedImage) -> NDArray[np.uint8]:
-    """Convert a colour image.
+    """Convert a color image.
 
     Returns:
         (H, W, 3) uint8 RGB; with encoding rgb8 a view of the message.
 
     Raises:
-        FrameError: The image is no colour image, or damaged.
+        FrameError: The image is no color image, or damaged.
     """
     if isinstance(message, CompressedImage):
         if "compresseddepth" in message.format.lower():
@@ -46,7 +46,7 @@ def rgb_from_message(message: Image | CompressedImage) -> NDArray[np.uint8]:
                 "encoding",
                 f"rgb is compressedDepth ('{message.format}'): are the rgb and depth topics swapped?",
             )
-        return decoded_image(decode_colour, message.data, "rgb", message.format)
+        return decoded_image(decode_color, message.data, "rgb", message.format)
     encoding = message.encoding
     if encoding in DEPTH_TYPES and encoding != "mono16":
         raise FrameError("encoding", f"rgb has the depth encoding '{encoding}': are the rgb and depth topics swapped?")

@@ -16,7 +16,7 @@ from ism_ros.node.conversion.rgbd_messages import (
 from ism_ros.node.conversion.undistortion import undistortion_for
 
 MIXED_RECTIFICATION_PX = 2.0
-"""Distortion from which on rectified colour and raw depth do not fit each other, pixels."""
+"""Distortion from which on rectified color and raw depth do not fit each other, pixels."""
 
 
 def message_warnings(messages: RgbdMessages, size: tuple[int, int], is_registered: bool) -> tuple[InputWarning, ...]:
@@ -40,11 +40,11 @@ def _alignment_warning(messages: RgbdMessages) -> InputWarning | None:
     if messages.depth is None or not is_depth_of_another_frame(messages):
         return None
     source = messages.depth_source or DepthSource("", "")
-    if source.to_colour is not None and is_same_place(source.to_colour):
+    if source.to_color is not None and is_same_place(source.to_color):
         return None
     missing = [
         *(["depth_camera_info remapped to the camera_info of that camera"] if source.camera_info is None else []),
-        *(["the transform between the two frames in /tf_static"] if source.to_colour is None else []),
+        *(["the transform between the two frames in /tf_static"] if source.to_color is None else []),
     ]
     rgb_frame, depth_frame = messages.rgb.header.frame_id, messages.depth.header.frame_id
     return InputWarning(

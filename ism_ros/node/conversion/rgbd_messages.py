@@ -20,14 +20,14 @@ class DepthSource:
         rgb_topic: Whole name of the rgb topic.
         depth_topic: Whole name of the depth topic.
         camera_info: Calibration of the depth camera, None where nobody publishes one.
-        to_colour: (4, 4) transform from the depth camera's optical frame to that of the colour camera, metres; None
+        to_color: (4, 4) transform from the depth camera's optical frame to that of the color camera, metres; None
             where tf does not know it.
     """
 
     rgb_topic: str
     depth_topic: str
     camera_info: CameraInfo | None = None
-    to_colour: NDArray[np.float64] | None = None
+    to_color: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RgbdMessages:
     """The messages of one time.
 
     Attributes:
-        rgb: Colour image.
+        rgb: Color image.
         depth: Depth image, None where the node runs without depth.
         camera_info: Calibration of `rgb`.
         is_rectified: Whether the lens distortion was taken out of rgb, None where that is not known.

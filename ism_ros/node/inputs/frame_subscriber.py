@@ -298,8 +298,8 @@ class FrameSubscriber:
             return None
         topics = self._inputs["rgb"].topic, self._inputs["depth"].topic
         frames = rgb.header.frame_id, depth.header.frame_id
-        to_colour = self._transforms.between(frames[1], frames[0]) if all(frames) else None
-        return DepthSource(*topics, self._depth_info, to_colour)
+        to_color = self._transforms.between(frames[1], frames[0]) if all(frames) else None
+        return DepthSource(*topics, self._depth_info, to_color)
 
     # jumps in time, and events of the middleware
 

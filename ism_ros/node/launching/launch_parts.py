@@ -82,7 +82,7 @@ def rviz(node: str, camera: str, fixed_frame: str) -> Sequence[LaunchDescription
     Args:
         node: Full name of the node.
         camera: Full name of the camera driver.
-        fixed_frame: Frame of the camera's colour image.
+        fixed_frame: Frame of the camera's color image.
     """
     what, argument = "rviz2 is not started", "rviz:=false"
     if is_missing("rviz2", "lib/rviz2/rviz2", what, argument):

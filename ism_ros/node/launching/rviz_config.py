@@ -24,7 +24,7 @@ def rviz_config(template: str, node: str, camera: str, fixed_frame: str) -> str:
         template: Text of config/ism.rviz.
         node: Full name of the node, such as `/left/ism`.
         camera: Full name of the camera driver, such as `/camera/camera`: what its topics begin with.
-        fixed_frame: Frame of the camera's colour image, in which the results are.
+        fixed_frame: Frame of the camera's color image, in which the results are.
 
     Returns:
         The text of the configuration, in which topics and fixed frame are those of the node and the camera.

@@ -69,7 +69,7 @@ def mask_array(detections: Detections, header: Header, inference_s: float) -> In
 
     Args:
         detections: On the CPU.
-        header: Header of the colour image.
+        header: Header of the color image.
         inference_s: Duration of inference, seconds.
     """
     height, width = detections.masks.shape[1:]

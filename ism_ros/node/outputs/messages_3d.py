@@ -18,7 +18,7 @@ from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.io.result_files import label_image
 from ism_ros.node.outputs.detection_messages import hypothesis, pose_message, poses_of
-from ism_ros.visualization import instance_colours, label_of
+from ism_ros.visualization import instance_colors, label_of
 
 POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4"), ("instance_id", "<u4")])
 """Layout of a point: metres in the camera's optical frame, 0x00RRGGBB as point clouds have it, the instance's id."""
@@ -26,7 +26,7 @@ FIELDS = [
     PointField(name="x", offset=0, datatype=PointField.FLOAT32, count=1),
     PointField(name="y", offset=4, datatype=PointField.FLOAT32, count=1),
     PointField(name="z", offset=8, datatype=PointField.FLOAT32, count=1),
-    # FLOAT32 by custom: rviz and PCL take the bits for a colour
+    # FLOAT32 by custom: rviz and PCL take the bits for a color
     PointField(name="rgb", offset=12, datatype=PointField.FLOAT32, count=1),
     PointField(name="instance_id", offset=16, datatype=PointField.UINT32, count=1),
 ]
@@ -68,20 +68,20 @@ def marker_array(detections: Detections, header: Header) -> MarkerArray:
     The first marker deletes those of the frame before.
     """
     markers = [Marker(header=header, action=Marker.DELETEALL)]
-    boxes_m, colours = _boxes_m(detections), instance_colours(detections)
+    boxes_m, colors = _boxes_m(detections), instance_colors(detections)
     for row, (pose, number) in enumerate(zip(poses_of(detections), detections.instance_ids(), strict=True)):
         if pose is None or not np.isfinite(boxes_m[row]).all():
             continue
-        red, green, blue = (channel / 255 for channel in colours[row])
-        colour = ColorRGBA(r=red, g=green, b=blue, a=1.0)
+        red, green, blue = (channel / 255 for channel in colors[row])
+        color = ColorRGBA(r=red, g=green, b=blue, a=1.0)
         corners = [
             Point(x=float(boxes_m[row, i, 0]), y=float(boxes_m[row, j, 1]), z=float(boxes_m[row, k, 2]))
             for i, j, k in BOX_CORNERS
         ]
-        lines = Marker(header=header, ns="boxes", id=number, type=Marker.LINE_LIST, pose=pose, color=colour)
+        lines = Marker(header=header, ns="boxes", id=number, type=Marker.LINE_LIST, pose=pose, color=color)
         lines.scale.x = EDGE_WIDTH_M
         lines.points = [corners[end] for edge in BOX_EDGES for end in edge]
-        text = Marker(header=header, ns="names", id=number, type=Marker.TEXT_VIEW_FACING, color=colour)
+        text = Marker(header=header, ns="names", id=number, type=Marker.TEXT_VIEW_FACING, color=color)
         text.pose.position = _bounding_box(detections, row, boxes_m[row]).center.position
         text.scale.z = TEXT_HEIGHT_M
         text.text = label_of(detections, row)
@@ -90,7 +90,7 @@ def marker_array(detections: Detections, header: Header) -> MarkerArray:
 
 
 def point_cloud(frame: Frame, detections: Detections, header: Header) -> PointCloud2:
-    """Return `~/points`: every pixel of the mask image that has depth, as a point with its colour and instance id."""
+    """Return `~/points`: every pixel of the mask image that has depth, as a point with its color and instance id."""
     points = points_of(frame, detections)
     return PointCloud2(
         header=header,

@@ -83,7 +83,7 @@ class ResultPublishers:
         """Publish the results of one frame.
 
         Args:
-            header: Header of the colour image, which all results carry.
+            header: Header of the color image, which all results carry.
             frame: The frame.
             detections: On any device.
             inference_s: Duration of inference, seconds.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from geometry_msgs.msg import Vector3
 
-from ism_ros.cad.colors import colour_text, parse_colour
+from ism_ros.cad.colors import color_text, parse_color
 from ism_ros.cad.units import resolve_units
 from ism_ros.msg import ObjectInfo
 from ism_ros.objects.library import KnownObject, ObjectLibrary
@@ -34,7 +34,7 @@ def spec_of_request(request: AddObject.Request, library: ObjectLibrary) -> Objec
         raise ValueError(f"object '{request.id}': color is for a CAD file; templates have their own")
     try:
         units = resolve_units(cad, request.units)
-        color = parse_colour(request.color) if request.color else None
+        color = parse_color(request.color) if request.color else None
     except ValueError as error:
         raise ValueError(f"object '{request.id}': {error}") from None
     category_id = _category_id(request, library)
@@ -53,7 +53,7 @@ def object_info(known: KnownObject, spec: ObjectSpec | None) -> ObjectInfo:
         id=known.id,
         cad=str(spec.cad) if spec is not None and spec.cad is not None else "",
         units=spec.units if spec is not None else "",
-        color=colour_text(spec.color) if spec is not None and spec.color is not None else "",
+        color=color_text(spec.color) if spec is not None and spec.color is not None else "",
         size=Vector3(x=x, y=y, z=z),
         warnings=[warning.text for warning in known.warnings],
         templates=str(spec.templates) if spec is not None and spec.templates is not None else "",

@@ -133,8 +133,9 @@ class ObjectServices:
             response.success = True
             log.info(response.message)
         except (OnboardingCancelledError, TemplateProcessStoppedError) as error:
-            response.message = f"object '{request.id}' was not added: {error or 'the node is ending'}"
-            if not self._context.stopping.is_set():
+            is_ending = self._context.stopping.is_set()
+            response.message = f"object '{request.id}' was not added: {'the node is ending' if is_ending else error}"
+            if not is_ending:
                 log.info(response.message)
         except (ValueError, OSError) as error:
             response.message = str(error)
@@ -175,7 +176,7 @@ class ObjectServices:
         model, spec = addition.model, addition.spec
         with self._lock:
             if self._context.stopping.is_set() or self._context.model() is not model:
-                raise OnboardingCancelledError
+                raise OnboardingCancelledError("the node was cleaned up")
             verb = "replaced" if spec.id in model.library.ids else "added"
             model.put(known)
             self._specs = {**self._specs, spec.id: spec}

@@ -24,7 +24,7 @@ def templates_key(spec: ObjectSpec) -> str:
         spec: The object, with a CAD file, a folder of templates, or both.
 
     Returns:
-        32 hexadecimal digits: a digest of the bytes of its files, units, colour, renderer and size of the templates.
+        32 hexadecimal digits: a digest of the bytes of its files, units, color, renderer and size of the templates.
 
     Raises:
         CadError: The CAD file cannot be used.
@@ -49,7 +49,7 @@ def cad_key(cad: Path, units: str, color: Rgb | None = None, root: Path | None =
     Args:
         cad: The file. Files that it names count with their bytes, and with their names, by which it finds them.
         units: Its units.
-        color: The one colour that it is given, or None.
+        color: The one color that it is given, or None.
         root: Folder outside of which no file is read, or None.
 
     Returns:

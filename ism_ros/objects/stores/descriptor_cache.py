@@ -20,7 +20,7 @@ from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.errors import first_line
 from ism_ros.objects.stores.patch_tokens import DamagedFileError, PatchFile, Rebuild, checksums_of
 from ism_ros.runtime.atomic_files import open_atomically
-from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN, mark_used, write_array
+from ism_ros.runtime.cache_folder import DAMAGED, mark_used, warn_not_written, write_array
 
 Arrays = dict[str, NDArray[np.floating[Any]]]
 """Small arrays of an object by name; see CachedDescriptors."""
@@ -126,12 +126,7 @@ def write_descriptors(
                 write_array(large, patch_tokens)
         return PatchFile(_large(stem), checksums, rebuild)
     except (OSError, DamagedFileError) as error:
-        logger.warning(
-            "cannot keep descriptors in %s (%s); going on without",
-            stem.parent,
-            first_line(error),
-            extra={"reason": NOT_WRITTEN},
-        )
+        warn_not_written(stem.parent, first_line(error))
         return None
 
 

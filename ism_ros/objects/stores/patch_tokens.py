@@ -163,40 +163,6 @@ def checksums_of(tokens: NDArray[np.generic]) -> tuple[int, ...]:
     return tuple(zlib.crc32(rows.data) for rows in tokens)
 
 
-@dataclass(frozen=True)
-class PatchStorage:
-    """How the patch tokens of one more object are to be kept.
-
-    Attributes:
-        place: Where.
-        precision: In which numbers.
-        held_on_device: Bytes of patch tokens that other objects have on the device already.
-        held_on_host: The same of the host's memory.
-    """
-
-    place: PatchPlace = "auto"
-    precision: PatchPrecision = "float32"
-    held_on_device: int = 0
-    held_on_host: int = 0
-
-    def place_for(self, nbytes: int, device: str) -> Literal["device", "host", "disk"]:
-        """Choose where patch tokens go.
-
-        Args:
-            nbytes: Their size.
-            device: Of the model; on a CPU its memory is the host's.
-
-        Returns:
-            The wanted place; with `auto`, the first of device, host and disk where they fit.
-        """
-        on_cpu = torch.device(device).type == "cpu"
-        if self.place != "auto":
-            return "host" if self.place == "device" and on_cpu else self.place
-        if not on_cpu and _fits(nbytes, self.held_on_device, free_device_memory(device)):
-            return "device"
-        return "host" if _fits(nbytes, self.held_on_host, free_host_memory()) else "disk"
-
-
 def free_device_memory(device: str) -> int:
     """Measure the free memory of a device.
 
@@ -223,6 +189,44 @@ def free_host_memory() -> int:
     except (OSError, ValueError):  # no limit, or not readable
         return free
     return max(0, min(free, limit - used))
+
+
+@dataclass(frozen=True)
+class PatchStorage:
+    """How the patch tokens of one more object are to be kept.
+
+    Attributes:
+        place: Where.
+        precision: In which numbers.
+        held_on_device: Bytes of patch tokens that other objects have on the device already.
+        held_on_host: The same of the host's memory.
+        free_on_device: Measures the free memory of a device, bytes.
+        free_on_host: The same of the host.
+    """
+
+    place: PatchPlace = "auto"
+    precision: PatchPrecision = "float32"
+    held_on_device: int = 0
+    held_on_host: int = 0
+    free_on_device: Callable[[str], int] = free_device_memory
+    free_on_host: Callable[[], int] = free_host_memory
+
+    def place_for(self, nbytes: int, device: str) -> Literal["device", "host", "disk"]:
+        """Choose where patch tokens go.
+
+        Args:
+            nbytes: Their size.
+            device: Of the model; on a CPU its memory is the host's.
+
+        Returns:
+            The wanted place; with `auto`, the first of device, host and disk where they fit.
+        """
+        on_cpu = torch.device(device).type == "cpu"
+        if self.place != "auto":
+            return "host" if self.place == "device" and on_cpu else self.place
+        if not on_cpu and _fits(nbytes, self.held_on_device, self.free_on_device(device)):
+            return "device"
+        return "host" if _fits(nbytes, self.held_on_host, self.free_on_host()) else "disk"
 
 
 def _fits(nbytes: int, held: int, free: int) -> bool:

@@ -1,7 +1,7 @@
 """Polar maps in metres: what a view of an object, or the points under a mask, looks like from its centroid outwards.
 
 A map has rings and angles about the centroid of the visible surface: how much of each cell is covered, its depth
-relative to the centroid, and its colour. An in-plane rotation of the camera is a circular shift along the angles, so
+relative to the centroid, and its color. An in-plane rotation of the camera is a circular shift along the angles, so
 that all rotations of all views are compared at once by Fourier transforms along the angles (pose.alignment). They stay
 together with the object, so that they are computed once.
 
@@ -72,7 +72,7 @@ class FourierMaps:
 
     Attributes:
         coefficients: (F, 7, 2, R, V), of each of seven terms the cosine and the sine part. The terms, all weighted by
-            coverage: the sum of squared colours, red, green, blue, 1, depth, squared depth.
+            coverage: the sum of squared colors, red, green, blue, 1, depth, squared depth.
         area_m2: (V,) covered area, square metres.
     """
 
@@ -80,8 +80,8 @@ class FourierMaps:
     area_m2: Tensor
 
     @property
-    def colour_terms(self) -> Tensor:
-        """Squared colours, red, green, blue and 1."""
+    def color_terms(self) -> Tensor:
+        """Squared colors, red, green, blue and 1."""
         return self.coefficients[:, :5]
 
     @property
@@ -131,8 +131,8 @@ def make_view_maps(
     maps = []
     for points, image, mask in zip(centred, rgb, masks, strict=True):
         area_m2 = np.full(len(points), _pixel_area_m2(points, mask))
-        points_m, colours = torch.from_numpy(points).float(), torch.from_numpy(image[mask]).float() / 255.0
-        maps.append(polar_maps(points_m.T[None], colours.T[None], torch.from_numpy(area_m2).float()[None], radius_m)[0])
+        points_m, colors = torch.from_numpy(points).float(), torch.from_numpy(image[mask]).float() / 255.0
+        maps.append(polar_maps(points_m.T[None], colors.T[None], torch.from_numpy(area_m2).float()[None], radius_m)[0])
     return ViewMaps(
         torch.stack(maps).half().numpy(),
         centroid_m,
@@ -143,12 +143,12 @@ def make_view_maps(
     )
 
 
-def polar_maps(points_m: Tensor, colours: Tensor, area_m2: Tensor, radius_m: float) -> Tensor:
+def polar_maps(points_m: Tensor, colors: Tensor, area_m2: Tensor, radius_m: float) -> Tensor:
     """Bin points into rings and angles.
 
     Args:
         points_m: (N, 3, P) relative to their centroid, z along the optical axis, metres.
-        colours: (N, 3, P) in [0, 1].
+        colors: (N, 3, P) in [0, 1].
         area_m2: (N, P) area of each point across the optical axis, square metres; 0 = no point.
         radius_m: Radius of the outermost ring, metres; what lies farther out is counted there.
 
@@ -159,14 +159,14 @@ def polar_maps(points_m: Tensor, colours: Tensor, area_m2: Tensor, radius_m: flo
     ring = (torch.hypot(x, y) * (RINGS / radius_m)).clamp(max=RINGS - 1).long()
     angle = ((torch.atan2(y, x) / (2 * pi) + 1) * ANGLES).long() % ANGLES
     cell = (ring * ANGLES + angle)[:, None].expand(-1, 5, -1)
-    values = torch.cat([area_m2[:, None], (depth * area_m2)[:, None], colours * area_m2[:, None]], dim=1)
+    values = torch.cat([area_m2[:, None], (depth * area_m2)[:, None], colors * area_m2[:, None]], dim=1)
     sums = values.new_zeros(len(values), 5, CELLS).scatter_add_(2, cell, values)
     total, *summed = sums.unflatten(2, (RINGS, ANGLES)).unbind(dim=1)
     weighted = torch.stack(summed[1:]).sum(dim=(0, 2, 3)) / 3
     brightness = (weighted / total.sum(dim=(1, 2)).clamp(min=1e-12)).clamp(min=1e-3)[:, None, None]
-    depth, *colour_means = (value / total.clamp(min=1e-12) for value in summed)
+    depth, *color_means = (value / total.clamp(min=1e-12) for value in summed)
     covered = (total / cell_areas_m2(radius_m, total)).clamp(max=1.0)
-    return torch.stack([covered, depth, *(colour / brightness for colour in colour_means)], dim=1)
+    return torch.stack([covered, depth, *(color / brightness for color in color_means)], dim=1)
 
 
 def fourier_maps(maps: Tensor, radius_m: float) -> FourierMaps:
@@ -192,11 +192,11 @@ def weighted_terms(maps: Tensor, weight: Tensor) -> Tensor:
         weight: (N, R, A) of each cell.
 
     Returns:
-        (7, N, R, A): squared colours, red, green, blue, 1, depth and squared depth, each times `weight`.
+        (7, N, R, A): squared colors, red, green, blue, 1, depth and squared depth, each times `weight`.
     """
-    depth, colours = maps[:, 1], maps[:, 2:]
-    red, green, blue = (weight[:, None] * colours).unbind(dim=1)
-    squared = weight * (colours**2).sum(dim=1)
+    depth, colors = maps[:, 1], maps[:, 2:]
+    red, green, blue = (weight[:, None] * colors).unbind(dim=1)
+    squared = weight * (colors**2).sum(dim=1)
     return torch.stack([squared, red, green, blue, weight, weight * depth, weight * depth**2])
 
 

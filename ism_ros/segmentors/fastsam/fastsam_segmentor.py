@@ -21,7 +21,7 @@ from ism_ros.segmentors.fastsam.yolo_networks import load_network
 
 
 class FastSamSegmentor:
-    """Class-agnostic proposals from colour alone, as SAM-6D gets them from FastSAM-s and FastSAM-x.
+    """Class-agnostic proposals from color alone, as SAM-6D gets them from FastSAM-s and FastSAM-x.
 
     The defaults are the values that SAM-6D's program uses. An ONNX model with a fixed input gets the frame in that
     input; .pt files and ONNX models exported as dynamic get it with as little padding as they allow.

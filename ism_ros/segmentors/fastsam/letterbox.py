@@ -1,4 +1,4 @@
-"""Letterboxing, as of YOLO: a frame is scaled with its aspect ratio kept, centred in the input, padded with grey."""
+"""Letterboxing, as of YOLO: a frame is scaled with its aspect ratio kept, centred in the input, padded with gray."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 STRIDE = 32
 """Divisor of the sides of the network's input, which it halves five times, pixels."""
-GREY = (114, 114, 114)
-"""Colour of the padding that YOLO networks are trained with."""
+GRAY = (114, 114, 114)
+"""Color of the padding that YOLO networks are trained with."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Letterbox:
         if image.shape[:2] != self.content_size:
             image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
         padded = np.empty((*self.input_size, 3), dtype=np.uint8)
-        padded[:] = GREY
+        padded[:] = GRAY
         padded[self.top : self.top + height, self.left : self.left + width] = image
         return padded
 

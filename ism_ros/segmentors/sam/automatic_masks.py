@@ -74,23 +74,25 @@ class MaskOptions:
     stability_margin: float = 1.0
 
 
-def mask_options(request: ModelRequest) -> MaskOptions:
+def mask_options(request: ModelRequest, defaults: MaskOptions = MaskOptions()) -> MaskOptions:
     """Read the options of automatic masks from the settings of a request.
 
     Args:
-        request: Settings that it leaves out have their defaults.
+        request: Its settings.
+        defaults: Of the model, for the settings that the request leaves out.
 
     Returns:
         The options.
     """
-    return MaskOptions(
+    return replace(
+        defaults,
         **request.given(
             width="segmentor_width",
             points_per_side="points_per_side",
             predicted_iou="predicted_iou_threshold",
             stability="stability_score_threshold",
             crop_layers="crop_layers",
-        )
+        ),
     )
 
 

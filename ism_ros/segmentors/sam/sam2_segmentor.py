@@ -23,9 +23,9 @@ from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
 
 MEAN_RGB = (0.485, 0.456, 0.406)
 STD_RGB = (0.229, 0.224, 0.225)
-"""Mean and standard deviation by which SAM 2 normalises colours in [0, 1]."""
-PREDICTED_IOU = 0.8
-"""Least predicted IoU of the authors' automatic masks: SAM 2 predicts lower ones than SAM, for which it is 0.88."""
+"""Mean and standard deviation by which SAM 2 normalises colors in [0, 1]."""
+DEFAULT_OPTIONS = MaskOptions(predicted_iou=0.8)
+"""With the authors' least predicted IoU: SAM 2 predicts lower ones than SAM, for which it is 0.88."""
 
 
 def sam2_segmentor(
@@ -33,14 +33,16 @@ def sam2_segmentor(
     device: str = "cpu",
     options: MaskOptions | None = None,
     recoveries: OutOfMemoryCounter | None = None,
+    dtype: torch.dtype | None = None,
 ) -> AutomaticMaskSegmentor:
     """Load a SAM 2 checkpoint as a segmentor.
 
     Args:
         checkpoint: An official file or a safetensors folder.
         device: PyTorch device.
-        options: Of automatic masks; None = the defaults, with PREDICTED_IOU.
+        options: Of automatic masks; None = DEFAULT_OPTIONS.
         recoveries: Counts where memory ran out.
+        dtype: Number format of the image encoder; None = that of `network_dtype`.
 
     Returns:
         The segmentor.
@@ -48,8 +50,8 @@ def sam2_segmentor(
     Raises:
         CheckpointError: The checkpoint cannot be used.
     """
-    model = PromptableSam2(load_sam2(checkpoint), device)
-    return AutomaticMaskSegmentor("sam2", model, options or MaskOptions(predicted_iou=PREDICTED_IOU), recoveries)
+    model = PromptableSam2(load_sam2(checkpoint), device, dtype)
+    return AutomaticMaskSegmentor("sam2", model, options or DEFAULT_OPTIONS, recoveries)
 
 
 class Sam2Embedding(NamedTuple):
@@ -67,17 +69,18 @@ class Sam2Embedding(NamedTuple):
 class PromptableSam2:
     """SAM 2 with its image encoder in half precision on a GPU; points and masks stay float32, which they need."""
 
-    def __init__(self, model: Any, device: str = "cpu") -> None:
+    def __init__(self, model: Any, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
         """Move a model to a device.
 
         Args:
             model: The SAM 2 model of the transformers library.
             device: PyTorch device.
+            dtype: Number format of the image encoder; None = that of `network_dtype`.
         """
         self.device = torch.device(device)
         self._model = model.to(self.device)
         self._side = int(model.config.prompt_encoder_config.image_size)
-        self._encoder_dtype = network_dtype(self.device)
+        self._encoder_dtype = dtype or network_dtype(self.device)
         self._model.vision_encoder.to(self._encoder_dtype)
 
     def embed(self, image_rgb: NDArray[np.uint8]) -> Sam2Embedding:
@@ -133,7 +136,7 @@ class PromptableSam2:
 
 
 def preprocess(image_rgb: NDArray[np.uint8], side: int, device: torch.device) -> Tensor:
-    """Stretch an image to a square, with antialiasing, and normalise its colours.
+    """Stretch an image to a square, with antialiasing, and normalise its colors.
 
     Args:
         image_rgb: (H, W, 3) uint8.
@@ -162,8 +165,13 @@ def load_requested_sam2(request: ModelRequest) -> AutomaticMaskSegmentor:
         CheckpointError: The checkpoint is missing or cannot be used.
     """
     checkpoint = find_checkpoint(request.checkpoints_dir, "sam2", request.model or "base_plus")
-    return sam2_segmentor(checkpoint, request.device, mask_options(request), request.recoveries)
+    options = mask_options(request, DEFAULT_OPTIONS)
+    return sam2_segmentor(checkpoint, request.device, options, request.recoveries, request.dtype)
 
 
-SAM2 = SegmentorSpec(load_requested_sam2, requires=("transformers",))
+SAM2 = SegmentorSpec(
+    load_requested_sam2,
+    requires=("transformers",),
+    settings={"predicted_iou_threshold": DEFAULT_OPTIONS.predicted_iou},
+)
 """Registry entry `sam2`."""

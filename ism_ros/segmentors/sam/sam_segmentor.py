@@ -26,7 +26,7 @@ from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
 
 MEAN_RGB = (123.675, 116.28, 103.53)
 STD_RGB = (58.395, 57.12, 57.375)
-"""Mean and standard deviation by which SAM normalises colours in [0, 255]."""
+"""Mean and standard deviation by which SAM normalises colors in [0, 255]."""
 
 
 def sam_segmentor(
@@ -35,6 +35,7 @@ def sam_segmentor(
     options: MaskOptions | None = None,
     decoder_heads: int = DECODER_HEADS,
     recoveries: OutOfMemoryCounter | None = None,
+    dtype: torch.dtype | None = None,
 ) -> AutomaticMaskSegmentor:
     """Load a SAM checkpoint as a segmentor.
 
@@ -44,6 +45,7 @@ def sam_segmentor(
         options: Of automatic masks; None = the defaults.
         decoder_heads: Attention heads of the mask decoder, which the checkpoint does not contain.
         recoveries: Counts where memory ran out.
+        dtype: Number format of the image encoder; None = that of `network_dtype`.
 
     Returns:
         The segmentor.
@@ -51,24 +53,25 @@ def sam_segmentor(
     Raises:
         CheckpointError: The checkpoint cannot be used.
     """
-    model = PromptableSam(load_sam(checkpoint, decoder_heads), device)
+    model = PromptableSam(load_sam(checkpoint, decoder_heads), device, dtype)
     return AutomaticMaskSegmentor("sam", model, options or MaskOptions(), recoveries)
 
 
 class PromptableSam:
     """SAM with its image encoder in half precision on a GPU; points and masks stay float32, which they need."""
 
-    def __init__(self, model: Any, device: str = "cpu") -> None:
+    def __init__(self, model: Any, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
         """Move a model to a device.
 
         Args:
             model: The SAM model of the transformers library.
             device: PyTorch device.
+            dtype: Number format of the image encoder; None = that of `network_dtype`.
         """
         self.device = torch.device(device)
         self._model = model.to(self.device)
         self._side = int(model.config.vision_config.image_size)
-        self._encoder_dtype = network_dtype(self.device)
+        self._encoder_dtype = dtype or network_dtype(self.device)
         self._model.vision_encoder.to(self._encoder_dtype)
 
     def embed(self, image_rgb: NDArray[np.uint8]) -> tuple[Tensor, Size]:
@@ -178,7 +181,7 @@ def upscaling_axes(side: int, small: int, size: Size) -> tuple[AxisResize, AxisR
 
 
 def preprocess(image_rgb: NDArray[np.uint8], scaled: Size, side: int, device: torch.device) -> Tensor:
-    """Scale an image, normalise its colours, and pad it at the right and at the bottom.
+    """Scale an image, normalise its colors, and pad it at the right and at the bottom.
 
     Args:
         image_rgb: (H, W, 3) uint8.
@@ -210,7 +213,8 @@ def load_requested_sam(request: ModelRequest) -> AutomaticMaskSegmentor:
         CheckpointError: The checkpoint is missing or cannot be used.
     """
     checkpoint = find_checkpoint(request.checkpoints_dir, "sam", request.model or "vit_h")
-    return sam_segmentor(checkpoint, request.device, mask_options(request), recoveries=request.recoveries)
+    options, recoveries = mask_options(request), request.recoveries
+    return sam_segmentor(checkpoint, request.device, options, recoveries=recoveries, dtype=request.dtype)
 
 
 SAM = SegmentorSpec(load_requested_sam, thresholds={"dinov2": SAM6D_THRESHOLDS}, requires=("transformers",))

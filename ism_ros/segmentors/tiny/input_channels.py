@@ -1,4 +1,4 @@
-"""Input of the network `tiny`: colour, and depth encoded as shape rather than distance.
+"""Input of the network `tiny`: color, and depth encoded as shape rather than distance.
 
 Ten channels, all about within -1..1, 0 where there is no reading:
 
@@ -52,7 +52,7 @@ def working_size(height: int, width: int, area: int = WORKING_AREA) -> tuple[int
 
 
 def encode(rgb: NDArray[np.uint8] | None, depth_m: Image | None, lens: tuple[float, float, float, float]) -> Image:
-    """Encode colour and depth, at least one of which is given.
+    """Encode color and depth, at least one of which is given.
 
     Args:
         rgb: (H, W, 3) uint8; None = zeros.

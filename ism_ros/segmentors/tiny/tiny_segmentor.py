@@ -1,6 +1,6 @@
 """Proposals by a small network that ships with this package: trained on rendered scenes, fast on two CPU cores.
 
-Its input is colour and depth, or either alone, at about 320 x 240 pixels (input_channels); for every cell of a grid it
+Its input is color and depth, or either alone, at about 320 x 240 pixels (input_channels); for every cell of a grid it
 predicts the mask of the object there (segmentor_network, mask_proposals). Training and limits: docs/tiny.md.
 """
 
@@ -27,7 +27,7 @@ from ism_ros.segmentors.upsampling import upsample_to_masks
 
 
 class TinySegmentor:
-    """Class-agnostic proposals from one RGB-D frame, or from its colour alone."""
+    """Class-agnostic proposals from one RGB-D frame, or from its color alone."""
 
     name = "tiny"
     is_small = True
@@ -39,6 +39,7 @@ class TinySegmentor:
         max_proposals: int = 60,
         min_score: float = 0.2,
         duplicate_iou: float = 0.75,
+        dtype: torch.dtype | None = None,
     ) -> None:
         """Load the network.
 
@@ -48,6 +49,7 @@ class TinySegmentor:
             max_proposals: Most proposals of a frame.
             min_score: Confidence above which masks are kept.
             duplicate_iou: Of two masks whose IoU is above it, the less confident is dropped.
+            dtype: Number format of the network; None = that of `small_network_dtype`.
 
         Raises:
             CheckpointError: The weights cannot be read or are not of this network.
@@ -58,7 +60,7 @@ class TinySegmentor:
         self.duplicate_iou = duplicate_iou
         network = TinyNetwork()
         load_weights(network, "segmentor", weights)
-        self._dtype = small_network_dtype(self.device)
+        self._dtype = dtype or small_network_dtype(self.device)
         self._network = channels_last(network, self.device).to(self._dtype)
 
     def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
@@ -132,7 +134,7 @@ def load_tiny_segmentor(request: ModelRequest) -> TinySegmentor:
     Raises:
         CheckpointError: The weights cannot be read or are not of this network.
     """
-    return TinySegmentor(request.device, Path(request.model) if request.model else None)
+    return TinySegmentor(request.device, Path(request.model) if request.model else None, dtype=request.dtype)
 
 
 TINY = SegmentorSpec(load_tiny_segmentor, cpu_threads=4)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
+from ism_ros.config.profiles import changed_models
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.model import InstanceSegmentationModel
@@ -157,9 +158,9 @@ class InferenceRunner:
             raise RequestError(400, f"segmentor_model '{name}' is unknown; choose one of: {', '.join(SEGMENTORS)}")
         if name not in self._segmentors:
             model.claim_threads()
-            settings = model.settings
-            folder = settings.resolved_checkpoints_dir()
-            self._segmentors[name] = create_segmentor(name, model.device, "", folder, settings.model_dump())
+            folder = model.settings.resolved_checkpoints_dir()
+            settings = {**model.settings.model_dump(), **changed_models(model.settings, {"segmentor": name})}
+            self._segmentors[name] = create_segmentor(name, model.device, "", folder, settings)
         return self._segmentors[name]
 
 

@@ -26,7 +26,7 @@ def make_response(request: InferenceInput, rgb: NDArray[np.uint8], detections: D
 
     Args:
         request: The request.
-        rgb: Its colour image, (H, W, 3) uint8.
+        rgb: Its color image, (H, W, 3) uint8.
         detections: What was found, on the CPU.
 
     Returns:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from ism_ros.cad.colors import parse_colour
+from ism_ros.cad.colors import parse_color
 from ism_ros.errors import first_line
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.runtime.atomic_files import write_atomically
@@ -90,7 +90,7 @@ class JobRecord(BaseModel):
         owner: The server that runs it.
         category_id: Number of the object in COCO output.
         units: Units of the CAD file.
-        color: The one colour of the CAD model, or None.
+        color: The one color of the CAD model, or None.
         cad: Path of the CAD file in the folder of the upload, or None.
         templates: Path of the template folder in the folder of the upload, or None.
     """
@@ -111,7 +111,7 @@ class JobRecord(BaseModel):
         """
         upload = folder.upload(self.job.id)
         cad, templates = (upload / name if name else None for name in (self.cad, self.templates))
-        color = None if self.color is None or cad is None else parse_colour(self.color)
+        color = None if self.color is None or cad is None else parse_color(self.color)
         return ObjectSpec(self.job.object_id, cad, self.units, templates, self.category_id, color, root=upload)
 
 

@@ -111,7 +111,7 @@ class ObjectJobs:
             category_id: Its number in COCO output, or None = a free one.
             units: Units of the CAD file.
             write: Puts the files into the folder that it is given.
-            color: The one colour of the CAD model, or None.
+            color: The one color of the CAD model, or None.
 
         Returns:
             The job.

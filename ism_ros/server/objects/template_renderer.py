@@ -38,7 +38,7 @@ class TemplateRenderer:
         Args:
             cad: The upload.
             units: Its units.
-            color: The one colour of the model, or None.
+            color: The one color of the model, or None.
 
         Returns:
             The bytes of a zip.

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ism_ros.checks.depth_checks import depth_format_error, depth_in_metres
-from ism_ros.io.image_decoding import decode_colour, decode_unchanged
+from ism_ros.io.image_decoding import decode_color, decode_unchanged
 from ism_ros.server.errors import RequestError
 
 Pixel = TypeVar("Pixel", bound=Any)
 
 RGB_FORMATS = ("PNG", "JPEG")
-"""Formats of colour images, as Pillow calls them."""
+"""Formats of color images, as Pillow calls them."""
 DEPTH_FORMATS = ("PNG",)
 """Formats of depth images, as Pillow calls them."""
 
@@ -48,7 +48,7 @@ def decode_base64(text: str, what: str) -> bytes:
 
 
 def decode_rgb(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode a colour image, its pixels as they are stored (EXIF rotates nothing).
+    """Decode a color image, its pixels as they are stored (EXIF rotates nothing).
 
     Args:
         data: A PNG or JPEG file.
@@ -61,7 +61,7 @@ def decode_rgb(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         RequestError: 400 where it cannot be decoded, 413 where it is too large.
     """
     check_image(data, "rgb_image", max_pixels, RGB_FORMATS)
-    return _checked_whole(decode_colour(np.frombuffer(data, dtype=np.uint8)), "rgb_image")
+    return _checked_whole(decode_color(np.frombuffer(data, dtype=np.uint8)), "rgb_image")
 
 
 def decode_depth_m(data: bytes, depth_scale: float, max_pixels: int) -> NDArray[np.float32]:

@@ -54,7 +54,7 @@ class InferenceInput:
         """Decode the images.
 
         Args:
-            executor: Decodes depth while this thread decodes colour.
+            executor: Decodes depth while this thread decodes color.
 
         Returns:
             The frame, with doubts about its depth scale as warnings.

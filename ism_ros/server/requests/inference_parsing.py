@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ism_ros.cad.colors import parse_colour
+from ism_ros.cad.colors import parse_color
 from ism_ros.server.errors import RequestError
 from ism_ros.server.requests.data_directories import DataDirectories
 from ism_ros.server.requests.images import DEPTH_FORMATS, RGB_FORMATS, check_image, decode_base64
@@ -103,7 +103,7 @@ class InputParser:
 
         Args:
             request: The other fields.
-            rgb: The colour image, PNG or JPEG.
+            rgb: The color image, PNG or JPEG.
             depth: The depth image, 16-bit PNG, or None.
 
         Returns:
@@ -148,7 +148,7 @@ class InputParser:
             cad,
             request.cad_units,
             root=None if cad is None else self._root_of(cad),
-            cad_color=None if request.cad_color is None else parse_colour(request.cad_color),
+            cad_color=None if request.cad_color is None else parse_color(request.cad_color),
         )
 
     def _root_of(self, cad: Path) -> Path:

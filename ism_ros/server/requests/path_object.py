@@ -19,7 +19,7 @@ class PathObject:
         cad_path: CAD file, or None.
         cad_units: Units of the CAD file as the request has them; None = what its format means.
         root: Folder that the files which the CAD file names must lie in; None = any.
-        cad_color: The one colour of the CAD model instead of its own, or None.
+        cad_color: The one color of the CAD model instead of its own, or None.
     """
 
     template_dir: Path | None

@@ -24,7 +24,7 @@ def split_frame(message: bytes) -> tuple[dict[str, Any], bytes, bytes | None]:
         message: The message.
 
     Returns:
-        Request fields, colour file, and depth file or None.
+        Request fields, color file, and depth file or None.
 
     Raises:
         RequestError: 400 where it is no frame.

@@ -11,7 +11,7 @@ from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from ism_ros.cad.colors import parse_colour
+from ism_ros.cad.colors import parse_color
 from ism_ros.cad.units import UNITS_PATTERN, UNITS_TEXT, resolve_units
 from ism_ros.server.context import Context
 from ism_ros.server.error_responses import ERROR_RESPONSES, KEY_ERROR_RESPONSES, OBJECT_ERROR_RESPONSES
@@ -32,9 +32,9 @@ Units = Annotated[
 """Form field of its units."""
 Color = Annotated[
     CadColor | None,
-    Form(description="The one colour of the CAD model, instead of its own: '#5a78aa', '90,120,170' or a name."),
+    Form(description="The one color of the CAD model, instead of its own: '#5a78aa', '90,120,170' or a name."),
 ]
-"""Form field of its colour."""
+"""Form field of its color."""
 
 router = APIRouter(tags=["objects"], route_class=JsonRoute)
 """The routes."""
@@ -122,7 +122,7 @@ async def render(
 ) -> Response:
     """CAD file in, zip of a template folder out, which `templates` of /api/v1/objects takes."""
     used_units = resolve_units(Path(cad.filename or ""), units)
-    rgb = None if color is None else parse_colour(color)
+    rgb = None if color is None else parse_color(color)
     data = await run_in_threadpool(context.renderer.render, cad, used_units, rgb)
     headers = {"Content-Disposition": 'attachment; filename="templates.zip"'}
     return Response(data, media_type="application/zip", headers=headers)

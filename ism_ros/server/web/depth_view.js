@@ -1,4 +1,4 @@
-// Depth as colours: near is warm, far is cold, no measurement is dark.
+// Depth as colors: near is warm, far is cold, no measurement is dark.
 const STOPS = [
     [255, 244, 180],
     [250, 176, 70],
@@ -10,7 +10,7 @@ const STOPS = [
 const UNKNOWN = [20, 20, 22];
 const LEAST_PART = 0.01; // of the measured pixels that are left out at either end, as single ones are often wrong
 /** share: 0 = near, 1 = far. */
-export function depthColour(share) {
+export function depthColor(share) {
     const at = Math.min(1, Math.max(0, share)) * (STOPS.length - 1);
     const below = Math.min(STOPS.length - 2, Math.floor(at));
     const [a, b] = [STOPS[below] ?? UNKNOWN, STOPS[below + 1] ?? UNKNOWN];
@@ -26,7 +26,7 @@ export function depthView(depth, depthScale) {
     const far = measured[Math.floor((1 - LEAST_PART) * measured.length)] ?? near;
     const pixels = new ImageData(width, height);
     values.forEach((value, i) => {
-        const [red, green, blue] = value === 0 ? UNKNOWN : depthColour((value - near) / Math.max(1, far - near));
+        const [red, green, blue] = value === 0 ? UNKNOWN : depthColor((value - near) / Math.max(1, far - near));
         pixels.data.set([red, green, blue, 255], 4 * i);
     });
     const picture = document.createElement("canvas");
@@ -36,13 +36,13 @@ export function depthView(depth, depthScale) {
     const depthM = (x, y) => x < 0 || y < 0 || x >= width || y >= height ? 0 : (values[y * width + x] ?? 0) * metres;
     return { picture, nearM: near * metres, farM: far * metres, depthM };
 }
-/** The colours from near to far. */
+/** The colors from near to far. */
 export function drawLegend(bar) {
     const context = bar.getContext("2d");
     if (context === null)
         return;
     for (let x = 0; x < bar.width; x++) {
-        context.fillStyle = `rgb(${depthColour(x / (bar.width - 1)).join(" ")})`;
+        context.fillStyle = `rgb(${depthColor(x / (bar.width - 1)).join(" ")})`;
         context.fillRect(x, 0, 1, bar.height);
     }
 }

@@ -1,6 +1,6 @@
-// Depth as colours: near is warm, far is cold, no measurement is dark.
+// Depth as colors: near is warm, far is cold, no measurement is dark.
 
-import type { Grey16 } from "./png16.js";
+import type { Gray16 } from "./png16.js";
 
 export interface DepthView {
   picture: HTMLCanvasElement;
@@ -21,7 +21,7 @@ const UNKNOWN: [number, number, number] = [20, 20, 22];
 const LEAST_PART = 0.01; // of the measured pixels that are left out at either end, as single ones are often wrong
 
 /** share: 0 = near, 1 = far. */
-export function depthColour(share: number): [number, number, number] {
+export function depthColor(share: number): [number, number, number] {
   const at = Math.min(1, Math.max(0, share)) * (STOPS.length - 1);
   const below = Math.min(STOPS.length - 2, Math.floor(at));
   const [a, b] = [STOPS[below] ?? UNKNOWN, STOPS[below + 1] ?? UNKNOWN];
@@ -30,7 +30,7 @@ export function depthColour(share: number): [number, number, number] {
 }
 
 /** depthScale: metres = number * depthScale / 1000. */
-export function depthView(depth: Grey16, depthScale: number): DepthView {
+export function depthView(depth: Gray16, depthScale: number): DepthView {
   const { width, height, values } = depth;
   const metres = depthScale / 1000;
   const measured = values.filter((value) => value > 0).sort();
@@ -38,7 +38,7 @@ export function depthView(depth: Grey16, depthScale: number): DepthView {
   const far = measured[Math.floor((1 - LEAST_PART) * measured.length)] ?? near;
   const pixels = new ImageData(width, height);
   values.forEach((value, i) => {
-    const [red, green, blue] = value === 0 ? UNKNOWN : depthColour((value - near) / Math.max(1, far - near));
+    const [red, green, blue] = value === 0 ? UNKNOWN : depthColor((value - near) / Math.max(1, far - near));
     pixels.data.set([red, green, blue, 255], 4 * i);
   });
   const picture = document.createElement("canvas");
@@ -50,12 +50,12 @@ export function depthView(depth: Grey16, depthScale: number): DepthView {
   return { picture, nearM: near * metres, farM: far * metres, depthM };
 }
 
-/** The colours from near to far. */
+/** The colors from near to far. */
 export function drawLegend(bar: HTMLCanvasElement): void {
   const context = bar.getContext("2d");
   if (context === null) return;
   for (let x = 0; x < bar.width; x++) {
-    context.fillStyle = `rgb(${depthColour(x / (bar.width - 1)).join(" ")})`;
+    context.fillStyle = `rgb(${depthColor(x / (bar.width - 1)).join(" ")})`;
     context.fillRect(x, 0, 1, bar.height);
   }
 }

@@ -1,5 +1,5 @@
-// Which of the dropped files is colour, which depth, which the camera: by what is in them, whatever they are called.
-import { isGrey16, pngHead } from "./png16.js";
+// Which of the dropped files is color, which depth, which the camera: by what is in them, whatever they are called.
+import { isGray16, pngHead } from "./png16.js";
 const CAD = /\.(ply|obj|stl|off|glb|gltf)$/i;
 /** Whether the file is of an object, not of a frame. */
 export function isCad(file) {
@@ -12,13 +12,13 @@ export async function sortFile(file) {
     const png = pngHead(head);
     if (png !== null) {
         const size = `${png.width} × ${png.height}`;
-        return isGrey16(png) ? { slot: "depth", detail: `${size}, 16-bit` } : { slot: "rgb", detail: size };
+        return isGray16(png) ? { slot: "depth", detail: `${size}, 16-bit` } : { slot: "rgb", detail: size };
     }
     if (JPEG.every((byte, i) => head[i] === byte))
         return { slot: "rgb", detail: kilobytes(file.size) };
     if (file.name.toLowerCase().endsWith(".json"))
         return { slot: "camera", detail: await cameraDetail(file) };
-    throw new Error(`${file.name} is no PNG, JPEG or JSON: drop a colour image, a 16-bit depth PNG and camera.json, or an object's CAD file`);
+    throw new Error(`${file.name} is no PNG, JPEG or JSON: drop a color image, a 16-bit depth PNG and camera.json, or an object's CAD file`);
 }
 /** Metres = number in the depth image * depthScale / 1000. */
 export async function depthScale(camera) {

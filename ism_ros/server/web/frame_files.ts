@@ -1,6 +1,6 @@
-// Which of the dropped files is colour, which depth, which the camera: by what is in them, whatever they are called.
+// Which of the dropped files is color, which depth, which the camera: by what is in them, whatever they are called.
 
-import { isGrey16, pngHead } from "./png16.js";
+import { isGray16, pngHead } from "./png16.js";
 
 export type Slot = "rgb" | "depth" | "camera";
 
@@ -24,11 +24,11 @@ export async function sortFile(file: File): Promise<Sorted> {
   const png = pngHead(head);
   if (png !== null) {
     const size = `${png.width} × ${png.height}`;
-    return isGrey16(png) ? { slot: "depth", detail: `${size}, 16-bit` } : { slot: "rgb", detail: size };
+    return isGray16(png) ? { slot: "depth", detail: `${size}, 16-bit` } : { slot: "rgb", detail: size };
   }
   if (JPEG.every((byte, i) => head[i] === byte)) return { slot: "rgb", detail: kilobytes(file.size) };
   if (file.name.toLowerCase().endsWith(".json")) return { slot: "camera", detail: await cameraDetail(file) };
-  throw new Error(`${file.name} is no PNG, JPEG or JSON: drop a colour image, a 16-bit depth PNG and camera.json, or an object's CAD file`);
+  throw new Error(`${file.name} is no PNG, JPEG or JSON: drop a color image, a 16-bit depth PNG and camera.json, or an object's CAD file`);
 }
 
 /** Metres = number in the depth image * depthScale / 1000. */

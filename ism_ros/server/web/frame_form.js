@@ -2,7 +2,7 @@
 import { isCad, sortFile } from "./frame_files.js";
 import { element, make } from "./page_elements.js";
 const SLOTS = ["rgb", "depth", "camera"];
-const NAMES = { rgb: "colour", depth: "depth", camera: "camera" };
+const NAMES = { rgb: "color", depth: "depth", camera: "camera" };
 export class FrameForm {
     onChange;
     onCad;
@@ -43,14 +43,14 @@ export class FrameForm {
             void this.take([...(event.dataTransfer?.files ?? [])]);
         });
     }
-    get hasColour() {
+    get hasColor() {
         return this.files.has("rgb");
     }
     /** Throws an Error with a sentence where one is missing. */
     frame() {
         const [rgb, camera] = [this.files.get("rgb"), this.files.get("camera")];
         if (rgb === undefined)
-            throw new Error("a colour image is missing: drop a PNG or JPEG, or use the sample");
+            throw new Error("a color image is missing: drop a PNG or JPEG, or use the sample");
         if (camera === undefined) {
             throw new Error('the camera is missing: drop a camera.json with {"cam_K": [9 numbers], "depth_scale": 1.0}');
         }

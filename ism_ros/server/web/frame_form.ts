@@ -5,7 +5,7 @@ import { isCad, sortFile, type Slot } from "./frame_files.js";
 import { element, make } from "./page_elements.js";
 
 const SLOTS: Slot[] = ["rgb", "depth", "camera"];
-const NAMES: Record<Slot, string> = { rgb: "colour", depth: "depth", camera: "camera" };
+const NAMES: Record<Slot, string> = { rgb: "color", depth: "depth", camera: "camera" };
 
 export class FrameForm {
   private readonly files = new Map<Slot, File>();
@@ -46,14 +46,14 @@ export class FrameForm {
     });
   }
 
-  get hasColour(): boolean {
+  get hasColor(): boolean {
     return this.files.has("rgb");
   }
 
   /** Throws an Error with a sentence where one is missing. */
   frame(): Frame {
     const [rgb, camera] = [this.files.get("rgb"), this.files.get("camera")];
-    if (rgb === undefined) throw new Error("a colour image is missing: drop a PNG or JPEG, or use the sample");
+    if (rgb === undefined) throw new Error("a color image is missing: drop a PNG or JPEG, or use the sample");
     if (camera === undefined) {
       throw new Error('the camera is missing: drop a camera.json with {"cam_K": [9 numbers], "depth_scale": 1.0}');
     }

@@ -71,7 +71,7 @@ async function framed() {
     submitted = null;
     isSample = false;
     objectForm.forgetSample();
-    if (!frameForm.hasColour)
+    if (!frameForm.hasColor)
         result.clear();
     try {
         await result.showFrame(frameForm.frame());

@@ -82,7 +82,7 @@ async function framed(): Promise<void> {
   submitted = null;
   isSample = false;
   objectForm.forgetSample();
-  if (!frameForm.hasColour) result.clear();
+  if (!frameForm.hasColor) result.clear();
   try {
     await result.showFrame(frameForm.frame());
   } catch {

@@ -1,4 +1,4 @@
-// The canvas: colour or depth, and over it the instances; the one under the pointer, or chosen in the table, is lit.
+// The canvas: color or depth, and over it the instances; the one under the pointer, or chosen in the table, is lit.
 import { decodeMask, outline } from "./masks.js";
 const FIRST_HUE = 190;
 const GOLDEN_ANGLE = 137.508;
@@ -6,8 +6,8 @@ const MAX_ENLARGEMENT = 3;
 const LABEL_FONT = "600 12px system-ui, sans-serif";
 export function instanceOf(detection, row) {
     const mask = decodeMask(detection.segmentation);
-    const colour = `hsl(${(FIRST_HUE + row * GOLDEN_ANGLE) % 360} 95% 58%)`;
-    return { detection, mask, border: outline(mask), colour };
+    const color = `hsl(${(FIRST_HUE + row * GOLDEN_ANGLE) % 360} 95% 58%)`;
+    return { detection, mask, border: outline(mask), color };
 }
 /** What came nearest to an instance, of which only the box is known. */
 export function rejectedInstanceOf({ class_id, score, bbox }, size) {
@@ -20,7 +20,7 @@ export function rejectedInstanceOf({ class_id, score, bbox }, size) {
         detection: { class_id, score, ...parts, bbox, segmentation, template_index: 0, pose: null },
         mask,
         border,
-        colour: `hsl(${FIRST_HUE} 95% 58%)`,
+        color: `hsl(${FIRST_HUE} 95% 58%)`,
     };
 }
 /** The best instance there, of those shown; x, y in pixels of the image. */
@@ -34,7 +34,7 @@ export function instanceAt(instances, x, y) {
 }
 /** Makes the canvas as sharp as the screen; returns how many of its pixels one of the image takes. */
 export function fit(canvas, scene, room) {
-    const { width, height } = scene.colour;
+    const { width, height } = scene.color;
     const cssScale = Math.min(room.width / width, room.height / height, MAX_ENLARGEMENT);
     const scale = cssScale * window.devicePixelRatio;
     canvas.style.width = `${Math.round(width * cssScale)}px`;
@@ -47,9 +47,9 @@ export function draw(canvas, scene, look, scale) {
     const context = canvas.getContext("2d");
     if (context === null)
         return;
-    const under = look.view === "depth" && scene.depth !== null ? scene.depth.picture : scene.colour;
+    const under = look.view === "depth" && scene.depth !== null ? scene.depth.picture : scene.color;
     context.setTransform(1, 0, 0, 1, 0, 0);
-    context.imageSmoothingEnabled = look.view === "colour";
+    context.imageSmoothingEnabled = look.view === "color";
     context.imageSmoothingQuality = "high";
     context.drawImage(under, 0, 0, canvas.width, canvas.height);
     const instances = scene.instances.filter((instance) => look.shown.has(instance));
@@ -97,13 +97,13 @@ function drawMask(context, instance, lit, scale) {
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.lineJoin = "round";
     context.globalAlpha = isLit ? 0.28 : lit === null ? 0.38 : 0.12;
-    context.fillStyle = instance.colour;
+    context.fillStyle = instance.color;
     context.fill(instance.border, "evenodd");
     context.globalAlpha = lit === null || isLit ? 1 : 0.55;
     context.strokeStyle = isLit ? "white" : "rgb(8 12 18 / 0.5)";
     context.lineWidth = (isLit ? 5 : 4) * line;
     context.stroke(instance.border);
-    context.strokeStyle = instance.colour;
+    context.strokeStyle = instance.color;
     context.lineWidth = (isLit ? 2.5 : 2) * line;
     context.stroke(instance.border);
     context.globalAlpha = 1;
@@ -137,7 +137,7 @@ function drawLabels(context, instances, lit, scale, opacity = 1) {
         context.beginPath();
         context.roundRect(box.x, box.y, width, height, 4);
         context.fill();
-        context.fillStyle = instance.colour;
+        context.fillStyle = instance.color;
         context.fillRect(box.x, box.y + 3, 3, height - 6);
         context.fillStyle = "white";
         context.fillText(text, box.x + 7, box.y + height / 2 + 0.5);

@@ -1,4 +1,4 @@
-// The canvas: colour or depth, and over it the instances; the one under the pointer, or chosen in the table, is lit.
+// The canvas: color or depth, and over it the instances; the one under the pointer, or chosen in the table, is lit.
 
 import type { Detection, RejectedDetection } from "./api.js";
 import type { DepthView } from "./depth_view.js";
@@ -8,17 +8,17 @@ export interface Instance {
   detection: Detection;
   mask: Mask;
   border: Path2D;
-  colour: string;
+  color: string;
 }
 
 export interface Scene {
-  colour: ImageBitmap;
+  color: ImageBitmap;
   depth: DepthView | null;
   instances: Instance[]; // best first
 }
 
 export interface Look {
-  view: "colour" | "depth";
+  view: "color" | "depth";
   showMasks: boolean;
   shown: Set<Instance>;
   lit: Instance | null;
@@ -32,8 +32,8 @@ const LABEL_FONT = "600 12px system-ui, sans-serif";
 
 export function instanceOf(detection: Detection, row: number): Instance {
   const mask = decodeMask(detection.segmentation);
-  const colour = `hsl(${(FIRST_HUE + row * GOLDEN_ANGLE) % 360} 95% 58%)`;
-  return { detection, mask, border: outline(mask), colour };
+  const color = `hsl(${(FIRST_HUE + row * GOLDEN_ANGLE) % 360} 95% 58%)`;
+  return { detection, mask, border: outline(mask), color };
 }
 
 /** What came nearest to an instance, of which only the box is known. */
@@ -47,7 +47,7 @@ export function rejectedInstanceOf({ class_id, score, bbox }: RejectedDetection,
     detection: { class_id, score, ...parts, bbox, segmentation, template_index: 0, pose: null },
     mask,
     border,
-    colour: `hsl(${FIRST_HUE} 95% 58%)`,
+    color: `hsl(${FIRST_HUE} 95% 58%)`,
   };
 }
 
@@ -62,7 +62,7 @@ export function instanceAt(instances: Iterable<Instance>, x: number, y: number):
 
 /** Makes the canvas as sharp as the screen; returns how many of its pixels one of the image takes. */
 export function fit(canvas: HTMLCanvasElement, scene: Scene, room: { width: number; height: number }): number {
-  const { width, height } = scene.colour;
+  const { width, height } = scene.color;
   const cssScale = Math.min(room.width / width, room.height / height, MAX_ENLARGEMENT);
   const scale = cssScale * window.devicePixelRatio;
   canvas.style.width = `${Math.round(width * cssScale)}px`;
@@ -75,9 +75,9 @@ export function fit(canvas: HTMLCanvasElement, scene: Scene, room: { width: numb
 export function draw(canvas: HTMLCanvasElement, scene: Scene, look: Look, scale: number): void {
   const context = canvas.getContext("2d");
   if (context === null) return;
-  const under = look.view === "depth" && scene.depth !== null ? scene.depth.picture : scene.colour;
+  const under = look.view === "depth" && scene.depth !== null ? scene.depth.picture : scene.color;
   context.setTransform(1, 0, 0, 1, 0, 0);
-  context.imageSmoothingEnabled = look.view === "colour";
+  context.imageSmoothingEnabled = look.view === "color";
   context.imageSmoothingQuality = "high";
   context.drawImage(under, 0, 0, canvas.width, canvas.height);
   const instances = scene.instances.filter((instance) => look.shown.has(instance));
@@ -124,13 +124,13 @@ function drawMask(context: CanvasRenderingContext2D, instance: Instance, lit: In
   context.setTransform(scale, 0, 0, scale, 0, 0);
   context.lineJoin = "round";
   context.globalAlpha = isLit ? 0.28 : lit === null ? 0.38 : 0.12;
-  context.fillStyle = instance.colour;
+  context.fillStyle = instance.color;
   context.fill(instance.border, "evenodd");
   context.globalAlpha = lit === null || isLit ? 1 : 0.55;
   context.strokeStyle = isLit ? "white" : "rgb(8 12 18 / 0.5)";
   context.lineWidth = (isLit ? 5 : 4) * line;
   context.stroke(instance.border);
-  context.strokeStyle = instance.colour;
+  context.strokeStyle = instance.color;
   context.lineWidth = (isLit ? 2.5 : 2) * line;
   context.stroke(instance.border);
   context.globalAlpha = 1;
@@ -177,7 +177,7 @@ function drawLabels(
     context.beginPath();
     context.roundRect(box.x, box.y, width, height, 4);
     context.fill();
-    context.fillStyle = instance.colour;
+    context.fillStyle = instance.color;
     context.fillRect(box.x, box.y + 3, 3, height - 6);
     context.fillStyle = "white";
     context.fillText(text, box.x + 7, box.y + height / 2 + 0.5);

@@ -1,6 +1,6 @@
 // 16-bit PNG as it is. The browser's own decoder keeps 8 of the 16 bits.
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
-const GREY = 0;
+const GRAY = 0;
 /** What the file's first bytes say; null where it is no PNG. */
 export function pngHead(bytes) {
     if (bytes.length < 33 || SIGNATURE.some((byte, i) => bytes[i] !== byte))
@@ -10,17 +10,17 @@ export function pngHead(bytes) {
         width: view.getUint32(16),
         height: view.getUint32(20),
         bits: view.getUint8(24),
-        colourType: view.getUint8(25),
+        colorType: view.getUint8(25),
         interlaced: view.getUint8(28) !== 0,
     };
 }
-export function isGrey16(head) {
-    return head.bits === 16 && head.colourType === GREY;
+export function isGray16(head) {
+    return head.bits === 16 && head.colorType === GRAY;
 }
 /** Throws an Error with a sentence where it is no such image or damaged. */
-export async function decodeGrey16(bytes) {
+export async function decodeGray16(bytes) {
     const head = pngHead(bytes);
-    if (head === null || !isGrey16(head) || head.interlaced) {
+    if (head === null || !isGray16(head) || head.interlaced) {
         throw new Error("the depth image is no 16-bit PNG with one channel, so that it cannot be shown");
     }
     const { width, height } = head;

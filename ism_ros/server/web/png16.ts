@@ -1,7 +1,7 @@
 // 16-bit PNG as it is. The browser's own decoder keeps 8 of the 16 bits.
 
 /** Numbers as they are stored, row by row. */
-export interface Grey16 {
+export interface Gray16 {
   width: number;
   height: number;
   values: Uint16Array;
@@ -11,12 +11,12 @@ export interface PngHead {
   width: number;
   height: number;
   bits: number;
-  colourType: number;
+  colorType: number;
   interlaced: boolean;
 }
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
-const GREY = 0;
+const GRAY = 0;
 
 /** What the file's first bytes say; null where it is no PNG. */
 export function pngHead(bytes: Uint8Array): PngHead | null {
@@ -26,19 +26,19 @@ export function pngHead(bytes: Uint8Array): PngHead | null {
     width: view.getUint32(16),
     height: view.getUint32(20),
     bits: view.getUint8(24),
-    colourType: view.getUint8(25),
+    colorType: view.getUint8(25),
     interlaced: view.getUint8(28) !== 0,
   };
 }
 
-export function isGrey16(head: PngHead): boolean {
-  return head.bits === 16 && head.colourType === GREY;
+export function isGray16(head: PngHead): boolean {
+  return head.bits === 16 && head.colorType === GRAY;
 }
 
 /** Throws an Error with a sentence where it is no such image or damaged. */
-export async function decodeGrey16(bytes: Uint8Array): Promise<Grey16> {
+export async function decodeGray16(bytes: Uint8Array): Promise<Gray16> {
   const head = pngHead(bytes);
-  if (head === null || !isGrey16(head) || head.interlaced) {
+  if (head === null || !isGray16(head) || head.interlaced) {
     throw new Error("the depth image is no 16-bit PNG with one channel, so that it cannot be shown");
   }
   const { width, height } = head;

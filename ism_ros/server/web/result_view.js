@@ -3,7 +3,7 @@ import { depthView, drawLegend } from "./depth_view.js";
 import { depthScale } from "./frame_files.js";
 import { element, make } from "./page_elements.js";
 import { draw, fit, instanceAt, instanceOf, rejectedInstanceOf } from "./picture.js";
-import { decodeGrey16 } from "./png16.js";
+import { decodeGray16 } from "./png16.js";
 import { fillTable, fillTimings, milliseconds } from "./results.js";
 import { withoutExif } from "./exif.js";
 const MAX_HEIGHT_SHARE = 0.58; // of the window
@@ -18,7 +18,7 @@ export class ResultView {
     pointed = element("under-pointer", HTMLOutputElement);
     scene = null;
     rows = new Map();
-    look = { view: "colour", showMasks: true, shown: new Set(), lit: null, guess: null };
+    look = { view: "color", showMasks: true, shown: new Set(), lit: null, guess: null };
     bestRejected = null;
     scale = 1;
     askedThreshold = 0;
@@ -34,7 +34,7 @@ export class ResultView {
             this.onThreshold();
         });
         for (const radio of document.querySelectorAll("input[name=view]")) {
-            radio.addEventListener("change", () => this.setView(radio.value === "depth" ? "depth" : "colour"));
+            radio.addEventListener("change", () => this.setView(radio.value === "depth" ? "depth" : "color"));
         }
         const masks = element("show-masks", HTMLInputElement);
         masks.addEventListener("change", () => {
@@ -72,22 +72,22 @@ export class ResultView {
     }
     /** The frame alone, its instances still unknown. Throws an Error with a sentence where it cannot be shown. */
     async showFrame(frame) {
-        let colour;
+        let color;
         try {
-            colour = await createImageBitmap(await withoutExif(frame.rgb));
+            color = await createImageBitmap(await withoutExif(frame.rgb));
         }
         catch {
             throw new Error(`${frame.rgb.name} cannot be decoded: it is damaged, or no image`);
         }
-        this.setScene({ colour, depth: null, instances: [] });
+        this.setScene({ color, depth: null, instances: [] });
         element("answer", HTMLDivElement).hidden = true;
         if (frame.depth !== null) {
             try {
-                const depth = await decodeGrey16(new Uint8Array(await frame.depth.arrayBuffer()));
+                const depth = await decodeGray16(new Uint8Array(await frame.depth.arrayBuffer()));
                 const view = depthView(depth, await depthScale(frame.camera));
-                if (this.scene?.colour !== colour)
+                if (this.scene?.color !== color)
                     return; // another frame came meanwhile
-                this.setScene({ colour, depth: view, instances: [] });
+                this.setScene({ color, depth: view, instances: [] });
                 element("legend-near", HTMLSpanElement).textContent = `${view.nearM.toFixed(2)} m`;
                 element("legend-far", HTMLSpanElement).textContent = `${view.farM.toFixed(2)} m`;
             }
@@ -98,7 +98,7 @@ export class ResultView {
         const depthRadio = element("view-depth", HTMLInputElement);
         depthRadio.disabled = this.scene?.depth === null;
         if (depthRadio.disabled && this.look.view === "depth")
-            this.setView("colour");
+            this.setView("color");
     }
     /** On a narrow screen the picture is below the form. */
     bringIntoView() {
@@ -113,7 +113,7 @@ export class ResultView {
         const best = [...answer.detections].sort((a, b) => b.score - a.score);
         const instances = best.map(instanceOf);
         this.rows = fillTable(element("instances", HTMLTableSectionElement), instances, (lit) => this.light(lit ?? this.kept(), false));
-        const { width, height } = this.scene.colour;
+        const { width, height } = this.scene.color;
         this.bestRejected = answer.best_rejected ? rejectedInstanceOf(answer.best_rejected, { width, height }) : null;
         this.setScene({ ...this.scene, instances });
         element("warnings", HTMLUListElement).replaceChildren(...(answer.warnings ?? []).map(({ text }) => make("li", "", `${text.charAt(0).toUpperCase()}${text.slice(1)}.`)));
@@ -178,7 +178,7 @@ export class ResultView {
     setView(view) {
         this.look.view = view;
         element("legend", HTMLDivElement).hidden = view !== "depth";
-        const id = view === "depth" ? "view-depth" : "view-colour";
+        const id = view === "depth" ? "view-depth" : "view-color";
         element(id, HTMLInputElement).checked = true;
         this.redraw();
     }
@@ -186,7 +186,7 @@ export class ResultView {
         if (this.scene === null)
             return;
         const box = this.canvas.getBoundingClientRect();
-        const { width, height } = this.scene.colour;
+        const { width, height } = this.scene.color;
         const x = Math.floor(((event.clientX - box.left) / box.width) * width);
         const y = Math.floor(((event.clientY - box.top) / box.height) * height);
         const depthM = this.scene.depth?.depthM(x, y) ?? 0;

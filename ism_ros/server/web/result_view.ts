@@ -5,7 +5,7 @@ import { depthView, drawLegend } from "./depth_view.js";
 import { depthScale } from "./frame_files.js";
 import { element, make } from "./page_elements.js";
 import { draw, fit, instanceAt, instanceOf, rejectedInstanceOf, type Instance, type Look, type Scene } from "./picture.js";
-import { decodeGrey16 } from "./png16.js";
+import { decodeGray16 } from "./png16.js";
 import { fillTable, fillTimings, milliseconds } from "./results.js";
 import { withoutExif } from "./exif.js";
 
@@ -19,7 +19,7 @@ export class ResultView {
   private readonly pointed = element("under-pointer", HTMLOutputElement);
   private scene: Scene | null = null;
   private rows = new Map<Instance, HTMLTableRowElement>();
-  private look: Look = { view: "colour", showMasks: true, shown: new Set(), lit: null, guess: null };
+  private look: Look = { view: "color", showMasks: true, shown: new Set(), lit: null, guess: null };
   private bestRejected: Instance | null = null;
   private scale = 1;
   private askedThreshold = 0;
@@ -37,7 +37,7 @@ export class ResultView {
       this.onThreshold();
     });
     for (const radio of document.querySelectorAll<HTMLInputElement>("input[name=view]")) {
-      radio.addEventListener("change", () => this.setView(radio.value === "depth" ? "depth" : "colour"));
+      radio.addEventListener("change", () => this.setView(radio.value === "depth" ? "depth" : "color"));
     }
     const masks = element("show-masks", HTMLInputElement);
     masks.addEventListener("change", () => {
@@ -80,20 +80,20 @@ export class ResultView {
 
   /** The frame alone, its instances still unknown. Throws an Error with a sentence where it cannot be shown. */
   async showFrame(frame: Frame): Promise<void> {
-    let colour: ImageBitmap;
+    let color: ImageBitmap;
     try {
-      colour = await createImageBitmap(await withoutExif(frame.rgb));
+      color = await createImageBitmap(await withoutExif(frame.rgb));
     } catch {
       throw new Error(`${frame.rgb.name} cannot be decoded: it is damaged, or no image`);
     }
-    this.setScene({ colour, depth: null, instances: [] });
+    this.setScene({ color, depth: null, instances: [] });
     element("answer", HTMLDivElement).hidden = true;
     if (frame.depth !== null) {
       try {
-        const depth = await decodeGrey16(new Uint8Array(await frame.depth.arrayBuffer()));
+        const depth = await decodeGray16(new Uint8Array(await frame.depth.arrayBuffer()));
         const view = depthView(depth, await depthScale(frame.camera));
-        if (this.scene?.colour !== colour) return; // another frame came meanwhile
-        this.setScene({ colour, depth: view, instances: [] });
+        if (this.scene?.color !== color) return; // another frame came meanwhile
+        this.setScene({ color, depth: view, instances: [] });
         element("legend-near", HTMLSpanElement).textContent = `${view.nearM.toFixed(2)} m`;
         element("legend-far", HTMLSpanElement).textContent = `${view.farM.toFixed(2)} m`;
       } catch (error) {
@@ -102,7 +102,7 @@ export class ResultView {
     }
     const depthRadio = element("view-depth", HTMLInputElement);
     depthRadio.disabled = this.scene?.depth === null;
-    if (depthRadio.disabled && this.look.view === "depth") this.setView("colour");
+    if (depthRadio.disabled && this.look.view === "depth") this.setView("color");
   }
 
   /** On a narrow screen the picture is below the form. */
@@ -117,7 +117,7 @@ export class ResultView {
     const best = [...answer.detections].sort((a, b) => b.score - a.score);
     const instances = best.map(instanceOf);
     this.rows = fillTable(element("instances", HTMLTableSectionElement), instances, (lit) => this.light(lit ?? this.kept(), false));
-    const { width, height } = this.scene.colour;
+    const { width, height } = this.scene.color;
     this.bestRejected = answer.best_rejected ? rejectedInstanceOf(answer.best_rejected, { width, height }) : null;
     this.setScene({ ...this.scene, instances });
     element("warnings", HTMLUListElement).replaceChildren(
@@ -196,7 +196,7 @@ export class ResultView {
   private setView(view: Look["view"]): void {
     this.look.view = view;
     element("legend", HTMLDivElement).hidden = view !== "depth";
-    const id = view === "depth" ? "view-depth" : "view-colour";
+    const id = view === "depth" ? "view-depth" : "view-color";
     element(id, HTMLInputElement).checked = true;
     this.redraw();
   }
@@ -204,7 +204,7 @@ export class ResultView {
   private point(event: PointerEvent): void {
     if (this.scene === null) return;
     const box = this.canvas.getBoundingClientRect();
-    const { width, height } = this.scene.colour;
+    const { width, height } = this.scene.color;
     const x = Math.floor(((event.clientX - box.left) / box.width) * width);
     const y = Math.floor(((event.clientY - box.top) / box.height) * height);
     const depthM = this.scene.depth?.depthM(x, y) ?? 0;

@@ -15,13 +15,13 @@ export function fillTable(body, instances, onLit) {
     body.replaceChildren(...rows.values());
     return rows;
 }
-function rowOf({ detection, colour }) {
+function rowOf({ detection, color }) {
     const row = make("tr");
     row.tabIndex = 0;
     const name = make("th", "name");
     name.scope = "row";
     const swatch = make("span", "swatch");
-    swatch.style.setProperty("--colour", colour);
+    swatch.style.setProperty("--color", color);
     name.append(swatch, detection.class_id);
     const parts = [
         detection.semantic_score,

@@ -23,13 +23,13 @@ export function fillTable(
   return rows;
 }
 
-function rowOf({ detection, colour }: Instance): HTMLTableRowElement {
+function rowOf({ detection, color }: Instance): HTMLTableRowElement {
   const row = make("tr");
   row.tabIndex = 0;
   const name = make("th", "name");
   name.scope = "row";
   const swatch = make("span", "swatch");
-  swatch.style.setProperty("--colour", colour);
+  swatch.style.setProperty("--color", color);
   name.append(swatch, detection.class_id);
   const parts = [
     detection.semantic_score,

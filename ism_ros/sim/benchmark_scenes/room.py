@@ -45,9 +45,9 @@ def make_room(table_top: str, wall_azimuth: float, rng: np.random.Generator) -> 
 
 
 def _tint(rng: np.random.Generator) -> Array:
-    """RGB of a table or wall: anything from white to grey and brown to a muted hue."""
-    grey = rng.uniform(70, 225)
-    return np.clip(grey + rng.normal(0, 22, 3), 25, 240)
+    """RGB of a table or wall: anything from white to gray and brown to a muted hue."""
+    gray = rng.uniform(70, 225)
+    return np.clip(gray + rng.normal(0, 22, 3), 25, 240)
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, grain_px: tuple[float, float]) -> Array:

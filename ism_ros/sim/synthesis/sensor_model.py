@@ -35,7 +35,7 @@ class SensorModel:
         exposure: Standard deviation of the logarithm of the exposure.
         white_balance: Standard deviation of the logarithm of each channel's gain.
         blur_px: Standard deviation of the blur, pixels.
-        color_noise: Noise in grey levels.
+        color_noise: Noise in gray levels.
     """
 
     baseline_m: float = 0.05

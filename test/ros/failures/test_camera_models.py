@@ -1,4 +1,4 @@
-"""Cameras as they are: lenses, rectified images, calibrations that come once, depth of another camera, grey images."""
+"""Cameras as they are: lenses, rectified images, calibrations that come once, depth of another camera, gray images."""
 
 import time
 from contextlib import closing
@@ -205,13 +205,13 @@ def test_two_cameras_on_one_topic_are_named_with_their_nodes(cell_with):
 
 
 @pytest.mark.faults
-def test_a_grey_picture_is_said_once(cell_with):
+def test_a_gray_picture_is_said_once(cell_with):
     cell = cell_with()
     for _ in range(3):
         cell.result(alter="mono")
     cell.listener.wait_for(lambda: cell.listener.count("noticed.grey_image"), "the notice")
     assert cell.listener.count("noticed.grey_image") == 1
-    assert "the rgb image has no colours" in cell.node.output
+    assert "the rgb image has no colors" in cell.node.output
 
 
 @pytest.mark.faults

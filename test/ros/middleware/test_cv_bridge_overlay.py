@@ -81,7 +81,7 @@ def test_header_is_carried() -> None:
     assert (sent.header.frame_id, sent.header.stamp.sec) == ("camera", 7)
 
 
-def test_colours() -> None:
+def test_colors() -> None:
     rgb = some_image()
     given = BRIDGE.cv2_to_imgmsg(rgb, "rgb8")
     np.testing.assert_array_equal(BRIDGE.imgmsg_to_cv2(given, "bgr8"), rgb[:, :, ::-1])
@@ -90,18 +90,18 @@ def test_colours() -> None:
     assert rgba.shape == (5, 7, 4)
     assert (rgba[:, :, 3] == 255).all()
     np.testing.assert_array_equal(BRIDGE.imgmsg_to_cv2(given, "mono8"), cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
-    grey = BRIDGE.cv2_to_imgmsg(rgb[:, :, 0], "mono8")
-    np.testing.assert_array_equal(BRIDGE.imgmsg_to_cv2(grey, "rgb8"), np.repeat(rgb[:, :, :1], 3, axis=2))
+    gray = BRIDGE.cv2_to_imgmsg(rgb[:, :, 0], "mono8")
+    np.testing.assert_array_equal(BRIDGE.imgmsg_to_cv2(gray, "rgb8"), np.repeat(rgb[:, :, :1], 3, axis=2))
 
 
 def test_range_of_8_bit_becomes_that_of_16_bit_and_back() -> None:
-    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    wide = BRIDGE.imgmsg_to_cv2(BRIDGE.cv2_to_imgmsg(grey, "mono8"), "mono16")
-    np.testing.assert_array_equal(wide, grey.astype(np.uint16) * 257)
-    np.testing.assert_array_equal(BRIDGE.imgmsg_to_cv2(BRIDGE.cv2_to_imgmsg(wide, "mono16"), "mono8"), grey)
+    gray = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    wide = BRIDGE.imgmsg_to_cv2(BRIDGE.cv2_to_imgmsg(gray, "mono8"), "mono16")
+    np.testing.assert_array_equal(wide, gray.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(BRIDGE.imgmsg_to_cv2(BRIDGE.cv2_to_imgmsg(wide, "mono16"), "mono8"), gray)
 
 
-def test_bayer_patterns_give_the_colour_of_their_pixels() -> None:
+def test_bayer_patterns_give_the_color_of_their_pixels() -> None:
     for pattern, (red_y, red_x) in {"rggb": (0, 0), "bggr": (1, 1), "gbrg": (1, 0), "grbg": (0, 1)}.items():
         raw = np.zeros((16, 16), np.uint8)
         raw[red_y::2, red_x::2] = 200  # light on the red pixels alone
@@ -112,7 +112,7 @@ def test_bayer_patterns_give_the_colour_of_their_pixels() -> None:
 
 
 @pytest.mark.parametrize(("encoding", "luma"), [("yuv422", 1), ("yuv422_yuy2", 0)])
-def test_yuv_without_colour_is_grey(encoding: str, luma: int) -> None:
+def test_yuv_without_color_is_gray(encoding: str, luma: int) -> None:
     packed = np.full((4, 6, 2), 128, np.uint8)
     packed[:, :, luma] = 235
     given = message(encoding, 4, 6, 12, packed.tobytes())
@@ -129,7 +129,7 @@ def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(CvBridgeError):
         BRIDGE.cv2_to_imgmsg(rgb, "no_such_encoding")
     with pytest.raises(CvBridgeError):
-        BRIDGE.imgmsg_to_cv2(BRIDGE.cv2_to_imgmsg(rgb), "mono8")  # 8UC3 does not say which colours
+        BRIDGE.imgmsg_to_cv2(BRIDGE.cv2_to_imgmsg(rgb), "mono8")  # 8UC3 does not say which colors
     with pytest.raises(CvBridgeError):
         BRIDGE.imgmsg_to_cv2(message("no_such_encoding", 1, 1, 1, b"0"))
     with pytest.raises(TypeError):

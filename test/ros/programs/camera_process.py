@@ -16,7 +16,7 @@ Each line on stdin is a JSON object, each answer on stdout one as well:
 {"fuzz": 300, "rate_hz": 50.0, "seed": 1}      -> {"stamps": []}: malformed messages, see malformed.py
 {"withdraw": ["depth"]}               -> {"withdrawn": true}, these topics have no publisher any more
 
-With --latched-info camera_info is latched; with --depth-camera depth is of the camera beside the colour camera, whose
+With --latched-info camera_info is latched; with --depth-camera depth is of the camera beside the color camera, whose
 camera_info and place in /tf_static are published as well.
 """
 
@@ -79,14 +79,14 @@ def projection(intrinsics: np.ndarray) -> list[float]:
 class Stored:
     """The frame on disk: rgb (H, W, 3) uint8, depth_m (H, W) float32 metres, intrinsics (3, 3).
 
-    beside_m, beside_intrinsics, beside_to_colour: the depth that a camera beside it sees, and where that is.
+    beside_m, beside_intrinsics, beside_to_color: the depth that a camera beside it sees, and where that is.
     """
 
     def __init__(self, path: str) -> None:
         with np.load(path) as stored:
             self.rgb, self.depth_m, self.intrinsics = stored["rgb"], stored["depth_m"], stored["intrinsics"]
             self.beside_m, self.beside_intrinsics = stored["beside_m"], stored["beside_intrinsics"]
-            self.beside_to_colour = stored["beside_to_colour"]
+            self.beside_to_color = stored["beside_to_color"]
         self.depth_mm = np.round(self.depth_m * 1000).astype(np.uint16)
 
     def messages(self) -> Messages:
@@ -129,7 +129,7 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
         return messages
 
     def plane() -> Messages:
-        """A tilted, evenly grey table and nothing on it."""
+        """A tilted, evenly gray table and nothing on it."""
         inverse_depth = np.linspace(1 / 1.2, 1 / 0.7, height, dtype=np.float32)
         messages = with_depth(np.tile(1 / inverse_depth[:, None], (1, width)), "32FC1")()
         messages.rgb = image(np.full((height, width, 3), 128, np.uint8), "rgb8")
@@ -277,7 +277,7 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
 
 
 class DepthCamera:
-    """The depth camera beside the colour camera: its calibration and place are published as drivers do."""
+    """The depth camera beside the color camera: its calibration and place are published as drivers do."""
 
     def __init__(self, node: Node, stored: Stored) -> None:
         self._depth_mm = np.round(stored.beside_m * 1000).astype(np.uint16)
@@ -287,13 +287,11 @@ class DepthCamera:
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._transforms = node.create_publisher(TFMessage, "/tf_static", latched)
         # both frames hang on the case, as in a driver's tree
-        case_to_colour = np.eye(4)
-        case_to_colour[:3, 3] = 0.01, 0.02, 0.03
-        case_to_depth = np.linalg.inv(stored.beside_to_colour) @ case_to_colour
+        case_to_color = np.eye(4)
+        case_to_color[:3, 3] = 0.01, 0.02, 0.03
+        case_to_depth = np.linalg.inv(stored.beside_to_color) @ case_to_color
         self._transforms.publish(
-            TFMessage(
-                transforms=[child_of_case(FRAME_ID, case_to_colour), child_of_case(DEPTH_FRAME_ID, case_to_depth)]
-            )
+            TFMessage(transforms=[child_of_case(FRAME_ID, case_to_color), child_of_case(DEPTH_FRAME_ID, case_to_depth)])
         )
 
     def depth(self) -> Image:
@@ -420,7 +418,7 @@ def main() -> None:
     parser.add_argument("--latched-info", action="store_true")
     parser.add_argument("--depth-camera", action="store_true")
     parser.add_argument("--name", default="camera", help="of the node")
-    parser.add_argument("--rgb", default="rgb", help="topic of the colour images")
+    parser.add_argument("--rgb", default="rgb", help="topic of the color images")
     arguments = parser.parse_args()
     rclpy.init(args=[])
     node = Node(arguments.name, namespace=arguments.namespace)

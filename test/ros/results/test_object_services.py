@@ -284,7 +284,7 @@ def test_a_full_disk_costs_the_cache_and_not_the_object(library, home):
         assert answer.success, answer.message
         library.assert_problem("cannot keep")
         assert "free space" in library.listener.text("objects")
-        assert "cannot keep rendered templates" in library.cell.node.output
+        assert "cannot keep files in" in library.cell.node.output
     finally:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
     left = [name for name in sorted(path.name for path in (home / "cache").rglob("*")) if name not in cached]

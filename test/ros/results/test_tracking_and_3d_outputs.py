@@ -107,8 +107,8 @@ def test_points_are_the_pixels_of_the_mask_image_that_have_depth(
     np.testing.assert_allclose(points["z"], stored["depth_m"][rows, columns], atol=6e-4)
     k = stored["intrinsics"]
     np.testing.assert_allclose(points["x"] / points["z"] * k[0, 0] + k[0, 2], columns, atol=1e-2)
-    colours = stored["rgb"][rows, columns].astype(np.uint32)
-    np.testing.assert_array_equal(points["rgb"], colours[:, 0] << 16 | colours[:, 1] << 8 | colours[:, 2])
+    colors = stored["rgb"][rows, columns].astype(np.uint32)
+    np.testing.assert_array_equal(points["rgb"], colors[:, 0] << 16 | colors[:, 1] << 8 | colors[:, 2])
 
 
 def test_markers_draw_every_box_and_name_after_removing_the_last_ones(results: dict[str, Any]) -> None:

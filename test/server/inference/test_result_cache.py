@@ -27,7 +27,7 @@ def test_the_least_recently_used_answer_goes_first() -> None:
 
 @pytest.fixture
 def frame() -> InferenceInput:
-    return InferenceInput(rgb=b"colours", depth=b"distances", intrinsics=(600, 0, 4, 0, 600, 3, 0, 0, 1))
+    return InferenceInput(rgb=b"colors", depth=b"distances", intrinsics=(600, 0, 4, 0, 600, 3, 0, 0, 1))
 
 
 def changed(frame: InferenceInput, **values: Any) -> InferenceInput:
@@ -40,8 +40,8 @@ def test_the_same_request_has_the_same_key(frame: InferenceInput) -> None:
 
 def test_another_image_option_or_library_has_another_key(frame: InferenceInput, tmp_path: Path) -> None:
     others = [
-        changed(frame, rgb=b"other colours"),
-        changed(frame, rgb=b"coloursdist", depth=b"ances"),
+        changed(frame, rgb=b"other colors"),
+        changed(frame, rgb=b"colorsdist", depth=b"ances"),
         changed(frame, depth=None),
         changed(frame, depth_scale=0.5),
         changed(frame, score_threshold=0.5),

@@ -96,9 +96,9 @@ def paint(file: Path, bgr: tuple[int, int, int]) -> None:
 def test_a_texture_that_changes_beside_its_cad_file_is_noticed(cold: Server, sample: dict[str, Any]) -> None:
     cad, counts = textured(cold.data), []
     with cold.client() as client:
-        for colour in ((0, 0, 200), None, (9, 99, 200)):
-            if colour is not None:
-                paint(cad.with_name("red.png"), colour)
+        for color in ((0, 0, 200), None, (9, 99, 200)):
+            if color is not None:
+                paint(cad.with_name("red.png"), color)
             assert client.post(PATH, json=asking(sample, cad.name)).status_code == 200
             counts.append(metrics_of(client.get("/metrics").text)['ism_object_cache{what="misses"}'])
     assert np.diff(counts).tolist() == [0, 1]

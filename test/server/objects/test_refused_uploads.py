@@ -159,7 +159,7 @@ def test_an_id_that_is_no_name_is_refused(server: Server, object_id: str) -> Non
 @pytest.mark.slow
 def test_an_upload_sees_no_picture_of_the_server(server: Server, tmp_path: Path, head: str) -> None:
     picture, library = tmp_path / "secret.png", tmp_path / "secret.mtl"
-    cv2.imwrite(str(picture), np.full((8, 8, 3), (0, 0, 255), np.uint8))  # pure red, as no light makes the grey pyramid
+    cv2.imwrite(str(picture), np.full((8, 8, 3), (0, 0, 255), np.uint8))  # pure red, as no light makes the gray pyramid
     library.write_text(f"newmtl a\nmap_Kd {picture}\n")
     content = head.format(picture=picture, library=library) + PYRAMID
     with server.client() as client:

@@ -67,7 +67,7 @@ def test_a_file_that_is_none_of_the_three_is_named(page: Page, tmp_path: Path) -
     (tmp_path / "notes.txt").write_text("not an image")
     give_files(page, tmp_path / "notes.txt")
     expect(page.get_by_role("alert")).to_have_text(
-        "notes.txt is no PNG, JPEG or JSON: drop a colour image, a 16-bit depth PNG and camera.json, or an object's "
+        "notes.txt is no PNG, JPEG or JSON: drop a color image, a 16-bit depth PNG and camera.json, or an object's "
         "CAD file."
     )
 
@@ -84,7 +84,7 @@ def test_what_the_server_refuses_is_said_in_its_words(page: Page, tmp_path: Path
 
 def test_what_is_missing_is_said(page: Page) -> None:
     page.get_by_role("button", name="Find instances").click()
-    expect(page.get_by_role("alert")).to_contain_text("A colour image is missing")
+    expect(page.get_by_role("alert")).to_contain_text("A color image is missing")
     give_files(page, SCENE / "rgb.jpg")
     page.get_by_role("button", name="Find instances").click()
     expect(page.get_by_role("alert")).to_contain_text("The camera is missing")
@@ -94,9 +94,9 @@ def test_each_file_of_the_frame_can_be_cleared(page: Page) -> None:
     give_files(page, SCENE / "rgb.jpg", SCENE / "depth.png", SCENE / "camera.json")
     expect(page.get_by_role("radio", name="Depth")).to_be_enabled()
     page.get_by_role("button", name="Clear depth").click()
-    expect(page.locator("#slot-depth")).to_contain_text("16-bit PNG, registered to colour")
+    expect(page.locator("#slot-depth")).to_contain_text("16-bit PNG, registered to color")
     expect(page.get_by_role("radio", name="Depth")).to_be_disabled()
-    page.get_by_role("button", name="Clear colour").click()
+    page.get_by_role("button", name="Clear color").click()
     expect(page.locator("#picture")).to_be_hidden()
     expect(page.get_by_role("button", name="Try the sample")).to_be_visible()
 
@@ -134,10 +134,10 @@ def test_a_picture_is_shown_as_it_is_stored_whatever_its_exif_says(
 
 def test_depth_is_shown_with_all_of_its_16_bits(page: Page) -> None:
     try_sample(page)
-    colour = brightness(page)
+    color = brightness(page)
     page.get_by_role("radio", name="Depth").check()
     expect(page.locator("#legend")).to_be_visible()
-    assert abs(brightness(page) - colour) > 5
+    assert abs(brightness(page) - color) > 5
     truth_m = cv2.imread(str(SCENE / "depth.png"), cv2.IMREAD_UNCHANGED) / 1000
     picture = page.locator("#picture").bounding_box()
     measured = [(x, y) for x, y in ((100, 140), (200, 200), (300, 60), (40, 250)) if truth_m[y, x] > 0]
@@ -155,8 +155,8 @@ def test_depth_files_of_any_compression_are_read_bit_by_bit(page: Page) -> None:
         how = [cv2.IMWRITE_PNG_COMPRESSION, level, cv2.IMWRITE_PNG_STRATEGY, strategy]
         values = page.evaluate(
             """async (text) => {
-                const { decodeGrey16 } = await import("/page/png16.js");
-                return [...(await decodeGrey16(Uint8Array.from(atob(text), (one) => one.charCodeAt(0)))).values];
+                const { decodeGray16 } = await import("/page/png16.js");
+                return [...(await decodeGray16(Uint8Array.from(atob(text), (one) => one.charCodeAt(0)))).values];
             }""",
             base64.b64encode(cv2.imencode(".png", depth, how)[1].tobytes()).decode(),
         )

@@ -37,7 +37,7 @@ def test_the_sample_is_in_sight_on_a_phone(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "is_dark"), [("light", False), ("dark", True)])
-def test_the_page_follows_the_colours_of_the_system(page: Page, scheme: str, is_dark: bool) -> None:
+def test_the_page_follows_the_colors_of_the_system(page: Page, scheme: str, is_dark: bool) -> None:
     page.emulate_media(color_scheme=scheme)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground))) < 3 * 128) is is_dark

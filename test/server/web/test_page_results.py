@@ -103,7 +103,7 @@ def test_all_can_be_done_from_the_keyboard(page: Page) -> None:
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
     assert {"choose-files", "use-sample", "segmentor", "stability", "run", "threshold", "copy-curl"} <= reached
-    assert {"view-colour", "show-masks", "download-json", "TR", "SUMMARY"} <= reached
+    assert {"view-color", "show-masks", "download-json", "TR", "SUMMARY"} <= reached
 
 
 def test_an_answer_is_never_shown_over_another_frame(page: Page, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_where_nothing_is_certain_enough_the_best_guess_is_dimmed_with_the_least
 
 
 def test_what_makes_the_answer_doubtful_is_shown(page: Page, tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "grey.png"), cv2.imread(str(SCENE / "rgb.jpg"), cv2.IMREAD_GRAYSCALE))
+    cv2.imwrite(str(tmp_path / "gray.png"), cv2.imread(str(SCENE / "rgb.jpg"), cv2.IMREAD_GRAYSCALE))
     try_sample(page)
     expect(page.locator("#warnings")).to_be_hidden()
     answer = page.evaluate(
@@ -155,12 +155,12 @@ def test_what_makes_the_answer_doubtful_is_shown(page: Page, tmp_path: Path) -> 
             const headers = { "content-type": "application/json" };
             return (await fetch("/api/v1/inference", { method: "POST", body: JSON.stringify(asked), headers })).json();
         }""",
-        base64.b64encode((tmp_path / "grey.png").read_bytes()).decode(),
+        base64.b64encode((tmp_path / "gray.png").read_bytes()).decode(),
     )
     assert [warning["reason"] for warning in answer["warnings"]] == ["grey_image"]
     page.route("**/api/v1/inference/upload", lambda route: route.fulfill(json=answer))
     page.get_by_role("button", name="Find instances").click()
-    expect(page.locator("#warnings li")).to_contain_text("The rgb image has no colours")
+    expect(page.locator("#warnings li")).to_contain_text("The rgb image has no colors")
 
 
 def test_an_answer_of_a_proxy_is_told_in_the_pages_own_words(page: Page) -> None:

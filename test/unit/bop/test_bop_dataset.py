@@ -68,12 +68,12 @@ def test_depth_times_its_scale_is_millimetres(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize(("folder", "suffix"), [("rgb", "jpg"), ("gray", "png"), ("gray", "tif")])
-def test_images_may_be_grey_jpeg_or_tiff(tiny: Path, folder: str, suffix: str) -> None:
+def test_images_may_be_gray_jpeg_or_tiff(tiny: Path, folder: str, suffix: str) -> None:
     scene = tiny / "test" / "000002"
     shutil.rmtree(scene / "rgb")
     (scene / folder).mkdir()
-    grey = np.full((24, 32) if folder == "gray" else (24, 32, 3), 90, np.uint8)
-    cv2.imwrite(str(scene / folder / f"000003.{suffix}"), grey)
+    gray = np.full((24, 32) if folder == "gray" else (24, 32, 3), 90, np.uint8)
+    cv2.imwrite(str(scene / folder / f"000003.{suffix}"), gray)
     rgb = open_dataset(tiny).scene(2).frame(3).rgb
     assert rgb.shape == (24, 32, 3)
     assert abs(int(rgb.mean()) - 90) <= 1

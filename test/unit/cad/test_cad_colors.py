@@ -1,4 +1,4 @@
-"""Colours and textures of CAD files as programs write them; where one cannot be had, one sentence says so."""
+"""Colors and textures of CAD files as programs write them; where one cannot be had, one sentence says so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ism_ros.cad.referenced_files import referenced_files
 from ism_ros.cad.surfaces import surface_of, texture_lookup
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
-BLUE_GREY = (90, 120, 170)
+BLUE_GRAY = (90, 120, 170)
 SQUARE_V = ["v 0 0 0", "v 100 0 0", "v 100 100 0", "v 0 100 0"]
 SQUARE_VT = ["vt 0 0", "vt 1 0", "vt 1 1", "vt 0 1"]
 SQUARE_F = ["f 1/1 2/2 3/3", "f 1/1 3/3 4/4"]
@@ -28,18 +28,18 @@ def reasons(model: CadModel) -> list[str]:
     return [warning.reason for warning in model.warnings]
 
 
-def colours_of(model: CadModel) -> list[tuple[int, ...]]:
+def colors_of(model: CadModel) -> list[tuple[int, ...]]:
     """Of the corners of each face, without repeats, as they are rendered."""
     surface = surface_of(model.mesh)
-    rgb = surface.colours.reshape(-1, 3)
+    rgb = surface.colors.reshape(-1, 3)
     if surface.texture is not None and surface.uv is not None:
         rgb = texture_lookup(surface.texture, surface.uv.reshape(-1, 3, 2).mean(axis=1))
     return sorted({tuple(map(int, row)) for row in np.rint(rgb)})
 
 
-def picture(file: Path, colour: tuple[int, int, int] = RED) -> None:
+def picture(file: Path, color: tuple[int, int, int] = RED) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8), colour).save(file)
+    Image.new("RGB", (8, 8), color).save(file)
 
 
 def obj(
@@ -72,7 +72,7 @@ def test_a_texture_is_found_however_its_name_is_written(tmp_path: Path, named: s
     picture(tmp_path / lies)
     file = obj(tmp_path, ["newmtl skin", "Kd 1 1 1", f"map_Kd {named}"])
     model = read_cad(file, "mm")
-    assert colours_of(model) == [RED]
+    assert colors_of(model) == [RED]
     assert reasons(model) == []
     assert {path.name for path in referenced_files(file)} == {"a.mtl", "tex.png"}  # so that the cache sees it change
 
@@ -81,14 +81,14 @@ def test_a_name_with_spaces_is_a_name(tmp_path: Path) -> None:
     picture(tmp_path / "my nice tex.png")
     picture(tmp_path / "tex.png", GREEN)
     model = read_cad(obj(tmp_path, ["newmtl skin", "map_Kd my nice tex.png"]), "mm")
-    assert colours_of(model) == [RED]
+    assert colors_of(model) == [RED]
 
 
 @pytest.mark.parametrize("use", ["", "usemtl skin", "usemtl SKIN "])
 def test_the_only_material_is_used_by_any_name_or_none(tmp_path: Path, use: str) -> None:
     picture(tmp_path / "tex.png")
     model = read_cad(obj(tmp_path, ["newmtl skin", "map_Kd tex.png"], use=use), "mm")
-    assert colours_of(model) == [RED]
+    assert colors_of(model) == [RED]
 
 
 @pytest.mark.parametrize("head", [("mtllib gone.mtl",), ()])
@@ -100,7 +100,7 @@ def test_without_its_material_library_the_picture_of_the_same_name_is_taken(
     model = read_cad(obj(tmp_path, None, head), "mm")
     is_found = stem == "thing" or bool(head)
     assert reasons(model) == ([] if is_found else ["no_colour"])
-    assert (colours_of(model)[0][1] > 200) == is_found
+    assert (colors_of(model)[0][1] > 200) == is_found
 
 
 @pytest.mark.parametrize(
@@ -118,27 +118,27 @@ def test_what_cannot_be_found_or_read_is_named_in_one_sentence(
     assert str(tmp_path) not in warning.text  # a server's client need not know where it keeps files
 
 
-def ply(folder: Path, comment: str, colour: str = "", types: str = "uchar") -> Path:
-    columns = [f"property {types} {name}" for name in ("red", "green", "blue")] if colour else []
+def ply(folder: Path, comment: str, color: str = "", types: str = "uchar") -> Path:
+    columns = [f"property {types} {name}" for name in ("red", "green", "blue")] if color else []
     lines = ["ply", "format ascii 1.0", comment, "element vertex 4", *(f"property float {axis}" for axis in "xyz")]
     lines += [*columns, "property float texture_u", "property float texture_v"]
     lines += ["element face 2", "property list uchar int vertex_indices", "end_header"]
-    lines += [f"{x} {y} 0 {colour} {x / 100} {y / 100}" for x, y in ((0, 0), (100, 0), (100, 100), (0, 100))]
+    lines += [f"{x} {y} 0 {color} {x / 100} {y / 100}" for x, y in ((0, 0), (100, 0), (100, 100), (0, 100))]
     (folder / "thing.ply").write_text("\n".join([*lines, "3 0 1 2", "3 0 2 3", ""]))
     return folder / "thing.ply"
 
 
-def test_a_ply_whose_texture_is_gone_is_no_traceback_and_keeps_its_vertex_colours(tmp_path: Path) -> None:
+def test_a_ply_whose_texture_is_gone_is_no_traceback_and_keeps_its_vertex_colors(tmp_path: Path) -> None:
     model = read_cad(ply(tmp_path, "comment TextureFile nope.png", "90 120 170"), "mm")
     assert reasons(model) == ["texture_missing"]
-    assert colours_of(model) == [BLUE_GREY]
+    assert colors_of(model) == [BLUE_GRAY]
     assert reasons(read_cad(ply(tmp_path, "comment TextureFile nope.png"), "mm")) == ["texture_missing"]
     picture(tmp_path / "Nope.PNG")
-    assert colours_of(read_cad(ply(tmp_path, "comment TextureFile nope.png", "90 120 170"), "mm")) == [RED]
+    assert colors_of(read_cad(ply(tmp_path, "comment TextureFile nope.png", "90 120 170"), "mm")) == [RED]
 
 
 @pytest.mark.parametrize(
-    ("types", "colour"),
+    ("types", "color"),
     [
         ("uchar", "90 120 170"),
         ("float", "90 120 170"),
@@ -146,50 +146,50 @@ def test_a_ply_whose_texture_is_gone_is_no_traceback_and_keeps_its_vertex_colour
         ("ushort", "23130 30840 43690"),
     ],
 )
-def test_colours_of_a_ply_are_read_in_whatever_numbers(tmp_path: Path, types: str, colour: str) -> None:
-    assert colours_of(read_cad(ply(tmp_path, "comment nothing", colour, types), "mm")) == [BLUE_GREY]
+def test_colors_of_a_ply_are_read_in_whatever_numbers(tmp_path: Path, types: str, color: str) -> None:
+    assert colors_of(read_cad(ply(tmp_path, "comment nothing", color, types), "mm")) == [BLUE_GRAY]
 
 
 @pytest.mark.parametrize("suffix", ["ply", "obj", "glb"])
-def test_vertices_of_different_colours_at_one_place_are_not_merged(tmp_path: Path, suffix: str) -> None:
+def test_vertices_of_different_colors_at_one_place_are_not_merged(tmp_path: Path, suffix: str) -> None:
     box = trimesh.creation.box((0.1, 0.06, 0.04))
     box = trimesh.Trimesh(box.triangles.reshape(-1, 3), np.arange(36).reshape(-1, 3), process=False)
-    palette = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30), (30, 200, 200), BLUE_GREY]
+    palette = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30), (30, 200, 200), BLUE_GRAY]
     box.visual.vertex_colors = np.repeat(palette, 6, axis=0)
     box.export(tmp_path / f"box.{suffix}")
     model = read_cad(tmp_path / f"box.{suffix}", "m")
-    assert colours_of(model) == sorted(palette)
+    assert colors_of(model) == sorted(palette)
     assert reasons(model) == []
 
 
 @pytest.mark.parametrize("scale", [1, 255])
-def test_vertex_colours_of_an_obj_beat_a_plain_kd(tmp_path: Path, scale: int) -> None:
+def test_vertex_colors_of_an_obj_beat_a_plain_kd(tmp_path: Path, scale: int) -> None:
     (tmp_path / "a.mtl").write_text("newmtl skin\nKd 1 0 0\n")
-    colour = " ".join(f"{channel * scale / 255:.6f}" for channel in BLUE_GREY)
-    lines = ["mtllib a.mtl", *(f"{line} {colour}" for line in SQUARE_V), "usemtl skin", "f 1 2 3", "f 1 3 4", ""]
+    color = " ".join(f"{channel * scale / 255:.6f}" for channel in BLUE_GRAY)
+    lines = ["mtllib a.mtl", *(f"{line} {color}" for line in SQUARE_V), "usemtl skin", "f 1 2 3", "f 1 3 4", ""]
     (tmp_path / "thing.obj").write_text("\n".join(lines))
-    assert colours_of(read_cad(tmp_path / "thing.obj", "mm")) == [BLUE_GREY]
+    assert colors_of(read_cad(tmp_path / "thing.obj", "mm")) == [BLUE_GRAY]
 
 
-def test_a_kd_alone_is_a_colour(tmp_path: Path) -> None:
+def test_a_kd_alone_is_a_color(tmp_path: Path) -> None:
     model = read_cad(obj(tmp_path, ["newmtl skin", "Kd 0.353 0.4706 0.6667"]), "mm")
-    assert colours_of(model) == [BLUE_GREY]
+    assert colors_of(model) == [BLUE_GRAY]
     assert reasons(model) == []
 
 
-def test_colours_of_gltf_are_linear(tmp_path: Path) -> None:
-    share = np.array(BLUE_GREY) / 255
+def test_colors_of_gltf_are_linear(tmp_path: Path) -> None:
+    share = np.array(BLUE_GRAY) / 255
     linear = ((share + 0.055) / 1.055) ** 2.4
     box = trimesh.creation.box((0.1, 0.06, 0.04))
     material = trimesh.visual.material.PBRMaterial(baseColorFactor=[*linear, 1.0])
     box.visual = trimesh.visual.TextureVisuals(material=material)
     box.export(tmp_path / "box.glb")
-    assert np.abs(np.array(colours_of(read_cad(tmp_path / "box.glb", "m"))[0]) - BLUE_GREY).max() <= 1
+    assert np.abs(np.array(colors_of(read_cad(tmp_path / "box.glb", "m"))[0]) - BLUE_GRAY).max() <= 1
 
 
-def test_a_grey_picture_of_16_bits_is_not_white(tmp_path: Path) -> None:
+def test_a_gray_picture_of_16_bits_is_not_white(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 100 * 257, np.uint16)).save(tmp_path / "tex.png")
-    assert colours_of(read_cad(obj(tmp_path, ["newmtl skin", "map_Kd tex.png"]), "mm")) == [(100, 100, 100)]
+    assert colors_of(read_cad(obj(tmp_path, ["newmtl skin", "map_Kd tex.png"]), "mm")) == [(100, 100, 100)]
 
 
 def stl(file: Path, header: bytes, attributes: list[int]) -> Path:
@@ -202,22 +202,22 @@ def stl(file: Path, header: bytes, attributes: list[int]) -> Path:
     return file
 
 
-def test_both_kinds_of_colours_within_a_binary_stl_are_read(tmp_path: Path) -> None:
+def test_both_kinds_of_colors_within_a_binary_stl_are_read(tmp_path: Path) -> None:
     red, blue = 0x8000 | 31 << 10, 0x8000 | 31
-    assert colours_of(read_cad(stl(tmp_path / "a.stl", b"VisCAM", [red, blue]), "mm")) == [(0, 0, 255), RED]
-    magics = b"COLOR=" + bytes([*BLUE_GREY, 255])
-    assert colours_of(read_cad(stl(tmp_path / "b.stl", magics, [31, 0x8000]), "mm")) == [BLUE_GREY, RED]
-    assert colours_of(read_cad(stl(tmp_path / "c.stl", magics, [0, 0]), "mm")) == [BLUE_GREY]
+    assert colors_of(read_cad(stl(tmp_path / "a.stl", b"VisCAM", [red, blue]), "mm")) == [(0, 0, 255), RED]
+    magics = b"COLOR=" + bytes([*BLUE_GRAY, 255])
+    assert colors_of(read_cad(stl(tmp_path / "b.stl", magics, [31, 0x8000]), "mm")) == [BLUE_GRAY, RED]
+    assert colors_of(read_cad(stl(tmp_path / "c.stl", magics, [0, 0]), "mm")) == [BLUE_GRAY]
     assert reasons(read_cad(stl(tmp_path / "d.stl", b"plain", [0, 0]), "mm")) == ["no_colour"]
 
 
-def test_a_file_without_colours_says_so_and_takes_a_given_one(tmp_path: Path) -> None:
+def test_a_file_without_colors_says_so_and_takes_a_given_one(tmp_path: Path) -> None:
     file = stl(tmp_path / "part.stl", b"plain", [0] * 12)
     (warning,) = read_cad(file, "mm").warnings
     assert warning.reason == "no_colour"
     assert "color" in warning.text
-    model = read_cad(file, "mm", color=BLUE_GREY)
-    assert colours_of(model) == [BLUE_GREY]
+    model = read_cad(file, "mm", color=BLUE_GRAY)
+    assert colors_of(model) == [BLUE_GRAY]
     assert reasons(model) == []
 
 

@@ -1,4 +1,4 @@
-"""CAD files of several formats, in metres, with their colours; and those that cannot be used."""
+"""CAD files of several formats, in metres, with their colors; and those that cannot be used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def box_mm() -> trimesh.Trimesh:
 
 
 def textured_square(left: tuple[int, int, int], right: tuple[int, int, int], repeat: int = 1) -> trimesh.Trimesh:
-    """A unit square in the x-y plane whose picture's left half has one colour and whose right half another."""
+    """A unit square in the x-y plane whose picture's left half has one color and whose right half another."""
     picture = np.zeros((8, 8, 3), dtype=np.uint8)
     picture[:, :4], picture[:, 4:] = left, right
     corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], dtype=float)
@@ -31,15 +31,15 @@ def textured_square(left: tuple[int, int, int], right: tuple[int, int, int], rep
     return trimesh.Trimesh(corners, [[0, 1, 2], [0, 2, 3]], visual=visual, process=False)
 
 
-def colour_at(mesh: trimesh.Trimesh, x: float, y: float, z: float) -> list[int]:
-    """The colour of the mesh at a point of its surface."""
+def color_at(mesh: trimesh.Trimesh, x: float, y: float, z: float) -> list[int]:
+    """The color of the mesh at a point of its surface."""
     surface = surface_of(mesh)
     corners = surface.triangles_m.astype(float)
     weights = np.array([_weights(triangle, np.array([x, y, z])) for triangle in corners])
     face = int(weights.min(axis=1).argmax())
     assert weights[face].min() > -1e-6
     if surface.texture is None or surface.uv is None:
-        return np.rint(weights[face] @ surface.colours[face]).astype(int).tolist()
+        return np.rint(weights[face] @ surface.colors[face]).astype(int).tolist()
     uv = (weights[face] @ surface.uv[face])[None].astype(np.float32)
     return np.rint(texture_lookup(surface.texture, uv)[0]).astype(int).tolist()
 
@@ -65,30 +65,30 @@ def test_metres_stay_metres(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["ply", "glb", "obj"])
-def test_vertex_colours_are_kept(tmp_path: Path, suffix: str) -> None:
+def test_vertex_colors_are_kept(tmp_path: Path, suffix: str) -> None:
     mesh = box_mm()
     mesh.visual.vertex_colors = np.where(mesh.vertices[:, :1] > 0, [*RED, 255], [*GREEN, 255])
     mesh.export(tmp_path / f"box.{suffix}")
     loaded = load_cad(tmp_path / f"box.{suffix}", "mm")
-    assert colour_at(loaded, 0.05, 0.01, 0.005) == list(RED)
-    assert colour_at(loaded, -0.05, 0.01, 0.005) == list(GREEN)
+    assert color_at(loaded, 0.05, 0.01, 0.005) == list(RED)
+    assert color_at(loaded, -0.05, 0.01, 0.005) == list(GREEN)
 
 
-def test_face_colours_are_kept(tmp_path: Path) -> None:
+def test_face_colors_are_kept(tmp_path: Path) -> None:
     mesh = box_mm()
     mesh.visual.face_colors = np.where(mesh.face_normals[:, :1] > 0.5, [*BLUE, 255], [*GREEN, 255])
     mesh.export(tmp_path / "box.ply")
     loaded = load_cad(tmp_path / "box.ply", "mm")
-    assert colour_at(loaded, 0.05, 0.01, 0.005) == list(BLUE)
-    assert colour_at(loaded, -0.05, 0.01, 0.005) == list(GREEN)
+    assert color_at(loaded, 0.05, 0.01, 0.005) == list(BLUE)
+    assert color_at(loaded, -0.05, 0.01, 0.005) == list(GREEN)
 
 
 @pytest.mark.parametrize("suffix", ["glb", "obj"])
 def test_a_texture_is_kept(tmp_path: Path, suffix: str) -> None:
     textured_square(RED, BLUE).export(tmp_path / f"square.{suffix}")
     loaded = load_cad(tmp_path / f"square.{suffix}", "m")
-    assert colour_at(loaded, 0.2, 0.7, 0) == list(RED)
-    assert colour_at(loaded, 0.8, 0.3, 0) == list(BLUE)
+    assert color_at(loaded, 0.2, 0.7, 0) == list(RED)
+    assert color_at(loaded, 0.8, 0.3, 0) == list(BLUE)
 
 
 def test_the_texture_that_a_ply_names_is_kept(tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_the_texture_that_a_ply_names_is_kept(tmp_path: Path) -> None:
     lines += ["0 0 0 0 0", "1 0 0 1 0", "1 1 0 1 1", "0 1 0 0 1", "3 0 1 2", "3 0 2 3", ""]
     (tmp_path / "square.ply").write_text("\n".join(lines))
     loaded = load_cad(tmp_path / "square.ply", "m")
-    assert colour_at(loaded, 0.2, 0.7, 0) == list(RED)
-    assert colour_at(loaded, 0.8, 0.3, 0) == list(BLUE)
+    assert color_at(loaded, 0.2, 0.7, 0) == list(RED)
+    assert color_at(loaded, 0.8, 0.3, 0) == list(BLUE)
     assert referenced_files(tmp_path / "square.ply") == (tmp_path / "skin.png",)
 
 
@@ -111,10 +111,10 @@ def test_parts_are_placed_as_the_scene_says_and_keep_their_own_textures(tmp_path
     scene.export(tmp_path / "two.glb")
     loaded = load_cad(tmp_path / "two.glb", "m")
     np.testing.assert_allclose(loaded.bounds, [[0, 0, 0], [3, 1, 0]], atol=1e-6)
-    assert [colour_at(loaded, x, 0.4, 0) for x in (0.2, 0.8, 2.2, 2.8)] == list(map(list, (RED, BLUE, GREEN, BLUE)))
+    assert [color_at(loaded, x, 0.4, 0) for x in (0.2, 0.8, 2.2, 2.8)] == list(map(list, (RED, BLUE, GREEN, BLUE)))
 
 
-def test_a_texture_beside_a_part_of_one_colour_and_one_of_vertex_colours(tmp_path: Path) -> None:
+def test_a_texture_beside_a_part_of_one_color_and_one_of_vertex_colors(tmp_path: Path) -> None:
     plain = textured_square(RED, RED)
     material = trimesh.visual.material.PBRMaterial(baseColorFactor=[*GREEN, 255])
     plain.visual = trimesh.visual.TextureVisuals(uv=plain.visual.uv, material=material)
@@ -125,9 +125,9 @@ def test_a_texture_beside_a_part_of_one_colour_and_one_of_vertex_colours(tmp_pat
     scene.add_geometry(painted, transform=trimesh.transformations.translation_matrix([4, 0, 0]))
     scene.export(tmp_path / "three.glb")
     loaded = load_cad(tmp_path / "three.glb", "m")
-    assert colour_at(loaded, 0.8, 0.4, 0) == list(BLUE)
-    assert colour_at(loaded, 2.5, 0.5, 0) == list(GREEN)
-    half_way = colour_at(loaded, 4.5, 0.0, 0)
+    assert color_at(loaded, 0.8, 0.4, 0) == list(BLUE)
+    assert color_at(loaded, 2.5, 0.5, 0) == list(GREEN)
+    half_way = color_at(loaded, 4.5, 0.0, 0)
     assert abs(half_way[0] - 100) < 15
     assert half_way[1:] == [0, 0]
 
@@ -137,13 +137,13 @@ def test_a_repeating_texture_repeats_also_among_other_parts(tmp_path: Path) -> N
     scene.add_geometry(textured_square(GREEN, GREEN), transform=trimesh.transformations.translation_matrix([2, 0, 0]))
     scene.export(tmp_path / "tiles.glb")
     loaded = load_cad(tmp_path / "tiles.glb", "m")
-    seen = [colour_at(loaded, (tile + share) / 3, 0.4, 0) for tile in range(3) for share in (0.25, 0.75)]
+    seen = [color_at(loaded, (tile + share) / 3, 0.4, 0) for tile in range(3) for share in (0.25, 0.75)]
     assert seen == [list(RED), list(BLUE)] * 3
 
 
-def test_what_has_no_colour_is_grey(tmp_path: Path) -> None:
+def test_what_has_no_color_is_gray(tmp_path: Path) -> None:
     box_mm().export(tmp_path / "box.stl")
-    red, green, blue = colour_at(load_cad(tmp_path / "box.stl", "mm"), 0.05, 0.01, 0.005)
+    red, green, blue = color_at(load_cad(tmp_path / "box.stl", "mm"), 0.05, 0.01, 0.005)
     assert red == green == blue
     assert 100 < red < 200
 

@@ -1,4 +1,4 @@
-"""The mesh formats of ROS packages and of 3D printing: COLLADA and 3MF, with the units and colours that they say."""
+"""The mesh formats of ROS packages and of 3D printing: COLLADA and 3MF, with the units and colors that they say."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ism_ros.cad.units import declared_units, resolve_units
 
 
 def box_file(folder: Path, name: str) -> Path:
-    """A box of 80 x 50 x 30 units, of one colour."""
+    """A box of 80 x 50 x 30 units, of one color."""
     box = trimesh.creation.box((80, 50, 30))
     box.visual = trimesh.visual.TextureVisuals(
         material=trimesh.visual.material.PBRMaterial(baseColorFactor=[200, 100, 50, 255])
@@ -49,10 +49,10 @@ def test_a_box_has_its_size_whatever_the_format(tmp_path: Path, name: str) -> No
     np.testing.assert_allclose(sorted(mesh.extents), [0.03, 0.05, 0.08], rtol=1e-4)
 
 
-def test_a_collada_material_keeps_its_colour(tmp_path: Path) -> None:
+def test_a_collada_material_keeps_its_color(tmp_path: Path) -> None:
     surface = surface_of(read_cad(box_file(tmp_path, "box.dae"), "mm").mesh)
     assert surface.texture is None
-    np.testing.assert_allclose(surface.colours.reshape(-1, 3), np.tile([200, 100, 50], (36, 1)), atol=2)
+    np.testing.assert_allclose(surface.colors.reshape(-1, 3), np.tile([200, 100, 50], (36, 1)), atol=2)
 
 
 @pytest.mark.parametrize(("name", "why"), [("part.step", "holds solids"), ("scene.blend", "file of a program")])

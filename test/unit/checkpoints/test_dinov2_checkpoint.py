@@ -164,7 +164,7 @@ def test_proposals_are_normalised_before_and_templates_after_masking() -> None:
     descriptor = dinov2_descriptor(OFFICIAL, heads=4)
     crop, mask = crops(1)
     proposal, template = descriptor.describe(crop, mask), descriptor.describe_templates(crop, mask)
-    # a proposal's background is the mean colour: an image that has it there already is the same proposal
+    # a proposal's background is the mean color: an image that has it there already is the same proposal
     filled = torch.where(mask[:, None], crop, torch.tensor([0.485, 0.456, 0.406])[None, :, None, None])
     torch.testing.assert_close(descriptor.describe_templates(filled, mask).class_tokens, proposal.class_tokens)
     assert (proposal.class_tokens - template.class_tokens).abs().max() > 1e-3

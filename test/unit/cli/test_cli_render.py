@@ -29,7 +29,7 @@ class Done:
 
 @pytest.fixture
 def ism(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Runs `ism` with the given arguments in a wide terminal without colours."""
+    """Runs `ism` with the given arguments in a wide terminal without colors."""
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERM", "dumb")
 

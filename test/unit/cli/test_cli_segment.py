@@ -188,7 +188,7 @@ def test_an_object_of_a_size_that_nothing_seen_can_have_is_told(
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_exif_turns_no_colour_image_against_its_depth(
+def test_exif_turns_no_color_image_against_its_depth(
     segment: Callable[..., int], tmp_path: Path, orientation: int
 ) -> None:
     assert segment() == 0
@@ -226,7 +226,7 @@ def test_a_camera_matrix_column_by_column_is_refused_with_its_file(
     assert "\n" not in said
 
 
-def test_a_cad_file_without_colour_is_doubted_at_every_start_until_it_is_given_one(
+def test_a_cad_file_without_color_is_doubted_at_every_start_until_it_is_given_one(
     segment: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trimesh.creation.box((0.1, 0.06, 0.04)).export(tmp_path / "part.stl")
@@ -234,9 +234,9 @@ def test_a_cad_file_without_colour_is_doubted_at_every_start_until_it_is_given_o
     for _ in range(2):  # the second time from the cache
         assert segment(*command) == 0
         said = capsys.readouterr().err
-        assert "warning: object 'part' (part.stl): its CAD file has no colour" in said
+        assert "warning: object 'part' (part.stl): its CAD file has no color" in said
         assert "part: 100 x 60 x 40 mm" in said
     assert segment(*command, "--color", "steelblue") == 0
     assert "warning" not in capsys.readouterr().err
-    assert segment(*command, "--color", "nocolour") != 0
-    assert "color 'nocolour' is no colour: give three whole numbers" in " ".join(capsys.readouterr().err.split())
+    assert segment(*command, "--color", "nocolor") != 0
+    assert "color 'nocolor' is no color: give three whole numbers" in " ".join(capsys.readouterr().err.split())

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ism_ros.checkpoints.catalog import CHECKPOINTS, PROFILES
+from ism_ros.checkpoints.catalog import CHECKPOINTS, PROFILES, Checkpoint
 from ism_ros.cli.main import main
 
 
@@ -59,10 +59,8 @@ def server_url(served: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def ism(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], server_url: str, served: Path, here: Path
-) -> Callable[..., Done]:
-    """Runs `ism weights` with a table whose small checkpoints lie on the server."""
+def checkpoints(server_url: str, served: Path) -> dict[str, Checkpoint]:
+    """The official ones, but for two small ones that lie on the server."""
     table = dict(CHECKPOINTS)
     for name in ("sam/vit_b", "dinov2/vits14"):
         file_name = table[name].file_name
@@ -71,8 +69,14 @@ def ism(
         sha256 = hashlib.sha256(content).hexdigest()
         url = f"{server_url}/{file_name}"
         table[name] = replace(table[name], url=url, size_bytes=len(content), sha256=sha256)
-    monkeypatch.setattr("ism_ros.checkpoints.catalog.CHECKPOINTS", table)
-    monkeypatch.setattr("ism_ros.cli.weights.CHECKPOINTS", table)
+    return table
+
+
+@pytest.fixture
+def ism(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], checkpoints: dict[str, Checkpoint], here: Path
+) -> Callable[..., Done]:
+    """Runs `ism weights`."""
     monkeypatch.setenv("COLUMNS", "220")
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("ISM_CHECKPOINTS_DIR", str(here))
@@ -80,7 +84,7 @@ def ism(
     def run(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["ism", "weights", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            main()
+            main(checkpoints)
         return Done(int(ended.value.code or 0), *capsys.readouterr())
 
     return run
@@ -138,9 +142,9 @@ def test_a_wrong_file_on_the_server_is_told(ism: Callable[..., Done], served: Pa
     assert list(here.iterdir()) == []
 
 
-def test_no_network_is_told(ism: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
-    unreachable = replace(CHECKPOINTS["sam/vit_b"], url="http://host.invalid/sam_vit_b_01ec64.pth")
-    monkeypatch.setattr("ism_ros.checkpoints.catalog.CHECKPOINTS", {"sam/vit_b": unreachable})
+def test_no_network_is_told(ism: Callable[..., Done], checkpoints: dict[str, Checkpoint], here: Path) -> None:
+    url = "http://host.invalid/sam_vit_b_01ec64.pth"
+    checkpoints["sam/vit_b"] = replace(checkpoints["sam/vit_b"], url=url)
     done = ism("download", "sam/vit_b")
     assert_refused(done, "host.invalid cannot be reached", "by hand and put it into", str(here))
 

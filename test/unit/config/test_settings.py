@@ -138,6 +138,26 @@ def test_the_models_of_sam6d_have_its_thresholds_without_a_profile_too(segmentor
     assert load_settings(None, {**pair, "score_threshold": 0.5}, environment={}).score_threshold == 0.5
 
 
+@pytest.mark.parametrize("more", [{}, {"descriptor": "dinov2"}, {"profile": "balanced"}, {"profile": "accurate"}])
+def test_sam2_has_the_predicted_iou_of_its_authors_unless_another_is_set(more: dict[str, str]) -> None:
+    chosen = load_settings(None, {"segmentor": "sam2", **more}, environment={})
+    assert (chosen.segmentor, chosen.predicted_iou_threshold) == ("sam2", 0.8)
+    by_hand = load_settings(None, {"segmentor": "sam2", **more, "predicted_iou_threshold": 0.9}, environment={})
+    assert by_hand.predicted_iou_threshold == 0.9
+    flags = {"segmentor": "sam2", **more, "predicted_iou_threshold": 0.88}
+    assert load_settings(None, environment={}, flags=flags).predicted_iou_threshold == 0.88
+
+
+def test_the_predicted_iou_follows_the_segmentor_in_a_profile_and_in_a_running_node() -> None:
+    fast = load_settings(None, {"profile": "fast"}, environment={})
+    assert fast.predicted_iou_threshold == 0.8
+    assert load_settings(None, {"profile": "fast", "segmentor": "sam"}, environment={}).predicted_iou_threshold == 0.88
+    assert changed_models(Settings(), {"segmentor": "sam2"}) == {"predicted_iou_threshold": 0.8}
+    sam2 = load_settings(None, {"segmentor": "sam2"}, environment={})
+    assert changed_models(sam2, {"segmentor": "sam"}) == {"predicted_iou_threshold": 0.88}
+    assert changed_models(fast, {"profile": "accurate"})["predicted_iou_threshold"] == 0.88
+
+
 def test_other_pairs_keep_the_thresholds_of_the_embedded_pair() -> None:
     settings = load_settings(None, {"segmentor": "tiny", "descriptor": "dinov2"}, environment={})
     assert (settings.score_threshold, settings.overlap_threshold) == (0.55, 0.5)

@@ -83,9 +83,9 @@ def test_depth_is_the_stored_number_times_the_scale_in_millimetres(tmp_path: Pat
 
 
 def test_a_frame_from_files(tmp_path: Path) -> None:
-    colour = np.zeros((4, 6, 3), np.uint8)
-    colour[:, :, 2] = 200
-    cv2.imwrite(str(tmp_path / "rgb.png"), colour)
+    color = np.zeros((4, 6, 3), np.uint8)
+    color[:, :, 2] = 200
+    cv2.imwrite(str(tmp_path / "rgb.png"), color)
     cv2.imwrite(str(tmp_path / "depth.png"), np.full((4, 6), 800, np.uint16))
     frame = read_frame(
         tmp_path / "rgb.png",
@@ -146,3 +146,9 @@ def test_a_dark_picture_with_a_bright_object_is_not_doubted() -> None:
     rgb = np.zeros((48, 64, 3), np.uint8)
     rgb[16:32, 16:48] = 90
     assert not Frame(rgb, None, DIM_CAMERA).warnings
+
+
+def test_the_old_name_of_is_gray_is_there_and_says_the_new_one() -> None:
+    frame = Frame(np.full((48, 64, 3), 90, np.uint8), None, DIM_CAMERA)
+    with pytest.deprecated_call(match="is_gray"):
+        assert frame.is_grey == frame.is_gray  # the old spelling

@@ -9,12 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ism_ros.io.image_decoding import decode_colour, decode_unchanged
+from ism_ros.io.image_decoding import decode_color, decode_unchanged
 
 ORIENTATION = 274
-COLOURS = np.zeros((40, 60, 3), np.uint8)
-COLOURS[:20, :30] = (250, 0, 0)
-COLOURS[20:, 30:] = (0, 250, 0)
+COLORS = np.zeros((40, 60, 3), np.uint8)
+COLORS[:20, :30] = (250, 0, 0)
+COLORS[20:, 30:] = (0, 250, 0)
 DEPTH = (np.arange(40 * 60).reshape(40, 60) + 300).astype(np.uint16)
 
 
@@ -28,10 +28,10 @@ def stored(image: NDArray[np.generic], kind: str, orientation: int, **options: o
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 95}), ("PNG", {}), ("TIFF", {}), ("WEBP", {})])
-def test_an_orientation_turns_no_colour_image(kind: str, options: dict[str, object], orientation: int) -> None:
-    image = decode_colour(stored(COLOURS, kind, orientation, **options))
+def test_an_orientation_turns_no_color_image(kind: str, options: dict[str, object], orientation: int) -> None:
+    image = decode_color(stored(COLORS, kind, orientation, **options))
     assert image is not None
-    assert image.shape == COLOURS.shape
+    assert image.shape == COLORS.shape
     assert np.abs(image[8:16, 8:24].astype(int) - (250, 0, 0)).max() < 40
 
 
@@ -56,5 +56,5 @@ def test_an_orientation_turns_no_depth_in_a_png(orientation: int) -> None:
     "content", [b"", b"II", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff" + bytes(40), b"II+\0" + b"\xff" * 30]
 )
 def test_what_is_no_image_gives_none(content: bytes) -> None:
-    assert decode_colour(np.frombuffer(content, np.uint8)) is None
+    assert decode_color(np.frombuffer(content, np.uint8)) is None
     assert decode_unchanged(np.frombuffer(content, np.uint8)) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,11 @@ from ism_ros.data.crops import crop_resize_pad
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.data.nms import mask_nms, nms
-from ism_ros.descriptors import vit
 from ism_ros.descriptors.dinov2 import dinov2_descriptor
 from ism_ros.io.result_files import label_image, to_records
 from ism_ros.loading import load_model
 from ism_ros.matching import geometry, patch_scores, similarity
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
-from ism_ros.segmentors.sam import sam2_segmentor, sam_segmentor
 from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
 from ism_ros.sim.benchmark_scenes.scene_rendering import observe
@@ -68,11 +67,10 @@ def one_object(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 
 @pytest.fixture
-def exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks in float32, so that thresholds fall where they do on a CPU."""
-    for user in (sam_segmentor, sam2_segmentor, vit):
-        monkeypatch.setattr(user, "network_dtype", lambda device: torch.float32)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+def exact() -> Iterator[None]:
+    """Convolutions in whole float32, so that thresholds fall where they do on a CPU."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
 
 
 def found_on(device: str, settings: dict[str, object], frame: Frame) -> Detections:
@@ -113,7 +111,8 @@ def test_an_embedded_pair_finds_the_same(three_objects: Scene, pair: str, change
 def test_a_neural_pair_finds_the_same(tmp_path: Path, one_object: Scene, pair: str) -> None:
     known, frame = one_object
     folder = install_pair(tmp_path / "checkpoints", pair)
-    settings = {**known, **PAIRS[pair], **ANYTHING, "checkpoints_dir": str(folder)}
+    exact = {kind: f"float32_models:{PAIRS[pair][kind].upper()}" for kind in ("segmentor", "descriptor")}
+    settings = {**known, **PAIRS[pair], **exact, **ANYTHING, "checkpoints_dir": str(folder)}
     on_cpu, on_gpu = (found_on(device, settings, frame) for device in ("cpu", "cuda:0"))
     assert len(on_cpu) > 0
     # some masks of random networks lie just beside a threshold

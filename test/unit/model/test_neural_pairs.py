@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from ism_ros.cli.main import app
 from ism_ros.config.settings import Settings
 from ism_ros.config.sources import load_settings
 from ism_ros.data.frame import Frame
+from ism_ros.descriptors.base import Descriptor, Descriptors
 from ism_ros.errors import CheckpointError
 from ism_ros.io.frame_files import read_frame
 from ism_ros.loading import load_model
@@ -53,6 +56,19 @@ def frame() -> Frame:
     return read_frame(*FILES.values())
 
 
+class NothingLeftToDescribe:
+    """A descriptor that is never to see templates."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._descriptor = descriptor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._descriptor, name)
+
+    def describe_templates(self, crops: torch.Tensor, crop_masks: torch.Tensor) -> Descriptors:
+        raise AssertionError(f"{len(crops)} templates are described again")
+
+
 def test_checkpoints_in_the_settings_segment_a_frame(tmp_path: Path, cube: ObjectSpec) -> None:
     model = load_model(settings(tmp_path))
     model.add(cube)
@@ -74,13 +90,11 @@ def test_the_least_stability_of_the_settings_counts_from_the_next_frame_on(tmp_p
 
 
 @pytest.mark.slow
-def test_a_second_start_reads_the_descriptors_of_the_same_checkpoint(
-    tmp_path: Path, cube: ObjectSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_start_reads_the_descriptors_of_the_same_checkpoint(tmp_path: Path, cube: ObjectSpec) -> None:
     first = load_model(settings(tmp_path))
     first.add(cube)
     second = load_model(settings(tmp_path))
-    monkeypatch.setattr(second.descriptor, "describe_templates", None)
+    second = replace(second, descriptor=NothingLeftToDescribe(second.descriptor))
     second.add(cube)
     assert second.library.objects[0].class_tokens.equal(first.library.objects[0].class_tokens)
 

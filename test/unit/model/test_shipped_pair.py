@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ism_ros.checkpoints.shipped import FOLDER, fold_norms, load_weights
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
-from ism_ros.descriptors.base import create_descriptor
+from ism_ros.descriptors.base import DESCRIPTORS, create_descriptor
 from ism_ros.descriptors.tiny.descriptor_network import (
     TinyDescriptorNetwork,
     canonical_frame,
@@ -23,6 +23,7 @@ from ism_ros.descriptors.tiny.descriptor_network import (
     small_image,
 )
 from ism_ros.errors import CheckpointError
+from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.segmentors.base import create_segmentor
 from ism_ros.segmentors.tiny.input_channels import CHANNELS, encode, working_size
 from ism_ros.segmentors.tiny.segmentor_network import TinyNetwork
@@ -129,7 +130,7 @@ def test_a_rotation_of_the_crop_changes_little_of_what_the_network_sees() -> Non
 
 
 def crops_and_masks() -> tuple[Tensor, Tensor]:
-    """Of a usual crop, one of a single colour, a small one and an empty one."""
+    """Of a usual crop, one of a single color, a small one and an empty one."""
     masks = torch.zeros(4, 96, 96, dtype=torch.bool)
     masks[:2, 20:60, 10:90] = True
     masks[2, 40:48, 44:50] = True
@@ -147,11 +148,11 @@ def test_the_canonical_frame_is_sampled_as_pytorch_samples_an_affine_grid() -> N
     torch.testing.assert_close(network_input(crops, masks), expected, atol=1e-4, rtol=0)
 
 
-def test_the_small_image_is_the_mean_of_colours_of_even_contrast() -> None:
+def test_the_small_image_is_the_mean_of_colors_of_even_contrast() -> None:
     pixels = network_input(*crops_and_masks())
-    mask, colours = pixels[:, 3:].double(), pixels[:, :3].double()
+    mask, colors = pixels[:, 3:].double(), pixels[:, :3].double()
     area = mask.sum(dim=(2, 3), keepdim=True).clamp(min=1)
-    away = (colours - (colours * mask).sum(dim=(2, 3), keepdim=True) / area) * mask
+    away = (colors - (colors * mask).sum(dim=(2, 3), keepdim=True) / area) * mask
     deviation = (away.square().sum(dim=(1, 2, 3), keepdim=True) / (3 * area)).sqrt() + 0.05
     expected = F.avg_pool2d(torch.cat([0.5 * away / deviation, mask - 0.5], dim=1), 8)
     torch.testing.assert_close(small_image(pixels).double(), expected, atol=1e-3, rtol=0)
@@ -199,13 +200,11 @@ def test_most_things_on_a_table_never_seen_get_a_mask() -> None:
     assert np.mean(np.array(best) > 0.5) > 0.7
 
 
-def test_tokens_in_bfloat16_are_those_in_float32_but_for_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_in_bfloat16_are_those_in_float32_but_for_rounding() -> None:
     crops, masks = crops_and_masks()
     described = {}
     for dtype in (torch.float32, torch.bfloat16):
-        chosen = "ism_ros.descriptors.tiny.tiny_descriptor.small_network_dtype"
-        monkeypatch.setattr(chosen, lambda device, dtype=dtype: dtype)
-        descriptor = create_descriptor("tiny", "cpu")
+        descriptor = DESCRIPTORS.get("tiny").load(ModelRequest("cpu", dtype=dtype))
         described[descriptor.fingerprint] = descriptor.describe(crops, masks)
     exact, rounded = described.values()
     assert rounded.class_tokens.dtype == rounded.patch_tokens.dtype == torch.float32

@@ -26,7 +26,7 @@ K = np.array([[600.0, 0, 330.5], [0, 610.0, 236.0], [0, 0, 1]])
 P = np.array([[550.0, 0, 320.0, 0], [0, 560.0, 240.0, 0], [0, 0, 1, 0]])
 WEAK, BARREL, PINCUSHION = (-0.05, 0.02, 0.0, 0.0, 0.0), (-0.30, 0.10, 0.001, -0.001, 0.0), (0.2, 0.05, 0.0, 0.0, 0.0)
 RATIONAL = (0.5, -2.7, 0.0005, -0.0002, 1.5, 0.38, -2.5, 1.4)
-"""Of the colour camera of an Azure Kinect, about."""
+"""Of the color camera of an Azure Kinect, about."""
 
 
 def info(**fields):
@@ -115,7 +115,7 @@ def test_two_matrices_without_a_lens_between_them_are_ambiguous(fields, ambiguou
 @pytest.mark.parametrize("lens", [WEAK, BARREL, PINCUSHION, RATIONAL], ids=["weak", "barrel", "pincushion", "rational"])
 def test_an_undistorted_image_holds_the_whole_raw_one_where_a_pinhole_would_see_it(lens):
     undistortion = undistortion_for(Camera(K, 640, 480), lens)
-    # a picture whose colours are the raw coordinates
+    # a picture whose colors are the raw coordinates
     columns, rows = np.meshgrid(np.arange(640, dtype=np.float32), np.arange(480, dtype=np.float32))
     x, y = undistortion.undistort_depth(columns + 1), undistortion.undistort_depth(rows + 1)
     canvas_rows, canvas_columns = np.nonzero(x)
@@ -163,17 +163,17 @@ def table():
 
 
 @pytest.mark.parametrize("size", [(640, 480), (424, 240), (848, 480)], ids=str)
-def test_registered_depth_is_that_which_the_colour_camera_would_have_seen(table, size):
+def test_registered_depth_is_that_which_the_color_camera_would_have_seen(table, size):
     width, height = size
     focal_px = 0.6 * width
     camera = Camera(np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]]), width, height)
-    colour_to_depth = np.eye(4)
-    colour_to_depth[:3, :3] = Rotation.from_rotvec([0.01, -0.03, 0.02]).as_matrix()
-    colour_to_depth[:3, 3] = 0.059, -0.004, 0.002
-    beside = replace(table, camera=camera, world_to_camera=colour_to_depth @ table.world_to_camera)
+    color_to_depth = np.eye(4)
+    color_to_depth[:3, :3] = Rotation.from_rotvec([0.01, -0.03, 0.02]).as_matrix()
+    color_to_depth[:3, 3] = 0.059, -0.004, 0.002
+    beside = replace(table, camera=camera, world_to_camera=color_to_depth @ table.world_to_camera)
     seen = render_scene(beside, samples=1)[0].depth_m
     expected = render_scene(table, samples=1)[0].depth_m
-    source = DepthCamera(camera, (), np.linalg.inv(colour_to_depth))
+    source = DepthCamera(camera, (), np.linalg.inv(color_to_depth))
     register_depth(seen, source, table.camera)
     began_s = time.perf_counter()
     registered = register_depth(seen, source, table.camera)
@@ -189,9 +189,9 @@ def test_of_two_surfaces_on_one_pixel_the_nearer_is_seen():
     camera = Camera(np.array([[100.0, 0, 50], [0, 100.0, 50], [0, 0, 1]]), 101, 101)
     depth_m = np.full((101, 101), 2.0, np.float32)
     depth_m[:, 60:80] = 0.5
-    to_colour = np.eye(4)
-    to_colour[0, 3] = -0.1  # the near strip moves by 20 pixels, the wall by 5
-    registered = register_depth(depth_m, DepthCamera(camera, (), to_colour), camera)
+    to_color = np.eye(4)
+    to_color[0, 3] = -0.1  # the near strip moves by 20 pixels, the wall by 5
+    registered = register_depth(depth_m, DepthCamera(camera, (), to_color), camera)
     assert (registered[50, 41:59] == 0.5).all()
     assert (registered[50, 1:39] == 2.0).all()
     assert (registered[50, 61:74] == 0.0).all()  # what the strip hid from the depth camera
@@ -220,11 +220,11 @@ def test_a_transform_is_found_over_the_frames_that_two_cameras_hang_on():
     to_parent = {
         "depth_optical": ("depth", at(0.0)),
         "depth": ("link", at(0.5)),
-        "colour": ("link", at(0.2)),
+        "color": ("link", at(0.2)),
         "a": ("b", at(1.0)),
         "b": ("a", at(1.0)),
     }
-    assert transform_between(to_parent, "/depth_optical", "colour")[0, 3] == pytest.approx(0.3)
+    assert transform_between(to_parent, "/depth_optical", "color")[0, 3] == pytest.approx(0.3)
     assert transform_between(to_parent, "link", "depth")[0, 3] == pytest.approx(-0.5)
-    assert transform_between(to_parent, "colour", "elsewhere") is None
-    assert transform_between(to_parent, "a", "colour") is None
+    assert transform_between(to_parent, "color", "elsewhere") is None
+    assert transform_between(to_parent, "a", "color") is None

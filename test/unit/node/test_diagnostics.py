@@ -1,6 +1,7 @@
 """What the node counts, logs and shows in /diagnostics: events, latencies, levels."""
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from ism_ros.node.diagnostics.summaries import (
 from ism_ros.node.event_log import ONCE_S, DiagnosticEvent, EventLog, EventSnapshot
 from ism_ros.node.execution.inference_failures import failure_text
 from ism_ros.node.progress import Progress
+from ism_ros.runtime.cache_folder import NOT_WRITTEN, warn_not_written
 
 
 class Clock:
@@ -101,7 +103,7 @@ def test_what_holds_for_good_is_logged_once(events, logger, clock):
         events.log("lens", "it is corrected", "info", ONCE_S)
         clock.now_s += 3600.0
     assert logger.lines == ["INFO it is corrected"]
-    assert [events.is_first("grey") for _ in range(2)] == [True, False]
+    assert [events.is_first("gray") for _ in range(2)] == [True, False]
 
 
 def test_a_counted_event_is_neither_logged_nor_shown_but_its_text_is_found(events, logger, clock):
@@ -120,10 +122,31 @@ def test_a_record_of_pythons_logging_with_a_reason_is_forwarded_and_counted(even
         logging.getLogger("ism_ros.objects").warning("a file is %s", "damaged", extra={"reason": "cache_damaged"})
         logging.getLogger("ism_ros.objects").info("nothing to forward")
     finally:
-        package.removeHandler(forwarder)
-        package.propagate = True
+        detach(package, forwarder)
     assert logger.lines == ["WARN a file is damaged"]
     assert events.snapshot().noticed == {"cache_damaged": 1}
+
+
+def test_a_cache_that_cannot_be_written_is_logged_once_and_shown_for_as_long_as_it_lasts(events, logger, clock):
+    package = logging.getLogger("ism_ros")
+    forwarder = LogForwarder(logger, events)
+    try:
+        warn_not_written(Path("/full/descriptors"), "No space left on device")
+        clock.now_s += 100.0
+        later_s = events.now_s
+        warn_not_written(Path("/full/descriptors"), "No space left on device")
+    finally:
+        detach(package, forwarder)
+    text = "cannot keep files in /full/descriptors (No space left on device); going on without"
+    assert logger.lines == [f"WARN {text}"]
+    assert events.text_since(NOT_WRITTEN, later_s) == text
+    assert events.snapshot().noticed == {NOT_WRITTEN: 2}
+
+
+def detach(package, forwarder):
+    package.removeHandler(forwarder)
+    package.setLevel(logging.NOTSET)
+    package.propagate = True
 
 
 def test_progress_is_shown_always_and_logged_now_and_then(logger):

@@ -45,7 +45,7 @@ from ism_ros.node.execution.inference_failures import failure_text
 from ism_ros.node.inputs.frame_subscriber import CAMERA_INFO_HELD, CLOCK_JUMP, TIME_JUMP
 from ism_ros.objects.library import KnownObject
 from ism_ros.result_checks import size_checks
-from ism_ros.result_checks.result_warnings import GREY_IMAGE
+from ism_ros.result_checks.result_warnings import GRAY_IMAGE
 from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN
 
 ROOT = Path(__file__).parents[3]
@@ -115,7 +115,7 @@ def spoilt_frames() -> list[RgbdMessages]:
     cut = CompressedImage(format="16UC1; compressedDepth rvl", data=[1] * 14)
     compressed = CompressedImage(format="16UC1; png compressed", data=bytes(small.depth.data)[12:])
     short = CompressedImage(format="16UC1; compressedDepth png", data=[0] * 3)
-    colours = CompressedImage(format="16UC1; compressedDepth png", data=bytes(12) + bytes(small.rgb.data))
+    colors = CompressedImage(format="16UC1; compressedDepth png", data=bytes(12) + bytes(small.rgb.data))
     matrices = (
         *([60, 0, 0, 0, 60, 0, 32, 24, 1], [60, 0, 32, 1, 60, 24, 0, 0, 1], [0.9, 0, 0.5, 0, 1.2, 0.5, 0, 0, 1]),
         *([1e308, 0, 32, 0, 60, 24, 0, 0, 1], [60, 0, 64, 0, 60, 48, 0, 0, 1], [20, 0, 32, 0, 99, 24, 0, 0, 1]),
@@ -126,7 +126,7 @@ def spoilt_frames() -> list[RgbdMessages]:
         *(RgbdMessages(good.rgb, good.depth, info) for info in infos),
         RgbdMessages(empty.rgb, good.depth, good.camera_info),
         RgbdMessages(broken, good.depth, good.camera_info),
-        *(RgbdMessages(good.rgb, depth, good.camera_info) for depth in (rvl, cut, compressed, short, colours)),
+        *(RgbdMessages(good.rgb, depth, good.camera_info) for depth in (rvl, cut, compressed, short, colors)),
         RgbdMessages(small.depth, good.depth, good.camera_info),
         *odd_lenses(stored),
         beside(stored),
@@ -151,22 +151,22 @@ def odd_lenses(stored) -> list[RgbdMessages]:
 def beside(stored) -> RgbdMessages:
     """Depth of another camera, whose camera_info is for another size."""
     messages, other = stored.messages(), stored.messages().camera_info
-    messages.rgb.header.frame_id, messages.depth.header.frame_id = "colour", "depth"
+    messages.rgb.header.frame_id, messages.depth.header.frame_id = "color", "depth"
     other.width += 1
-    to_colour = np.eye(4)
-    to_colour[0, 3] = 0.05
+    to_color = np.eye(4)
+    to_color[0, 3] = 0.05
     return RgbdMessages(
-        messages.rgb, messages.depth, messages.camera_info, False, DepthSource("/rgb", "/depth", other, to_colour)
+        messages.rgb, messages.depth, messages.camera_info, False, DepthSource("/rgb", "/depth", other, to_color)
     )
 
 
 def doubts_of_messages() -> list[str]:
     """What is said of frames that can be used all the same."""
     _, stored = camera_process()
-    grey, nameless, of_two = stored.messages(), stored.messages(), stored.messages()
-    grey.rgb.encoding, grey.rgb.step = "mono8", 64
-    grey.rgb.data = np.tile(np.arange(64, dtype=np.uint8), (48, 1)).tobytes()
-    of_two.rgb.header.frame_id, of_two.depth.header.frame_id = "colour", "depth"
+    gray, nameless, of_two = stored.messages(), stored.messages(), stored.messages()
+    gray.rgb.encoding, gray.rgb.step = "mono8", 64
+    gray.rgb.data = np.tile(np.arange(64, dtype=np.uint8), (48, 1)).tobytes()
+    of_two.rgb.header.frame_id, of_two.depth.header.frame_id = "color", "depth"
     nameless.camera_info.d = [-0.3, 0.1, 0.0, 0.0, 0.0]
     mixed = [
         (True, DepthSource("/rgb/image_rect", "/depth/image_raw")),
@@ -174,7 +174,7 @@ def doubts_of_messages() -> list[str]:
     ]
     of_two.camera_info.p = [70.0, 0.0, 32.0, 0.0, 0.0, 70.0, 24.0, 0.0, 0.0, 0.0, 1.0, 0.0]
     frames = [
-        *(RgbdMessages(messages.rgb, messages.depth, messages.camera_info) for messages in (grey, of_two)),
+        *(RgbdMessages(messages.rgb, messages.depth, messages.camera_info) for messages in (gray, of_two)),
         *(RgbdMessages(nameless.rgb, nameless.depth, nameless.camera_info, *how) for how in mixed),
     ]
     return [warning.text for messages in frames for warning in frame_from_messages(messages)[0].warnings]
@@ -271,8 +271,8 @@ def camera_summaries() -> list[Summary]:
         *doubts_of_messages(),
         "depth has negative readings (3% of this frame), taken as no reading: check the depth driver",
         *(warning.text for warning in doubts()),
-        GREY_IMAGE.text,
-        *(doubt.text for grey in (0, 255) for doubt in exposure_warnings(np.full((48, 64, 3), grey, np.uint8))),
+        GRAY_IMAGE.text,
+        *(doubt.text for gray in (0, 255) for doubt in exposure_warnings(np.full((48, 64, 3), gray, np.uint8))),
         "nothing was found, but 9 regions of the size of the objects are left out as too small, the largest with 90 "
         "pixels, less than 100 pixels: lower min_mask_pixels, go nearer, or take pictures of a higher resolution",
         *(f"3 messages on /rgb were lost in the transport: {remedy}" for remedy in REMEDIES),
@@ -335,7 +335,7 @@ def objects_summaries() -> list[Summary]:
         "hinders it",
         "/o.yaml was edited or replaced after it was read, which this node does not follow: deactivate, clean up, "
         "configure and activate it to use what is there now",
-        "cannot keep descriptors in /cache (No space left on device); going on without: free space, or set cache_dir; "
+        "cannot keep files in /cache (No space left on device); going on without: free space, or set cache_dir; "
         "until then every start renders again",
     ]
     failures = [

@@ -83,12 +83,12 @@ def reason_of(call, *arguments):
         ("8UC3", cv2.COLOR_RGB2BGR),
     ],
 )
-def test_colour_encodings_arrive_as_rgb(rgb, encoding, from_rgb, padding):
+def test_color_encodings_arrive_as_rgb(rgb, encoding, from_rgb, padding):
     pixels = rgb if from_rgb is None else cv2.cvtColor(rgb, from_rgb)
     assert np.array_equal(rgb_from_message(image(pixels, encoding, padding)), rgb)
 
 
-def test_grey_arrives_in_all_three_channels(rgb):
+def test_gray_arrives_in_all_three_channels(rgb):
     converted = rgb_from_message(image(rgb[..., 0], "mono8"))
     assert np.array_equal(converted, np.repeat(rgb[..., :1], 3, axis=2))
 
@@ -101,8 +101,8 @@ def test_rgb8_is_not_copied(rgb):
 
 
 def test_encodings_beyond_the_fast_ones_go_through_cv_bridge():
-    grey16 = np.full((HEIGHT, WIDTH), 0x8000, np.uint16)
-    converted = rgb_from_message(image(grey16, "mono16"))
+    gray16 = np.full((HEIGHT, WIDTH), 0x8000, np.uint16)
+    converted = rgb_from_message(image(gray16, "mono16"))
     assert converted.shape == (HEIGHT, WIDTH, 3)
     assert converted.dtype == np.uint8
 
@@ -315,27 +315,27 @@ def test_compressed_depth_where_rgb_should_be_is_suspected_to_be_swapped():
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_picture_without_colours_is_grey_and_one_with_colours_or_all_of_one_grey_is_not(rgb, compressed):
-    def is_grey(pixels, encoding):
+def test_a_picture_without_colors_is_gray_and_one_with_colors_or_all_of_one_gray_is_not(rgb, compressed):
+    def is_gray(pixels, encoding):
         message = image(pixels, encoding)
         if compressed:
             jpeg = cv2.imencode(".jpg", pixels if pixels.ndim == 2 else pixels[..., ::-1])[1].tobytes()
             message = CompressedImage(format=f"rgb8; jpeg compressed {encoding}", data=array.array("B", jpeg))
-        message.header.frame_id = "colour"
-        return frame_from_messages(replace(rgbd(rgb), rgb=message))[0].is_grey
+        message.header.frame_id = "color"
+        return frame_from_messages(replace(rgbd(rgb), rgb=message))[0].is_gray
 
-    assert is_grey(np.ascontiguousarray(rgb[..., 0]), "mono8")
-    assert not is_grey(rgb, "rgb8")
-    assert not is_grey(np.full((HEIGHT, WIDTH), 128, np.uint8), "mono8")
+    assert is_gray(np.ascontiguousarray(rgb[..., 0]), "mono8")
+    assert not is_gray(rgb, "rgb8")
+    assert not is_gray(np.full((HEIGHT, WIDTH), 128, np.uint8), "mono8")
 
 
 @pytest.mark.parametrize(
     ("rgb_frame", "depth_frame", "reasons"),
     [
-        ("colour", "colour", []),
-        ("colour", "/colour", []),
-        ("colour", "depth", ["depth_not_registered"]),
-        ("colour", "", []),
+        ("color", "color", []),
+        ("color", "/color", []),
+        ("color", "depth", ["depth_not_registered"]),
+        ("color", "", []),
         ("", "depth", ["empty_frame_id"]),
     ],
 )
@@ -345,7 +345,7 @@ def test_frame_ids_tell_depth_of_another_camera(rgb, rgb_frame, depth_frame, rea
     assert [warning.reason for warning in frame_from_messages(messages)[0].warnings] == reasons
 
 
-def test_a_colour_picture_on_the_compressed_depth_topic_is_refused(rgb):
+def test_a_color_picture_on_the_compressed_depth_topic_is_refused(rgb):
     assert reason_of(depth_from_message, compressed_depth(rgb, "16UC1")) == "encoding"
 
 

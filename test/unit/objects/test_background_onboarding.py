@@ -165,6 +165,14 @@ def test_work_can_be_interrupted_at_once(make_queue: Make) -> None:
         task.result(WAIT_S)
 
 
+def test_an_object_that_is_given_up_without_a_reason_has_a_message_all_the_same(make_queue: Make) -> None:
+    queue = make_queue(Renderer(stepwise=True))
+    tasks = [queue.submit(MUG), queue.submit(CUP)]
+    queue.cancel("cup")
+    with pytest.raises(OnboardingCancelledError, match="not wanted any more"):
+        tasks[1].result(0)
+
+
 def test_what_is_committed_cannot_be_given_up(make_queue: Make) -> None:
     committing, may_go_on, answers = threading.Event(), threading.Event(), []
 

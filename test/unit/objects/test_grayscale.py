@@ -1,4 +1,4 @@
-"""Frames that have lost their colours: they are told, and compared with objects in grey."""
+"""Frames that have lost their colors: they are told, and compared with objects in gray."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def frame() -> Frame:
     return read_frame(SCENE / "rgb.jpg", SCENE / "depth.png", SCENE / "camera.json")
 
 
-def in_grey(frame: Frame) -> Frame:
+def in_gray(frame: Frame) -> Frame:
     return replace(frame, rgb=grayscale_images(frame.rgb))
 
 
@@ -56,56 +56,54 @@ def of(rgb: np.ndarray) -> Frame:
     return Frame(rgb, None, Camera(np.array([[100.0, 0, width / 2], [0, 100.0, height / 2], [0, 0, 1]]), width, height))
 
 
-def test_objects_are_found_in_grey_nearly_as_well_as_in_colour(model: InstanceSegmentationModel, frame: Frame) -> None:
-    in_colour, grey = scores(model, frame), scores(model, in_grey(frame))
-    assert grey.keys() == in_colour.keys() == {"carton", "banana"}
-    for name, score in in_colour.items():
-        assert grey[name] > score - 0.06
+def test_objects_are_found_in_gray_nearly_as_well_as_in_color(model: InstanceSegmentationModel, frame: Frame) -> None:
+    in_color, gray = scores(model, frame), scores(model, in_gray(frame))
+    assert gray.keys() == in_color.keys() == {"carton", "banana"}
+    for name, score in in_color.items():
+        assert gray[name] > score - 0.06
 
 
-def test_that_a_frame_has_no_colours_is_told_with_its_detections(
-    model: InstanceSegmentationModel, frame: Frame
-) -> None:
-    assert [warning.reason for warning in model.segment(in_grey(frame)).warnings] == ["grey_image"]
+def test_that_a_frame_has_no_colors_is_told_with_its_detections(model: InstanceSegmentationModel, frame: Frame) -> None:
+    assert [warning.reason for warning in model.segment(in_gray(frame)).warnings] == ["grey_image"]
     assert model.segment(frame).warnings == ()
 
 
-def test_grey_frames_do_not_change_what_is_found_in_frames_with_colours(
+def test_gray_frames_do_not_change_what_is_found_in_frames_with_colors(
     model: InstanceSegmentationModel, frame: Frame
 ) -> None:
     before = model.segment(frame)
-    model.segment(in_grey(frame))
+    model.segment(in_gray(frame))
     assert torch.equal(before.score, model.segment(frame).score)
 
 
 @pytest.mark.parametrize("quality", [40, 75, 95])
-def test_a_grey_picture_is_one_after_jpeg_as_well(frame: Frame, quality: int) -> None:
-    grey = in_grey(frame)
-    assert grey.is_grey
-    assert not frame.is_grey
-    _, encoded = cv2.imencode(".jpg", grey.rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert of(cv2.imdecode(encoded, cv2.IMREAD_COLOR)).is_grey
+def test_a_gray_picture_is_one_after_jpeg_as_well(frame: Frame, quality: int) -> None:
+    gray = in_gray(frame)
+    assert gray.is_gray
+    assert not frame.is_gray
+    _, encoded = cv2.imencode(".jpg", gray.rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert of(cv2.imdecode(encoded, cv2.IMREAD_COLOR)).is_gray
 
 
-def test_a_colourless_scene_before_a_camera_with_colours_is_no_grey_picture(frame: Frame) -> None:
+def test_a_colorless_scene_before_a_camera_with_colors_is_no_gray_picture(frame: Frame) -> None:
     noise = np.random.default_rng(0).normal(0, 2.0, frame.rgb.shape)
-    noisy = np.clip(in_grey(frame).rgb + noise, 0, 255).astype(np.uint8)
-    assert not of(noisy).is_grey
+    noisy = np.clip(in_gray(frame).rgb + noise, 0, 255).astype(np.uint8)
+    assert not of(noisy).is_gray
 
 
-def test_a_small_coloured_thing_makes_a_picture_one_with_colours(frame: Frame) -> None:
-    rgb = in_grey(frame).rgb.copy()
+def test_a_small_colored_thing_makes_a_picture_one_with_colors(frame: Frame) -> None:
+    rgb = in_gray(frame).rgb.copy()
     rgb[100:130, 200:230, 0] = 200
-    assert not of(rgb).is_grey
+    assert not of(rgb).is_gray
 
 
-def test_a_picture_that_shows_nothing_is_not_called_grey() -> None:
-    assert not of(np.zeros((48, 64, 3), np.uint8)).is_grey
-    assert not of(np.full((48, 64, 3), 128, np.uint8)).is_grey
+def test_a_picture_that_shows_nothing_is_not_called_gray() -> None:
+    assert not of(np.zeros((48, 64, 3), np.uint8)).is_gray
+    assert not of(np.full((48, 64, 3), 128, np.uint8)).is_gray
 
 
 @pytest.mark.slow
-def test_descriptors_in_grey_are_made_with_the_first_grey_frame_and_kept_in_the_cache(
+def test_descriptors_in_gray_are_made_with_the_first_gray_frame_and_kept_in_the_cache(
     frame: Frame, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(objects_file=str(SCENE / "objects.yaml"), cache_dir=str(tmp_path), device="cpu")
@@ -115,35 +113,35 @@ def test_descriptors_in_grey_are_made_with_the_first_grey_frame_and_kept_in_the_
 
     first = load_model(settings)
     first.segment(frame)
-    in_colour = kept()
-    assert "grey" not in caplog.text
-    first.segment(in_grey(frame))
-    assert "object 1 of 2, 'carton', is described in grey" in caplog.text
+    in_color = kept()
+    assert "gray" not in caplog.text
+    first.segment(in_gray(frame))
+    assert "object 1 of 2, 'carton', is described in gray" in caplog.text
     both = kept()
-    assert len(both) == 2 * len(in_colour)
-    again = scores(load_model(settings), in_grey(frame))
-    assert again == scores(first, in_grey(frame))
+    assert len(both) == 2 * len(in_color)
+    again = scores(load_model(settings), in_gray(frame))
+    assert again == scores(first, in_gray(frame))
     assert kept() == both
 
 
-def test_maps_of_grey_views_are_those_of_grey_pictures() -> None:
+def test_maps_of_gray_views_are_those_of_gray_pictures() -> None:
     mesh = known_objects(0, count=1)[0]
     templates = render_templates(mesh, size_px=96, samples=1)
     assert templates.rotations is not None
     pictures = [*templates.rgb], [*grayscale_images(templates.rgb)]
-    of_colours, of_grey = (
+    of_colors, of_gray = (
         make_view_maps(rgb, [*templates.masks], [*templates.xyz_m], templates.rotations) for rgb in pictures
     )
-    np.testing.assert_allclose(grayscale_views(of_colours).maps.astype(float), of_grey.maps.astype(float), atol=0.03)
+    np.testing.assert_allclose(grayscale_views(of_colors).maps.astype(float), of_gray.maps.astype(float), atol=0.03)
 
 
 @pytest.mark.parametrize("kind", ["one channel", "JPEG of one channel", "16 levels a channel"])
-def test_grey_files_are_found_by_the_command_line(
+def test_gray_files_are_found_by_the_command_line(
     kind: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    grey = cv2.imread(str(SCENE / "rgb.jpg"), cv2.IMREAD_GRAYSCALE)
-    file = tmp_path / ("grey.jpg" if "JPEG" in kind else "grey.png")
-    cv2.imwrite(str(file), cv2.cvtColor(grey // 16 * 16, cv2.COLOR_GRAY2BGR) if "levels" in kind else grey)
+    gray = cv2.imread(str(SCENE / "rgb.jpg"), cv2.IMREAD_GRAYSCALE)
+    file = tmp_path / ("gray.jpg" if "JPEG" in kind else "gray.png")
+    cv2.imwrite(str(file), cv2.cvtColor(gray // 16 * 16, cv2.COLOR_GRAY2BGR) if "levels" in kind else gray)
     monkeypatch.setenv("ISM_CACHE_DIR", str(cache))
     scene = ["--depth", SCENE / "depth.png", "--camera", SCENE / "camera.json", "--objects", SCENE / "objects.yaml"]
     arguments = ["ism", "segment", "--rgb", file, *scene, "--output", tmp_path / "out"]
@@ -151,7 +149,7 @@ def test_grey_files_are_found_by_the_command_line(
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code
-    assert "warning: the rgb image has no colours" in " ".join(capsys.readouterr().err.split())
+    assert "warning: the rgb image has no colors" in " ".join(capsys.readouterr().err.split())
     assert {found["category_id"] for found in json.loads((tmp_path / "out" / "detection_ism.json").read_text())} == {
         1,
         2,

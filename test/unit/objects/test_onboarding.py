@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,27 +23,28 @@ from torch import Tensor
 
 from ism_ros.cad.mesh_loading import CadError
 from ism_ros.descriptors.base import Descriptors
-from ism_ros.objects import template_builder
+from ism_ros.objects import onboarding
 from ism_ros.objects.library import KnownObject
-from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.objects.stores import cache_keys
 from ism_ros.objects.stores.descriptor_cache import read_descriptors, write_descriptors
 from ism_ros.objects.stores.patch_tokens import PatchFile, PatchStorage
-from ism_ros.objects.template_builder import POINT_COUNT
+from ism_ros.objects.template_builder import POINT_COUNT, build_templates
 from ism_ros.rendering.templates import TemplateError, read_templates
 from ism_ros.rendering.views.viewpoints import object_to_camera_rotations
 
 ON_DISK = PatchStorage("disk")
 
+onboard = partial(onboarding.onboard, template_builder=partial(build_templates, size_px=48))
+"""Pictures of 48 pixels: all the same to what is tested here, and fast."""
+
 
 @dataclass
-class MeanColour:
-    """A descriptor so small that its numbers can be checked: the mean colour, and that of each of four quarters."""
+class MeanColor:
+    """A descriptor so small that its numbers can be checked: the mean color, and that of each of four quarters."""
 
-    fingerprint: str = "mean colour 1"
+    fingerprint: str = "mean color 1"
     seen: list[int] = field(default_factory=list)
-    name = "mean_colour"
+    name = "mean_color"
     crop_size = 32
     rotation_sensitive = True
     view_prior_weight = 0.0
@@ -70,15 +74,6 @@ class Views:
         self.told.append(done)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_templates() -> Iterator[None]:
-    """Pictures of 48 pixels: all the same to what is tested here, and fast."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (cache_keys, template_builder):
-            patch.setattr(module, "TEMPLATE_SIZE_PX", 48)
-        yield
-
-
 @pytest.fixture(scope="module")
 def cad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mesh = trimesh.creation.box((60, 40, 30))
@@ -92,7 +87,7 @@ def cad(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def warm(cad: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache in which the box is."""
     cache = tmp_path_factory.mktemp("warm")
-    onboard(ObjectSpec("box", cad, "mm"), MeanColour(), cache)
+    onboard(ObjectSpec("box", cad, "mm"), MeanColor(), cache)
     return cache
 
 
@@ -131,7 +126,7 @@ def same(first: KnownObject, second: KnownObject) -> bool:
 
 
 def test_a_cad_file_becomes_a_known_object(cad: Path, cache: Path) -> None:
-    known = onboard(ObjectSpec("box", cad, "mm", category_id=3), MeanColour(), cache)
+    known = onboard(ObjectSpec("box", cad, "mm", category_id=3), MeanColor(), cache)
     assert (known.id, known.category_id, known.source) == ("box", 3, str(cad))
     assert known.class_tokens.shape == (42, 3)
     assert known.patch_tokens.shape == (42, 4, 3)
@@ -141,12 +136,12 @@ def test_a_cad_file_becomes_a_known_object(cad: Path, cache: Path) -> None:
     assert known.points_m.shape == (POINT_COUNT, 3)
     np.testing.assert_allclose(np.ptp(known.points_m.numpy(), axis=0), [0.06, 0.04, 0.03], atol=1e-3)
     assert {tensor.dtype for tensor in (known.class_tokens, known.patch_tokens, known.rotations)} == {torch.float32}
-    colour = torch.nn.functional.normalize(torch.tensor([200.0, 100, 50]), dim=0)
-    assert (known.class_tokens @ colour).min() > 0.999
+    color = torch.nn.functional.normalize(torch.tensor([200.0, 100, 50]), dim=0)
+    assert (known.class_tokens @ color).min() > 0.999
 
 
 def test_a_cad_file_is_viewed_from_between_its_templates_as_well(cad: Path, cache: Path) -> None:
-    known = onboard(ObjectSpec("box", cad, "mm"), MeanColour(), cache)
+    known = onboard(ObjectSpec("box", cad, "mm"), MeanColor(), cache)
     assert known.views is not None
     assert len(known.views.maps) == len(known.views.rotations) == len(known.views.centroid_m) == 162
     np.testing.assert_allclose(known.views.rotations[:42], object_to_camera_rotations(), atol=1e-6)
@@ -159,15 +154,15 @@ def test_a_cad_file_is_viewed_from_between_its_templates_as_well(cad: Path, cach
 
 
 def test_templates_alone_are_all_the_views_there_are(cad: Path, cache: Path, tmp_path: Path) -> None:
-    onboard(ObjectSpec("box", cad, "mm"), MeanColour(), tmp_path)
+    onboard(ObjectSpec("box", cad, "mm"), MeanColor(), tmp_path)
     (folder,) = (tmp_path / "templates").iterdir()
-    known = onboard(ObjectSpec("box", None, "mm", templates=folder), MeanColour(), cache)
+    known = onboard(ObjectSpec("box", None, "mm", templates=folder), MeanColor(), cache)
     assert known.views is not None
     assert len(known.views.maps) == 42
 
 
 def test_rendering_and_describing_happen_once(cad: Path, tmp_path: Path) -> None:
-    spec, descriptor, views = ObjectSpec("box", cad, "mm"), MeanColour(), Views()
+    spec, descriptor, views = ObjectSpec("box", cad, "mm"), MeanColor(), Views()
     first = onboard(spec, descriptor, tmp_path, progress=views)
     second = onboard(spec, descriptor, tmp_path, progress=views)
     assert views.told == list(range(1, 43))
@@ -181,12 +176,9 @@ import sys
 from pathlib import Path
 from ism_ros.objects import onboarding
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.objects.stores import cache_keys
-
-cache_keys.TEMPLATE_SIZE_PX = 48
 
 class NeverUsed:
-    name, fingerprint, crop_size, rotation_sensitive, view_prior_weight = "mean_colour", "mean colour 1", 32, True, 0.0
+    name, fingerprint, crop_size, rotation_sensitive, view_prior_weight = "mean_color", "mean color 1", 32, True, 0.0
 
 known = onboarding.onboard(ObjectSpec("box", Path({str(cad)!r}), "mm"), NeverUsed(), Path({str(warm)!r}))
 print(known.template_count, sorted({{"trimesh", "embreex"}} & set(sys.modules)))
@@ -198,7 +190,7 @@ print(known.template_count, sorted({{"trimesh", "embreex"}} & set(sys.modules)))
 
 
 def test_another_descriptor_describes_the_kept_templates(cad: Path, cache: Path) -> None:
-    descriptor, views = MeanColour(fingerprint="mean colour 2"), Views()
+    descriptor, views = MeanColor(fingerprint="mean color 2"), Views()
     onboard(ObjectSpec("box", cad, "mm"), descriptor, cache, progress=views)
     assert descriptor.seen == [42]
     assert views.told == []
@@ -207,7 +199,7 @@ def test_another_descriptor_describes_the_kept_templates(cad: Path, cache: Path)
 def test_the_name_and_place_of_a_cad_file_do_not_matter(cad: Path, cache: Path, tmp_path: Path) -> None:
     copy = tmp_path / "renamed.ply"
     shutil.copy(cad, copy)
-    descriptor = MeanColour()
+    descriptor = MeanColor()
     onboard(ObjectSpec("another", copy, "mm"), descriptor, cache)
     assert descriptor.seen == []
 
@@ -216,14 +208,14 @@ def test_a_changed_cad_file_is_rendered_again(cad: Path, cache: Path, tmp_path: 
     changed = tmp_path / "box.ply"
     trimesh.creation.box((60, 40, 31)).export(changed)
     views = Views()
-    onboard(ObjectSpec("box", changed, "mm"), MeanColour(), cache, progress=views)
+    onboard(ObjectSpec("box", changed, "mm"), MeanColor(), cache, progress=views)
     assert len(views.told) == 42
 
 
 def test_other_units_are_another_object(tmp_path: Path, cache: Path) -> None:
     file = tmp_path / "big.ply"
     trimesh.creation.box((6, 4, 3)).export(file)
-    small, large = (onboard(ObjectSpec("big", file, units), MeanColour(), cache) for units in ("mm", "m"))
+    small, large = (onboard(ObjectSpec("big", file, units), MeanColor(), cache) for units in ("mm", "m"))
     assert small.points_m is not None
     assert large.points_m is not None
     assert large.points_m.abs().max() == pytest.approx(1000 * float(small.points_m.abs().max()), rel=1e-4)
@@ -235,9 +227,9 @@ def test_a_changed_texture_is_rendered_again(tmp_path: Path, cache: Path) -> Non
     visual = trimesh.visual.TextureVisuals(uv=np.full((5, 2), 0.5), material=material)
     trimesh.Trimesh(corners, [[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4]], visual=visual).export(tmp_path / "tent.obj")
     (texture,) = tmp_path.glob("*.png")
-    red = onboard(ObjectSpec("tent", tmp_path / "tent.obj", "mm"), MeanColour(), cache)
+    red = onboard(ObjectSpec("tent", tmp_path / "tent.obj", "mm"), MeanColor(), cache)
     Image.new("RGB", (4, 4), (0, 0, 255)).save(texture)
-    blue = onboard(ObjectSpec("tent", tmp_path / "tent.obj", "mm"), MeanColour(), cache)
+    blue = onboard(ObjectSpec("tent", tmp_path / "tent.obj", "mm"), MeanColor(), cache)
     assert red.class_tokens[:, 0].min() > 0.9
     assert blue.class_tokens[:, 2].min() > 0.9
 
@@ -248,20 +240,20 @@ def test_damaged_descriptors_are_rebuilt_with_one_line_in_the_log(
     cad: Path, cache: Path, caplog: pytest.LogCaptureFixture, damage: str, suffix: str
 ) -> None:
     spec = ObjectSpec("box", cad, "mm")
-    healthy = onboard(spec, MeanColour(), cache)
+    healthy = onboard(spec, MeanColor(), cache)
     (file,) = (cache / "descriptors").glob(f"*{suffix}")
     content = bytearray(file.read_bytes())
     if damage == "flipped":
         content[len(content) // 2] ^= 0xFF
     file.write_bytes(content[: {"cut": len(content) // 2, "empty": 0, "flipped": None}[damage]])
-    descriptor = MeanColour()
+    descriptor = MeanColor()
     with caplog.at_level(logging.WARNING):
         rebuilt = onboard(spec, descriptor, cache)
     assert descriptor.seen == [42]
     assert same(rebuilt, healthy)
     assert len(caplog.messages) == 1
     assert "are damaged and rebuilt" in caplog.messages[0]
-    again = MeanColour()
+    again = MeanColor()
     onboard(spec, again, cache)
     assert again.seen == []
 
@@ -270,7 +262,7 @@ def test_damaged_descriptors_are_rebuilt_with_one_line_in_the_log(
 def test_patch_tokens_left_on_disk_are_rebuilt_when_a_frame_meets_the_damage(
     cad: Path, cache: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
-    spec, descriptor = ObjectSpec("box", cad, "mm"), MeanColour()
+    spec, descriptor = ObjectSpec("box", cad, "mm"), MeanColor()
     healthy = onboard(spec, descriptor, cache)
     known = onboard(spec, descriptor, cache, storage=ON_DISK)
     (file,) = (cache / "descriptors").glob("*.npy")
@@ -288,7 +280,7 @@ def test_patch_tokens_left_on_disk_are_rebuilt_when_a_frame_meets_the_damage(
 def test_patch_tokens_are_not_rebuilt_from_an_object_that_has_changed(cad: Path, cache: Path, tmp_path: Path) -> None:
     changed = tmp_path / "box.ply"
     shutil.copy(cad, changed)
-    known = onboard(ObjectSpec("box", changed, "mm"), MeanColour(), cache, storage=ON_DISK)
+    known = onboard(ObjectSpec("box", changed, "mm"), MeanColor(), cache, storage=ON_DISK)
     trimesh.creation.box((60, 40, 31)).export(changed)
     (file,) = (cache / "descriptors").glob("*.npy")
     file.write_bytes(b"")
@@ -298,7 +290,7 @@ def test_patch_tokens_are_not_rebuilt_from_an_object_that_has_changed(cad: Path,
 
 def test_patch_tokens_on_disk_are_those_in_memory(cad: Path, cache: Path) -> None:
     in_memory, on_disk = (
-        onboard(ObjectSpec("box", cad, "mm"), MeanColour(), cache, storage=PatchStorage(place))
+        onboard(ObjectSpec("box", cad, "mm"), MeanColor(), cache, storage=PatchStorage(place))
         for place in ("host", "disk")
     )
     assert isinstance(on_disk.patch_tokens, PatchFile)
@@ -308,7 +300,7 @@ def test_patch_tokens_on_disk_are_those_in_memory(cad: Path, cache: Path) -> Non
 
 
 def test_patch_tokens_of_another_precision_are_described_again(cad: Path, cache: Path) -> None:
-    descriptor = MeanColour()
+    descriptor = MeanColor()
     half = onboard(ObjectSpec("box", cad, "mm"), descriptor, cache, storage=PatchStorage("host", "float16"))
     assert descriptor.seen == [42]
     assert half.patch_tokens.dtype == torch.float16
@@ -318,7 +310,7 @@ def test_patch_tokens_of_another_precision_are_described_again(cad: Path, cache:
 def test_patch_tokens_for_the_disk_stay_in_memory_where_it_cannot_be_written(cad: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "cache"
     blocked.write_text("a file where the folder should be")
-    known = onboard(ObjectSpec("box", cad, "mm"), MeanColour(), blocked, storage=ON_DISK)
+    known = onboard(ObjectSpec("box", cad, "mm"), MeanColor(), blocked, storage=ON_DISK)
     assert isinstance(known.patch_tokens, Tensor)
 
 
@@ -366,7 +358,7 @@ def test_damaged_templates_are_rendered_again_with_one_line_in_the_log(
     picture.write_bytes(picture.read_bytes()[:100])
     views = Views()
     with caplog.at_level(logging.WARNING):
-        onboard(ObjectSpec("box", cad, "mm"), MeanColour(fingerprint="new"), cache, progress=views)
+        onboard(ObjectSpec("box", cad, "mm"), MeanColor(fingerprint="new"), cache, progress=views)
     assert len(views.told) == 42
     assert len(caplog.messages) == 1
     assert "rgb_30.png" in caplog.messages[0]
@@ -379,25 +371,31 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     blocked = tmp_path / "cache"
     blocked.write_text("a file where the folder should be")
     with caplog.at_level(logging.WARNING):
-        known = onboard(ObjectSpec("box", cad, "mm"), MeanColour(), blocked)
-    assert known.template_count == 42
-    assert all("going on without" in message for message in caplog.messages)
-    assert len(caplog.messages) == 2
+        for name in ("box", "carton"):
+            known = onboard(ObjectSpec(name, cad, "mm"), MeanColor(), blocked)
+            assert known.template_count == 42
+    assert [message.partition(" (")[0] for message in caplog.messages] == [
+        f"cannot keep files in {blocked / folder}" for folder in ("templates", "descriptors")
+    ]
 
 
-def test_a_full_disk_leaves_no_half_written_file(
-    cad: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def full(file: object, **arrays: object) -> None:
-        file.write(b"half of it")  # type: ignore[attr-defined]
-        raise OSError(28, "No space left on device")
+@contextmanager
+def room_for_files_of(size_bytes: int) -> Iterator[None]:
+    """Files cannot be written beyond this size, as where a disk or a quota is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
+
+def test_a_full_disk_leaves_no_half_written_file(cad: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = sorted((cache / "descriptors").iterdir())
-    monkeypatch.setattr(np, "savez", full)
-    with caplog.at_level(logging.WARNING):
-        known = onboard(ObjectSpec("box", cad, "mm"), MeanColour(fingerprint="new"), cache)
+    with caplog.at_level(logging.WARNING), room_for_files_of(10_000):
+        known = onboard(ObjectSpec("box", cad, "mm"), MeanColor(fingerprint="new"), cache)
     assert known.template_count == 42
-    assert "No space left on device" in caplog.text
+    assert "File too large" in caplog.text
     assert sorted((cache / "descriptors").iterdir()) == before
 
 
@@ -410,13 +408,13 @@ def test_giving_up_in_the_middle_keeps_nothing(cad: Path, tmp_path: Path) -> Non
             raise GivenUpError
 
     with pytest.raises(GivenUpError):
-        onboard(ObjectSpec("box", cad, "mm"), MeanColour(), tmp_path / "cache", progress=give_up)
+        onboard(ObjectSpec("box", cad, "mm"), MeanColor(), tmp_path / "cache", progress=give_up)
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_template_folder_is_described_as_it_is(template_folder: Callable[[int], Path], tmp_path: Path) -> None:
     folder = template_folder(42)
-    known = onboard(ObjectSpec("thing", None, "mm", folder, 5), MeanColour(), tmp_path / "cache")
+    known = onboard(ObjectSpec("thing", None, "mm", folder, 5), MeanColor(), tmp_path / "cache")
     assert (known.template_count, known.category_id, known.source) == (42, 5, str(folder))
     assert known.rotations is not None
     np.testing.assert_allclose(known.rotations.numpy(), object_to_camera_rotations(), atol=1e-6)
@@ -429,8 +427,8 @@ def test_a_template_folder_is_described_as_it_is(template_folder: Callable[[int]
 def test_templates_are_cropped_whole_to_their_last_row_and_column(
     template_folder: Callable[[int], Path], tmp_path: Path
 ) -> None:
-    known = onboard(ObjectSpec("thing", None, "mm", template_folder(2)), MeanColour(), tmp_path / "cache")
-    # As many red columns as green ones: the mean colour lies half way.
+    known = onboard(ObjectSpec("thing", None, "mm", template_folder(2)), MeanColor(), tmp_path / "cache")
+    # As many red columns as green ones: the mean color lies half way.
     torch.testing.assert_close(known.class_tokens[0, 0], known.class_tokens[0, 1], atol=1e-5, rtol=0)
 
 
@@ -439,8 +437,8 @@ def test_templates_of_unknown_pose_give_no_geometry_and_say_so_once(
 ) -> None:
     spec = ObjectSpec("thing", None, "mm", template_folder(6))
     with caplog.at_level(logging.WARNING):
-        known = onboard(spec, MeanColour(), tmp_path / "cache")
-        onboard(spec, MeanColour(), tmp_path / "cache")
+        known = onboard(spec, MeanColor(), tmp_path / "cache")
+        onboard(spec, MeanColor(), tmp_path / "cache")
     assert known.rotations is None
     assert [message for message in caplog.messages if "have no poses.npy" in message] == caplog.messages
     assert len(caplog.messages) == 1
@@ -449,14 +447,14 @@ def test_templates_of_unknown_pose_give_no_geometry_and_say_so_once(
 def test_with_both_points_come_from_the_cad_file(
     cad: Path, template_folder: Callable[[int], Path], tmp_path: Path
 ) -> None:
-    known = onboard(ObjectSpec("thing", cad, "mm", template_folder(42)), MeanColour(), tmp_path / "cache")
+    known = onboard(ObjectSpec("thing", cad, "mm", template_folder(42)), MeanColor(), tmp_path / "cache")
     assert known.points_m is not None
     assert known.points_m.min() < -0.02
 
 
 def test_a_changed_template_is_described_again(template_folder: Callable[[int], Path], tmp_path: Path) -> None:
     spec = ObjectSpec("thing", None, "mm", template_folder(3))
-    descriptor = MeanColour()
+    descriptor = MeanColor()
     onboard(spec, descriptor, tmp_path / "cache")
     assert spec.templates is not None
     Image.new("RGB", (20, 20), (0, 0, 255)).save(spec.templates / "rgb_1.png")
@@ -469,27 +467,26 @@ def test_a_broken_template_folder_is_refused_also_after_it_was_fine(
     template_folder: Callable[[int], Path], tmp_path: Path
 ) -> None:
     spec = ObjectSpec("thing", None, "mm", template_folder(3))
-    onboard(spec, MeanColour(), tmp_path / "cache")
+    onboard(spec, MeanColor(), tmp_path / "cache")
     assert spec.templates is not None
     (spec.templates / "mask_2.png").unlink()
     with pytest.raises(TemplateError, match=r"mask_2\.png is missing"):
-        onboard(spec, MeanColour(), tmp_path / "cache")
+        onboard(spec, MeanColor(), tmp_path / "cache")
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CadError, match=r"gone\.ply does not exist"):
-        onboard(ObjectSpec("gone", tmp_path / "gone.ply", "mm"), MeanColour(), tmp_path)
+        onboard(ObjectSpec("gone", tmp_path / "gone.ply", "mm"), MeanColor(), tmp_path)
     with pytest.raises(TemplateError, match="gone does not exist"):
-        onboard(ObjectSpec("gone", None, "mm", tmp_path / "gone"), MeanColour(), tmp_path)
+        onboard(ObjectSpec("gone", None, "mm", tmp_path / "gone"), MeanColor(), tmp_path)
     with pytest.raises(TemplateError, match="needs a CAD file, a template folder, or both"):
-        onboard(ObjectSpec("gone"), MeanColour(), tmp_path)
+        onboard(ObjectSpec("gone"), MeanColor(), tmp_path)
 
 
 ON_A_FULL_DISK = """
 import logging, sys
 from pathlib import Path
 import numpy as np
-from ism_ros.objects.stores import cache_keys
 from ism_ros.objects.stores.descriptor_cache import write_descriptors
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.objects_file import ObjectsStore

@@ -62,6 +62,18 @@ def test_errors_and_warnings_are_those_of_this_process(
     assert caplog.records[0].reason == "cache_damaged"
 
 
+def test_a_cache_that_cannot_be_written_is_warned_of_once_however_many_processes_meet_it(
+    spec: ObjectSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "templates").write_text("a file where the folder should be")
+    with caplog.at_level(logging.WARNING):
+        for name in ("box", "carton"):
+            TemplateProcess()(spec, tmp_path / "templates" / name)
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"cannot keep files in {tmp_path / 'templates'} (")
+    assert caplog.records[0].reason == "cache_not_written"
+
+
 def test_it_runs_at_low_priority_and_ends_when_it_is_stopped(spec: ObjectSpec, tmp_path: Path) -> None:
     process, nice = TemplateProcess(), []
 

@@ -173,8 +173,8 @@ def test_an_alignment_is_the_sum_over_the_cells_of_the_maps(views: ViewMaps) -> 
     iou = common / ((ours[0] * area_m2).sum() + (theirs[0] * area_m2).sum() - common)
     offset_m = (common_area_m2 * (ours[1] - theirs[1])).sum() / common
     depth_mse_m2 = (common_area_m2 * (ours[1] - theirs[1]) ** 2).sum() / common - offset_m**2
-    colour = (common_area_m2 * ((ours[2:] - theirs[2:]) ** 2).sum(dim=0)).sum() / common
-    cost = 1 - iou + 20 * depth_mse_m2 / (1.6 * views.radius_m) ** 2 + 0.3 * colour
+    color = (common_area_m2 * ((ours[2:] - theirs[2:]) ** 2).sum(dim=0)).sum() / common
+    cost = 1 - iou + 20 * depth_mse_m2 / (1.6 * views.radius_m) ** 2 + 0.3 * color
     pairs = [(alignment.iou, iou), (alignment.depth_offset_m, offset_m)]
     pairs += [(alignment.depth_rmse_m, depth_mse_m2.sqrt()), (alignment.cost, cost)]
     for found, wanted in pairs:

@@ -36,7 +36,7 @@ REFERENCE = Path(__file__).parents[2] / "data" / "fastsam" / "yolov8_seg.npz"
 CASES = {"same_size": ((80, 128), 128), "smaller_input": ((120, 192), 96)}
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 # -- numbers of the public implementation ------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_boxes_come_back_from_the_input_to_where_they_were(size: tuple[int, int]
     torch.testing.assert_close(letterbox.boxes_in_frame(box), whole, rtol=1e-4, atol=1e-3)
 
 
-def test_a_fixed_input_is_filled_with_grey_around_the_frame() -> None:
+def test_a_fixed_input_is_filled_with_gray_around_the_frame() -> None:
     letterbox = letterbox_into((48, 64), (64, 64))
     padded = letterbox.apply(np.zeros((48, 64, 3), np.uint8))
     assert padded.shape == (64, 64, 3)
@@ -147,11 +147,11 @@ def frame_of(rgb: NDArray[np.uint8]) -> Frame:
     return Frame(rgb, None, Camera(np.array([[100.0, 0, width / 2], [0, 100, height / 2], [0, 0, 1]]), width, height))
 
 
-def picture(*things: tuple[tuple[slice, slice], Colour], size: tuple[int, int] = (64, 96)) -> Frame:
-    """A black frame with coloured rectangles."""
+def picture(*things: tuple[tuple[slice, slice], Color], size: tuple[int, int] = (64, 96)) -> Frame:
+    """A black frame with colored rectangles."""
     rgb = np.zeros((*size, 3), np.uint8)
-    for where, colour in things:
-        rgb[where] = colour
+    for where, color in things:
+        rgb[where] = color
     return frame_of(rgb)
 
 

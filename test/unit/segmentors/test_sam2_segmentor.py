@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import lzma
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from dummy_networks import SAM2_IMAGE_SIZE as IMAGE_SIZE
 from dummy_networks import SAM2_SMALL as SMALL
-from dummy_networks import sam2_weights, save_sam2
+from dummy_networks import install, sam2_weights, save_sam2
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from ism_ros.checkpoints.reading import StateDict
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.errors import CheckpointError
+from ism_ros.segmentors.base import create_segmentor
 from ism_ros.segmentors.sam.automatic_masks import MaskOptions
 from ism_ros.segmentors.sam.sam2_segmentor import PromptableSam2, sam2_segmentor
 
@@ -266,3 +268,26 @@ def test_automatic_masks_are_those_of_the_public_implementation(
     masks = torch.from_numpy(np.unpackbits(reference["masks"].numpy(), axis=2, count=80).astype(bool))
     assert_agrees(ours.confidence, reference["predicted_iou"])
     assert (ours.masks != masks).sum(dim=(1, 2)).max() <= 1
+
+
+@pytest.mark.parametrize(("settings", "is_found"), [({}, True), ({"predicted_iou_threshold": 0.88}, False)])
+def test_masks_need_the_predicted_iou_of_the_authors_unless_a_setting_says_otherwise(
+    settings: dict[str, float],
+    is_found: bool,
+    expected: dict[str, Tensor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    predict = PromptableSam2.predict
+
+    def predict_084(model: PromptableSam2, embedding: Any, points_xy: Tensor) -> tuple[Tensor, Tensor]:
+        logits, predicted_iou = predict(model, embedding, points_xy)
+        return logits, torch.full_like(predicted_iou, 0.84)
+
+    monkeypatch.setattr(PromptableSam2, "predict", predict_084)
+    settings = {"points_per_side": 4, "stability_score_threshold": 0.0, **settings}
+    segmentor = create_segmentor(
+        "sam2", model="tiny", checkpoints_dir=install(tmp_path, "sam2/tiny"), settings=settings
+    )
+    frame = Frame(expected["image"].numpy(), None, Camera(np.array([[80.0, 0, 40], [0, 80, 72], [0, 0, 1]]), 80, 144))
+    assert (len(segmentor.propose(frame)) > 0) is is_found

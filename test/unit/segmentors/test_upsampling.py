@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ism_ros.segmentors import upsampling
 from ism_ros.segmentors.upsampling import upsample_to_masks
 
 side = st.integers(1, 40)
@@ -47,8 +46,8 @@ def test_a_part_of_the_image_can_be_enlarged() -> None:
     assert torch.equal(part, whole[:, 10:50, 7:9])
 
 
-def test_many_contours_are_computed_in_several_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_contours_are_computed_in_several_steps() -> None:
     values = images(3, 20, 30, 0)
     at_once = upsample_to_masks(values, positions(80, 20), positions(120, 30), 0.5)
-    monkeypatch.setattr(upsampling, "PIXELS_PER_BATCH", 100)
-    assert torch.equal(upsample_to_masks(values, positions(80, 20), positions(120, 30), 0.5), at_once)
+    in_steps = upsample_to_masks(values, positions(80, 20), positions(120, 30), 0.5, pixels_per_batch=100)
+    assert torch.equal(in_steps, at_once)

@@ -1,4 +1,4 @@
-"""Objects made by rule: plausible in size, closed enough, coloured, and the same for the same seed."""
+"""Objects made by rule: plausible in size, closed enough, colored, and the same for the same seed."""
 
 import numpy as np
 import pytest
@@ -25,10 +25,10 @@ def test_surfaces_face_outwards_and_stay_inside_their_hull(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_objects_have_at_least_two_colours(kind):
+def test_objects_have_at_least_two_colors(kind):
     surface = surface_of(make_object(kind, 0))
-    colours = surface.colours if surface.texture is None else surface.texture
-    brightness = np.asarray(colours, float).reshape(-1, 3)
+    colors = surface.colors if surface.texture is None else surface.texture
+    brightness = np.asarray(colors, float).reshape(-1, 3)
     assert np.linalg.norm(brightness.std(axis=0)) > 5
 
 
@@ -45,7 +45,7 @@ def test_an_unknown_kind_is_refused_by_name():
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("mug", ".ply"), ("carton", ".glb")])
-def test_cad_files_keep_size_and_colour(kind, suffix, tmp_path):
+def test_cad_files_keep_size_and_color(kind, suffix, tmp_path):
     mesh = make_object(kind, 2)
     path = export_cad(mesh, tmp_path)
     assert path.name == f"{kind}_2{suffix}"
@@ -53,6 +53,6 @@ def test_cad_files_keep_size_and_colour(kind, suffix, tmp_path):
     np.testing.assert_allclose(read.extents, mesh.extents, atol=1e-5)
     before, after = surface_of(mesh), surface_of(read)
     if before.texture is None:
-        np.testing.assert_allclose(after.colours.mean(axis=(0, 1)), before.colours.mean(axis=(0, 1)), atol=2)
+        np.testing.assert_allclose(after.colors.mean(axis=(0, 1)), before.colors.mean(axis=(0, 1)), atol=2)
     else:
         np.testing.assert_array_equal(after.texture, before.texture)

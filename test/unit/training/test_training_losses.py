@@ -133,7 +133,7 @@ def test_changed_scenes_keep_what_belongs_together() -> None:
     scenes = crop(mirror(SceneBatch(rgb, depth_m, instance, torch.tensor([[80.0, 80, 40, 30]]).repeat(64, 1))))
     torch.testing.assert_close(scenes.depth_m, 1.0 - 0.2 * scenes.instance)
     inside = scenes.instance == 1
-    assert float((scenes.rgb[:, 0][inside] > 110).float().mean()) > 0.99  # colours are mixed at borders
+    assert float((scenes.rgb[:, 0][inside] > 110).float().mean()) > 0.99  # colors are mixed at borders
     # the object keeps its size in metres: pixels grow as the focal length does
     grown = inside.sum(dim=(1, 2)).float().sqrt() / 20
     wanted = scenes.intrinsics[:, 0] / 80

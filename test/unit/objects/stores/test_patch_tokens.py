@@ -12,9 +12,8 @@ from torch.nn.functional import normalize
 from ism_ros.matching import patch_scores, sam6d, similarity
 from ism_ros.matching.sam6d import match_sam6d
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.objects.stores import patch_tokens
 from ism_ros.objects.stores.descriptor_cache import write_descriptors
-from ism_ros.objects.stores.patch_tokens import DamagedFileError, PatchFile, PatchStorage, free_host_memory
+from ism_ros.objects.stores.patch_tokens import DamagedFileError, PatchFile, PatchPlace, PatchStorage, free_host_memory
 
 GB = 10**9
 
@@ -29,35 +28,33 @@ def tokens(templates: int = 3, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((templates, 6, 5)).astype(np.float32)
 
 
-@pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Bytes free on the GPU and on the host."""
+def storage(place: PatchPlace, free: dict[str, int], **held: int) -> PatchStorage:
+    """Storage on a machine with so many bytes free on the GPU ("device") and on the host."""
+    return PatchStorage(place, **held, free_on_device=lambda _: free["device"], free_on_host=lambda: free["host"])
+
+
+def test_auto_fills_half_of_the_device_then_half_of_the_host_then_the_disk() -> None:
     free = {"device": 10 * GB, "host": 10 * GB}
-    monkeypatch.setattr(patch_tokens, "free_device_memory", lambda device: free["device"])
-    monkeypatch.setattr(patch_tokens, "free_host_memory", lambda: free["host"])
-    return free
-
-
-def test_auto_fills_half_of_the_device_then_half_of_the_host_then_the_disk(memory: dict[str, int]) -> None:
     held = {"device": 0, "host": 0, "disk": 0}
     for _ in range(14):
-        place = PatchStorage("auto", "float32", held["device"], held["host"]).place_for(GB, "cuda:0")
+        now = storage("auto", free, held_on_device=held["device"], held_on_host=held["host"])
+        place = now.place_for(GB, "cuda:0")
         held[place] += GB
-        if place in memory:
-            memory[place] -= GB
+        if place in free:
+            free[place] -= GB
     assert held == {"device": 5 * GB, "host": 5 * GB, "disk": 4 * GB}
 
 
-def test_on_a_cpu_the_devices_memory_is_the_hosts(memory: dict[str, int]) -> None:
-    assert PatchStorage("auto").place_for(GB, "cpu") == "host"
-    assert PatchStorage("device").place_for(100 * GB, "cpu") == "host"
-    assert PatchStorage("auto").place_for(6 * GB, "cpu") == "disk"
+def test_on_a_cpu_the_devices_memory_is_the_hosts() -> None:
+    free = {"device": 10 * GB, "host": 10 * GB}
+    assert storage("auto", free).place_for(GB, "cpu") == "host"
+    assert storage("device", free).place_for(100 * GB, "cpu") == "host"
+    assert storage("auto", free).place_for(6 * GB, "cpu") == "disk"
 
 
 @pytest.mark.parametrize("place", ["device", "host", "disk"])
-def test_a_place_that_was_asked_for_is_taken_whatever_is_free(memory: dict[str, int], place: str) -> None:
-    memory.update(device=0, host=0)
-    assert PatchStorage(place).place_for(GB, "cuda:0") == place  # type: ignore[arg-type]
+def test_a_place_that_was_asked_for_is_taken_whatever_is_free(place: PatchPlace) -> None:
+    assert storage(place, {"device": 0, "host": 0}).place_for(GB, "cuda:0") == place
 
 
 def test_the_hosts_free_memory_is_some_of_it() -> None:

@@ -19,7 +19,7 @@ _YUV = {"uyvy": "UYVY", "yuyv": "YUY2", "nv12": "NV12", "nv21": "NV21"}
 
 
 def conversion_code(source: str, target: str) -> int | None:
-    """OpenCV's code from one colour layout to another, or None where it has none."""
+    """OpenCV's code from one color layout to another, or None where it has none."""
     if source in _YUV:
         if source in ("nv12", "nv21") and target == "mono":
             name = "YUV2GRAY_420"
@@ -54,14 +54,14 @@ def convert_depth(image: Image, source: Encoding, target: Encoding) -> Image:
 def cvtColor2(image: Image, encoding_in: str, encoding_out: str) -> Image:  # noqa: N802
     """A copy of an image in another encoding; RuntimeError where that makes no sense.
 
-    Between colour layouts the colours are converted. To or from an encoding without colours (8UC3, 32FC1)
+    Between color layouts the colors are converted. To or from an encoding without colors (8UC3, 32FC1)
     only the type of the numbers changes, and the number of channels must be the same.
     """
     if encoding_out in ("", encoding_in):
         return image.copy()
     source, target = parse(encoding_in), parse(encoding_out)
     if source.layout is None and target.layout is not None:
-        raise RuntimeError(f"[{encoding_in}] has no colours, so it cannot become [{encoding_out}]")
+        raise RuntimeError(f"[{encoding_in}] has no colors, so it cannot become [{encoding_out}]")
     if source.layout is None or target.layout is None or source.layout == target.layout:
         if source.channels != target.channels:
             raise RuntimeError(f"[{encoding_in}] and [{encoding_out}] differ in their number of channels")
@@ -74,7 +74,7 @@ def cvtColor2(image: Image, encoding_in: str, encoding_out: str) -> Image:  # no
 
 
 def label_colors(labels: Image) -> Image:
-    """A bright colour (BGR) for every label, far from those of the labels next to it."""
+    """A bright color (BGR) for every label, far from those of the labels next to it."""
     hue = (np.mod(labels.astype(np.int64) * 137.508, 360.0) / 2.0).astype(np.uint8)
     full = np.full_like(hue, 255)
     return cv2.cvtColor(np.dstack([hue, full, full]), cv2.COLOR_HSV2BGR)
@@ -84,10 +84,10 @@ def scaled_for_display(image: Image, lowest: float, highest: float, colormap: in
     """An image with its values between two limits spread over 8 bit, and its encoding."""
     with np.errstate(invalid="ignore"):
         spread = np.clip(np.rint((image.astype(np.float64) - lowest) * (255.0 / (highest - lowest))), 0, 255)
-    grey = np.nan_to_num(spread).astype(np.uint8)
+    gray = np.nan_to_num(spread).astype(np.uint8)
     if colormap == -1:
-        return grey, "mono8"
-    colored = cv2.applyColorMap(grey, colormap)
+        return gray, "mono8"
+    colored = cv2.applyColorMap(gray, colormap)
     if image.dtype.kind == "f":
         colored[np.isnan(image)] = 0
     return colored, "bgr8"
@@ -104,14 +104,14 @@ def cvtColorForDisplay(  # noqa: N802
 ) -> Image:
     """An 8 bit image of anything, for people to look at.
 
-    Labels (32SC1) get a colour each, background (-1) black. Other values are spread between the two
+    Labels (32SC1) get a color each, background (-1) black. Other values are spread between the two
     limits, between those found in the image (`do_dynamic_scaling`), or converted as cvtColor2 does when
     the limits are equal.
     """
     wanted = encoding_out or "bgr8"
     target = parse(wanted)
     if target.depth != "8U" or target.layout not in _COLORS:
-        raise RuntimeError(f"cvtColorForDisplay needs an 8 bit colour or grey output, not [{encoding_out}]")
+        raise RuntimeError(f"cvtColorForDisplay needs an 8 bit color or gray output, not [{encoding_out}]")
     if encoding_in == "32SC1" and wanted == "bgr8":
         colors = label_colors(source)
         colors[source == -1] = 0

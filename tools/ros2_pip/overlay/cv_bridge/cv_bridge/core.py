@@ -42,7 +42,7 @@ class CvBridge:
         }
 
     def dtype_with_channels_to_cvtype2(self, dtype: Any, n_channels: int) -> str:
-        """The encoding without colours for an array's type: (uint8, 3) -> 8UC3."""
+        """The encoding without colors for an array's type: (uint8, 3) -> 8UC3."""
         try:
             return f"{self.numpy_type_to_cvtype[np.dtype(dtype).name]}C{n_channels}"
         except KeyError:
@@ -88,7 +88,7 @@ class CvBridge:
         return image if desired_encoding == "passthrough" else self._convert(image, img_msg.encoding, desired_encoding)
 
     def compressed_imgmsg_to_cv2(self, cmprs_img_msg: Any, desired_encoding: str = "passthrough") -> Image:
-        """The pixels of a compressed image, colours as BGR or BGRA unless another encoding is desired."""
+        """The pixels of a compressed image, colors as BGR or BGRA unless another encoding is desired."""
         encoded = np.frombuffer(message_buffer(cmprs_img_msg.data), dtype=np.uint8)
         image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
         if image is None:

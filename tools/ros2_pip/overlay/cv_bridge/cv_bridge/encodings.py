@@ -16,7 +16,7 @@ CV_DEPTHS = {name: int(getattr(cv2, f"CV_{name}")) for name in NUMPY_NAMES}
 # OpenCV packs depth and channels into one number; how far the channels are shifted depends on its version.
 _CHANNEL_SHIFT = (cv2.CV_8UC2 - cv2.CV_8UC1).bit_length() - 1
 
-# Names of colour layouts that mean the same.
+# Names of color layouts that mean the same.
 _SYNONYMS = {"yuv422": "uyvy", "yuv422_yuy2": "yuyv"}
 _COLOR_CHANNELS = {"mono": 1, "rgb": 3, "bgr": 3, "rgba": 4, "bgra": 4}
 _COLOR = re.compile(r"(mono|rgba|bgra|rgb|bgr)(8|16)")
@@ -26,7 +26,7 @@ _GENERIC = re.compile(r"(8U|8S|16U|16S|32S|32F|64F)(?:C([0-9]+))?")
 
 @dataclass(frozen=True)
 class Encoding:
-    """Depth ("8U" ... "64F"), number of channels, and colour layout ("rgb", "bayer_rggb", ...) or None."""
+    """Depth ("8U" ... "64F"), number of channels, and color layout ("rgb", "bayer_rggb", ...) or None."""
 
     depth: str
     channels: int
@@ -39,7 +39,7 @@ class Encoding:
 
     @property
     def name(self) -> str:
-        """The name without colour: 8UC3."""
+        """The name without color: 8UC3."""
         return f"{self.depth}C{self.channels}"
 
 
@@ -55,7 +55,7 @@ def parse(encoding: str) -> Encoding:
     if layout in ("uyvy", "yuyv"):
         return Encoding("8U", 2, layout)
     if layout in ("nv12", "nv21"):
-        # One brightness plane and, below it, half as many rows of colour: see CvBridge.imgmsg_to_cv2.
+        # One brightness plane and, below it, half as many rows of color: see CvBridge.imgmsg_to_cv2.
         return Encoding("8U", 1, layout)
     raise RuntimeError(f"Unrecognized image encoding [{encoding}]")
 

@@ -1,0 +1,67 @@
+"""Weights of a run and their export: a file is the old one or the new one, whenever the program is killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("tqdm", reason="tqdm is not installed: pip install '.[test]'")
+
+from safetensors.torch import load_file
+
+from training.export import export_weights
+from training.trainer import save_weights
+
+AVERAGE = {"conv.weight": torch.ones(2, 3), "norm.num_batches_tracked": torch.tensor(7)}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    save_weights(folder / "weights.safetensors", AVERAGE)
+    (folder / "run.json").write_text(json.dumps({"command": "train --data /data/tables"}))
+    (folder / "curves.png").write_bytes(b"curves")
+    return folder
+
+
+def fail(*arguments: object) -> None:
+    raise OSError("ended before the file was whole")
+
+
+def test_weights_are_written_as_float16_without_counters(run: Path) -> None:
+    stored = load_file(run / "weights.safetensors")
+    assert {name: value.dtype for name, value in stored.items()} == {"conv.weight": torch.float16}
+
+
+def test_weights_stay_as_they_were_until_the_new_ones_are_whole(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="ended before"):
+        save_weights(run / "weights.safetensors", {"conv.weight": torch.zeros(2, 3)})
+    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+
+
+def test_an_export_brings_weights_with_their_hash_and_record(run: Path, tmp_path: Path) -> None:
+    package, record = tmp_path / "package", tmp_path / "record"
+    digest = export_weights("segmentor", run, package, record)
+    assert hashlib.sha256((package / "segmentor.safetensors").read_bytes()).hexdigest() == digest
+    assert json.loads((package / "sha256.json").read_text()) == {"segmentor": digest}
+    assert json.loads((record / "segmentor.json").read_text())["command"] == "train --data tables"
+    assert (record / "segmentor.png").read_bytes() == b"curves"
+
+
+def test_shipped_weights_stay_as_they_were_until_the_new_ones_are_whole(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = tmp_path / "segmentor.safetensors"
+    shipped.write_bytes(b"of the last release")
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="ended before"):
+        export_weights("segmentor", run, tmp_path, tmp_path / "record")
+    assert shipped.read_bytes() == b"of the last release"
