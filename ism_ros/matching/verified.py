@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.proposals import Proposals
-from ism_ros.matching.base import Matches, MatcherSpec, MatchInputs, VerifiedMatches
+from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs, VerifiedMatches
 from ism_ros.matching.calibration import looks_probability, pose_probabilities
 from ism_ros.matching.patch_scores import patch_scores_by_template
 from ism_ros.matching.sam6d import Sam6dMatcher

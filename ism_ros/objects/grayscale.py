@@ -112,13 +112,13 @@ def grayscale_views(views: ViewMaps) -> ViewMaps:
 
 
 def grayscale_surface(surface: SurfaceSamples) -> SurfaceSamples:
-    """Make the colours of surface samples grey.
+    """Make the colors of surface samples gray.
 
     Args:
-        surface: Of the object in colour.
+        surface: Of the object in color.
 
     Returns:
         The same with three equal channels.
     """
-    grey = surface.colours @ np.array(LUMINANCE_WEIGHTS, np.float32)
-    return replace(surface, colours=np.repeat(grey[:, None], 3, axis=1))
+    gray = surface.colors @ np.array(LUMINANCE_WEIGHTS, np.float32)
+    return replace(surface, colors=np.repeat(gray[:, None], 3, axis=1))

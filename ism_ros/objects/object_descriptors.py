@@ -159,7 +159,7 @@ def _arrays_of_surface(surface: SurfaceSamples) -> Arrays:
     return {
         "surface_points_m": surface.points_m,
         "surface_normals": surface.normals.astype(np.float16),
-        "surface_colours": surface.colours.astype(np.float16),
+        "surface_colors": surface.colors.astype(np.float16),
         "surface_spacing_m": np.array([surface.spacing_m]),
         "surface_centre_m": surface.centre_m,
         "surface_of_view": surface.of_view.astype(np.int16),
@@ -173,7 +173,7 @@ def _surface_of_arrays(arrays: Arrays) -> SurfaceSamples | None:
     return SurfaceSamples(
         points_m=arrays["surface_points_m"].astype(np.float32),
         normals=arrays["surface_normals"].astype(np.float32),
-        colours=arrays["surface_colours"].astype(np.float32),
+        colors=arrays["surface_colors"].astype(np.float32),
         spacing_m=float(arrays["surface_spacing_m"][0]),
         centre_m=arrays["surface_centre_m"].astype(np.float64),
         of_view=arrays["surface_of_view"].astype(np.int64),

@@ -33,12 +33,12 @@ MARGIN_CELLS = 4
 """Cells around the silhouette on each side, in which its surroundings are seen."""
 TOLERANCE_DEVIATIONS = 2.5
 """Tolerance t in standard deviations of the sensor."""
-MIN_COLOUR_DEVIATION = 0.02
-"""Least standard deviation of a model's colours, in [0, 1], at which they can be compared."""
+MIN_COLOR_DEVIATION = 0.02
+"""Least standard deviation of a model's colors, in [0, 1], at which they can be compared."""
 
 TERMS = (
     "agreeing", "close", "explained", "outline_iou", "inside", "continues", "nearer", "hidden", "measured",
-    "normals", "colour_correlation", "chroma", "visible_pixels",
+    "normals", "color_correlation", "chroma", "visible_pixels",
 )  # fmt: skip
 """Names of the terms of Evidence.terms, in their order."""
 
@@ -50,12 +50,12 @@ class ObjectSamples:
     Attributes:
         points_m: (O, K, 3) relative to the centres, object axes, metres.
         normals: (O, K, 3) outwards.
-        colours: (O, K, 3) RGB in [0, 1].
+        colors: (O, K, 3) RGB in [0, 1].
     """
 
     points_m: Tensor
     normals: Tensor
-    colours: Tensor
+    colors: Tensor
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Evidence:
             nearer: share of that ring which is nearer than the object;
             hidden, measured: shares of the silhouette that are hidden, and that have a reading;
             normals: mean cosine of the normals of model and readings;
-            colour_correlation: of model and image at the cells, mean over channels times their contrast;
-            chroma: mean difference of the colours' shares of brightness, at most 1;
+            color_correlation: of model and image at the cells, mean over channels times their contrast;
+            chroma: mean difference of the colors' shares of brightness, at most 1;
             visible_pixels: log10 of the visible silhouette's area, pixels.
         visible: (H, G, G) bool, cells of the visible silhouette.
         depth_m: (H, G, G) depth of the model, 0 outside of the silhouette.
@@ -153,7 +153,7 @@ def gather_evidence(
         share(hidden, read),
         share(read, silhouette),
         _normal_agreement(slope_x, slope_y, depth, agreeing & ~rim, cell_px, observed.intrinsics[0]),
-        *_colour_agreement(poses, objects, point, cell, nearest, rgb.flatten(0, 1)[index], agreeing),
+        *_color_agreement(poses, objects, point, cell, nearest, rgb.flatten(0, 1)[index], agreeing),
         (count(visible) * cell_px.square()).clamp(min=1).log10(),
     ]
     return Evidence(torch.stack(terms, dim=1), visible, model, origin, cell_px)
@@ -249,17 +249,17 @@ def _normal_agreement(
     return (cosine * inner).flatten(1).sum(dim=1) / mask_areas(inner).clamp(min=1)
 
 
-def _colour_agreement(
+def _color_agreement(
     poses: PoseBatch, objects: ObjectSamples, point: Tensor, cell: Tensor, nearest: Tensor, image: Tensor, agreeing: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Correlation of colours times the model's contrast, and difference of chroma, (H,) each."""
+    """Correlation of colors times the model's contrast, and difference of chroma, (H,) each."""
     # of the samples in a cell that are as near as the nearest, any: the last one written
     samples = torch.arange(cell.shape[1], device=cell.device).expand_as(cell)
     is_nearest = point[..., 2].clamp(min=0.05) <= nearest.gather(1, cell)
     sample = torch.zeros_like(cell[:, :1]).expand(-1, CELLS * CELLS + 1).clone()
     sample.scatter_(1, cell.where(is_nearest, CELLS * CELLS), samples)
-    colours = objects.colours[poses.object_index]
-    model = colours.gather(1, sample[:, :-1, None].expand(-1, -1, 3))
+    colors = objects.colors[poses.object_index]
+    model = colors.gather(1, sample[:, :-1, None].expand(-1, -1, 3))
     seen = image.flatten(1, 2).float() / 255.0
     weight = (nearest.isfinite() & agreeing.flatten(1)).float()[..., None]
     number = weight.sum(dim=1).clamp(min=1)
@@ -267,7 +267,7 @@ def _colour_agreement(
     off_model, off_seen = (model - mean_model[:, None]) * weight, (seen - mean_seen[:, None]) * weight
     var_model, var_seen = off_model.square().sum(dim=1) / number, off_seen.square().sum(dim=1) / number
     covariance = (off_model * off_seen).sum(dim=1) / number
-    comparable = (var_model > MIN_COLOUR_DEVIATION**2) & (var_seen > 2.5e-5)
+    comparable = (var_model > MIN_COLOR_DEVIATION**2) & (var_seen > 2.5e-5)
     correlation = (covariance * (var_model * var_seen).clamp(min=1e-10).rsqrt() * comparable).mean(dim=1)
     contrast = (var_model.sqrt().mean(dim=1) / 0.1).clamp(max=1)
     shares = [mean / mean.mean(dim=1, keepdim=True).clamp(min=0.02) for mean in (mean_model, mean_seen)]

@@ -101,7 +101,7 @@ def depth_noise_m(depth_m: Tensor) -> Tensor:
     """Standard deviation of a depth camera's readings: 2 mm + 2.5 mm/m^2 z^2.
 
     The error of a triangulating camera grows with the square of the distance (Khoshelham and Elberink, Sensors 2012);
-    the constant part covers the model, its calibration and the registration of depth to colour.
+    the constant part covers the model, its calibration and the registration of depth to color.
 
     Args:
         depth_m: Distance, metres, of any shape.

@@ -17,7 +17,7 @@ from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
 from ism_ros.pose.alignment import MIN_PIXELS, ObservedPoints, align_views
 from ism_ros.pose.evidence import Evidence, ObjectSamples, gather_evidence
-from ism_ros.pose.observed_masks import ObservedMasks, observed_masks
+from ism_ros.pose.observed_masks import observed_masks
 from ism_ros.pose.refinement import PoseBatch, RefinementSamples, fit_quality, pose_covariances, refine
 from ism_ros.pose.start_poses import start_poses
 from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES
@@ -115,7 +115,7 @@ def object_samples(objects: Sequence[KnownObject], device: torch.device) -> Obje
         chosen.append(np.random.default_rng(0).choice(count, EVIDENCE_SAMPLES, replace=count < EVIDENCE_SAMPLES))
     parts = (
         np.stack([getattr(known.surface, name)[rows] for known, rows in zip(objects, chosen, strict=True)])
-        for name in ("points_m", "normals", "colours")
+        for name in ("points_m", "normals", "colors")
     )
     return ObjectSamples(*(torch.from_numpy(part).to(device) for part in parts))
 

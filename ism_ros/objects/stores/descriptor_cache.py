@@ -27,7 +27,7 @@ Arrays = dict[str, NDArray[np.floating[Any]]]
 
 _ARRAYS = (
     "class_tokens", "rotations", "points_m", "bounds_m", "view_maps", "view_surface_m", "view_reach_m",
-    "view_rotations", "view_centre_m", "surface_points_m", "surface_normals", "surface_colours", "surface_spacing_m",
+    "view_rotations", "view_centre_m", "surface_points_m", "surface_normals", "surface_colors", "surface_spacing_m",
     "surface_centre_m", "surface_of_view", "surface_is_rim",
 )  # fmt: skip
 _CHECKSUMS = "patch_checksums"

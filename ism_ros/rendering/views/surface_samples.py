@@ -1,7 +1,7 @@
-"""Samples of the surface of an object that can be seen from outside: evenly spaced points, normals and colours.
+"""Samples of the surface of an object that can be seen from outside: evenly spaced points, normals and colors.
 
 They are taken from rendered templates, so that what lies inside of a CAD assembly never counts, normals point outwards
-whatever the order of a triangle's corners, and colours are as rendered. They stay with the object: poses are refined
+whatever the order of a triangle's corners, and colors are as rendered. They stay with the object: poses are refined
 and judged by them (pose.refinement, pose.evidence).
 
 V views of an object, K samples, S of them seen in a view.
@@ -37,7 +37,7 @@ class SurfaceSamples:
     Attributes:
         points_m: (K, 3) float32 relative to `centre_m`, axes of the object frame, metres.
         normals: (K, 3) float32 unit vectors, outwards.
-        colours: (K, 3) float32 RGB in [0, 1].
+        colors: (K, 3) float32 RGB in [0, 1].
         spacing_m: Distance between neighbours, metres.
         centre_m: (3,) float64 in the object frame, metres.
         of_view: (V, S) int64, samples that are seen in each view, those at the rim more often than others.
@@ -46,7 +46,7 @@ class SurfaceSamples:
 
     points_m: FloatArray
     normals: FloatArray
-    colours: FloatArray
+    colors: FloatArray
     spacing_m: float
     centre_m: NDArray[np.float64]
     of_view: NDArray[np.int64]
@@ -78,7 +78,7 @@ def sample_surface(
         _surface_pixels(image, mask, xyz - centre_m, rotation)
         for image, mask, xyz, rotation in zip(rgb, masks, xyz_m, rotations, strict=True)
     ]
-    points, normals, colours = (np.concatenate(parts) for parts in zip(*pixels, strict=True))
+    points, normals, colors = (np.concatenate(parts) for parts in zip(*pixels, strict=True))
     spacing_m = max(float(np.ptp(points, axis=0).max()), 1e-6) / 40
     # the number of samples grows with the inverse square of the spacing: two steps from a first guess
     for _ in range(2):
@@ -89,7 +89,7 @@ def sample_surface(
     return SurfaceSamples(
         points,
         normals,
-        colours[chosen],
+        colors[chosen],
         spacing_m,
         np.asarray(centre_m, np.float64),
         np.stack([indices for indices, _ in seen]),
@@ -150,7 +150,7 @@ def _one_of_each_cell(points_m: FloatArray, normals: FloatArray, side_m: float) 
 def _surface_pixels(
     image: NDArray[np.uint8], mask: NDArray[np.bool_], points_m: NDArray[np.floating], rotation: NDArray[np.floating]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Points, normals and colours (N, 3) of every fourth pixel in both directions, but for borders of the surface."""
+    """Points, normals and colors (N, 3) of every fourth pixel in both directions, but for borders of the surface."""
     step = NORMAL_STEP_PX
     smooth = cv2.blur(np.asarray(points_m, np.float32) * mask[:, :, None], (3, 3))
     inside = cv2.erode(mask.astype(np.uint8), np.ones((2 * step + 3, 2 * step + 3), np.uint8)).astype(bool)
