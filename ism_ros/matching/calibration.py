@@ -1,11 +1,11 @@
 """Probabilities that an object is there, from the evidence for its pose and from looks.
 
-A logistic regression on the terms of the evidence, the looks, and their products in pairs, fitted to rendered scenes
-with the noise of depth cameras (training.calibrate_scores), so that of detections with 0.8 about 80 % are right. There
-are two probabilities: that the visible silhouette of the pose is the object's mask, and that the proposal is; where a
-pose is wrong, or shape and depth say little, the proposal may be right all the same.
+A few small networks, whose probabilities are averaged, see the terms of the evidence and the looks. They are fitted to
+rendered scenes with the noise of depth cameras (training.score_calibration), so that of detections with 0.8 about 80 %
+are right. There are two probabilities: that the visible silhouette of the pose is the object's mask, and that the
+proposal is; where a pose is wrong, or shape and depth say little, the proposal may be right all the same.
 
-H poses, F features.
+H poses, F features, E networks.
 """
 
 from __future__ import annotations
@@ -22,31 +22,37 @@ LOOKS = ("semantic", "margin", "confidence")
 """Features beside the terms of the evidence: semantic score, its distance to the best other object's, and the
 segmentor's confidence."""
 FEATURES = len(TERMS) + len(LOOKS)
+NETWORKS, WIDTHS = 3, (24, 12)
+"""Number of networks, E, and the widths of their hidden layers."""
 LIMIT = 4.0
 """Most standard deviations that a feature counts as away from its mean."""
 
 
 class ScoreCalibration(nn.Module):
-    """The fitted regressions.
+    """The fitted networks.
 
     Attributes:
         mean, deviation: (F,) of the features.
-        weights: (2, F + F (F + 1) / 2 + 1): of standardised features, of their products, and the constant.
-        looks_weights: (len(LOOKS) + 1,), of standardised looks alone, and the constant.
+        layers: Weights and biases of all networks, (E, outputs, inputs) and (E, outputs).
+        looks_weights: (len(LOOKS) + 1,) logistic regression on standardized looks alone, and its constant.
     """
 
     mean: Tensor
     deviation: Tensor
-    weights: Tensor
     looks_weights: Tensor
 
     def __init__(self) -> None:
-        """Make one that knows nothing."""
+        """Make networks that know nothing."""
         super().__init__()
+        sizes = (FEATURES, *WIDTHS, 2)
         self.register_buffer("mean", torch.zeros(FEATURES))
         self.register_buffer("deviation", torch.ones(FEATURES))
-        self.register_buffer("weights", torch.zeros(2, FEATURES + FEATURES * (FEATURES + 1) // 2 + 1))
         self.register_buffer("looks_weights", torch.zeros(len(LOOKS) + 1))
+        self.weights = nn.ParameterList(
+            torch.randn(NETWORKS, outputs, inputs) / inputs**0.5
+            for inputs, outputs in zip(sizes, sizes[1:], strict=False)
+        )
+        self.biases = nn.ParameterList(torch.zeros(NETWORKS, outputs) for outputs in sizes[1:])
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute both probabilities.
@@ -57,7 +63,23 @@ class ScoreCalibration(nn.Module):
         Returns:
             (H, 2) in [0, 1].
         """
-        return (expanded(self.standardised(features, 0)) @ self.weights.T).sigmoid()
+        return self.logits(self.standardized(features)).sigmoid().mean(dim=0)
+
+    def logits(self, standardized: Tensor) -> Tensor:
+        """Compute the logits of each network.
+
+        Args:
+            standardized: (H, F) features, or (E, H, F) of each network.
+
+        Returns:
+            (E, H, 2).
+        """
+        values = standardized
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            values = values @ weight.mT + bias[:, None]
+            if layer < len(WIDTHS):
+                values = nn.functional.silu(values)
+        return values
 
     def looks(self, looks: Tensor) -> Tensor:
         """Compute the probability that a proposal is an object by looks alone.
@@ -68,27 +90,21 @@ class ScoreCalibration(nn.Module):
         Returns:
             (...) in [0, 1].
         """
-        standardised = self.standardised(looks, len(TERMS))
-        return (standardised @ self.looks_weights[:-1] + self.looks_weights[-1]).sigmoid()
+        standardized = self.standardized(looks, len(TERMS))
+        return (standardized @ self.looks_weights[:-1] + self.looks_weights[-1]).sigmoid()
 
-    def standardised(self, values: Tensor, first: int) -> Tensor:
-        """Standardise features (..., n), of which the first is number `first`."""
+    def standardized(self, values: Tensor, first: int = 0) -> Tensor:
+        """Standardize features.
+
+        Args:
+            values: (..., n) features.
+            first: Number of the first of them.
+
+        Returns:
+            (..., n), in standard deviations from the mean, at most LIMIT.
+        """
         chosen = slice(first, first + values.shape[-1])
         return ((values - self.mean[chosen]) / self.deviation[chosen]).clamp(-LIMIT, LIMIT)
-
-
-def expanded(standardised: Tensor) -> Tensor:
-    """Append the products of all pairs, and 1.
-
-    Args:
-        standardised: (H, F).
-
-    Returns:
-        (H, F + F (F + 1) / 2 + 1).
-    """
-    first, second = torch.triu_indices(standardised.shape[1], standardised.shape[1], device=standardised.device)
-    products = standardised[:, first] * standardised[:, second]
-    return torch.cat([standardised, products, torch.ones_like(standardised[:, :1])], dim=1)
 
 
 @lru_cache
