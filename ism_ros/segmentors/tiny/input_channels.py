@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CHANNELS = 10
 """Channels of the network's input."""
+COLOR_CHANNELS = 3
+"""Those of color, the first ones."""
 WORKING_AREA = 320 * 240
 """Approximate area of the network's input, pixels."""
 WINDOWS_M: tuple[tuple[int, float], ...] = ((31, 0.04), (101, 0.12))

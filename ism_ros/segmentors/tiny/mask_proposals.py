@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -83,3 +84,23 @@ def find_masks(
     order = order[confidence[order] > min_score]
     kept = mask_nms(inside.view(-1, *coarse.shape[1:]), order, duplicate_iou)[:max_masks]
     return FoundMasks((weights[kept] @ pixels).view(-1, *shape), confidence[kept])
+
+
+def joined_masks(found: Sequence[FoundMasks], max_masks: int, duplicate_iou: float) -> FoundMasks:
+    """Join what was found in several images of one frame, without near duplicates.
+
+    Args:
+        found: Of each image, masks of one size.
+        max_masks: Most masks.
+        duplicate_iou: Of two masks whose IoU is above it, the less confident is dropped.
+
+    Returns:
+        The masks, best first.
+    """
+    logits = torch.cat([one.logits for one in found])
+    confidence = torch.cat([one.confidence for one in found])
+    if not len(confidence):
+        return found[0]
+    order = torch.argsort(confidence, descending=True, stable=True)
+    kept = mask_nms(logits[:, ::2, ::2] > 0, order, duplicate_iou)[:max_masks]
+    return FoundMasks(logits[kept], confidence[kept])

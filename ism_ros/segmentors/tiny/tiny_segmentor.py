@@ -20,8 +20,8 @@ from ism_ros.data.proposals import Proposals
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.precision import small_network_dtype
 from ism_ros.segmentors.base import SegmentorSpec
-from ism_ros.segmentors.tiny.input_channels import encode, working_size
-from ism_ros.segmentors.tiny.mask_proposals import FoundMasks, find_masks
+from ism_ros.segmentors.tiny.input_channels import COLOR_CHANNELS, encode, working_size
+from ism_ros.segmentors.tiny.mask_proposals import FoundMasks, find_masks, joined_masks
 from ism_ros.segmentors.tiny.segmentor_network import MASK_STRIDE, TinyNetwork
 from ism_ros.segmentors.upsampling import upsample_to_masks
 
@@ -77,17 +77,25 @@ class TinySegmentor:
         if min(frame.height, frame.width) < 16:
             return Proposals.empty(frame.height, frame.width, self.device)
         pixels = network_pixels(frame)
-        return self._upsample(self._find(pixels), (int(pixels.shape[1]), int(pixels.shape[2])), frame)
+        images = np.stack([pixels, color_alone(pixels)]) if frame.has_depth else pixels[None]
+        return self._upsample(self._find(images), (int(pixels.shape[1]), int(pixels.shape[2])), frame)
 
     @torch.inference_mode()
-    def _find(self, pixels: NDArray[np.float32]) -> FoundMasks:
-        image = torch.from_numpy(pixels)[None].to(self.device, self._dtype, memory_format=torch.channels_last)
-        return find_masks(
-            self._network(image),
-            min_score=self.min_score,
-            max_masks=self.max_proposals,
-            duplicate_iou=self.duplicate_iou,
-        )
+    def _find(self, images: NDArray[np.float32]) -> FoundMasks:
+        """Find masks in all images, which are of one frame."""
+        batch = torch.from_numpy(images).to(self.device, self._dtype, memory_format=torch.channels_last)
+        outputs = self._network(batch)
+        found = [
+            find_masks(
+                outputs,
+                index,
+                min_score=self.min_score,
+                max_masks=self.max_proposals,
+                duplicate_iou=self.duplicate_iou,
+            )
+            for index in range(len(images))
+        ]
+        return found[0] if len(found) == 1 else joined_masks(found, self.max_proposals, self.duplicate_iou)
 
     @torch.inference_mode()
     def _upsample(self, found: FoundMasks, size: tuple[int, int], frame: Frame) -> Proposals:
@@ -120,6 +128,23 @@ def network_pixels(frame: Frame) -> NDArray[np.float32]:
     if frame.depth_m is not None and frame.has_depth:
         depth_m = np.asarray(cv2.resize(frame.depth_m, (width, height), interpolation=cv2.INTER_NEAREST), np.float32)
     return encode(np.asarray(rgb, np.uint8), depth_m, (camera.fx * x, camera.fy * y, camera.cx * x, camera.cy * y))
+
+
+def color_alone(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Make the input of the same frame without depth.
+
+    Where the depth of an object is wrong or as good as that of its surroundings, as of white things on a table, of
+    shiny ones and of those far away, its color still shows it.
+
+    Args:
+        pixels: (10, h, w), channels as in tiny.input_channels.
+
+    Returns:
+        The same with color alone.
+    """
+    color = np.zeros_like(pixels)
+    color[:COLOR_CHANNELS] = pixels[:COLOR_CHANNELS]
+    return color
 
 
 def load_tiny_segmentor(request: ModelRequest) -> TinySegmentor:
