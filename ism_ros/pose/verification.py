@@ -20,11 +20,11 @@ from ism_ros.pose.evidence import Evidence, ObjectSamples, gather_evidence
 from ism_ros.pose.observed_masks import observed_masks
 from ism_ros.pose.refinement import PoseBatch, RefinementSamples, fit_quality, pose_covariances, refine
 from ism_ros.pose.start_poses import start_poses
-from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES
+from ism_ros.rendering.views.surface_samples import SAMPLES, VIEW_SAMPLES
 
 Batch = TypeVar("Batch", PoseBatch, RefinementSamples)
 
-MAX_PAIRS = 48
+MAX_PAIRS = 64
 """Most pairs of mask and object of a frame that are verified."""
 COST_WEIGHT = 0.7
 """Weight of the alignment cost relative to looks, in the choice of these pairs."""
@@ -36,8 +36,6 @@ FIRST_STEPS, FIRST_SAMPLES = 4, 96
 """Steps of refinement of all start poses, and samples that they are refined by."""
 LAST_STEPS = 5
 """Steps of refinement of those that are kept, by all samples."""
-EVIDENCE_SAMPLES = 1536
-"""Samples of an object that are rendered."""
 MAX_DISTANCE, MIN_SHARE, MIN_EXTENT = 0.75, 0.25, 0.06
 """Distance from the median, in diameters of the object, within which points can be of the object; least share of such
 points, and least extent of these in diameters, of a pair that is compared."""
@@ -102,21 +100,19 @@ def object_samples(objects: Sequence[KnownObject], device: torch.device) -> Obje
     """Stack the surface samples of objects.
 
     Args:
-        objects: With `surface`.
+        objects: The objects; those without a surface have zeros.
         device: Of the result.
 
     Returns:
-        EVIDENCE_SAMPLES of each.
+        The samples.
     """
-    chosen = []
-    for known in objects:
-        assert known.surface is not None
-        count = len(known.surface.points_m)
-        chosen.append(np.random.default_rng(0).choice(count, EVIDENCE_SAMPLES, replace=count < EVIDENCE_SAMPLES))
-    parts = (
-        np.stack([getattr(known.surface, name)[rows] for known, rows in zip(objects, chosen, strict=True)])
-        for name in ("points_m", "normals", "colors")
-    )
+    parts = [np.zeros((len(objects), SAMPLES, 3), np.float32) for _ in range(3)]
+    for row, known in enumerate(objects):
+        if known.surface is not None:
+            for part, values in zip(
+                parts, (known.surface.points_m, known.surface.normals, known.surface.colors), strict=True
+            ):
+                part[row] = values
     return ObjectSamples(*(torch.from_numpy(part).to(device) for part in parts))
 
 

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLES = 3072
-"""About so many samples an object."""
+SAMPLES = 1536
+"""Samples of each object, K."""
 VIEW_SAMPLES = 192
 """Samples of a view that a pose is refined by, S."""
 NORMAL_STEP_PX = 2
@@ -72,7 +72,7 @@ def sample_surface(
         view_rotations: (V, 3, 3) object-to-camera of the views that poses start from.
 
     Returns:
-        About SAMPLES samples.
+        SAMPLES samples.
     """
     pixels = [
         _surface_pixels(image, mask, xyz - centre_m, rotation)
@@ -82,8 +82,10 @@ def sample_surface(
     spacing_m = max(float(np.ptp(points, axis=0).max()), 1e-6) / 40
     # the number of samples grows with the inverse square of the spacing: two steps from a first guess
     for _ in range(2):
-        spacing_m *= float(np.sqrt(len(_one_of_each_cell(points, normals, spacing_m)) / SAMPLES))
+        spacing_m *= float(np.sqrt(len(_one_of_each_cell(points, normals, spacing_m)) / (1.15 * SAMPLES)))
     chosen = _one_of_each_cell(points, normals, spacing_m)
+    # all objects have as many, so that they are compared in one batch
+    chosen = np.random.default_rng(0).choice(chosen, SAMPLES, replace=len(chosen) < SAMPLES)
     points, normals = points[chosen], normals[chosen]
     seen = [seen_samples(points, normals, spacing_m, rotation) for rotation in view_rotations]
     return SurfaceSamples(
