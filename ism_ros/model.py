@@ -16,7 +16,7 @@ from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptor, Descriptors
 from ism_ros.matching.base import MATCHERS, MatchInputs
 from ism_ros.matching.geometry import verify_geometry
-from ism_ros.matching.selection import ScoredProposals, scored_proposals, select
+from ism_ros.matching.selection import ScoredProposals, matched_proposals, scored_proposals, select
 from ism_ros.matching.similarity import pairwise_similarity
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.onboarding import onboard
@@ -152,7 +152,7 @@ class InstanceSegmentationModel:
         matches = matcher.match(
             MatchInputs(frame, proposals, descriptors, library, similarity, threshold, prior_weight, self.recoveries)
         )
-        matched, crop_masks = matches.of(proposals), crops.crop_masks[matches.rows]
+        matched, crop_masks = matched_proposals(proposals, matches), crops.crop_masks[matches.rows]
         with one_thread(crop_masks):
             rotation_sensitive = self.descriptor.rotation_sensitive
             geometry = verify_geometry(frame, matched, crop_masks, library, matches, rotation_sensitive)

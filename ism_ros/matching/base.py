@@ -71,11 +71,6 @@ class Matches:
     shape: ShapeMatches | None = None
     verified: VerifiedMatches | None = None
 
-    def of(self, proposals: Proposals) -> Proposals:
-        """Return the M matched of N proposals, with the masks of verified objects."""
-        matched = proposals[self.rows]
-        return matched if self.verified is None else Proposals(self.verified.masks, matched.confidence)
-
 
 @dataclass(frozen=True)
 class ShapeMatches:

@@ -47,6 +47,20 @@ class ScoredProposals:
         return ScoredProposals(Detections.empty(height, width, device), none)
 
 
+def matched_proposals(proposals: Proposals, matches: Matches) -> Proposals:
+    """Return what of the proposals is matched, with the masks of verified objects.
+
+    Args:
+        proposals: N proposals.
+        matches: M of them.
+
+    Returns:
+        The M matched ones.
+    """
+    matched = proposals[matches.rows]
+    return matched if matches.verified is None else Proposals(matches.verified.masks, matched.confidence)
+
+
 def scored_proposals(
     proposals: Proposals,
     library: ObjectLibrary,

@@ -21,7 +21,6 @@ from ism_ros.data.proposals import Proposals
 from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs, VerifiedMatches
 from ism_ros.matching.calibration import looks_probability, pose_probabilities
 from ism_ros.matching.patch_scores import patch_scores_by_template
-from ism_ros.matching.sam6d import Sam6dMatcher
 from ism_ros.matching.similarity import semantic_scores
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.pose.alignment import MIN_PIXELS, sample_observed_points
@@ -50,42 +49,41 @@ class VerifiedMatcher:
             inputs: At least one proposal and one object.
 
         Returns:
-            The matches; without depth those of SAM-6D.
+            The matches; without depth by looks alone.
         """
-        if not inputs.frame.has_depth:
-            return Sam6dMatcher().match(inputs)
         proposals, library = inputs.proposals, inputs.library
         if not proposals.boxes_are_tight:
             proposals = Proposals(proposals.masks, proposals.confidence, boxes_from_masks(proposals.masks))
         semantic = semantic_scores(inputs.similarity)
-        with one_thread(semantic):
-            points = sample_observed_points(proposals.masks, proposals.boxes_xyxy, inputs.frame)
-            verified = verify(
-                inputs.frame, proposals.masks, proposals.boxes_xyxy, library.objects, _prior(semantic), points
-            )
         margin = semantic - _best_other(semantic)
         choice = _Choice.by_looks(looks_probability(semantic, margin, proposals.confidence[:, None]))
-        # where the depth could have confirmed the shape, looks alone do not count
-        can_be_verified = (points.pixels > 0).sum(dim=1) >= MIN_PIXELS
-        choice.probability.masked_fill_(can_be_verified[:, None] & _has_surface(library, semantic), 0.0)
+        verified = None
+        if inputs.frame.has_depth:
+            with one_thread(semantic):
+                points = sample_observed_points(proposals.masks, proposals.boxes_xyxy, inputs.frame)
+                verified = verify(
+                    inputs.frame, proposals.masks, proposals.boxes_xyxy, library.objects, _prior(semantic), points
+                )
+            # where the depth could have confirmed the shape, looks alone do not count
+            can_be_verified = (points.pixels > 0).sum(dim=1) >= MIN_PIXELS
+            choice.probability.masked_fill_(can_be_verified[:, None] & _has_surface(library, semantic), 0.0)
         if verified is not None:
             choice.add(verified, semantic, margin, proposals.confidence)
         return _matches(inputs, proposals, semantic, choice, verified)
 
     def final_score(self, matches: Matches, geometric: Tensor, visible_ratio: Tensor, confidence: Tensor) -> Tensor:
-        """Take the probability; without depth SAM-6D's score.
+        """Take the probability.
 
         Args:
             matches: M matches of this matcher.
-            geometric: (M,) geometric score in [0, 1].
-            visible_ratio: (M,) in [0, 1].
+            geometric: Not used.
+            visible_ratio: Not used.
             confidence: Not used.
 
         Returns:
             (M,) final score in [0, 1].
         """
-        if matches.verified is None:
-            return Sam6dMatcher().final_score(matches, geometric, visible_ratio, confidence)
+        assert matches.verified is not None
         return matches.verified.probability
 
 
