@@ -1,6 +1,6 @@
 """Evidence for and against poses: what the camera should see if the object were there, and what it does see.
 
-Each of H poses is rendered into a window of G x G cells around its silhouette, from the samples of the object's surface.
+Each of H poses is rendered into a window of G x G cells around its silhouette, from samples of the object's surface.
 With z the depth of the model in a cell, d the reading there, t the tolerance and c the cosine between the surface and
 the viewing direction, a cell with a reading is
 
@@ -250,7 +250,13 @@ def _normal_agreement(
 
 
 def _color_agreement(
-    poses: PoseBatch, objects: ObjectSamples, point: Tensor, cell: Tensor, nearest: Tensor, image: Tensor, agreeing: Tensor
+    poses: PoseBatch,
+    objects: ObjectSamples,
+    point: Tensor,
+    cell: Tensor,
+    nearest: Tensor,
+    image: Tensor,
+    agreeing: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Correlation of colors times the model's contrast, and difference of chroma, (H,) each."""
     # of the samples in a cell that are as near as the nearest, any: the last one written

@@ -212,7 +212,8 @@ def _refinement_samples(objects: Sequence[KnownObject], poses: PoseBatch) -> Ref
     object_index, view = poses.object_index.cpu().numpy(), poses.view.cpu().numpy()
     for index in np.unique(object_index):
         known, rows = objects[index], np.flatnonzero(object_index == index)
-        assert known.surface is not None and known.views is not None
+        assert known.surface is not None
+        assert known.views is not None
         chosen = known.surface.of_view[view[rows]]
         points[rows], normals[rows] = known.surface.points_m[chosen], known.surface.normals[chosen]
         is_rim[rows], radius_m[rows] = known.surface.is_rim[view[rows]], known.views.radius_m
