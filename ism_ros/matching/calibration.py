@@ -11,6 +11,7 @@ H poses, F features, E networks.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class ScoreCalibration(nn.Module):
         self.register_buffer("looks_weights", torch.zeros(len(LOOKS) + 1))
         self.weights = nn.ParameterList(
             torch.randn(NETWORKS, outputs, inputs) / inputs**0.5
-            for inputs, outputs in zip(sizes, sizes[1:], strict=False)
+            for inputs, outputs in pairwise(sizes)
         )
         self.biases = nn.ParameterList(torch.zeros(NETWORKS, outputs) for outputs in sizes[1:])
 
@@ -122,7 +123,7 @@ def shipped_calibration(device: torch.device) -> ScoreCalibration:
     """
     calibration = ScoreCalibration()
     load_weights(calibration, "scores")
-    return calibration.to(device)
+    return calibration.requires_grad_(False).to(device)
 
 
 def pose_probabilities(terms: Tensor, semantic: Tensor, margin: Tensor, confidence: Tensor) -> Tensor:

@@ -38,8 +38,9 @@ def with_coarse_poses(
         rows: (N,) int64, indices of the detections' masks in `alignments`; None = their own indices.
 
     Returns:
-        The detections with the poses of the best aligned views. Those that have a covariance keep their pose. Those whose object has no views, or that have too
-        little depth, keep the pose of their template. Those without any pose have NaN everywhere.
+        The detections with the poses of the best aligned views. Those that have a covariance keep their pose. Those
+        whose object has no views, or that have too little depth, keep the pose of their template. Those without any
+        pose have NaN everywhere.
     """
     count, device = len(detections), detections.rotation.device
     rotation, translation_m = detections.rotation.cpu().clone(), detections.translation_m.cpu().clone()

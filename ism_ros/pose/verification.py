@@ -36,6 +36,8 @@ FIRST_STEPS, FIRST_SAMPLES = 4, 96
 """Steps of refinement of all start poses, and samples that they are refined by."""
 LAST_STEPS = 5
 """Steps of refinement of those that are kept, by all samples."""
+OUTLINE_STEPS, OUTLINE_NOISE_FACTOR = 5, 6.0
+"""Steps of the refinement in which the outline decides, and the factor of the noise of depth in it."""
 EVIDENCE_SAMPLES = 1536
 """Samples of an object that are rendered."""
 MAX_DISTANCE, MIN_SHARE, MIN_EXTENT = 0.75, 0.25, 0.06
@@ -56,10 +58,6 @@ class VerifiedPoses:
     poses: PoseBatch
     covariance: Tensor
     evidence: Evidence
-
-
-OUTLINE_STEPS, OUTLINE_NOISE_FACTOR = 5, 6.0
-"""Steps of the refinement in which the outline decides, and the factor of the noise of depth in it."""
 
 
 @dataclass(frozen=True)
@@ -102,22 +100,27 @@ def object_samples(objects: Sequence[KnownObject], device: torch.device) -> Obje
     """Stack the surface samples of objects.
 
     Args:
-        objects: With `surface`.
+        objects: O objects.
         device: Of the result.
 
     Returns:
-        EVIDENCE_SAMPLES of each.
+        EVIDENCE_SAMPLES of each; zeros for objects without surface.
     """
-    chosen = []
-    for known in objects:
-        assert known.surface is not None
+    parts = [np.zeros((len(objects), EVIDENCE_SAMPLES, 3), np.float32) for _ in range(3)]
+    for index, known in enumerate(objects):
+        if known.surface is None:
+            continue
         count = len(known.surface.points_m)
-        chosen.append(np.random.default_rng(0).choice(count, EVIDENCE_SAMPLES, replace=count < EVIDENCE_SAMPLES))
-    parts = (
-        np.stack([getattr(known.surface, name)[rows] for known, rows in zip(objects, chosen, strict=True)])
-        for name in ("points_m", "normals", "colors")
-    )
+        chosen = np.random.default_rng(0).choice(count, EVIDENCE_SAMPLES, replace=count < EVIDENCE_SAMPLES)
+        of_object = (known.surface.points_m, known.surface.normals, known.surface.colors)
+        for part, values in zip(parts, of_object, strict=True):
+            part[index] = values[chosen]
     return ObjectSamples(*(torch.from_numpy(part).to(device) for part in parts))
+
+
+def can_be_verified(known: KnownObject) -> bool:
+    """Tell whether there is all of an object that its poses are found and judged by."""
+    return known.views is not None and known.surface is not None and known.diameter_m is not None
 
 
 @torch.inference_mode()
@@ -135,7 +138,7 @@ def verify(
         frame: With depth.
         masks: (N, H, W) bool.
         boxes_xyxy: (N, 4) tight boxes.
-        objects: O objects; those without views or surface are left out.
+        objects: O objects; those that cannot be verified are left out.
         prior: (N, O) how likely a pair is by looks, in [0, 1]; -inf where it is not to be verified.
         observed_points: Points under the masks.
 
@@ -165,8 +168,10 @@ def _all_starts(objects: Sequence[KnownObject], prior: Tensor, points: ObservedP
     """Align the views of each object with the masks that it fits in size, and take the best ones."""
     batches, extents = [], ObservedExtents.of(points)
     for index, known in enumerate(objects):
-        if known.views is None or known.surface is None or known.diameter_m is None:
+        if not can_be_verified(known):
             continue
+        assert known.views is not None
+        assert known.diameter_m is not None
         rows = torch.nonzero(prior[:, index].isfinite() & extents.fit(known.diameter_m))[:, 0]
         if not len(rows):
             continue
@@ -187,7 +192,7 @@ def _all_starts(objects: Sequence[KnownObject], prior: Tensor, points: ObservedP
 
 def _likeliest(batches: Sequence[PoseBatch], prior: Tensor, object_count: int) -> PoseBatch | None:
     """Keep the starts of the MAX_PAIRS pairs with the highest prior - COST_WEIGHT * cost."""
-    if not batches:
+    if not sum(map(len, batches)):
         return None
     starts = _joined(batches, PoseBatch)
     likely = prior[starts.mask_index, starts.object_index] - COST_WEIGHT * starts.cost
@@ -216,7 +221,8 @@ def _refinement_samples(objects: Sequence[KnownObject], poses: PoseBatch) -> Ref
     object_index, view = poses.object_index.cpu().numpy(), poses.view.cpu().numpy()
     for index in np.unique(object_index):
         known, rows = objects[index], np.flatnonzero(object_index == index)
-        assert known.surface is not None and known.views is not None
+        assert known.surface is not None
+        assert known.views is not None
         chosen = known.surface.of_view[view[rows]]
         points[rows], normals[rows] = known.surface.points_m[chosen], known.surface.normals[chosen]
         is_rim[rows], radius_m[rows] = known.surface.is_rim[view[rows]], known.views.radius_m
