@@ -123,7 +123,7 @@ def shipped_calibration(device: torch.device) -> ScoreCalibration:
     """
     calibration = ScoreCalibration()
     load_weights(calibration, "scores")
-    return calibration.to(device)
+    return calibration.requires_grad_(False).to(device)
 
 
 def pose_probabilities(terms: Tensor, semantic: Tensor, margin: Tensor, confidence: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from ism_ros.objects.library import ObjectLibrary
 from ism_ros.pose.alignment import MIN_PIXELS, sample_observed_points
 from ism_ros.pose.covariance import at_origin
 from ism_ros.pose.silhouette_masks import silhouette_masks
-from ism_ros.pose.verification import VerifiedPoses, verify
+from ism_ros.pose.verification import VerifiedPoses, can_be_verified, verify
 from ism_ros.runtime.threads import one_thread
 
 MAX_CANDIDATES = 12
@@ -104,8 +104,7 @@ def _best_other(semantic: Tensor) -> Tensor:
 
 def _has_surface(library: ObjectLibrary, like: Tensor) -> Tensor:
     """Which objects can be verified, (O,) bool."""
-    known = [known.views is not None and known.surface is not None for known in library.objects]
-    return torch.tensor(known, device=like.device)
+    return torch.tensor([can_be_verified(known) for known in library.objects], device=like.device)
 
 
 @dataclass(frozen=True)
@@ -158,26 +157,17 @@ def _matches(
     rows = torch.nonzero(highest >= MIN_PROBABILITY)[:, 0]
     pose, is_outlined = choice.pose[rows, chosen[rows]], choice.is_silhouette[rows, chosen[rows]]
     masks = proposals.masks[rows].clone()
-    is_posed = pose >= 0
     if verified is not None and bool(is_outlined.any()):
         masks[is_outlined] = silhouette_masks(verified.evidence, pose[is_outlined], masks.shape[1:])
     kept = _not_shared(masks, highest[rows])
-    rows, pose, masks, is_posed = rows[kept], pose[kept], masks[kept], is_posed[kept]
+    rows, pose, masks = rows[kept], pose[kept], masks[kept]
     object_index = chosen[rows]
     template_index = inputs.similarity[rows, object_index].argmax(dim=1)
-    rotation = torch.full((len(rows), 3, 3), torch.nan, device=device)
-    translation_m = torch.full((len(rows), 3), torch.nan, device=device)
-    covariance = torch.full((len(rows), 6, 6), torch.nan, device=device)
-    if verified is not None:
-        for row in torch.nonzero(is_posed)[:, 0].tolist():
-            known, index = library.objects[int(object_index[row])], int(pose[row])
-            rotation[row] = verified.poses.rotation[index]
-            arm_m = rotation[row].double() @ known.centre_m.to(device)
-            translation_m[row] = verified.poses.centre_m[index] - arm_m.float()
-            moved = at_origin(verified.covariance[index].double().cpu().numpy(), arm_m.cpu().numpy())
-            covariance[row] = torch.from_numpy(moved)
-            if known.rotations is not None:
-                template_index[row] = (known.rotations[:, 2] @ rotation[row, 2]).argmax()
+    rotation, translation_m, covariance = _poses_at_origins(verified, pose, library, object_index)
+    for row in torch.nonzero(pose >= 0)[:, 0].tolist():
+        rotations = library.objects[int(object_index[row])].rotations
+        if rotations is not None:
+            template_index[row] = (rotations[:, 2] @ rotation[row, 2]).argmax()
     is_row = torch.zeros(len(semantic), dtype=torch.bool, device=device)
     is_row[rows] = True
     appearance, visible_ratio = patch_scores_by_template(
@@ -194,13 +184,33 @@ def _matches(
     )
 
 
+def _poses_at_origins(
+    verified: VerifiedPoses | None, pose: Tensor, library: ObjectLibrary, object_index: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotations (M, 3, 3), positions (M, 3) and covariances (M, 6, 6) of the objects' origins; NaN where pose is -1."""
+    count, device = len(pose), pose.device
+    rotation = torch.full((count, 3, 3), torch.nan, device=device)
+    translation_m = torch.full((count, 3), torch.nan, device=device)
+    covariance = torch.full((count, 6, 6), torch.nan, device=device)
+    if verified is None:
+        return rotation, translation_m, covariance
+    for row in torch.nonzero(pose >= 0)[:, 0].tolist():
+        index, centre_m = int(pose[row]), library.objects[int(object_index[row])].centre_m
+        rotation[row] = verified.poses.rotation[index]
+        arm_m = rotation[row].double().cpu() @ centre_m
+        translation_m[row] = verified.poses.centre_m[index] - arm_m.float().to(device)
+        moved = at_origin(verified.covariance[index].double().cpu().numpy(), arm_m.numpy())
+        covariance[row] = torch.from_numpy(moved)
+    return rotation, translation_m, covariance
+
+
 def _not_shared(masks: Tensor, probability: Tensor) -> Tensor:
     """Indices, ascending, of masks that are not for MAX_SHARED of the smaller one the same as a more probable one."""
     order = torch.argsort(probability, descending=True, stable=True)
     flat = masks.flatten(1)[order][:, ::2].float()
     area = flat.sum(dim=1)
-    shared = (flat @ flat.T / torch.minimum(area[:, None], area[None]).clamp(min=1)) > MAX_SHARED
-    shared, kept = shared.cpu().numpy(), np.zeros(len(order), bool)
+    share = flat @ flat.T / torch.minimum(area[:, None], area[None]).clamp(min=1)
+    shared, kept = (share > MAX_SHARED).cpu().numpy(), np.zeros(len(order), bool)
     for index in range(len(order)):
         kept[index] = not (shared[index] & kept).any() and bool(area[index] > 0)
     return order[torch.from_numpy(kept).to(order.device)].sort().values

@@ -55,7 +55,7 @@ class ObjectTemplates:
         views: Polar maps that coarse poses are found by; None without rotations.
         bounds_m: (2, 3) float64, lowest and highest corner of the model in the object frame, metres.
         warnings: What is doubtful about the CAD file, in sentences that go on after 'object NAME: '.
-        surface: Samples of the surface that poses are refined by; None without rotations.
+        surface: Samples of the surface that poses are refined by; None without rotations or where there are none.
     """
 
     rgb: NDArray[np.uint8]
@@ -204,7 +204,7 @@ def views_of_object(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> Vie
     )
 
 
-def surface_of_object(templates: TemplateSet, views: ViewMaps) -> SurfaceSamples:
+def surface_of_object(templates: TemplateSet, views: ViewMaps) -> SurfaceSamples | None:
     """Sample the surface that the templates of an object show.
 
     Args:
@@ -212,7 +212,7 @@ def surface_of_object(templates: TemplateSet, views: ViewMaps) -> SurfaceSamples
         views: Of the object, which the samples are seen in.
 
     Returns:
-        The samples.
+        The samples; None where the templates show no surface.
     """
     assert templates.rotations is not None
     return sample_surface(

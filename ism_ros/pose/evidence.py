@@ -153,7 +153,9 @@ def gather_evidence(
         share(hidden, read),
         share(read, silhouette),
         _normal_agreement(slope_x, slope_y, depth, agreeing & ~rim, cell_px, observed.intrinsics[0]),
-        *_color_agreement(poses, objects, point, cell, nearest, rgb.flatten(0, 1)[index], agreeing),
+        *_color_agreement(
+            objects.colors[poses.object_index], point, cell, nearest, rgb.flatten(0, 1)[index], agreeing
+        ),
         (count(visible) * cell_px.square()).clamp(min=1).log10(),
     ]
     return Evidence(torch.stack(terms, dim=1), visible, model, origin, cell_px)
@@ -250,13 +252,7 @@ def _normal_agreement(
 
 
 def _color_agreement(
-    poses: PoseBatch,
-    objects: ObjectSamples,
-    point: Tensor,
-    cell: Tensor,
-    nearest: Tensor,
-    image: Tensor,
-    agreeing: Tensor,
+    colors: Tensor, point: Tensor, cell: Tensor, nearest: Tensor, image: Tensor, agreeing: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Correlation of colors times the model's contrast, and difference of chroma, (H,) each."""
     # of the samples in a cell that are as near as the nearest, any: the last one written
@@ -264,7 +260,6 @@ def _color_agreement(
     is_nearest = point[..., 2].clamp(min=0.05) <= nearest.gather(1, cell)
     sample = torch.zeros_like(cell[:, :1]).expand(-1, CELLS * CELLS + 1).clone()
     sample.scatter_(1, cell.where(is_nearest, CELLS * CELLS), samples)
-    colors = objects.colors[poses.object_index]
     model = colors.gather(1, sample[:, :-1, None].expand(-1, -1, 3))
     seen = image.flatten(1, 2).float() / 255.0
     weight = (nearest.isfinite() & agreeing.flatten(1)).float()[..., None]

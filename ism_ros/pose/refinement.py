@@ -1,15 +1,15 @@
 """Refinement of poses against the depth image and the outline of a mask: projective point-to-plane ICP, robust.
 
-For each of H poses, the model's samples q (with normals n) that its view shows are projected into the image; there the
-camera measures the depth d. With p the point at that depth on the ray through q, the residual is the distance of p from
-the tangent plane of the model,
+For each of H poses, the model's samples q (with normals n) that its view shows are projected into the image; there
+the camera measures the depth d. With p the point at that depth on the ray through q, the residual is the distance of p
+from the tangent plane of the model,
 
     r = n . (p - q)                                     (Chen and Medioni, 1991; projective: Blais and Levine, 1995)
 
-weighed by w = 1 / (s^2 (1 + r^2 / s^2)^2), Geman and McClure's, with s the sensor's noise at that distance. Samples
-at the rim of the view are also drawn to the outline of the mask: with the signed distance D (above 0 inside), their
-residual is -D in metres at their depth; where something nearer hides them they are free. Each step solves the 6 x 6
-normal equations of all poses at once and moves the poses about their centres.
+weighed by w = 1 / (s^2 (1 + r^2 / s^2)^2), Geman and McClure's, with s the noise of the sensor at that distance.
+Samples at the rim of the view are also drawn to the outline of the mask: with the signed distance D (above 0 inside),
+their residual is -D in metres at their depth; where something nearer hides them they are free. Each step solves the
+6 x 6 normal equations of all poses at once and moves the poses about their centres.
 
 H poses, S samples, N masks.
 """
@@ -181,15 +181,15 @@ def _normal_equations(
     gate_m = noise_factor * (GATE_M * openness + LAST_GATE_M)
     paired = (depth > 0) & (difference.abs() < gate_m) & (along_ray < -0.1)
     paired &= distance_px > -2 - 3 * openness
-    weight = paired / (noise.square() * (1 + (residual / noise).square()).square())
+    weight = paired * _robust_weight(residual, noise)
     jacobian = torch.cat([torch.linalg.cross(arm, normal), normal], dim=2)
 
     to_outline_m = -distance_px / fx * z
     rim_noise = OUTLINE_NOISE_PX * (1 + 3 * openness) / fx * z
     free = samples.is_rim & ~((depth > 0) & (difference < -0.02))
-    # where the depth counts little, the outline counts to the end
+    # where the outline decides, it does so up to the last step
     outline_weight = OUTLINE_WEIGHT * (max(openness, LAST_OUTLINE) if noise_factor == 1.0 else 1.0)
-    rim_weight = free * outline_weight / (rim_noise.square() * (1 + (to_outline_m / rim_noise).square()).square())
+    rim_weight = outline_weight * free * _robust_weight(to_outline_m, rim_noise)
     direction = torch.stack([slope_u, slope_v, -(slope_u * x_z + slope_v * y_z)], dim=2)
     rim_jacobian = torch.cat([torch.linalg.cross(arm, direction), direction], dim=2)
 
@@ -198,6 +198,11 @@ def _normal_equations(
     residuals = torch.cat([residual, to_outline_m], dim=1)[:, :, None]
     weighted = (rows * weights).mT
     return weighted @ rows, (weighted @ residuals)[..., 0]
+
+
+def _robust_weight(residual: Tensor, noise: Tensor) -> Tensor:
+    """Weights of residuals of some standard deviation, of one shape (Geman and McClure)."""
+    return 1 / (noise.square() * (1 + (residual / noise).square()).square())
 
 
 def _outline_distance(
@@ -235,8 +240,8 @@ def fit_quality(poses: PoseBatch, samples: RefinementSamples, observed: Observed
     """Score how well poses fit, to choose between several of one object under one mask.
 
     The sum of two means, in [0, 2]: over samples that the camera should see, 1 where the reading is within three
-    standard deviations of the surface, 0 where it is farther away; over the rim, exp(-(distance to the outline /
-    4 px)^2).
+    standard deviations of the surface, 0 where it is farther away; over the rim,
+    exp(-(distance to the outline / 4 px)^2).
 
     Args:
         poses: H poses.

@@ -36,6 +36,8 @@ FIRST_STEPS, FIRST_SAMPLES = 4, 96
 """Steps of refinement of all start poses, and samples that they are refined by."""
 LAST_STEPS = 5
 """Steps of refinement of those that are kept, by all samples."""
+OUTLINE_STEPS, OUTLINE_NOISE_FACTOR = 5, 6.0
+"""Steps of the refinement in which the outline decides, and the factor of the noise of depth in it."""
 MAX_DISTANCE, MIN_SHARE, MIN_EXTENT = 0.75, 0.25, 0.06
 """Distance from the median, in diameters of the object, within which points can be of the object; least share of such
 points, and least extent of these in diameters, of a pair that is compared."""
@@ -54,10 +56,6 @@ class VerifiedPoses:
     poses: PoseBatch
     covariance: Tensor
     evidence: Evidence
-
-
-OUTLINE_STEPS, OUTLINE_NOISE_FACTOR = 5, 6.0
-"""Steps of the refinement in which the outline decides, and the factor of the noise of depth in it."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +114,11 @@ def object_samples(objects: Sequence[KnownObject], device: torch.device) -> Obje
     return ObjectSamples(*(torch.from_numpy(part).to(device) for part in parts))
 
 
+def can_be_verified(known: KnownObject) -> bool:
+    """Tell whether there is all of an object that its poses are found and judged by."""
+    return known.views is not None and known.surface is not None and known.diameter_m is not None
+
+
 @torch.inference_mode()
 def verify(
     frame: Frame,
@@ -131,7 +134,7 @@ def verify(
         frame: With depth.
         masks: (N, H, W) bool.
         boxes_xyxy: (N, 4) tight boxes.
-        objects: O objects; those without views or surface are left out.
+        objects: O objects; those that cannot be verified are left out.
         prior: (N, O) how likely a pair is by looks, in [0, 1]; -inf where it is not to be verified.
         observed_points: Points under the masks.
 
@@ -161,8 +164,10 @@ def _all_starts(objects: Sequence[KnownObject], prior: Tensor, points: ObservedP
     """Align the views of each object with the masks that it fits in size, and take the best ones."""
     batches, extents = [], ObservedExtents.of(points)
     for index, known in enumerate(objects):
-        if known.views is None or known.surface is None or known.diameter_m is None:
+        if not can_be_verified(known):
             continue
+        assert known.views is not None
+        assert known.diameter_m is not None
         rows = torch.nonzero(prior[:, index].isfinite() & extents.fit(known.diameter_m))[:, 0]
         if not len(rows):
             continue
@@ -183,7 +188,7 @@ def _all_starts(objects: Sequence[KnownObject], prior: Tensor, points: ObservedP
 
 def _likeliest(batches: Sequence[PoseBatch], prior: Tensor, object_count: int) -> PoseBatch | None:
     """Keep the starts of the MAX_PAIRS pairs with the highest prior - COST_WEIGHT * cost."""
-    if not batches:
+    if not sum(map(len, batches)):
         return None
     starts = _joined(batches, PoseBatch)
     likely = prior[starts.mask_index, starts.object_index] - COST_WEIGHT * starts.cost

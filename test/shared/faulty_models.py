@@ -35,7 +35,6 @@ from ism_ros.descriptors.dinov2 import CROP_SIZE
 from ism_ros.descriptors.vit import VitDescriptor
 from ism_ros.matching.base import MATCHERS, Matcher, MatcherSpec, Matches, MatchInputs
 from ism_ros.objects.library import ObjectLibrary
-from ism_ros.pose.alignment import ObjectAlignments
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.segmentors.base import SAM6D_THRESHOLDS, SEGMENTORS, Segmentor, SegmentorSpec, create_segmentor
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, mask_options
@@ -129,10 +128,10 @@ class FaultyMatcher:
                 report_freed(known.id, known)
                 weakref.finalize(known, self._known.discard, id(known)).atexit = False
         matches = self._matcher.match(replace(inputs, library=FaultyLibrary(inputs.library)))
-        if matches.shape is None:
+        if matches.verified is None:
             return matches
-        alignments = FaultyAlignments(matches.shape.alignments.by_object)
-        return replace(matches, shape=replace(matches.shape, alignments=alignments))
+        covariance = matches.verified.pose_covariance.as_subclass(FaultyCovariance)
+        return replace(matches, verified=replace(matches.verified, pose_covariance=covariance))
 
     def final_score(self, matches: Matches, geometric: Tensor, visible_ratio: Tensor, confidence: Tensor) -> Tensor:
         """Scores that nothing can be selected by where `selection` is to fail: one too many, or far too many."""
@@ -143,12 +142,12 @@ class FaultyMatcher:
         return score.new_ones(1).expand(TOO_MUCH // 8) if fault == "out_of_memory" else score
 
 
-class FaultyAlignments(ObjectAlignments):
-    """Alignments that suffer `pose` where poses are made of them."""
+class FaultyCovariance(Tensor):
+    """Covariances of verified poses that suffer `pose` where poses are made with them."""
 
-    def of(self, object_index: int, masks: Tensor) -> Any:
+    def cpu(self) -> Tensor:
         suffer("pose")
-        return super().of(object_index, masks)
+        return self.as_subclass(Tensor).cpu()
 
 
 class FaultyLibrary:
@@ -225,8 +224,8 @@ def load_dinov2_descriptor(request: ModelRequest) -> FaultyDescriptor:
 
 
 TINY_SEGMENTOR = replace(SEGMENTORS.get("tiny"), load=load_tiny_segmentor)
-TINY_DESCRIPTOR = DescriptorSpec(load_tiny_descriptor, matcher="faulty_models:SHAPE", cpu_threads=4)
-SHAPE = MatcherSpec(FaultyMatcher("shape"))
+TINY_DESCRIPTOR = DescriptorSpec(load_tiny_descriptor, matcher="faulty_models:VERIFIED", cpu_threads=4)
+VERIFIED = MatcherSpec(FaultyMatcher("verified"))
 
 SAM = SegmentorSpec(load_sam_segmentor, thresholds={"faulty_models:DINOV2": SAM6D_THRESHOLDS})
 DINOV2 = DescriptorSpec(load_dinov2_descriptor, matcher="faulty_models:NOCTIS")

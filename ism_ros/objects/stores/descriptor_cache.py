@@ -22,7 +22,7 @@ from ism_ros.objects.stores.patch_tokens import DamagedFileError, PatchFile, Reb
 from ism_ros.runtime.atomic_files import open_atomically
 from ism_ros.runtime.cache_folder import DAMAGED, mark_used, warn_not_written, write_array
 
-Arrays = dict[str, NDArray[np.floating[Any]]]
+Arrays = dict[str, NDArray[Any]]
 """Small arrays of an object by name; see CachedDescriptors."""
 
 _ARRAYS = (
@@ -42,8 +42,9 @@ class CachedDescriptors:
 
     Attributes:
         arrays: class_tokens (T, D), and where there are any: rotations (T, 3, 3), points_m (K, 3), bounds_m (2, 3), and
-            of `rendering.polar_maps.ViewMaps` view_maps, view_surface_m, view_reach_m (1,), view_rotations and
-            view_centre_m.
+            of `rendering.views.polar_maps.ViewMaps` view_maps, view_surface_m, view_reach_m (1,), view_rotations and
+            view_centre_m, and of `rendering.views.surface_samples.SurfaceSamples` surface_points_m, surface_normals,
+            surface_colors, surface_spacing_m (1,), surface_centre_m, surface_of_view and surface_is_rim.
         patches: The file of patch tokens.
         warnings: What was doubtful about the object's files, so that it is said at every start.
     """

@@ -20,6 +20,8 @@ SAMPLES = 1536
 """Samples of each object, K."""
 VIEW_SAMPLES = 192
 """Samples of a view that a pose is refined by, S."""
+MAX_CELLS = 400
+"""Most cells along a side of the object that are looked at for samples, however few there are."""
 NORMAL_STEP_PX = 2
 """Distance to the neighbours between which a normal is computed, pixels of a template."""
 MIN_FACING = 0.25
@@ -60,7 +62,7 @@ def sample_surface(
     rotations: NDArray[np.floating],
     centre_m: NDArray[np.float64],
     view_rotations: NDArray[np.floating],
-) -> SurfaceSamples:
+) -> SurfaceSamples | None:
     """Sample the surface that templates show.
 
     Args:
@@ -72,17 +74,21 @@ def sample_surface(
         view_rotations: (V, 3, 3) object-to-camera of the views that poses start from.
 
     Returns:
-        SAMPLES samples.
+        SAMPLES samples, more than once where the templates are small; None where they show no surface.
     """
     pixels = [
         _surface_pixels(image, mask, xyz - centre_m, rotation)
         for image, mask, xyz, rotation in zip(rgb, masks, xyz_m, rotations, strict=True)
     ]
     points, normals, colors = (np.concatenate(parts) for parts in zip(*pixels, strict=True))
-    spacing_m = max(float(np.ptp(points, axis=0).max()), 1e-6) / 40
+    if not len(points):
+        return None
+    extent_m = max(float(np.ptp(points, axis=0).max()), 1e-6)
+    spacing_m = extent_m / 40
     # the number of samples grows with the inverse square of the spacing: two steps from a first guess
     for _ in range(2):
         spacing_m *= float(np.sqrt(len(_one_of_each_cell(points, normals, spacing_m)) / (1.15 * SAMPLES)))
+        spacing_m = max(spacing_m, extent_m / MAX_CELLS)
     chosen = _one_of_each_cell(points, normals, spacing_m)
     # all objects have as many, so that they are compared in one batch
     chosen = np.random.default_rng(0).choice(chosen, SAMPLES, replace=len(chosen) < SAMPLES)
@@ -120,8 +126,8 @@ def seen_samples(
     cell = cells[:, 1] * width + cells[:, 0]
     nearest = np.full(width * height, np.inf, np.float32)
     np.minimum.at(nearest, cell, xyz[:, 2])
-    covered = np.isfinite(nearest).reshape(height, width).astype(np.uint8)
-    covered = cv2.morphologyEx(covered, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    hit = np.isfinite(nearest).reshape(height, width).astype(np.uint8)
+    covered = cv2.morphologyEx(hit, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     rim = covered.astype(bool) & ~cv2.erode(covered, np.ones((3, 3), np.uint8)).astype(bool)
     is_rim = rim.flatten()[cell]
     is_seen = (normals @ axes[:, 2] < -0.05) & (xyz[:, 2] < nearest[cell] + 2 * spacing_m)
