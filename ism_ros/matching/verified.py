@@ -59,10 +59,17 @@ class VerifiedMatcher:
         choice = _Choice.by_looks(looks_probability(semantic, margin, proposals.confidence[:, None]))
         verified = None
         if inputs.frame.has_depth:
+            threads = 1 if semantic.is_cuda else torch.get_num_threads()
             with one_thread(semantic):
                 points = sample_observed_points(proposals.masks, proposals.boxes_xyxy, inputs.frame)
                 verified = verify(
-                    inputs.frame, proposals.masks, proposals.boxes_xyxy, library.objects, _prior(semantic), points
+                    inputs.frame,
+                    proposals.masks,
+                    proposals.boxes_xyxy,
+                    library.objects,
+                    _prior(semantic),
+                    points,
+                    threads,
                 )
             # where the depth could have confirmed the shape, looks alone do not count
             can_be_verified = (points.pixels > 0).sum(dim=1) >= MIN_PIXELS
@@ -194,13 +201,14 @@ def _poses_at_origins(
     covariance = torch.full((count, 6, 6), torch.nan, device=device)
     if verified is None:
         return rotation, translation_m, covariance
-    for row in torch.nonzero(pose >= 0)[:, 0].tolist():
+    posed = torch.nonzero(pose >= 0)[:, 0]
+    of_centres = verified.covariances(pose[posed]).double().cpu().numpy()
+    for row, of_centre in zip(posed.tolist(), of_centres, strict=True):
         index, centre_m = int(pose[row]), library.objects[int(object_index[row])].centre_m
         rotation[row] = verified.poses.rotation[index]
         arm_m = rotation[row].double().cpu() @ centre_m
         translation_m[row] = verified.poses.centre_m[index] - arm_m.float().to(device)
-        moved = at_origin(verified.covariance[index].double().cpu().numpy(), arm_m.numpy())
-        covariance[row] = torch.from_numpy(moved)
+        covariance[row] = torch.from_numpy(at_origin(of_centre, arm_m.numpy()))
     return rotation, translation_m, covariance
 
 

@@ -17,12 +17,13 @@ from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
 from ism_ros.pose.alignment import MIN_PIXELS, ObservedPoints, align_views
 from ism_ros.pose.evidence import Evidence, ObjectSamples, gather_evidence
-from ism_ros.pose.observed_masks import observed_masks
+from ism_ros.pose.observed_masks import ObservedMasks, observed_masks
 from ism_ros.pose.refinement import PoseBatch, RefinementSamples, fit_quality, pose_covariances, refine
 from ism_ros.pose.start_poses import start_poses
 from ism_ros.rendering.views.surface_samples import SAMPLES, VIEW_SAMPLES
+from ism_ros.runtime.threads import map_on_threads
 
-Batch = TypeVar("Batch", PoseBatch, RefinementSamples)
+Batch = TypeVar("Batch", PoseBatch, RefinementSamples, Evidence)
 
 MAX_PAIRS = 64
 """Most pairs of mask and object of a frame that are verified."""
@@ -45,17 +46,30 @@ points, and least extent of these in diameters, of a pair that is compared."""
 
 @dataclass(frozen=True)
 class VerifiedPoses:
-    """The best pose of each of H pairs of mask and object.
+    """The best poses of pairs of mask and object.
 
     Attributes:
-        poses: The poses.
-        covariance: (H, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians) of the centres, camera frame.
+        poses: H poses.
         evidence: For and against them.
+        samples: That they were refined by.
+        observed: What they were refined against.
     """
 
     poses: PoseBatch
-    covariance: Tensor
     evidence: Evidence
+    samples: RefinementSamples
+    observed: ObservedMasks
+
+    def covariances(self, rows: Tensor) -> Tensor:
+        """Compute the covariances of some poses.
+
+        Args:
+            rows: (K,) int64, which of them.
+
+        Returns:
+            (K, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians) of the centres, camera frame.
+        """
+        return pose_covariances(self.poses[rows], _at(self.samples, rows), self.observed)
 
 
 @dataclass(frozen=True)
@@ -127,6 +141,7 @@ def verify(
     objects: Sequence[KnownObject],
     prior: Tensor,
     observed_points: ObservedPoints,
+    threads: int = 1,
 ) -> VerifiedPoses | None:
     """Find the best poses of candidate objects under masks, and the evidence for them.
 
@@ -137,53 +152,69 @@ def verify(
         objects: O objects; those that cannot be verified are left out.
         prior: (N, O) how likely a pair is by looks, in [0, 1]; -inf where it is not to be verified.
         observed_points: Points under the masks.
+        threads: Threads that share the work, each on some of the masks; 1 on a GPU.
 
     Returns:
         A few poses of each of at most MAX_PAIRS pairs, or None where there is no pair.
     """
-    starts = _likeliest(_all_starts(objects, prior, observed_points), prior, len(objects))
+    starts = _likeliest(_all_starts(objects, prior, observed_points, threads), prior, len(objects))
     if starts is None:
         return None
     observed = observed_masks(frame, masks, boxes_xyxy)
-    samples = _refinement_samples(objects, starts)
+    rgb, surfaces = torch.from_numpy(frame.rgb).to(masks.device), object_samples(objects, masks.device)
+
+    def verify_part(part: PoseBatch) -> tuple[PoseBatch, RefinementSamples, Evidence]:
+        poses, samples = _refined(part, _refinement_samples(objects, part), observed, len(objects))
+        return poses, samples, gather_evidence(poses, surfaces, observed, masks, rgb)
+
+    parts = [starts[starts.mask_index % threads == part] for part in range(threads)]
+    done = map_on_threads(verify_part, threads, [part for part in parts if len(part)])
+    poses, samples, evidence = zip(*done, strict=True)
+    return VerifiedPoses(
+        _joined(poses, PoseBatch), _joined(evidence, Evidence), _joined(samples, RefinementSamples), observed
+    )
+
+
+def _refined(
+    starts: PoseBatch, samples: RefinementSamples, observed: ObservedMasks, object_count: int
+) -> tuple[PoseBatch, RefinementSamples]:
+    """Refine start poses: of each pair the best ones by the depth, and one by the outline."""
     poses = refine(starts, _first(samples, FIRST_SAMPLES), observed, FIRST_STEPS)
-    best = _best_of_pairs(poses, fit_quality(poses, samples, observed), len(objects), KEPT)
+    best = _best_of_pairs(poses, fit_quality(poses, samples, observed), object_count, KEPT)
     by_depth = refine(poses[best], _at(samples, best), observed, LAST_STEPS, first=0.4)
     # where the depth of an object is wrong, as of shiny and white ones, its outline still is right
-    first = _best_of_pairs(poses, -poses.cost, len(objects), 1)
+    first = _best_of_pairs(poses, -poses.cost, object_count, 1)
     by_outline = refine(
         poses[first], _at(samples, first), observed, OUTLINE_STEPS, noise_factor=OUTLINE_NOISE_FACTOR
     )
-    poses, samples = _joined([by_depth, by_outline], PoseBatch), _at(samples, torch.cat([best, first]))
-    rgb = torch.from_numpy(frame.rgb).to(masks.device)
-    evidence = gather_evidence(poses, object_samples(objects, masks.device), observed, masks, rgb)
-    return VerifiedPoses(poses, pose_covariances(poses, samples, observed), evidence)
+    return _joined([by_depth, by_outline], PoseBatch), _at(samples, torch.cat([best, first]))
 
 
-def _all_starts(objects: Sequence[KnownObject], prior: Tensor, points: ObservedPoints) -> list[PoseBatch]:
+def _all_starts(
+    objects: Sequence[KnownObject], prior: Tensor, points: ObservedPoints, threads: int
+) -> list[PoseBatch]:
     """Align the views of each object with the masks that it fits in size, and take the best ones."""
-    batches, extents = [], ObservedExtents.of(points)
-    for index, known in enumerate(objects):
-        if not can_be_verified(known):
-            continue
-        assert known.views is not None
-        assert known.diameter_m is not None
+    extents = ObservedExtents.of(points)
+
+    def starts_of(index: int) -> PoseBatch | None:
+        known = objects[index]
+        if known.views is None or known.diameter_m is None or not can_be_verified(known):
+            return None
         rows = torch.nonzero(prior[:, index].isfinite() & extents.fit(known.diameter_m))[:, 0]
         if not len(rows):
-            continue
+            return None
         starts = start_poses(align_views(points[rows], known.views, known.spectra), known.views, STARTS)
         valid = starts.cost.isfinite()
-        batches.append(
-            PoseBatch(
-                starts.rotation[valid],
-                starts.centre_m[valid],
-                rows[:, None].expand(-1, STARTS)[valid],
-                torch.full_like(starts.view[valid], index),
-                starts.view[valid],
-                starts.cost[valid],
-            )
+        return PoseBatch(
+            starts.rotation[valid],
+            starts.centre_m[valid],
+            rows[:, None].expand(-1, STARTS)[valid],
+            torch.full_like(starts.view[valid], index),
+            starts.view[valid],
+            starts.cost[valid],
         )
-    return batches
+
+    return [starts for starts in map_on_threads(starts_of, threads, range(len(objects))) if starts is not None]
 
 
 def _likeliest(batches: Sequence[PoseBatch], prior: Tensor, object_count: int) -> PoseBatch | None:
