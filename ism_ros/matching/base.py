@@ -74,7 +74,7 @@ class Matches:
     def of(self, proposals: Proposals) -> Proposals:
         """Return the M matched of N proposals, with the masks of verified objects."""
         matched = proposals[self.rows]
-        return matched if self.verified is None else Proposals(self.verified.masks, matched.confidence)
+        return matched if self.verified is None else type(proposals)(self.verified.masks, matched.confidence)
 
 
 @dataclass(frozen=True)
