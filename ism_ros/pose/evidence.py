@@ -114,6 +114,8 @@ def gather_evidence(
     mask = masks.flatten(1)[poses.mask_index[:, None, None], index] & in_image
 
     silhouette, model, low, high = _surface(nearest)
+    # a cell without samples of the nearest surface may show one behind it
+    shown = nearest.view_as(model) - model < TOLERANCE_DEVIATIONS * depth_noise_m(model)
     silhouette = silhouette & in_image
     model = model * silhouette
     slope_x, slope_y = _slopes(model, silhouette, cell_px, observed.intrinsics[0])
@@ -146,7 +148,7 @@ def gather_evidence(
         count(agreeing) / (count(agreeing) + count(missing)).clamp(min=1),
         share(agreeing & (gap.abs() < tolerance / 2), agreeing),
         (count(agreeing & mask) / read_cells.clamp(min=1)).clamp(max=1),
-        common / (count(visible) + mask_cells - common).clamp(min=1),
+        (common / (count(visible) + mask_cells - common).clamp(min=1)).clamp(max=1),
         common / count(visible).clamp(min=1),
         share(continues, ring),
         share(ring & (depth <= ring_low - ring_tolerance), ring),
@@ -154,7 +156,7 @@ def gather_evidence(
         share(read, silhouette),
         _normal_agreement(slope_x, slope_y, depth, agreeing & ~rim, cell_px, observed.intrinsics[0]),
         *_color_agreement(
-            objects.colors[poses.object_index], point, cell, nearest, rgb.flatten(0, 1)[index], agreeing
+            objects.colors[poses.object_index], point, cell, nearest, rgb.flatten(0, 1)[index], agreeing & shown
         ),
         (count(visible) * cell_px.square()).clamp(min=1).log10(),
     ]
@@ -187,12 +189,17 @@ def _splat(
 
 
 def _surface(nearest: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Close holes between samples: silhouette (H, G, G) bool, depth, and its least and largest value nearby."""
-    depth = nearest.view(-1, CELLS, CELLS)
-    covered = depth.isfinite()
-    low, high = _range(depth, covered, 1)
-    silhouette = _eroded(_dilated(covered, 1))
-    return silhouette, torch.where(covered, depth, low), low, high
+    """Close holes between samples: silhouette (H, G, G) bool, depth, and its least and largest value nearby.
+
+    A hole may be without any sample, or show the far side of something hollow through the near one.
+    """
+    closed = nearest.view(-1, CELLS, CELLS)
+    for join in (torch.minimum, torch.maximum):
+        for axis in (1, 2):
+            closed = _pooled(closed, axis, 1, join)
+    silhouette = closed.isfinite()
+    low, high = _range(closed, silhouette, 1)
+    return silhouette, closed.where(silhouette, 0.0), low, high
 
 
 def _range(depth: Tensor, covered: Tensor, reach: int) -> tuple[Tensor, Tensor]:
