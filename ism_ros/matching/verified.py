@@ -202,13 +202,13 @@ def _poses_at_origins(
     if verified is None:
         return rotation, translation_m, covariance
     posed = torch.nonzero(pose >= 0)[:, 0]
-    of_centres = verified.covariances(pose[posed]).double().cpu().numpy()
-    for row, of_centre in zip(posed.tolist(), of_centres, strict=True):
-        index, centre_m = int(pose[row]), library.objects[int(object_index[row])].centre_m
-        rotation[row] = verified.poses.rotation[index]
+    poses, of_centres = verified.finished(pose[posed])
+    for index, row in enumerate(posed.tolist()):
+        centre_m = library.objects[int(object_index[row])].centre_m
+        rotation[row] = poses.rotation[index]
         arm_m = rotation[row].double().cpu() @ centre_m
-        translation_m[row] = verified.poses.centre_m[index] - arm_m.float().to(device)
-        covariance[row] = torch.from_numpy(at_origin(of_centre, arm_m.numpy()))
+        translation_m[row] = poses.centre_m[index] - arm_m.float().to(device)
+        covariance[row] = torch.from_numpy(at_origin(of_centres[index].double().cpu().numpy(), arm_m.numpy()))
     return rotation, translation_m, covariance
 
 

@@ -25,18 +25,20 @@ from ism_ros.runtime.threads import map_on_threads
 
 Batch = TypeVar("Batch", PoseBatch, RefinementSamples, Evidence)
 
-MAX_PAIRS = 64
+MAX_PAIRS = 48
 """Most pairs of mask and object of a frame that are verified."""
 COST_WEIGHT = 0.7
 """Weight of the alignment cost relative to looks, in the choice of these pairs."""
 STARTS = 3
 """Start poses of each pair."""
-KEPT = 2
+KEPT = 1
 """Poses of each pair, after the first steps, that are refined further."""
 FIRST_STEPS, FIRST_SAMPLES = 4, 96
 """Steps of refinement of all start poses, and samples that they are refined by."""
 LAST_STEPS = 5
 """Steps of refinement of those that are kept, by all samples."""
+FINAL_STEPS, FINAL_OPENNESS = 8, 0.6
+"""Steps of refinement of the poses of detections, and how far gates are open at their beginning."""
 OUTLINE_STEPS, OUTLINE_NOISE_FACTOR = 5, 6.0
 """Steps of the refinement in which the outline decides, and the factor of the noise of depth in it."""
 MAX_DISTANCE, MIN_SHARE, MIN_EXTENT = 0.75, 0.25, 0.06
@@ -60,16 +62,19 @@ class VerifiedPoses:
     samples: RefinementSamples
     observed: ObservedMasks
 
-    def covariances(self, rows: Tensor) -> Tensor:
-        """Compute the covariances of some poses.
+    def finished(self, rows: Tensor) -> tuple[PoseBatch, Tensor]:
+        """Refine some poses to the end, by the depth.
 
         Args:
             rows: (K,) int64, which of them.
 
         Returns:
-            (K, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians) of the centres, camera frame.
+            K poses, and their covariances (K, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians) of the
+            centres, camera frame.
         """
-        return pose_covariances(self.poses[rows], _at(self.samples, rows), self.observed)
+        samples = _at(self.samples, rows)
+        poses = refine(self.poses[rows], samples, self.observed, FINAL_STEPS, first=FINAL_OPENNESS)
+        return poses, pose_covariances(poses, samples, self.observed)
 
 
 @dataclass(frozen=True)
