@@ -17,6 +17,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from ism_ros.runtime.precision import small_network_dtype
+
 OUT = Path("out")
 """Folder of results."""
 
@@ -80,6 +82,20 @@ def machine(threads: int = 0) -> str:
     """
     used = f"{threads or 'all'} threads"
     return f"{platform.machine()}, {psutil.cpu_count()} cores, {used}, load {psutil.getloadavg()[0]:.1f}"
+
+
+def processor() -> str:
+    """Name the processor and the instruction set that models use of it.
+
+    Returns:
+        One line; scores differ a little from instruction set to instruction set.
+    """
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    instructions = torch.backends.cpu.get_cpu_capability()
+    convolutions = str(small_network_dtype(torch.device("cpu"))).removeprefix("torch.")
+    return f"{[*names, platform.processor()][0]}, {instructions}, convolutions in {convolutions}"
 
 
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
