@@ -11,7 +11,7 @@ from ism_ros.cad.referenced_files import referenced_files
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.rendering.template_renderer import RENDERER_VERSION, TEMPLATE_SIZE_PX
 
-DESCRIPTORS_VERSION = 6
+DESCRIPTORS_VERSION = 7
 """Version of the cached descriptors; it grows whenever they hold something else."""
 
 _TEMPLATE_FILES = ("rgb_*.png", "mask_*.png", "xyz_*.npy", "poses.npy", "templates.json")
