@@ -25,7 +25,7 @@ from ism_ros.runtime.threads import map_on_threads
 
 Batch = TypeVar("Batch", PoseBatch, RefinementSamples, Evidence)
 
-MAX_PAIRS = 48
+MAX_PAIRS = 64
 """Most pairs of mask and object of a frame that are verified."""
 COST_WEIGHT = 0.7
 """Weight of the alignment cost relative to looks, in the choice of these pairs."""
