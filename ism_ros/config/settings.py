@@ -108,7 +108,8 @@ class Settings(BaseModel):
     scoring: str = Field(
         "auto",
         description="How proposals and objects are compared: sam6d, noctis (all templates, patch by patch; slower), "
-        "shape (sam6d and how well size and shape fit the depth), or auto: shape for tiny, sam6d for the others.",
+        "shape (sam6d and how well size and shape fit the depth), verified (poses refined against the depth; the score "
+        "is a probability), or auto: verified for tiny, sam6d for the others.",
         json_schema_extra=LIVE,
     )
     confidence_threshold: float = Field(

@@ -105,14 +105,7 @@ def gather_evidence(
         The evidence.
     """
     point, cell, nearest, origin, cell_px = _splat(poses, objects, observed)
-    height, width = observed.depth_m.shape
-    at = (torch.arange(CELLS, device=nearest.device) + 0.5) * cell_px[:, None]
-    u, v = ((origin[:, axis, None] + at + 0.5).floor().long() for axis in (0, 1))
-    in_image = ((v >= 0) & (v < height))[:, :, None] & ((u >= 0) & (u < width))[:, None]
-    index = v.clamp(0, height - 1)[:, :, None] * width + u.clamp(0, width - 1)[:, None]
-    depth = observed.depth_m.flatten()[index] * in_image
-    mask = masks.flatten(1)[poses.mask_index[:, None, None], index] & in_image
-
+    depth, mask, image, in_image = _read_window(poses, observed, masks, rgb, origin, cell_px)
     silhouette, model, low, high = _surface(nearest)
     # a cell without samples of the nearest surface may show one behind it
     shown = nearest.view_as(model) - model < TOLERANCE_DEVIATIONS * depth_noise_m(model)
@@ -131,36 +124,55 @@ def gather_evidence(
     hidden = read & ~agreeing & ~farther
     visible = silhouette & ~hidden & ~(beyond_rim & ~mask)
 
-    def count(cells: Tensor) -> Tensor:
-        return mask_areas(cells).float()
-
-    def share(part: Tensor, whole: Tensor) -> Tensor:
-        return count(part) / count(whole).clamp(min=1)
-
     areas = torch.stack([mask_areas(masks), mask_areas(masks & (observed.depth_m > 0))]).float()
     mask_cells, read_cells = areas[:, poses.mask_index] / cell_px.square()
-    common = count(visible & mask)
-    ring = _dilated(silhouette, 3) & ~_dilated(silhouette, 1) & (depth > 0) & in_image
-    ring_low, ring_high = _range(model, silhouette, 3)
-    ring_tolerance = TOLERANCE_DEVIATIONS * depth_noise_m(ring_high)
-    continues = ring & (depth > ring_low - ring_tolerance) & (depth < ring_high + ring_tolerance)
+    common = _count(visible & mask)
+    colors = objects.colors[poses.object_index]
     terms = [
-        count(agreeing) / (count(agreeing) + count(missing)).clamp(min=1),
-        share(agreeing & (gap.abs() < tolerance / 2), agreeing),
-        (count(agreeing & mask) / read_cells.clamp(min=1)).clamp(max=1),
-        (common / (count(visible) + mask_cells - common).clamp(min=1)).clamp(max=1),
-        common / count(visible).clamp(min=1),
-        share(continues, ring),
-        share(ring & (depth <= ring_low - ring_tolerance), ring),
-        share(hidden, read),
-        share(read, silhouette),
+        _count(agreeing) / (_count(agreeing) + _count(missing)).clamp(min=1),
+        _share(agreeing & (gap.abs() < tolerance / 2), agreeing),
+        (_count(agreeing & mask) / read_cells.clamp(min=1)).clamp(max=1),
+        (common / (_count(visible) + mask_cells - common).clamp(min=1)).clamp(max=1),
+        common / _count(visible).clamp(min=1),
+        *_surroundings(silhouette, model, depth),
+        _share(hidden, read),
+        _share(read, silhouette),
         _normal_agreement(slope_x, slope_y, depth, agreeing & ~rim, cell_px, observed.intrinsics[0]),
-        *_color_agreement(
-            objects.colors[poses.object_index], point, cell, nearest, rgb.flatten(0, 1)[index], agreeing & shown
-        ),
-        (count(visible) * cell_px.square()).clamp(min=1).log10(),
+        *_color_agreement(colors, point, cell, nearest, image, agreeing & shown),
+        (_count(visible) * cell_px.square()).clamp(min=1).log10(),
     ]
     return Evidence(torch.stack(terms, dim=1), visible, model, origin, cell_px)
+
+
+def _read_window(
+    poses: PoseBatch, observed: ObservedMasks, masks: Tensor, rgb: Tensor, origin: Tensor, cell_px: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Read depth (H, G, G), mask (H, G, G) bool and color (H, G, G, 3) at the cells, and which lie in the image."""
+    height, width = observed.depth_m.shape
+    at = (torch.arange(CELLS, device=cell_px.device) + 0.5) * cell_px[:, None]
+    u, v = ((origin[:, axis, None] + at + 0.5).floor().long() for axis in (0, 1))
+    in_image = ((v >= 0) & (v < height))[:, :, None] & ((u >= 0) & (u < width))[:, None]
+    index = v.clamp(0, height - 1)[:, :, None] * width + u.clamp(0, width - 1)[:, None]
+    depth = observed.depth_m.flatten()[index] * in_image
+    mask = masks.flatten(1)[poses.mask_index[:, None, None], index] & in_image
+    return depth, mask, rgb.flatten(0, 1)[index], in_image
+
+
+def _surroundings(silhouette: Tensor, model: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    """Shares (H,) of the ring around the silhouette in which the same surface goes on, and which is nearer."""
+    ring = _dilated(silhouette, 3) & ~_dilated(silhouette, 1) & (depth > 0)
+    low, high = _range(model, silhouette, 3)
+    tolerance = TOLERANCE_DEVIATIONS * depth_noise_m(high)
+    continues = ring & (depth > low - tolerance) & (depth < high + tolerance)
+    return _share(continues, ring), _share(ring & (depth <= low - tolerance), ring)
+
+
+def _count(cells: Tensor) -> Tensor:
+    return mask_areas(cells).float()
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    return _count(part) / _count(whole).clamp(min=1)
 
 
 def _splat(

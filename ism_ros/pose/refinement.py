@@ -176,13 +176,11 @@ def _normal_equations(
 
     along_ray = normal[..., 0] * x_z + normal[..., 1] * y_z + normal[..., 2]
     residual = along_ray * difference
-    noise = noise_factor * depth_noise_m(z)
-    noise = noise + 0.3 * openness * (GATE_M * openness + LAST_GATE_M)
+    noise = noise_factor * depth_noise_m(z) + 0.3 * openness * (GATE_M * openness + LAST_GATE_M)
     gate_m = noise_factor * (GATE_M * openness + LAST_GATE_M)
     paired = (depth > 0) & (difference.abs() < gate_m) & (along_ray < -0.1)
     paired &= distance_px > -2 - 3 * openness
     weight = paired * _robust_weight(residual, noise)
-    jacobian = torch.cat([torch.linalg.cross(arm, normal), normal], dim=2)
 
     to_outline_m = -distance_px / fx * z
     rim_noise = OUTLINE_NOISE_PX * (1 + 3 * openness) / fx * z
@@ -191,9 +189,9 @@ def _normal_equations(
     outline_weight = OUTLINE_WEIGHT * (max(openness, LAST_OUTLINE) if noise_factor == 1.0 else 1.0)
     rim_weight = outline_weight * free * _robust_weight(to_outline_m, rim_noise)
     direction = torch.stack([slope_u, slope_v, -(slope_u * x_z + slope_v * y_z)], dim=2)
-    rim_jacobian = torch.cat([torch.linalg.cross(arm, direction), direction], dim=2)
 
-    rows = torch.cat([jacobian, rim_jacobian], dim=1)
+    directions = torch.cat([normal, direction], dim=1)
+    rows = torch.cat([torch.linalg.cross(arm.repeat(1, 2, 1), directions), directions], dim=2)
     weights = torch.cat([weight, rim_weight], dim=1)[:, :, None]
     residuals = torch.cat([residual, to_outline_m], dim=1)[:, :, None]
     weighted = (rows * weights).mT

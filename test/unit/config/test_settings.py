@@ -178,7 +178,7 @@ def test_a_value_that_was_renamed_goes_on_working_and_names_the_new_one(
 
 @pytest.mark.parametrize(
     ("values", "scoring"),
-    [({}, "shape"), ({"descriptor": "dinov2"}, "sam6d"), ({"scoring": "noctis"}, "noctis")],
+    [({}, "verified"), ({"descriptor": "dinov2"}, "sam6d"), ({"scoring": "noctis"}, "noctis")],
 )
 def test_how_things_are_compared_goes_by_the_descriptor_unless_it_is_set(values: dict, scoring: str) -> None:
     assert load_settings(None, values, environment={}).resolved_scoring() == scoring

@@ -76,6 +76,17 @@ def test_gray_frames_do_not_change_what_is_found_in_frames_with_colors(
     assert torch.equal(before.score, model.segment(frame).score)
 
 
+def test_the_gray_variant_of_an_object_has_a_gray_surface(model: InstanceSegmentationModel) -> None:
+    known = model.library.objects[0]
+    assert known.grayscale is not None
+    assert known.surface is not None
+    gray = known.grayscale().surface
+    assert gray is not None
+    np.testing.assert_array_equal(gray.colors, np.repeat(gray.colors[:, :1], 3, axis=1))
+    np.testing.assert_allclose(gray.colors[:, 0], known.surface.colors @ (0.299, 0.587, 0.114), atol=1e-5)
+    np.testing.assert_array_equal(gray.points_m, known.surface.points_m)
+
+
 @pytest.mark.parametrize("quality", [40, 75, 95])
 def test_a_gray_picture_is_one_after_jpeg_as_well(frame: Frame, quality: int) -> None:
     gray = in_gray(frame)

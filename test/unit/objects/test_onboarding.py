@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 
@@ -151,6 +151,16 @@ def test_a_cad_file_is_viewed_from_between_its_templates_as_well(cad: Path, cach
     nearest = known.views.nearest_template
     np.testing.assert_allclose(cosines[np.arange(162), nearest], cosines.max(axis=1), atol=1e-5)
     assert torch.equal(known.views.from_templates(similarity), similarity[:, nearest])
+
+
+def test_the_surface_comes_out_of_the_cache_bit_by_bit(cad: Path, tmp_path: Path) -> None:
+    spec = ObjectSpec("part", cad=cad, category_id=1)
+    first, second = (onboard(spec, MeanColor(), tmp_path / "cache").surface for _ in range(2))
+    assert first is not None
+    assert second is not None
+    for one in fields(first):
+        np.testing.assert_array_equal(getattr(first, one.name), getattr(second, one.name))
+        assert np.asarray(getattr(first, one.name)).dtype == np.asarray(getattr(second, one.name)).dtype
 
 
 def test_templates_alone_are_all_the_views_there_are(cad: Path, cache: Path, tmp_path: Path) -> None:
