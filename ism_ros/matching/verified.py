@@ -63,7 +63,7 @@ class VerifiedMatcher:
             verified = verify(
                 inputs.frame, proposals.masks, proposals.boxes_xyxy, library.objects, _prior(semantic), points
             )
-        margin = semantic - _best_other(semantic)
+        margin = semantic - best_other(semantic)
         choice = _Choice.by_looks(looks_probability(semantic, margin, proposals.confidence[:, None]))
         # where the depth could have confirmed the shape, looks alone do not count
         can_be_verified = (points.pixels > 0).sum(dim=1) >= MIN_PIXELS
@@ -95,8 +95,15 @@ def _prior(semantic: Tensor) -> Tensor:
     return semantic.masked_fill(semantic < least, -torch.inf)
 
 
-def _best_other(semantic: Tensor) -> Tensor:
-    """The best semantic score of the other objects, (N, O)."""
+def best_other(semantic: Tensor) -> Tensor:
+    """Find the best semantic score of the other objects.
+
+    Args:
+        semantic: (N, O) of all objects.
+
+    Returns:
+        (N, O); LONE_MARGIN where there is one object alone.
+    """
     if semantic.shape[1] == 1:
         return torch.full_like(semantic, LONE_MARGIN)
     best = semantic.topk(2, dim=1)
