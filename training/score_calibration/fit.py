@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import platform
-import re
 import sys
 import time
 from pathlib import Path
@@ -167,10 +166,13 @@ def write_calibration(calibration: ScoreCalibration, folder: Path) -> str:
 
 
 def _about(options: argparse.Namespace, duration_s: float) -> dict[str, Any]:
-    words = [f"--{name} {value}" for name, value in vars(options).items() if value is not None]
-    command = "python -m training.score_calibration.fit " + " ".join(words)
+    words = [
+        f"--{name} {value.name if isinstance(value, Path) else value}"
+        for name, value in vars(options).items()
+        if value is not None
+    ]
     return {
-        "command": re.sub(r"(?:/[\w.-]+)+/([\w.-]+)", r"\1", command),
+        "command": "python -m training.score_calibration.fit " + " ".join(words),
         "commit": commit_of_checkout(),
         "hardware": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
         "python": sys.version.split()[0],
