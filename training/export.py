@@ -43,17 +43,31 @@ def export_weights(name: str, run: Path, package: Path, record: Path) -> str:
     Returns:
         SHA-256 of the weights, hexadecimal.
     """
-    content = (run / "weights.safetensors").read_bytes()
-    write_atomically(package / f"{name}.safetensors", content)
-    digest = hashlib.sha256(content).hexdigest()
-    hashes = package / "sha256.json"
-    known = json.loads(hashes.read_text(encoding="utf-8")) if hashes.exists() else {}
-    write_atomically(hashes, json.dumps({**known, name: digest}, indent=1, sort_keys=True) + "\n")
+    digest = ship_weights(name, (run / "weights.safetensors").read_bytes(), package)
     ran = json.loads((run / "run.json").read_text(encoding="utf-8"))
     ran["command"] = re.sub(r"(?:/[\w.-]+)+/([\w.-]+)", r"\1", ran["command"])
     ran["weights_sha256"] = digest
     write_atomically(record / f"{name}.json", json.dumps(ran, indent=1) + "\n")
     write_atomically(record / f"{name}.png", (run / "curves.png").read_bytes())
+    return digest
+
+
+def ship_weights(name: str, content: bytes, package: Path) -> str:
+    """Write weights and their hash; each file appears whole or not at all.
+
+    Args:
+        name: Of the weights, NAME.safetensors.
+        content: Of that file.
+        package: Folder of the shipped weights.
+
+    Returns:
+        SHA-256 of the weights, hexadecimal.
+    """
+    write_atomically(package / f"{name}.safetensors", content)
+    digest = hashlib.sha256(content).hexdigest()
+    hashes = package / "sha256.json"
+    known = json.loads(hashes.read_text(encoding="utf-8")) if hashes.exists() else {}
+    write_atomically(hashes, json.dumps({**known, name: digest}, indent=1, sort_keys=True) + "\n")
     return digest
 
 

@@ -55,7 +55,7 @@ class VerifiedMatcher:
         if not proposals.boxes_are_tight:
             proposals = Proposals(proposals.masks, proposals.confidence, boxes_from_masks(proposals.masks))
         semantic = semantic_scores(inputs.similarity)
-        margin = semantic - _best_other(semantic)
+        margin = semantic - best_other(semantic)
         choice = _Choice.by_looks(looks_probability(semantic, margin, proposals.confidence[:, None]))
         verified = None
         if inputs.frame.has_depth:
@@ -100,8 +100,15 @@ def _prior(semantic: Tensor) -> Tensor:
     return semantic.masked_fill(semantic < least, -torch.inf)
 
 
-def _best_other(semantic: Tensor) -> Tensor:
-    """The best semantic score of the other objects, (N, O)."""
+def best_other(semantic: Tensor) -> Tensor:
+    """Find the best semantic score of the other objects.
+
+    Args:
+        semantic: (N, O) of all objects.
+
+    Returns:
+        (N, O); LONE_MARGIN where there is one object alone.
+    """
     if semantic.shape[1] == 1:
         return torch.full_like(semantic, LONE_MARGIN)
     best = semantic.topk(2, dim=1)

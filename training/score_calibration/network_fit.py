@@ -1,0 +1,93 @@
+"""Fit of the networks that turn evidence and looks into probabilities (matching.calibration)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
+
+from ism_ros.matching.calibration import FEATURES, LOOKS, NETWORKS, ScoreCalibration
+from training.score_calibration.evidence_store import EvidenceRows
+
+BATCH = 512
+"""Poses a batch."""
+RATE, WEIGHT_DECAY = 3e-3, 1e-2
+"""Highest learning rate, and weight decay, of AdamW."""
+FEATURE_NOISE = 0.15
+"""Standard deviation of the noise on standardized features: rendered evidence is cleaner than that of real frames."""
+LOOKS_RIDGE, LOOKS_STEPS = 5.0, 50
+"""Penalty of squared weights, and Newton steps, of the logistic regression on looks."""
+PROPOSAL = 1
+"""Column of the labels which says that the proposal is right."""
+
+
+def fit_calibration(rows: EvidenceRows, epochs: int, seed: int) -> ScoreCalibration:
+    """Fit all networks, each to the rows in an order and with a start of its own.
+
+    Args:
+        rows: Evidence to fit to.
+        epochs: How many times each row is seen.
+        seed: Of starts, orders and noise.
+
+    Returns:
+        The calibration.
+    """
+    torch.manual_seed(seed)
+    features, labels = torch.from_numpy(rows.features), torch.from_numpy(rows.labels)
+    calibration = ScoreCalibration()
+    calibration.mean = features.mean(dim=0)
+    calibration.deviation = features.std(dim=0) + 1e-6
+    standardized = calibration.standardized(features)
+    optimizer = torch.optim.AdamW(calibration.parameters(), RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    for _ in range(epochs):
+        orders = torch.stack([torch.randperm(len(rows)) for _ in range(NETWORKS)])
+        for chosen in orders.split(BATCH, dim=1):
+            noisy = standardized[chosen] + FEATURE_NOISE * torch.randn(*chosen.shape, FEATURES)
+            # the networks share nothing, so that the mean over them is NETWORKS times too small for each
+            loss = NETWORKS * binary_cross_entropy_with_logits(calibration.logits(noisy), labels[chosen])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        schedule.step()
+    calibration.looks_weights = fit_looks(rows, standardized[:, -len(LOOKS) :], labels[:, PROPOSAL])
+    return calibration.eval().requires_grad_(False)
+
+
+def fit_looks(rows: EvidenceRows, looks: Tensor, is_right: Tensor) -> Tensor:
+    """Fit the logistic regression on looks alone, by Newton's method.
+
+    Args:
+        rows: Evidence; the looks of all poses of a pair of proposal and object are the same, and count once.
+        looks: (H, len(LOOKS)), standardized.
+        is_right: (H,) 1 where the proposal is right.
+
+    Returns:
+        (len(LOOKS) + 1,) weights and the constant.
+    """
+    pairs = np.unique(np.stack([rows.proposal, rows.object]), axis=1, return_index=True)[1]
+    inputs = torch.cat([looks, torch.ones(len(looks), 1)], dim=1)[pairs].double()
+    target = is_right[pairs].double()
+    weights = torch.zeros(inputs.shape[1], dtype=torch.float64)
+    for _ in range(LOOKS_STEPS):
+        probability = (inputs @ weights).sigmoid()
+        spread = (probability * (1 - probability))[:, None]
+        hessian = (inputs * spread).T @ inputs + LOOKS_RIDGE * torch.eye(len(weights), dtype=torch.float64)
+        gradient = inputs.T @ (target - probability) - LOOKS_RIDGE * weights
+        weights = weights + torch.linalg.solve(hessian, gradient)
+    return weights.float()
+
+
+@torch.no_grad()
+def log_loss(calibration: ScoreCalibration, rows: EvidenceRows) -> float:
+    """Compute the cross entropy of both probabilities.
+
+    Args:
+        calibration: The networks.
+        rows: Evidence.
+
+    Returns:
+        Mean over rows and probabilities, nats.
+    """
+    return float(binary_cross_entropy(calibration(torch.from_numpy(rows.features)), torch.from_numpy(rows.labels)))

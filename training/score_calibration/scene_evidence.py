@@ -1,0 +1,131 @@
+"""Evidence and truth of one rendered scene, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ism_ros.data.frame import Frame
+from ism_ros.matching.similarity import pairwise_similarity, semantic_scores
+from ism_ros.matching.verified import best_other
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.pose.alignment import sample_observed_points
+from ism_ros.pose.silhouette_masks import silhouette_masks
+from ism_ros.pose.verification import verify
+from ism_ros.query import Query
+from training.score_calibration.evidence_store import MIN_PIXELS, Arrays, no_evidence
+from training.score_calibration.known_objects import resized
+from training.score_calibration.scene_libraries import LibraryEntry, choose_library
+from training.training_scenes.random_cameras import observe
+from training.training_scenes.random_objects import BankObject
+from training.training_scenes.random_scenes import make_scene, render_scene
+
+
+def make_evidence_of_scene(
+    seed: int, bank: Sequence[BankObject], known: Sequence[KnownObject], model: InstanceSegmentationModel
+) -> Arrays:
+    """Render a scene, find proposals, verify objects under them, and compare with the truth.
+
+    Args:
+        seed: Number of the scene.
+        bank: The objects that may be in it.
+        known: The same as known objects.
+        model: Segmentor and descriptor.
+
+    Returns:
+        Arrays of one scene, as in `evidence_store.EvidenceRows`.
+    """
+    scene = make_scene(seed, bank)
+    view, shine = render_scene(scene, bank, seed)
+    frame = observe(view.rgb, view.depth_m, shine, scene.camera, seed)
+    entries = choose_library(scene.placed, len(bank), np.random.default_rng([9, seed]))
+    is_object = np.array([[entry.is_like(one) for one in scene.placed] for entry in entries], bool)
+    is_object = is_object.reshape(len(entries), len(scene.placed))
+    pixels = np.bincount(view.instance.reshape(-1), minlength=len(scene.placed))[: len(scene.placed)]
+    to_be_found = np.flatnonzero(is_object.any(axis=0) & (pixels >= MIN_PIXELS))
+    return {**_evidence(frame, _library(entries, known), model, view.instance, is_object), "to_be_found": to_be_found}
+
+
+def _library(entries: Sequence[LibraryEntry], known: Sequence[KnownObject]) -> ObjectLibrary:
+    return ObjectLibrary(tuple(resized(known[one.index], one.scale, f"object_{k}") for k, one in enumerate(entries)))
+
+
+@torch.inference_mode()
+def _evidence(
+    frame: Frame,
+    library: ObjectLibrary,
+    model: InstanceSegmentationModel,
+    instance: NDArray[Any],
+    is_object: NDArray[np.bool_],
+) -> Arrays:
+    crops = model.propose(Query(frame, library, model.settings))
+    proposals = crops.proposals
+    if not len(proposals):
+        return no_evidence()
+    tokens = model.describe([crops])[0].class_tokens
+    semantic = semantic_scores(pairwise_similarity(tokens, library.class_tokens, unit_rows=True))
+    points = sample_observed_points(proposals.masks, proposals.boxes_xyxy, frame)
+    found = verify(frame, proposals.masks, proposals.boxes_xyxy, library.objects, semantic, points)
+    if found is None:
+        return no_evidence()
+    rows, columns = found.poses.mask_index, found.poses.object_index
+    looks = torch.stack(
+        [semantic[rows, columns], best_margin(semantic)[rows, columns], proposals.confidence[rows]], dim=1
+    )
+    silhouettes = silhouette_masks(found.evidence, torch.arange(len(rows)), proposals.masks.shape[1:])
+    ious = np.stack(
+        [
+            instance_ious(silhouettes.numpy(), instance, is_object.shape[1]),
+            instance_ious(proposals.masks.numpy(), instance, is_object.shape[1])[rows.numpy()],
+        ],
+        axis=1,
+    )
+    iou, best = _best_instances(ious, is_object[columns.numpy()])
+    return {
+        "features": torch.cat([found.evidence.terms, looks], dim=1).numpy(),
+        "iou": iou,
+        "instance": best,
+        "proposal": rows.numpy(),
+        "object": columns.numpy(),
+    }
+
+
+def best_margin(semantic: Tensor) -> Tensor:
+    """Compute the distances (N, O) of semantic scores (N, O) to the best of the other objects'."""
+    return semantic - best_other(semantic)
+
+
+def instance_ious(masks: NDArray[np.bool_], instance: NDArray[Any], count: int) -> NDArray[np.float32]:
+    """Compute the IoU of masks and instances.
+
+    Args:
+        masks: (M, H, W) bool.
+        instance: (H, W) number of the instance of each pixel; from `count` on: surroundings.
+        count: Number of instances, I.
+
+    Returns:
+        (M, I) float32.
+    """
+    area = np.bincount(instance.reshape(-1), minlength=count)[:count]
+    common = np.zeros((len(masks), count))
+    for row, mask in enumerate(masks):
+        common[row] = np.bincount(instance[mask], minlength=count)[:count]
+    union = masks.reshape(len(masks), -1).sum(axis=1)[:, None] + area - common
+    return (common / np.maximum(union, 1)).astype(np.float32)
+
+
+def _best_instances(
+    ious: NDArray[np.float32], is_object: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Best IoU (H, 2) of IoUs (H, 2, I) with instances that are the object of the row (H, I), and which, -1 = none."""
+    if not ious.shape[2]:
+        return np.zeros(ious.shape[:2], np.float32), np.full(ious.shape[:2], -1)
+    own = ious * is_object[:, None]
+    best = own.max(axis=2)
+    return best, np.where(best > 0, own.argmax(axis=2), -1)
