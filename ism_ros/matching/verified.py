@@ -35,6 +35,8 @@ MIN_PROBABILITY = 0.02
 """Probability below which a proposal is none of the objects."""
 MAX_SHARED = 0.5
 """Share of a mask in one of a more probable object from which on it is a part of that, or the same seen twice."""
+MAX_UNVERIFIED = 5
+"""Most proposals, those that look most like an object, that stay, as improbable as they are, where none is probable."""
 LONE_MARGIN = 0.4
 """Semantic score of the next best object where there is only one."""
 
@@ -169,6 +171,12 @@ def _matches(
     library, device = inputs.library, semantic.device
     highest, chosen = choice.probability.max(dim=1)
     rows = torch.nonzero(highest >= MIN_PROBABILITY)[:, 0]
+    if not len(rows):
+        # what looks like an object but fits none in size tells of depth or models in another unit (result_checks)
+        looks, chosen = semantic.max(dim=1)
+        rows = looks.topk(min(MAX_UNVERIFIED, len(looks))).indices.sort().values
+        rows = rows[looks[rows] > inputs.confidence_threshold]
+        highest = choice.probability.gather(1, chosen[:, None])[:, 0]
     pose, is_outlined = choice.pose[rows, chosen[rows]], choice.is_silhouette[rows, chosen[rows]]
     masks = proposals.masks[rows].clone()
     if verified is not None and bool(is_outlined.any()):

@@ -171,6 +171,16 @@ def test_what_is_no_object_at_all_leaves_no_matches_and_no_exception(library: Ob
     assert_scores_are_probabilities(scored(frame, library, *pixels))
 
 
+def test_what_looks_like_an_object_but_fits_none_in_size_stays_with_hardly_any_probability(
+    library: ObjectLibrary,
+) -> None:
+    frame, mask = seen(SMALL, pose(SIDE, PLACE))
+    found = scored(replace(frame, depth_m=frame.depth_m * 10), library, mask)
+    assert len(found.detections) == 1
+    assert found.detections.score.item() < 0.05
+    np.testing.assert_array_equal(found.detections.masks[0].numpy(), mask)
+
+
 def test_a_mask_without_readings_is_judged_by_looks(library: ObjectLibrary) -> None:
     frame, mask = seen(SMALL, pose(SIDE, PLACE))
     frame.depth_m[mask] = 0.0
