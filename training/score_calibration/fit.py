@@ -7,7 +7,8 @@ Fitted to four of five scenes of training.score_calibration.make_evidence; the f
 The shipped weights are judged on the same scenes. Without --output the new ones take their place:
 
 ism_ros/checkpoints/shipped_weights/scores.safetensors and sha256.json   weights, and their hash
-training/record/scores.json                                              command, commit, data and metrics
+training/record/scores.json                                              command, commit, data, and metrics of the
+                                                                         new weights and of those shipped before
 docs/images/reliability.png                                              probability and share that is right
 
 With --output all of these lie in that folder.
@@ -73,6 +74,7 @@ def main() -> None:
     weights, record, images = (options.output,) * 3 if options.output else (FOLDER, RECORD, IMAGES)
     content = {
         **_about(options, time.monotonic() - start),
+        "metrics_before": metrics_of(shipped, unseen),
         "metrics": {"log_loss_fitted_on": round(log_loss(calibration, rows), 4), **metrics_of(calibration, unseen)},
         "reliability": [[one.count, *_rounded(one.predicted, one.right)] for one in bins],
         "data": _data(options.data, rows, unseen),
