@@ -19,8 +19,7 @@ from ism_ros.descriptors.base import Descriptors
 from ism_ros.matching.base import Matches, MatchInputs
 from ism_ros.matching.calibration import looks_probability, pose_probabilities
 from ism_ros.matching.geometry import verify_geometry
-from ism_ros.matching.sam6d import Sam6dMatcher
-from ism_ros.matching.selection import ScoredProposals, scored_proposals
+from ism_ros.matching.selection import ScoredProposals, matched_proposals, scored_proposals
 from ism_ros.matching.verified import VERIFIED
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.pose.estimation import with_coarse_poses
@@ -56,7 +55,7 @@ def scored(frame: Frame, library: ObjectLibrary, *masks: np.ndarray) -> ScoredPr
     """All that is made of proposals before a selection."""
     given = inputs(frame, library, *masks)
     matches = VERIFIED.matcher.match(given)
-    matched = matches.of(given.proposals)
+    matched = matched_proposals(given.proposals, matches)
     crop_masks = torch.ones(len(matched), 16, 16, dtype=torch.bool)
     geometry = verify_geometry(frame, matched, crop_masks, library, matches, rotation_sensitive=False)
     score = VERIFIED.matcher.final_score(matches, geometry.score, geometry.visible_ratio, matched.confidence)
@@ -129,16 +128,15 @@ def test_a_patch_of_a_wall_is_less_probable_than_an_object_and_not_published(lib
     assert by_row.get(1, 0.0) < Settings().score_threshold
 
 
-def test_without_depth_it_is_sam6d(library: ObjectLibrary) -> None:
+def test_without_depth_looks_alone_make_the_probability(library: ObjectLibrary) -> None:
     frame, mask = seen(SMALL, pose(SIDE, PLACE))
     given = inputs(replace(frame, depth_m=None), library, mask)
-    found, wanted = VERIFIED.matcher.match(given), Sam6dMatcher().match(given)
-    assert found.verified is None
-    for name in ("rows", "object_index", "template_index", "semantic", "appearance", "visible_ratio"):
-        assert torch.equal(getattr(found, name), getattr(wanted, name))
-    some, confidence = torch.full_like(found.semantic, 0.5), torch.ones_like(found.semantic)
-    score = VERIFIED.matcher.final_score(found, some, some, confidence)
-    assert torch.equal(score, Sam6dMatcher().final_score(wanted, some, some, confidence))
+    found = VERIFIED.matcher.match(given)
+    assert found.verified is not None
+    assert torch.isnan(found.verified.rotation).all()
+    assert torch.equal(found.verified.masks, given.proposals.masks)
+    wanted = looks_probability(torch.tensor([0.6]), torch.tensor([0.0]), torch.tensor([0.9]))
+    torch.testing.assert_close(found.verified.probability, wanted)
 
 
 @pytest.mark.parametrize("missing", ["views", "surface"])

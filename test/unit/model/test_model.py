@@ -192,11 +192,13 @@ def test_only_the_objects_asked_for_are_found(model: InstanceSegmentationModel, 
         model.segment(frame, ["nothing"])
 
 
-def test_without_depth_the_score_is_the_mean_of_semantic_and_appearance(
+def test_without_depth_the_score_of_sam6d_is_the_mean_of_semantic_and_appearance(
     model: InstanceSegmentationModel, observed: tuple
 ) -> None:
     frame, _ = observed
-    detections = model.segment(Frame(frame.rgb, None, frame.camera))
+    settings = model.settings.model_copy(update={"scoring": "sam6d"})
+    detections = model.segment(Frame(frame.rgb, None, frame.camera), settings=settings)
+    assert len(detections)
     assert (detections.visible_ratio == 0).all()
     torch.testing.assert_close(detections.score, (detections.semantic_score + detections.appearance_score) / 2)
 

@@ -75,7 +75,7 @@ def test_a_refined_pose_fits_better_than_where_it_began(mesh: trimesh.Trimesh, b
     samples = samples_of(box, start)
     before, after = (fit_quality(poses, samples, under) for poses in (start, refine(start, samples, under, 9)))
     assert 0 <= before.item() < after.item() <= 2
-    assert after.item() > 1.6
+    assert after.item() > 1.4
 
 
 def test_each_of_several_poses_is_refined_as_if_it_were_alone(mesh: trimesh.Trimesh, box: KnownObject) -> None:
