@@ -129,8 +129,8 @@ class _Choice:
 
     Attributes:
         probability: (N, O).
-        pose: (N, O) int64, the most probable of the H poses; -1 = none.
-        is_silhouette: (N, O) bool, whether the silhouette of that pose is the more probable mask.
+        pose: (N, O) int64, that of the H poses whose silhouette is the most probable; -1 = none.
+        is_silhouette: (N, O) bool, whether its silhouette is the more probable mask, not the proposal.
     """
 
     probability: Tensor
@@ -151,14 +151,19 @@ class _Choice:
         both = pose_probabilities(
             verified.evidence.terms, semantic[rows, columns], margin[rows, columns], confidence[rows]
         )
-        each, mask = both.max(dim=1)
-        order = torch.argsort(each, stable=True)
-        # of several poses of a pair the last one written stays: the most probable
+        pair, shape = rows * self.probability.shape[1] + columns, self.probability.shape
+        lowest = both.new_full((self.probability.numel(),), -1.0)
+        as_silhouette, as_proposal = (
+            lowest.scatter_reduce(0, pair, one, "amax").view(shape) for one in both.unbind(dim=1)
+        )
+        # the pose is that with the most probable silhouette, also where the proposal is the better mask; of several
+        # poses of a pair the last one written stays
+        order = torch.argsort(both[:, 0], stable=True)
         for row, column, pose in zip(rows[order].tolist(), columns[order].tolist(), order.tolist(), strict=True):
             self.pose[row, column] = pose
         found = self.pose >= 0
-        self.probability[found] = each[self.pose[found]]
-        self.is_silhouette[found] = mask[self.pose[found]] == 0
+        self.probability[found] = torch.maximum(as_silhouette, as_proposal)[found]
+        self.is_silhouette[found] = (as_silhouette >= as_proposal)[found]
 
 
 def _matches(

@@ -64,7 +64,7 @@ def test_what_was_left_out_as_too_small_is_told_where_nothing_is_found(
     assert count
     assert int(count[1]) >= 9
     assert "less than 2000 pixels: lower min_mask_pixels" in said
-    assert "0 detections: nothing large enough in the picture looks like any of the objects" in said
+    assert "0 detections: " in said
 
 
 def test_the_least_size_comes_from_the_environment_too(
