@@ -118,6 +118,7 @@ def test_what_an_object_is_made_of_includes_all_files_that_it_names(tmp_path: Pa
     assert [one == other for one, other in pairwise(seen)] == [True, True, False, False, False]
 
 
+@pytest.mark.slow
 def test_frames_of_a_batch_wait_together(cold: Server, sample: dict[str, Any]) -> None:
     frames = [{**sample, "visualization": False}] * 16
     depths = set()

@@ -91,6 +91,7 @@ def alike(library: ObjectLibrary) -> tuple[torch.Tensor, torch.Tensor]:
     return pairwise, torch.zeros(1, *library.objects[0].patch_tokens.shape[1:])
 
 
+@pytest.mark.slow
 def test_two_boxes_of_different_size_are_told_apart_by_depth_alone(
     boxes: tuple[trimesh.Trimesh, ObjectLibrary],
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_box_is_told_from_one_of_less_length_by_depth_alone(
         assert twins.ids[int(found.object_index)] == name
 
 
+@pytest.mark.slow
 def test_without_views_or_depth_it_is_sam6d(boxes: tuple[trimesh.Trimesh, ObjectLibrary]) -> None:
     small, library = boxes
     pairwise, patch_tokens = alike(library)

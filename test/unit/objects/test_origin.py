@@ -73,6 +73,7 @@ def test_an_object_is_found_alike_wherever_its_origin_lies(
         assert float(getattr(here, part)[0]) == pytest.approx(float(getattr(there, part)[0]), abs=0.005), part
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(SHIFTS_M)[1:])
 def test_the_pose_is_that_of_the_files_own_origin(found: dict[tuple[str, str], Detections], name: str) -> None:
     here, there = found["middle", "shape"], found[name, "shape"]
