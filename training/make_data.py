@@ -19,7 +19,6 @@ Scenes are rendered and sensed at 640 x 480 and kept at half of that; crops come
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 from functools import lru_cache
@@ -27,8 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ism_ros.runtime.atomic_files import write_atomically
-from training.datasets.data_folder import SHARD, ObjectBank, object_file, shard_folder
+from training.datasets.data_folder import SHARD, ObjectBank, object_file, shard_folder, write_description
 from training.datasets.parallel_jobs import portions, run_all
 from training.datasets.scene_arrays import make_row
 from training.training_scenes.random_objects import make_object, write_object
@@ -48,10 +46,7 @@ def main() -> None:
     for folder in ("objects", "scenes"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     about = {"seed": options.seed, "objects": options.objects, "shard": SHARD}
-    note = out / "data.json"
-    if note.exists() and {**json.loads(note.read_text()), "scenes": 0} != {**about, "scenes": 0}:
-        raise SystemExit(f"{note} was written with other seeds or objects: choose another folder")
-    write_atomically(note, json.dumps({**about, "scenes": options.scenes}, indent=1) + "\n")
+    write_description(out, about, options.scenes)
     missing = [n for n in range(options.objects) if not object_file(out, n).exists()]
     run_all(_write_objects, portions(missing, 25), (out, options.seed), options.jobs, "objects", 25)
     shards = [n for n in range(-(-options.scenes // SHARD)) if not shard_folder(out, n).exists()]

@@ -46,6 +46,19 @@ def commit_of_checkout() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
+def machine_of_run(device: str = "") -> dict[str, str]:
+    """Name what a run is made on.
+
+    Args:
+        device: Name of the device that computes, where it is not the processor alone.
+
+    Returns:
+        Hardware and versions, for a record.
+    """
+    parts = platform.machine(), f"{len(os.sched_getaffinity(0))} cores", *([device] if device else [])
+    return {"hardware": ", ".join(parts), "python": sys.version.split()[0], "torch": torch.__version__}
+
+
 def draw_curves(out: Path) -> None:
     """Draw every number of the log over minutes into curves.png.
 
@@ -87,9 +100,7 @@ def write_record(out: Path, options: argparse.Namespace, run: RunSummary) -> Non
     content = {
         "command": f"python -m training.train {options.network} " + " ".join(words),
         "commit": options.commit,
-        "hardware": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {_device_name(options.device)}",
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
+        **machine_of_run(_device_name(options.device)),
         "steps": run.steps,
         "minutes": round(run.total_s / 60, 1),
         "minutes_of_last_start": round(run.last_start_s / 60, 1),

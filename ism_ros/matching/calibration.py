@@ -138,9 +138,23 @@ def pose_probabilities(terms: Tensor, semantic: Tensor, margin: Tensor, confiden
     Returns:
         (H, 2) in [0, 1]: that the visible silhouette is right, and that the proposal is.
     """
-    looks = torch.stack([semantic, margin, confidence], dim=1)
-    probabilities: Tensor = shipped_calibration(terms.device)(torch.cat([terms, looks], dim=1))
+    probabilities: Tensor = shipped_calibration(terms.device)(pose_features(terms, semantic, margin, confidence))
     return probabilities
+
+
+def pose_features(terms: Tensor, semantic: Tensor, margin: Tensor, confidence: Tensor) -> Tensor:
+    """Put together what the networks see.
+
+    Args:
+        terms: (H, E) evidence.
+        semantic: (H,), as of `pose_probabilities`.
+        margin: (H,), likewise.
+        confidence: (H,), likewise.
+
+    Returns:
+        (H, F), terms and then looks.
+    """
+    return torch.cat([terms, torch.stack([semantic, margin, confidence], dim=1)], dim=1)
 
 
 def looks_probability(semantic: Tensor, margin: Tensor, confidence: Tensor) -> Tensor:

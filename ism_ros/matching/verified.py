@@ -57,7 +57,7 @@ class VerifiedMatcher:
         if not proposals.boxes_are_tight:
             proposals = Proposals(proposals.masks, proposals.confidence, boxes_from_masks(proposals.masks))
         semantic = semantic_scores(inputs.similarity)
-        margin = semantic - best_other(semantic)
+        margin = semantic_margin(semantic)
         choice = _Choice.by_looks(looks_probability(semantic, margin, proposals.confidence[:, None]))
         verified = None
         if inputs.frame.has_depth:
@@ -74,8 +74,8 @@ class VerifiedMatcher:
                     threads,
                 )
             # where the depth could have confirmed the shape, looks alone do not count
-            can_be_verified = (points.pixels > 0).sum(dim=1) >= MIN_PIXELS
-            choice.probability.masked_fill_(can_be_verified[:, None] & _has_surface(library, semantic), 0.0)
+            is_measured = (points.pixels > 0).sum(dim=1) >= MIN_PIXELS
+            choice.probability.masked_fill_(is_measured[:, None] & _has_surface(library, semantic), 0.0)
         if verified is not None:
             choice.add(verified, semantic, margin, proposals.confidence)
         return _matches(inputs, proposals, semantic, choice, verified)
@@ -102,20 +102,20 @@ def _prior(semantic: Tensor) -> Tensor:
     return semantic.masked_fill(semantic < least, -torch.inf)
 
 
-def best_other(semantic: Tensor) -> Tensor:
-    """Find the best semantic score of the other objects.
+def semantic_margin(semantic: Tensor) -> Tensor:
+    """Compute the distances of semantic scores to the best of the other objects'.
 
     Args:
         semantic: (N, O) of all objects.
 
     Returns:
-        (N, O); LONE_MARGIN where there is one object alone.
+        (N, O); where there is one object alone, the distance to LONE_MARGIN.
     """
     if semantic.shape[1] == 1:
-        return torch.full_like(semantic, LONE_MARGIN)
+        return semantic - LONE_MARGIN
     best = semantic.topk(2, dim=1)
     is_best = torch.zeros_like(semantic, dtype=torch.bool).scatter(1, best.indices[:, :1], True)
-    return torch.where(is_best, best.values[:, 1:], best.values[:, :1])
+    return semantic - torch.where(is_best, best.values[:, 1:], best.values[:, :1])
 
 
 def _has_surface(library: ObjectLibrary, like: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ def _matches(
         rows = rows[looks[rows] > inputs.confidence_threshold]
         highest = choice.probability.gather(1, chosen[:, None])[:, 0]
     pose, is_outlined = choice.pose[rows, chosen[rows]], choice.is_silhouette[rows, chosen[rows]]
-    masks = proposals.masks[rows].clone()
+    masks = proposals.masks[rows]
     if verified is not None and bool(is_outlined.any()):
         masks[is_outlined] = silhouette_masks(verified.evidence, pose[is_outlined], masks.shape[1:])
     kept = _not_shared(masks, highest[rows])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.cad.simplification import simplify
+from ism_ros.cad.surfaces import Surface
 from ism_ros.cad.units import size_warning
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.errors import first_line
@@ -192,7 +193,33 @@ def views_of_object(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> Vie
         return make_view_maps(
             [*templates.rgb], [*templates.masks], [*templates.xyz_m], templates.rotations, centre_m=centre_m
         )
-    between = render_templates(mesh, size_px=POSE_VIEW_SIZE_PX, samples=1, rotations=edge_midpoint_rotations())
+    return views_with_between(templates, render_between(mesh), np.asarray(mesh.bounds, np.float64).mean(axis=0))
+
+
+def render_between(mesh: trimesh.Trimesh | Surface) -> TemplateSet:
+    """Render the views between the templates.
+
+    Args:
+        mesh: Of the object, metres.
+
+    Returns:
+        The views.
+    """
+    return render_templates(mesh, size_px=POSE_VIEW_SIZE_PX, samples=1, rotations=edge_midpoint_rotations())
+
+
+def views_with_between(templates: TemplateSet, between: TemplateSet, centre_m: NDArray[np.float64]) -> ViewMaps:
+    """Make the polar maps of templates and of the views between them.
+
+    Args:
+        templates: With rotations.
+        between: Of `render_between`.
+        centre_m: (3,) centre of the model's box in the object frame, metres.
+
+    Returns:
+        The maps, those of the templates first.
+    """
+    assert templates.rotations is not None
     assert between.rotations is not None
     return make_view_maps(
         [*templates.rgb, *between.rgb],
@@ -200,7 +227,7 @@ def views_of_object(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> Vie
         [*templates.xyz_m, *between.xyz_m],
         np.concatenate([templates.rotations, between.rotations]),
         template_count=len(templates),
-        centre_m=np.asarray(mesh.bounds, np.float64).mean(axis=0),
+        centre_m=centre_m,
     )
 
 
@@ -228,7 +255,18 @@ def _points_m(
         from ism_ros.cad.mesh_loading import sample_surface_m
 
         return sample_surface_m(mesh, POINT_COUNT, about_m=centre_m)
-    if templates.rotations is None:
-        return None
+    return None if templates.rotations is None else seen_points_m(templates, centre_m)
+
+
+def seen_points_m(templates: TemplateSet, centre_m: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Sample points of the surface that templates show.
+
+    Args:
+        templates: Of the object.
+        centre_m: (3,) in the object frame, metres.
+
+    Returns:
+        (POINT_COUNT, 3) relative to `centre_m`, metres.
+    """
     seen = templates.xyz_m[templates.masks]
     return (seen[np.random.default_rng(0).integers(len(seen), size=POINT_COUNT)] - centre_m).astype(np.float32)

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ism_ros.data.masks import mask_areas
-from ism_ros.pose.observed_masks import ObservedMasks
+from ism_ros.pose.observed_masks import ObservedMasks, window_pixels
 from ism_ros.pose.refinement import PoseBatch, depth_noise_m
 
 CELLS = 32
@@ -45,12 +45,12 @@ TERMS = (
 
 @dataclass(frozen=True)
 class ObjectSamples:
-    """Samples of the surfaces of O objects, of equal number.
+    """Samples of the surfaces of the objects of H poses, of equal number.
 
     Attributes:
-        points_m: (O, K, 3) relative to the centres, object axes, metres.
-        normals: (O, K, 3) outwards.
-        colors: (O, K, 3) RGB in [0, 1].
+        points_m: (H, K, 3) relative to the centres, object axes, metres.
+        normals: (H, K, 3) outwards.
+        colors: (H, K, 3) RGB in [0, 1].
     """
 
     points_m: Tensor
@@ -77,14 +77,12 @@ class Evidence:
             chroma: mean difference of the colors' shares of brightness, at most 1;
             visible_pixels: log10 of the visible silhouette's area, pixels.
         visible: (H, G, G) bool, cells of the visible silhouette.
-        depth_m: (H, G, G) depth of the model, 0 outside of the silhouette.
         origin: (H, 2) x and y of the window's corner, pixels.
         cell_px: (H,) side of a cell, pixels.
     """
 
     terms: Tensor
     visible: Tensor
-    depth_m: Tensor
     origin: Tensor
     cell_px: Tensor
 
@@ -96,7 +94,7 @@ def gather_evidence(
 
     Args:
         poses: H poses.
-        objects: Samples of all objects.
+        objects: Samples of the object of each pose.
         observed: Depth and masks.
         masks: (N, H, W) bool.
         rgb: (H, W, 3) uint8.
@@ -124,10 +122,10 @@ def gather_evidence(
     hidden = read & ~agreeing & ~farther
     visible = silhouette & ~hidden & ~(beyond_rim & ~mask)
 
-    areas = torch.stack([mask_areas(masks), mask_areas(masks & (observed.depth_m > 0))]).float()
-    mask_cells, read_cells = areas[:, poses.mask_index] / cell_px.square()
+    mask_cells, read_cells = (
+        area[poses.mask_index] / cell_px.square() for area in (observed.area_px, observed.read_px)
+    )
     common = _count(visible & mask)
-    colors = objects.colors[poses.object_index]
     terms = [
         _count(agreeing) / (_count(agreeing) + _count(missing)).clamp(min=1),
         _share(agreeing & (gap.abs() < tolerance / 2), agreeing),
@@ -138,21 +136,17 @@ def gather_evidence(
         _share(hidden, read),
         _share(read, silhouette),
         _normal_agreement(slope_x, slope_y, depth, agreeing & ~rim, cell_px, observed.intrinsics[0]),
-        *_color_agreement(colors, point, cell, nearest, image, agreeing & shown),
+        *_color_agreement(objects.colors, point, cell, nearest, image, agreeing & shown),
         (_count(visible) * cell_px.square()).clamp(min=1).log10(),
     ]
-    return Evidence(torch.stack(terms, dim=1), visible, model, origin, cell_px)
+    return Evidence(torch.stack(terms, dim=1), visible, origin, cell_px)
 
 
 def _read_window(
     poses: PoseBatch, observed: ObservedMasks, masks: Tensor, rgb: Tensor, origin: Tensor, cell_px: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Read depth (H, G, G), mask (H, G, G) bool and color (H, G, G, 3) at the cells, and which lie in the image."""
-    height, width = observed.depth_m.shape
-    at = (torch.arange(CELLS, device=cell_px.device) + 0.5) * cell_px[:, None]
-    u, v = ((origin[:, axis, None] + at + 0.5).floor().long() for axis in (0, 1))
-    in_image = ((v >= 0) & (v < height))[:, :, None] & ((u >= 0) & (u < width))[:, None]
-    index = v.clamp(0, height - 1)[:, :, None] * width + u.clamp(0, width - 1)[:, None]
+    index, in_image = window_pixels(origin, cell_px, CELLS, observed.depth_m.shape)
     depth = observed.depth_m.flatten()[index] * in_image
     mask = masks.flatten(1)[poses.mask_index[:, None, None], index] & in_image
     return depth, mask, rgb.flatten(0, 1)[index], in_image
@@ -185,7 +179,7 @@ def _splat(
         there is none; corner of the window (H, 2) and side of a cell (H,), pixels.
     """
     fx, fy, cx, cy = observed.intrinsics
-    point = objects.points_m[poses.object_index] @ poses.rotation.mT + poses.centre_m[:, None]
+    point = objects.points_m @ poses.rotation.mT + poses.centre_m[:, None]
     z = point[..., 2].clamp(min=0.05)
     uv = torch.stack([point[..., 0] / z * fx + cx, point[..., 1] / z * fy + cy], dim=2)
     first, last = uv.aminmax(dim=1)
@@ -194,7 +188,7 @@ def _splat(
     columns_rows = ((uv - origin[:, None]) / cell_px[:, None, None]).long().clamp(0, CELLS - 1)
     cell = columns_rows[..., 1] * CELLS + columns_rows[..., 0]
     # what faces away would be seen through the gaps between the samples before it
-    faces = ((objects.normals[poses.object_index] @ poses.rotation.mT) * point).sum(dim=2) < 0
+    faces = ((objects.normals @ poses.rotation.mT) * point).sum(dim=2) < 0
     nearest = z.new_full((len(z), CELLS * CELLS), torch.inf)
     nearest = nearest.scatter_reduce(1, cell, z.where(faces, torch.inf), "amin")
     return point, cell, nearest, origin, cell_px

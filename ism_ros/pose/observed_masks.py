@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ism_ros.data.frame import Frame
+from ism_ros.data.masks import mask_areas
 
 CELLS = 96
 """Cells along each side of the window in which the distance to an outline is computed, C."""
@@ -31,6 +32,8 @@ class ObservedMasks:
         distance: (N, C, C) float32 distance to the outline, in cells, above 0 inside the mask.
         origin: (N, 2) float32 x and y of the window's corner, pixels.
         cell_px: (N,) float32 side of a cell, pixels.
+        area_px: (N,) float32 area of the mask, pixels.
+        read_px: (N,) float32 area of the part of the mask that has a reading, pixels.
     """
 
     depth_m: Tensor
@@ -38,6 +41,8 @@ class ObservedMasks:
     distance: Tensor
     origin: Tensor
     cell_px: Tensor
+    area_px: Tensor
+    read_px: Tensor
 
     def depth_at(self, u: Tensor, v: Tensor) -> Tensor:
         """Read the depth nearest to pixels.
@@ -49,11 +54,44 @@ class ObservedMasks:
         Returns:
             Metres, of the same shape; 0 without a reading and outside the image.
         """
-        height, width = self.depth_m.shape
-        column, row = (u + 0.5).floor().long(), (v + 0.5).floor().long()
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+        index, inside = nearest_pixels(u, v, self.depth_m.shape)
         return self.depth_m.flatten()[index] * inside
+
+
+def nearest_pixels(u: Tensor, v: Tensor, size: torch.Size | tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Find the pixels nearest to points of an image.
+
+    Args:
+        u: Columns, pixels; u and v broadcast.
+        v: Rows, pixels.
+        size: Height and width of the image.
+
+    Returns:
+        Indices into the flattened image, int64, of the nearest pixel of the image; and whether the points lie in it.
+    """
+    height, width = size
+    column, row = (u + 0.5).floor().long(), (v + 0.5).floor().long()
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    return row.clamp(0, height - 1) * width + column.clamp(0, width - 1), inside
+
+
+def window_pixels(
+    origin: Tensor, cell_px: Tensor, cells: int, size: torch.Size | tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Find the pixels in the middle of the cells of square windows.
+
+    Args:
+        origin: (N, 2) x and y of the windows' corners, pixels.
+        cell_px: (N,) side of a cell, pixels.
+        cells: Cells along each side, C.
+        size: Height and width of the image.
+
+    Returns:
+        As of `nearest_pixels`, (N, C, C) each.
+    """
+    at = (torch.arange(cells, device=cell_px.device) + 0.5) * cell_px[:, None]
+    u, v = (origin[:, axis, None] + at for axis in (0, 1))
+    return nearest_pixels(u[:, None], v[:, :, None], size)
 
 
 def observed_masks(frame: Frame, masks: Tensor, boxes_xyxy: Tensor) -> ObservedMasks:
@@ -72,19 +110,18 @@ def observed_masks(frame: Frame, masks: Tensor, boxes_xyxy: Tensor) -> ObservedM
     first, last = boxes_xyxy[:, :2].float(), boxes_xyxy[:, 2:].float() + 1
     side = (last - first).amax(dim=1).clamp(min=4.0) * (1 + 2 * WINDOW_MARGIN)
     cell_px, origin = side / CELLS, (first + last - side[:, None]) / 2 - 0.5
-    at = (torch.arange(CELLS, device=device) + 0.5) * cell_px[:, None]
-    columns, rows = ((origin[:, axis, None] + at + 0.5).floor().long() for axis in (0, 1))
-    height, width = masks.shape[1:]
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
-    index = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
+    index, inside = window_pixels(origin, cell_px, CELLS, masks.shape[1:])
     covered = masks.flatten(1).gather(1, index.flatten(1)).view(index.shape) & inside
     distance = [_signed_distance(mask) for mask in covered.cpu().numpy().view(np.uint8)]
+    depth_m = torch.from_numpy(frame.depth_m).to(device)
     return ObservedMasks(
-        torch.from_numpy(frame.depth_m).to(device),
+        depth_m,
         (camera.fx, camera.fy, camera.cx, camera.cy),
         torch.from_numpy(np.stack(distance)).to(device),
         origin,
         cell_px,
+        mask_areas(masks).float(),
+        mask_areas(masks & (depth_m > 0)).float(),
     )
 
 

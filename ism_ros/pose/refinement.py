@@ -158,44 +158,76 @@ def _normal_equations(
     noise_factor: float,
 ) -> tuple[Tensor, Tensor]:
     """Sum the 6 x 6 normal equations of rotation vector and translation, (H, 6, 6) and (H, 6)."""
-    fx, fy, cx, cy = observed.intrinsics
-    arm = samples.points_m @ rotation.mT
-    normal = samples.normals @ rotation.mT
-    point = arm + centre_m[:, None]
-    x, y, z = point.unbind(dim=2)
-    z = z.clamp(min=0.05)
-    x_z, y_z = x / z, y / z
-    u, v = x_z * fx + cx, y_z * fy + cy
-    depth = observed.depth_at(u, v)
-    difference = depth - z
-    cell = observed.cell_px[mask_index][:, None]
-    column = (u - observed.origin[mask_index, 0][:, None]) / cell - 0.5
-    row = (v - observed.origin[mask_index, 1][:, None]) / cell - 0.5
-    distance, slope_u, slope_v = _outline_distance(observed.distance, mask_index, column, row)
-    distance_px = distance * cell
-
-    along_ray = normal[..., 0] * x_z + normal[..., 1] * y_z + normal[..., 2]
+    seen = _projected(rotation, centre_m, mask_index, samples, observed)
+    along_ray, difference, z = seen.along_ray, seen.depth - seen.z, seen.z
     residual = along_ray * difference
     noise = noise_factor * depth_noise_m(z) + 0.3 * openness * (GATE_M * openness + LAST_GATE_M)
     gate_m = noise_factor * (GATE_M * openness + LAST_GATE_M)
-    paired = (depth > 0) & (difference.abs() < gate_m) & (along_ray < -0.1)
-    paired &= distance_px > -2 - 3 * openness
+    paired = (seen.depth > 0) & (difference.abs() < gate_m) & (along_ray < -0.1)
+    paired &= seen.distance_px > -2 - 3 * openness
     weight = paired * _robust_weight(residual, noise)
 
-    to_outline_m = -distance_px / fx * z
-    rim_noise = OUTLINE_NOISE_PX * (1 + 3 * openness) / fx * z
-    free = samples.is_rim & ~((depth > 0) & (difference < -0.02))
+    focal_px = observed.intrinsics[0]
+    to_outline_m = -seen.distance_px / focal_px * z
+    rim_noise = OUTLINE_NOISE_PX * (1 + 3 * openness) / focal_px * z
+    free = samples.is_rim & ~((seen.depth > 0) & (difference < -0.02))
     # where the outline decides, it does so up to the last step
     outline_weight = OUTLINE_WEIGHT * (max(openness, LAST_OUTLINE) if noise_factor == 1.0 else 1.0)
     rim_weight = outline_weight * free * _robust_weight(to_outline_m, rim_noise)
-    direction = torch.stack([slope_u, slope_v, -(slope_u * x_z + slope_v * y_z)], dim=2)
+    slope_u, slope_v = seen.slope_u, seen.slope_v
+    direction = torch.stack([slope_u, slope_v, -(slope_u * seen.x_z + slope_v * seen.y_z)], dim=2)
 
-    directions = torch.cat([normal, direction], dim=1)
-    rows = torch.cat([torch.linalg.cross(arm.repeat(1, 2, 1), directions), directions], dim=2)
+    directions = torch.cat([seen.normal, direction], dim=1)
+    rows = torch.cat([torch.linalg.cross(seen.arm.repeat(1, 2, 1), directions), directions], dim=2)
     weights = torch.cat([weight, rim_weight], dim=1)[:, :, None]
     residuals = torch.cat([residual, to_outline_m], dim=1)[:, :, None]
     weighted = (rows * weights).mT
     return weighted @ rows, (weighted @ residuals)[..., 0]
+
+
+@dataclass(frozen=True)
+class _ProjectedSamples:
+    """Samples of H poses in the image, and what is observed there; (H, S) each but for the vectors (H, S, 3).
+
+    Attributes:
+        arm: From the model's centre, axes of the camera frame, metres.
+        normal: Outwards, camera frame.
+        x_z, y_z, z: Point over its depth, and depth, metres.
+        along_ray: Cosine between normal and viewing ray, times the length of the ray at z = 1.
+        depth: Reading at the sample, metres; 0 = none.
+        distance_px: Signed distance to the outline, above 0 inside, pixels.
+        slope_u, slope_v: Slopes of that distance along columns and rows.
+    """
+
+    arm: Tensor
+    normal: Tensor
+    x_z: Tensor
+    y_z: Tensor
+    z: Tensor
+    along_ray: Tensor
+    depth: Tensor
+    distance_px: Tensor
+    slope_u: Tensor
+    slope_v: Tensor
+
+
+def _projected(
+    rotation: Tensor, centre_m: Tensor, mask_index: Tensor, samples: RefinementSamples, observed: ObservedMasks
+) -> _ProjectedSamples:
+    """Project the samples of poses and read depth and outline there."""
+    fx, fy, cx, cy = observed.intrinsics
+    arm = samples.points_m @ rotation.mT
+    normal = samples.normals @ rotation.mT
+    x, y, z = (arm + centre_m[:, None]).unbind(dim=2)
+    z = z.clamp(min=0.05)
+    x_z, y_z = x / z, y / z
+    u, v = x_z * fx + cx, y_z * fy + cy
+    cell = observed.cell_px[mask_index][:, None]
+    column, row = ((at - observed.origin[mask_index, axis][:, None]) / cell - 0.5 for axis, at in enumerate((u, v)))
+    distance, slope_u, slope_v = _outline_distance(observed.distance, mask_index, column, row)
+    along_ray = normal[..., 0] * x_z + normal[..., 1] * y_z + normal[..., 2]
+    depth = observed.depth_at(u, v)
+    return _ProjectedSamples(arm, normal, x_z, y_z, z, along_ray, depth, distance * cell, slope_u, slope_v)
 
 
 def _robust_weight(residual: Tensor, noise: Tensor) -> Tensor:
@@ -249,24 +281,13 @@ def fit_quality(poses: PoseBatch, samples: RefinementSamples, observed: Observed
     Returns:
         (H,).
     """
-    fx, fy, cx, cy = observed.intrinsics
-    point = samples.points_m @ poses.rotation.mT + poses.centre_m[:, None]
-    normal = samples.normals @ poses.rotation.mT
-    x, y, z = point.unbind(dim=2)
-    z = z.clamp(min=0.05)
-    u, v = x / z * fx + cx, y / z * fy + cy
-    depth = observed.depth_at(u, v)
-    gap = (normal * point).sum(dim=2).abs() / z * (depth - z)
-    limit = 3 * depth_noise_m(z)
-    read = depth > 0
+    seen = _projected(poses.rotation, poses.centre_m, poses.mask_index, samples, observed)
+    gap = seen.along_ray.abs() * (seen.depth - seen.z)
+    limit = 3 * depth_noise_m(seen.z)
+    read = seen.depth > 0
     agreeing, missing = read & (gap.abs() < limit), read & (gap > limit)
     surface = agreeing.sum(dim=1) / (agreeing | missing).sum(dim=1).clamp(min=1)
-    cell = observed.cell_px[poses.mask_index][:, None]
-    column, row = (
-        (at - observed.origin[poses.mask_index, axis][:, None]) / cell - 0.5 for axis, at in enumerate((u, v))
-    )
-    distance, _, _ = _outline_distance(observed.distance, poses.mask_index, column, row)
-    near = (-(distance * cell / 4).square()).exp() * samples.is_rim
+    near = (-(seen.distance_px / 4).square()).exp() * samples.is_rim
     return surface + near.sum(dim=1) / samples.is_rim.sum(dim=1).clamp(min=1)
 
 

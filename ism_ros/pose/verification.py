@@ -20,7 +20,7 @@ from ism_ros.pose.evidence import Evidence, ObjectSamples, gather_evidence
 from ism_ros.pose.observed_masks import ObservedMasks, observed_masks
 from ism_ros.pose.refinement import PoseBatch, RefinementSamples, fit_quality, pose_covariances, refine
 from ism_ros.pose.start_poses import start_poses
-from ism_ros.rendering.views.surface_samples import SAMPLES, VIEW_SAMPLES
+from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES
 from ism_ros.runtime.threads import map_on_threads
 
 Batch = TypeVar("Batch", PoseBatch, RefinementSamples, Evidence)
@@ -113,24 +113,24 @@ class ObservedExtents:
         return enough & (extent_m > MIN_EXTENT * diameter_m)
 
 
-def object_samples(objects: Sequence[KnownObject], device: torch.device) -> ObjectSamples:
-    """Stack the surface samples of objects.
+def object_samples(objects: Sequence[KnownObject], object_index: Tensor) -> ObjectSamples:
+    """Gather the surface samples of the objects of poses.
 
     Args:
-        objects: The objects; those without a surface have zeros.
-        device: Of the result.
+        objects: O objects, of which only those of the poses are looked at.
+        object_index: (H,) int64, the object of each pose.
 
     Returns:
-        The samples.
+        The samples, on the device of the poses.
     """
-    parts = [np.zeros((len(objects), SAMPLES, 3), np.float32) for _ in range(3)]
-    for row, known in enumerate(objects):
-        if known.surface is not None:
-            for part, values in zip(
-                parts, (known.surface.points_m, known.surface.normals, known.surface.colors), strict=True
-            ):
-                part[row] = values
-    return ObjectSamples(*(torch.from_numpy(part).to(device) for part in parts))
+    chosen, row = object_index.unique(return_inverse=True)
+    surfaces = [surface for index in chosen.tolist() if (surface := objects[index].surface) is not None]
+    return ObjectSamples(
+        *(
+            torch.from_numpy(np.stack([getattr(surface, name) for surface in surfaces])).to(row.device)[row]
+            for name in ("points_m", "normals", "colors")
+        )
+    )
 
 
 def can_be_verified(known: KnownObject) -> bool:
@@ -166,10 +166,11 @@ def verify(
     if starts is None:
         return None
     observed = observed_masks(frame, masks, boxes_xyxy)
-    rgb, surfaces = torch.from_numpy(frame.rgb).to(masks.device), object_samples(objects, masks.device)
+    rgb = torch.from_numpy(frame.rgb).to(masks.device)
 
     def verify_part(part: PoseBatch) -> tuple[PoseBatch, RefinementSamples, Evidence]:
-        poses, samples = _refined(part, _refinement_samples(objects, part), observed, len(objects))
+        poses, samples = _refined(part, refinement_samples(objects, part), observed, len(objects))
+        surfaces = object_samples(objects, poses.object_index)
         return poses, samples, gather_evidence(poses, surfaces, observed, masks, rgb)
 
     parts = [starts[starts.mask_index % threads == part] for part in range(threads)]
@@ -199,13 +200,14 @@ def _all_starts(
     objects: Sequence[KnownObject], prior: Tensor, points: ObservedPoints, threads: int
 ) -> list[PoseBatch]:
     """Align the views of each object with the masks that it fits in size, and take the best ones."""
-    extents = ObservedExtents.of(points)
+    extents, is_candidate = ObservedExtents.of(points), prior.isfinite()
+    candidates = torch.nonzero(is_candidate.any(dim=0))[:, 0].tolist()
 
     def starts_of(index: int) -> PoseBatch | None:
         known = objects[index]
         if known.views is None or known.diameter_m is None or not can_be_verified(known):
             return None
-        rows = torch.nonzero(prior[:, index].isfinite() & extents.fit(known.diameter_m))[:, 0]
+        rows = torch.nonzero(is_candidate[:, index] & extents.fit(known.diameter_m))[:, 0]
         if not len(rows):
             return None
         starts = start_poses(align_views(points[rows], known.views, known.spectra), known.views, STARTS)
@@ -219,7 +221,7 @@ def _all_starts(
             starts.cost[valid],
         )
 
-    return [starts for starts in map_on_threads(starts_of, threads, range(len(objects))) if starts is not None]
+    return [starts for starts in map_on_threads(starts_of, threads, candidates) if starts is not None]
 
 
 def _likeliest(batches: Sequence[PoseBatch], prior: Tensor, object_count: int) -> PoseBatch | None:
@@ -245,8 +247,16 @@ def _best_of_pairs(poses: PoseBatch, quality: Tensor, object_count: int, kept: i
     return order[is_kept]
 
 
-def _refinement_samples(objects: Sequence[KnownObject], poses: PoseBatch) -> RefinementSamples:
-    """Gather the samples that the views of poses show."""
+def refinement_samples(objects: Sequence[KnownObject], poses: PoseBatch) -> RefinementSamples:
+    """Gather the samples that the views of poses show.
+
+    Args:
+        objects: O objects.
+        poses: H poses of objects that can be verified.
+
+    Returns:
+        The samples, on the device of the poses.
+    """
     device, size = poses.cost.device, (len(poses), VIEW_SAMPLES)
     points, normals, is_rim = np.empty((*size, 3), np.float32), np.empty((*size, 3), np.float32), np.empty(size, bool)
     radius_m = np.empty(len(poses), np.float32)

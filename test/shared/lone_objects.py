@@ -19,7 +19,7 @@ from ism_ros.objects.template_builder import surface_of_object, views_of_object
 from ism_ros.pose.evidence import TERMS, Evidence, gather_evidence
 from ism_ros.pose.observed_masks import ObservedMasks, observed_masks
 from ism_ros.pose.refinement import PoseBatch, RefinementSamples
-from ism_ros.pose.verification import object_samples
+from ism_ros.pose.verification import object_samples, refinement_samples
 from ism_ros.rendering.renderer import render
 from ism_ros.rendering.template_renderer import render_templates
 
@@ -98,20 +98,12 @@ def batch(one: KnownObject, *poses: NDArray[np.float64]) -> PoseBatch:
 
 def samples_of(one: KnownObject, poses: PoseBatch) -> RefinementSamples:
     """The samples that a batch of poses of one object is refined by."""
-    assert one.surface is not None
-    assert one.views is not None
-    chosen = one.surface.of_view[poses.view.numpy()]
-    return RefinementSamples(
-        torch.from_numpy(one.surface.points_m[chosen]),
-        torch.from_numpy(one.surface.normals[chosen]),
-        torch.from_numpy(one.surface.is_rim[poses.view.numpy()]),
-        torch.full((len(poses),), one.views.radius_m),
-    )
+    return refinement_samples([one], poses)
 
 
 def evidence_of(one: KnownObject, poses: PoseBatch, frame: Frame, mask: NDArray[np.bool_]) -> Evidence:
     under, masks = observed(frame, mask)
-    return gather_evidence(poses, object_samples([one], masks.device), under, masks, torch.from_numpy(frame.rgb))
+    return gather_evidence(poses, object_samples([one], poses.object_index), under, masks, torch.from_numpy(frame.rgb))
 
 
 def terms_of(one: KnownObject, at: NDArray[np.float64], frame: Frame, mask: NDArray[np.bool_]) -> dict[str, float]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ism_ros.runtime.atomic_files import write_atomically
 from training.training_scenes.random_objects import BankObject, read_object
 
 SHARD = 50
@@ -62,6 +63,23 @@ def read_description(data: Path) -> dict[str, Any]:
         Its content.
     """
     return dict(json.loads((data / "data.json").read_text(encoding="utf-8")))
+
+
+def write_description(data: Path, about: Mapping[str, Any], scenes: int) -> None:
+    """Write data.json, unless it tells of other data.
+
+    Args:
+        data: The folder of data.
+        about: What may not change: seeds and counts.
+        scenes: Number of scenes, which may.
+
+    Raises:
+        SystemExit: The folder holds data of other seeds.
+    """
+    note = data / "data.json"
+    if note.exists() and {**read_description(data), "scenes": 0} != {**about, "scenes": 0}:
+        raise SystemExit(f"{note} was written with other seeds or objects: choose another folder")
+    write_atomically(note, json.dumps({**about, "scenes": scenes}, indent=1) + "\n")
 
 
 class ObjectBank(Sequence[BankObject]):

@@ -18,9 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -33,7 +30,7 @@ from ism_ros.matching.calibration import ScoreCalibration, shipped_calibration
 from ism_ros.runtime.atomic_files import write_atomically
 from training.datasets.data_folder import read_description
 from training.export import RECORD, ship_weights
-from training.run_record import commit_of_checkout
+from training.run_record import commit_of_checkout, machine_of_run
 from training.score_calibration.evidence_store import EvidenceRows, find_scenes, is_held_out, read_evidence
 from training.score_calibration.network_fit import fit_calibration, log_loss
 from training.score_calibration.reliability import (
@@ -176,9 +173,7 @@ def _about(options: argparse.Namespace, duration_s: float) -> dict[str, Any]:
     return {
         "command": "python -m training.score_calibration.fit " + " ".join(words),
         "commit": commit_of_checkout(),
-        "hardware": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
+        **machine_of_run(),
         "minutes": round(duration_s / 60, 1),
     }
 

@@ -13,10 +13,14 @@ from ism_ros.objects.library import KnownObject
 from ism_ros.objects.object_descriptors import PlacedDescriptors, describe_templates, known_object
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.descriptor_cache import Arrays
-from ism_ros.objects.template_builder import POINT_COUNT, POSE_VIEW_SIZE_PX, ObjectTemplates, surface_of_object
+from ism_ros.objects.template_builder import (
+    ObjectTemplates,
+    render_between,
+    seen_points_m,
+    surface_of_object,
+    views_with_between,
+)
 from ism_ros.rendering.template_renderer import render_templates
-from ism_ros.rendering.views.polar_maps import make_view_maps
-from ism_ros.rendering.views.viewpoints import edge_midpoint_rotations
 from ism_ros.runtime.atomic_files import open_atomically
 from training.score_calibration.cad_colors import CadColors
 from training.training_scenes.random_objects import BankObject
@@ -33,28 +37,18 @@ def make_templates(made: BankObject, colors: CadColors) -> ObjectTemplates:
         What onboarding makes of a CAD file.
     """
     templates = render_templates(made.surface, samples=1)
-    between = render_templates(made.surface, size_px=POSE_VIEW_SIZE_PX, samples=1, rotations=edge_midpoint_rotations())
+    between = render_between(made.surface)
     assert templates.rotations is not None
-    assert between.rotations is not None
     brightest = float(templates.rgb.mean(axis=-1).max())
     templates = replace(templates, rgb=colors.apply(templates.rgb, templates.masks, brightest))
     between = replace(between, rgb=colors.apply(between.rgb, between.masks, brightest))
     centre_m = templates.bounds_m.mean(axis=0)
-    views = make_view_maps(
-        [*templates.rgb, *between.rgb],
-        [*templates.masks, *between.masks],
-        [*templates.xyz_m, *between.xyz_m],
-        np.concatenate([templates.rotations, between.rotations]),
-        template_count=len(templates),
-        centre_m=centre_m,
-    )
-    seen = templates.xyz_m[templates.masks]
-    points_m = seen[np.random.default_rng(0).integers(len(seen), size=POINT_COUNT)] - centre_m
+    views = views_with_between(templates, between, centre_m)
     return ObjectTemplates(
         templates.rgb,
         templates.masks,
         np.asarray(templates.rotations, np.float32),
-        points_m.astype(np.float32),
+        seen_points_m(templates, centre_m),
         views,
         templates.bounds_m,
         surface=surface_of_object(templates, views),

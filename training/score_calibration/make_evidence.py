@@ -16,7 +16,6 @@ DIR/data.json            seeds and counts
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -28,8 +27,7 @@ from ism_ros import load_model
 from ism_ros.config.settings import Settings
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject
-from ism_ros.runtime.atomic_files import write_atomically
-from training.datasets.data_folder import ObjectBank, object_file
+from training.datasets.data_folder import ObjectBank, object_file, write_description
 from training.datasets.parallel_jobs import portions, run_all
 from training.make_data import SEED_STRIDE
 from training.score_calibration.cad_colors import sample_cad_colors
@@ -61,10 +59,7 @@ def main() -> None:
     for folder in ("objects", "known", "evidence"):
         (data / folder).mkdir(parents=True, exist_ok=True)
     about = {"seed": options.seed, "objects": options.objects}
-    note = data / "data.json"
-    if note.exists() and {**json.loads(note.read_text()), "scenes": 0} != {**about, "scenes": 0}:
-        raise SystemExit(f"{note} was written with other seeds or objects: choose another folder")
-    write_atomically(note, json.dumps({**about, "scenes": options.scenes}, indent=1) + "\n")
+    write_description(data, about, options.scenes)
     missing = [n for n in range(options.objects) if not known_file(data, n).exists()]
     run_all(_write_objects, portions(missing, 5), (data, options.seed), options.jobs, "objects", 5)
     missing = [n for n in range(options.scenes) if not evidence_file(data, n).exists()]

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ism_ros.data.frame import Frame
+from ism_ros.matching.calibration import pose_features
 from ism_ros.matching.similarity import pairwise_similarity, semantic_scores
-from ism_ros.matching.verified import best_other
+from ism_ros.matching.verified import semantic_margin
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.pose.alignment import sample_observed_points
@@ -75,9 +75,7 @@ def _evidence(
     if found is None:
         return no_evidence()
     rows, columns = found.poses.mask_index, found.poses.object_index
-    looks = torch.stack(
-        [semantic[rows, columns], best_margin(semantic)[rows, columns], proposals.confidence[rows]], dim=1
-    )
+    looks = semantic[rows, columns], semantic_margin(semantic)[rows, columns], proposals.confidence[rows]
     silhouettes = silhouette_masks(found.evidence, torch.arange(len(rows)), proposals.masks.shape[1:])
     ious = np.stack(
         [
@@ -88,17 +86,12 @@ def _evidence(
     )
     iou, best = _best_instances(ious, is_object[columns.numpy()])
     return {
-        "features": torch.cat([found.evidence.terms, looks], dim=1).numpy(),
+        "features": pose_features(found.evidence.terms, *looks).numpy(),
         "iou": iou,
         "instance": best,
         "proposal": rows.numpy(),
         "object": columns.numpy(),
     }
-
-
-def best_margin(semantic: Tensor) -> Tensor:
-    """Compute the distances (N, O) of semantic scores (N, O) to the best of the other objects'."""
-    return semantic - best_other(semantic)
 
 
 def instance_ious(masks: NDArray[np.bool_], instance: NDArray[Any], count: int) -> NDArray[np.float32]:
