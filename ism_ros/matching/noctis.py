@@ -230,7 +230,7 @@ def candidate_appearance(
     template_index = torch.zeros_like(appearance, dtype=torch.int64)
     per_proposal = max(template_counts, default=1) * query_patches.shape[1] ** 2
     batch = max(1, similarities_per_batch // per_proposal)
-    batches = OutOfMemoryRetry(batch, "proposals with all templates of an object", recoveries)
+    batches = OutOfMemoryRetry(batch, "proposals beside all templates of an object", recoveries)
     # proposals sorted by size: the products of a batch have few rows of padding
     by_size = (query_patches.abs().amax(dim=2) > 0).sum(dim=1).argsort()
     for index, templates in enumerate(template_counts):
