@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ism_ros.checkpoints.shipped import load_weights
-from ism_ros.pose.evidence import TERMS
+from ism_ros.verification.evidence import TERMS
 
 LOOKS = ("semantic", "margin", "confidence")
 """Features beside the terms of the evidence: semantic score, its distance to the best other object's, and the

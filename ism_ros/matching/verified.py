@@ -1,9 +1,9 @@
 """The matcher `verified`: what is known is found by its shape in metres; looks add, they do not exclude.
 
 For every proposal all objects that fit in size are candidates. Their best aligned views are refined against the depth
-image (pose.refinement), evidence for and against each pose is gathered (pose.evidence), and evidence and looks together
-give the probability that the object is there (matching.calibration). The mask of a verified object is its visible
-silhouette, so that it is whole where the proposal was a piece, and its pose is the refined one.
+image (pose.refinement), evidence for and against each pose is gathered (verification.evidence), and evidence and looks
+together give the probability that the object is there (matching.calibration). The mask of a verified object is its
+visible silhouette, so that it is whole where the proposal was a piece, and its pose is the refined one.
 
 N proposals, O objects, H verified poses, M matches.
 """
@@ -25,9 +25,9 @@ from ism_ros.matching.similarity import semantic_scores
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.pose.alignment import MIN_PIXELS, sample_observed_points
 from ism_ros.pose.covariance import at_origin
-from ism_ros.pose.silhouette_masks import silhouette_masks
-from ism_ros.pose.verification import VerifiedPoses, can_be_verified, verify
 from ism_ros.runtime.threads import one_thread
+from ism_ros.verification.silhouette_masks import silhouette_masks
+from ism_ros.verification.verification import VerifiedPoses, can_be_verified, verify
 
 MAX_CANDIDATES = 12
 """Most objects that are compared by shape under each mask, those with the best semantic scores."""

@@ -16,12 +16,13 @@ from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.template_builder import surface_of_object, views_of_object
-from ism_ros.pose.evidence import TERMS, Evidence, gather_evidence
 from ism_ros.pose.observed_masks import ObservedMasks, observed_masks
 from ism_ros.pose.refinement import PoseBatch, RefinementSamples
-from ism_ros.pose.verification import object_samples, refinement_samples
 from ism_ros.rendering.renderer import render
 from ism_ros.rendering.template_renderer import render_templates
+from ism_ros.verification.evidence import TERMS, Evidence, gather_evidence
+from ism_ros.verification.observed_image import ObservedImage
+from ism_ros.verification.verification import object_samples, refinement_samples
 
 CAMERA = Camera(np.array([[615.0, 0, 322.5], [0, 615.0, 238.5], [0, 0, 1]]), 640, 480)
 TEMPLATE_SIZE_PX = 160
@@ -103,7 +104,8 @@ def samples_of(one: KnownObject, poses: PoseBatch) -> RefinementSamples:
 
 def evidence_of(one: KnownObject, poses: PoseBatch, frame: Frame, mask: NDArray[np.bool_]) -> Evidence:
     under, masks = observed(frame, mask)
-    return gather_evidence(poses, object_samples([one], poses.object_index), under, masks, torch.from_numpy(frame.rgb))
+    image = ObservedImage.of(frame.rgb, masks.device)
+    return gather_evidence(poses, object_samples([one], poses.object_index), under, masks, image)
 
 
 def terms_of(one: KnownObject, at: NDArray[np.float64], frame: Frame, mask: NDArray[np.bool_]) -> dict[str, float]:

@@ -4,8 +4,8 @@
 
 Random objects and scenes as of training.make_data, sensed by random depth cameras. Some of the things in a scene are
 known, with their CAD colors as they are, without colors or repainted; so are things that are absent and things of
-another size. Segmentor and descriptor `tiny` find proposals, and pose.verification gathers the evidence. What is there
-already is kept: start it again to go on, or with a larger --scenes for more. Everything follows from the seed.
+another size. Segmentor and descriptor `tiny` find proposals, and ism_ros.verification gathers the evidence. What is
+there already is kept: start it again to go on, or with a larger --scenes for more. Everything follows from the seed.
 
 DIR/objects/NNNN.npz     one object each (training_scenes/random_objects.py)
 DIR/known/NNNN.npz       the same as a known object: class tokens, views, surface samples

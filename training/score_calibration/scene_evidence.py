@@ -16,9 +16,9 @@ from ism_ros.matching.verified import semantic_margin
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.pose.alignment import sample_observed_points
-from ism_ros.pose.silhouette_masks import silhouette_masks
-from ism_ros.pose.verification import verify
 from ism_ros.query import Query
+from ism_ros.verification.silhouette_masks import silhouette_masks
+from ism_ros.verification.verification import verify
 from training.score_calibration.evidence_store import MIN_PIXELS, Arrays, no_evidence
 from training.score_calibration.known_objects import resized
 from training.score_calibration.scene_libraries import LibraryEntry, choose_library

@@ -17,6 +17,8 @@ WRONG_SIZES = 0.7, 0.8, 1.25, 1.4
 """Sizes, relative to the one in the scene, of an object that is known in another size."""
 SCALES = 0.75, 1.3
 """Least and largest scale of an absent object, as of those in scenes."""
+LONE_PROBABILITY = 0.35
+"""Probability that a single object is known, as where a user looks for one thing."""
 ABSENT_FACTOR = 1.9
 """Factor of the size of an absent object where one of its shape and size is in the scene: larger than any."""
 
@@ -54,7 +56,8 @@ def choose_library(placed: Sequence[PlacedObject], bank_size: int, rng: Rng) -> 
         rng: Source of randomness.
 
     Returns:
-        Two to four of the placed objects, one that is absent, and one of the placed ones in another size; each once.
+        Two to four of the placed objects, one that is absent, and one of the placed ones in another size, each once; or
+        one of all these alone.
     """
     chosen = rng.permutation(len(placed))[: int(rng.integers(2, 5))]
     entries = [LibraryEntry(placed[k].index, placed[k].scale) for k in chosen]
@@ -66,4 +69,5 @@ def choose_library(placed: Sequence[PlacedObject], bank_size: int, rng: Rng) -> 
     if len(chosen):
         other = LibraryEntry(entries[0].index, entries[0].scale * factor)
         entries += [] if any(other.is_like(one) for one in placed) else [other]
-    return [entry for k, entry in enumerate(entries) if not any(entry.is_like(one) for one in entries[:k])]
+    entries = [entry for k, entry in enumerate(entries) if not any(entry.is_like(one) for one in entries[:k])]
+    return [entries[int(rng.integers(len(entries)))]] if rng.random() < LONE_PROBABILITY else entries

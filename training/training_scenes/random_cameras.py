@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
-from ism_ros.sim.synthesis.sensor_model import SensorModel, sense
+from ism_ros.sim.synthesis.sensor_model import SensorModel, depth_noise_m, sense
 
 Rng = np.random.Generator
+
+
+WAVE_PX = 6.0, 16.0
+"""Least and largest length over which wave-like errors of depth change, pixels."""
+MAX_SHIFT_PX = 6
+"""Largest displacement of depth, pixels."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,15 @@ class RandomCamera:
         model: Noise, shadows and holes.
         smooth_px: Window over which depth is smoothed across borders, as stereo matching does, pixels.
         patchy: Share of the picture in which blobs of depth are lost.
+        shift_px: (2,) columns and rows by which depth is displaced, as where its registration to color is not exact.
+        waves: Standard deviation of errors of depth that change over WAVE_PX, relative to that of its noise.
     """
 
     model: SensorModel
     smooth_px: int
     patchy: float
+    shift_px: tuple[int, int] = (0, 0)
+    waves: float = 0.0
 
 
 def sample_camera(rng: Rng) -> RandomCamera:
@@ -39,16 +49,19 @@ def sample_camera(rng: Rng) -> RandomCamera:
     Returns:
         The camera.
     """
-    kind = rng.choice(["stereo", "light", "clean"], p=[0.55, 0.35, 0.1])
+    kind = rng.choice(["stereo", "light", "clean"], p=[0.48, 0.32, 0.2])
+    has_cast = rng.random() < 0.25
     color = {
         "exposure": float(rng.uniform(0, 0.3)),
-        "white_balance": float(rng.uniform(0, 0.08)),
+        "white_balance": float(rng.uniform(0.08, 0.25) if has_cast else rng.uniform(0, 0.08)),
         "blur_px": float(rng.uniform(0.3, 1.2)),
         "color_noise": float(rng.uniform(0.5, 6)),
     }
     if kind == "clean":
         model = SensorModel(disparity_noise_px=0.02, border_px=0.2, speckle=0.0, **color)
         return RandomCamera(model, 0, 0.0)
+    shift_px = tuple(int(px) for px in np.clip(np.rint(rng.normal(0, 2, 2)), -MAX_SHIFT_PX, MAX_SHIFT_PX))
+    waves = float(rng.uniform(0, 1.5))
     if kind == "light":
         model = SensorModel(
             baseline_m=float(rng.uniform(0.06, 0.09)),
@@ -59,7 +72,8 @@ def sample_camera(rng: Rng) -> RandomCamera:
             nearest_m=0.35,
             **color,
         )
-        return RandomCamera(model, int(rng.choice([0, 3])), float(rng.choice([0, rng.uniform(0, 0.05)])))
+        patchy = float(rng.choice([0, rng.uniform(0, 0.05)]))
+        return RandomCamera(model, int(rng.choice([0, 3])), patchy, shift_px, 0.5 * waves)
     model = SensorModel(
         baseline_m=float(rng.uniform(0.045, 0.06)),
         disparity_noise_px=float(rng.uniform(0.05, 0.25)),
@@ -67,7 +81,8 @@ def sample_camera(rng: Rng) -> RandomCamera:
         speckle=float(rng.uniform(0, 0.02)),
         **color,
     )
-    return RandomCamera(model, int(rng.choice([0, 3, 5, 7])), float(rng.choice([0, rng.uniform(0, 0.08)])))
+    patchy = float(rng.choice([0, rng.uniform(0, 0.08)]))
+    return RandomCamera(model, int(rng.choice([0, 3, 5, 7])), patchy, shift_px, waves)
 
 
 def observe(
@@ -93,9 +108,23 @@ def observe(
         smooth = cv2.blur(depth_m, (errors.smooth_px, errors.smooth_px))
         depth = np.where((depth_m > 0) & (rng.random() < 0.5), 0.6 * depth_m + 0.4 * smooth, cv2.medianBlur(depth_m, 5))
         depth = np.where(depth_m > 0, depth, 0).astype(np.float32)
+    if errors.waves:
+        length_px = rng.uniform(*WAVE_PX)
+        waves = cv2.GaussianBlur(rng.normal(0, 1, depth.shape).astype(np.float32), (0, 0), length_px)
+        waves *= errors.waves / max(float(waves.std()), 1e-9)
+        depth = np.where(depth > 0, depth + waves * depth_noise_m(errors.model, depth, camera), 0).astype(np.float32)
     frame = sense(rgb, depth, camera, seed, shine=shine, model=errors.model)
     found = frame.depth_m
     if errors.patchy and found is not None:
         field = cv2.resize(rng.normal(0, 1, (24, 32)).astype(np.float32), (camera.width, camera.height))
         found = np.where(field > np.quantile(field, 1 - errors.patchy), 0, found).astype(np.float32)
+    if any(errors.shift_px) and found is not None:
+        found = _shifted(found, errors.shift_px)
     return Frame(rgb=frame.rgb, depth_m=found, camera=camera)
+
+
+def _shifted(depth_m: NDArray[np.float32], shift_px: tuple[int, int]) -> NDArray[np.float32]:
+    """Displace depth by columns and rows; where nothing comes from, there is no reading."""
+    move = np.array([[1, 0, shift_px[0]], [0, 1, shift_px[1]]], np.float32)
+    size = depth_m.shape[1], depth_m.shape[0]
+    return np.asarray(cv2.warpAffine(depth_m, move, size, flags=cv2.INTER_NEAREST), np.float32)

@@ -2,7 +2,7 @@
 
 They are taken from rendered templates, so that what lies inside of a CAD assembly never counts, normals point outwards
 whatever the order of a triangle's corners, and colors are as rendered. They stay with the object: poses are refined
-and judged by them (pose.refinement, pose.evidence).
+and judged by them (pose.refinement, verification.evidence).
 
 V views of an object, K samples, S of them seen in a view.
 """

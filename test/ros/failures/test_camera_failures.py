@@ -338,6 +338,7 @@ def test_without_depth_frames_are_answered_by_semantic_and_appearance_scores(sta
         "depth_transport": "none",
         "segmentor": "fastsam",
         "segmentor_model": str(network),
+        "scoring": "sam6d",
         "confidence_threshold": 0.0,
         "score_threshold": 0.0,
     }

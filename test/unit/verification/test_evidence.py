@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
-from ism_ros.pose.evidence import TERMS
-from ism_ros.pose.silhouette_masks import silhouette_masks
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import make_object
+from ism_ros.verification.evidence import TERMS
+from ism_ros.verification.silhouette_masks import silhouette_masks
 
 SIDE = Rotation.from_euler("xyz", (35, 40, 10), degrees=True)
 STANDING = Rotation.from_euler("x", -110, degrees=True)
@@ -120,6 +120,41 @@ def test_colors_correlate_with_those_of_the_right_object_alone(
     assert plain["chroma"] > 0.4
     # shape says the same whatever the paint
     assert plain["agreeing"] == right["agreeing"]
+
+
+def test_a_model_without_colors_has_no_saturation(
+    meshes: dict[str, trimesh.Trimesh], objects: dict[str, KnownObject]
+) -> None:
+    at = pose(STANDING, PLACE)
+    frame, mask = seen(meshes["can"], at)
+    gray = terms_of(repainted(objects["can"], (0.6, 0.6, 0.6)), at, frame, mask)
+    red = terms_of(repainted(objects["can"], (0.6, 0.2, 0.2)), at, frame, mask)
+    assert gray["saturation"] == pytest.approx(0, abs=1e-3)
+    assert red["saturation"] > 0.5
+
+
+def test_colored_light_changes_the_chroma_but_not_the_balanced_one(
+    meshes: dict[str, trimesh.Trimesh], objects: dict[str, KnownObject]
+) -> None:
+    at = pose(SIDE, PLACE)
+    frame, mask = seen(meshes["box"], at)
+    yellow = replace(frame, rgb=(frame.rgb * np.array([1.0, 0.9, 0.5])).astype(np.uint8))
+    plain, lit = (terms_of(objects["box"], at, one, mask) for one in (frame, yellow))
+    assert lit["chroma"] > plain["chroma"] + 0.2
+    assert lit["balanced_chroma"] == pytest.approx(plain["balanced_chroma"], abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["box", "mug", "can"])
+def test_edges_of_the_image_follow_the_outline_of_a_right_pose_alone(
+    meshes: dict[str, trimesh.Trimesh], objects: dict[str, KnownObject], name: str
+) -> None:
+    at = pose(SIDE, PLACE)
+    frame, mask = seen(meshes[name], at)
+    aside = at.copy()
+    aside[0, 3] += 0.015
+    right, wrong = (terms_of(objects[name], one, frame, mask)["edges"] for one in (at, aside))
+    assert right > 0.5
+    assert wrong < right - 0.1
 
 
 def test_all_is_neutral_where_nothing_was_measured(

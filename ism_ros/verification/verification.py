@@ -16,12 +16,13 @@ from torch import Tensor
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
 from ism_ros.pose.alignment import MIN_PIXELS, ObservedPoints, align_views
-from ism_ros.pose.evidence import Evidence, ObjectSamples, gather_evidence
 from ism_ros.pose.observed_masks import ObservedMasks, observed_masks
 from ism_ros.pose.refinement import PoseBatch, RefinementSamples, fit_quality, pose_covariances, refine
 from ism_ros.pose.start_poses import start_poses
 from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES
 from ism_ros.runtime.threads import map_on_threads
+from ism_ros.verification.evidence import Evidence, ObjectSamples, gather_evidence
+from ism_ros.verification.observed_image import ObservedImage
 
 Batch = TypeVar("Batch", PoseBatch, RefinementSamples, Evidence)
 
@@ -166,12 +167,12 @@ def verify(
     if starts is None:
         return None
     observed = observed_masks(frame, masks, boxes_xyxy)
-    rgb = torch.from_numpy(frame.rgb).to(masks.device)
+    image = ObservedImage.of(frame.rgb, masks.device)
 
     def verify_part(part: PoseBatch) -> tuple[PoseBatch, RefinementSamples, Evidence]:
         poses, samples = _refined(part, refinement_samples(objects, part), observed, len(objects))
         surfaces = object_samples(objects, poses.object_index)
-        return poses, samples, gather_evidence(poses, surfaces, observed, masks, rgb)
+        return poses, samples, gather_evidence(poses, surfaces, observed, masks, image)
 
     parts = [starts[starts.mask_index % threads == part] for part in range(threads)]
     done = map_on_threads(verify_part, threads, [part for part in parts if len(part)])
@@ -190,15 +191,11 @@ def _refined(
     by_depth = refine(poses[best], _at(samples, best), observed, LAST_STEPS, first=0.4)
     # where the depth of an object is wrong, as of shiny and white ones, its outline still is right
     first = _best_of_pairs(poses, -poses.cost, object_count, 1)
-    by_outline = refine(
-        poses[first], _at(samples, first), observed, OUTLINE_STEPS, noise_factor=OUTLINE_NOISE_FACTOR
-    )
+    by_outline = refine(poses[first], _at(samples, first), observed, OUTLINE_STEPS, noise_factor=OUTLINE_NOISE_FACTOR)
     return _joined([by_depth, by_outline], PoseBatch), _at(samples, torch.cat([best, first]))
 
 
-def _all_starts(
-    objects: Sequence[KnownObject], prior: Tensor, points: ObservedPoints, threads: int
-) -> list[PoseBatch]:
+def _all_starts(objects: Sequence[KnownObject], prior: Tensor, points: ObservedPoints, threads: int) -> list[PoseBatch]:
     """Align the views of each object with the masks that it fits in size, and take the best ones."""
     extents, is_candidate = ObservedExtents.of(points), prior.isfinite()
     candidates = torch.nonzero(is_candidate.any(dim=0))[:, 0].tolist()

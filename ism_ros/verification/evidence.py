@@ -16,7 +16,6 @@ H poses, G cells a side, K samples of an object.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +25,10 @@ from torch import Tensor
 from ism_ros.data.masks import mask_areas
 from ism_ros.pose.observed_masks import ObservedMasks, window_pixels
 from ism_ros.pose.refinement import PoseBatch, depth_noise_m
+from ism_ros.verification.color_agreement import color_agreement, colors_of_cells
+from ism_ros.verification.image_edges import outline_agreement
+from ism_ros.verification.observed_image import ObservedImage
+from ism_ros.verification.window_cells import dilated, eroded, pooled
 
 CELLS = 32
 """Cells along each side of the window, G."""
@@ -33,12 +36,12 @@ MARGIN_CELLS = 4
 """Cells around the silhouette on each side, in which its surroundings are seen."""
 TOLERANCE_DEVIATIONS = 2.5
 """Tolerance t in standard deviations of the sensor."""
-MIN_COLOR_DEVIATION = 0.02
-"""Least standard deviation of a model's colors, in [0, 1], at which they can be compared."""
+MIN_DEPTH_M = 0.05
+"""Least depth of a sample, metres, so that it can be projected."""
 
 TERMS = (
     "agreeing", "close", "explained", "outline_iou", "inside", "continues", "nearer", "hidden", "measured",
-    "normals", "color_correlation", "chroma", "visible_pixels",
+    "normals", "visible_pixels", "color_correlation", "chroma", "balanced_chroma", "saturation", "edges", "inner_edges",
 )  # fmt: skip
 """Names of the terms of Evidence.terms, in their order."""
 
@@ -73,9 +76,10 @@ class Evidence:
             nearer: share of that ring which is nearer than the object;
             hidden, measured: shares of the silhouette that are hidden, and that have a reading;
             normals: mean cosine of the normals of model and readings;
-            color_correlation: of model and image at the cells, mean over channels times their contrast;
-            chroma: mean difference of the colors' shares of brightness, at most 1;
-            visible_pixels: log10 of the visible silhouette's area, pixels.
+            visible_pixels: log10 of the visible silhouette's area, pixels;
+            color_correlation, chroma, balanced_chroma, saturation: as of verification.color_agreement;
+            edges, inner_edges: how well edges of the image follow the outline of the visible silhouette, and a line
+                inside of it (verification.image_edges).
         visible: (H, G, G) bool, cells of the visible silhouette.
         origin: (H, 2) x and y of the window's corner, pixels.
         cell_px: (H,) side of a cell, pixels.
@@ -88,7 +92,7 @@ class Evidence:
 
 
 def gather_evidence(
-    poses: PoseBatch, objects: ObjectSamples, observed: ObservedMasks, masks: Tensor, rgb: Tensor
+    poses: PoseBatch, objects: ObjectSamples, observed: ObservedMasks, masks: Tensor, image: ObservedImage
 ) -> Evidence:
     """Render poses and compare them with the image.
 
@@ -97,13 +101,13 @@ def gather_evidence(
         objects: Samples of the object of each pose.
         observed: Depth and masks.
         masks: (N, H, W) bool.
-        rgb: (H, W, 3) uint8.
+        image: The color image.
 
     Returns:
         The evidence.
     """
     point, cell, nearest, origin, cell_px = _splat(poses, objects, observed)
-    depth, mask, image, in_image = _read_window(poses, observed, masks, rgb, origin, cell_px)
+    depth, mask, seen, in_image = _read_window(poses, observed, masks, image.rgb, origin, cell_px)
     silhouette, model, low, high = _surface(nearest)
     # a cell without samples of the nearest surface may show one behind it
     shown = nearest.view_as(model) - model < TOLERANCE_DEVIATIONS * depth_noise_m(model)
@@ -114,7 +118,7 @@ def gather_evidence(
     tolerance = TOLERANCE_DEVIATIONS * depth_noise_m(model)
     read = silhouette & (depth > 0)
     gap = (depth - model) * facing
-    rim = silhouette & ~_eroded(silhouette)
+    rim = silhouette & ~eroded(silhouette)
     # at the rim the model's depth changes within a cell
     agreeing = read & torch.where(rim, (depth > low - tolerance) & (depth < high + tolerance), gap.abs() < tolerance)
     farther = read & ~agreeing & (gap > 0)
@@ -126,6 +130,8 @@ def gather_evidence(
         area[poses.mask_index] / cell_px.square() for area in (observed.area_px, observed.read_px)
     )
     common = _count(visible & mask)
+    model_colors = colors_of_cells(objects.colors, point[..., 2].clamp(min=MIN_DEPTH_M), cell, nearest)
+    compared = nearest.isfinite() & (agreeing & shown).flatten(1)
     terms = [
         _count(agreeing) / (_count(agreeing) + _count(missing)).clamp(min=1),
         _share(agreeing & (gap.abs() < tolerance / 2), agreeing),
@@ -136,8 +142,9 @@ def gather_evidence(
         _share(hidden, read),
         _share(read, silhouette),
         _normal_agreement(slope_x, slope_y, depth, agreeing & ~rim, cell_px, observed.intrinsics[0]),
-        *_color_agreement(objects.colors, point, cell, nearest, image, agreeing & shown),
         (_count(visible) * cell_px.square()).clamp(min=1).log10(),
+        *color_agreement(model_colors, seen.flatten(1, 2).float() / 255.0, compared, image.light),
+        *outline_agreement(image.edges.at_cells(origin, cell_px, CELLS), visible),
     ]
     return Evidence(torch.stack(terms, dim=1), visible, origin, cell_px)
 
@@ -154,7 +161,7 @@ def _read_window(
 
 def _surroundings(silhouette: Tensor, model: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
     """Shares (H,) of the ring around the silhouette in which the same surface goes on, and which is nearer."""
-    ring = _dilated(silhouette, 3) & ~_dilated(silhouette, 1) & (depth > 0)
+    ring = dilated(silhouette, 3) & ~dilated(silhouette, 1) & (depth > 0)
     low, high = _range(model, silhouette, 3)
     tolerance = TOLERANCE_DEVIATIONS * depth_noise_m(high)
     continues = ring & (depth > low - tolerance) & (depth < high + tolerance)
@@ -180,7 +187,7 @@ def _splat(
     """
     fx, fy, cx, cy = observed.intrinsics
     point = objects.points_m @ poses.rotation.mT + poses.centre_m[:, None]
-    z = point[..., 2].clamp(min=0.05)
+    z = point[..., 2].clamp(min=MIN_DEPTH_M)
     uv = torch.stack([point[..., 0] / z * fx + cx, point[..., 1] / z * fy + cy], dim=2)
     first, last = uv.aminmax(dim=1)
     cell_px = ((last - first).amax(dim=1) / (CELLS - 2 * MARGIN_CELLS)).clamp(min=0.25)
@@ -202,7 +209,7 @@ def _surface(nearest: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     closed = nearest.view(-1, CELLS, CELLS)
     for join in (torch.minimum, torch.maximum):
         for axis in (1, 2):
-            closed = _pooled(closed, axis, 1, join)
+            closed = pooled(closed, axis, 1, join)
     silhouette = closed.isfinite()
     low, high = _range(closed, silhouette, 1)
     return silhouette, closed.where(silhouette, 0.0), low, high
@@ -212,30 +219,9 @@ def _range(depth: Tensor, covered: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     """Least and largest depth of the covered cells around each cell; 0 where there are none."""
     low, high = depth.where(covered, torch.inf), depth.where(covered, -torch.inf)
     for axis in (1, 2):
-        low, high = _pooled(low, axis, reach, torch.minimum), _pooled(high, axis, reach, torch.maximum)
+        low, high = pooled(low, axis, reach, torch.minimum), pooled(high, axis, reach, torch.maximum)
     near = high.isfinite()
     return low.where(near, 0.0), high.where(near, 0.0)
-
-
-def _dilated(cells: Tensor, reach: int) -> Tensor:
-    for axis in (1, 2):
-        cells = _pooled(cells, axis, reach, torch.logical_or)
-    return cells
-
-
-def _eroded(cells: Tensor) -> Tensor:
-    return ~_dilated(~cells, 1)
-
-
-def _pooled(cells: Tensor, axis: int, reach: int, join: Callable[..., Tensor]) -> Tensor:
-    """Join each cell with those up to `reach` before and after it; many times faster than pooling on the CPU."""
-    joined = cells.clone()
-    for shift in range(1, reach + 1):
-        count = cells.shape[axis] - shift
-        for to, source in ((shift, 0), (0, shift)):
-            part = joined.narrow(axis, to, count)
-            join(part, cells.narrow(axis, source, count), out=part)
-    return joined
 
 
 def _slopes(depth: Tensor, valid: Tensor, cell_px: Tensor, focal_px: float) -> tuple[Tensor, Tensor]:
@@ -257,32 +243,8 @@ def _normal_agreement(
     around = F.avg_pool2d(weight[:, None], 3, 1, 1)[:, 0]
     smooth = F.avg_pool2d((depth * weight)[:, None], 3, 1, 1)[:, 0] / around.clamp(min=1e-6)
     seen_x, seen_y = _slopes(smooth, agreeing, cell_px, focal_px)
-    inner = _eroded(agreeing)
+    inner = eroded(agreeing)
     dot = slope_x * seen_x + slope_y * seen_y + 1
     norms = (1 + slope_x.square() + slope_y.square()) * (1 + seen_x.square() + seen_y.square())
     cosine = dot * norms.rsqrt()
     return (cosine * inner).flatten(1).sum(dim=1) / mask_areas(inner).clamp(min=1)
-
-
-def _color_agreement(
-    colors: Tensor, point: Tensor, cell: Tensor, nearest: Tensor, image: Tensor, agreeing: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Correlation of colors times the model's contrast, and difference of chroma, (H,) each."""
-    # of the samples in a cell that are as near as the nearest, any: the last one written
-    samples = torch.arange(cell.shape[1], device=cell.device).expand_as(cell)
-    is_nearest = point[..., 2].clamp(min=0.05) <= nearest.gather(1, cell)
-    sample = torch.zeros_like(cell[:, :1]).expand(-1, CELLS * CELLS + 1).clone()
-    sample.scatter_(1, cell.where(is_nearest, CELLS * CELLS), samples)
-    model = colors.gather(1, sample[:, :-1, None].expand(-1, -1, 3))
-    seen = image.flatten(1, 2).float() / 255.0
-    weight = (nearest.isfinite() & agreeing.flatten(1)).float()[..., None]
-    number = weight.sum(dim=1).clamp(min=1)
-    mean_model, mean_seen = (model * weight).sum(dim=1) / number, (seen * weight).sum(dim=1) / number
-    off_model, off_seen = (model - mean_model[:, None]) * weight, (seen - mean_seen[:, None]) * weight
-    var_model, var_seen = off_model.square().sum(dim=1) / number, off_seen.square().sum(dim=1) / number
-    covariance = (off_model * off_seen).sum(dim=1) / number
-    comparable = (var_model > MIN_COLOR_DEVIATION**2) & (var_seen > 2.5e-5)
-    correlation = (covariance * (var_model * var_seen).clamp(min=1e-10).rsqrt() * comparable).mean(dim=1)
-    contrast = (var_model.sqrt().mean(dim=1) / 0.1).clamp(max=1)
-    shares = [mean / mean.mean(dim=1, keepdim=True).clamp(min=0.02) for mean in (mean_model, mean_seen)]
-    return correlation * contrast, (shares[0] - shares[1]).abs().mean(dim=1).clamp(max=1)

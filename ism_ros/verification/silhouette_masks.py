@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ism_ros.pose.evidence import Evidence
+from ism_ros.verification.evidence import Evidence
 
 
 def silhouette_masks(evidence: Evidence, rows: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:

@@ -1,0 +1,74 @@
+"""Morphology on the cells of square windows; many times faster on the CPU than pooling.
+
+H windows, G cells along each side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def dilated(cells: Tensor, reach: int) -> Tensor:
+    """Add what lies within some cells of a region, rows and columns alike.
+
+    Args:
+        cells: (H, G, G) bool.
+        reach: Number of cells.
+
+    Returns:
+        (H, G, G) bool.
+    """
+    for axis in (1, 2):
+        cells = pooled(cells, axis, reach, torch.logical_or)
+    return cells
+
+
+def eroded(cells: Tensor) -> Tensor:
+    """Remove the outermost cells of a region; beyond the window is inside.
+
+    Args:
+        cells: (H, G, G) bool.
+
+    Returns:
+        (H, G, G) bool.
+    """
+    return ~dilated(~cells, 1)
+
+
+def smoothed(values: Tensor, reach: int) -> Tensor:
+    """Add up the values within some cells, rows and columns alike.
+
+    Args:
+        values: (H, G, G) float32.
+        reach: Number of cells.
+
+    Returns:
+        (H, G, G) float32 sums; beyond the window is 0.
+    """
+    for axis in (1, 2):
+        values = pooled(values, axis, reach, torch.add)
+    return values
+
+
+def pooled(cells: Tensor, axis: int, reach: int, join: Callable[..., Tensor]) -> Tensor:
+    """Join each cell with those up to `reach` before and after it.
+
+    Args:
+        cells: (H, G, G).
+        axis: 1 along columns, 2 along rows.
+        reach: Number of cells.
+        join: Function of two tensors with `out`, such as `torch.minimum`.
+
+    Returns:
+        (H, G, G).
+    """
+    joined = cells.clone()
+    for shift in range(1, reach + 1):
+        count = cells.shape[axis] - shift
+        for to, source in ((shift, 0), (0, shift)):
+            part = joined.narrow(axis, to, count)
+            join(part, cells.narrow(axis, source, count), out=part)
+    return joined
