@@ -46,4 +46,4 @@ def evidence_items(evidence: EvidenceRecord | None) -> list[str]:
 
 
 def _text(name: str, value: float) -> str:
-    return TEXTS.get(name, name.replace("_", " ") + " {:.2f}").format(value)
+    return TEXTS[name].format(value) if name in TEXTS else f"{name.replace('_', ' ')} {value:.2f}"

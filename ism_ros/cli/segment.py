@@ -145,7 +145,7 @@ def _print_table(console: Console, detections: Detections) -> None:
     """Print the detections: their evidence in a column, item below item where it is narrow, or else below the table."""
     from ism_ros.cli.evidence_text import evidence_items
 
-    items = [evidence_items(detections.evidence_of(row)) for row in range(len(detections))]
+    items = [[escape(item) for item in evidence_items(detections.evidence_of(row))] for row in range(len(detections))]
     for separator in ("  ", "\n") if any(items) else ():
         table = _table(detections, [separator.join(one) for one in items])
         if console.measure(table, options=console.options.update(max_width=ANY_WIDTH)).maximum <= console.width:
@@ -154,7 +154,7 @@ def _print_table(console: Console, detections: Detections) -> None:
     console.print(_table(detections))
     for row, one in enumerate(items):
         if one:
-            told = f"{escape(detections.class_id(row))} {float(detections.score[row]):.3f}:  {'  '.join(one)}"
+            told = f"{float(detections.score[row]):.3f} {escape(detections.class_id(row))}:  {'  '.join(one)}"
             console.print(told, highlight=False, soft_wrap=True)
 
 
