@@ -20,6 +20,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.boxes import sam6d_xywh_to_xyxy
+from ism_ros.data.detection_evidence import DetectionEvidence
 from ism_ros.data.detections import Detections, RejectedDetection
 from ism_ros.data.rle import decode_rle
 from ism_ros.io.frame_files import FrameFileError, read_camera
@@ -167,6 +168,8 @@ def detections_of(content: Mapping[str, Any], height: int, width: int) -> Detect
         translation_m=of_pose("translation_m", 3),
         object_ids=ids,
         category_ids=tuple(category_of.values()),
+        # older servers send none
+        evidence=DetectionEvidence.from_records([row.get("evidence") for row in rows]),
     )
     return _with_times_and_warnings(found, content)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 MAX_SIZES_SHOWN = 20
 """Number of objects whose sizes are printed."""
+ANY_WIDTH = 10_000
+"""Width in which every table has room, characters."""
 REQUEST_FIELDS = {
     "segmentor": "segmentor_model",
     "stability_score_threshold": "stability_score_thresh",
@@ -128,25 +131,52 @@ def _print_sizes(console: Console, library: ObjectLibrary) -> None:
 
 
 def _print(console: Console, detections: Detections, output: Path) -> None:
-    from ism_ros.data.boxes import xyxy_to_sam6d_xywh
-
     for warning in detections.warnings:
         options.print_warning(console, warning.text)
+    if len(detections):
+        _print_table(console, detections)
+    else:
+        console.print(_why_nothing(detections))
+    timing = ", ".join(f"{stage} {seconds * 1000:.0f} ms" for stage, seconds in detections.stage_s.items())
+    console.print(f"{timing}; wrote {output / 'vis_ism.png'}, detection_ism.json, detection_ism.npz")
+
+
+def _print_table(console: Console, detections: Detections) -> None:
+    """Print the detections: their evidence in a column, item below item where it is narrow, or else below the table."""
+    from ism_ros.cli.evidence_text import evidence_items
+
+    items = [[escape(item) for item in evidence_items(detections.evidence_of(row))] for row in range(len(detections))]
+    for separator in ("  ", "\n") if any(items) else ():
+        table = _table(detections, [separator.join(one) for one in items])
+        if console.measure(table, options=console.options.update(max_width=ANY_WIDTH)).maximum <= console.width:
+            console.print(table)
+            return
+    console.print(_table(detections))
+    for row, one in enumerate(items):
+        if one:
+            told = f"{float(detections.score[row]):.3f} {escape(detections.class_id(row))}:  {'  '.join(one)}"
+            console.print(told, highlight=False, soft_wrap=True)
+
+
+def _table(detections: Detections, evidence: Sequence[str] = ()) -> Table:
+    from ism_ros.data.boxes import xyxy_to_sam6d_xywh
+
     count = len(detections)
     table = Table(title=f"{count} detection{'' if count == 1 else 's'}", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("object", overflow="fold")
     for column in ("score", "semantic", "appearance", "geometric", "visible", "fit", "x,y,w,h (px)"):
         table.add_column(column, justify="right", no_wrap=True, min_width=len(column))
+    if evidence:
+        table.add_column(" evidence", no_wrap=True)
     for row in range(len(detections)):
         parts = ("score", "semantic_score", "appearance_score", "geometric_score", "visible_ratio", "fit_score")
         table.add_row(
             escape(detections.class_id(row)),
             *(f"{float(getattr(detections, part)[row]):.3f}" for part in parts),
             ",".join(map(str, xyxy_to_sam6d_xywh(detections.boxes_xyxy[row].tolist()))),
+            *evidence[row : row + 1],
         )
-    console.print(table if count else _why_nothing(detections))
-    timing = ", ".join(f"{stage} {seconds * 1000:.0f} ms" for stage, seconds in detections.stage_s.items())
-    console.print(f"{timing}; wrote {output / 'vis_ism.png'}, detection_ism.json, detection_ism.npz")
+    return table
 
 
 def _why_nothing(detections: Detections) -> str:

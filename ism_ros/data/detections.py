@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ism_ros.checks.input_warnings import InputWarning
+from ism_ros.data.detection_evidence import DetectionEvidence, EvidenceRecord
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Detections:
             where there is none.
         best_rejected: Where no instance reached the score threshold, the best one that was rejected, if there was any.
         warnings: Doubts about the frame and the objects, which make this result doubtful.
+        evidence: What speaks for and against each; None where the matcher does not verify poses.
     """
 
     masks: Tensor
@@ -97,6 +99,7 @@ class Detections:
     fit_score: Tensor = field(default=None)  # type: ignore[assignment]
     best_rejected: RejectedDetection | None = None
     warnings: tuple[InputWarning, ...] = ()
+    evidence: DetectionEvidence | None = None
 
     def __post_init__(self) -> None:
         if self.fit_score is None:
@@ -139,6 +142,8 @@ class Detections:
         changed: dict[str, Any] = {
             f.name: act(value) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
         }
+        if self.evidence is not None:
+            changed["evidence"] = self.evidence.each(act)
         return replace(self, **changed)
 
     def class_ids(self) -> list[str]:
@@ -152,6 +157,10 @@ class Detections:
     def category_id(self, row: int) -> int:
         """Return the BOP/COCO category of row `row`."""
         return self.category_ids[int(self.object_index[row])]
+
+    def evidence_of(self, row: int) -> EvidenceRecord | None:
+        """Return what speaks for and against row `row`, or None where it was not verified."""
+        return None if self.evidence is None else self.evidence.record(row)
 
     def model_centers_m(self) -> Tensor:
         """Compute the centres of the models' boxes. Unlike origins, which may be far away, they move as the objects do.

@@ -8,9 +8,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ism_ros.data.boxes import mask_to_xywh, xyxy_to_sam6d_xywh
+from ism_ros.data.detection_evidence import DetectionEvidence
 from ism_ros.data.detections import Detections
 from ism_ros.data.rle import encode_rle
 
@@ -68,6 +70,10 @@ def write_results(
 ) -> None:
     """Write detection_ism.json, detection_ism.npz and vis_ism.png.
 
+    Beside what SAM-6D's pose estimator reads, the first has `evidence` in the records of verified detections
+    (data.detection_evidence). The second has evidence_names (F,), evidence_values and evidence_contributions (N, F):
+    NaN in rows of detections that were not verified, F = 0 where none was.
+
     Args:
         folder: Where to; made where it is missing.
         detections: Of one frame.
@@ -80,7 +86,11 @@ def write_results(
     """
     folder.mkdir(parents=True, exist_ok=True)
     detections = detections.to("cpu")
-    records = to_records(detections, scene_id, image_id)
+    records = [
+        record if (own := detections.evidence_of(row)) is None else {**record, "evidence": own}
+        for row, record in enumerate(to_records(detections, scene_id, image_id))
+    ]
+    evidence = _any_evidence(detections)
     (folder / "detection_ism.json").write_text(json.dumps(records), encoding="utf-8")
     np.savez_compressed(
         folder / "detection_ism.npz",
@@ -91,7 +101,18 @@ def write_results(
         bbox=np.array([record["bbox"] for record in records], dtype=np.int64).reshape(-1, 4),
         time=np.float64(sum(detections.stage_s.values())),
         segmentation=detections.masks.numpy(),
+        evidence_names=np.array(evidence.names, dtype=str),
+        evidence_values=evidence.values.numpy(),
+        evidence_contributions=evidence.contributions.numpy(),
     )
     # cv2.imwrite says nothing when the disk is full
     _, encoded = cv2.imencode(".png", cv2.cvtColor(visualization_rgb, cv2.COLOR_RGB2BGR))
     (folder / "vis_ism.png").write_bytes(encoded.tobytes())
+
+
+def _any_evidence(detections: Detections) -> DetectionEvidence:
+    """The evidence, without any features where none of the detections was verified."""
+    evidence = detections.evidence
+    if evidence is not None and bool(evidence.is_verified().any()):
+        return evidence
+    return DetectionEvidence((), torch.empty(len(detections), 0), torch.empty(len(detections), 0))

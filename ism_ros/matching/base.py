@@ -15,6 +15,7 @@ from ism_ros.runtime.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ism_ros.data.detection_evidence import DetectionEvidence
     from ism_ros.data.frame import Frame
     from ism_ros.data.proposals import Proposals
     from ism_ros.descriptors.base import Descriptors
@@ -97,6 +98,7 @@ class VerifiedMatches:
         translation_m: (M, 3) position of the object's origin in the camera frame, metres; NaN likewise.
         pose_covariance: (M, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians); NaN likewise.
         masks: (M, H, W) bool, the visible silhouettes; the proposals' masks where there is no pose.
+        evidence: Of M matches, what the probability was made of; NaN likewise.
     """
 
     probability: Tensor
@@ -104,6 +106,7 @@ class VerifiedMatches:
     translation_m: Tensor
     pose_covariance: Tensor
     masks: Tensor
+    evidence: DetectionEvidence
 
 
 class Matcher(Protocol):

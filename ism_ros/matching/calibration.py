@@ -22,7 +22,8 @@ from ism_ros.verification.evidence import TERMS
 LOOKS = ("semantic", "margin", "confidence")
 """Features beside the terms of the evidence: semantic score, its distance to the best other object's, and the
 segmentor's confidence."""
-FEATURES = len(TERMS) + len(LOOKS)
+FEATURE_NAMES = (*TERMS, *LOOKS)
+FEATURES = len(FEATURE_NAMES)
 NETWORKS, WIDTHS = 3, (24, 12)
 """Number of networks, E, and the widths of their hidden layers."""
 LIMIT = 4.0
@@ -81,6 +82,29 @@ class ScoreCalibration(nn.Module):
             if layer < len(WIDTHS):
                 values = nn.functional.silu(values)
         return values
+
+    def contributions(self, features: Tensor, is_silhouette: Tensor) -> Tensor:
+        """Compute what each feature contributes to a probability: how its log-odds change without that feature.
+
+        contribution[f] = logit(features) - logit(features with features[f] = mean[f]), where logit is the mean over the
+        networks of the logit of the one probability, and mean[f] is over the scenes of the fit. Positive speaks for the
+        detection, negative against it. The networks are not linear: contributions do not add up to the logit.
+
+        Args:
+            features: (H, F), terms and looks.
+            is_silhouette: (H,) bool, whether it is the probability of the silhouette, not that of the proposal.
+
+        Returns:
+            (H, F).
+        """
+        standardized = self.standardized(features)[:, None]
+        count = features.shape[1]
+        # standardized, the mean is 0
+        without = standardized * (1 - torch.eye(count, device=features.device))
+        both = self.logits(torch.cat([standardized, without], dim=1).flatten(0, 1)).mean(dim=0)
+        of_silhouette, of_proposal = both.view(-1, count + 1, 2).unbind(dim=2)
+        logit = torch.where(is_silhouette[:, None], of_silhouette, of_proposal)
+        return logit[:, :1] - logit[:, 1:]
 
     def looks(self, looks: Tensor) -> Tensor:
         """Compute the probability that a proposal is an object by looks alone.
@@ -155,6 +179,19 @@ def pose_features(terms: Tensor, semantic: Tensor, margin: Tensor, confidence: T
         (H, F), terms and then looks.
     """
     return torch.cat([terms, torch.stack([semantic, margin, confidence], dim=1)], dim=1)
+
+
+def score_contributions(features: Tensor, is_silhouette: Tensor) -> Tensor:
+    """Compute what each feature contributes to the scores of detections, as `ScoreCalibration.contributions`.
+
+    Args:
+        features: (H, F), of `pose_features`.
+        is_silhouette: (H,) bool, whether the score is the probability of the silhouette, not that of the proposal.
+
+    Returns:
+        (H, F), log-odds.
+    """
+    return shipped_calibration(features.device).contributions(features, is_silhouette)
 
 
 def looks_probability(semantic: Tensor, margin: Tensor, confidence: Tensor) -> Tensor:

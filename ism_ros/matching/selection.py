@@ -105,6 +105,7 @@ def scored_proposals(
         view_similarity=similarity[rows, matches.object_index],
         fit_score=torch.zeros_like(score) if shape is None else shape.score,
         pose_covariance=None if verified is None else verified.pose_covariance,
+        evidence=None if verified is None else verified.evidence,
     )
     return ScoredProposals(detections, rows, None if shape is None else shape.alignments)
 

@@ -17,9 +17,16 @@ import torch
 from torch import Tensor
 
 from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.detection_evidence import DetectionEvidence
 from ism_ros.data.proposals import Proposals
 from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs, VerifiedMatches
-from ism_ros.matching.calibration import looks_probability, pose_probabilities
+from ism_ros.matching.calibration import (
+    FEATURE_NAMES,
+    looks_probability,
+    pose_features,
+    pose_probabilities,
+    score_contributions,
+)
 from ism_ros.matching.patch_scores import patch_scores_by_template
 from ism_ros.matching.similarity import semantic_scores
 from ism_ros.objects.library import ObjectLibrary
@@ -78,7 +85,7 @@ class VerifiedMatcher:
             choice.probability.masked_fill_(is_measured[:, None] & _has_surface(library, semantic), 0.0)
         if verified is not None:
             choice.add(verified, semantic, margin, proposals.confidence)
-        return _matches(inputs, proposals, semantic, choice, verified)
+        return _matches(inputs, proposals, semantic, margin, choice, verified)
 
     def final_score(self, matches: Matches, geometric: Tensor, visible_ratio: Tensor, confidence: Tensor) -> Tensor:
         """Take the probability.
@@ -131,19 +138,18 @@ class _Choice:
         probability: (N, O).
         pose: (N, O) int64, that of the H poses whose silhouette is the most probable; -1 = none.
         is_silhouette: (N, O) bool, whether its silhouette is the more probable mask, not the proposal.
+        scored_pose: (N, O) int64, that of the H poses whose evidence made the probability; -1 = none.
     """
 
     probability: Tensor
     pose: Tensor
     is_silhouette: Tensor
+    scored_pose: Tensor
 
     @staticmethod
     def by_looks(probability: Tensor) -> _Choice:
-        return _Choice(
-            probability,
-            torch.full_like(probability, -1, dtype=torch.int64),
-            torch.zeros_like(probability, dtype=torch.bool),
-        )
+        no_pose = torch.full_like(probability, -1, dtype=torch.int64)
+        return _Choice(probability, no_pose, torch.zeros_like(probability, dtype=torch.bool), no_pose.clone())
 
     def add(self, verified: VerifiedPoses, semantic: Tensor, margin: Tensor, confidence: Tensor) -> None:
         """Take over what the evidence says of each verified pair."""
@@ -152,24 +158,30 @@ class _Choice:
             verified.evidence.terms, semantic[rows, columns], margin[rows, columns], confidence[rows]
         )
         pair, shape = rows * self.probability.shape[1] + columns, self.probability.shape
-        lowest = both.new_full((self.probability.numel(),), -1.0)
-        as_silhouette, as_proposal = (
-            lowest.scatter_reduce(0, pair, one, "amax").view(shape) for one in both.unbind(dim=1)
+        (as_silhouette, silhouette_pose), (as_proposal, proposal_pose) = (
+            (highest.view(shape), pose.view(shape))
+            for highest, pose in (_best_of_pairs(one, pair, shape.numel()) for one in both.unbind(dim=1))
         )
-        # the pose is that with the most probable silhouette, also where the proposal is the better mask; of several
-        # poses of a pair the last one written stays
-        order = torch.argsort(both[:, 0], stable=True)
-        for row, column, pose in zip(rows[order].tolist(), columns[order].tolist(), order.tolist(), strict=True):
-            self.pose[row, column] = pose
+        # the pose is that with the most probable silhouette, also where the proposal is the better mask
+        self.pose.copy_(silhouette_pose)
         found = self.pose >= 0
         self.probability[found] = torch.maximum(as_silhouette, as_proposal)[found]
         self.is_silhouette[found] = (as_silhouette >= as_proposal)[found]
+        self.scored_pose.copy_(torch.where(self.is_silhouette, silhouette_pose, proposal_pose))
+
+
+def _best_of_pairs(probability: Tensor, pair: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Highest probability (count,) of the poses of each pair, and which of them (count,) has it; -1 where none is."""
+    highest = probability.new_full((count,), -1.0).scatter_reduce(0, pair, probability, "amax")
+    best = torch.nonzero(probability == highest[pair])[:, 0]
+    return highest, torch.full_like(highest, -1, dtype=torch.int64).scatter_reduce(0, pair[best], best, "amax")
 
 
 def _matches(
     inputs: MatchInputs,
     proposals: Proposals,
     semantic: Tensor,
+    margin: Tensor,
     choice: _Choice,
     verified: VerifiedPoses | None,
 ) -> Matches:
@@ -195,6 +207,12 @@ def _matches(
         rotations = library.objects[int(object_index[row])].rotations
         if rotations is not None:
             template_index[row] = (rotations[:, 2] @ rotation[row, 2]).argmax()
+    evidence = _evidence(
+        verified,
+        choice.scored_pose[rows, object_index],
+        choice.is_silhouette[rows, object_index],
+        (semantic[rows, object_index], margin[rows, object_index], proposals.confidence[rows]),
+    )
     is_row = torch.zeros(len(semantic), dtype=torch.bool, device=device)
     is_row[rows] = True
     appearance, visible_ratio = patch_scores_by_template(
@@ -207,8 +225,21 @@ def _matches(
         semantic[rows, object_index],
         appearance,
         visible_ratio,
-        verified=VerifiedMatches(highest[rows], rotation, translation_m, covariance, masks),
+        verified=VerifiedMatches(highest[rows], rotation, translation_m, covariance, masks, evidence),
     )
+
+
+def _evidence(
+    verified: VerifiedPoses | None, pose: Tensor, is_silhouette: Tensor, looks: tuple[Tensor, Tensor, Tensor]
+) -> DetectionEvidence:
+    """Evidence of M matches, by the pose (M,) that made each probability, and by looks; NaN where it is -1."""
+    values = torch.full((len(pose), len(FEATURE_NAMES)), torch.nan, device=pose.device)
+    contributions = values.clone()
+    if verified is not None:
+        posed = pose >= 0
+        values[posed] = pose_features(verified.evidence.terms[pose[posed]], *(look[posed] for look in looks))
+        contributions[posed] = score_contributions(values[posed], is_silhouette[posed])
+    return DetectionEvidence(FEATURE_NAMES, values, contributions)
 
 
 def _poses_at_origins(

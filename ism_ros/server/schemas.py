@@ -40,6 +40,10 @@ RESPONSE_EXAMPLE: dict[str, Any] = {
             "segmentation": {"counts": "d?3]100000\\Z2", "size": [48, 64]},
             "template_index": 17,
             "pose": {"rotation": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], "translation_m": [0.1, -0.05, 0.8]},
+            "evidence": {
+                "outline_iou": {"value": 0.93, "contribution": 0.8},
+                "color_correlation": {"value": 0.05, "contribution": -0.3},
+            },
         }
     ],
     "num_detections": 1,
@@ -119,6 +123,15 @@ class Pose(BaseModel):
     translation_m: list[float] = Field(description="Metres.")
 
 
+class EvidenceTerm(BaseModel):
+    """One feature that a score was made of."""
+
+    value: float
+    contribution: float = Field(
+        description="Change of the score's log-odds by this value instead of its mean: positive for the detection."
+    )
+
+
 class Detection(BaseModel):
     """One instance of an object."""
 
@@ -134,6 +147,11 @@ class Detection(BaseModel):
     segmentation: Rle
     template_index: int
     pose: Pose | None = Field(description="null where there is no depth or no template pose.")
+    evidence: dict[str, EvidenceTerm] | None = Field(
+        default=None,
+        description="What speaks for and against the detection, by the names of docs/tiny.md; null where it was not "
+        "verified against the depth.",
+    )
 
 
 class RejectedDetection(BaseModel):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.detection_evidence import DetectionEvidence
 from ism_ros.data.detections import Detections
 from ism_ros.io.result_files import label_image
 from ism_ros.tracking import MAX_AGE_FRAMES, MAX_AGE_S, MAX_TRACK_ID, Tracker
@@ -82,6 +83,15 @@ class Film:
 
 
 TABLE = [Thing("mug", 30, 40), Thing("mug", 62, 40), Thing("duck", 110, 50), Thing("drill", 70, 90)]
+
+
+def test_tracked_detections_keep_their_evidence() -> None:
+    found = picture_of(TABLE)
+    values = torch.rand(len(found), 2)
+    evidence = DetectionEvidence(("outline_iou", "hidden"), values, -values)
+    tracked = Tracker().update(replace(found, evidence=evidence), 10**9)
+    assert tracked.instance_id is not None
+    assert tracked.evidence is evidence
 
 
 @pytest.mark.slow

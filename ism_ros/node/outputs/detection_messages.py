@@ -65,7 +65,7 @@ def mask_image(detections: Detections, header: Header) -> Image:
 
 
 def mask_array(detections: Detections, header: Header, inference_s: float) -> InstanceMaskArray:
-    """Return `~/masks`: each instance whole, with all parts of its score.
+    """Return `~/masks`: each instance whole, with all parts of its score and the evidence that it was made of.
 
     Args:
         detections: On the CPU.
@@ -76,6 +76,7 @@ def mask_array(detections: Detections, header: Header, inference_s: float) -> In
     masks = detections.masks.numpy()
     poses = poses_of(detections)
     ids = detections.instance_ids()
+    evidence = [detections.evidence_of(row) or {} for row in range(len(detections))]
     instances = [
         InstanceMask(
             id=ids[row],
@@ -92,6 +93,9 @@ def mask_array(detections: Detections, header: Header, inference_s: float) -> In
             rle_counts=encode_rle(masks[row])["counts"],
             template_index=int(detections.template_index[row]),
             pose=poses[row] or Pose(),
+            evidence_names=list(evidence[row]),
+            evidence_values=[numbers["value"] for numbers in evidence[row].values()],
+            evidence_contributions=[numbers["contribution"] for numbers in evidence[row].values()],
         )
         for row in range(len(detections))
     ]

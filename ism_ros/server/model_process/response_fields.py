@@ -83,6 +83,7 @@ def _detection(detections: Detections, row: int, record: dict[str, Any]) -> dict
         "segmentation": record["segmentation"],
         "template_index": int(detections.template_index[row]),
         "pose": pose,
+        "evidence": detections.evidence_of(row),
     }
 
 

@@ -40,6 +40,7 @@ export interface Detection {
   segmentation: Rle;
   template_index: number;
   pose: { rotation: number[]; translation_m: [number, number, number] } | null;
+  evidence: Record<string, { value: number; contribution: number }> | null;
 }
 
 /** The best detection that score_threshold rejected, where there is none. bbox: x, y, width, height. */

@@ -44,7 +44,7 @@ export function rejectedInstanceOf({ class_id, score, bbox }: RejectedDetection,
   const parts = { semantic_score: 0, appearance_score: 0, geometric_score: 0, visible_ratio: 0, fit_score: 0 };
   const segmentation = { counts: "", size: [size.height, size.width] as [number, number] };
   return {
-    detection: { class_id, score, ...parts, bbox, segmentation, template_index: 0, pose: null },
+    detection: { class_id, score, ...parts, bbox, segmentation, template_index: 0, pose: null, evidence: null },
     mask,
     border,
     color: `hsl(${FIRST_HUE} 95% 58%)`,

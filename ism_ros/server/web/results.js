@@ -18,6 +18,7 @@ export function fillTable(body, instances, onLit) {
 function rowOf({ detection, color }) {
     const row = make("tr");
     row.tabIndex = 0;
+    row.title = evidenceText(detection.evidence);
     const name = make("th", "name");
     name.scope = "row";
     const swatch = make("span", "swatch");
@@ -33,6 +34,16 @@ function rowOf({ detection, color }) {
     const position = detection.pose?.translation_m.map((metres) => metres.toFixed(3)).join("  ") ?? "–";
     row.append(name, barCell(detection.score, "score"), ...parts.map((part) => barCell(part, "part")), make("td", "numbers", detection.bbox.join("  ")), make("td", "numbers", position));
     return row;
+}
+/** A line a feature, from what speaks most for the instance to what speaks most against it. */
+function evidenceText(evidence) {
+    return Object.entries(evidence ?? {})
+        .sort(([, a], [, b]) => b.contribution - a.contribution)
+        .map(([name, { value, contribution }]) => {
+        const sign = contribution < 0 ? "\u2212" : "+";
+        return `${sign}${Math.abs(contribution).toFixed(2)}  ${name.replaceAll("_", " ")} ${value.toFixed(2)}`;
+    })
+        .join("\n");
 }
 /** A number from 0 to 1, and the same as a bar. */
 function barCell(value, className) {

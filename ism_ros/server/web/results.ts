@@ -1,5 +1,6 @@
 // The table of instances, and where the time went.
 
+import type { Detection } from "./api.js";
 import { make } from "./page_elements.js";
 import type { Instance } from "./picture.js";
 
@@ -26,6 +27,7 @@ export function fillTable(
 function rowOf({ detection, color }: Instance): HTMLTableRowElement {
   const row = make("tr");
   row.tabIndex = 0;
+  row.title = evidenceText(detection.evidence);
   const name = make("th", "name");
   name.scope = "row";
   const swatch = make("span", "swatch");
@@ -47,6 +49,17 @@ function rowOf({ detection, color }: Instance): HTMLTableRowElement {
     make("td", "numbers", position),
   );
   return row;
+}
+
+/** A line a feature, from what speaks most for the instance to what speaks most against it. */
+function evidenceText(evidence: Detection["evidence"]): string {
+  return Object.entries(evidence ?? {})
+    .sort(([, a], [, b]) => b.contribution - a.contribution)
+    .map(([name, { value, contribution }]) => {
+      const sign = contribution < 0 ? "\u2212" : "+";
+      return `${sign}${Math.abs(contribution).toFixed(2)}  ${name.replaceAll("_", " ")} ${value.toFixed(2)}`;
+    })
+    .join("\n");
 }
 
 /** A number from 0 to 1, and the same as a bar. */

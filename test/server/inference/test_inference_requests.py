@@ -21,6 +21,7 @@ from PIL import Image
 from server_process import Server, StartServer
 
 from ism_ros.data.rle import decode_rle
+from ism_ros.matching.calibration import FEATURE_NAMES
 from ism_ros.selftest.sample_files import SCENE
 
 PATH = "/api/v1/inference"
@@ -69,6 +70,20 @@ def test_every_detection_has_its_scores_a_box_and_a_pose(answer: dict[str, Any])
     assert answer["num_detections"] == len(answer["detections"])
     assert answer["scores"] == sorted(answer["scores"], reverse=True)
     assert answer["inference_time"] == pytest.approx(sum(answer["stage_times"].values()))
+
+
+def test_every_detection_has_what_speaks_for_and_against_it(answer: dict[str, Any]) -> None:
+    for found in answer["detections"]:
+        assert tuple(found["evidence"]) == FEATURE_NAMES
+        assert all(one.keys() == {"value", "contribution"} for one in found["evidence"].values())
+        assert found["evidence"]["semantic"]["value"] == pytest.approx(found["semantic_score"])
+        assert max(one["contribution"] for one in found["evidence"].values()) > 0
+
+
+def test_without_depth_there_is_no_evidence(server: Server, sample: dict[str, Any]) -> None:
+    content = post(server, {**sample, "depth_image": None, "score_threshold": 0.0}).json()
+    assert content["detections"]
+    assert all(found["evidence"] is None for found in content["detections"])
 
 
 def test_the_overlay_is_a_picture_of_the_frames_size(answer: dict[str, Any]) -> None:

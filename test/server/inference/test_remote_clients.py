@@ -69,6 +69,8 @@ def test_files_and_table_are_those_of_the_models_here(server: Server, cache: Pat
     said_there = segment("--cad", "box.glb", "--output", there, "--server", server.url)
     assert rows(said_there) == rows(said_here) != []
     assert records(there) == records(here)
+    assert all("+ " in row for row in rows(said_there))
+    assert all(one["evidence"] for one in records(there))
     np.testing.assert_array_equal(cv2.imread(str(there / "vis_ism.png")), cv2.imread(str(here / "vis_ism.png")))
     with np.load(there / "detection_ism.npz") as found, np.load(here / "detection_ism.npz") as expected:
         assert found.files == expected.files

@@ -14,6 +14,7 @@ import trimesh
 from PIL import Image
 
 from ism_ros.cli.main import main
+from ism_ros.matching.calibration import FEATURE_NAMES
 from ism_ros.objects.spec import read_objects_file
 from ism_ros.selftest.sample_files import SCENE
 
@@ -81,6 +82,36 @@ def test_the_table_of_detections_is_whole_in_a_narrow_terminal(
     assert "…" not in said
     (row,) = (line for line in said.splitlines() if line.split()[:1] == ["carton"])
     assert len(row.split()) == 1 + 6 + 1
+
+
+@pytest.mark.parametrize("columns", [80, 100, 140])
+def test_what_speaks_most_for_a_detection_is_told_in_any_terminal(
+    segment: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert segment() == 0
+    said = capsys.readouterr().err
+    table = said[: said.index("proposals ")]
+    assert "…" not in table
+    assert "2 detections" in table
+    assert table.count("+ outline 0.") == 2
+    assert max(map(len, table.splitlines())) <= columns
+
+
+def test_the_files_have_all_evidence_of_each_detection(segment: Callable[..., int], tmp_path: Path) -> None:
+    assert segment() == 0
+    records = json.loads((tmp_path / "out" / "detection_ism.json").read_text())
+    with np.load(tmp_path / "out" / "detection_ism.npz") as archive:
+        assert tuple(archive["evidence_names"]) == FEATURE_NAMES
+        for record, values, contributions in zip(
+            records, archive["evidence_values"], archive["evidence_contributions"], strict=True
+        ):
+            assert tuple(record["evidence"]) == FEATURE_NAMES
+            assert [one["value"] for one in record["evidence"].values()] == values.tolist()
+            assert [one["contribution"] for one in record["evidence"].values()] == contributions.tolist()
 
 
 def test_a_scoring_method_that_does_not_exist_is_told_in_one_line(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from ism_ros.data.detection_evidence import DetectionEvidence
 from ism_ros.data.detections import Detections
 
 
@@ -22,7 +23,9 @@ def found() -> Detections:
     }
     fields["score"] = torch.tensor([0.9, 0.8, 0.6])
     fields["object_index"] = torch.tensor([1, 0, 1])
-    return replace(nothing, **fields, object_ids=("mug", "drill"), category_ids=(1, 2))
+    numbers = torch.tensor([[0.25, 1.0], [torch.nan, torch.nan], [0.75, 3.0]])
+    evidence = DetectionEvidence(("outline_iou", "hidden"), numbers, numbers - 1)
+    return replace(nothing, **fields, object_ids=("mug", "drill"), category_ids=(1, 2), evidence=evidence)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +57,17 @@ def test_detections_come_one_by_one_best_first(found: Detections) -> None:
 
 def test_class_ids_are_those_of_the_rows(found: Detections) -> None:
     assert found.class_ids() == ["drill", "mug", "drill"]
+
+
+def test_rows_keep_their_evidence(found: Detections) -> None:
+    chosen = replace(found[found.score < 0.85].to("cpu"), stage_s={"scores": 0.1})
+    assert chosen.evidence_of(0) is None
+    assert chosen.evidence_of(1) == {
+        "outline_iou": {"value": 0.75, "contribution": -0.25},
+        "hidden": {"value": 3.0, "contribution": 2.0},
+    }
+    assert [one.evidence_of(0) is None for one in found] == [False, True, False]
+
+
+def test_detections_of_matchers_that_verify_no_poses_have_no_evidence(found: Detections) -> None:
+    assert replace(found, evidence=None)[[0, 2]].evidence_of(0) is None

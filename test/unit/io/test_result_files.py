@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.detection_evidence import DetectionEvidence
 from ism_ros.data.detections import Detections
 from ism_ros.data.rle import decode_rle
 from ism_ros.io.result_files import label_image, to_records, write_results
@@ -70,6 +72,22 @@ def test_three_files_are_written(detections: Detections, tmp_path: Path) -> None
         assert archive["category_id"].tolist() == [5, 7]
         assert archive["bbox"].shape == (2, 4)
     assert cv2.imread(str(folder / "vis_ism.png"))[0, 0].tolist() == [0, 0, 255]
+
+
+def test_evidence_is_in_both_files_where_a_detection_was_verified(detections: Detections, tmp_path: Path) -> None:
+    numbers = torch.tensor([[0.5, 2.0], [torch.nan, torch.nan]])
+    verified = replace(detections, evidence=DetectionEvidence(("outline_iou", "hidden"), numbers, -numbers))
+    write_results(tmp_path, verified, np.zeros((20, 30, 3), np.uint8))
+    first, second = json.loads((tmp_path / "detection_ism.json").read_text())
+    assert first["evidence"] == {
+        "outline_iou": {"value": 0.5, "contribution": -0.5},
+        "hidden": {"value": 2.0, "contribution": -2.0},
+    }
+    assert "evidence" not in second
+    with np.load(tmp_path / "detection_ism.npz") as archive:
+        assert archive["evidence_names"].tolist() == ["outline_iou", "hidden"]
+        np.testing.assert_array_equal(archive["evidence_values"], numbers)
+        np.testing.assert_array_equal(archive["evidence_contributions"], -numbers)
 
 
 def test_no_detections_are_empty_files(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptors
 from ism_ros.matching.base import Matches, MatchInputs
-from ism_ros.matching.calibration import looks_probability, pose_probabilities
+from ism_ros.matching.calibration import LOOKS, looks_probability, pose_probabilities
 from ism_ros.matching.geometry import verify_geometry
 from ism_ros.matching.selection import ScoredProposals, matched_proposals, scored_proposals
 from ism_ros.matching.verified import VERIFIED
@@ -108,6 +108,33 @@ def test_refined_poses_stay_as_they_are_and_get_the_box_of_the_model(library: Ob
     torch.testing.assert_close(posed.pose_covariance, found.pose_covariance)
     assert posed.model_box_m is not None
     np.testing.assert_allclose(posed.model_box_m[0].numpy(), SMALL.bounds, atol=1e-6)
+
+
+def test_a_verified_object_has_the_evidence_that_its_score_was_made_of(library: ObjectLibrary) -> None:
+    frame, mask = seen(SMALL, pose(SIDE, PLACE))
+    found = scored(frame, library, mask).detections
+    assert found.evidence is not None
+    assert found.evidence.names == (*TERMS, *LOOKS)
+    values = found.evidence.values
+    torch.testing.assert_close(values[:, len(TERMS) :], torch.tensor([[0.6, 0.0, 0.9]]))
+    probabilities = pose_probabilities(values[:, : len(TERMS)], *values[:, len(TERMS) :].unbind(dim=1))
+    torch.testing.assert_close(probabilities.amax(dim=1), found.score)
+
+
+def test_the_outline_of_an_object_that_is_there_speaks_for_it(library: ObjectLibrary) -> None:
+    frame, mask = seen(SMALL, pose(SIDE, PLACE))
+    evidence = scored(frame, library, mask).detections.evidence_of(0)
+    assert evidence is not None
+    assert evidence["outline_iou"]["value"] > 0.9
+    assert evidence["outline_iou"]["contribution"] > 0.2
+
+
+def test_without_depth_or_where_there_is_no_pose_there_is_no_evidence(library: ObjectLibrary) -> None:
+    frame, mask = seen(SMALL, pose(SIDE, PLACE))
+    bare = ObjectLibrary((replace(library.objects[0], surface=None),))
+    for found in (scored(replace(frame, depth_m=None), library, mask), scored(frame, bare, mask)):
+        assert len(found.detections) == 1
+        assert found.detections.evidence_of(0) is None
 
 
 def test_a_part_of_an_object_is_no_second_one(library: ObjectLibrary) -> None:

@@ -125,6 +125,17 @@ def test_known_objects_are_found_with_noctis_too(noctis: InstanceSegmentationMod
     assert found_where_they_are(noctis.segment(frame), truth) >= 2
 
 
+def test_only_matchers_that_verify_poses_give_evidence(
+    model: InstanceSegmentationModel, noctis: InstanceSegmentationModel, observed: tuple
+) -> None:
+    frame, _ = observed
+    assert noctis.segment(frame).evidence is None
+    verified = model.segment(frame)
+    assert verified.evidence is not None
+    assert verified.evidence.is_verified().all()
+    assert verified.evidence.values.shape == (len(verified), len(verified.evidence.names))
+
+
 def test_noctis_gives_a_pair_the_same_scores_whatever_else_is_known(
     noctis: InstanceSegmentationModel, observed: tuple
 ) -> None:

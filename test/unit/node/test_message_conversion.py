@@ -23,6 +23,7 @@ from std_msgs.msg import Header
 
 from ism_ros.config.settings import Settings
 from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.detection_evidence import DetectionEvidence
 from ism_ros.data.detections import Detections
 from ism_ros.data.rle import decode_rle
 from ism_ros.errors import FrameError
@@ -532,6 +533,16 @@ def test_instance_masks_stay_whole_where_they_overlap(detections):
     assert (first.id, first.class_id, first.template_index) == (1, "drill", 7)
     parts = (first.score, first.semantic_score, first.appearance_score, first.geometric_score, first.visible_ratio)
     assert parts == pytest.approx((0.9, 0.8, 0.7, 0.6, 0.5))
+
+
+def test_an_instance_has_its_evidence_and_none_where_it_was_not_verified(detections):
+    numbers = torch.tensor([[0.5, 2.0], [torch.nan, torch.nan]])
+    verified = replace(detections, evidence=DetectionEvidence(("outline_iou", "hidden"), numbers, -numbers))
+    first, second = mask_array(verified, HEADER, 0.1).instances
+    assert first.evidence_names == ["outline_iou", "hidden"]
+    assert list(first.evidence_values) == [0.5, 2.0]
+    assert list(first.evidence_contributions) == [-0.5, -2.0]
+    assert [len(second.evidence_names), len(second.evidence_values), len(second.evidence_contributions)] == [0, 0, 0]
 
 
 def test_no_detections_make_empty_messages():
