@@ -24,7 +24,7 @@ LOOKS = ("semantic", "margin", "confidence")
 segmentor's confidence."""
 FEATURE_NAMES = (*TERMS, *LOOKS)
 FEATURES = len(FEATURE_NAMES)
-NETWORKS, WIDTHS = 3, (24, 12)
+NETWORKS, WIDTHS = 8, (24, 12)
 """Number of networks, E, and the widths of their hidden layers."""
 LIMIT = 4.0
 """Most standard deviations that a feature counts as away from its mean."""

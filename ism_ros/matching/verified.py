@@ -34,7 +34,7 @@ from ism_ros.pose.alignment import MIN_PIXELS, sample_observed_points
 from ism_ros.pose.covariance import at_origin
 from ism_ros.runtime.threads import one_thread
 from ism_ros.verification.silhouette_masks import silhouette_masks
-from ism_ros.verification.verification import VerifiedPoses, can_be_verified, verify
+from ism_ros.verification.verification import FinishedPoses, VerifiedPoses, can_be_verified, verify
 
 MAX_CANDIDATES = 12
 """Most objects that are compared by shape under each mask, those with the best semantic scores."""
@@ -199,11 +199,15 @@ def _matches(
     if verified is not None and bool(is_outlined.any()):
         masks[is_outlined] = silhouette_masks(verified.evidence, pose[is_outlined], masks.shape[1:])
     kept = _not_shared(masks, highest[rows])
-    rows, pose, masks = rows[kept], pose[kept], masks[kept]
+    rows, pose, masks, is_outlined = rows[kept], pose[kept], masks[kept], is_outlined[kept]
     object_index = chosen[rows]
     template_index = inputs.similarity[rows, object_index].argmax(dim=1)
-    rotation, translation_m, covariance = _poses_at_origins(verified, pose, library, object_index)
-    for row in torch.nonzero(pose >= 0)[:, 0].tolist():
+    posed = torch.nonzero(pose >= 0)[:, 0]
+    finished = None if verified is None else verified.finished(pose[posed])
+    if finished is not None:
+        masks = _redrawn(masks, finished, posed, is_outlined[posed])
+    rotation, translation_m, covariance = _poses_at_origins(finished, posed, library, object_index)
+    for row in posed.tolist():
         rotations = library.objects[int(object_index[row])].rotations
         if rotations is not None:
             template_index[row] = (rotations[:, 2] @ rotation[row, 2]).argmax()
@@ -242,18 +246,27 @@ def _evidence(
     return DetectionEvidence(FEATURE_NAMES, values, contributions)
 
 
+def _redrawn(masks: Tensor, finished: FinishedPoses, posed: Tensor, is_outlined: Tensor) -> Tensor:
+    """Masks (M, H, W) with the silhouettes of the finished poses at those of `posed` (K,) that `is_outlined` (K,)."""
+    index = torch.nonzero(is_outlined)[:, 0]
+    silhouettes = silhouette_masks(finished.evidence, index, masks.shape[1:])
+    is_seen = silhouettes.flatten(1).any(dim=1)
+    redrawn = masks.clone()
+    redrawn[posed[index[is_seen]]] = silhouettes[is_seen]
+    return redrawn
+
+
 def _poses_at_origins(
-    verified: VerifiedPoses | None, pose: Tensor, library: ObjectLibrary, object_index: Tensor
+    finished: FinishedPoses | None, posed: Tensor, library: ObjectLibrary, object_index: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotations (M, 3, 3), positions (M, 3) and covariances (M, 6, 6) of the objects' origins; NaN where pose is -1."""
-    count, device = len(pose), pose.device
+    """Rotations (M, 3, 3), positions (M, 3) and covariances (M, 6, 6) of the objects' origins; NaN but at `posed`."""
+    count, device = len(object_index), object_index.device
     rotation = torch.full((count, 3, 3), torch.nan, device=device)
     translation_m = torch.full((count, 3), torch.nan, device=device)
     covariance = torch.full((count, 6, 6), torch.nan, device=device)
-    if verified is None:
+    if finished is None:
         return rotation, translation_m, covariance
-    posed = torch.nonzero(pose >= 0)[:, 0]
-    poses, of_centres = verified.finished(pose[posed])
+    poses, of_centres = finished.poses, finished.covariances
     for index, row in enumerate(posed.tolist()):
         centre_m = library.objects[int(object_index[row])].centre_m
         rotation[row] = poses.rotation[index]

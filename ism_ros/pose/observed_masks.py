@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import mask_areas
+from ism_ros.pose.depth_noise import depth_noise_m, estimate_inverse_noise
 
 CELLS = 96
 """Cells along each side of the window in which the distance to an outline is computed, C."""
@@ -34,6 +35,7 @@ class ObservedMasks:
         cell_px: (N,) float32 side of a cell, pixels.
         area_px: (N,) float32 area of the mask, pixels.
         read_px: (N,) float32 area of the part of the mask that has a reading, pixels.
+        inverse_noise: Standard deviation of inverse depth, 1/m.
     """
 
     depth_m: Tensor
@@ -43,6 +45,18 @@ class ObservedMasks:
     cell_px: Tensor
     area_px: Tensor
     read_px: Tensor
+    inverse_noise: float
+
+    def noise_m(self, depth_m: Tensor) -> Tensor:
+        """Compute the standard deviation of readings.
+
+        Args:
+            depth_m: Distance, metres, of any shape.
+
+        Returns:
+            Metres, of the same shape.
+        """
+        return depth_noise_m(depth_m, self.inverse_noise)
 
     def depth_at(self, u: Tensor, v: Tensor) -> Tensor:
         """Read the depth nearest to pixels.
@@ -122,6 +136,7 @@ def observed_masks(frame: Frame, masks: Tensor, boxes_xyxy: Tensor) -> ObservedM
         cell_px,
         mask_areas(masks).float(),
         mask_areas(masks & (depth_m > 0)).float(),
+        estimate_inverse_noise(frame.depth_m),
     )
 
 

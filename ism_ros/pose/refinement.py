@@ -97,21 +97,6 @@ class RefinementSamples:
     radius_m: Tensor
 
 
-def depth_noise_m(depth_m: Tensor) -> Tensor:
-    """Standard deviation of a depth camera's readings: 2 mm + 2.5 mm/m^2 z^2.
-
-    The error of a triangulating camera grows with the square of the distance (Khoshelham and Elberink, Sensors 2012);
-    the constant part covers the model, its calibration and the registration of depth to color.
-
-    Args:
-        depth_m: Distance, metres, of any shape.
-
-    Returns:
-        Metres, of the same shape.
-    """
-    return 0.002 + 0.0025 * depth_m.square()
-
-
 def refine(
     poses: PoseBatch,
     samples: RefinementSamples,
@@ -161,7 +146,7 @@ def _normal_equations(
     seen = _projected(rotation, centre_m, mask_index, samples, observed)
     along_ray, difference, z = seen.along_ray, seen.depth - seen.z, seen.z
     residual = along_ray * difference
-    noise = noise_factor * depth_noise_m(z) + 0.3 * openness * (GATE_M * openness + LAST_GATE_M)
+    noise = noise_factor * observed.noise_m(z) + 0.3 * openness * (GATE_M * openness + LAST_GATE_M)
     gate_m = noise_factor * (GATE_M * openness + LAST_GATE_M)
     paired = (seen.depth > 0) & (difference.abs() < gate_m) & (along_ray < -0.1)
     paired &= seen.distance_px > -2 - 3 * openness
@@ -283,7 +268,7 @@ def fit_quality(poses: PoseBatch, samples: RefinementSamples, observed: Observed
     """
     seen = _projected(poses.rotation, poses.centre_m, poses.mask_index, samples, observed)
     gap = seen.along_ray.abs() * (seen.depth - seen.z)
-    limit = 3 * depth_noise_m(seen.z)
+    limit = 3 * observed.noise_m(seen.z)
     read = seen.depth > 0
     agreeing, missing = read & (gap.abs() < limit), read & (gap > limit)
     surface = agreeing.sum(dim=1) / (agreeing | missing).sum(dim=1).clamp(min=1)

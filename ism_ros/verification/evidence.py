@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ism_ros.data.masks import mask_areas
 from ism_ros.pose.observed_masks import ObservedMasks, window_pixels
-from ism_ros.pose.refinement import PoseBatch, depth_noise_m
+from ism_ros.pose.refinement import PoseBatch
 from ism_ros.verification.color_agreement import color_agreement, colors_of_cells
 from ism_ros.verification.image_edges import outline_agreement
 from ism_ros.verification.observed_image import ObservedImage
@@ -110,12 +110,12 @@ def gather_evidence(
     depth, mask, seen, in_image = _read_window(poses, observed, masks, image.rgb, origin, cell_px)
     silhouette, model, low, high = _surface(nearest)
     # a cell without samples of the nearest surface may show one behind it
-    shown = nearest.view_as(model) - model < TOLERANCE_DEVIATIONS * depth_noise_m(model)
+    shown = nearest.view_as(model) - model < TOLERANCE_DEVIATIONS * observed.noise_m(model)
     silhouette = silhouette & in_image
     model = model * silhouette
     slope_x, slope_y = _slopes(model, silhouette, cell_px, observed.intrinsics[0])
     facing = (1 + slope_x.square() + slope_y.square()).rsqrt()
-    tolerance = TOLERANCE_DEVIATIONS * depth_noise_m(model)
+    tolerance = TOLERANCE_DEVIATIONS * observed.noise_m(model)
     read = silhouette & (depth > 0)
     gap = (depth - model) * facing
     rim = silhouette & ~eroded(silhouette)
@@ -138,7 +138,7 @@ def gather_evidence(
         (_count(agreeing & mask) / read_cells.clamp(min=1)).clamp(max=1),
         (common / (_count(visible) + mask_cells - common).clamp(min=1)).clamp(max=1),
         common / _count(visible).clamp(min=1),
-        *_surroundings(silhouette, model, depth),
+        *_surroundings(silhouette, model, depth, observed),
         _share(hidden, read),
         _share(read, silhouette),
         _normal_agreement(slope_x, slope_y, depth, agreeing & ~rim, cell_px, observed.intrinsics[0]),
@@ -159,11 +159,11 @@ def _read_window(
     return depth, mask, rgb.flatten(0, 1)[index], in_image
 
 
-def _surroundings(silhouette: Tensor, model: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+def _surroundings(silhouette: Tensor, model: Tensor, depth: Tensor, observed: ObservedMasks) -> tuple[Tensor, Tensor]:
     """Shares (H,) of the ring around the silhouette in which the same surface goes on, and which is nearer."""
     ring = dilated(silhouette, 3) & ~dilated(silhouette, 1) & (depth > 0)
     low, high = _range(model, silhouette, 3)
-    tolerance = TOLERANCE_DEVIATIONS * depth_noise_m(high)
+    tolerance = TOLERANCE_DEVIATIONS * observed.noise_m(high)
     continues = ring & (depth > low - tolerance) & (depth < high + tolerance)
     return _share(continues, ring), _share(ring & (depth <= low - tolerance), ring)
 

@@ -56,26 +56,50 @@ class VerifiedPoses:
         evidence: For and against them.
         samples: That they were refined by.
         observed: What they were refined against.
+        objects: O objects that the poses are of.
+        masks: (N, H, W) bool, that the objects are under.
+        image: What they were compared with.
     """
 
     poses: PoseBatch
     evidence: Evidence
     samples: RefinementSamples
     observed: ObservedMasks
+    objects: Sequence[KnownObject]
+    masks: Tensor
+    image: ObservedImage
 
-    def finished(self, rows: Tensor) -> tuple[PoseBatch, Tensor]:
+    def finished(self, rows: Tensor) -> FinishedPoses:
         """Refine some poses to the end, by the depth.
 
         Args:
             rows: (K,) int64, which of them.
 
         Returns:
-            K poses, and their covariances (K, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians) of the
-            centres, camera frame.
+            K poses.
         """
         samples = _at(self.samples, rows)
         poses = refine(self.poses[rows], samples, self.observed, FINAL_STEPS, first=FINAL_OPENNESS)
-        return poses, pose_covariances(poses, samples, self.observed)
+        covariances = pose_covariances(poses, samples, self.observed)
+        surfaces = object_samples(self.objects, poses.object_index)
+        return FinishedPoses(
+            poses, covariances, gather_evidence(poses, surfaces, self.observed, self.masks, self.image)
+        )
+
+
+@dataclass(frozen=True)
+class FinishedPoses:
+    """Poses that are refined to the end.
+
+    Attributes:
+        poses: K poses.
+        covariances: (K, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians) of the centres, camera frame.
+        evidence: For and against them, with their silhouettes.
+    """
+
+    poses: PoseBatch
+    covariances: Tensor
+    evidence: Evidence
 
 
 @dataclass(frozen=True)
@@ -177,9 +201,8 @@ def verify(
     parts = [starts[starts.mask_index % threads == part] for part in range(threads)]
     done = map_on_threads(verify_part, threads, [part for part in parts if len(part)])
     poses, samples, evidence = zip(*done, strict=True)
-    return VerifiedPoses(
-        _joined(poses, PoseBatch), _joined(evidence, Evidence), _joined(samples, RefinementSamples), observed
-    )
+    joined = _joined(poses, PoseBatch), _joined(evidence, Evidence), _joined(samples, RefinementSamples)
+    return VerifiedPoses(*joined, observed, objects, masks, image)
 
 
 def _refined(

@@ -47,7 +47,7 @@ def make_evidence_of_scene(
     entries = choose_library(scene.placed, len(bank), np.random.default_rng([9, seed]))
     is_object = np.array([[entry.is_like(one) for one in scene.placed] for entry in entries], bool)
     is_object = is_object.reshape(len(entries), len(scene.placed))
-    pixels = np.bincount(view.instance.reshape(-1), minlength=len(scene.placed))[: len(scene.placed)]
+    pixels = pixels_of_instances(view.instance, len(scene.placed))
     to_be_found = np.flatnonzero(is_object.any(axis=0) & (pixels >= MIN_PIXELS))
     return {**_evidence(frame, _library(entries, known), model, view.instance, is_object), "to_be_found": to_be_found}
 
@@ -94,21 +94,34 @@ def _evidence(
     }
 
 
+def pixels_of_instances(instance: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Count the pixels of each instance.
+
+    Args:
+        instance: Number of the instance of each pixel, of any shape; from `count` on: surroundings, below 0: nothing.
+        count: Number of instances, I.
+
+    Returns:
+        (I,) int64.
+    """
+    return np.bincount(instance[instance >= 0], minlength=count)[:count]
+
+
 def instance_ious(masks: NDArray[np.bool_], instance: NDArray[Any], count: int) -> NDArray[np.float32]:
     """Compute the IoU of masks and instances.
 
     Args:
         masks: (M, H, W) bool.
-        instance: (H, W) number of the instance of each pixel; from `count` on: surroundings.
+        instance: (H, W) number of the instance of each pixel, as of `pixels_of_instances`.
         count: Number of instances, I.
 
     Returns:
         (M, I) float32.
     """
-    area = np.bincount(instance.reshape(-1), minlength=count)[:count]
+    area = pixels_of_instances(instance, count)
     common = np.zeros((len(masks), count))
     for row, mask in enumerate(masks):
-        common[row] = np.bincount(instance[mask], minlength=count)[:count]
+        common[row] = pixels_of_instances(instance[mask], count)
     union = masks.reshape(len(masks), -1).sum(axis=1)[:, None] + area - common
     return (common / np.maximum(union, 1)).astype(np.float32)
 

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.objects.library import KnownObject
 from ism_ros.pose.alignment import align_views, sample_observed_points
-from ism_ros.pose.refinement import PoseBatch, depth_noise_m, fit_quality, pose_covariances, refine, rotation_of_vector
+from ism_ros.pose.refinement import PoseBatch, fit_quality, pose_covariances, refine, rotation_of_vector
 from ism_ros.pose.start_poses import MIN_DIFFERENCE_RAD, start_poses
 
 PLACE = (-0.02, 0.01, 0.6)
@@ -165,9 +165,3 @@ def test_rotation_vectors_are_those_of_rodrigues() -> None:
     matrices = rotation_of_vector(torch.from_numpy(np.vstack([vectors, np.zeros((1, 3))])))
     np.testing.assert_allclose(matrices[:-1].numpy(), Rotation.from_rotvec(vectors).as_matrix(), atol=1e-9)
     np.testing.assert_allclose(matrices[-1].numpy(), np.eye(3), atol=1e-9)
-
-
-def test_the_noise_of_depth_grows_with_the_square_of_the_distance() -> None:
-    near, far = depth_noise_m(torch.tensor([1.0, 2.0])).tolist()
-    assert near == pytest.approx(0.0045)
-    assert far - 0.002 == pytest.approx(4 * (near - 0.002))
