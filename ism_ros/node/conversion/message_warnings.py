@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from ism_ros.checks.depth_checks import DRIVER_REGISTRATION
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.errors import FrameError
 from ism_ros.node.conversion.calibration import calibration_of, is_ambiguous, is_rectified_topic
@@ -14,6 +15,7 @@ from ism_ros.node.conversion.rgbd_messages import (
     is_same_place,
 )
 from ism_ros.node.conversion.undistortion import undistortion_for
+from ism_ros.registration.frame_registration import NOT_REGISTERED
 
 MIXED_RECTIFICATION_PX = 2.0
 """Distortion from which on rectified color and raw depth do not fit each other, pixels."""
@@ -48,11 +50,10 @@ def _alignment_warning(messages: RgbdMessages) -> InputWarning | None:
     ]
     rgb_frame, depth_frame = messages.rgb.header.frame_id, messages.depth.header.frame_id
     return InputWarning(
-        "depth_not_registered",
+        NOT_REGISTERED,
         f"depth is of another camera than rgb (frame_id '{depth_frame}', of rgb '{rgb_frame}'), so that its pixels are "
-        "of other places: switch registration on in the driver (RealSense: align_depth.enable:=true; Orbbec, OpenNI, "
-        "Kinect: depth_registration:=true) and remap depth to the registered topic, or have this node register it, "
-        f"which needs {' and '.join(missing)}",
+        f"of other places: {DRIVER_REGISTRATION} and remap depth to the registered topic, or have this node register "
+        f"it, which needs {' and '.join(missing)}",
     )
 
 
