@@ -13,8 +13,6 @@ from ism_ros.data.frame import Frame
 from ism_ros.registration.edges import color_edges, depth_edges, edge_scale
 from ism_ros.registration.similarity_search import find_similarity
 
-NOT_REGISTERED = "depth_not_registered"
-"""Reason of the warning about depth that is not registered."""
 MIN_SIDE_PX = 160
 """Longer side of the smallest image that is checked: half of EDGE_SIDE_PX, below which edges are a blur."""
 
@@ -108,7 +106,7 @@ def depth_not_registered_warning(scale: float, shift_px: tuple[float, float]) ->
         The warning.
     """
     return InputWarning(
-        NOT_REGISTERED,
+        "depth_not_registered",
         f"depth is not registered to rgb: its edges fit those of rgb {scale:.2f} times as large and shifted by "
         f"{shift_px[0]:.0f}, {shift_px[1]:.0f} pixels, by which it was registered, to some pixels: "
         f"{DRIVER_REGISTRATION}, which is exact, or set depth_registration to as_given if depth is right as it is",
@@ -123,8 +121,8 @@ def _with_warning(
         f"it was registered by the edges of both, {scale:.2f} times as large and shifted by {shift_px[0]:.0f}, "
         f"{shift_px[1]:.0f} pixels"
     )
-    others = tuple(warning for warning in warnings if warning.reason != NOT_REGISTERED)
-    known = [warning for warning in warnings if warning.reason == NOT_REGISTERED]
+    others = tuple(warning for warning in warnings if warning.reason != "depth_not_registered")
+    known = [warning for warning in warnings if warning.reason == "depth_not_registered"]
     if known:
-        return (*others, InputWarning(NOT_REGISTERED, f"{known[0].text}; until then {done}"))
+        return (*others, InputWarning("depth_not_registered", f"{known[0].text}; until then {done}"))
     return (*others, depth_not_registered_warning(scale, shift_px))

@@ -15,7 +15,6 @@ from ism_ros.node.conversion.rgbd_messages import (
     is_same_place,
 )
 from ism_ros.node.conversion.undistortion import undistortion_for
-from ism_ros.registration.frame_registration import NOT_REGISTERED
 
 MIXED_RECTIFICATION_PX = 2.0
 """Distortion from which on rectified color and raw depth do not fit each other, pixels."""
@@ -50,7 +49,7 @@ def _alignment_warning(messages: RgbdMessages) -> InputWarning | None:
     ]
     rgb_frame, depth_frame = messages.rgb.header.frame_id, messages.depth.header.frame_id
     return InputWarning(
-        NOT_REGISTERED,
+        "depth_not_registered",
         f"depth is of another camera than rgb (frame_id '{depth_frame}', of rgb '{rgb_frame}'), so that its pixels are "
         f"of other places: {DRIVER_REGISTRATION} and remap depth to the registered topic, or have this node register "
         f"it, which needs {' and '.join(missing)}",
