@@ -8,7 +8,7 @@ beside the color camera (15 mm to either side, of 0.6 to 0.8 times its focal len
 off); and with the registered depth of another table, which has no scale and shift at all. "told" is how often depth is
 called unregistered: right in the second case, wrong in the others. Errors of the scale, and of the place of the objects
 in pixels, are medians of those that are told and their 95th percentiles; "right depth" is the share of readings within
-2 cm of the true registered depth, afterwards and before. Milliseconds are medians of one thread. Rendering takes some 5
+2 cm of the true registered depth, afterwards and before. Milliseconds are medians of one thread. Rendering takes some 3
 seconds a table. Writes out/bench_depth_registration.json.
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,15 @@ import cv2
 import numpy as np
 from common.measuring import print_table, processor, write_json
 from numpy.typing import NDArray
+from rich.progress import track
 
 from ism_ros.data.frame import Frame
 from ism_ros.registration.frame_registration import measured_similarity, resampled_depth
-from ism_ros.sim.benchmark_scenes.depth_camera_beside import DepthCameraBeside, observe_with
+from ism_ros.sim.benchmark_scenes.depth_camera_beside import DepthCameraBeside, with_depth_of
 from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
-from ism_ros.sim.benchmark_scenes.scene_rendering import observe
+from ism_ros.sim.benchmark_scenes.scene_rendering import render_scene
 from ism_ros.sim.benchmark_scenes.table_scene import Scene, make_scene
-from ism_ros.sim.synthesis.sensor_model import SensorModel
+from ism_ros.sim.synthesis.sensor_model import SensorModel, sense
 
 NOISES = {"none": 0.0, "as of a D435": 1.0, "2.5 times that": 2.5}
 """Factors of the sensor's disparity noise, strayed borders and speckles."""
@@ -49,15 +50,15 @@ MAX_PRINCIPAL_POINT_PX = 10.0
 
 @dataclass(frozen=True)
 class Table:
-    """One table with both kinds of depth.
+    """One table at one noise, with both kinds of depth.
 
     Attributes:
         registered: Its frame with registered depth.
         beside: Its frame with that of the camera beside.
         true_m: Registered depth without noise, (H, W) float32 metres.
         scale: Of the camera beside.
-        shift_px: Of the camera beside at the distance of the objects.
-        objects_px: (2,) middle of the objects relative to that of the image in the depth camera.
+        shift_px: (2,) of the camera beside, at the distance of the objects.
+        objects_px: (2,) middle of the objects relative to that of the image, in the depth camera.
     """
 
     registered: Frame
@@ -75,52 +76,61 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(1)
     rows: list[dict[str, Any]] = []
-    for name, factor in NOISES.items():
-        tables = list(_tables(options.scenes, factor))
+    of_scenes = [_tables(scene) for scene in track(_scenes(options.scenes), "tables", total=options.scenes)]
+    for name, tables in zip(NOISES, zip(*of_scenes, strict=True), strict=True):
         others = [*tables[SCENES_OF_A_SET:], *tables[:SCENES_OF_A_SET]]
+        mixed = [(one.registered.rgb, _depth(other.registered)) for one, other in zip(tables, others, strict=True)]
+        registered = [(one.registered.rgb, _depth(one.registered)) for one in tables]
         rows += [
-            {"depth": "registered", "noise": name, **_told([(t.registered.rgb, _depth(t.registered)) for t in tables])},
+            {"depth": "registered", "noise": name, **_told(registered)},
             {"depth": "of a camera beside", "noise": name, **_beside(tables)},
-            {
-                "depth": "of another table",
-                "noise": name,
-                **_told([(t.registered.rgb, _depth(o.registered)) for t, o in zip(tables, others, strict=True)]),
-            },
+            {"depth": "of another table", "noise": name, **_told(mixed)},
         ]
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    rows = [{key: row.get(key, "") for key in columns} for row in rows]
     title = f"{options.scenes} tables at 640 x 480; {processor()}"
+    rows = [{key: row.get(key, "") for key in columns} for row in rows]
     print_table(title, rows)
     write_json("bench_depth_registration", {"title": title, "rows": rows})
 
 
-def _tables(count: int, factor: float) -> Iterator[Table]:
+def _scenes(count: int) -> Iterator[Scene]:
+    for number in range(count):
+        if number % SCENES_OF_A_SET == 0:
+            known = [make_scene_object(mesh) for mesh in known_objects(number // SCENES_OF_A_SET)]
+        yield make_scene(number, known)
+
+
+def _tables(scene: Scene) -> list[Table]:
+    """Render a scene once, and sense it at each noise."""
+    rng = np.random.default_rng([17, scene.seed])
+    x, y = rng.uniform(-MAX_PRINCIPAL_POINT_PX, MAX_PRINCIPAL_POINT_PX, 2).tolist()
+    beside = DepthCameraBeside(rng.uniform(0.6, 0.8), float(rng.choice([-0.015, 0.015])), (x, y))
+    own = beside.scene(scene)
+    view, own_view = render_scene(scene)[0], render_scene(own, samples=1)[0]
+    positions_m = np.array([(scene.world_to_camera @ placed.object_to_world)[:3, 3] for placed in scene.placed])
+    scale, shift = beside.similarity(scene.camera, float(np.median(positions_m[:, 2])))
+    u, v = scene.camera.project(positions_m)
+    width, height = scene.camera.width, scene.camera.height
+    objects_px = np.array([np.median(u) - (width - 1) / 2, np.median(v) - (height - 1) / 2])
+    tables = []
+    for model in map(_sensor, NOISES.values()):
+        registered = sense(view.rgb, view.depth_m, scene.camera, scene.seed, model=model)
+        depth = sense(own_view.rgb, own_view.depth_m, own.camera, scene.seed, model=model)
+        frames = registered, with_depth_of(registered, depth)
+        tables.append(Table(*frames, view.depth_m, scale, np.array(shift), (objects_px - shift) / scale))
+    return tables
+
+
+def _sensor(factor: float) -> SensorModel:
     usual = SensorModel()
-    model = SensorModel(
+    return SensorModel(
         disparity_noise_px=factor * usual.disparity_noise_px,
         border_px=factor * usual.border_px,
         speckle=factor * usual.speckle,
     )
-    for number in range(count):
-        if number % SCENES_OF_A_SET == 0:
-            known = [make_scene_object(mesh) for mesh in known_objects(number // SCENES_OF_A_SET)]
-        yield _table(make_scene(number, known), model)
 
 
-def _table(scene: Scene, model: SensorModel) -> Table:
-    rng = np.random.default_rng([17, scene.seed])
-    x, y = rng.uniform(-MAX_PRINCIPAL_POINT_PX, MAX_PRINCIPAL_POINT_PX, 2)
-    beside = DepthCameraBeside(rng.uniform(0.6, 0.8), float(rng.choice([-0.015, 0.015])), (float(x), float(y)))
-    frame, true_m = observe_with(scene, beside, model)
-    positions_m = np.array([(scene.world_to_camera @ placed.object_to_world)[:3, 3] for placed in scene.placed])
-    scale, shift_px = beside.similarity(scene.camera, float(np.median(positions_m[:, 2])))
-    u, v = scene.camera.project(positions_m)
-    middle = np.array([np.median(u) - (frame.width - 1) / 2, np.median(v) - (frame.height - 1) / 2])
-    shift = np.array(shift_px)
-    return Table(observe(scene, model=model)[0], frame, true_m, scale, shift, (middle - shift) / scale)
-
-
-def _told(pairs: list[tuple[NDArray[np.uint8], NDArray[np.float32]]]) -> dict[str, Any]:
+def _told(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.float32]]]) -> dict[str, Any]:
     told, spent_ms = 0, []
     for rgb, depth_m in pairs:
         found, ms = _timed(rgb, depth_m)
@@ -129,7 +139,7 @@ def _told(pairs: list[tuple[NDArray[np.uint8], NDArray[np.float32]]]) -> dict[st
     return {"told": f"{told} of {len(pairs)}", "ms": round(float(np.median(spent_ms)), 1)}
 
 
-def _beside(tables: list[Table]) -> dict[str, Any]:
+def _beside(tables: Sequence[Table]) -> dict[str, Any]:
     spent_ms, scale_errors, place_errors_px, after, before = [], [], [], [], []
     for table in tables:
         depth_m = _depth(table.beside)

@@ -8,8 +8,8 @@ the picture. The shift depends on how far things are as well; the one found is t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -21,8 +21,11 @@ SEARCHED_SCALES = (0.9, 1.75)
 """Range of the ratio of the focal lengths: 1.55 is a RealSense D435, 1.34 an L515, 0.95 a Kinect v1, about 1 a D455."""
 SCALE_STEP_RATIO = 1.025
 """Ratio of two scales in the search: half a step moves the outer edges of the picture by 2 pixels."""
-FINE_SCALES = tuple(1 + step / 300 for step in range(-4, 5))
-"""Factors of the best scale in the second search: half a step each way, by half a pixel at the sides."""
+FINE_SCALES = tuple(1 + step / 200 for step in range(-6, 7))
+"""Factors of the best scale in the second search: a step of the first each way, by less than a pixel at the sides."""
+PEAK_RATIO = 0.95
+"""Ratio to the best score from which on scales of the second search count in the mean: peaks are flat, and shifts whole
+pixels, so that their mean is nearer to the truth than the best of them."""
 MAX_SHIFT_PX = round(0.06 * EDGE_SIDE_PX)
 """Largest shift, 6 % of the longer side: 15 mm between the cameras are 3 % at half a metre, and principal
 points differ by 2 %."""
@@ -173,7 +176,8 @@ def find_similarity(color: NDArray[np.complex64], depth: DepthEdges) -> Similari
     best = _most_significant([matcher.best(scale, MAX_SHIFT_PX) for scale in scales])
     if best is None:
         return None
-    best = _most_significant([matcher.best(best.scale * factor, MAX_SHIFT_PX) for factor in FINE_SCALES]) or best
+    fine = [found for factor in FINE_SCALES if (found := matcher.best(best.scale * factor, MAX_SHIFT_PX)) is not None]
+    best = _middle_of_peak(fine)
     near_scales = [scale for scale in scales if abs(math.log(scale)) <= math.log(NEAR_SCALE_RATIO)]
     near = [found for scale in near_scales if (found := matcher.best(scale, NEAR_SHIFT_PX)) is not None]
     is_clear = best.score >= MIN_SCORE_RATIO * max(found.score for found in [as_it_is, *near])
@@ -186,6 +190,14 @@ def searched_scales() -> list[float]:
     step = math.log(SCALE_STEP_RATIO)
     low, high = (math.log(scale) / step for scale in SEARCHED_SCALES)
     return [math.exp(step * number) for number in range(math.ceil(low), math.floor(high) + 1)]
+
+
+def _middle_of_peak(candidates: Sequence[Similarity]) -> Similarity:
+    """Average scale and shift over the top of the peak, weighted by the score above PEAK_RATIO of the best."""
+    best = max(candidates, key=lambda candidate: candidate.significance)
+    weights = np.maximum([candidate.score - PEAK_RATIO * best.score for candidate in candidates], 0.0)
+    scale, x, y = np.average([(one.scale, *one.shift_px) for one in candidates], axis=0, weights=weights).tolist()
+    return replace(best, scale=scale, shift_px=(x, y))
 
 
 def _most_significant(candidates: Iterable[Similarity | None]) -> Similarity | None:

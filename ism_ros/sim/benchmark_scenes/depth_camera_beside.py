@@ -35,6 +35,12 @@ class DepthCameraBeside:
         intrinsics[:2, 2] += self.principal_point_px
         return Camera(intrinsics, color.width, color.height)
 
+    def scene(self, scene: Scene) -> Scene:
+        """Return a scene of the color camera as the depth camera sees it."""
+        to_beside = np.eye(4)
+        to_beside[0, 3] = -self.baseline_m
+        return replace(scene, camera=self.camera(scene.camera), world_to_camera=to_beside @ scene.world_to_camera)
+
     def similarity(self, color: Camera, depth_m: float) -> tuple[float, tuple[float, float]]:
         """Compute where its pixels belong in the color image.
 
@@ -52,25 +58,26 @@ class DepthCameraBeside:
         return scale, (shift_x, color.cy - middle[1] - scale * (own.cy - middle[1]))
 
 
+def with_depth_of(frame: Frame, beside: Frame) -> Frame:
+    """Return a frame with the depth of another camera, as it is."""
+    return Frame(frame.rgb, beside.depth_m, frame.camera, frame.stamp_ns, frame.frame_id)
+
+
 def observe_with(
-    scene: Scene, beside: DepthCameraBeside, model: SensorModel | None, seed: int | None = None
+    scene: Scene, beside: DepthCameraBeside, model: SensorModel | None = None
 ) -> tuple[Frame, NDArray[np.float32]]:
-    """Simulate a frame of the color camera and the depth camera beside it, whose depth stays as it is.
+    """Simulate a frame of the color camera with the depth of the camera beside it, which is not registered.
 
     Args:
         scene: The scene.
         beside: The depth camera.
-        model: Errors of both cameras; None = those of the defaults.
-        seed: Number of the noise; None = that of the scene.
+        model: Errors of both cameras; None = the defaults.
 
     Returns:
         The frame; and the perfect depth that is registered to its image, (H, W) float32 metres.
     """
-    seed = scene.seed if seed is None else seed
-    to_beside = np.eye(4)
-    to_beside[0, 3] = -beside.baseline_m
-    own = replace(scene, camera=beside.camera(scene.camera), world_to_camera=to_beside @ scene.world_to_camera)
+    own = beside.scene(scene)
     view, own_view = render_scene(scene)[0], render_scene(own, samples=1)[0]
-    color = sense(view.rgb, view.depth_m, scene.camera, seed, model=model)
-    depth = sense(own_view.rgb, own_view.depth_m, own.camera, seed, model=model)
-    return Frame(color.rgb, depth.depth_m, scene.camera, frame_id=color.frame_id), view.depth_m
+    color = sense(view.rgb, view.depth_m, scene.camera, scene.seed, model=model)
+    depth = sense(own_view.rgb, own_view.depth_m, own.camera, scene.seed, model=model)
+    return with_depth_of(color, depth), view.depth_m
