@@ -48,9 +48,9 @@ SMOOTH_PX = 3
 FITS_SIGNIFICANCE = 5.0
 """Significance of depth as it is from which on nothing is searched for: of depth that is not registered it is at most
 4, in rendered scenes and frames of real cameras, of registered depth 5 to 16."""
-MIN_SIGNIFICANCE = 5.5
+MIN_SIGNIFICANCE = 6.0
 """Least significance of another scale or shift: the best of all that are searched has 3 to 5 by chance, where color and
-depth are of different scenes, and above 5.5 in two of a hundred; depth that is not registered has 6 to 16."""
+depth are of different scenes, and above 6 in two of a hundred; depth that is not registered has 6 to 18."""
 MIN_SCORE_RATIO = 1.5
 """Least ratio of the score to that of depth as it is: finer scales and shifts of registered depth gain up to 1.1."""
 
@@ -85,12 +85,15 @@ class EdgeMatcher:
         stride = -(-len(depth) // MAX_EDGES) or 1
         self._points, self._directions = depth.points_px[::stride], depth.directions[::stride]
         self._height, self._width = color.shape
-        smooth = cv2.blur(color.view(np.float32).reshape(self._height, self._width, 2), (SMOOTH_PX, SMOOTH_PX))
+        parts = color.view(np.float32).reshape(self._height, self._width, 2)
+        smooth = cv2.blur(parts, (SMOOTH_PX, SMOOTH_PX))
         rows = cv2.getOptimalDFTSize(self._height + 2 * WINDOW_PX) - self._height - WINDOW_PX
         columns = cv2.getOptimalDFTSize(self._width + 2 * WINDOW_PX) - self._width - WINDOW_PX
         padded = cv2.copyMakeBorder(smooth, WINDOW_PX, rows, WINDOW_PX, columns, cv2.BORDER_CONSTANT)
         self._shape = padded.shape[:2]
-        self._spectrum = cv2.dft(padded, flags=cv2.DFT_COMPLEX_OUTPUT)
+        self._spectrum = cv2.dft(padded, flags=cv2.DFT_COMPLEX_OUTPUT).view(np.complex64)[..., 0]
+        self._borders = np.empty(self._shape, np.complex64)  # kept, as large new arrays cost more than what is done
+        self._counts = np.empty(self._shape, np.float32)
 
     def scores(self, scale: float) -> NDArray[np.float32]:
         """Score one scale with all shifts.
@@ -110,18 +113,28 @@ class EdgeMatcher:
         middle = np.array([(self._width - 1) / 2, (self._height - 1) / 2])
         columns, rows = np.rint(self._points * scale + middle).astype(np.intp).T + WINDOW_PX
         near = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-        places, directions = rows[near] * width + columns[near], self._directions[near]
-        parts = [np.bincount(places, part, height * width) for part in (directions.real, directions.imag)]
-        borders = np.stack(parts, axis=-1, dtype=np.float32).reshape(height, width, 2)
-        product = cv2.mulSpectrums(self._spectrum, cv2.dft(borders, flags=cv2.DFT_COMPLEX_OUTPUT), 0, conjB=True)
+        places = rows[near] * width + columns[near]
         shifts = np.arange(-WINDOW_PX, WINDOW_PX + 1)
-        correlation = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE)[..., 0][np.ix_(shifts, shifts)]
-        inside = self._inside(np.bincount(places, minlength=height * width).reshape(height, width), shifts)
+        inside = self._inside(places, shifts)
+        correlation = self._correlation(places, self._directions[near])[np.ix_(shifts, shifts)]
         return np.where(inside >= MIN_INSIDE, correlation / np.maximum(inside, 1), np.float32(np.nan))
 
-    def _inside(self, counts: NDArray[np.intp], shifts: NDArray[np.intp]) -> NDArray[np.float32]:
+    def _correlation(self, places: NDArray[np.intp], directions: NDArray[np.complex64]) -> NDArray[np.float32]:
+        """Correlate borders at flat places of the padded picture with the edges of color, for all cyclic shifts."""
+        self._borders.fill(0)
+        np.add.at(self._borders.reshape(-1), places, directions)
+        parts = self._borders.view(np.float32).reshape(*self._shape, 2)
+        cv2.dft(parts, dst=parts, flags=cv2.DFT_COMPLEX_OUTPUT)
+        np.conjugate(self._borders, out=self._borders)
+        np.multiply(self._borders, self._spectrum, out=self._borders)
+        cv2.dft(parts, dst=parts, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE)
+        return self._borders.real
+
+    def _inside(self, places: NDArray[np.intp], shifts: NDArray[np.intp]) -> NDArray[np.float32]:
         """Count the borders that lie in the image at each shift of rows and columns."""
-        sums = cv2.integral(counts.astype(np.float32), sdepth=cv2.CV_32F)
+        self._counts.fill(0)
+        np.add.at(self._counts.reshape(-1), places, 1)
+        sums = cv2.integral(self._counts, sdepth=cv2.CV_32F)
         tops, lefts = WINDOW_PX - shifts, WINDOW_PX - shifts
         bottoms, rights = tops + self._height, lefts + self._width
         high = sums[np.ix_(bottoms, rights)] - sums[np.ix_(tops, rights)]
@@ -195,9 +208,17 @@ def searched_scales() -> list[float]:
 def _middle_of_peak(candidates: Sequence[Similarity]) -> Similarity:
     """Average scale and shift over the top of the peak, weighted by the score above PEAK_RATIO of the best."""
     best = max(candidates, key=lambda candidate: candidate.significance)
-    weights = np.maximum([candidate.score - PEAK_RATIO * best.score for candidate in candidates], 0.0)
-    scale, x, y = np.average([(one.scale, *one.shift_px) for one in candidates], axis=0, weights=weights).tolist()
+    least_score = PEAK_RATIO * best.score
+    top = [one for one in candidates if one.score > least_score and _is_near(one.shift_px, best.shift_px)]
+    if not top:  # where the best is below 0
+        return best
+    weights = [one.score - least_score for one in top]
+    scale, x, y = np.average([(one.scale, *one.shift_px) for one in top], axis=0, weights=weights).tolist()
     return replace(best, scale=scale, shift_px=(x, y))
+
+
+def _is_near(shift_px: tuple[float, float], peak_px: tuple[float, float]) -> bool:
+    return max(abs(shift_px[0] - peak_px[0]), abs(shift_px[1] - peak_px[1])) <= PEAK_PX
 
 
 def _most_significant(candidates: Iterable[Similarity | None]) -> Similarity | None:
