@@ -190,12 +190,12 @@ def find_similarity(color: NDArray[np.complex64], depth: DepthEdges) -> Similari
     if best is None:
         return None
     fine = [found for factor in FINE_SCALES if (found := matcher.best(best.scale * factor, MAX_SHIFT_PX)) is not None]
-    best = _middle_of_peak(fine)
+    peak = _most_significant(fine) or best
     near_scales = [scale for scale in scales if abs(math.log(scale)) <= math.log(NEAR_SCALE_RATIO)]
-    near = [found for scale in near_scales if (found := matcher.best(scale, NEAR_SHIFT_PX)) is not None]
-    is_clear = best.score >= MIN_SCORE_RATIO * max(found.score for found in [as_it_is, *near])
-    is_inside = max(map(abs, best.shift_px)) < MAX_SHIFT_PX  # else the peak is one of shifts beyond
-    return best if is_clear and is_inside and best.significance >= MIN_SIGNIFICANCE else None
+    near = [found.score for scale in near_scales if (found := matcher.best(scale, NEAR_SHIFT_PX)) is not None]
+    is_clear = peak.score > MIN_SCORE_RATIO * max([0.0, *near])
+    is_inside = max(map(abs, peak.shift_px)) < MAX_SHIFT_PX  # else the peak is one of shifts beyond
+    return _middle(peak, fine) if is_clear and is_inside and peak.significance >= MIN_SIGNIFICANCE else None
 
 
 def searched_scales() -> list[float]:
@@ -205,16 +205,13 @@ def searched_scales() -> list[float]:
     return [math.exp(step * number) for number in range(math.ceil(low), math.floor(high) + 1)]
 
 
-def _middle_of_peak(candidates: Sequence[Similarity]) -> Similarity:
-    """Average scale and shift over the top of the peak, weighted by the score above PEAK_RATIO of the best."""
-    best = max(candidates, key=lambda candidate: candidate.significance)
-    least_score = PEAK_RATIO * best.score
-    top = [one for one in candidates if one.score > least_score and _is_near(one.shift_px, best.shift_px)]
-    if not top:  # where the best is below 0
-        return best
+def _middle(peak: Similarity, around: Sequence[Similarity]) -> Similarity:
+    """Average scale and shift over the top of a peak, `around` it, weighted by the score above PEAK_RATIO of it."""
+    least_score = PEAK_RATIO * peak.score
+    top = [one for one in around if one.score > least_score and _is_near(one.shift_px, peak.shift_px)]
     weights = [one.score - least_score for one in top]
     scale, x, y = np.average([(one.scale, *one.shift_px) for one in top], axis=0, weights=weights).tolist()
-    return replace(best, scale=scale, shift_px=(x, y))
+    return replace(peak, scale=scale, shift_px=(x, y))
 
 
 def _is_near(shift_px: tuple[float, float], peak_px: tuple[float, float]) -> bool:
