@@ -8,8 +8,8 @@ beside the color camera (15 mm to either side, of 0.6 to 0.8 times its focal len
 off); and with the registered depth of another table, which has no scale and shift at all. "told" is how often depth is
 called unregistered: right in the second case, wrong in the others. Errors of the scale, and of the place of the objects
 in pixels, are medians of those that are told and their 95th percentiles; "right depth" is the share of readings within
-2 cm of the true registered depth, afterwards and before. Milliseconds are medians of one thread. Rendering takes some 3
-seconds a table. Writes out/bench_depth_registration.json.
+2 cm of the true registered depth, afterwards and before. Milliseconds are medians of processor time.
+Rendering takes some 3 seconds a table. Writes out/bench_depth_registration.json.
 """
 
 from __future__ import annotations
@@ -165,9 +165,9 @@ def _beside(tables: Sequence[Table]) -> dict[str, Any]:
 def _timed(
     rgb: NDArray[np.uint8], depth_m: NDArray[np.float32]
 ) -> tuple[tuple[float, tuple[float, float]] | None, float]:
-    began = time.perf_counter()
+    began = time.process_time()
     found = measured_similarity(rgb, depth_m)
-    return found, 1e3 * (time.perf_counter() - began)
+    return found, 1e3 * (time.process_time() - began)
 
 
 def _right(depth_m: NDArray[np.float32], true_m: NDArray[np.float32]) -> float:
