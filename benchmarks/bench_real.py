@@ -50,6 +50,7 @@ from ism_ros.config.settings import Settings
 from ism_ros.config.sources import load_settings
 from ism_ros.data.detections import Detections
 from ism_ros.loading import load_model
+from ism_ros.registration.frame_registration import with_registered_depth
 
 PICTURE_WIDTH, SMALL_WIDTH = 800, 480
 """Widths of each side of a frame's picture, alone and in the sheet, pixels."""
@@ -119,7 +120,8 @@ def judge(truth: RealFrame, settings: Settings) -> tuple[Detections, JudgedFrame
     model.segment(truth.frame)
     milliseconds = 1e3 * (time.perf_counter() - began)
     found = model.segment(truth.frame, settings=settings.model_copy(update={"score_threshold": 0.0})).to("cpu")
-    proposals = model.segmentor.propose(truth.frame, settings.stability_score_threshold)
+    frame = with_registered_depth(truth.frame)
+    proposals = model.segmentor.propose(frame, settings.stability_score_threshold)
     shown = found[found.score >= settings.score_threshold]
     verdicts = verdicts_of(truth, shown, detection_ious(truth.instances, shown))
     instances = judge_instances(truth, found, proposals, settings.score_threshold)

@@ -93,7 +93,7 @@ class InstanceSegmentationModel:
         if not queries:
             return []
         self.claim_threads()
-        queries = [query.in_colors_of_frame() for query in queries]
+        queries = [query.in_colors_of_frame().with_registered_depth() for query in queries]
         crops = self._map(self.propose, queries)
         descriptors = self.describe(crops)
         return self._map(self._detect, queries, crops, descriptors)

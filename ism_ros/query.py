@@ -14,6 +14,7 @@ from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
 from ism_ros.objects.grayscale import grayscale_library
 from ism_ros.objects.library import ObjectLibrary
+from ism_ros.registration.frame_registration import with_registered_depth
 from ism_ros.segmentors.base import Segmentor
 from ism_ros.segmentors.small_proposals import SmallProposals
 
@@ -47,6 +48,16 @@ class Query:
             The query, with such objects.
         """
         return replace(self, library=grayscale_library(self.library)) if self.frame.is_gray else self
+
+    def with_registered_depth(self) -> Query:
+        """Register the depth of the frame where it is clearly not registered and the settings leave it to that.
+
+        Returns:
+            The query, with such a frame.
+        """
+        if self.settings.depth_registration == "as_given":
+            return self
+        return replace(self, frame=with_registered_depth(self.frame))
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,11 @@ UNIT_OF_ENCODING = {"32FC1": "metres"}
 """Units of encodings (REP 118); all others are whole millimetres."""
 MAX_DEPTH_M = 1e5
 """Metres from which on no unit makes a reading one of a camera: the type's largest, 1e9, ..."""
+DRIVER_REGISTRATION = (
+    "switch registration on in the driver (RealSense: align_depth.enable:=true; Orbbec, OpenNI, Kinect: "
+    "depth_registration:=true)"
+)
+"""What to do about depth that is not registered to color, for messages."""
 LARGEST_INTEGERS = (65535.0, 65504.0, 32768.0, 32767.0)
 """Largest numbers of 16-bit types (and half floats), which stay in a depth image that was made float afterwards."""
 

@@ -153,6 +153,12 @@ class Settings(BaseModel):
     overlay_style: OverlayStyle = Field(
         "filled", description="How instances are drawn in ~/overlay: outline, filled or boxes.", json_schema_extra=LIVE
     )
+    depth_registration: Literal["auto", "as_given"] = Field(
+        "auto",
+        description="Depth that is clearly not registered to rgb, by the edges of both: auto (scaled and shifted to "
+        "fit, with a warning) or as_given (taken as it is).",
+        json_schema_extra=LIVE,
+    )
     tracking: bool = Field(
         False, description="An instance keeps its id from frame to frame while it is in view.", json_schema_extra=LIVE
     )

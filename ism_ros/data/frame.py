@@ -31,6 +31,7 @@ class Frame:
         stamp_ns: Nanoseconds of the sensor's clock.
         frame_id: Optical frame (x right, y down, z forward).
         warnings: Doubts of whoever made the frame, and about its camera matrix and exposure.
+        is_registration_checked: Whether depth was registered, or its registration checked, so that it is taken as is.
         invalid_depth_share: Fraction of the pixels without a depth reading; 0 without a depth sensor.
 
     Raises:
@@ -43,6 +44,7 @@ class Frame:
     stamp_ns: int = 0
     frame_id: str = ""
     warnings: tuple[InputWarning, ...] = ()
+    is_registration_checked: bool = False
     invalid_depth_share: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from ism_ros.node.conversion.rgbd_messages import RgbdMessages
 from ism_ros.node.diagnostics.frame_warnings import FrameWarnings
 from ism_ros.node.execution.inference_failures import failure_text, free_memory_after
 from ism_ros.node.inputs.frame_subscriber import SyncedFrame
+from ism_ros.registration.frame_registration import with_registered_depth
 from ism_ros.segmentors.base import SEGMENTORS
 from ism_ros.tracking import Tracker
 
@@ -111,6 +112,8 @@ class FrameProcessor:
         self._warnings.report_undistortion(frame)
         if not frame.has_depth and SEGMENTORS.get(self._context.settings().segmentor).needs_depth:
             raise FrameError("no_depth", "depth has no reading at all: check the depth camera and its range")
+        if self._context.settings().depth_registration == "auto":
+            frame = with_registered_depth(frame)  # not by the model, so that ~/points has that depth as well
         return frame, invalid_depth
 
     def _is_unit_check_due(self) -> bool:

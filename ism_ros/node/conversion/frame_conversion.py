@@ -69,6 +69,7 @@ def frame_from_messages(messages: RgbdMessages) -> tuple[Frame, InvalidDepth]:
         "stamp_ns": header.stamp.sec * 1_000_000_000 + header.stamp.nanosec,
         "frame_id": header.frame_id,
         "warnings": (*warnings, *message_warnings(messages, size, is_registered=depth_camera is not None)),
+        "is_registration_checked": depth_camera is not None,
     }
     if undistortion is None:
         return Frame(rgb=rgb, **common), invalid

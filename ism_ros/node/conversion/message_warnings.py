@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from ism_ros.checks.depth_checks import DRIVER_REGISTRATION
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.errors import FrameError
 from ism_ros.node.conversion.calibration import calibration_of, is_ambiguous, is_rectified_topic
@@ -50,9 +51,8 @@ def _alignment_warning(messages: RgbdMessages) -> InputWarning | None:
     return InputWarning(
         "depth_not_registered",
         f"depth is of another camera than rgb (frame_id '{depth_frame}', of rgb '{rgb_frame}'), so that its pixels are "
-        "of other places: switch registration on in the driver (RealSense: align_depth.enable:=true; Orbbec, OpenNI, "
-        "Kinect: depth_registration:=true) and remap depth to the registered topic, or have this node register it, "
-        f"which needs {' and '.join(missing)}",
+        f"of other places: {DRIVER_REGISTRATION} and remap depth to the registered topic, or have this node register "
+        f"it, which needs {' and '.join(missing)}",
     )
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from ism_ros.cli.main import main
 from ism_ros.matching.calibration import FEATURE_NAMES
 from ism_ros.objects.spec import read_objects_file
+from ism_ros.registration.frame_registration import resampled_depth
 from ism_ros.selftest.sample_files import SCENE
 
 
@@ -193,6 +194,25 @@ def test_depth_ten_times_too_far_is_told_by_what_would_be_found(
     said = said_of(capsys)
     assert "warning: nothing found, but " in said
     assert "if depth were 10 times nearer or it " in said
+
+
+def test_depth_that_is_not_registered_is_told_and_registered(
+    segment: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment() == 0
+    registered = {record["category_id"] for record in found(tmp_path)}
+    capsys.readouterr()
+    depth = cv2.imread(str(SCENE / "depth.png"), cv2.IMREAD_UNCHANGED)
+    wider = resampled_depth(depth, 0.64, (3.0, -2.0))  # as a camera of a wider lens has it
+    cv2.imwrite(str(tmp_path / "depth.png"), wider.astype(np.uint16))
+    assert segment("--depth", tmp_path / "depth.png") == 0
+    said = said_of(capsys)
+    assert "warning: depth is not registered to rgb: its edges fit those of rgb 1.5" in said
+    assert "RealSense: align_depth.enable:=true" in said
+    assert {record["category_id"] for record in found(tmp_path)} == registered
+    settings = written(tmp_path, "settings.yaml", b"depth_registration: as_given")
+    assert segment("--depth", tmp_path / "depth.png", "--config", settings) == 0
+    assert "not registered" not in said_of(capsys)
 
 
 def test_right_files_raise_no_doubt(segment: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

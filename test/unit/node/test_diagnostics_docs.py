@@ -44,6 +44,7 @@ from ism_ros.node.event_log import DiagnosticEvent, EventLog, EventSnapshot
 from ism_ros.node.execution.inference_failures import failure_text
 from ism_ros.node.inputs.frame_subscriber import CAMERA_INFO_HELD, CLOCK_JUMP, TIME_JUMP
 from ism_ros.objects.library import KnownObject
+from ism_ros.registration.frame_registration import depth_not_registered_warning
 from ism_ros.result_checks import size_checks
 from ism_ros.result_checks.result_warnings import GRAY_IMAGE
 from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN
@@ -234,6 +235,7 @@ def doubts() -> list[InputWarning]:
         *size_checks.object_size_warnings(frame, objects),
         *size_checks.found_size_warnings(torch.tensor([9.0, 11.0])),
         size_checks.scale_warning("mug", 0.7, 0.1, 0.12),
+        depth_not_registered_warning(1.55, (4.0, -2.0)),
         *(doubt for k in matrices for doubt in intrinsics_warnings(np.reshape(k, (3, 3)), 64, 48)),
     ]
 
