@@ -9,7 +9,9 @@ H, W rows and columns of the image, L levels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -80,33 +82,34 @@ def image_edges(rgb: NDArray[np.uint8], device: torch.device) -> ImageEdges:
     """
     half = cv2.resize(rgb, (rgb.shape[1] // 2, rgb.shape[0] // 2), interpolation=cv2.INTER_AREA)
     smooth = cv2.GaussianBlur(half, (5, 5), 1.0)
-    across, along = (cv2.Sobel(smooth, cv2.CV_16S, *axis) for axis in ((1, 0), (0, 1)))
-    strongest = (np.abs(across) + np.abs(along)).argmax(axis=2)[..., None]
-    across, along = (np.take_along_axis(part, strongest, 2)[..., 0].astype(np.float32) for part in (across, along))
+    slopes = [cv2.split(cv2.Sobel(smooth, cv2.CV_32F, *axis)) for axis in ((1, 0), (0, 1))]
+    across, along = _strongest([np.stack(channel) for channel in zip(*slopes, strict=True)])
     gradient, angle = cv2.cartToPolar(across, along)
     nearby = cv2.blur(gradient, (NEARBY_PX, NEARBY_PX))
     strength = gradient / (gradient + MEAN_WEIGHT * nearby + MIN_GRADIENT)
-    double = np.stack([np.cos(2 * angle), np.sin(2 * angle)], axis=2)
-    level: NDArray[np.float32] = (strength[..., None] * double).astype(np.float32)
+    level: NDArray[np.float32] = np.stack([strength * np.cos(2 * angle), strength * np.sin(2 * angle)])
     levels = [level]
     for _ in range(1, LEVELS):
-        if min(level.shape[:2]) < 2:
+        rows, columns = (2 * (size // 2) for size in level.shape[1:])
+        if not min(rows, columns):
             break
-        level = _strongest_of_four(level)
+        level = _strongest([level[:, row:rows:2, column:columns:2] for row in (0, 1) for column in (0, 1)])
         levels.append(level)
-    sizes = torch.tensor([part.shape[:2] for part in levels], device=device)
+    sizes = torch.tensor([part.shape[1:] for part in levels], device=device)
     first = torch.cat([sizes.new_zeros(1), sizes.prod(dim=1).cumsum(0)[:-1]])
-    flat = np.concatenate([part.reshape(-1, 2) for part in levels])
+    flat = np.concatenate([part.reshape(2, -1).T for part in levels])
     return ImageEdges(torch.from_numpy(flat).to(device), first, sizes[:, 0], sizes[:, 1])
 
 
-def _strongest_of_four(level: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The strongest edge of each square of four pixels."""
-    rows, columns = (size // 2 for size in level.shape[:2])
-    squares = level[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2, 2).transpose(0, 2, 1, 3, 4)
-    squares = squares.reshape(rows, columns, 4, 2)
-    strongest = np.square(squares).sum(axis=3).argmax(axis=2)
-    return np.take_along_axis(squares, strongest[..., None, None], 2)[:, :, 0]
+def _strongest(vectors: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """At each pixel the vector with the largest magnitude, of several images (2, H, W) of vectors."""
+    best, *others = vectors
+    size = np.square(best).sum(axis=0)
+    for other in others:
+        other_size = np.square(other).sum(axis=0)
+        best = np.where(other_size > size, other, best)
+        size = np.maximum(size, other_size)
+    return best
 
 
 def outline_agreement(edges: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
