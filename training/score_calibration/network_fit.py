@@ -14,7 +14,7 @@ BATCH = 512
 """Poses a batch."""
 RATE, WEIGHT_DECAY = 3e-3, 1e-2
 """Highest learning rate, and weight decay, of AdamW."""
-FEATURE_NOISE = 0.3
+FEATURE_NOISE = 0.45
 """Standard deviation of the noise on standardized features: rendered evidence is cleaner than that of real frames."""
 LOOKS_RIDGE, LOOKS_STEPS = 5.0, 50
 """Penalty of squared weights, and Newton steps, of the logistic regression on looks."""
