@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ism_ros.data.detection_evidence import EvidenceRecord
 
-MIN_CONTRIBUTION = 0.2
+MIN_CONTRIBUTION = 0.5
 """Least size of a contribution that is told, log-odds."""
 MAX_FOR, MAX_AGAINST = 2, 1
 """Most features that are told."""

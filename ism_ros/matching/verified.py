@@ -44,8 +44,9 @@ MAX_SHARED = 0.5
 """Share of a mask in one of a more probable object from which on it is a part of that, or the same seen twice."""
 MAX_UNVERIFIED = 5
 """Most proposals, those that look most like an object, that stay, as improbable as they are, where none is probable."""
-LONE_MARGIN = 0.4
-"""Semantic score of the next best object where there is only one."""
+LEAST_RIVAL = 0.4
+"""Semantic score that some other object is supposed to have where no known one has more: with few known objects, that
+they are unlike something says little."""
 
 
 class VerifiedMatcher:
@@ -110,19 +111,19 @@ def _prior(semantic: Tensor) -> Tensor:
 
 
 def semantic_margin(semantic: Tensor) -> Tensor:
-    """Compute the distances of semantic scores to the best of the other objects'.
+    """Compute the distances of semantic scores to the best of the other objects', LEAST_RIVAL or more.
 
     Args:
         semantic: (N, O) of all objects.
 
     Returns:
-        (N, O); where there is one object alone, the distance to LONE_MARGIN.
+        (N, O).
     """
     if semantic.shape[1] == 1:
-        return semantic - LONE_MARGIN
+        return semantic - LEAST_RIVAL
     best = semantic.topk(2, dim=1)
     is_best = torch.zeros_like(semantic, dtype=torch.bool).scatter(1, best.indices[:, :1], True)
-    return semantic - torch.where(is_best, best.values[:, 1:], best.values[:, :1])
+    return semantic - torch.where(is_best, best.values[:, 1:], best.values[:, :1]).clamp(min=LEAST_RIVAL)
 
 
 def _has_surface(library: ObjectLibrary, like: Tensor) -> Tensor:
@@ -279,7 +280,7 @@ def _poses_at_origins(
 def _not_shared(masks: Tensor, probability: Tensor) -> Tensor:
     """Indices, ascending, of masks that are not for MAX_SHARED of the smaller one the same as a more probable one."""
     order = torch.argsort(probability, descending=True, stable=True)
-    flat = masks.flatten(1)[order][:, ::2].float()
+    flat = masks[:, ::2, ::2].flatten(1)[order].float()  # every fourth pixel is enough to tell
     area = flat.sum(dim=1)
     share = flat @ flat.T / torch.minimum(area[:, None], area[None]).clamp(min=1)
     shared, kept = (share > MAX_SHARED).cpu().numpy(), np.zeros(len(order), bool)
