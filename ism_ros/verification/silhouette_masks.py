@@ -9,9 +9,12 @@ from torch import Tensor
 
 from ism_ros.verification.evidence import Evidence
 
+SMOOTHING = 0.8
+"""Standard deviation over which borders are smoothed, cells: each cell is decided alone, by a reading with its noise."""
+
 
 def silhouette_masks(evidence: Evidence, rows: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """Enlarge visible silhouettes to the image.
+    """Enlarge visible silhouettes to the image, with smooth borders.
 
     Args:
         evidence: Of H poses.
@@ -29,5 +32,6 @@ def silhouette_masks(evidence: Evidence, rows: Tensor, size: tuple[int, int] | t
         side = float(cell_px[row])
         # a cell's value stands at its centre
         to_image = np.array([[side, 0, x + side / 2], [0, side, y + side / 2]], np.float32)
-        masks[row] = cv2.warpAffine(visible[row], to_image, (width, height), flags=cv2.INTER_LINEAR) > 0.5
+        smooth = cv2.GaussianBlur(visible[row], (0, 0), SMOOTHING)
+        masks[row] = cv2.warpAffine(smooth, to_image, (width, height), flags=cv2.INTER_LINEAR) > 0.5
     return torch.from_numpy(masks).to(evidence.visible.device)
