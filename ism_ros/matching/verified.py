@@ -204,7 +204,7 @@ def _matches(
     object_index = chosen[rows]
     template_index = inputs.similarity[rows, object_index].argmax(dim=1)
     posed = torch.nonzero(pose >= 0)[:, 0]
-    finished = None if verified is None else verified.finished(pose[posed])
+    finished = verified.finished(pose[posed]) if verified is not None and len(posed) else None
     if finished is not None:
         masks = _redrawn(masks, finished, posed, is_outlined[posed])
     rotation, translation_m, covariance = _poses_at_origins(finished, posed, library, object_index)

@@ -60,7 +60,7 @@ def test_objects_are_found_in_gray_nearly_as_well_as_in_color(model: InstanceSeg
     in_color, gray = scores(model, frame), scores(model, in_gray(frame))
     assert gray.keys() == in_color.keys() == {"carton", "banana"}
     for name, score in in_color.items():
-        assert gray[name] > score - 0.1
+        assert gray[name] > score - 0.15  # colors that agree speak for an object, and none are seen
 
 
 def test_that_a_frame_has_no_colors_is_told_with_its_detections(model: InstanceSegmentationModel, frame: Frame) -> None:
