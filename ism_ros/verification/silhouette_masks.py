@@ -10,7 +10,7 @@ from torch import Tensor
 from ism_ros.verification.evidence import Evidence
 
 SMOOTHING = 0.8
-"""Standard deviation over which borders are smoothed, cells: each cell is decided alone, by a reading with its noise."""
+"""Standard deviation over which borders are smoothed, cells: each cell is decided alone, by one noisy reading."""
 
 
 def silhouette_masks(evidence: Evidence, rows: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
