@@ -74,13 +74,14 @@ def image_edges(rgb: NDArray[np.uint8], device: torch.device) -> ImageEdges:
     """Find the edges of an image.
 
     Args:
-        rgb: (H, W, 3) uint8, at least two rows and columns.
+        rgb: (H, W, 3) uint8.
         device: Where they are used.
 
     Returns:
         The edges.
     """
-    half = cv2.resize(rgb, (rgb.shape[1] // 2, rgb.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    height, width = (max(size // 2, 1) for size in rgb.shape[:2])
+    half = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
     smooth = cv2.GaussianBlur(half, (5, 5), 1.0)
     slopes = [cv2.split(cv2.Sobel(smooth, cv2.CV_32F, *axis)) for axis in ((1, 0), (0, 1))]
     across, along = _strongest([np.stack(channel) for channel in zip(*slopes, strict=True)])

@@ -54,6 +54,7 @@ def test_a_border_counts_the_same_whichever_side_is_brighter() -> None:
     assert torch.allclose(there, mirrored, atol=1e-5)
 
 
-def test_windows_beyond_the_image_read_its_border() -> None:
-    edges = image_edges(np.zeros((48, 64, 3), np.uint8), CPU)
+@pytest.mark.parametrize("shape", [(48, 64, 3), (1, 640, 3), (1, 1, 3)])
+def test_windows_beyond_the_image_read_its_border(shape: tuple[int, int, int]) -> None:
+    edges = image_edges(np.zeros(shape, np.uint8), CPU)
     assert edges.at_cells(torch.tensor([[-500.0, 900.0]]), torch.tensor([8.0]), 32).isfinite().all()
