@@ -42,6 +42,8 @@ MIN_PROBABILITY = 0.02
 """Probability below which a proposal is none of the objects."""
 MAX_SHARED = 0.5
 """Share of a mask in one of a more probable object from which on it is a part of that, or the same seen twice."""
+SAME_IOU = 0.85
+"""IoU of a silhouette and its proposal from which on they are the same mask, but for their borders."""
 MAX_UNVERIFIED = 5
 """Most proposals, those that look most like an object, that stay, as improbable as they are, where none is probable."""
 LEAST_RIVAL = 0.4
@@ -206,7 +208,7 @@ def _matches(
     posed = torch.nonzero(pose >= 0)[:, 0]
     finished = verified.finished(pose[posed]) if verified is not None and len(posed) else None
     if finished is not None:
-        masks = _redrawn(masks, finished, posed, is_outlined[posed])
+        masks = _redrawn(masks, proposals.masks[rows], finished, posed, is_outlined[posed])
     rotation, translation_m, covariance = _poses_at_origins(finished, posed, library, object_index)
     for row in posed.tolist():
         rotations = library.objects[int(object_index[row])].rotations
@@ -247,13 +249,21 @@ def _evidence(
     return DetectionEvidence(FEATURE_NAMES, values, contributions)
 
 
-def _redrawn(masks: Tensor, finished: FinishedPoses, posed: Tensor, is_outlined: Tensor) -> Tensor:
-    """Masks (M, H, W) with the silhouettes of the finished poses at those of `posed` (K,) that `is_outlined` (K,)."""
+def _redrawn(masks: Tensor, proposed: Tensor, finished: FinishedPoses, posed: Tensor, is_outlined: Tensor) -> Tensor:
+    """Masks (M, H, W) with the silhouettes of the finished poses at those of `posed` (K,) that `is_outlined` (K,).
+
+    Where a silhouette and its proposal, of `proposed` (M, H, W), are nearly the same, the proposal stays: its border
+    follows the image pixel by pixel.
+    """
     index = torch.nonzero(is_outlined)[:, 0]
-    silhouettes = silhouette_masks(finished.evidence, index, masks.shape[1:])
+    rows, silhouettes = posed[index], silhouette_masks(finished.evidence, index, masks.shape[1:])
+    proposals = proposed[rows]
+    union, common = (part.flatten(1).sum(dim=1) for part in (silhouettes | proposals, silhouettes & proposals))
+    is_same = common > SAME_IOU * union
     is_seen = silhouettes.flatten(1).any(dim=1)
     redrawn = masks.clone()
-    redrawn[posed[index[is_seen]]] = silhouettes[is_seen]
+    redrawn[rows[is_seen]] = silhouettes[is_seen]
+    redrawn[rows[is_same]] = proposals[is_same]
     return redrawn
 
 
