@@ -55,9 +55,7 @@ class Query:
         Returns:
             The query, with such a frame.
         """
-        if self.settings.depth_registration == "as_given":
-            return self
-        return replace(self, frame=with_registered_depth(self.frame))
+        return replace(self, frame=with_registered_depth(self.frame)) if self.settings.registers_depth() else self
 
 
 @dataclass(frozen=True)

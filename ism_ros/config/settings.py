@@ -228,6 +228,10 @@ class Settings(BaseModel):
         """Return the matcher: `scoring`, or that of the descriptor where it is auto."""
         return DESCRIPTORS.get(self.descriptor).matcher if self.scoring == "auto" else self.scoring
 
+    def registers_depth(self) -> bool:
+        """Tell whether depth that is clearly not registered to rgb is to be registered."""
+        return self.depth_registration == "auto"
+
     def resolved_cache_dir(self) -> Path:
         """Return `cache_dir`, or the user's cache folder (XDG_CACHE_HOME/ism_ros) where it is empty."""
         if self.cache_dir:

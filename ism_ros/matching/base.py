@@ -97,7 +97,8 @@ class VerifiedMatches:
         rotation: (M, 3, 3) object-to-camera; NaN where the object could not be verified.
         translation_m: (M, 3) position of the object's origin in the camera frame, metres; NaN likewise.
         pose_covariance: (M, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians); NaN likewise.
-        masks: (M, H, W) bool, the visible silhouettes; the proposals' masks where there is no pose.
+        masks: (M, H, W) bool, the visible silhouettes; the proposals' masks where these are nearly the same or more
+            probable, and where there is no pose.
         evidence: Of M matches, what the probability was made of; NaN likewise.
     """
 

@@ -20,8 +20,8 @@ from ism_ros.checkpoints.shipped import load_weights
 from ism_ros.verification.evidence import TERMS
 
 LOOKS = ("semantic", "margin", "confidence")
-"""Features beside the terms of the evidence: semantic score, its distance to the best other object's, and the
-segmentor's confidence."""
+"""Features beside the terms of the evidence: semantic score, its distance to the best other object's or that of a
+supposed one, and the segmentor's confidence."""
 FEATURE_NAMES = (*TERMS, *LOOKS)
 FEATURES = len(FEATURE_NAMES)
 NETWORKS, WIDTHS = 8, (24, 12)

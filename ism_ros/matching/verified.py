@@ -3,7 +3,8 @@
 For every proposal all objects that fit in size are candidates. Their best aligned views are refined against the depth
 image (pose.refinement), evidence for and against each pose is gathered (verification.evidence), and evidence and looks
 together give the probability that the object is there (matching.calibration). The mask of a verified object is its
-visible silhouette, so that it is whole where the proposal was a piece, and its pose is the refined one.
+visible silhouette, so that it is whole where the proposal was a piece, or the proposal, where both are nearly the same;
+its pose is the refined one.
 
 N proposals, O objects, H verified poses, M matches.
 """
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.detection_evidence import DetectionEvidence
+from ism_ros.data.masks import mask_areas
 from ism_ros.data.proposals import Proposals
 from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs, VerifiedMatches
 from ism_ros.matching.calibration import (
@@ -258,7 +260,7 @@ def _redrawn(masks: Tensor, proposed: Tensor, finished: FinishedPoses, posed: Te
     index = torch.nonzero(is_outlined)[:, 0]
     rows, silhouettes = posed[index], silhouette_masks(finished.evidence, index, masks.shape[1:])
     proposals = proposed[rows]
-    union, common = (part.flatten(1).sum(dim=1) for part in (silhouettes | proposals, silhouettes & proposals))
+    union, common = (mask_areas(part) for part in (silhouettes | proposals, silhouettes & proposals))
     is_same = common > SAME_IOU * union
     is_seen = silhouettes.flatten(1).any(dim=1)
     redrawn = masks.clone()

@@ -112,7 +112,7 @@ class FrameProcessor:
         self._warnings.report_undistortion(frame)
         if not frame.has_depth and SEGMENTORS.get(self._context.settings().segmentor).needs_depth:
             raise FrameError("no_depth", "depth has no reading at all: check the depth camera and its range")
-        if self._context.settings().depth_registration == "auto":
+        if self._context.settings().registers_depth():
             frame = with_registered_depth(frame)  # not by the model, so that ~/points has that depth as well
         return frame, invalid_depth
 

@@ -28,7 +28,7 @@ from ism_ros.pose.refinement import PoseBatch
 from ism_ros.verification.color_agreement import color_agreement, colors_of_cells
 from ism_ros.verification.image_edges import outline_agreement
 from ism_ros.verification.observed_image import ObservedImage
-from ism_ros.verification.window_cells import dilated, eroded, pooled
+from ism_ros.verification.window_cells import dilated, eroded, mean_over, pooled
 
 CELLS = 32
 """Cells along each side of the window, G."""
@@ -106,16 +106,16 @@ def gather_evidence(
     Returns:
         The evidence.
     """
-    point, cell, nearest, origin, cell_px = _splat(poses, objects, observed)
+    sample_depth, cell, nearest, origin, cell_px = _splat(poses, objects, observed)
     depth, mask, seen, in_image = _read_window(poses, observed, masks, image.rgb, origin, cell_px)
     silhouette, model, low, high = _surface(nearest)
-    # a cell without samples of the nearest surface may show one behind it
-    shown = nearest.view_as(model) - model < TOLERANCE_DEVIATIONS * observed.noise_m(model)
     silhouette = silhouette & in_image
     model = model * silhouette
     slope_x, slope_y = _slopes(model, silhouette, cell_px, observed.intrinsics[0])
     facing = (1 + slope_x.square() + slope_y.square()).rsqrt()
     tolerance = TOLERANCE_DEVIATIONS * observed.noise_m(model)
+    # a cell without samples of the nearest surface may show one behind it
+    shown = nearest.view_as(model) - model < tolerance
     read = silhouette & (depth > 0)
     gap = (depth - model) * facing
     rim = silhouette & ~eroded(silhouette)
@@ -130,7 +130,7 @@ def gather_evidence(
         area[poses.mask_index] / cell_px.square() for area in (observed.area_px, observed.read_px)
     )
     common = _count(visible & mask)
-    model_colors = colors_of_cells(objects.colors, point[..., 2].clamp(min=MIN_DEPTH_M), cell, nearest)
+    model_colors = colors_of_cells(objects.colors, sample_depth, cell, nearest)
     compared = nearest.isfinite() & (agreeing & shown).flatten(1)
     terms = [
         _count(agreeing) / (_count(agreeing) + _count(missing)).clamp(min=1),
@@ -182,7 +182,7 @@ def _splat(
     """Render the nearest depth of the samples in each cell.
 
     Returns:
-        Points (H, K, 3) in the camera frame, metres; the cell of each (H, K); nearest depth (H, G * G), +inf where
+        Depth of the samples (H, K), metres; the cell of each (H, K); nearest depth (H, G * G), +inf where
         there is none; corner of the window (H, 2) and side of a cell (H,), pixels.
     """
     fx, fy, cx, cy = observed.intrinsics
@@ -198,7 +198,7 @@ def _splat(
     faces = ((objects.normals @ poses.rotation.mT) * point).sum(dim=2) < 0
     nearest = z.new_full((len(z), CELLS * CELLS), torch.inf)
     nearest = nearest.scatter_reduce(1, cell, z.where(faces, torch.inf), "amin")
-    return point, cell, nearest, origin, cell_px
+    return z, cell, nearest, origin, cell_px
 
 
 def _surface(nearest: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -247,4 +247,4 @@ def _normal_agreement(
     dot = slope_x * seen_x + slope_y * seen_y + 1
     norms = (1 + slope_x.square() + slope_y.square()) * (1 + seen_x.square() + seen_y.square())
     cosine = dot * norms.rsqrt()
-    return (cosine * inner).flatten(1).sum(dim=1) / mask_areas(inner).clamp(min=1)
+    return mean_over(cosine, inner)

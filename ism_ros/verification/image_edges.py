@@ -19,8 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ism_ros.data.masks import mask_areas
-from ism_ros.verification.window_cells import eroded, smoothed
+from ism_ros.verification.window_cells import eroded, mean_over, smoothed
 
 LEVELS = 5
 """Levels, each with half the resolution of the one before; the first has half that of the image."""
@@ -144,7 +143,4 @@ def outline_agreement(edges: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
     once = eroded(visible)
     thrice = eroded(eroded(once))
     outline, inner = visible & ~once, thrice & ~eroded(thrice)
-    along_outline, along_inner = (
-        (best * line).flatten(1).sum(dim=1) / mask_areas(line).clamp(min=1) for line in (outline, inner)
-    )
-    return along_outline, along_inner
+    return mean_over(best, outline), mean_over(best, inner)

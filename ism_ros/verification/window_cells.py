@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ism_ros.data.masks import mask_areas
+
 
 def dilated(cells: Tensor, reach: int) -> Tensor:
     """Add what lies within some cells of a region, rows and columns alike.
@@ -51,6 +53,19 @@ def smoothed(values: Tensor, reach: int) -> Tensor:
     for axis in (1, 2):
         values = pooled(values, axis, reach, torch.add)
     return values
+
+
+def mean_over(values: Tensor, cells: Tensor) -> Tensor:
+    """Average values over regions.
+
+    Args:
+        values: (H, G, G) float32.
+        cells: (H, G, G) bool.
+
+    Returns:
+        (H,) float32, 0 where a region has no cells.
+    """
+    return (values * cells).flatten(1).sum(dim=1) / mask_areas(cells).clamp(min=1)
 
 
 def pooled(cells: Tensor, axis: int, reach: int, join: Callable[..., Tensor]) -> Tensor:

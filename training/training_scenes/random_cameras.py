@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
-from ism_ros.sim.synthesis.sensor_model import SensorModel, depth_noise_m, sense
+from ism_ros.registration.frame_registration import resampled_depth
+from ism_ros.sim.synthesis.sensor_model import SensorModel, depth_noise_m, sense, smooth_noise
 
 Rng = np.random.Generator
 
@@ -109,9 +110,7 @@ def observe(
         depth = np.where((depth_m > 0) & (rng.random() < 0.5), 0.6 * depth_m + 0.4 * smooth, cv2.medianBlur(depth_m, 5))
         depth = np.where(depth_m > 0, depth, 0).astype(np.float32)
     if errors.waves:
-        length_px = rng.uniform(*WAVE_PX)
-        waves = cv2.GaussianBlur(rng.normal(0, 1, depth.shape).astype(np.float32), (0, 0), length_px)
-        waves *= errors.waves / max(float(waves.std()), 1e-9)
+        waves = errors.waves * smooth_noise(rng, depth.shape, rng.uniform(*WAVE_PX))
         depth = np.where(depth > 0, depth + waves * depth_noise_m(errors.model, depth, camera), 0).astype(np.float32)
     frame = sense(rgb, depth, camera, seed, shine=shine, model=errors.model)
     found = frame.depth_m
@@ -119,12 +118,5 @@ def observe(
         field = cv2.resize(rng.normal(0, 1, (24, 32)).astype(np.float32), (camera.width, camera.height))
         found = np.where(field > np.quantile(field, 1 - errors.patchy), 0, found).astype(np.float32)
     if any(errors.shift_px) and found is not None:
-        found = _shifted(found, errors.shift_px)
+        found = resampled_depth(found, 1.0, errors.shift_px)
     return Frame(rgb=frame.rgb, depth_m=found, camera=camera)
-
-
-def _shifted(depth_m: NDArray[np.float32], shift_px: tuple[int, int]) -> NDArray[np.float32]:
-    """Displace depth by columns and rows; where nothing comes from, there is no reading."""
-    move = np.array([[1, 0, shift_px[0]], [0, 1, shift_px[1]]], np.float32)
-    size = depth_m.shape[1], depth_m.shape[0]
-    return np.asarray(cv2.warpAffine(depth_m, move, size, flags=cv2.INTER_NEAREST), np.float32)

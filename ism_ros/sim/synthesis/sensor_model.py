@@ -114,17 +114,17 @@ def _with_depth_errors(
     shape = depth_m.shape
     lost = _shadow(depth_m, camera, model) | _weak_return(rgb, depth_m, shine, camera, rng)
     rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
-    columns += model.border_px * _smooth_noise(rng, shape, 3)
-    rows += model.border_px * _smooth_noise(rng, shape, 3)
+    columns += model.border_px * smooth_noise(rng, shape, 3)
+    rows += model.border_px * smooth_noise(rng, shape, 3)
     depth = cv2.remap(depth_m, columns, rows, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
 
     near = cv2.erode(np.where(depth > 0, depth, 1e3).astype(np.float32), np.ones((3, 3)))
     far = cv2.dilate(depth, np.ones((3, 3)))
     jump = far - near > 0.025 * near
     lost |= jump & (rng.random(shape) < 0.4)
-    lost |= _smooth_noise(rng, shape, 2) > _upper_quantile(model.speckle)
+    lost |= smooth_noise(rng, shape, 2) > _upper_quantile(model.speckle)
 
-    noise = 0.8 * _smooth_noise(rng, shape, 2.5) + 0.6 * rng.normal(0, 1, shape).astype(np.float32)
+    noise = 0.8 * smooth_noise(rng, shape, 2.5) + 0.6 * rng.normal(0, 1, shape).astype(np.float32)
     depth = depth + noise * depth_noise_m(model, np.asarray(depth, np.float32), camera)
     with np.errstate(divide="ignore"):
         disparity = camera.fx * model.baseline_m / np.maximum(depth, 1e-6)
@@ -167,11 +167,20 @@ def _weak_return(
     grazing = np.clip((0.25 - facing) / 0.25, 0, 1)
     mirror = shine * np.clip((facing - 0.96) / 0.04, 0, 1)
     weakness = 1.1 * dark + 1.5 * grazing + 2.2 * mirror
-    return weakness + 0.35 * _smooth_noise(rng, depth_m.shape, 2) + 0.25 * rng.normal(0, 1, depth_m.shape) > 1.15
+    return weakness + 0.35 * smooth_noise(rng, depth_m.shape, 2) + 0.25 * rng.normal(0, 1, depth_m.shape) > 1.15
 
 
-def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], length_px: float) -> FloatArray:
-    """Smooth noise of mean 0 and standard deviation 1, correlated over about `length_px`."""
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], length_px: float) -> FloatArray:
+    """Sample smooth noise of mean 0 and standard deviation 1.
+
+    Args:
+        rng: Source of randomness.
+        shape: Rows and columns.
+        length_px: Length over which it is correlated, about, pixels.
+
+    Returns:
+        float32 of that shape.
+    """
     smooth = cv2.GaussianBlur(rng.normal(0, 1, shape).astype(np.float32), (0, 0), length_px)
     return np.asarray(smooth / max(float(smooth.std()), 1e-9), np.float32)
 
