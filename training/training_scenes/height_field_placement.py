@@ -78,6 +78,31 @@ class Ground:
             middle = CELLS // 2
             self.height[middle - half[0] : middle + half[0], middle - half[1] : middle + half[1]] = 0
 
+    def fill(self, low_m: Array, high_m: Array, height_m: float) -> None:
+        """Raise a rectangle of the ground, as a plate on it does.
+
+        Args:
+            low_m: (2,) its lower corner, metres.
+            high_m: (2,) its upper corner, metres.
+            height_m: Its height, metres.
+        """
+        first = np.clip(np.floor(low_m / CELL_M + CELLS / 2).astype(int), 0, CELLS)
+        last = np.clip(np.ceil(high_m / CELL_M + CELLS / 2).astype(int), 0, CELLS)
+        here = self.height[first[0] : last[0], first[1] : last[1]]
+        np.maximum(here, height_m, out=here)
+
+    def height_at(self, at_m: Array) -> float:
+        """Read the height at a point.
+
+        Args:
+            at_m: (2,) metres.
+
+        Returns:
+            Metres.
+        """
+        row, column = np.clip(np.floor(at_m / CELL_M + CELLS / 2).astype(int), 0, CELLS - 1)
+        return float(self.height[row, column])
+
     def rest_height(self, foot: Footprint, row: int, column: int) -> float:
         """Compute how high an object rests.
 
