@@ -26,6 +26,7 @@ TEXTS = {
     "saturation": "saturation {:.2f}",
     "edges": "edges {:.2f}",
     "inner_edges": "texture {:.2f}",
+    "relative_noise": "depth noise {:.1f}",
     "semantic": "looks {:.2f}",
     "margin": "looks lead {:.2f}",
     "confidence": "proposal {:.2f}",

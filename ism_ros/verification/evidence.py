@@ -42,6 +42,7 @@ MIN_DEPTH_M = 0.05
 TERMS = (
     "agreeing", "close", "explained", "outline_iou", "inside", "continues", "nearer", "hidden", "measured",
     "normals", "visible_pixels", "color_correlation", "chroma", "balanced_chroma", "saturation", "edges", "inner_edges",
+    "relative_noise",
 )  # fmt: skip
 """Names of the terms of Evidence.terms, in their order."""
 
@@ -79,7 +80,9 @@ class Evidence:
             visible_pixels: log10 of the visible silhouette's area, pixels;
             color_correlation, chroma, balanced_chroma, saturation: as of verification.color_agreement;
             edges, inner_edges: how well edges of the image follow the outline of the visible silhouette, and a line
-                inside of it (verification.image_edges).
+                inside of it (verification.image_edges);
+            relative_noise: log10 of the sensor's noise at the object's distance over the width of its silhouette: where
+                it is large, depth that agrees says little.
         visible: (H, G, G) bool, cells of the visible silhouette.
         origin: (H, 2) x and y of the window's corner, pixels.
         cell_px: (H,) side of a cell, pixels.
@@ -145,6 +148,7 @@ def gather_evidence(
         (_count(visible) * cell_px.square()).clamp(min=1).log10(),
         *color_agreement(model_colors, seen.flatten(1, 2).float() / 255.0, compared, image.light),
         *outline_agreement(image.edges.at_cells(origin, cell_px, CELLS), visible),
+        _relative_noise(mean_over(model, silhouette), cell_px, observed),
     ]
     return Evidence(torch.stack(terms, dim=1), visible, origin, cell_px)
 
@@ -166,6 +170,12 @@ def _surroundings(silhouette: Tensor, model: Tensor, depth: Tensor, observed: Ob
     tolerance = TOLERANCE_DEVIATIONS * observed.noise_m(high)
     continues = ring & (depth > low - tolerance) & (depth < high + tolerance)
     return _share(continues, ring), _share(ring & (depth <= low - tolerance), ring)
+
+
+def _relative_noise(depth_m: Tensor, cell_px: Tensor, observed: ObservedMasks) -> Tensor:
+    """Log10 (H,) of the noise at distances (H,) over the widths of the silhouettes there."""
+    width_m = (CELLS - 2 * MARGIN_CELLS) * cell_px / observed.intrinsics[0] * depth_m
+    return (observed.noise_m(depth_m) / width_m.clamp(min=1e-6)).clamp(min=1e-6).log10()
 
 
 def _count(cells: Tensor) -> Tensor:

@@ -30,9 +30,9 @@ MAX_PAIRS = 64
 """Most pairs of mask and object of a frame that are verified."""
 COST_WEIGHT = 0.7
 """Weight of the alignment cost relative to looks, in the choice of these pairs."""
-STARTS = 3
+STARTS = 6
 """Start poses of each pair."""
-KEPT = 1
+KEPT = 2
 """Poses of each pair, after the first steps, that are refined further."""
 FIRST_STEPS, FIRST_SAMPLES = 4, 96
 """Steps of refinement of all start poses, and samples that they are refined by."""

@@ -30,7 +30,7 @@ from ism_ros.objects.library import KnownObject
 from training.datasets.data_folder import ObjectBank, object_file, write_description
 from training.datasets.parallel_jobs import portions, run_all
 from training.make_data import SEED_STRIDE
-from training.score_calibration.cad_colors import sample_cad_colors
+from training.score_calibration.cad_colors import CadColors, sample_cad_colors
 from training.score_calibration.evidence_store import (
     HELD_OUT_EVERY,
     TWINS,
@@ -109,11 +109,15 @@ def _known(path: Path) -> KnownObject:
     return read_known(path)
 
 
+def _cad_colors(seed: int, number: int) -> CadColors:
+    return sample_cad_colors(np.random.default_rng([77, seed, number]))
+
+
 def _write_objects(numbers: list[int], data: Path, seed: int) -> None:
     for number in numbers:
         made = make_object(SEED_STRIDE * seed + number)
         write_object(object_file(data, number), made)
-        colors = sample_cad_colors(np.random.default_rng([77, seed, number]))
+        colors = _cad_colors(seed, number)
         write_known(known_file(data, number), make_templates(made, colors), _model().descriptor)
 
 
@@ -125,6 +129,7 @@ def _write_scenes(numbers: list[int], data: Path, seed: int, objects: int) -> No
             SEED_STRIDE * seed + number,
             [_bank(data, objects)[index] for index in chosen],
             [_known(known_file(data, index)) for index in chosen],
+            [_cad_colors(seed, index).tone is not None for index in chosen],
             _model(),
         )
         write_evidence(evidence_file(data, number), arrays)

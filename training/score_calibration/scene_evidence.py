@@ -28,7 +28,11 @@ from training.training_scenes.random_scenes import make_scene, render_scene
 
 
 def make_evidence_of_scene(
-    seed: int, bank: Sequence[BankObject], known: Sequence[KnownObject], model: InstanceSegmentationModel
+    seed: int,
+    bank: Sequence[BankObject],
+    known: Sequence[KnownObject],
+    is_colorless: Sequence[bool],
+    model: InstanceSegmentationModel,
 ) -> Arrays:
     """Render a scene, find proposals, verify objects under them, and compare with the truth.
 
@@ -36,12 +40,13 @@ def make_evidence_of_scene(
         seed: Number of the scene.
         bank: The objects that may be in it.
         known: The same as known objects.
+        is_colorless: Of each of them, whether its CAD model has no colors: those alone may be painted in the scene.
         model: Segmentor and descriptor.
 
     Returns:
         Arrays of one scene, as in `evidence_store.EvidenceRows`.
     """
-    scene = make_scene(seed, bank)
+    scene = make_scene(seed, bank, is_colorless)
     view, shine = render_scene(scene, bank, seed)
     frame = observe(view.rgb, view.depth_m, shine, scene.camera, seed)
     entries = choose_library(scene.placed, len(bank), np.random.default_rng([9, seed]))

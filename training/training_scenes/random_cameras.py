@@ -20,6 +20,8 @@ WAVE_PX = 6.0, 16.0
 """Least and largest length over which wave-like errors of depth change, pixels."""
 MAX_SHIFT_PX = 6
 """Largest displacement of depth, pixels."""
+WINDOWS_PX = 3, 5, 7, 9, 11
+"""Sides of the windows over which stereo cameras spread near surfaces, pixels."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class RandomCamera:
         patchy: Share of the picture in which blobs of depth are lost.
         shift_px: (2,) columns and rows by which depth is displaced, as where its registration to color is not exact.
         waves: Standard deviation of errors of depth that change over WAVE_PX, relative to that of its noise.
+        spread_px: Window over which near surfaces are spread, pixels: what is before something else looks larger in
+            depth, by half the window of stereo matching on each side; 0 = not.
     """
 
     model: SensorModel
@@ -39,6 +43,7 @@ class RandomCamera:
     patchy: float
     shift_px: tuple[int, int] = (0, 0)
     waves: float = 0.0
+    spread_px: int = 0
 
 
 def sample_camera(rng: Rng) -> RandomCamera:
@@ -83,7 +88,8 @@ def sample_camera(rng: Rng) -> RandomCamera:
         **color,
     )
     patchy = float(rng.choice([0, rng.uniform(0, 0.08)]))
-    return RandomCamera(model, int(rng.choice([0, 3, 5, 7])), patchy, shift_px, waves)
+    spread_px = int(rng.choice(WINDOWS_PX)) if rng.random() < 0.5 else 0
+    return RandomCamera(model, int(rng.choice([0, 3, 5, 7])), patchy, shift_px, waves, spread_px)
 
 
 def observe(
@@ -104,10 +110,14 @@ def observe(
     rng = np.random.default_rng([25, seed])
     errors = sample_camera(rng)
     depth = depth_m
+    if errors.spread_px:
+        window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (errors.spread_px, errors.spread_px))
+        nearest = cv2.erode(np.where(depth > 0, depth, np.float32(np.inf)), window)
+        depth = np.where((depth > 0) & np.isfinite(nearest), nearest, 0).astype(np.float32)
     if errors.smooth_px:
         # behind and before a border mix where the matching window holds both
-        smooth = cv2.blur(depth_m, (errors.smooth_px, errors.smooth_px))
-        depth = np.where((depth_m > 0) & (rng.random() < 0.5), 0.6 * depth_m + 0.4 * smooth, cv2.medianBlur(depth_m, 5))
+        smooth = cv2.blur(depth, (errors.smooth_px, errors.smooth_px))
+        depth = np.where((depth > 0) & (rng.random() < 0.5), 0.6 * depth + 0.4 * smooth, cv2.medianBlur(depth, 5))
         depth = np.where(depth_m > 0, depth, 0).astype(np.float32)
     if errors.waves:
         waves = errors.waves * smooth_noise(rng, depth.shape, rng.uniform(*WAVE_PX))

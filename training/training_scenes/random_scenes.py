@@ -100,12 +100,13 @@ class TrainingScene:
     background: NDArray[np.uint8]
 
 
-def make_scene(seed: int, bank: Sequence[BankObject]) -> TrainingScene:
+def make_scene(seed: int, bank: Sequence[BankObject], paintable: Sequence[bool] | None = None) -> TrainingScene:
     """Make one scene: objects in a random place, perhaps all of one color, perhaps with a hand among them.
 
     Args:
         seed: Number of the scene.
         bank: The objects that may be in it.
+        paintable: Of each of them, whether it may be painted in the color of the ground; None = all.
 
     Returns:
         The scene; the same arguments give the same scene.
@@ -125,7 +126,8 @@ def make_scene(seed: int, bank: Sequence[BankObject]) -> TrainingScene:
         how = str(rng.choice(ways, p=chances))
         pose = place(place_made.ground, made.points * scale, made.rotations, made.weights, rng, how, spread)
         if pose is not None:
-            placed.append(PlacedObject(index, scale, pose, None if color is None else _paint(rng, color)))
+            paint = _paint(rng, color) if color is not None and (paintable is None or paintable[index]) else None
+            placed.append(PlacedObject(index, scale, pose, paint))
     elevation, focal = np.deg2rad(rng.uniform(*kind.elevation_deg)), rng.uniform(460, 900)
     distance = np.clip(rng.uniform(*kind.distance_m) * focal / 615, 0.3, 3.0)
     target = np.array((*rng.normal(0, 0.05, 2), rng.uniform(0, 0.08)))

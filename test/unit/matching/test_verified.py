@@ -272,6 +272,7 @@ USUAL = {
     "agreeing": 0.97, "close": 0.8, "explained": 0.9, "outline_iou": 0.85, "inside": 0.95, "continues": 0.2,
     "nearer": 0.1, "hidden": 0.05, "measured": 0.9, "normals": 0.9, "color_correlation": 0.2, "chroma": 0.1,
     "visible_pixels": 3.4, "balanced_chroma": 0.1, "saturation": 0.2, "edges": 0.5, "inner_edges": 0.2,
+    "relative_noise": -2.0,
 }  # fmt: skip
 """Evidence for an object that is there."""
 
