@@ -26,6 +26,8 @@ FEATURE_NAMES = (*TERMS, *LOOKS)
 FEATURES = len(FEATURE_NAMES)
 NETWORKS, WIDTHS = 8, (24, 12)
 """Number of networks, E, and the widths of their hidden layers."""
+WITH_DEPTH, WITHOUT_DEPTH = "scores", "scores_without_depth"
+"""Names of the shipped weights."""
 LIMIT = 4.0
 """Most standard deviations that a feature counts as away from its mean."""
 
@@ -133,11 +135,12 @@ class ScoreCalibration(nn.Module):
 
 
 @lru_cache
-def shipped_calibration(device: torch.device) -> ScoreCalibration:
-    """Load the calibration that ships with this package.
+def shipped_calibration(device: torch.device, with_depth: bool = True) -> ScoreCalibration:
+    """Load a calibration that ships with this package.
 
     Args:
         device: Where it is used.
+        with_depth: Whether it is that of frames with depth, or of pictures without.
 
     Returns:
         The calibration, shared by all who ask.
@@ -146,11 +149,13 @@ def shipped_calibration(device: torch.device) -> ScoreCalibration:
         CheckpointError: Its file is missing or changed.
     """
     calibration = ScoreCalibration()
-    load_weights(calibration, "scores")
+    load_weights(calibration, WITH_DEPTH if with_depth else WITHOUT_DEPTH)
     return calibration.requires_grad_(False).to(device)
 
 
-def pose_probabilities(terms: Tensor, semantic: Tensor, margin: Tensor, confidence: Tensor) -> Tensor:
+def pose_probabilities(
+    terms: Tensor, semantic: Tensor, margin: Tensor, confidence: Tensor, with_depth: bool = True
+) -> Tensor:
     """Compute how probable it is that objects are there in their poses.
 
     Args:
@@ -158,11 +163,13 @@ def pose_probabilities(terms: Tensor, semantic: Tensor, margin: Tensor, confiden
         semantic: (H,) semantic score of the object.
         margin: (H,) its distance to the best of the other objects'.
         confidence: (H,) of the segmentor.
+        with_depth: Whether the frame has depth.
 
     Returns:
         (H, 2) in [0, 1]: that the visible silhouette is right, and that the proposal is.
     """
-    probabilities: Tensor = shipped_calibration(terms.device)(pose_features(terms, semantic, margin, confidence))
+    calibration = shipped_calibration(terms.device, with_depth)
+    probabilities: Tensor = calibration(pose_features(terms, semantic, margin, confidence))
     return probabilities
 
 
@@ -181,29 +188,31 @@ def pose_features(terms: Tensor, semantic: Tensor, margin: Tensor, confidence: T
     return torch.cat([terms, torch.stack([semantic, margin, confidence], dim=1)], dim=1)
 
 
-def score_contributions(features: Tensor, is_silhouette: Tensor) -> Tensor:
+def score_contributions(features: Tensor, is_silhouette: Tensor, with_depth: bool = True) -> Tensor:
     """Compute what each feature contributes to the scores of detections, as `ScoreCalibration.contributions`.
 
     Args:
         features: (H, F), of `pose_features`.
         is_silhouette: (H,) bool, whether the score is the probability of the silhouette, not that of the proposal.
+        with_depth: Whether the frame has depth.
 
     Returns:
         (H, F), log-odds.
     """
-    return shipped_calibration(features.device).contributions(features, is_silhouette)
+    return shipped_calibration(features.device, with_depth).contributions(features, is_silhouette)
 
 
-def looks_probability(semantic: Tensor, margin: Tensor, confidence: Tensor) -> Tensor:
+def looks_probability(semantic: Tensor, margin: Tensor, confidence: Tensor, with_depth: bool = True) -> Tensor:
     """Compute how probable it is that proposals are objects, by looks alone.
 
     Args:
         semantic: Semantic scores, of any shape.
         margin: Their distances to the best of the other objects', of that shape.
         confidence: Of the segmentor, of that shape.
+        with_depth: Whether the frame has depth.
 
     Returns:
         In [0, 1], of that shape.
     """
     looks = torch.stack([semantic, margin, confidence.expand_as(semantic)], dim=-1)
-    return shipped_calibration(semantic.device).looks(looks)
+    return shipped_calibration(semantic.device, with_depth).looks(looks)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.detection_evidence import DetectionEvidence
+from ism_ros.data.frame import Frame
 from ism_ros.data.masks import mask_areas
 from ism_ros.data.proposals import Proposals
 from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs, VerifiedMatches
@@ -32,9 +33,10 @@ from ism_ros.matching.calibration import (
 from ism_ros.matching.patch_scores import patch_scores_by_template
 from ism_ros.matching.similarity import semantic_scores
 from ism_ros.objects.library import ObjectLibrary
-from ism_ros.pose.alignment import MIN_PIXELS, sample_observed_points
+from ism_ros.pose.alignment import MIN_PIXELS, ObservedPoints, sample_observed_points
 from ism_ros.pose.covariance import at_origin
 from ism_ros.runtime.threads import one_thread
+from ism_ros.verification.outline_verification import verify_without_depth
 from ism_ros.verification.silhouette_masks import silhouette_masks
 from ism_ros.verification.verification import FinishedPoses, VerifiedPoses, can_be_verified, verify
 
@@ -63,33 +65,24 @@ class VerifiedMatcher:
             inputs: At least one proposal and one object.
 
         Returns:
-            The matches; without depth by looks alone.
+            The matches; without depth by looks, outlines and colors.
         """
         proposals, library = inputs.proposals, inputs.library
         if not proposals.boxes_are_tight:
             proposals = Proposals(proposals.masks, proposals.confidence, boxes_from_masks(proposals.masks))
         semantic = semantic_scores(inputs.similarity)
-        margin = semantic_margin(semantic)
-        choice = _Choice.by_looks(looks_probability(semantic, margin, proposals.confidence[:, None]))
-        verified = None
-        if inputs.frame.has_depth:
+        margin, has_depth = semantic_margin(semantic), inputs.frame.has_depth
+        choice = _Choice.by_looks(looks_probability(semantic, margin, proposals.confidence[:, None], has_depth))
+        with one_thread(semantic):
             threads = 1 if semantic.is_cuda else torch.get_num_threads()
-            with one_thread(semantic):
-                points = sample_observed_points(proposals.masks, proposals.boxes_xyxy, inputs.frame)
-                verified = verify(
-                    inputs.frame,
-                    proposals.masks,
-                    proposals.boxes_xyxy,
-                    library.objects,
-                    _prior(semantic),
-                    points,
-                    threads,
-                )
+            points = measured_points(inputs.frame, proposals)
+            verified = verify_proposals(inputs.frame, proposals, library, _prior(semantic), points, threads)
+        if points is not None:
             # where the depth could have confirmed the shape, looks alone do not count
             is_measured = (points.pixels > 0).sum(dim=1) >= MIN_PIXELS
             choice.probability.masked_fill_(is_measured[:, None] & _has_surface(library, semantic), 0.0)
         if verified is not None:
-            choice.add(verified, semantic, margin, proposals.confidence)
+            choice.add(verified, semantic, margin, proposals.confidence, has_depth)
         return _matches(inputs, proposals, semantic, margin, choice, verified)
 
     def final_score(self, matches: Matches, geometric: Tensor, visible_ratio: Tensor, confidence: Tensor) -> Tensor:
@@ -106,6 +99,46 @@ class VerifiedMatcher:
         """
         assert matches.verified is not None
         return matches.verified.probability
+
+
+def verify_proposals(
+    frame: Frame,
+    proposals: Proposals,
+    library: ObjectLibrary,
+    prior: Tensor,
+    points: ObservedPoints | None,
+    threads: int = 1,
+) -> VerifiedPoses | None:
+    """Verify candidate objects under proposals, by depth where the frame has any, else by outline and color.
+
+    Args:
+        frame: The frame.
+        proposals: N proposals with tight boxes.
+        library: O objects.
+        prior: (N, O), as of `verify`.
+        points: Observed under the proposals; None without depth.
+        threads: As of `verify`.
+
+    Returns:
+        As of `verify`.
+    """
+    masks, boxes_xyxy, objects = proposals.masks, proposals.boxes_xyxy, library.objects
+    if points is None:
+        return verify_without_depth(frame, masks, boxes_xyxy, objects, prior, threads)
+    return verify(frame, masks, boxes_xyxy, objects, prior, points, threads)
+
+
+def measured_points(frame: Frame, proposals: Proposals) -> ObservedPoints | None:
+    """Sample the points that the camera measures under proposals.
+
+    Args:
+        frame: The frame.
+        proposals: With tight boxes.
+
+    Returns:
+        The points; None without depth.
+    """
+    return sample_observed_points(proposals.masks, proposals.boxes_xyxy, frame) if frame.has_depth else None
 
 
 def _prior(semantic: Tensor) -> Tensor:
@@ -156,17 +189,24 @@ class _Choice:
         no_pose = torch.full_like(probability, -1, dtype=torch.int64)
         return _Choice(probability, no_pose, torch.zeros_like(probability, dtype=torch.bool), no_pose.clone())
 
-    def add(self, verified: VerifiedPoses, semantic: Tensor, margin: Tensor, confidence: Tensor) -> None:
-        """Take over what the evidence says of each verified pair."""
+    def add(
+        self, verified: VerifiedPoses, semantic: Tensor, margin: Tensor, confidence: Tensor, has_depth: bool
+    ) -> None:
+        """Take over what the evidence says of each verified pair; without depth no pose is exact enough to be kept."""
         rows, columns = verified.poses.mask_index, verified.poses.object_index
         both = pose_probabilities(
-            verified.evidence.terms, semantic[rows, columns], margin[rows, columns], confidence[rows]
+            verified.evidence.terms, semantic[rows, columns], margin[rows, columns], confidence[rows], has_depth
         )
         pair, shape = rows * self.probability.shape[1] + columns, self.probability.shape
         (as_silhouette, silhouette_pose), (as_proposal, proposal_pose) = (
             (highest.view(shape), pose.view(shape))
             for highest, pose in (_best_of_pairs(one, pair, shape.numel()) for one in both.unbind(dim=1))
         )
+        if not has_depth:
+            found = proposal_pose >= 0
+            self.probability[found] = as_proposal[found]
+            self.scored_pose.copy_(proposal_pose)
+            return
         # the pose is that with the most probable silhouette, also where the proposal is the better mask
         self.pose.copy_(silhouette_pose)
         found = self.pose >= 0
@@ -221,6 +261,7 @@ def _matches(
         choice.scored_pose[rows, object_index],
         choice.is_silhouette[rows, object_index],
         (semantic[rows, object_index], margin[rows, object_index], proposals.confidence[rows]),
+        inputs.frame.has_depth,
     )
     is_row = torch.zeros(len(semantic), dtype=torch.bool, device=device)
     is_row[rows] = True
@@ -239,7 +280,11 @@ def _matches(
 
 
 def _evidence(
-    verified: VerifiedPoses | None, pose: Tensor, is_silhouette: Tensor, looks: tuple[Tensor, Tensor, Tensor]
+    verified: VerifiedPoses | None,
+    pose: Tensor,
+    is_silhouette: Tensor,
+    looks: tuple[Tensor, Tensor, Tensor],
+    has_depth: bool,
 ) -> DetectionEvidence:
     """Evidence of M matches, by the pose (M,) that made each probability, and by looks; NaN where it is -1."""
     values = torch.full((len(pose), len(FEATURE_NAMES)), torch.nan, device=pose.device)
@@ -247,7 +292,7 @@ def _evidence(
     if verified is not None:
         posed = pose >= 0
         values[posed] = pose_features(verified.evidence.terms[pose[posed]], *(look[posed] for look in looks))
-        contributions[posed] = score_contributions(values[posed], is_silhouette[posed])
+        contributions[posed] = score_contributions(values[posed], is_silhouette[posed], has_depth)
     return DetectionEvidence(FEATURE_NAMES, values, contributions)
 
 

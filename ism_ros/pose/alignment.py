@@ -170,19 +170,22 @@ def sample_observed_points(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> O
     return ObservedPoints(points_m, colors, pixels, median_m, (camera.fx * camera.fy) ** -0.5)
 
 
-def align_views(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps) -> ViewAlignment:
+def align_views(
+    observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps, depth_weight: float = DEPTH_WEIGHT
+) -> ViewAlignment:
     """Align every view of one object, in every in-plane rotation, with what is observed under each mask.
 
     Args:
         observed: Points under N masks.
         views: Polar maps of the object's views.
         spectra: Fourier coefficients of `views`, on the device of `observed`.
+        depth_weight: Weight of differences of depth in the cost; 0 where there is no depth.
 
     Returns:
         The alignment.
     """
     batches = [
-        _align_batch(observed[first : first + MASKS_PER_BATCH], views, spectra)
+        _align_batch(observed[first : first + MASKS_PER_BATCH], views, spectra, depth_weight)
         for first in range(0, max(len(observed.points_m), 1), MASKS_PER_BATCH)
     ]
     if len(batches) == 1:
@@ -192,7 +195,9 @@ def align_views(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps)
     )
 
 
-def _align_batch(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps) -> ViewAlignment:
+def _align_batch(
+    observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps, depth_weight: float
+) -> ViewAlignment:
     points_m = observed.points_m
     # what lies further away than the object's radius is the ground around it, or a reading between the two
     near = (points_m - observed.median_m[:, :, None]).square().sum(dim=1) < views.radius_m**2
@@ -207,24 +212,31 @@ def _align_batch(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps
     maps = polar_maps(
         ray_rotation.mT @ (points_m - centroid_m[:, :, None]), observed.colors, area_m2, views.radius_m
     )
-    alignment = correlate_maps(maps, spectra, views.radius_m, ~enough)
+    alignment = correlate_maps(maps, spectra, views.radius_m, ~enough, depth_weight)
     return replace(alignment, centroid_m=centroid_m, ray_rotation=ray_rotation)
 
 
-def correlate_maps(maps: Tensor, views: FourierMaps, radius_m: float, invalid: Tensor | None = None) -> ViewAlignment:
+def correlate_maps(
+    maps: Tensor,
+    views: FourierMaps,
+    radius_m: float,
+    invalid: Tensor | None = None,
+    depth_weight: float = DEPTH_WEIGHT,
+) -> ViewAlignment:
     """Correlate polar maps with those of all views over all in-plane rotations (circular cross-correlation).
 
     With means over the cells that both cover, d = depth under the mask - depth of the view:
 
         iou = common area / (area of the mask + area of the view - common area)
         depth_offset = mean(d);  depth_rmse^2 = mean(d^2) - mean(d)^2
-        cost = 1 - iou + DEPTH_WEIGHT * depth_rmse^2 / diameter^2 + COLOR_WEIGHT * mean squared color difference
+        cost = 1 - iou + depth_weight * depth_rmse^2 / diameter^2 + COLOR_WEIGHT * mean squared color difference
 
     Args:
         maps: (N, 5, R, A) polar maps of what is observed under the masks.
         views: Fourier coefficients of the maps of the object's views.
         radius_m: Radius of the outermost ring of both, metres.
         invalid: (N,) bool, rows whose cost becomes +inf.
+        depth_weight: As of `align_views`.
 
     Returns:
         The alignment, whose `centroid_m` and `ray_rotation` are 0.
@@ -243,7 +255,7 @@ def correlate_maps(maps: Tensor, views: FourierMaps, radius_m: float, invalid: T
     )
     depth_mse = depth_mse.clamp(min=0.0)
     cost = (
-        1 - iou + DEPTH_WEIGHT * relative_depth_mse(depth_mse, radius_m) + COLOR_WEIGHT * color_mse.clamp(min=0.0)
+        1 - iou + depth_weight * relative_depth_mse(depth_mse, radius_m) + COLOR_WEIGHT * color_mse.clamp(min=0.0)
     )
     if invalid is not None:
         cost = cost.masked_fill(invalid[:, None, None], torch.inf)

@@ -134,7 +134,9 @@ def gather_evidence(
     )
     common = _count(visible & mask)
     model_colors = colors_of_cells(objects.colors, sample_depth, cell, nearest)
-    compared = nearest.isfinite() & (agreeing & shown).flatten(1)
+    # where nothing at all is read, the mask says where the object is seen
+    is_blind = ~read.flatten(1).any(dim=1)[:, None, None]
+    compared = nearest.isfinite() & ((agreeing | (is_blind & visible & mask)) & shown).flatten(1)
     terms = [
         _count(agreeing) / (_count(agreeing) + _count(missing)).clamp(min=1),
         _share(agreeing & (gap.abs() < tolerance / 2), agreeing),

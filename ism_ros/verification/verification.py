@@ -187,7 +187,7 @@ def verify(
     Returns:
         A few poses of each of at most MAX_PAIRS pairs, or None where there is no pair.
     """
-    starts = _likeliest(_all_starts(objects, prior, observed_points, threads), prior, len(objects))
+    starts = likeliest_pairs(_all_starts(objects, prior, observed_points, threads), prior, len(objects))
     if starts is None:
         return None
     observed = observed_masks(frame, masks, boxes_xyxy)
@@ -201,8 +201,8 @@ def verify(
     parts = [starts[starts.mask_index % threads == part] for part in range(threads)]
     done = map_on_threads(verify_part, threads, [part for part in parts if len(part)])
     poses, samples, evidence = zip(*done, strict=True)
-    joined = _joined(poses, PoseBatch), _joined(evidence, Evidence), _joined(samples, RefinementSamples)
-    return VerifiedPoses(*joined, observed, objects, masks, image)
+    all_parts = joined(poses, PoseBatch), joined(evidence, Evidence), joined(samples, RefinementSamples)
+    return VerifiedPoses(*all_parts, observed, objects, masks, image)
 
 
 def _refined(
@@ -215,7 +215,7 @@ def _refined(
     # where the depth of an object is wrong, as of shiny and white ones, its outline still is right
     first = _best_of_pairs(poses, -poses.cost, object_count, 1)
     by_outline = refine(poses[first], _at(samples, first), observed, OUTLINE_STEPS, noise_factor=OUTLINE_NOISE_FACTOR)
-    return _joined([by_depth, by_outline], PoseBatch), _at(samples, torch.cat([best, first]))
+    return joined([by_depth, by_outline], PoseBatch), _at(samples, torch.cat([best, first]))
 
 
 def _all_starts(objects: Sequence[KnownObject], prior: Tensor, points: ObservedPoints, threads: int) -> list[PoseBatch]:
@@ -244,11 +244,20 @@ def _all_starts(objects: Sequence[KnownObject], prior: Tensor, points: ObservedP
     return [starts for starts in map_on_threads(starts_of, threads, candidates) if starts is not None]
 
 
-def _likeliest(batches: Sequence[PoseBatch], prior: Tensor, object_count: int) -> PoseBatch | None:
-    """Keep the starts of the MAX_PAIRS pairs with the highest prior - COST_WEIGHT * cost."""
+def likeliest_pairs(batches: Sequence[PoseBatch], prior: Tensor, object_count: int) -> PoseBatch | None:
+    """Keep the starts of the MAX_PAIRS pairs with the highest prior - COST_WEIGHT * cost.
+
+    Args:
+        batches: Start poses, of each object.
+        prior: (N, O), as of `verify`.
+        object_count: Number of objects, O.
+
+    Returns:
+        The starts that are kept; None where there are none.
+    """
     if not sum(map(len, batches)):
         return None
-    starts = _joined(batches, PoseBatch)
+    starts = joined(batches, PoseBatch)
     likely = prior[starts.mask_index, starts.object_index] - COST_WEIGHT * starts.cost
     pair = starts.mask_index * object_count + starts.object_index
     of_pair = torch.full((prior.numel(),), -torch.inf, device=prior.device).scatter_reduce(0, pair, likely, "amax")
@@ -304,5 +313,14 @@ def _at(samples: RefinementSamples, rows: Tensor) -> RefinementSamples:
     )
 
 
-def _joined(parts: Sequence[Batch], kind: type[Batch]) -> Batch:
+def joined(parts: Sequence[Batch], kind: type[Batch]) -> Batch:
+    """Join batches of poses, samples or evidence.
+
+    Args:
+        parts: The batches, one at least.
+        kind: Their type.
+
+    Returns:
+        One batch.
+    """
     return kind(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(kind)))

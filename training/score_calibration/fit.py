@@ -6,10 +6,12 @@
 Fitted to four of five scenes of training.score_calibration.make_evidence; the fifth, and its objects, are held out.
 The shipped weights are judged on the same scenes. Without --output the new ones take their place:
 
-ism_ros/checkpoints/shipped_weights/scores.safetensors and sha256.json   weights, and their hash
-training/record/scores.json                                              command, commit, data, and metrics of the
-                                                                         new weights and of those shipped before
-docs/images/reliability.png                                              probability and share that is right
+ism_ros/checkpoints/shipped_weights/NAME.safetensors and sha256.json   weights, and their hash
+training/record/NAME.json                                              command, commit, data, and metrics of the new
+                                                                       weights and of those shipped before
+docs/images/reliability_NAME.png                                       probability and share that is right
+
+NAME is scores, or scores_without_depth where the evidence is of color alone.
 
 With --output all of these lie in that folder.
 """
@@ -26,7 +28,7 @@ import torch
 from safetensors.torch import save
 
 from ism_ros.checkpoints.shipped import FOLDER
-from ism_ros.matching.calibration import ScoreCalibration, shipped_calibration
+from ism_ros.matching.calibration import WITH_DEPTH, WITHOUT_DEPTH, ScoreCalibration, shipped_calibration
 from ism_ros.runtime.atomic_files import write_atomically
 from training.datasets.data_folder import read_description
 from training.export import RECORD, ship_weights
@@ -63,7 +65,9 @@ def main() -> None:
         raise SystemExit(f"{options.data} has no evidence to fit to: run training.score_calibration.make_evidence")
     rows, unseen = read_evidence(options.data, fitted_on), read_evidence(options.data, held_out)
     calibration = fit_calibration(rows, options.epochs, options.seed)
-    shipped = shipped_calibration(torch.device("cpu"))
+    with_depth = bool(read_description(options.data).get("with_depth", True))
+    name = WITH_DEPTH if with_depth else WITHOUT_DEPTH
+    shipped = shipped_calibration(torch.device("cpu"), with_depth)
     print(report("shipped", shipped, unseen))
     print(report("fitted", calibration, unseen))
     bins = reliability_bins(detections_of(calibration, unseen))
@@ -75,10 +79,10 @@ def main() -> None:
         "metrics": {"log_loss_fitted_on": round(log_loss(calibration, rows), 4), **metrics_of(calibration, unseen)},
         "reliability": [[one.count, *_rounded(one.predicted, one.right)] for one in bins],
         "data": _data(options.data, rows, unseen),
-        "weights_sha256": write_calibration(calibration, weights),
+        "weights_sha256": write_calibration(calibration, weights, name),
     }
-    write_atomically(record / "scores.json", json.dumps(content, indent=1) + "\n")
-    draw_reliability(bins, images / "reliability.png")
+    write_atomically(record / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    draw_reliability(bins, images / f"reliability_{name}.png")
 
 
 def _options() -> argparse.Namespace:
@@ -149,18 +153,19 @@ def bins_text(bins: list[ReliabilityBin]) -> str:
     return "\n".join(lines)
 
 
-def write_calibration(calibration: ScoreCalibration, folder: Path) -> str:
+def write_calibration(calibration: ScoreCalibration, folder: Path, name: str) -> str:
     """Write the weights and their hash.
 
     Args:
         calibration: The networks.
-        folder: Of scores.safetensors and sha256.json.
+        folder: Of NAME.safetensors and sha256.json.
+        name: Of the weights.
 
     Returns:
         SHA-256 of the weights, hexadecimal.
     """
     return ship_weights(
-        "scores", save({name: value.contiguous() for name, value in calibration.state_dict().items()}), folder
+        name, save({name: value.contiguous() for name, value in calibration.state_dict().items()}), folder
     )
 
 

@@ -58,12 +58,13 @@ def main() -> None:
     data: Path = options.data
     for folder in ("objects", "known", "evidence"):
         (data / folder).mkdir(parents=True, exist_ok=True)
-    about = {"seed": options.seed, "objects": options.objects}
+    about = {"seed": options.seed, "objects": options.objects, "with_depth": not options.without_depth}
     write_description(data, about, options.scenes)
     missing = [n for n in range(options.objects) if not known_file(data, n).exists()]
     run_all(_write_objects, portions(missing, 5), (data, options.seed), options.jobs, "objects", 5)
     missing = [n for n in range(options.scenes) if not evidence_file(data, n).exists()]
-    run_all(_write_scenes, portions(missing, 5), (data, options.seed, options.objects), options.jobs, "scenes", 5)
+    fixed = data, options.seed, options.objects, not options.without_depth
+    run_all(_write_scenes, portions(missing, 5), fixed, options.jobs, "scenes", 5)
 
 
 def known_file(data: Path, number: int) -> Path:
@@ -85,6 +86,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, default=400, help="how many scenes (default: %(default)s)")
     parser.add_argument("--objects", type=int, default=120, help="how many objects (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=2, help="that of make_data is another one (default: %(default)s)")
+    parser.add_argument("--without-depth", action="store_true", help="of the color of the same scenes alone")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes; one a core")
     options = parser.parse_args()
     if options.objects < MIN_OBJECTS:
@@ -121,7 +123,7 @@ def _write_objects(numbers: list[int], data: Path, seed: int) -> None:
         write_known(known_file(data, number), make_templates(made, colors), _model().descriptor)
 
 
-def _write_scenes(numbers: list[int], data: Path, seed: int, objects: int) -> None:
+def _write_scenes(numbers: list[int], data: Path, seed: int, objects: int, with_depth: bool) -> None:
     for number in numbers:
         rng = np.random.default_rng([78, seed, number])
         chosen = rng.choice(objects_of_scene(number, objects), SCENE_OBJECTS, replace=False).tolist()
@@ -131,6 +133,7 @@ def _write_scenes(numbers: list[int], data: Path, seed: int, objects: int) -> No
             [_known(known_file(data, index)) for index in chosen],
             [_cad_colors(seed, index).tone is not None for index in chosen],
             _model(),
+            with_depth,
         )
         write_evidence(evidence_file(data, number), arrays)
 

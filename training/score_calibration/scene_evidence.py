@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,11 @@ from numpy.typing import NDArray
 from ism_ros.data.frame import Frame
 from ism_ros.matching.calibration import pose_features
 from ism_ros.matching.similarity import pairwise_similarity, semantic_scores
-from ism_ros.matching.verified import semantic_margin
+from ism_ros.matching.verified import measured_points, semantic_margin, verify_proposals
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.pose.alignment import sample_observed_points
 from ism_ros.query import Query
 from ism_ros.verification.silhouette_masks import silhouette_masks
-from ism_ros.verification.verification import verify
 from training.score_calibration.evidence_store import MIN_PIXELS, Arrays, no_evidence
 from training.score_calibration.known_objects import resized
 from training.score_calibration.scene_libraries import LibraryEntry, choose_library
@@ -33,6 +32,7 @@ def make_evidence_of_scene(
     known: Sequence[KnownObject],
     is_colorless: Sequence[bool],
     model: InstanceSegmentationModel,
+    with_depth: bool = True,
 ) -> Arrays:
     """Render a scene, find proposals, verify objects under them, and compare with the truth.
 
@@ -42,6 +42,7 @@ def make_evidence_of_scene(
         known: The same as known objects.
         is_colorless: Of each of them, whether its CAD model has no colors: those alone may be painted in the scene.
         model: Segmentor and descriptor.
+        with_depth: Whether they see the depth.
 
     Returns:
         Arrays of one scene, as in `evidence_store.EvidenceRows`.
@@ -49,6 +50,7 @@ def make_evidence_of_scene(
     scene = make_scene(seed, bank, is_colorless)
     view, shine = render_scene(scene, bank, seed)
     frame = observe(view.rgb, view.depth_m, shine, scene.camera, seed)
+    frame = frame if with_depth else replace(frame, depth_m=None)
     entries = choose_library(scene.placed, len(bank), np.random.default_rng([9, seed]))
     is_object = np.array([[entry.is_like(one) for one in scene.placed] for entry in entries], bool)
     is_object = is_object.reshape(len(entries), len(scene.placed))
@@ -75,8 +77,8 @@ def _evidence(
         return no_evidence()
     tokens = model.describe([crops])[0].class_tokens
     semantic = semantic_scores(pairwise_similarity(tokens, library.class_tokens, unit_rows=True))
-    points = sample_observed_points(proposals.masks, proposals.boxes_xyxy, frame)
-    found = verify(frame, proposals.masks, proposals.boxes_xyxy, library.objects, semantic, points)
+    points = measured_points(frame, proposals)
+    found = verify_proposals(frame, proposals, library, semantic, points)
     if found is None:
         return no_evidence()
     rows, columns = found.poses.mask_index, found.poses.object_index

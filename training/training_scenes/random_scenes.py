@@ -135,7 +135,7 @@ def make_scene(seed: int, bank: Sequence[BankObject], paintable: Sequence[bool] 
     surroundings = list(place_made.surfaces)
     if placed and rng.random() < WITH_HAND:
         held = placed[int(rng.integers(len(placed)))].object_to_world[:3, 3]
-        surroundings.append(hand(rng, held + (0, 0, rng.uniform(0.01, 0.08))))
+        surroundings.append(hand(rng, held + np.array((0, 0, rng.uniform(0.01, 0.08)))))
     sun_azimuth, sun_elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(25, 88))
     sun = -direction_of(sun_azimuth, sun_elevation)
     centre = WIDTH / 2 + rng.normal(0, 8), HEIGHT / 2 + rng.normal(0, 8)

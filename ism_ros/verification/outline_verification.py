@@ -1,0 +1,124 @@
+"""Verification without depth: views are laid on masks by outline and color, at distances at which they are as large.
+
+A view and a mask of the same object have the same extent at its distance. The largest of all views fixes the farthest
+distance; others are as large nearer to the camera, so that a few distances are tried. The best views are refined by the
+outline alone and judged by the terms of the evidence that need no depth.
+
+N masks, O objects, H pairs of mask and object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ism_ros.data.frame import Frame
+from ism_ros.objects.library import KnownObject
+from ism_ros.pose.alignment import ObservedPoints, align_views, sample_observed_points
+from ism_ros.pose.observed_masks import observed_masks
+from ism_ros.pose.refinement import PoseBatch, RefinementSamples, refine
+from ism_ros.pose.start_poses import start_poses
+from ism_ros.rendering.views.polar_maps import RADIUS_MARGIN
+from ism_ros.runtime.threads import map_on_threads
+from ism_ros.verification.evidence import Evidence, gather_evidence
+from ism_ros.verification.observed_image import ObservedImage
+from ism_ros.verification.verification import (
+    OUTLINE_NOISE_FACTOR,
+    VerifiedPoses,
+    can_be_verified,
+    joined,
+    likeliest_pairs,
+    object_samples,
+    refinement_samples,
+)
+
+DISTANCES = 1.0, 0.84, 0.7, 0.59, 0.5
+"""Distances that are tried, relative to the one at which the largest view is as large as the mask."""
+STARTS = 2
+"""Start poses of each pair at each distance."""
+STEPS = 6
+"""Steps of refinement."""
+
+
+@torch.inference_mode()
+def verify_without_depth(
+    frame: Frame,
+    masks: Tensor,
+    boxes_xyxy: Tensor,
+    objects: Sequence[KnownObject],
+    prior: Tensor,
+    threads: int = 1,
+) -> VerifiedPoses | None:
+    """Find the poses of candidate objects that fit masks best in the picture, and the evidence for them.
+
+    Args:
+        frame: Its depth, if it has any, is not looked at.
+        masks: (N, H, W) bool.
+        boxes_xyxy: (N, 4) tight boxes.
+        objects: O objects; those that cannot be verified are left out.
+        prior: (N, O) how likely a pair is by looks, in [0, 1]; -inf where it is not to be verified.
+        threads: Threads that share the work, each on some of the masks; 1 on a GPU.
+
+    Returns:
+        A few poses of each of some pairs, or None where there is no pair. Terms of the evidence that need depth are
+        those of a picture without readings.
+    """
+    size = frame.rgb.shape[:2]
+    at_one_metre = replace(frame, depth_m=np.ones(size, np.float32))
+    points = sample_observed_points(masks, boxes_xyxy, at_one_metre)
+    candidates = torch.nonzero(prior.isfinite().any(dim=0))[:, 0].tolist()
+
+    def starts_of(index: int) -> PoseBatch | None:
+        known, rows = objects[index], torch.nonzero(prior[:, index].isfinite())[:, 0]
+        return _starts(known, index, points[rows], rows) if can_be_verified(known) else None
+
+    batches = [starts for starts in map_on_threads(starts_of, threads, candidates) if starts is not None]
+    starts = likeliest_pairs(batches, prior, len(objects))
+    if starts is None:
+        return None
+    observed = observed_masks(replace(frame, depth_m=np.zeros(size, np.float32)), masks, boxes_xyxy)
+    image = ObservedImage.of(frame.rgb, masks.device)
+
+    def verify_part(part: PoseBatch) -> tuple[PoseBatch, RefinementSamples, Evidence]:
+        samples = refinement_samples(objects, part)
+        poses = refine(part, samples, observed, STEPS, noise_factor=OUTLINE_NOISE_FACTOR)
+        surfaces = object_samples(objects, poses.object_index)
+        return poses, samples, gather_evidence(poses, surfaces, observed, masks, image)
+
+    parts = [starts[starts.mask_index % threads == part] for part in range(threads)]
+    done = map_on_threads(verify_part, threads, [part for part in parts if len(part)])
+    poses, samples, evidence = zip(*done, strict=True)
+    all_parts = joined(poses, PoseBatch), joined(evidence, Evidence), joined(samples, RefinementSamples)
+    return VerifiedPoses(*all_parts, observed, objects, masks, image)
+
+
+def _starts(known: KnownObject, index: int, points: ObservedPoints, rows: Tensor) -> PoseBatch:
+    """Best aligned views of an object at all DISTANCES under masks `rows` (K,), whose points are one metre away."""
+    assert known.views is not None
+    inside = points.pixels > 0
+    reach_m = ((points.points_m - points.median_m[:, :, None]).norm(dim=1) * inside).amax(dim=1)
+    farthest = known.views.radius_m / RADIUS_MARGIN / reach_m.clamp(min=1e-6)
+    batches = []
+    for distance in DISTANCES:
+        scale = (distance * farthest)[:, None]
+        moved = replace(
+            points, points_m=points.points_m * scale[:, :, None], median_m=points.median_m * scale
+        )
+        aligned = align_views(moved, known.views, known.spectra, depth_weight=0.0)
+        starts = start_poses(aligned, known.views, STARTS)
+        valid = starts.cost.isfinite()
+        batches.append(
+            PoseBatch(
+                starts.rotation[valid],
+                starts.centre_m[valid],
+                rows[:, None].expand(-1, STARTS)[valid],
+                torch.full_like(starts.view[valid], index),
+                starts.view[valid],
+                starts.cost[valid],
+            )
+        )
+    return joined(batches, PoseBatch)
