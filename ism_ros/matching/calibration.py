@@ -5,11 +5,16 @@ rendered scenes with the noise of depth cameras (training.score_calibration), so
 are right. There are two probabilities: that the visible silhouette of the pose is the object's mask, and that the
 proposal is; where a pose is wrong, or shape and depth say little, the proposal may be right all the same.
 
+The networks are monotone: more of what speaks for an object, such as surface that agrees, never lowers its probability,
+and more of what speaks against it never raises it, whatever else is seen. Rendered scenes hold few of the odd
+combinations that real ones do.
+
 H poses, F features, E networks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
@@ -24,8 +29,16 @@ LOOKS = ("semantic", "margin", "confidence")
 supposed one, and the segmentor's confidence."""
 FEATURE_NAMES = (*TERMS, *LOOKS)
 FEATURES = len(FEATURE_NAMES)
+RISING = (
+    "agreeing", "close", "explained", "outline_iou", "inside", "normals", "color_correlation", "edges", *LOOKS,
+)  # fmt: skip
+"""Features with which the probabilities never fall."""
+FALLING = ("continues", "chroma", "balanced_chroma")
+"""Features with which the probabilities never rise."""
 NETWORKS, WIDTHS = 8, (24, 12)
 """Number of networks, E, and the widths of their hidden layers."""
+CONVEX_SHARE = 0.75
+"""Share of the units of a hidden layer whose activation is convex."""
 WITH_DEPTH, WITHOUT_DEPTH = "scores", "scores_without_depth"
 """Names of the shipped weights."""
 LIMIT = 4.0
@@ -37,7 +50,8 @@ class ScoreCalibration(nn.Module):
 
     Attributes:
         mean, deviation: (F,) of the features.
-        layers: Weights and biases of all networks, (E, outputs, inputs) and (E, outputs).
+        weights, biases: Of the layers of all networks, (E, outputs, inputs) and (E, outputs). Weights are not negative,
+            but for those of features in the first layer that are not RISING: of FALLING ones they are not positive.
         looks_weights: (len(LOOKS) + 1,) logistic regression on standardized looks alone, and its constant.
     """
 
@@ -69,20 +83,21 @@ class ScoreCalibration(nn.Module):
         """
         return self.logits(self.standardized(features)).sigmoid().mean(dim=0)
 
-    def logits(self, standardized: Tensor) -> Tensor:
+    def logits(self, standardized: Tensor, weights: Iterable[Tensor] | None = None) -> Tensor:
         """Compute the logits of each network.
 
         Args:
             standardized: (H, F) features, or (E, H, F) of each network.
+            weights: Weights of the layers instead of its own.
 
         Returns:
             (E, H, 2).
         """
         values = standardized
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+        for layer, (weight, bias) in enumerate(zip(weights or self.weights, self.biases, strict=True)):
             values = values @ weight.mT + bias[:, None]
             if layer < len(WIDTHS):
-                values = nn.functional.silu(values)
+                values = activation(values)
         return values
 
     def contributions(self, features: Tensor, is_silhouette: Tensor) -> Tensor:
@@ -132,6 +147,27 @@ class ScoreCalibration(nn.Module):
         """
         chosen = slice(first, first + values.shape[-1])
         return ((values - self.mean[chosen]) / self.deviation[chosen]).clamp(-LIMIT, LIMIT)
+
+
+def feature_signs() -> Tensor:
+    """Return 1 for each RISING feature, -1 for FALLING ones, 0 for the others: (F,) float32."""
+    return torch.tensor([float(name in RISING) - float(name in FALLING) for name in FEATURE_NAMES])
+
+
+def activation(values: Tensor) -> Tensor:
+    """Apply ELU(x) to the first CONVEX_SHARE of units and -ELU(-x) to the others.
+
+    Both rise, so that networks without negative weights rise too; together they make curves of any bend (Runje and
+    Shankaranarayana, Constrained Monotonic Neural Networks, 2023).
+
+    Args:
+        values: (..., units).
+
+    Returns:
+        The same shape.
+    """
+    convex, concave = values.tensor_split([int(CONVEX_SHARE * values.shape[-1])], dim=-1)
+    return torch.cat([nn.functional.elu(convex), -nn.functional.elu(-concave)], dim=-1)
 
 
 @lru_cache

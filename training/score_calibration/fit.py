@@ -89,7 +89,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="what make_evidence wrote")
     parser.add_argument("--output", type=Path, help="folder for all that is written (default: where it is shipped)")
-    parser.add_argument("--epochs", type=int, default=30, help="passes over the evidence (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=20, help="passes over the evidence (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
