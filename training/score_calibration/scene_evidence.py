@@ -51,7 +51,7 @@ def make_evidence_of_scene(
     view, shine = render_scene(scene, bank, seed)
     frame = observe(view.rgb, view.depth_m, shine, scene.camera, seed)
     frame = frame if with_depth else replace(frame, depth_m=None)
-    entries = choose_library(scene.placed, len(bank), np.random.default_rng([9, seed]))
+    entries = choose_library(scene.placed, len(bank), np.random.default_rng([9, seed]), with_depth)
     is_object = np.array([[entry.is_like(one) for one in scene.placed] for entry in entries], bool)
     is_object = is_object.reshape(len(entries), len(scene.placed))
     pixels = pixels_of_instances(view.instance, len(scene.placed))

@@ -47,13 +47,16 @@ class LibraryEntry:
         return self.index == other.index and abs(other.scale / self.scale - 1) < SAME_SIZE
 
 
-def choose_library(placed: Sequence[PlacedObject], bank_size: int, rng: Rng) -> list[LibraryEntry]:
+def choose_library(
+    placed: Sequence[PlacedObject], bank_size: int, rng: Rng, with_other_size: bool = True
+) -> list[LibraryEntry]:
     """Choose the library of a scene.
 
     Args:
         placed: What is in the scene.
         bank_size: Number of objects that may be in it.
         rng: Source of randomness.
+        with_other_size: Whether one of the placed objects is known in another size too, which depth alone can tell.
 
     Returns:
         Two to four of the placed objects, one that is absent, and one of the placed ones in another size, each once; or
@@ -66,7 +69,7 @@ def choose_library(placed: Sequence[PlacedObject], bank_size: int, rng: Rng) -> 
         absent = LibraryEntry(absent.index, absent.scale * ABSENT_FACTOR)
     entries.append(absent)
     factor = float(rng.choice(WRONG_SIZES))
-    if len(chosen):
+    if len(chosen) and with_other_size:
         other = LibraryEntry(entries[0].index, entries[0].scale * factor)
         entries += [] if any(other.is_like(one) for one in placed) else [other]
     entries = [entry for k, entry in enumerate(entries) if not any(entry.is_like(one) for one in entries[:k])]
