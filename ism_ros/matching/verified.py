@@ -40,6 +40,9 @@ from ism_ros.verification.verification import FinishedPoses, VerifiedPoses, can_
 
 MAX_CANDIDATES = 12
 """Most objects that are compared by shape under each mask, those with the best semantic scores."""
+MARGIN_WEIGHT, CONFIDENCE_WEIGHT = 0.9, 0.55
+"""Weights of the distance to the best other object and of the segmentor's confidence, relative to the semantic score,
+in the choice of the pairs that are verified."""
 MIN_PROBABILITY = 0.02
 """Probability below which a proposal is none of the objects."""
 MAX_SHARED = 0.5
@@ -81,7 +84,7 @@ class VerifiedMatcher:
                     proposals.masks,
                     proposals.boxes_xyxy,
                     library.objects,
-                    _prior(semantic),
+                    _prior(semantic, margin, proposals.confidence),
                     points,
                     threads,
                 )
@@ -108,10 +111,11 @@ class VerifiedMatcher:
         return matches.verified.probability
 
 
-def _prior(semantic: Tensor) -> Tensor:
-    """Semantic scores (N, O) of the MAX_CANDIDATES most similar objects of each proposal, -inf elsewhere."""
+def _prior(semantic: Tensor, margin: Tensor, confidence: Tensor) -> Tensor:
+    """How likely pairs are by looks (N, O), for the MAX_CANDIDATES most similar objects of each proposal, else -inf."""
     least = semantic.topk(min(MAX_CANDIDATES, semantic.shape[1]), dim=1).values[:, -1:]
-    return semantic.masked_fill(semantic < least, -torch.inf)
+    likely = semantic + MARGIN_WEIGHT * margin + CONFIDENCE_WEIGHT * confidence[:, None]
+    return likely.masked_fill(semantic < least, -torch.inf)
 
 
 def semantic_margin(semantic: Tensor) -> Tensor:

@@ -192,10 +192,44 @@ def align_views(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps)
     )
 
 
-def _align_batch(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps) -> ViewAlignment:
+@dataclass(frozen=True)
+class ObservedMaps:
+    """Polar maps of what is observed under N masks, for one object.
+
+    Attributes:
+        maps: (N, 5, R, A), as of `polar_maps`.
+        centroid_m: (N, 3) centroid of the observed surface, camera frame, metres.
+        ray_rotation: (N, 3, 3), as of ViewAlignment.
+        enough: (N,) bool, whether enough was seen.
+        radius_m: Radius of the outermost ring, metres.
+    """
+
+    maps: Tensor
+    centroid_m: Tensor
+    ray_rotation: Tensor
+    enough: Tensor
+    radius_m: float
+
+    def __getitem__(self, rows: Tensor) -> ObservedMaps:
+        """Return the maps of the masks at `rows`."""
+        return ObservedMaps(
+            self.maps[rows], self.centroid_m[rows], self.ray_rotation[rows], self.enough[rows], self.radius_m
+        )
+
+
+def observed_maps(observed: ObservedPoints, radius_m: float) -> ObservedMaps:
+    """Make polar maps of what is observed under masks.
+
+    Args:
+        observed: Points under N masks.
+        radius_m: Of the maps of the object's views, metres.
+
+    Returns:
+        The maps.
+    """
     points_m = observed.points_m
     # what lies further away than the object's radius is the ground around it, or a reading between the two
-    near = (points_m - observed.median_m[:, :, None]).square().sum(dim=1) < views.radius_m**2
+    near = (points_m - observed.median_m[:, :, None]).square().sum(dim=1) < radius_m**2
     pixels = observed.pixels * near
     enough = pixels.sum(dim=1) >= MIN_PIXELS
     area_m2 = pixels * (observed.pixel_m * points_m[:, 2]).square()
@@ -204,11 +238,14 @@ def _align_batch(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps
     ahead = centroid_m.new_tensor([0.0, 0.0, 1.0])
     ray_rotation = _rotation_from_optical_axis(centroid_m.where(enough[:, None], ahead))
     # views are rendered along the optical axis: rotate the points so that the ray to the object is that axis
-    maps = polar_maps(
-        ray_rotation.mT @ (points_m - centroid_m[:, :, None]), observed.colors, area_m2, views.radius_m
-    )
-    alignment = correlate_maps(maps, spectra, views.radius_m, ~enough)
-    return replace(alignment, centroid_m=centroid_m, ray_rotation=ray_rotation)
+    maps = polar_maps(ray_rotation.mT @ (points_m - centroid_m[:, :, None]), observed.colors, area_m2, radius_m)
+    return ObservedMaps(maps, centroid_m, ray_rotation, enough, radius_m)
+
+
+def _align_batch(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps) -> ViewAlignment:
+    seen = observed_maps(observed, views.radius_m)
+    alignment = correlate_maps(seen.maps, spectra, views.radius_m, ~seen.enough)
+    return replace(alignment, centroid_m=seen.centroid_m, ray_rotation=seen.ray_rotation)
 
 
 def correlate_maps(maps: Tensor, views: FourierMaps, radius_m: float, invalid: Tensor | None = None) -> ViewAlignment:
