@@ -262,8 +262,11 @@ def _redrawn(masks: Tensor, proposed: Tensor, finished: FinishedPoses, posed: Te
     follows the image pixel by pixel.
     """
     index = torch.nonzero(is_outlined)[:, 0]
-    rows, silhouettes = posed[index], silhouette_masks(finished.evidence, index, masks.shape[1:])
+    if not len(index):
+        return masks
+    rows = posed[index]
     proposals = proposed[rows]
+    silhouettes = finished.masks(index, proposals)
     union, common = (mask_areas(part) for part in (silhouettes | proposals, silhouettes & proposals))
     is_same = common > SAME_IOU * union
     is_seen = silhouettes.flatten(1).any(dim=1)

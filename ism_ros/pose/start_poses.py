@@ -16,8 +16,6 @@ from ism_ros.pose.coarse_pose import IN_PLANE_ROTATIONS
 from ism_ros.pose.view_choice import align_chosen_views
 from ism_ros.rendering.views.polar_maps import FourierMaps, ViewMaps
 
-ALIGNED_VIEWS = 12
-"""Views, those that rank first, of which start poses are chosen."""
 MIN_DIFFERENCE_RAD = math.radians(25.0)
 """Least angle between two start poses under one mask: nearer ones end in the same pose after refinement."""
 
@@ -40,7 +38,7 @@ class StartPoses:
 
 
 def start_poses(
-    observed: ObservedMaps, ranking: Tensor, views: ViewMaps, spectra: FourierMaps, count: int
+    observed: ObservedMaps, ranking: Tensor, views: ViewMaps, spectra: FourierMaps, count: int, aligned: int
 ) -> StartPoses:
     """Take the best aligned views that differ by MIN_DIFFERENCE_RAD at least.
 
@@ -50,12 +48,13 @@ def start_poses(
         views: Of the object.
         spectra: Fourier coefficients of `views`, on the device of `observed`.
         count: Most poses under a mask, K.
+        aligned: Views, those that rank first, of which they are chosen.
 
     Returns:
         The poses.
     """
     device = ranking.device
-    view = ranking.topk(min(ALIGNED_VIEWS, ranking.shape[1]), dim=1, largest=False).indices
+    view = ranking.topk(min(aligned, ranking.shape[1]), dim=1, largest=False).indices
     of_turns, offsets_m = align_chosen_views(observed, spectra, view)
     cost, turn = of_turns.min(dim=2)
     turns, rotations, from_centre_m = (

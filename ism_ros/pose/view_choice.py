@@ -1,7 +1,7 @@
 """Choice of the views of an object that are aligned best with what is observed under masks, at a fifth of the work.
 
-All views are ranked by polar maps of half the resolution: pairs of rings, the lower half of the frequencies, every other
-in-plane rotation. Only the first few are aligned at the full resolution. The cost is that of pose.alignment.
+All views are ranked at half the angular resolution: the lower half of the frequencies, every other in-plane rotation.
+Only the first few are aligned at the full one. The cost is that of pose.alignment.
 
 N masks, V views of an object, K of them, R rings, A in-plane rotations, F frequencies, T terms of FourierMaps.
 """
@@ -17,8 +17,6 @@ from ism_ros.pose.alignment import COLOR_WEIGHT, DEPTH_WEIGHT, DIAMETER_RADII, O
 from ism_ros.rendering.views.polar_maps import (
     ANGLES,
     COARSE_FREQUENCIES,
-    COARSE_RINGS,
-    RINGS,
     FourierMaps,
     angular_dft,
     cell_areas_m2,
@@ -34,7 +32,7 @@ differences of color and depth, of differences of depth, and of the cells' areas
 
 
 def rank_views(observed: ObservedMaps, spectra: FourierMaps) -> Tensor:
-    """Compute the cost of all views at half the resolution.
+    """Compute the cost of all views at half the angular resolution.
 
     Args:
         observed: What is observed under N masks.
@@ -43,8 +41,7 @@ def rank_views(observed: ObservedMaps, spectra: FourierMaps) -> Tensor:
     Returns:
         (N, V) cost in the best in-plane rotation; +inf where too little was seen.
     """
-    queries, views = _queries(observed, COARSE_RINGS), spectra.coarse
-    queries = queries[..., :COARSE_FREQUENCIES]
+    queries, views = _queries(observed)[..., :COARSE_FREQUENCIES], spectra.coefficients[:COARSE_FREQUENCIES]
     inverse = dft_matrices(views.device, views.dtype)[1].view(-1, 2, ANGLES)
     inverse = inverse[:COARSE_FREQUENCIES, :, :: ANGLES // COARSE_ANGLES].flatten(0, 1).mT.contiguous()
     sums, first = [], 0
@@ -87,11 +84,11 @@ def _area_m2(observed: ObservedMaps) -> Tensor:
     return (observed.maps[:, 0] * cell_areas_m2(observed.radius_m, observed.maps)).sum(dim=(1, 2))
 
 
-def _queries(observed: ObservedMaps, rings: int = RINGS) -> Tensor:
-    """Spectra (T of all SUMS, N, rings, 2, F) that those of views are multiplied with."""
+def _queries(observed: ObservedMaps) -> Tensor:
+    """Spectra (T of all SUMS, N, R, 2, F) that those of views are multiplied with."""
     weight = observed.maps[:, 0] * cell_areas_m2(observed.radius_m, observed.maps)
-    terms = weighted_terms(observed.maps, weight).unflatten(2, (rings, -1)).sum(dim=3)
-    squared, red, green, blue, ones, depth, depth_squared = angular_dft(terms).unbind(dim=0)
+    terms = angular_dft(weighted_terms(observed.maps, weight))
+    squared, red, green, blue, ones, depth, depth_squared = terms.unbind(dim=0)
     of_depth = DEPTH_WEIGHT / (DIAMETER_RADII * observed.radius_m) ** 2
     color = [COLOR_WEIGHT * ones, *(-2 * COLOR_WEIGHT * channel for channel in (red, green, blue))]
     both = [COLOR_WEIGHT * squared + of_depth * depth_squared, -2 * of_depth * depth, of_depth * ones]

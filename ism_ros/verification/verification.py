@@ -20,9 +20,10 @@ from ism_ros.pose.observed_masks import ObservedMasks, observed_masks
 from ism_ros.pose.refinement import PoseBatch, RefinementSamples, fit_quality, pose_covariances, refine
 from ism_ros.pose.start_poses import start_poses
 from ism_ros.pose.view_choice import rank_views
-from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES
+from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES, SurfaceSamples
 from ism_ros.runtime.threads import map_on_threads
 from ism_ros.verification.evidence import Evidence, ObjectSamples, gather_evidence
+from ism_ros.verification.fine_silhouettes import fine_silhouettes
 from ism_ros.verification.observed_image import ObservedImage
 from ism_ros.verification.pair_choice import PairChoice, best_of_pairs
 
@@ -30,6 +31,8 @@ Batch = TypeVar("Batch", PoseBatch, RefinementSamples, Evidence)
 
 STARTS = 3
 """Start poses of each pair."""
+MIN_ALIGNED_VIEWS, MAX_ALIGNMENTS = 12, 640
+"""Views of each pair that start poses are chosen of: as many as make MAX_ALIGNMENTS for all pairs, and at least."""
 REFINED = PairChoice(pairs=40, likely=0.5, cost_weight=0.85, quality_weight=0.0)
 """Pairs of mask and object whose poses are refined at all."""
 JUDGED = PairChoice(pairs=28, likely=1.4, cost_weight=0.5, quality_weight=0.5)
@@ -57,8 +60,6 @@ class VerifiedPoses:
         samples: That they were refined by.
         observed: What they were refined against.
         objects: O objects that the poses are of.
-        masks: (N, H, W) bool, that the objects are under.
-        image: What they were compared with.
     """
 
     poses: PoseBatch
@@ -66,8 +67,6 @@ class VerifiedPoses:
     samples: RefinementSamples
     observed: ObservedMasks
     objects: Sequence[KnownObject]
-    masks: Tensor
-    image: ObservedImage
 
     def finished(self, rows: Tensor) -> FinishedPoses:
         """Refine some poses to the end, by the depth.
@@ -80,11 +79,7 @@ class VerifiedPoses:
         """
         samples = _at(self.samples, rows)
         poses = refine(self.poses[rows], samples, self.observed, FINAL_STEPS, first=FINAL_OPENNESS)
-        covariances = pose_covariances(poses, samples, self.observed)
-        surfaces = object_samples(self.objects, poses.object_index)
-        return FinishedPoses(
-            poses, covariances, gather_evidence(poses, surfaces, self.observed, self.masks, self.image)
-        )
+        return FinishedPoses(poses, pose_covariances(poses, samples, self.observed), self.observed, self.objects)
 
 
 @dataclass(frozen=True)
@@ -94,12 +89,30 @@ class FinishedPoses:
     Attributes:
         poses: K poses.
         covariances: (K, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians) of the centres, camera frame.
-        evidence: For and against them, with their silhouettes.
+        observed: What they were refined against.
+        objects: O objects that the poses are of.
     """
 
     poses: PoseBatch
     covariances: Tensor
-    evidence: Evidence
+    observed: ObservedMasks
+    objects: Sequence[KnownObject]
+
+    def masks(self, rows: Tensor, proposals: Tensor) -> Tensor:
+        """Make the masks of some of them.
+
+        Args:
+            rows: (M,) int64, which of them.
+            proposals: (M, H, W) bool, the proposals that they are under.
+
+        Returns:
+            (M, H, W) bool, the visible silhouettes.
+        """
+        poses = self.poses[rows]
+        samples = object_samples(self.objects, poses.object_index)
+        spacing_m = [surface_of(self.objects[index]).spacing_m for index in poses.object_index.tolist()]
+        spacing = torch.tensor(spacing_m, dtype=torch.float32, device=poses.cost.device)
+        return fine_silhouettes(poses, samples, spacing, self.observed, proposals)
 
 
 @dataclass(frozen=True)
@@ -149,13 +162,19 @@ def object_samples(objects: Sequence[KnownObject], object_index: Tensor) -> Obje
         The samples, on the device of the poses.
     """
     chosen, row = object_index.unique(return_inverse=True)
-    surfaces = [surface for index in chosen.tolist() if (surface := objects[index].surface) is not None]
+    surfaces = [surface_of(objects[index]) for index in chosen.tolist()]
     return ObjectSamples(
         *(
             torch.from_numpy(np.stack([getattr(surface, name) for surface in surfaces])).to(row.device)[row]
             for name in ("axes_of_points_m", "axes_of_normals", "colors")
         )
     )
+
+
+def surface_of(known: KnownObject) -> SurfaceSamples:
+    """Return the surface of an object that can be verified."""
+    assert known.surface is not None
+    return known.surface
 
 
 def can_be_verified(known: KnownObject) -> bool:
@@ -212,7 +231,7 @@ def verify(
     done = map_on_threads(finish, threads, [poses[part] for part in rows], [quality[part] for part in rows])
     finished, samples, evidence = zip(*done, strict=True)
     joined = _joined(finished, PoseBatch), _joined(evidence, Evidence), _joined(samples, RefinementSamples)
-    return VerifiedPoses(*joined, observed, objects, masks, image)
+    return VerifiedPoses(*joined, observed, objects)
 
 
 def _pair(poses: PoseBatch, object_count: int) -> Tensor:
@@ -284,11 +303,13 @@ def _starts(
     looks = torch.cat([prior[one.masks, one.object_index] for one in ranked])
     kept = REFINED.kept(torch.arange(len(cost), device=cost.device), looks, cost) & cost.isfinite()
 
+    aligned = max(MIN_ALIGNED_VIEWS, MAX_ALIGNMENTS // max(int(kept.sum()), 1))
+
     def starts_of(one: _RankedViews, is_kept: Tensor) -> PoseBatch:
         known = objects[one.object_index]
         assert known.views is not None
         rows = torch.nonzero(is_kept)[:, 0]
-        starts = start_poses(one.maps[rows], one.cost[rows], known.views, known.spectra, STARTS)
+        starts = start_poses(one.maps[rows], one.cost[rows], known.views, known.spectra, STARTS, aligned)
         valid = starts.cost.isfinite()
         return PoseBatch(
             starts.rotation[valid],

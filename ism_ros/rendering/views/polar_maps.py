@@ -23,8 +23,8 @@ from torch import Tensor
 RINGS, ANGLES = 8, 36
 CELLS = RINGS * ANGLES
 FREQUENCIES = ANGLES // 2 + 1
-COARSE_RINGS, COARSE_FREQUENCIES = RINGS // 2, FREQUENCIES // 2 + 1
-"""Resolution at which all views are ranked (pose.view_choice)."""
+COARSE_FREQUENCIES = FREQUENCIES // 2 + 1
+"""Frequencies by which all views are ranked (pose.view_choice), the lowest ones."""
 RADIUS_MARGIN = 1.05
 """Factor by which the outermost ring lies outside of the farthest point of all views."""
 
@@ -100,13 +100,6 @@ class FourierMaps:
     def squared_depth_terms(self) -> Tensor:
         """1, depth and squared depth."""
         return self.coefficients[:, 4:]
-
-    @cached_property
-    def coarse(self) -> Tensor:
-        """Lower frequencies of pairs of rings, means by their areas, (COARSE_FREQUENCIES, 7, 2, COARSE_RINGS, V)."""
-        pairs = self.coefficients[:COARSE_FREQUENCIES].unflatten(3, (COARSE_RINGS, -1))
-        areas = cell_areas_m2(1.0, pairs).view(COARSE_RINGS, -1, 1)
-        return ((pairs * areas).sum(dim=4) / areas.sum(dim=1)).contiguous()
 
     @cached_property
     def by_view(self) -> Tensor:
