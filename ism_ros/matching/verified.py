@@ -42,6 +42,9 @@ from ism_ros.verification.verification import FinishedPoses, VerifiedPoses, can_
 
 MAX_CANDIDATES = 12
 """Most objects that are compared by shape under each mask, those with the best semantic scores."""
+MARGIN_WEIGHT, CONFIDENCE_WEIGHT = 0.9, 0.55
+"""Weights of the distance to the best other object and of the segmentor's confidence, relative to the semantic score,
+in the choice of the pairs that are verified."""
 MIN_PROBABILITY = 0.02
 """Probability below which a proposal is none of the objects."""
 MAX_SHARED = 0.5
@@ -75,8 +78,8 @@ class VerifiedMatcher:
         choice = _Choice.by_looks(looks_probability(semantic, margin, proposals.confidence[:, None], has_depth))
         with one_thread(semantic):
             threads = 1 if semantic.is_cuda else torch.get_num_threads()
-            points = measured_points(inputs.frame, proposals)
-            verified = verify_proposals(inputs.frame, proposals, library, _prior(semantic), points, threads)
+            points, prior = measured_points(inputs.frame, proposals), _prior(semantic, margin, proposals.confidence)
+            verified = verify_proposals(inputs.frame, proposals, library, prior, points, threads)
         if points is not None:
             # where the depth could have confirmed the shape, looks alone do not count
             is_measured = (points.pixels > 0).sum(dim=1) >= MIN_PIXELS
@@ -141,10 +144,11 @@ def measured_points(frame: Frame, proposals: Proposals) -> ObservedPoints | None
     return sample_observed_points(proposals.masks, proposals.boxes_xyxy, frame) if frame.has_depth else None
 
 
-def _prior(semantic: Tensor) -> Tensor:
-    """Semantic scores (N, O) of the MAX_CANDIDATES most similar objects of each proposal, -inf elsewhere."""
+def _prior(semantic: Tensor, margin: Tensor, confidence: Tensor) -> Tensor:
+    """How likely pairs are by looks (N, O), for the MAX_CANDIDATES most similar objects of each proposal, else -inf."""
     least = semantic.topk(min(MAX_CANDIDATES, semantic.shape[1]), dim=1).values[:, -1:]
-    return semantic.masked_fill(semantic < least, -torch.inf)
+    likely = semantic + MARGIN_WEIGHT * margin + CONFIDENCE_WEIGHT * confidence[:, None]
+    return likely.masked_fill(semantic < least, -torch.inf)
 
 
 def semantic_margin(semantic: Tensor) -> Tensor:
@@ -303,8 +307,11 @@ def _redrawn(masks: Tensor, proposed: Tensor, finished: FinishedPoses, posed: Te
     follows the image pixel by pixel.
     """
     index = torch.nonzero(is_outlined)[:, 0]
-    rows, silhouettes = posed[index], silhouette_masks(finished.evidence, index, masks.shape[1:])
+    if not len(index):
+        return masks
+    rows = posed[index]
     proposals = proposed[rows]
+    silhouettes = finished.masks(index, proposals)
     union, common = (mask_areas(part) for part in (silhouettes | proposals, silhouettes & proposals))
     is_same = common > SAME_IOU * union
     is_seen = silhouettes.flatten(1).any(dim=1)

@@ -170,22 +170,19 @@ def sample_observed_points(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> O
     return ObservedPoints(points_m, colors, pixels, median_m, (camera.fx * camera.fy) ** -0.5)
 
 
-def align_views(
-    observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps, depth_weight: float = DEPTH_WEIGHT
-) -> ViewAlignment:
+def align_views(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps) -> ViewAlignment:
     """Align every view of one object, in every in-plane rotation, with what is observed under each mask.
 
     Args:
         observed: Points under N masks.
         views: Polar maps of the object's views.
         spectra: Fourier coefficients of `views`, on the device of `observed`.
-        depth_weight: Weight of differences of depth in the cost; 0 where there is no depth.
 
     Returns:
         The alignment.
     """
     batches = [
-        _align_batch(observed[first : first + MASKS_PER_BATCH], views, spectra, depth_weight)
+        _align_batch(observed[first : first + MASKS_PER_BATCH], views, spectra)
         for first in range(0, max(len(observed.points_m), 1), MASKS_PER_BATCH)
     ]
     if len(batches) == 1:
@@ -195,12 +192,44 @@ def align_views(
     )
 
 
-def _align_batch(
-    observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps, depth_weight: float
-) -> ViewAlignment:
+@dataclass(frozen=True)
+class ObservedMaps:
+    """Polar maps of what is observed under N masks, for one object.
+
+    Attributes:
+        maps: (N, 5, R, A), as of `polar_maps`.
+        centroid_m: (N, 3) centroid of the observed surface, camera frame, metres.
+        ray_rotation: (N, 3, 3), as of ViewAlignment.
+        enough: (N,) bool, whether enough was seen.
+        radius_m: Radius of the outermost ring, metres.
+    """
+
+    maps: Tensor
+    centroid_m: Tensor
+    ray_rotation: Tensor
+    enough: Tensor
+    radius_m: float
+
+    def __getitem__(self, rows: Tensor) -> ObservedMaps:
+        """Return the maps of the masks at `rows`."""
+        return ObservedMaps(
+            self.maps[rows], self.centroid_m[rows], self.ray_rotation[rows], self.enough[rows], self.radius_m
+        )
+
+
+def observed_maps(observed: ObservedPoints, radius_m: float) -> ObservedMaps:
+    """Make polar maps of what is observed under masks.
+
+    Args:
+        observed: Points under N masks.
+        radius_m: Of the maps of the object's views, metres.
+
+    Returns:
+        The maps.
+    """
     points_m = observed.points_m
     # what lies further away than the object's radius is the ground around it, or a reading between the two
-    near = (points_m - observed.median_m[:, :, None]).square().sum(dim=1) < views.radius_m**2
+    near = (points_m - observed.median_m[:, :, None]).square().sum(dim=1) < radius_m**2
     pixels = observed.pixels * near
     enough = pixels.sum(dim=1) >= MIN_PIXELS
     area_m2 = pixels * (observed.pixel_m * points_m[:, 2]).square()
@@ -209,34 +238,30 @@ def _align_batch(
     ahead = centroid_m.new_tensor([0.0, 0.0, 1.0])
     ray_rotation = _rotation_from_optical_axis(centroid_m.where(enough[:, None], ahead))
     # views are rendered along the optical axis: rotate the points so that the ray to the object is that axis
-    maps = polar_maps(
-        ray_rotation.mT @ (points_m - centroid_m[:, :, None]), observed.colors, area_m2, views.radius_m
-    )
-    alignment = correlate_maps(maps, spectra, views.radius_m, ~enough, depth_weight)
-    return replace(alignment, centroid_m=centroid_m, ray_rotation=ray_rotation)
+    maps = polar_maps(ray_rotation.mT @ (points_m - centroid_m[:, :, None]), observed.colors, area_m2, radius_m)
+    return ObservedMaps(maps, centroid_m, ray_rotation, enough, radius_m)
 
 
-def correlate_maps(
-    maps: Tensor,
-    views: FourierMaps,
-    radius_m: float,
-    invalid: Tensor | None = None,
-    depth_weight: float = DEPTH_WEIGHT,
-) -> ViewAlignment:
+def _align_batch(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps) -> ViewAlignment:
+    seen = observed_maps(observed, views.radius_m)
+    alignment = correlate_maps(seen.maps, spectra, views.radius_m, ~seen.enough)
+    return replace(alignment, centroid_m=seen.centroid_m, ray_rotation=seen.ray_rotation)
+
+
+def correlate_maps(maps: Tensor, views: FourierMaps, radius_m: float, invalid: Tensor | None = None) -> ViewAlignment:
     """Correlate polar maps with those of all views over all in-plane rotations (circular cross-correlation).
 
     With means over the cells that both cover, d = depth under the mask - depth of the view:
 
         iou = common area / (area of the mask + area of the view - common area)
         depth_offset = mean(d);  depth_rmse^2 = mean(d^2) - mean(d)^2
-        cost = 1 - iou + depth_weight * depth_rmse^2 / diameter^2 + COLOR_WEIGHT * mean squared color difference
+        cost = 1 - iou + DEPTH_WEIGHT * depth_rmse^2 / diameter^2 + COLOR_WEIGHT * mean squared color difference
 
     Args:
         maps: (N, 5, R, A) polar maps of what is observed under the masks.
         views: Fourier coefficients of the maps of the object's views.
         radius_m: Radius of the outermost ring of both, metres.
         invalid: (N,) bool, rows whose cost becomes +inf.
-        depth_weight: As of `align_views`.
 
     Returns:
         The alignment, whose `centroid_m` and `ray_rotation` are 0.
@@ -255,7 +280,7 @@ def correlate_maps(
     )
     depth_mse = depth_mse.clamp(min=0.0)
     cost = (
-        1 - iou + depth_weight * relative_depth_mse(depth_mse, radius_m) + COLOR_WEIGHT * color_mse.clamp(min=0.0)
+        1 - iou + DEPTH_WEIGHT * relative_depth_mse(depth_mse, radius_m) + COLOR_WEIGHT * color_mse.clamp(min=0.0)
     )
     if invalid is not None:
         cost = cost.masked_fill(invalid[:, None, None], torch.inf)

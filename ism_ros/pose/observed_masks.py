@@ -69,7 +69,20 @@ class ObservedMasks:
             Metres, of the same shape; 0 without a reading and outside the image.
         """
         index, inside = nearest_pixels(u, v, self.depth_m.shape)
-        return self.depth_m.flatten()[index] * inside
+        return values_at(self.depth_m.flatten(), index).mul_(inside)
+
+
+def values_at(values: Tensor, index: Tensor) -> Tensor:
+    """Take values by their indices; on the CPU several times faster than `values[index]`.
+
+    Args:
+        values: (K,).
+        index: Of any shape, int64.
+
+    Returns:
+        Of the shape of `index`.
+    """
+    return values.index_select(0, index.flatten()).view(index.shape)
 
 
 def nearest_pixels(u: Tensor, v: Tensor, size: torch.Size | tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -84,9 +97,10 @@ def nearest_pixels(u: Tensor, v: Tensor, size: torch.Size | tuple[int, int]) -> 
         Indices into the flattened image, int64, of the nearest pixel of the image; and whether the points lie in it.
     """
     height, width = size
-    column, row = (u + 0.5).floor().long(), (v + 0.5).floor().long()
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    return row.clamp(0, height - 1) * width + column.clamp(0, width - 1), inside
+    column, row = (u + 0.5).floor_(), (v + 0.5).floor_()
+    nearest_column, nearest_row = column.clamp(0, width - 1), row.clamp(0, height - 1)
+    inside = (nearest_column == column) & (nearest_row == row)
+    return nearest_row.long().mul_(width).add(nearest_column.long()), inside
 
 
 def window_pixels(
@@ -128,14 +142,17 @@ def observed_masks(frame: Frame, masks: Tensor, boxes_xyxy: Tensor) -> ObservedM
     covered = masks.flatten(1).gather(1, index.flatten(1)).view(index.shape) & inside
     distance = [_signed_distance(mask) for mask in covered.cpu().numpy().view(np.uint8)]
     depth_m = torch.from_numpy(frame.depth_m).to(device)
+    area_px = mask_areas(masks).float()
+    has_depth = values_at(depth_m.flatten(), index) > 0
+    read_share = mask_areas(covered & has_depth) / mask_areas(covered).clamp(min=1)
     return ObservedMasks(
         depth_m,
         (camera.fx, camera.fy, camera.cx, camera.cy),
         torch.from_numpy(np.stack(distance)).to(device),
         origin,
         cell_px,
-        mask_areas(masks).float(),
-        mask_areas(masks & (depth_m > 0)).float(),
+        area_px,
+        area_px * read_share,
         estimate_inverse_noise(frame.depth_m),
     )
 

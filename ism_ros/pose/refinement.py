@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ism_ros.pose.covariance import UNKNOWN_POSITION_M, UNKNOWN_ROTATION_RAD2
-from ism_ros.pose.observed_masks import CELLS, ObservedMasks
+from ism_ros.pose.observed_masks import CELLS, ObservedMasks, values_at
 
 GATE_M = 0.03
 """Distance along the ray, metres, beyond which a sample and a reading are no pair at the first step; it shrinks to
@@ -85,8 +85,8 @@ class RefinementSamples:
     """The samples that H poses are refined by.
 
     Attributes:
-        points_m: (H, S, 3) relative to the model's centre, object axes, metres.
-        normals: (H, S, 3) outwards.
+        points_m: (H, 3, S) relative to the model's centre, object axes, metres.
+        normals: (H, 3, S) outwards.
         is_rim: (H, S) bool.
         radius_m: (H,) radius of the object, metres.
     """
@@ -119,13 +119,13 @@ def refine(
         The moved poses.
     """
     rotation, centre_m = poses.rotation, poses.centre_m
+    scale = torch.cat([samples.radius_m[:, None].square().expand(-1, 3), torch.ones_like(centre_m)], dim=1)
     for step in range(steps):
         openness = first * (1 - step / steps)
         matrix, vector = _normal_equations(
             rotation, centre_m, poses.mask_index, samples, observed, openness, noise_factor
         )
         diagonal = DAMPING * matrix.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=1.0)
-        scale = torch.cat([samples.radius_m[:, None].square().expand(-1, 3), torch.ones_like(centre_m)], dim=1)
         matrix = matrix + torch.diag_embed(scale * diagonal[:, None] + 1e-6)
         move = torch.linalg.solve(matrix, vector)
         rotation = rotation_of_vector(move[:, :3].clamp(-MAX_STEP_RAD, MAX_STEP_RAD)) @ rotation
@@ -144,35 +144,39 @@ def _normal_equations(
 ) -> tuple[Tensor, Tensor]:
     """Sum the 6 x 6 normal equations of rotation vector and translation, (H, 6, 6) and (H, 6)."""
     seen = _projected(rotation, centre_m, mask_index, samples, observed)
-    along_ray, difference, z = seen.along_ray, seen.depth - seen.z, seen.z
-    residual = along_ray * difference
-    noise = noise_factor * observed.noise_m(z) + 0.3 * openness * (GATE_M * openness + LAST_GATE_M)
+    difference, z = seen.depth - seen.z, seen.z
+    has_depth = seen.depth > 0
     gate_m = noise_factor * (GATE_M * openness + LAST_GATE_M)
-    paired = (seen.depth > 0) & (difference.abs() < gate_m) & (along_ray < -0.1)
-    paired &= seen.distance_px > -2 - 3 * openness
-    weight = paired * _robust_weight(residual, noise)
+    noise = noise_factor * observed.noise_m(z) + 0.3 * openness * (GATE_M * openness + LAST_GATE_M)
+    paired = has_depth & (difference.abs() < gate_m) & (seen.along_ray < 0) & (seen.distance_px > -2 - 3 * openness)
 
-    focal_px = observed.intrinsics[0]
-    to_outline_m = -seen.distance_px / focal_px * z
-    rim_noise = OUTLINE_NOISE_PX * (1 + 3 * openness) / focal_px * z
-    free = samples.is_rim & ~((seen.depth > 0) & (difference < -0.02))
+    pixel_m = z / observed.intrinsics[0]
+    rim_noise = OUTLINE_NOISE_PX * (1 + 3 * openness) * pixel_m
+    free = samples.is_rim & ~(has_depth & (difference < -0.02))
     # where the outline decides, it does so up to the last step
     outline_weight = OUTLINE_WEIGHT * (max(openness, LAST_OUTLINE) if noise_factor == 1.0 else 1.0)
-    rim_weight = outline_weight * free * _robust_weight(to_outline_m, rim_noise)
-    slope_u, slope_v = seen.slope_u, seen.slope_v
-    direction = torch.stack([slope_u, slope_v, -(slope_u * seen.x_z + slope_v * seen.y_z)], dim=2)
 
-    directions = torch.cat([seen.normal, direction], dim=1)
-    rows = torch.cat([torch.linalg.cross(seen.arm.repeat(1, 2, 1), directions), directions], dim=2)
-    weights = torch.cat([weight, rim_weight], dim=1)[:, :, None]
-    residuals = torch.cat([residual, to_outline_m], dim=1)[:, :, None]
-    weighted = (rows * weights).mT
-    return weighted @ rows, (weighted @ residuals)[..., 0]
+    # of each pose, of samples paired with readings and of those drawn to the outline: six derivatives, and the residual
+    rows = z.new_empty(len(z), 7, 2, z.shape[1])
+    rows[:, 3:6, 0] = seen.normal
+    rows[:, 3, 1], rows[:, 4, 1] = seen.slope_u, seen.slope_v
+    torch.addcmul(seen.slope_u * seen.x_z, seen.slope_v, seen.y_z, out=rows[:, 5, 1]).neg_()
+    torch.mul(seen.along_ray, difference, out=rows[:, 6, 0])
+    torch.mul(seen.distance_px, pixel_m, out=rows[:, 6, 1]).neg_()
+    arm = seen.arm[:, :, None]
+    for axis in range(3):
+        one, other = (axis + 1) % 3, (axis + 2) % 3
+        torch.mul(arm[:, one], rows[:, 3 + other], out=rows[:, axis])
+        rows[:, axis].addcmul_(arm[:, other], rows[:, 3 + one], value=-1)
+    noises = torch.stack([noise, rim_noise], dim=1)
+    weight = _robust_weight(rows[:, 6], noises) * torch.stack([paired.to(z.dtype), outline_weight * free], dim=1)
+    sums = (rows[:, :6] * weight[:, None]).flatten(2) @ rows.flatten(2).mT
+    return sums[:, :, :6], sums[:, :, 6]
 
 
 @dataclass(frozen=True)
 class _ProjectedSamples:
-    """Samples of H poses in the image, and what is observed there; (H, S) each but for the vectors (H, S, 3).
+    """Samples of H poses in the image, and what is observed there; (H, S) each but for the vectors (H, 3, S).
 
     Attributes:
         arm: From the model's centre, axes of the camera frame, metres.
@@ -201,37 +205,37 @@ def _projected(
 ) -> _ProjectedSamples:
     """Project the samples of poses and read depth and outline there."""
     fx, fy, cx, cy = observed.intrinsics
-    arm = samples.points_m @ rotation.mT
-    normal = samples.normals @ rotation.mT
-    x, y, z = (arm + centre_m[:, None]).unbind(dim=2)
+    arm, normal = rotation @ samples.points_m, rotation @ samples.normals
+    x, y, z = (arm + centre_m[:, :, None]).unbind(dim=1)
     z = z.clamp(min=0.05)
     x_z, y_z = x / z, y / z
     u, v = x_z * fx + cx, y_z * fy + cy
     cell = observed.cell_px[mask_index][:, None]
     column, row = ((at - observed.origin[mask_index, axis][:, None]) / cell - 0.5 for axis, at in enumerate((u, v)))
     distance, slope_u, slope_v = _outline_distance(observed.distance, mask_index, column, row)
-    along_ray = normal[..., 0] * x_z + normal[..., 1] * y_z + normal[..., 2]
+    along_ray = torch.addcmul(normal[:, 2], normal[:, 0], x_z).addcmul_(normal[:, 1], y_z)
     depth = observed.depth_at(u, v)
     return _ProjectedSamples(arm, normal, x_z, y_z, z, along_ray, depth, distance * cell, slope_u, slope_v)
 
 
 def _robust_weight(residual: Tensor, noise: Tensor) -> Tensor:
     """Weights of residuals of some standard deviation, of one shape (Geman and McClure)."""
-    return 1 / (noise.square() * (1 + (residual / noise).square()).square())
+    variance = noise.square()
+    return variance / torch.addcmul(variance, residual, residual).square_()
 
 
 def _outline_distance(
     distance: Tensor, mask_index: Tensor, column: Tensor, row: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Interpolate signed distances (H, S) in cells, and their slopes along columns and rows."""
+    left, top = column.floor().clamp_(0, CELLS - 2), row.floor().clamp_(0, CELLS - 2)
+    right_share, bottom_share = (column - left).clamp_(0, 1), (row - top).clamp_(0, 1)
+    index = torch.add(left, top, alpha=CELLS).long().add_(mask_index[:, None], alpha=CELLS * CELLS)
     flat = distance.flatten()
-    left, top = column.floor().clamp(0, CELLS - 2), row.floor().clamp(0, CELLS - 2)
-    right_share, bottom_share = (column - left).clamp(0, 1), (row - top).clamp(0, 1)
-    index = (mask_index[:, None] * CELLS + top.long()) * CELLS + left.long()
-    a, b, c, d = flat[index], flat[index + 1], flat[index + CELLS], flat[index + CELLS + 1]
-    upper, lower = a + (b - a) * right_share, c + (d - c) * right_share
-    slope_u = (b - a) + ((d - c) - (b - a)) * bottom_share
-    return upper + (lower - upper) * bottom_share, slope_u, lower - upper
+    a, b, c, d = (values_at(flat, index + offset) for offset in (0, 1, CELLS, CELLS + 1))
+    upper, lower = torch.lerp(a, b, right_share), torch.lerp(c, d, right_share)
+    slope_u, slope_v = torch.lerp(b - a, d - c, bottom_share), lower - upper
+    return torch.addcmul(upper, slope_v, bottom_share), slope_u, slope_v
 
 
 def rotation_of_vector(vector: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ism_ros.pose.alignment import ViewAlignment
+from ism_ros.pose.alignment import DEPTH_WEIGHT, ObservedMaps
 from ism_ros.pose.coarse_pose import IN_PLANE_ROTATIONS
-from ism_ros.rendering.views.polar_maps import ViewMaps
+from ism_ros.pose.view_choice import align_chosen_views
+from ism_ros.rendering.views.polar_maps import FourierMaps, ViewMaps
 
 MIN_DIFFERENCE_RAD = math.radians(25.0)
 """Least angle between two start poses under one mask: nearer ones end in the same pose after refinement."""
@@ -36,34 +37,49 @@ class StartPoses:
     cost: Tensor
 
 
-def start_poses(alignment: ViewAlignment, views: ViewMaps, count: int) -> StartPoses:
+def start_poses(
+    observed: ObservedMaps,
+    ranking: Tensor,
+    views: ViewMaps,
+    spectra: FourierMaps,
+    count: int,
+    aligned: int,
+    depth_weight: float = DEPTH_WEIGHT,
+) -> StartPoses:
     """Take the best aligned views that differ by MIN_DIFFERENCE_RAD at least.
 
     Args:
-        alignment: Of `views` with N masks.
+        observed: What is observed under N masks.
+        ranking: (N, V) of `rank_views`.
         views: Of the object.
+        spectra: Fourier coefficients of `views`, on the device of `observed`.
         count: Most poses under a mask, K.
+        aligned: Views, those that rank first, of which they are chosen.
+        depth_weight: As of `rank_views`.
 
     Returns:
         The poses.
     """
-    device = alignment.cost.device
-    cost, angle = alignment.cost.min(dim=2)
-    turns = torch.from_numpy(IN_PLANE_ROTATIONS).float().to(device)
-    rotation = alignment.ray_rotation[:, None] @ turns[angle] @ torch.from_numpy(views.rotations).float().to(device)
-    offset_m = alignment.depth_offset_m.gather(2, angle[:, :, None])
-    from_centre_m = torch.from_numpy(views.centroid_m - views.centre_m).float().to(device)
+    device = ranking.device
+    view = ranking.topk(min(aligned, ranking.shape[1]), dim=1, largest=False).indices
+    of_turns, offsets_m = align_chosen_views(observed, spectra, view, depth_weight)
+    cost, turn = of_turns.min(dim=2)
+    turns, rotations, from_centre_m = (
+        torch.from_numpy(values).float().to(device)
+        for values in (IN_PLANE_ROTATIONS, views.rotations, views.centroid_m - views.centre_m)
+    )
+    rotation = observed.ray_rotation[:, None] @ turns[turn] @ rotations[view]
     centre_m = (
-        alignment.centroid_m[:, None]
-        + alignment.ray_rotation[:, None, :, 2] * offset_m
-        - (rotation @ from_centre_m[:, :, None])[..., 0]
+        observed.centroid_m[:, None]
+        + observed.ray_rotation[:, None, :, 2] * offsets_m.gather(2, turn[:, :, None])
+        - (rotation @ from_centre_m[view][..., None])[..., 0]
     )
     rows, left, chosen = torch.arange(len(cost), device=device), cost, []
     # the trace of a rotation by an angle is 1 + 2 cos(angle)
     most_alike = 1 + 2 * math.cos(MIN_DIFFERENCE_RAD)
     for _ in range(count):
-        least, view = left.min(dim=1)
-        chosen.append((rotation[rows, view], centre_m[rows, view], view, least))
-        trace = (rotation * rotation[rows, view][:, None]).sum(dim=(2, 3))
+        least, best = left.min(dim=1)
+        chosen.append((rotation[rows, best], centre_m[rows, best], view[rows, best], least))
+        trace = (rotation * rotation[rows, best][:, None]).sum(dim=(2, 3))
         left = left.masked_fill(trace > most_alike, math.inf)
     return StartPoses(*(torch.stack(parts, dim=1) for parts in zip(*chosen, strict=True)))

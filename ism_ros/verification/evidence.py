@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ism_ros.data.masks import mask_areas
-from ism_ros.pose.observed_masks import ObservedMasks, window_pixels
+from ism_ros.pose.observed_masks import ObservedMasks, values_at, window_pixels
 from ism_ros.pose.refinement import PoseBatch
 from ism_ros.verification.color_agreement import color_agreement, colors_of_cells
 from ism_ros.verification.image_edges import outline_agreement
@@ -52,8 +52,8 @@ class ObjectSamples:
     """Samples of the surfaces of the objects of H poses, of equal number.
 
     Attributes:
-        points_m: (H, K, 3) relative to the centres, object axes, metres.
-        normals: (H, K, 3) outwards.
+        points_m: (H, 3, K) relative to the centres, object axes, metres.
+        normals: (H, 3, K) outwards.
         colors: (H, K, 3) RGB in [0, 1].
     """
 
@@ -160,8 +160,9 @@ def _read_window(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Read depth (H, G, G), mask (H, G, G) bool and color (H, G, G, 3) at the cells, and which lie in the image."""
     index, in_image = window_pixels(origin, cell_px, CELLS, observed.depth_m.shape)
-    depth = observed.depth_m.flatten()[index] * in_image
-    mask = masks.flatten(1)[poses.mask_index[:, None, None], index] & in_image
+    depth = values_at(observed.depth_m.flatten(), index) * in_image
+    of_mask = index + poses.mask_index[:, None, None] * observed.depth_m.numel()
+    mask = values_at(masks.flatten(), of_mask) & in_image
     return depth, mask, rgb.flatten(0, 1)[index], in_image
 
 
@@ -198,16 +199,17 @@ def _splat(
         there is none; corner of the window (H, 2) and side of a cell (H,), pixels.
     """
     fx, fy, cx, cy = observed.intrinsics
-    point = objects.points_m @ poses.rotation.mT + poses.centre_m[:, None]
-    z = point[..., 2].clamp(min=MIN_DEPTH_M)
-    uv = torch.stack([point[..., 0] / z * fx + cx, point[..., 1] / z * fy + cy], dim=2)
-    first, last = uv.aminmax(dim=1)
+    x, y, z = torch.baddbmm(poses.centre_m[:, :, None], poses.rotation, objects.points_m).unbind(dim=1)
+    z = z.clamp(min=MIN_DEPTH_M)
+    uv = torch.stack([x / z * fx + cx, y / z * fy + cy], dim=1)
+    first, last = uv.amin(dim=2), uv.amax(dim=2)
     cell_px = ((last - first).amax(dim=1) / (CELLS - 2 * MARGIN_CELLS)).clamp(min=0.25)
     origin = (first + last) / 2 - cell_px[:, None] * (CELLS / 2)
-    columns_rows = ((uv - origin[:, None]) / cell_px[:, None, None]).long().clamp(0, CELLS - 1)
-    cell = columns_rows[..., 1] * CELLS + columns_rows[..., 0]
+    column, row = uv.sub_(origin[:, :, None]).div_(cell_px[:, None, None]).long().clamp_(0, CELLS - 1).unbind(dim=1)
+    cell = row * CELLS + column
     # what faces away would be seen through the gaps between the samples before it
-    faces = ((objects.normals @ poses.rotation.mT) * point).sum(dim=2) < 0
+    from_camera_m = objects.points_m + (poses.rotation.mT @ poses.centre_m[:, :, None])
+    faces = (objects.normals * from_camera_m).sum(dim=1) < 0
     nearest = z.new_full((len(z), CELLS * CELLS), torch.inf)
     nearest = nearest.scatter_reduce(1, cell, z.where(faces, torch.inf), "amin")
     return z, cell, nearest, origin, cell_px

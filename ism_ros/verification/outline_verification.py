@@ -9,6 +9,7 @@ N masks, O objects, H pairs of mask and object.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,28 +19,33 @@ from torch import Tensor
 
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
-from ism_ros.pose.alignment import ObservedPoints, align_views, sample_observed_points
+from ism_ros.pose.alignment import ObservedPoints, observed_maps, sample_observed_points
 from ism_ros.pose.observed_masks import observed_masks
 from ism_ros.pose.refinement import PoseBatch, RefinementSamples, refine
 from ism_ros.pose.start_poses import start_poses
+from ism_ros.pose.view_choice import rank_views
 from ism_ros.rendering.views.polar_maps import RADIUS_MARGIN
 from ism_ros.runtime.threads import map_on_threads
 from ism_ros.verification.evidence import Evidence, gather_evidence
 from ism_ros.verification.observed_image import ObservedImage
+from ism_ros.verification.pair_choice import PairChoice
 from ism_ros.verification.verification import (
     OUTLINE_NOISE_FACTOR,
     VerifiedPoses,
     can_be_verified,
     joined,
-    likeliest_pairs,
     object_samples,
     refinement_samples,
 )
 
 DISTANCES = 1.0, 0.84, 0.7, 0.59, 0.5
 """Distances that are tried, relative to the one at which the largest view is as large as the mask."""
-STARTS = 2
-"""Start poses of each pair at each distance."""
+KEPT_DISTANCES = 2
+"""Distances of each pair at which poses are refined."""
+STARTS, ALIGNED_VIEWS = 2, 12
+"""Start poses of each pair at each of these distances, and the views of which they are chosen."""
+PAIRS = PairChoice(pairs=48, likely=math.inf, cost_weight=0.85, quality_weight=0.0)
+"""Pairs of mask and object whose poses are refined."""
 STEPS = 6
 """Steps of refinement."""
 
@@ -77,9 +83,11 @@ def verify_without_depth(
         return _starts(known, index, points[rows], rows) if can_be_verified(known) else None
 
     batches = [starts for starts in map_on_threads(starts_of, threads, candidates) if starts is not None]
-    starts = likeliest_pairs(batches, prior, len(objects))
-    if starts is None:
+    if not sum(map(len, batches)):
         return None
+    starts = joined(batches, PoseBatch)
+    pair = starts.mask_index * len(objects) + starts.object_index
+    starts = starts[PAIRS.kept(pair, prior[starts.mask_index, starts.object_index], starts.cost)]
     observed = observed_masks(replace(frame, depth_m=np.zeros(size, np.float32)), masks, boxes_xyxy)
     image = ObservedImage.of(frame.rgb, masks.device)
 
@@ -93,7 +101,7 @@ def verify_without_depth(
     done = map_on_threads(verify_part, threads, [part for part in parts if len(part)])
     poses, samples, evidence = zip(*done, strict=True)
     all_parts = joined(poses, PoseBatch), joined(evidence, Evidence), joined(samples, RefinementSamples)
-    return VerifiedPoses(*all_parts, observed, objects, masks, image)
+    return VerifiedPoses(*all_parts, observed, objects)
 
 
 def _starts(known: KnownObject, index: int, points: ObservedPoints, rows: Tensor) -> PoseBatch:
@@ -102,20 +110,28 @@ def _starts(known: KnownObject, index: int, points: ObservedPoints, rows: Tensor
     inside = points.pixels > 0
     reach_m = ((points.points_m - points.median_m[:, :, None]).norm(dim=1) * inside).amax(dim=1)
     farthest = known.views.radius_m / RADIUS_MARGIN / reach_m.clamp(min=1e-6)
-    batches = []
-    for distance in DISTANCES:
-        scale = (distance * farthest)[:, None]
-        moved = replace(
-            points, points_m=points.points_m * scale[:, :, None], median_m=points.median_m * scale
+    scales = [(distance * farthest)[:, None] for distance in DISTANCES]
+    maps = [
+        observed_maps(
+            replace(points, points_m=points.points_m * scale[:, :, None], median_m=points.median_m * scale),
+            known.views.radius_m,
         )
-        aligned = align_views(moved, known.views, known.spectra, depth_weight=0.0)
-        starts = start_poses(aligned, known.views, STARTS)
+        for scale in scales
+    ]
+    ranking = [rank_views(one, known.spectra, depth_weight=0.0) for one in maps]
+    nearest = torch.stack([one.amin(dim=1) for one in ranking]).topk(KEPT_DISTANCES, dim=0, largest=False).indices
+    batches = []
+    for number, (seen, cost) in enumerate(zip(maps, ranking, strict=True)):
+        kept = torch.nonzero((nearest == number).any(dim=0))[:, 0]
+        starts = start_poses(
+            seen[kept], cost[kept], known.views, known.spectra, STARTS, ALIGNED_VIEWS, depth_weight=0.0
+        )
         valid = starts.cost.isfinite()
         batches.append(
             PoseBatch(
                 starts.rotation[valid],
                 starts.centre_m[valid],
-                rows[:, None].expand(-1, STARTS)[valid],
+                rows[kept][:, None].expand_as(valid)[valid],
                 torch.full_like(starts.view[valid], index),
                 starts.view[valid],
                 starts.cost[valid],

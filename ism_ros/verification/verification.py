@@ -15,25 +15,30 @@ from torch import Tensor
 
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
-from ism_ros.pose.alignment import MIN_PIXELS, ObservedPoints, align_views
+from ism_ros.pose.alignment import MIN_PIXELS, ObservedMaps, ObservedPoints, observed_maps
 from ism_ros.pose.observed_masks import ObservedMasks, observed_masks
 from ism_ros.pose.refinement import PoseBatch, RefinementSamples, fit_quality, pose_covariances, refine
 from ism_ros.pose.start_poses import start_poses
-from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES
+from ism_ros.pose.view_choice import rank_views
+from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES, SurfaceSamples
 from ism_ros.runtime.threads import map_on_threads
 from ism_ros.verification.evidence import Evidence, ObjectSamples, gather_evidence
+from ism_ros.verification.fine_silhouettes import fine_silhouettes
 from ism_ros.verification.observed_image import ObservedImage
+from ism_ros.verification.pair_choice import PairChoice, best_of_pairs
 
 Batch = TypeVar("Batch", PoseBatch, RefinementSamples, Evidence)
 
-MAX_PAIRS = 64
-"""Most pairs of mask and object of a frame that are verified."""
-COST_WEIGHT = 0.7
-"""Weight of the alignment cost relative to looks, in the choice of these pairs."""
 STARTS = 6
 """Start poses of each pair."""
 KEPT = 2
-"""Poses of each pair, after the first steps, that are refined further."""
+"""Poses of each pair, after the first steps, that are refined further by the depth."""
+MIN_ALIGNED_VIEWS, MAX_ALIGNMENTS = 12, 640
+"""Views of each pair that start poses are chosen of: as many as make MAX_ALIGNMENTS for all pairs, and at least."""
+REFINED = PairChoice(pairs=40, likely=0.5, cost_weight=0.85, quality_weight=0.0)
+"""Pairs of mask and object whose poses are refined at all."""
+JUDGED = PairChoice(pairs=28, likely=1.4, cost_weight=0.5, quality_weight=0.5)
+"""Those of them that after the first steps are refined to the last and judged."""
 FIRST_STEPS, FIRST_SAMPLES = 4, 96
 """Steps of refinement of all start poses, and samples that they are refined by."""
 LAST_STEPS = 5
@@ -57,8 +62,6 @@ class VerifiedPoses:
         samples: That they were refined by.
         observed: What they were refined against.
         objects: O objects that the poses are of.
-        masks: (N, H, W) bool, that the objects are under.
-        image: What they were compared with.
     """
 
     poses: PoseBatch
@@ -66,8 +69,6 @@ class VerifiedPoses:
     samples: RefinementSamples
     observed: ObservedMasks
     objects: Sequence[KnownObject]
-    masks: Tensor
-    image: ObservedImage
 
     def finished(self, rows: Tensor) -> FinishedPoses:
         """Refine some poses to the end, by the depth.
@@ -80,11 +81,7 @@ class VerifiedPoses:
         """
         samples = _at(self.samples, rows)
         poses = refine(self.poses[rows], samples, self.observed, FINAL_STEPS, first=FINAL_OPENNESS)
-        covariances = pose_covariances(poses, samples, self.observed)
-        surfaces = object_samples(self.objects, poses.object_index)
-        return FinishedPoses(
-            poses, covariances, gather_evidence(poses, surfaces, self.observed, self.masks, self.image)
-        )
+        return FinishedPoses(poses, pose_covariances(poses, samples, self.observed), self.observed, self.objects)
 
 
 @dataclass(frozen=True)
@@ -94,12 +91,30 @@ class FinishedPoses:
     Attributes:
         poses: K poses.
         covariances: (K, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians) of the centres, camera frame.
-        evidence: For and against them, with their silhouettes.
+        observed: What they were refined against.
+        objects: O objects that the poses are of.
     """
 
     poses: PoseBatch
     covariances: Tensor
-    evidence: Evidence
+    observed: ObservedMasks
+    objects: Sequence[KnownObject]
+
+    def masks(self, rows: Tensor, proposals: Tensor) -> Tensor:
+        """Make the masks of some of them.
+
+        Args:
+            rows: (M,) int64, which of them.
+            proposals: (M, H, W) bool, the proposals that they are under.
+
+        Returns:
+            (M, H, W) bool, the visible silhouettes.
+        """
+        poses = self.poses[rows]
+        samples = object_samples(self.objects, poses.object_index)
+        spacing_m = [surface_of(self.objects[index]).spacing_m for index in poses.object_index.tolist()]
+        spacing = torch.tensor(spacing_m, dtype=torch.float32, device=poses.cost.device)
+        return fine_silhouettes(poses, samples, spacing, self.observed, proposals)
 
 
 @dataclass(frozen=True)
@@ -149,13 +164,19 @@ def object_samples(objects: Sequence[KnownObject], object_index: Tensor) -> Obje
         The samples, on the device of the poses.
     """
     chosen, row = object_index.unique(return_inverse=True)
-    surfaces = [surface for index in chosen.tolist() if (surface := objects[index].surface) is not None]
+    surfaces = [surface_of(objects[index]) for index in chosen.tolist()]
     return ObjectSamples(
         *(
             torch.from_numpy(np.stack([getattr(surface, name) for surface in surfaces])).to(row.device)[row]
-            for name in ("points_m", "normals", "colors")
+            for name in ("axes_of_points_m", "axes_of_normals", "colors")
         )
     )
+
+
+def surface_of(known: KnownObject) -> SurfaceSamples:
+    """Return the surface of an object that can be verified."""
+    assert known.surface is not None
+    return known.surface
 
 
 def can_be_verified(known: KnownObject) -> bool:
@@ -180,100 +201,132 @@ def verify(
         masks: (N, H, W) bool.
         boxes_xyxy: (N, 4) tight boxes.
         objects: O objects; those that cannot be verified are left out.
-        prior: (N, O) how likely a pair is by looks, in [0, 1]; -inf where it is not to be verified.
+        prior: (N, O) how likely a pair is by looks; -inf where it is not to be verified.
         observed_points: Points under the masks.
         threads: Threads that share the work, each on some of the masks; 1 on a GPU.
 
     Returns:
-        A few poses of each of at most MAX_PAIRS pairs, or None where there is no pair.
+        Two poses of each of the likeliest pairs, or None where there is no pair.
     """
-    starts = likeliest_pairs(_all_starts(objects, prior, observed_points, threads), prior, len(objects))
+    starts = _starts(_ranked(objects, prior, observed_points, threads), objects, prior, threads)
     if starts is None:
         return None
     observed = observed_masks(frame, masks, boxes_xyxy)
     image = ObservedImage.of(frame.rgb, masks.device)
 
-    def verify_part(part: PoseBatch) -> tuple[PoseBatch, RefinementSamples, Evidence]:
-        poses, samples = _refined(part, refinement_samples(objects, part), observed, len(objects))
+    def begin(part: PoseBatch) -> tuple[PoseBatch, Tensor]:
+        samples = refinement_samples(objects, part)
+        poses = refine(part, _first(samples, FIRST_SAMPLES), observed, FIRST_STEPS)
+        return poses, fit_quality(poses, samples, observed)
+
+    def finish(part: PoseBatch, quality: Tensor) -> tuple[PoseBatch, RefinementSamples, Evidence]:
+        poses, samples = _refined(part, quality, _pair(part, len(objects)), objects, observed)
         surfaces = object_samples(objects, poses.object_index)
         return poses, samples, gather_evidence(poses, surfaces, observed, masks, image)
 
     parts = [starts[starts.mask_index % threads == part] for part in range(threads)]
-    done = map_on_threads(verify_part, threads, [part for part in parts if len(part)])
-    poses, samples, evidence = zip(*done, strict=True)
-    all_parts = joined(poses, PoseBatch), joined(evidence, Evidence), joined(samples, RefinementSamples)
-    return VerifiedPoses(*all_parts, observed, objects, masks, image)
+    begun, of_parts = zip(*map_on_threads(begin, threads, [part for part in parts if len(part)]), strict=True)
+    poses, quality = joined(begun, PoseBatch), torch.cat(of_parts)
+    kept = JUDGED.kept(_pair(poses, len(objects)), _at_pairs(prior, poses), poses.cost, quality)
+    rows = [torch.nonzero(kept & (poses.mask_index % threads == part))[:, 0] for part in range(threads)]
+    rows = [part for part in rows if len(part)]
+    done = map_on_threads(finish, threads, [poses[part] for part in rows], [quality[part] for part in rows])
+    finished, samples, evidence = zip(*done, strict=True)
+    all_parts = joined(finished, PoseBatch), joined(evidence, Evidence), joined(samples, RefinementSamples)
+    return VerifiedPoses(*all_parts, observed, objects)
+
+
+def _pair(poses: PoseBatch, object_count: int) -> Tensor:
+    return poses.mask_index * object_count + poses.object_index
+
+
+def _at_pairs(values: Tensor, poses: PoseBatch) -> Tensor:
+    """Values (H,) of (N, O) at the pairs of poses."""
+    return values[poses.mask_index, poses.object_index]
 
 
 def _refined(
-    starts: PoseBatch, samples: RefinementSamples, observed: ObservedMasks, object_count: int
+    poses: PoseBatch, quality: Tensor, pair: Tensor, objects: Sequence[KnownObject], observed: ObservedMasks
 ) -> tuple[PoseBatch, RefinementSamples]:
-    """Refine start poses: of each pair the best ones by the depth, and one by the outline."""
-    poses = refine(starts, _first(samples, FIRST_SAMPLES), observed, FIRST_STEPS)
-    best = _best_of_pairs(poses, fit_quality(poses, samples, observed), object_count, KEPT)
-    by_depth = refine(poses[best], _at(samples, best), observed, LAST_STEPS, first=0.4)
+    """Refine poses of known quality further: of each pair the best KEPT by the depth, and one by the outline."""
+    by_depth = poses[best_of_pairs(pair, quality, KEPT)]
     # where the depth of an object is wrong, as of shiny and white ones, its outline still is right
-    first = _best_of_pairs(poses, -poses.cost, object_count, 1)
-    by_outline = refine(poses[first], _at(samples, first), observed, OUTLINE_STEPS, noise_factor=OUTLINE_NOISE_FACTOR)
-    return joined([by_depth, by_outline], PoseBatch), _at(samples, torch.cat([best, first]))
+    by_outline = poses[best_of_pairs(pair, -poses.cost)]
+    depth_samples, outline_samples = refinement_samples(objects, by_depth), refinement_samples(objects, by_outline)
+    refined = [
+        refine(by_depth, depth_samples, observed, LAST_STEPS, first=0.4),
+        refine(by_outline, outline_samples, observed, OUTLINE_STEPS, noise_factor=OUTLINE_NOISE_FACTOR),
+    ]
+    return joined(refined, PoseBatch), joined([depth_samples, outline_samples], RefinementSamples)
 
 
-def _all_starts(objects: Sequence[KnownObject], prior: Tensor, points: ObservedPoints, threads: int) -> list[PoseBatch]:
-    """Align the views of each object with the masks that it fits in size, and take the best ones."""
+@dataclass(frozen=True)
+class _RankedViews:
+    """Views of one object under the M masks that it fits in size.
+
+    Attributes:
+        object_index: Which object.
+        masks: (M,) int64.
+        maps: Of what is observed under them.
+        cost: (M, V) of `rank_views`.
+    """
+
+    object_index: int
+    masks: Tensor
+    maps: ObservedMaps
+    cost: Tensor
+
+
+def _ranked(objects: Sequence[KnownObject], prior: Tensor, points: ObservedPoints, threads: int) -> list[_RankedViews]:
+    """Rank the views of each object under the masks that it fits in size."""
     extents, is_candidate = ObservedExtents.of(points), prior.isfinite()
     candidates = torch.nonzero(is_candidate.any(dim=0))[:, 0].tolist()
 
-    def starts_of(index: int) -> PoseBatch | None:
+    def ranked(index: int) -> _RankedViews | None:
         known = objects[index]
         if known.views is None or known.diameter_m is None or not can_be_verified(known):
             return None
-        rows = torch.nonzero(is_candidate[:, index] & extents.fit(known.diameter_m))[:, 0]
-        if not len(rows):
+        masks = torch.nonzero(is_candidate[:, index] & extents.fit(known.diameter_m))[:, 0]
+        if not len(masks):
             return None
-        starts = start_poses(align_views(points[rows], known.views, known.spectra), known.views, STARTS)
+        maps = observed_maps(points[masks], known.views.radius_m)
+        return _RankedViews(index, masks, maps, rank_views(maps, known.spectra))
+
+    return [ranked for ranked in map_on_threads(ranked, threads, candidates) if ranked is not None]
+
+
+def _starts(
+    ranked: Sequence[_RankedViews], objects: Sequence[KnownObject], prior: Tensor, threads: int
+) -> PoseBatch | None:
+    """Take the start poses of the likeliest pairs, or None where there is no pair."""
+    if not ranked:
+        return None
+    cost = torch.cat([one.cost.amin(dim=1) for one in ranked])
+    looks = torch.cat([prior[one.masks, one.object_index] for one in ranked])
+    kept = REFINED.kept(torch.arange(len(cost), device=cost.device), looks, cost) & cost.isfinite()
+
+    aligned = max(MIN_ALIGNED_VIEWS, MAX_ALIGNMENTS // max(int(kept.sum()), 1))
+
+    def starts_of(one: _RankedViews, is_kept: Tensor) -> PoseBatch:
+        known = objects[one.object_index]
+        assert known.views is not None
+        rows = torch.nonzero(is_kept)[:, 0]
+        starts = start_poses(one.maps[rows], one.cost[rows], known.views, known.spectra, STARTS, aligned)
         valid = starts.cost.isfinite()
         return PoseBatch(
             starts.rotation[valid],
             starts.centre_m[valid],
-            rows[:, None].expand(-1, STARTS)[valid],
-            torch.full_like(starts.view[valid], index),
+            one.masks[rows][:, None].expand_as(valid)[valid],
+            torch.full_like(starts.view[valid], one.object_index),
             starts.view[valid],
             starts.cost[valid],
         )
 
-    return [starts for starts in map_on_threads(starts_of, threads, candidates) if starts is not None]
-
-
-def likeliest_pairs(batches: Sequence[PoseBatch], prior: Tensor, object_count: int) -> PoseBatch | None:
-    """Keep the starts of the MAX_PAIRS pairs with the highest prior - COST_WEIGHT * cost.
-
-    Args:
-        batches: Start poses, of each object.
-        prior: (N, O), as of `verify`.
-        object_count: Number of objects, O.
-
-    Returns:
-        The starts that are kept; None where there are none.
-    """
-    if not sum(map(len, batches)):
+    of_objects = kept.split([len(one.masks) for one in ranked])
+    chosen = [(one, is_kept) for one, is_kept in zip(ranked, of_objects, strict=True) if bool(is_kept.any())]
+    if not chosen:
         return None
-    starts = joined(batches, PoseBatch)
-    likely = prior[starts.mask_index, starts.object_index] - COST_WEIGHT * starts.cost
-    pair = starts.mask_index * object_count + starts.object_index
-    of_pair = torch.full((prior.numel(),), -torch.inf, device=prior.device).scatter_reduce(0, pair, likely, "amax")
-    least = of_pair.topk(min(MAX_PAIRS, len(of_pair))).values[-1]
-    return starts[of_pair[pair] >= least]
-
-
-def _best_of_pairs(poses: PoseBatch, quality: Tensor, object_count: int, kept: int) -> Tensor:
-    """Indices of the `kept` best poses of each pair of mask and object."""
-    pair = poses.mask_index * object_count + poses.object_index
-    order = torch.argsort(quality, descending=True, stable=True)
-    order = order[torch.argsort(pair[order], stable=True)]
-    ranked = pair[order]
-    is_kept = torch.ones_like(ranked, dtype=torch.bool)
-    is_kept[kept:] = ranked[kept:] != ranked[:-kept]
-    return order[is_kept]
+    return joined(map_on_threads(starts_of, threads, *zip(*chosen, strict=True)), PoseBatch)
 
 
 def refinement_samples(objects: Sequence[KnownObject], poses: PoseBatch) -> RefinementSamples:
@@ -286,16 +339,15 @@ def refinement_samples(objects: Sequence[KnownObject], poses: PoseBatch) -> Refi
     Returns:
         The samples, on the device of the poses.
     """
-    device, size = poses.cost.device, (len(poses), VIEW_SAMPLES)
-    points, normals, is_rim = np.empty((*size, 3), np.float32), np.empty((*size, 3), np.float32), np.empty(size, bool)
-    radius_m = np.empty(len(poses), np.float32)
+    device, count = poses.cost.device, len(poses)
+    points, normals = (np.empty((count, 3, VIEW_SAMPLES), np.float32) for _ in range(2))
+    is_rim, radius_m = np.empty((count, VIEW_SAMPLES), bool), np.empty(count, np.float32)
     object_index, view = poses.object_index.cpu().numpy(), poses.view.cpu().numpy()
     for index in np.unique(object_index):
         known, rows = objects[index], np.flatnonzero(object_index == index)
         assert known.surface is not None
         assert known.views is not None
-        chosen = known.surface.of_view[view[rows]]
-        points[rows], normals[rows] = known.surface.points_m[chosen], known.surface.normals[chosen]
+        points[rows], normals[rows] = (part[view[rows]] for part in known.surface.seen)
         is_rim[rows], radius_m[rows] = known.surface.is_rim[view[rows]], known.views.radius_m
     return RefinementSamples(*(torch.from_numpy(part).to(device) for part in (points, normals, is_rim, radius_m)))
 
@@ -303,7 +355,8 @@ def refinement_samples(objects: Sequence[KnownObject], poses: PoseBatch) -> Refi
 def _first(samples: RefinementSamples, count: int) -> RefinementSamples:
     """Take the first samples of each pose, which are in random order."""
     return RefinementSamples(
-        samples.points_m[:, :count], samples.normals[:, :count], samples.is_rim[:, :count], samples.radius_m
+        *(part[..., :count].contiguous() for part in (samples.points_m, samples.normals, samples.is_rim)),
+        samples.radius_m,
     )
 
 

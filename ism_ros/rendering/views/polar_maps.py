@@ -23,6 +23,8 @@ from torch import Tensor
 RINGS, ANGLES = 8, 36
 CELLS = RINGS * ANGLES
 FREQUENCIES = ANGLES // 2 + 1
+COARSE_FREQUENCIES = FREQUENCIES // 2 + 1
+"""Frequencies by which all views are ranked (pose.view_choice), the lowest ones."""
 RADIUS_MARGIN = 1.05
 """Factor by which the outermost ring lies outside of the farthest point of all views."""
 
@@ -99,6 +101,11 @@ class FourierMaps:
         """1, depth and squared depth."""
         return self.coefficients[:, 4:]
 
+    @cached_property
+    def by_view(self) -> Tensor:
+        """The coefficients of each view together, (V, F, 7, 2, R)."""
+        return self.coefficients.permute(4, 0, 1, 2, 3).contiguous()
+
 
 def make_view_maps(
     rgb: Sequence[NDArray[np.uint8]],
@@ -157,7 +164,8 @@ def polar_maps(points_m: Tensor, colors: Tensor, area_m2: Tensor, radius_m: floa
     """
     x, y, depth = points_m.unbind(dim=1)
     ring = (torch.hypot(x, y) * (RINGS / radius_m)).clamp(max=RINGS - 1).long()
-    angle = ((torch.atan2(y, x) / (2 * pi) + 1) * ANGLES).long() % ANGLES
+    angle = torch.atan2(y, x).mul_(ANGLES / (2 * pi))
+    angle = angle.add_((angle < 0).to(angle.dtype), alpha=ANGLES).long().clamp_(max=ANGLES - 1)
     cell = (ring * ANGLES + angle)[:, None].expand(-1, 5, -1)
     values = torch.cat([area_m2[:, None], (depth * area_m2)[:, None], colors * area_m2[:, None]], dim=1)
     sums = values.new_zeros(len(values), 5, CELLS).scatter_add_(2, cell, values)

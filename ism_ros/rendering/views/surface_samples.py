@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -53,6 +54,25 @@ class SurfaceSamples:
     centre_m: NDArray[np.float64]
     of_view: NDArray[np.int64]
     is_rim: NDArray[np.bool_]
+
+    @cached_property
+    def axes_of_points_m(self) -> FloatArray:
+        """(3, K), as `points_m`, axis by axis: the order that many of them are rotated fastest in."""
+        return np.ascontiguousarray(self.points_m.T)
+
+    @cached_property
+    def axes_of_normals(self) -> FloatArray:
+        """(3, K), as `normals`, likewise."""
+        return np.ascontiguousarray(self.normals.T)
+
+    @cached_property
+    def seen(self) -> tuple[FloatArray, FloatArray]:
+        """Points and normals of the samples that each view shows, axis by axis, (V, 3, S) each."""
+        points_m, normals = (
+            np.ascontiguousarray(axes[:, self.of_view].transpose(1, 0, 2))
+            for axes in (self.axes_of_points_m, self.axes_of_normals)
+        )
+        return points_m, normals
 
 
 def sample_surface(

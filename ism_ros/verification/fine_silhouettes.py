@@ -1,0 +1,173 @@
+"""Masks of detections: the visible silhouettes of their poses, decided pixel by pixel.
+
+Each sample of the object's surface is spread over the part of its tangent plane that it stands for, all of them are
+splatted into a window of G x G cells, and that is enlarged to the pixels. With z the depth of the model at a pixel, d
+the reading there and t the tolerance of verification.evidence, a pixel of the silhouette is
+
+    hidden      d < z - t, and so is most of what is around it: something nearer is before it
+    beyond      d > z + t at the rim: the camera looks past the object, unless the proposal has it
+
+Where the outline of the proposal runs along that of the silhouette it is taken: it follows the image.
+
+K detections, S samples of an object, G cells a side, P points that each sample is spread over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ism_ros.pose.observed_masks import ObservedMasks
+from ism_ros.pose.refinement import PoseBatch
+from ism_ros.verification.evidence import MIN_DEPTH_M, TOLERANCE_DEVIATIONS, ObjectSamples
+
+CELLS, MARGIN_CELLS = 96, 3
+"""Cells along each side of the window, G, and of these around the silhouette."""
+POINTS_PER_SIDE = 4
+"""Points along each side of the square that a sample is spread over, the square root of P."""
+SMOOTHING_SPACINGS = 0.25
+"""Standard deviation over which outlines are smoothed, distances between samples: so uneven are their last rows."""
+BAND_SPACINGS, MIN_BAND_PX = 0.6, 2.0
+"""Distance from the outline of a silhouette up to which that of the proposal is taken instead: distances between
+samples, and at least, pixels."""
+REACH_CELLS = 3
+"""Cells within which the model's depth counts at a pixel: that far a pose is off, and depth from color."""
+HIDDEN_AROUND_PX = 5
+"""Side of the square over most of which something has to be nearer for its middle to be hidden, pixels."""
+
+Mask = NDArray[np.bool_]
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SilhouetteWindows:
+    """Depth of K poses in windows around them.
+
+    Attributes:
+        depth_m: (K, G, G) float32, metres; +inf where there is no surface.
+        origin: (K, 2) x and y of the window's corner, pixels.
+        cell_px: (K,) side of a cell, pixels.
+        spacing_px: (K,) distance between samples, pixels.
+    """
+
+    depth_m: FloatArray
+    origin: FloatArray
+    cell_px: FloatArray
+    spacing_px: FloatArray
+
+
+def fine_silhouettes(
+    poses: PoseBatch, objects: ObjectSamples, spacing_m: Tensor, observed: ObservedMasks, proposals: Tensor
+) -> Tensor:
+    """Make the masks of detections.
+
+    Args:
+        poses: K poses.
+        objects: Samples of the object of each.
+        spacing_m: (K,) distances between these, metres.
+        observed: Depth.
+        proposals: (K, H, W) bool, the proposals that they are under.
+
+    Returns:
+        (K, H, W) bool, on the device of the proposals.
+    """
+    windows = _splat(poses, objects, spacing_m, observed)
+    readings = observed.depth_m.cpu().numpy()
+    masks = np.zeros(proposals.shape, bool)
+    for row, proposal in enumerate(proposals.cpu().numpy()):
+        area = _pixels_of_window(windows, row, readings.shape)
+        if area is not None:
+            masks[row][area] = _mask_in_window(windows, row, area, readings[area], proposal[area], observed)
+    return torch.from_numpy(masks).to(proposals.device)
+
+
+def _splat(
+    poses: PoseBatch, objects: ObjectSamples, spacing_m: Tensor, observed: ObservedMasks
+) -> SilhouetteWindows:
+    """Render the nearest depth of what samples stand for."""
+    fx, fy, cx, cy = observed.intrinsics
+    centre_m = poses.centre_m[:, :, None]
+    points_m, normals = poses.rotation @ objects.points_m + centre_m, poses.rotation @ objects.normals
+    faces = (normals * points_m).sum(dim=1) < 0
+    x, y, z = normals.unbind(dim=1)
+    # two tangents that are at right angles to the normal and to each other (Duff et al., JCGT 2017)
+    sign = torch.where(z >= 0, 1.0, -1.0)
+    a = -1 / (sign + z)
+    b = x * y * a
+    one = torch.stack([1 + sign * x * x * a, sign * b, -sign * x], dim=1)
+    other = torch.stack([b, sign + y * y * a, -y], dim=1)
+    steps = (torch.arange(POINTS_PER_SIDE, device=z.device) + 0.5) / POINTS_PER_SIDE - 0.5
+    across, along = (part.flatten() for part in torch.meshgrid(steps, steps, indexing="ij"))
+    offsets = one[..., None] * across + other[..., None] * along
+    x, y, z = (points_m[..., None] + spacing_m[:, None, None, None] * offsets).flatten(2).unbind(dim=1)
+    depth = z.clamp(min=MIN_DEPTH_M)
+    uv = torch.stack([x / depth * fx + cx, y / depth * fy + cy], dim=1)
+    first, last = uv.amin(dim=2), uv.amax(dim=2)
+    cell_px = ((last - first).amax(dim=1) / (CELLS - 2 * MARGIN_CELLS)).clamp(min=0.5)
+    origin = (first + last) / 2 - cell_px[:, None] * (CELLS / 2)
+    column, row = ((uv - origin[:, :, None]) / cell_px[:, None, None]).long().clamp_(0, CELLS - 1).unbind(dim=1)
+    seen = depth.unflatten(1, (-1, POINTS_PER_SIDE**2)).where(faces[:, :, None], torch.inf).flatten(1)
+    nearest = depth.new_full((len(depth), CELLS * CELLS), torch.inf)
+    nearest = nearest.scatter_reduce(1, row * CELLS + column, seen, "amin").view(-1, CELLS, CELLS)
+    spacing_px = spacing_m / poses.centre_m[:, 2].clamp(min=MIN_DEPTH_M) * (fx * fy) ** 0.5
+    return SilhouetteWindows(*(part.cpu().numpy() for part in (nearest, origin, cell_px, spacing_px)))
+
+
+def _pixels_of_window(windows: SilhouetteWindows, row: int, size: tuple[int, ...]) -> tuple[slice, slice] | None:
+    """Rows and columns of the image that a window covers, or None where it is outside."""
+    first = np.floor(windows.origin[row]).astype(int)
+    last = np.ceil(windows.origin[row] + CELLS * windows.cell_px[row]).astype(int) + 1
+    left, top = np.maximum(first, 0).tolist()
+    right, bottom = np.minimum(last, [size[1], size[0]]).tolist()
+    return (slice(top, bottom), slice(left, right)) if right > left and bottom > top else None
+
+
+def _mask_in_window(
+    windows: SilhouetteWindows,
+    row: int,
+    area: tuple[slice, slice],
+    readings: FloatArray,
+    proposal: Mask,
+    observed: ObservedMasks,
+) -> Mask:
+    depth, cell_px, spacing_px = windows.depth_m[row], float(windows.cell_px[row]), float(windows.spacing_px[row])
+    kernel = np.ones((3, 3), np.uint8)
+    # closes gaps between points, and holes that show the far side through the near one
+    depth = cv2.dilate(cv2.erode(np.where(np.isfinite(depth), depth, np.float32(1e6)), kernel), kernel)
+    covered = depth < 1e6
+    if not covered.any():
+        return np.zeros(proposal.shape, bool)
+    around = np.ones((2 * REACH_CELLS + 1,) * 2, np.uint8)
+    low = cv2.erode(depth, around)
+    high = cv2.dilate(np.where(covered, depth, np.float32(-1e6)), around)
+    x, y = windows.origin[row]
+    # a cell's value stands at its centre
+    to_area = np.array(
+        [[cell_px, 0, x + cell_px / 2 - area[1].start], [0, cell_px, y + cell_px / 2 - area[0].start]], np.float32
+    )
+    size = proposal.shape[::-1]
+    smooth = cv2.GaussianBlur(covered.astype(np.float32), (0, 0), max(SMOOTHING_SPACINGS * spacing_px / cell_px, 0.6))
+    silhouette = cv2.warpAffine(smooth, to_area, size, flags=cv2.INTER_LINEAR) > 0.5
+    low, high = (cv2.warpAffine(part, to_area, size, flags=cv2.INTER_NEAREST) for part in (low, high))
+    tolerance = TOLERANCE_DEVIATIONS * observed.noise_m(torch.from_numpy(np.clip(low, 0, 1e3))).numpy()
+    has_reading = (readings > 0) & silhouette
+    nearer = has_reading & (readings < low - tolerance)
+    hidden = cv2.blur(nearer.astype(np.float32), (HIDDEN_AROUND_PX, HIDDEN_AROUND_PX)) > 0.5
+    band_px = max(BAND_SPACINGS * spacing_px, MIN_BAND_PX)
+    is_rim = _distance_to_outline(silhouette) <= band_px
+    beyond = has_reading & is_rim & (readings > high + tolerance) & ~proposal
+    visible = silhouette & ~hidden & ~beyond
+    along_both = (_distance_to_outline(visible) <= band_px) & (_distance_to_outline(proposal) <= band_px)
+    return np.where(along_both, proposal, visible)
+
+
+def _distance_to_outline(mask: Mask) -> FloatArray:
+    """Distance of each pixel to the outline of a mask, pixels; beyond the window it goes on as at its border."""
+    inside = mask.astype(np.uint8)
+    both = [cv2.distanceTransform(part, cv2.DIST_L2, 3) for part in (inside, 1 - inside)]
+    return np.asarray(np.maximum(*both), np.float32)
