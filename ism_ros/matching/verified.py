@@ -30,27 +30,26 @@ from ism_ros.matching.calibration import (
     pose_probabilities,
     score_contributions,
 )
+from ism_ros.matching.candidates import Candidates
 from ism_ros.matching.patch_scores import patch_scores_by_template
 from ism_ros.matching.similarity import semantic_scores
 from ism_ros.objects.library import ObjectLibrary
-from ism_ros.pose.alignment import MIN_PIXELS, ObservedPoints, sample_observed_points
+from ism_ros.pose.alignment import MIN_PIXELS
 from ism_ros.pose.covariance import at_origin
 from ism_ros.runtime.threads import one_thread
 from ism_ros.verification.outline_verification import verify_without_depth
 from ism_ros.verification.silhouette_masks import silhouette_masks
 from ism_ros.verification.verification import FinishedPoses, VerifiedPoses, can_be_verified, verify
 
-MAX_CANDIDATES = 12
-"""Most objects that are compared by shape under each mask, those with the best semantic scores."""
-MARGIN_WEIGHT, CONFIDENCE_WEIGHT = 0.9, 0.55
-"""Weights of the distance to the best other object and of the segmentor's confidence, relative to the semantic score,
-in the choice of the pairs that are verified."""
 MIN_PROBABILITY = 0.02
 """Probability below which a proposal is none of the objects."""
 MAX_SHARED = 0.5
 """Share of a mask in one of a more probable object from which on it is a part of that, or the same seen twice."""
 SAME_IOU = 0.85
 """IoU of a silhouette and its proposal from which on they are the same mask, but for their borders."""
+WHOLE_FACTOR = 1.15
+"""Factor of the probability of a union of proposals where it is compared with others: it explains what a part leaves
+unexplained."""
 MAX_UNVERIFIED = 5
 """Most proposals, those that look most like an object, that stay, as improbable as they are, where none is probable."""
 LEAST_RIVAL = 0.4
@@ -74,19 +73,19 @@ class VerifiedMatcher:
         if not proposals.boxes_are_tight:
             proposals = Proposals(proposals.masks, proposals.confidence, boxes_from_masks(proposals.masks))
         semantic = semantic_scores(inputs.similarity)
-        margin, has_depth = semantic_margin(semantic), inputs.frame.has_depth
-        choice = _Choice.by_looks(looks_probability(semantic, margin, proposals.confidence[:, None], has_depth))
+        has_depth = inputs.frame.has_depth
         with one_thread(semantic):
+            candidates = Candidates.of(inputs.frame, proposals, semantic, semantic_margin(semantic), library)
             threads = 1 if semantic.is_cuda else torch.get_num_threads()
-            points, prior = measured_points(inputs.frame, proposals), _prior(semantic, margin, proposals.confidence)
-            verified = verify_proposals(inputs.frame, proposals, library, prior, points, threads)
-        if points is not None:
+            verified = verify_candidates(inputs.frame, candidates, library, threads)
+        choice = _Choice.by_looks(candidates, has_depth)
+        if candidates.points is not None:
             # where the depth could have confirmed the shape, looks alone do not count
-            is_measured = (points.pixels > 0).sum(dim=1) >= MIN_PIXELS
+            is_measured = (candidates.points.pixels > 0).sum(dim=1) >= MIN_PIXELS
             choice.probability.masked_fill_(is_measured[:, None] & _has_surface(library, semantic), 0.0)
         if verified is not None:
-            choice.add(verified, semantic, margin, proposals.confidence, has_depth)
-        return _matches(inputs, proposals, semantic, margin, choice, verified)
+            choice.add(verified, candidates, has_depth)
+        return _matches(inputs, candidates, choice, verified)
 
     def final_score(self, matches: Matches, geometric: Tensor, visible_ratio: Tensor, confidence: Tensor) -> Tensor:
         """Take the probability.
@@ -104,51 +103,24 @@ class VerifiedMatcher:
         return matches.verified.probability
 
 
-def verify_proposals(
-    frame: Frame,
-    proposals: Proposals,
-    library: ObjectLibrary,
-    prior: Tensor,
-    points: ObservedPoints | None,
-    threads: int = 1,
+def verify_candidates(
+    frame: Frame, candidates: Candidates, library: ObjectLibrary, threads: int = 1
 ) -> VerifiedPoses | None:
-    """Verify candidate objects under proposals, by depth where the frame has any, else by outline and color.
+    """Verify objects under masks, by depth where the frame has any, else by outline and color.
 
     Args:
         frame: The frame.
-        proposals: N proposals with tight boxes.
+        candidates: Of the frame.
         library: O objects.
-        prior: (N, O), as of `verify`.
-        points: Observed under the proposals; None without depth.
         threads: As of `verify`.
 
     Returns:
         As of `verify`.
     """
-    masks, boxes_xyxy, objects = proposals.masks, proposals.boxes_xyxy, library.objects
-    if points is None:
-        return verify_without_depth(frame, masks, boxes_xyxy, objects, prior, threads)
-    return verify(frame, masks, boxes_xyxy, objects, prior, points, threads)
-
-
-def measured_points(frame: Frame, proposals: Proposals) -> ObservedPoints | None:
-    """Sample the points that the camera measures under proposals.
-
-    Args:
-        frame: The frame.
-        proposals: With tight boxes.
-
-    Returns:
-        The points; None without depth.
-    """
-    return sample_observed_points(proposals.masks, proposals.boxes_xyxy, frame) if frame.has_depth else None
-
-
-def _prior(semantic: Tensor, margin: Tensor, confidence: Tensor) -> Tensor:
-    """How likely pairs are by looks (N, O), for the MAX_CANDIDATES most similar objects of each proposal, else -inf."""
-    least = semantic.topk(min(MAX_CANDIDATES, semantic.shape[1]), dim=1).values[:, -1:]
-    likely = semantic + MARGIN_WEIGHT * margin + CONFIDENCE_WEIGHT * confidence[:, None]
-    return likely.masked_fill(semantic < least, -torch.inf)
+    masks, boxes_xyxy = candidates.proposals.masks, candidates.proposals.boxes_xyxy
+    if candidates.points is None:
+        return verify_without_depth(frame, masks, boxes_xyxy, library.objects, candidates.prior, threads)
+    return verify(frame, masks, boxes_xyxy, library.objects, candidates.prior, candidates.points, threads)
 
 
 def semantic_margin(semantic: Tensor) -> Tensor:
@@ -189,18 +161,19 @@ class _Choice:
     scored_pose: Tensor
 
     @staticmethod
-    def by_looks(probability: Tensor) -> _Choice:
+    def by_looks(candidates: Candidates, has_depth: bool) -> _Choice:
+        """Take what looks say of the proposals; unions are nothing without a pose."""
+        confidence = candidates.proposals.confidence[:, None]
+        probability = looks_probability(candidates.semantic, candidates.margin, confidence, has_depth)
+        probability = probability.masked_fill(candidates.is_union[:, None], 0.0)
         no_pose = torch.full_like(probability, -1, dtype=torch.int64)
         return _Choice(probability, no_pose, torch.zeros_like(probability, dtype=torch.bool), no_pose.clone())
 
-    def add(
-        self, verified: VerifiedPoses, semantic: Tensor, margin: Tensor, confidence: Tensor, has_depth: bool
-    ) -> None:
+    def add(self, verified: VerifiedPoses, candidates: Candidates, has_depth: bool) -> None:
         """Take over what the evidence says of each verified pair; without depth no pose is exact enough to be kept."""
         rows, columns = verified.poses.mask_index, verified.poses.object_index
-        both = pose_probabilities(
-            verified.evidence.terms, semantic[rows, columns], margin[rows, columns], confidence[rows], has_depth
-        )
+        looks = candidates.semantic[rows, columns], candidates.margin[rows, columns]
+        both = pose_probabilities(verified.evidence.terms, *looks, candidates.proposals.confidence[rows], has_depth)
         pair, shape = rows * self.probability.shape[1] + columns, self.probability.shape
         (as_silhouette, silhouette_pose), (as_proposal, proposal_pose) = (
             (highest.view(shape), pose.view(shape))
@@ -227,14 +200,9 @@ def _best_of_pairs(probability: Tensor, pair: Tensor, count: int) -> tuple[Tenso
 
 
 def _matches(
-    inputs: MatchInputs,
-    proposals: Proposals,
-    semantic: Tensor,
-    margin: Tensor,
-    choice: _Choice,
-    verified: VerifiedPoses | None,
+    inputs: MatchInputs, candidates: Candidates, choice: _Choice, verified: VerifiedPoses | None
 ) -> Matches:
-    library, device = inputs.library, semantic.device
+    library, proposals, semantic = inputs.library, candidates.proposals, candidates.semantic
     highest, chosen = choice.probability.max(dim=1)
     rows = torch.nonzero(highest >= MIN_PROBABILITY)[:, 0]
     if not len(rows):
@@ -247,10 +215,11 @@ def _matches(
     masks = proposals.masks[rows]
     if verified is not None and bool(is_outlined.any()):
         masks[is_outlined] = silhouette_masks(verified.evidence, pose[is_outlined], masks.shape[1:])
-    kept = _not_shared(masks, highest[rows])
+    rank = highest[rows] * torch.where(candidates.is_union[rows], WHOLE_FACTOR, 1.0)
+    kept = _not_shared(masks, rank, candidates.proposal[rows])
     rows, pose, masks, is_outlined = rows[kept], pose[kept], masks[kept], is_outlined[kept]
-    object_index = chosen[rows]
-    template_index = inputs.similarity[rows, object_index].argmax(dim=1)
+    object_index, matched = chosen[rows], candidates.proposal[rows]
+    template_index = inputs.similarity[matched, object_index].argmax(dim=1)
     posed = torch.nonzero(pose >= 0)[:, 0]
     finished = verified.finished(pose[posed]) if verified is not None and len(posed) else None
     if finished is not None:
@@ -264,13 +233,13 @@ def _matches(
         verified,
         choice.scored_pose[rows, object_index],
         choice.is_silhouette[rows, object_index],
-        (semantic[rows, object_index], margin[rows, object_index], proposals.confidence[rows]),
+        (semantic[rows, object_index], candidates.margin[rows, object_index], proposals.confidence[rows]),
         inputs.frame.has_depth,
     )
-    is_row = torch.zeros(len(semantic), dtype=torch.bool, device=device)
-    is_row[rows] = True
+    is_row = torch.zeros(len(inputs.proposals), dtype=torch.bool, device=semantic.device)
+    is_row[matched] = True
     appearance, visible_ratio = patch_scores_by_template(
-        inputs.descriptors.patch_tokens, rows, library.chosen_patch_tokens(object_index, template_index)
+        inputs.descriptors.patch_tokens, matched, library.chosen_patch_tokens(object_index, template_index)
     )
     return Matches(
         is_row,
@@ -341,16 +310,27 @@ def _poses_at_origins(
     return rotation, translation_m, covariance
 
 
-def _not_shared(masks: Tensor, probability: Tensor) -> Tensor:
-    """Indices, ascending, of masks that are not for MAX_SHARED of the smaller one the same as a more probable one."""
-    order = torch.argsort(probability, descending=True, stable=True)
+def _not_shared(masks: Tensor, rank: Tensor, proposal: Tensor) -> Tensor:
+    """Indices of masks that are not for MAX_SHARED of the smaller one the same as one of higher rank.
+
+    Args:
+        masks: (M, H, W) bool.
+        rank: (M,), the higher the more is kept.
+        proposal: (M,) int64, what each is of: of two of the same proposal, the one of higher rank is kept.
+
+    Returns:
+        Indices in the order of their proposals.
+    """
+    order = torch.argsort(rank, descending=True, stable=True)
     flat = masks[:, ::2, ::2].flatten(1)[order].float()  # every fourth pixel is enough to tell
-    area = flat.sum(dim=1)
+    area, of = flat.sum(dim=1), proposal[order]
     share = flat @ flat.T / torch.minimum(area[:, None], area[None]).clamp(min=1)
-    shared, kept = (share > MAX_SHARED).cpu().numpy(), np.zeros(len(order), bool)
+    shared = ((share > MAX_SHARED) | (of[:, None] == of)).cpu().numpy()
+    kept = np.zeros(len(order), bool)
     for index in range(len(order)):
         kept[index] = not (shared[index] & kept).any() and bool(area[index] > 0)
-    return order[torch.from_numpy(kept).to(order.device)].sort().values
+    left = order[torch.from_numpy(kept).to(order.device)]
+    return left[proposal[left].argsort()]
 
 
 VERIFIED = MatcherSpec(VerifiedMatcher())

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ism_ros.data.frame import Frame
 from ism_ros.matching.calibration import pose_features
+from ism_ros.matching.candidates import Candidates
 from ism_ros.matching.similarity import pairwise_similarity, semantic_scores
-from ism_ros.matching.verified import measured_points, semantic_margin, verify_proposals
+from ism_ros.matching.verified import semantic_margin, verify_candidates
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.query import Query
@@ -77,17 +78,17 @@ def _evidence(
         return no_evidence()
     tokens = model.describe([crops])[0].class_tokens
     semantic = semantic_scores(pairwise_similarity(tokens, library.class_tokens, unit_rows=True))
-    points = measured_points(frame, proposals)
-    found = verify_proposals(frame, proposals, library, semantic, points)
+    candidates = Candidates.of(frame, proposals, semantic, semantic_margin(semantic), library)
+    found = verify_candidates(frame, candidates, library)
     if found is None:
         return no_evidence()
     rows, columns = found.poses.mask_index, found.poses.object_index
-    looks = semantic[rows, columns], semantic_margin(semantic)[rows, columns], proposals.confidence[rows]
+    looks = candidates.semantic[rows, columns], candidates.margin[rows, columns], candidates.proposals.confidence[rows]
     silhouettes = silhouette_masks(found.evidence, torch.arange(len(rows)), proposals.masks.shape[1:])
     ious = np.stack(
         [
             instance_ious(silhouettes.numpy(), instance, is_object.shape[1]),
-            instance_ious(proposals.masks.numpy(), instance, is_object.shape[1])[rows.numpy()],
+            instance_ious(candidates.proposals.masks.numpy(), instance, is_object.shape[1])[rows.numpy()],
         ],
         axis=1,
     )
