@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ism_ros.cad.simplification import simplify
 from ism_ros.cad.surfaces import Surface
-from ism_ros.cad.units import size_warning
+from ism_ros.cad.units import METRES, size_text, size_warning
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.errors import first_line
 from ism_ros.objects.spec import ObjectSpec
@@ -34,6 +34,9 @@ POINT_COUNT = 2048
 """Number of points of the surface of each object."""
 POSE_VIEW_SIZE_PX = 128
 """Side of the views between the templates, which are only used in the coarse cells of polar maps."""
+
+SAME_SIZE = 1.25
+"""Factor up to which the diagonals of templates and of their CAD model are the same."""
 
 SIMPLIFIED = "simplified"
 """Reason, in log records, of a mesh of very many triangles that was simplified."""
@@ -104,9 +107,11 @@ def build_templates(
     """
     load = cache(lambda: _load_model(spec, max_triangles))
     templates = _read_or_render(spec, lambda: load().mesh, cached, progress, size_px)
-    rotations = None if templates.rotations is None else templates.rotations.astype(np.float32)
     model = load() if spec.cad is not None else None
     mesh = None if model is None else model.mesh
+    if mesh is not None and spec.templates is not None:
+        templates = as_large_as(templates, np.asarray(mesh.bounds, np.float64), spec.units)
+    rotations = None if templates.rotations is None else templates.rotations.astype(np.float32)
     bounds_m = templates.bounds_m if mesh is None else np.asarray(mesh.bounds, np.float64)
     views = views_of_object(mesh, templates)
     return ObjectTemplates(
@@ -116,7 +121,7 @@ def build_templates(
         _points_m(mesh, templates, bounds_m.mean(axis=0)),
         views,
         bounds_m,
-        _warnings(spec, model, bounds_m),
+        _warnings(spec, model, bounds_m, templates),
         None if views is None else surface_of_object(templates, views),
     )
 
@@ -140,15 +145,54 @@ def _load_model(spec: ObjectSpec, max_triangles: int | None) -> CadModel:
     return CadModel(mesh, model.warnings)
 
 
-def _warnings(spec: ObjectSpec, model: CadModel | None, bounds_m: NDArray[np.float64]) -> tuple[InputWarning, ...]:
+def as_large_as(templates: TemplateSet, bounds_m: NDArray[np.float64], units: str) -> TemplateSet:
+    """Take the coordinates of templates in the units in which they show something as large as their CAD model.
+
+    A folder does not say its units: `xyz_*.npy` of SAM-6D's render tool are in those of the CAD file that it was given,
+    those of `ism render` in millimetres.
+
+    Args:
+        templates: As read in `units`.
+        bounds_m: (2, 3) corners of the CAD model, metres.
+        units: One of `cad.units.UNITS`.
+
+    Returns:
+        The templates in metres; unchanged where they are as large in no units.
+    """
+    size, wanted = _diagonal_m(templates.bounds_m), _diagonal_m(bounds_m)
+    for metres in METRES.values():
+        factor = metres / METRES[units]
+        if _is_same_size(factor * size, wanted):
+            return replace(templates, xyz_m=templates.xyz_m * templates.xyz_m.dtype.type(factor))
+    return templates
+
+
+def _diagonal_m(bounds_m: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(bounds_m[1] - bounds_m[0]))
+
+
+def _is_same_size(first_m: float, second_m: float) -> bool:
+    return max(first_m, second_m) < SAME_SIZE * min(first_m, second_m)
+
+
+def _warnings(
+    spec: ObjectSpec, model: CadModel | None, bounds_m: NDArray[np.float64], templates: TemplateSet
+) -> tuple[InputWarning, ...]:
     """Collect doubts about the CAD file, or about the size that templates alone show.
 
     Those about colors count only where templates are rendered with them.
     """
-    if model is not None:
-        return tuple(w for w in model.warnings if spec.templates is None or w.reason == "object_size")
-    text = size_warning((bounds_m[1] - bounds_m[0]).tolist(), spec.units)
-    return () if text is None else (InputWarning("object_size", text),)
+    if model is None:
+        text = size_warning((bounds_m[1] - bounds_m[0]).tolist(), spec.units)
+        return () if text is None else (InputWarning("object_size", text),)
+    if spec.templates is None:
+        return model.warnings
+    doubts = tuple(w for w in model.warnings if w.reason == "object_size")
+    if _is_same_size(_diagonal_m(templates.bounds_m), _diagonal_m(bounds_m)):
+        return doubts
+    shown, wanted = (size_text((box[1] - box[0]).tolist()) for box in (templates.bounds_m, bounds_m))
+    text = f"its templates show something of {shown}, but its CAD model is {wanted}: render them of this CAD file"
+    return (*doubts, InputWarning("object_size", text))
 
 
 def _read_or_render(

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import rclpy
-from cell import Cell
+from cell import Cell, opened
 from dds import TOPICS, Listener
-from processes import FAULTY_NODE, ISM_NODE, CameraProcess, Faults, NodeProcess
+from prepared_processes import PreparedProcesses
+from processes import FAULTY_NODE, ISM_NODE, NODE_LIBRARIES, CameraProcess, Faults, NodeProcess, environment_with
 from workspace import make_workspace
 
 from ism_ros.sim.demo.ros_isolation import keep_traffic_local, return_shared_memory
@@ -56,22 +57,39 @@ def numbers() -> Iterator[int]:
 
 
 @pytest.fixture(scope="session")
-def start_node(workspace: Path, numbers: Iterator[int]) -> Callable[..., NodeProcess]:
+def prepared() -> Iterator[PreparedProcesses]:
+    """A process that has imported what nodes import, and forks them."""
+    processes = PreparedProcesses(NODE_LIBRARIES, environment_with({}))
+    yield processes
+    processes.close()
+
+
+@pytest.fixture(scope="session")
+def start_node(workspace: Path, numbers: Iterator[int], prepared: PreparedProcesses) -> Callable[..., NodeProcess]:
+    """Starts a node; as users do, with all imports, where `is_prepared` is False."""
+
     def start(
         namespace: str,
         parameters: dict[str, Any],
         more: Sequence[str] = (),
         program: Sequence[str] = ISM_NODE,
+        is_prepared: bool = True,
         **environment: str | None,
     ) -> NodeProcess:
-        return NodeProcess(namespace, parameters, workspace / f"node_{next(numbers)}.log", environment, more, program)
+        log = workspace / f"node_{next(numbers)}.log"
+        by = prepared if is_prepared else None
+        return NodeProcess(namespace, parameters, log, environment, more, program, by)
 
     return start
 
 
 @pytest.fixture(scope="session")
 def start_cell(
-    ros: None, workspace: Path, numbers: Iterator[int], start_node: Callable[..., NodeProcess]
+    ros: None,
+    workspace: Path,
+    numbers: Iterator[int],
+    start_node: Callable[..., NodeProcess],
+    prepared: PreparedProcesses,
 ) -> Callable[..., Cell]:
     """Starts a node with the given parameters in a namespace of its own; close it with Cell.close."""
 
@@ -80,16 +98,17 @@ def start_cell(
         topics: Sequence[str] = tuple(TOPICS),
         program: Sequence[str] = ISM_NODE,
         more: Sequence[str] = (),
+        is_prepared: bool = True,
         **environment: str | None,
     ) -> Cell:
         namespace = f"cell_{next(numbers)}"
         listener = Listener(namespace, topics)
         # {ns} in a parameter's name: the namespace, which the caller cannot know
         named = {name.replace("{ns}", namespace): value for name, value in parameters.items()}
-        node = start_node(namespace, named, more, program=program, **environment)
+        node = start_node(namespace, named, more, program, is_prepared, **environment)
 
         def start_camera(*options: str) -> CameraProcess:
-            return CameraProcess(namespace, workspace / "frame.npz", *options, **environment)
+            return CameraProcess(prepared, namespace, workspace / "frame.npz", *options, **environment)
 
         return Cell(node, listener, start_camera)
 
@@ -98,7 +117,11 @@ def start_cell(
 
 @pytest.fixture(scope="session")
 def start_faulty_cell(
-    ros: None, workspace: Path, numbers: Iterator[int], start_node: Callable[..., NodeProcess]
+    ros: None,
+    workspace: Path,
+    numbers: Iterator[int],
+    start_node: Callable[..., NodeProcess],
+    prepared: PreparedProcesses,
 ) -> Callable[..., Cell]:
     """The same with a node whose models, by default those that ship, fail on demand: Cell.faults."""
 
@@ -107,7 +130,7 @@ def start_faulty_cell(
         listener = Listener(namespace, topics)
         faults = Faults(workspace / f"{namespace}.faults")
         node = start_node(namespace, {**FAULTY_PAIR, **parameters}, program=FAULTY_NODE, FAULTS=str(faults.file))
-        start_camera = functools.partial(CameraProcess, namespace, workspace / "frame.npz")
+        start_camera = functools.partial(CameraProcess, prepared, namespace, workspace / "frame.npz")
         return Cell(node, listener, start_camera, faults)
 
     return start
@@ -134,11 +157,6 @@ def shared_cell(lasting_cell: Cell) -> Cell:
 
 @pytest.fixture(scope="session")
 def lasting_cell(start_cell: Callable[..., Cell], parameters: dict[str, Any]) -> Iterator[Cell]:
-    cell = start_cell(parameters)
-    try:
-        # the first start renders the templates of two objects
-        cell.wait_until("active", timeout_s=180.0)
-        cell.connect()
+    # the first start renders the templates of two objects
+    with opened(start_cell(parameters, is_prepared=False), timeout_s=180.0) as cell:
         yield cell
-    finally:
-        cell.close()

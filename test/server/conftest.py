@@ -18,8 +18,8 @@ from server_process import Server, StartServer, start, stop
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def cache(sample_cache: Path) -> Path:
+    return sample_cache
 
 
 @pytest.fixture(scope="session")

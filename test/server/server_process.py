@@ -1,17 +1,22 @@
-"""A real server: `ism serve` in a process of its own, with the default models."""
+"""A real server: `ism serve` in a process of its own, with the default models.
+
+It is forked from a process that has imported its libraries; `test_readme_commands.py` starts it as users do.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import httpx
+from prepared_processes import PreparedProcess, PreparedProcesses
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -30,7 +35,7 @@ class Server:
 
     url: str
     data: Path
-    process: subprocess.Popen[str]
+    process: PreparedProcess
     said: list[str]
     reader: threading.Thread
 
@@ -65,23 +70,35 @@ def start(data: Path, cache: Path, **environment: str) -> Server:
     data.mkdir(exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ISM_")}
     folders = {"ISM_CACHE_DIR": str(cache), "ISM_STATE_DIR": str(data.with_name(f"{data.name}_state"))}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ism_ros.cli.main", "serve", "--port", "0", "--data-root", str(data)],
-        env={**inherited, "PYTHONPATH": str(REPOSITORY), **folders, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    folder = Path(tempfile.mkdtemp(prefix="ism_server_"))
+    said = folder / "stderr"
+    os.mkfifo(said)
+    process = _prepared().start(
+        ("-m", "ism_ros.cli.main"),
+        ["serve", "--port", "0", "--data-root", str(data)],
+        os.devnull,
+        said,
+        Path.cwd(),
+        {**inherited, "PYTHONPATH": str(REPOSITORY), **folders, **environment},
     )
-    assert process.stderr is not None
+    stderr = said.open()  # waits until the server has opened it
+    shutil.rmtree(folder)
     lines = []
-    for line in process.stderr:
+    for line in stderr:
         lines.append(line)
         if found := re.search(r'running on (http://[^\s"]+)', line):
             # read on: a full pipe would hold the server up
-            reader = threading.Thread(target=lines.extend, args=(process.stderr,), daemon=True)
+            reader = threading.Thread(target=lines.extend, args=(stderr,), daemon=True)
             reader.start()
             return Server(found[1], data, process, lines, reader)
     raise AssertionError("".join(lines))
+
+
+@lru_cache
+def _prepared() -> PreparedProcesses:
+    """A process that has imported what servers import, and forks them; it ends with that of the tests."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ISM_")}
+    return PreparedProcesses(("ism_ros.server.main", "uvicorn"), {**inherited, "PYTHONPATH": str(REPOSITORY)})
 
 
 def stop(server: Server) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dds import Listener
@@ -87,3 +88,14 @@ class Cell:
             self.camera.close()
         self.node.close()
         self.listener.close()
+
+
+@contextmanager
+def opened(cell: Cell, *camera_options: str, timeout_s: float = 2 * TIMEOUT_S) -> Iterator[Cell]:
+    """The cell, active within `timeout_s` and with a camera; closed in the end."""
+    try:
+        cell.wait_until("active", timeout_s)
+        cell.connect(*camera_options)
+        yield cell
+    finally:
+        cell.close()

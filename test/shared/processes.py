@@ -8,10 +8,13 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from prepared_processes import PreparedProcess, PreparedProcesses
 
 TIMEOUT_S = 60.0
 """How long to wait for what is sure to come, seconds."""
@@ -19,6 +22,17 @@ PROGRAMS = Path(__file__).parents[1] / "ros" / "programs"
 """Folder of the programs that tests start."""
 ISM_NODE = ("-m", "ism_ros.node.main")
 """Arguments of Python that start the node."""
+CAMERA = (str(PROGRAMS / "camera_process.py"),)
+"""Arguments of Python that start the camera."""
+NODE_LIBRARIES = (
+    "ism_ros.node.node",
+    "ism_ros.node.execution.stream_executor",
+    "ism_ros.node.parameters.params_files",
+    "ism_ros.loading",
+    "cv_bridge",
+    "tf2_msgs.msg",
+)
+"""Modules that a node, or the camera, imports at its start."""
 FAULTY_NODE = (str(PROGRAMS / "faulty_node.py"),)
 """Arguments of Python that start a node that fails on demand."""
 
@@ -30,7 +44,7 @@ def environment_with(changes: Mapping[str, str | None]) -> dict[str, str]:
 
 
 class NodeProcess:
-    """`ism_node` as a user starts it."""
+    """`ism_node` as a user starts it, or forked from a process that has imported its libraries (`prepared`)."""
 
     def __init__(
         self,
@@ -40,19 +54,27 @@ class NodeProcess:
         environment: Mapping[str, str | None],
         more: Sequence[str] = (),
         program: Sequence[str] = ISM_NODE,
+        prepared: PreparedProcesses | None = None,
     ) -> None:
         assignments = [f"{name}:={json.dumps(value)}" for name, value in parameters.items()]
         arguments = [argument for assignment in assignments for argument in ("-p", assignment)]
         self.log = log
         self.namespace = namespace
-        self._stderr = log.open("w")
-        self.process = subprocess.Popen(
-            [sys.executable, *program, "--ros-args", "-r", f"__ns:=/{namespace}", *arguments, *more],
-            stdout=self._stderr,
-            stderr=subprocess.STDOUT,
-            cwd=log.parent,
-            env=environment_with(environment),
-        )
+        log.touch()
+        command = ["--ros-args", "-r", f"__ns:=/{namespace}", *arguments, *more]
+        variables = environment_with(environment)
+        self.process: subprocess.Popen[bytes] | PreparedProcess
+        if prepared is not None:
+            self.process = prepared.start(program, command, log, log, log.parent, variables)
+            return
+        with log.open("a") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, *program, *command],
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                cwd=log.parent,
+                env=variables,
+            )
 
     @property
     def output(self) -> str:
@@ -76,25 +98,27 @@ class NodeProcess:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        self._stderr.close()
 
 
 class CameraProcess:
     """camera_process.py, driven line by line."""
 
-    def __init__(self, namespace: str, frame: Path, *options: str, **environment: str | None) -> None:
-        script = PROGRAMS / "camera_process.py"
+    def __init__(
+        self, prepared: PreparedProcesses, namespace: str, frame: Path, *options: str, **environment: str | None
+    ) -> None:
         self.is_whole = True
         self._answers: list[dict[str, Any]] = []
         self._told = 0
-        self.process = subprocess.Popen(
-            [sys.executable, str(script), str(frame), "--namespace", namespace, *options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=frame.parent,
-            env=environment_with(environment),
-        )
+        with tempfile.TemporaryDirectory(prefix="ism_camera_") as folder:
+            stdin, stdout = Path(folder) / "stdin", Path(folder) / "stdout"
+            os.mkfifo(stdin)
+            os.mkfifo(stdout)
+            self.process = prepared.start(
+                CAMERA, [str(frame), "--namespace", namespace, *options],
+                stdout=stdout, stderr=frame.parent / "cameras.log", cwd=frame.parent,
+                environment=environment_with(environment), stdin=stdin,
+            )  # fmt: skip
+            self._stdin, self._stdout = stdin.open("w"), stdout.open()
         self._answer(0)
 
     def wait_for_subscribers(self) -> None:
@@ -137,29 +161,29 @@ class CameraProcess:
 
     def close(self) -> None:
         """Lets it say goodbye, so that the others do not take it for alive until its lease runs out."""
-        self.process.stdin.close()
+        self._stdin.close()
         try:
             self.process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.process.stdout.close()
+        self._stdout.close()
 
     def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
         return self._answer(self._tell(command))
 
     def _tell(self, command: dict[str, Any]) -> int:
         """The number of the answer that will come."""
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
+        self._stdin.write(json.dumps(command) + "\n")
+        self._stdin.flush()
         self._told += 1
         return self._told
 
     def _answer(self, number: int) -> dict[str, Any]:
         """That to command `number`, from 1; nobody may have waited for those before. 0: that it is ready."""
         while len(self._answers) <= number:
-            assert select.select([self.process.stdout], [], [], 2 * TIMEOUT_S)[0], "the camera does not answer"
-            self._answers.append(json.loads(self.process.stdout.readline()))
+            assert select.select([self._stdout], [], [], 2 * TIMEOUT_S)[0], "the camera does not answer"
+            self._answers.append(json.loads(self._stdout.readline()))
         return self._answers[number]
 
 

@@ -16,10 +16,10 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def test_the_example_of_the_readme_runs_as_it_stands_and_prints_what_it_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sample_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (code,) = re.findall(r"## In Python\n\n```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
-    monkeypatch.setenv("ISM_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("ISM_CACHE_DIR", str(sample_cache))
     names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
     printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]

@@ -11,6 +11,8 @@ from ism_ros.cad.referenced_files import referenced_files
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.rendering.template_renderer import RENDERER_VERSION, TEMPLATE_SIZE_PX
 
+TEMPLATES_VERSION = 2
+"""Version of what is made of a folder of templates."""
 DESCRIPTORS_VERSION = 7
 """Version of the cached descriptors; it grows whenever they hold something else."""
 
@@ -40,7 +42,8 @@ def templates_key(spec: ObjectSpec) -> str:
     files = sorted(file for pattern in _TEMPLATE_FILES for file in spec.templates.glob(pattern))
     xyz_count = len(list(spec.templates.glob("xyz_*.npy")))
     names = [file.name for file in files]
-    return digest(["templates", xyz_count, spec.units, _geometry_key(spec), *names, *_checksums(files)])
+    parts = ["templates", TEMPLATES_VERSION, xyz_count, spec.units, _geometry_key(spec)]
+    return digest([*parts, *names, *_checksums(files)])
 
 
 def cad_key(cad: Path, units: str, color: Rgb | None = None, root: Path | None = None) -> str:

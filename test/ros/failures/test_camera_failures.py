@@ -4,10 +4,10 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cell import opened
 from diagnostic_msgs.msg import DiagnosticStatus
 from dummy_networks import place, small_fastsam
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -18,17 +18,6 @@ pytestmark = pytest.mark.faults
 PROGRAMS = Path(__file__).parents[1] / "programs"
 WARN, ERROR = DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-
-
-@contextmanager
-def opened(cell, *camera_options):
-    """An active cell with a camera, closed in the end."""
-    try:
-        cell.wait_until("active")
-        cell.connect(*camera_options)
-        yield cell
-    finally:
-        cell.close()
 
 
 def noticed(cell, reason, said, count=20, rate_hz=10.0, **how):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cell import opened
 from diagnostic_msgs.msg import DiagnosticStatus
 from ism_ros.srv import Segment
 from sensor_msgs.msg import CameraInfo
@@ -90,13 +91,8 @@ def neural_cell(request, start_faulty_cell, parameters):
     networks = {**DUMMY_NETWORKS, "segmentor": f"faulty_models:{request.param}"}
     if request.param != "SAM":
         del networks["segmentor_model"]
-    cell = start_faulty_cell({**parameters, **networks}, topics=["detections"])
-    try:
-        cell.wait_until("active", timeout_s=240.0)
-        cell.connect()
+    with opened(start_faulty_cell({**parameters, **networks}, topics=["detections"]), timeout_s=240.0) as cell:
         yield cell
-    finally:
-        cell.close()
 
 
 @pytest.mark.timeout(1200)

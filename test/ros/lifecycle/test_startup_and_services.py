@@ -58,19 +58,20 @@ WRONG_PARAMETERS = {
 
 @pytest.fixture(scope="module")
 def failing_starts(start_node, workspace, tmp_path_factory):
-    """A node for each wrong configuration, all started at once because each takes seconds to import its libraries."""
+    """A node for each wrong configuration, one of them as users start it."""
     nodes = {}
     for case, (objects, _) in WRONG_OBJECTS.items():
         folder = tmp_path_factory.mktemp("wrong")
         (folder / "duck.ply").write_bytes(next(workspace.glob("duck_1.*")).read_bytes())
         if objects is not None:
             (folder / "objects.yaml").write_text(yaml.safe_dump({"objects": objects}) if objects else "")
-        nodes[case] = start_node("failing", {"objects_file": str(folder / "objects.yaml")})
+        nodes[case] = start_node(f"failing_{len(nodes)}", {"objects_file": str(folder / "objects.yaml")})
     for case, (parameters, _) in WRONG_PARAMETERS.items():
-        nodes[case] = start_node("failing", parameters)
+        nodes[case] = start_node(f"failing_{len(nodes)}", parameters)
     for case, (more, _) in WRONG_ARGUMENTS.items():
-        nodes[case] = start_node("failing", {}, more)
-    nodes["environment"] = start_node("failing", {"score_treshold": 0.5}, ISM_OBJECTS_FILE="from_the_environment.yaml")
+        nodes[case] = start_node(f"failing_{len(nodes)}", {}, more)
+    environment = {"ISM_OBJECTS_FILE": "from_the_environment.yaml"}
+    nodes["environment"] = start_node("failing", {"score_treshold": 0.5}, is_prepared=False, **environment)
     yield nodes
     for node in nodes.values():
         node.close()
@@ -128,7 +129,7 @@ def test_an_unknown_parameter_is_warned_about_with_the_name_that_was_meant(faili
 
 
 def test_a_restart_uses_the_cache_and_sigterm_ends_it_cleanly(shared_cell, start_cell, parameters):
-    cell = start_cell(parameters, topics=["detections"])
+    cell = start_cell(parameters, topics=["detections"], is_prepared=False)
     try:
         cell.wait_until("active")
         used = psutil.Process(cell.node.process.pid).cpu_times()
@@ -165,7 +166,7 @@ def ends_cleanly(node, number=signal.SIGINT):
 
 
 def test_ctrl_c_while_python_still_imports_ends_cleanly(start_node, parameters):
-    node = start_node("ending", parameters)
+    node = start_node("ending", parameters, is_prepared=False)
     wait_until(lambda: caught_signals(node.process) >> (signal.SIGTERM - 1) & 1, "the signal handler")
     ends_cleanly(node)
 
@@ -179,7 +180,7 @@ def other_threads(process):
 
 @pytest.mark.skipif(not hasattr(LIBC, "tgkill"), reason="this C library cannot signal a thread of another process")
 def test_a_signal_that_the_kernel_hands_to_another_thread_ends_it_cleanly(start_node, parameters):
-    node = start_node("ending", {**parameters, "autostart": False})
+    node = start_node("ending", {**parameters, "autostart": False}, is_prepared=False)
     wait_until(lambda: caught_signals(node.process) >> (signal.SIGTERM - 1) & 1, "the signal handler")
     wait_until(lambda: other_threads(node.process), "another thread")
     began = time.monotonic()

@@ -14,6 +14,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from cell import opened
 from dummy_networks import ANYTHING, PAIRS, install_pair
 from same_detections import Instance, assert_same, instances_of, instances_of_records
 
@@ -55,14 +56,9 @@ def expected(chosen, files):
 
 @pytest.fixture(scope="module")
 def cell(start_cell, chosen):
-    cell = start_cell(chosen)
-    try:
-        # templates are described by the network, after they were rendered where this is the first test
-        cell.wait_until("active", timeout_s=240.0)
-        cell.connect()
+    # templates are described by the network, after they were rendered where this is the first test
+    with opened(start_cell(chosen), timeout_s=240.0) as cell:
         yield cell
-    finally:
-        cell.close()
 
 
 def instances_of_messages(detections, masks):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ament_index_python.packages import get_package_prefix
+from cell import opened
 from visualization_msgs.msg import Marker
 
 from ism_ros.data.rle import decode_rle
@@ -28,13 +29,8 @@ CAMERA_FRAME = "camera_color_optical_frame"
 
 @pytest.fixture(scope="module")
 def cell(start_cell: Callable[..., Any], parameters: dict[str, Any]) -> Iterator[Any]:
-    cell = start_cell({**parameters, "tracking": True}, TOPICS)
-    try:
-        cell.wait_until("active", timeout_s=450.0)
-        cell.connect()
+    with opened(start_cell({**parameters, "tracking": True}, TOPICS), timeout_s=450.0) as cell:
         yield cell
-    finally:
-        cell.close()
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,12 @@ PROGRAMS = sorted([*(REPO / "scripts").iterdir(), *(REPO / "examples").glob("*.p
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
+def address(tmp_path: Path, sample_cache: Path) -> Iterator[str]:
     """Of a server that a fresh shell has started."""
     if not SETUP.exists():
         pytest.skip("there is no .ros2/setup.bash: `make setup` has not built this checkout")
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR", "ROS_DOMAIN_ID") if name in os.environ}
-    folders = {"ISM_CACHE_DIR": str(tmp_path / "cache"), "ISM_STATE_DIR": str(tmp_path / "state")}
+    folders = {"ISM_CACHE_DIR": str(sample_cache), "ISM_STATE_DIR": str(tmp_path / "state")}
     server = subprocess.Popen(
         ["bash", "-c", f"source '{SETUP}' && exec ism serve --port 0"],
         cwd=tmp_path,
@@ -51,6 +51,7 @@ def address(tmp_path: Path) -> Iterator[str]:
         server.wait(60)
 
 
+@pytest.mark.slow  # test_readme_commands.py starts one in the same way
 def test_the_server_that_a_sourced_shell_starts_finds_the_sample(address: str) -> None:
     with httpx.Client(base_url=address, timeout=120) as client:
         while (status := client.get("/api/v1/status").json())["state"] == "loading":

@@ -80,9 +80,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def environment(home: Path) -> dict[str, str]:
+def environment(home: Path, sample_cache: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("LANG", "TMPDIR", "ROS_DOMAIN_ID") if name in os.environ}
-    return {**kept, "HOME": str(home), "PATH": os.defpath, "XDG_CACHE_HOME": str(home / "cache")}
+    return {**kept, "HOME": str(home), "PATH": os.defpath, "XDG_CACHE_HOME": str(sample_cache.parent)}
 
 
 def test_every_command_is_run_or_named_with_the_reason_why_not() -> None:

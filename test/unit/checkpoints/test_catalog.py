@@ -6,25 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
+from checkpoint_files import put, put_transformers_folder
 
 from ism_ros.checkpoints.catalog import CHECKPOINTS, Checkpoint, checkpoint_named, find_checkpoint
 from ism_ros.errors import CheckpointError
 
 EACH = pytest.mark.parametrize("checkpoint", CHECKPOINTS.values(), ids=lambda checkpoint: checkpoint.name)
-
-
-def put(path: Path, content: bytes = b"weights") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def put_transformers_folder(folder: Path) -> Path:
-    safetensors = pytest.importorskip("safetensors.torch")
-    put(folder / "config.json", b"{}")
-    safetensors.save_file({"a": torch.zeros(3, 4), "b": torch.ones(2)}, folder / "model.safetensors")
-    return folder
 
 
 class TestTable:

@@ -20,15 +20,9 @@ from ism_ros.registration.frame_registration import resampled_depth
 from ism_ros.selftest.sample_files import SCENE
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all runs: models are onboarded once."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-def segment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> Callable[..., int]:
-    monkeypatch.setenv("ISM_CACHE_DIR", str(cache))
+def segment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sample_cache: Path) -> Callable[..., int]:
+    monkeypatch.setenv("ISM_CACHE_DIR", str(sample_cache))
     files = {"rgb": "rgb.jpg", "depth": "depth.png", "camera": "camera.json", "objects": "objects.yaml"}
 
     def run(*arguments: object) -> int:

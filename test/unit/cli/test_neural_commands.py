@@ -33,24 +33,18 @@ OBJECTS = f"--objects={SCENE / 'objects.yaml'}"
 Ism = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all runs: templates are rendered once."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-def ism(tmp_path: Path, cache: Path) -> Ism:
+def ism(tmp_path: Path, sample_cache: Path) -> Ism:
     """The command line in a process of its own, in an empty folder, with checkpoints in `checkpoints`."""
     folder = tmp_path / "work"
     folder.mkdir()
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        own = {"ISM_CACHE_DIR": str(cache), "ISM_CHECKPOINTS_DIR": str(tmp_path / "checkpoints"), "ISM_DEVICE": "cpu"}
-        path = os.pathsep.join(filter(None, sys.path))
+        own = {"ISM_CACHE_DIR": str(sample_cache), "ISM_CHECKPOINTS_DIR": str(tmp_path / "checkpoints")}
+        own |= {"ISM_DEVICE": "cpu", "COLUMNS": "250", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         return subprocess.run(
             [sys.executable, "-m", "ism_ros.cli.main", *map(str, arguments)], cwd=folder, capture_output=True,
-            text=True, timeout=TIMEOUT_S, env={**os.environ, **own, "COLUMNS": "250", "PYTHONPATH": path},
+            text=True, timeout=TIMEOUT_S, env={**os.environ, **own},
         )  # fmt: skip
 
     return run
@@ -64,8 +58,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def settings(tmp_path: Path, cache: Path, pair: str, **more: object) -> Settings:
-    folders = {"cache_dir": str(cache), "checkpoints_dir": str(tmp_path / "checkpoints")}
+def settings(tmp_path: Path, sample_cache: Path, pair: str, **more: object) -> Settings:
+    folders = {"cache_dir": str(sample_cache), "checkpoints_dir": str(tmp_path / "checkpoints")}
     return load_settings(None, {**PAIRS[pair], **ANYTHING, **folders, "device": "cpu", **more}, environment={})
 
 
@@ -81,7 +75,7 @@ def config(tmp_path: Path, pair: str) -> str:
     [pytest.param(pair, marks=pytest.mark.slow if pair == "fastsam" else pytest.mark.soak) for pair in PAIRS],
 )
 def test_ism_eval_and_ism_segment_find_what_the_engine_finds_in_the_same_image(
-    pair: str, ism: Ism, tables: Path, cache: Path, tmp_path: Path
+    pair: str, ism: Ism, tables: Path, sample_cache: Path, tmp_path: Path
 ) -> None:
     chosen = config(tmp_path, pair)
     done = ism("eval", tables, chosen, "--output=eval", "--worst=1")
@@ -90,7 +84,7 @@ def test_ism_eval_and_ism_segment_find_what_the_engine_finds_in_the_same_image(
     names = PAIRS[pair]["segmentor"], PAIRS[pair]["descriptor"]
     predictions = read_predictions(tmp_path / "work" / "eval" / f"ism-{names[0]}-{names[1]}_tables-test.json")
     dataset = open_dataset(tables)
-    model = load_model(settings(tmp_path, cache, pair))
+    model = load_model(settings(tmp_path, sample_cache, pair))
     for spec in dataset.object_specs():
         model.add(spec)
     for image in dataset.images:

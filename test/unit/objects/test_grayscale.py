@@ -27,13 +27,8 @@ from ism_ros.sim.benchmark_scenes.known_objects import known_objects
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def model(cache: Path) -> InstanceSegmentationModel:
-    return load_model(Settings(objects_file=str(SCENE / "objects.yaml"), cache_dir=str(cache), device="cpu"))
+def model(sample_cache: Path) -> InstanceSegmentationModel:
+    return load_model(Settings(objects_file=str(SCENE / "objects.yaml"), cache_dir=str(sample_cache), device="cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +143,12 @@ def test_maps_of_gray_views_are_those_of_gray_pictures() -> None:
 
 @pytest.mark.parametrize("kind", ["one channel", "JPEG of one channel", "16 levels a channel"])
 def test_gray_files_are_found_by_the_command_line(
-    kind: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: str, sample_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gray = cv2.imread(str(SCENE / "rgb.jpg"), cv2.IMREAD_GRAYSCALE)
     file = tmp_path / ("gray.jpg" if "JPEG" in kind else "gray.png")
     cv2.imwrite(str(file), cv2.cvtColor(gray // 16 * 16, cv2.COLOR_GRAY2BGR) if "levels" in kind else gray)
-    monkeypatch.setenv("ISM_CACHE_DIR", str(cache))
+    monkeypatch.setenv("ISM_CACHE_DIR", str(sample_cache))
     scene = ["--depth", SCENE / "depth.png", "--camera", SCENE / "camera.json", "--objects", SCENE / "objects.yaml"]
     arguments = ["ism", "segment", "--rgb", file, *scene, "--output", tmp_path / "out"]
     monkeypatch.setattr(sys, "argv", [str(argument) for argument in arguments])

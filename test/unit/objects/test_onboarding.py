@@ -462,6 +462,35 @@ def test_with_both_points_come_from_the_cad_file(
     assert known.points_m.min() < -0.02
 
 
+@pytest.fixture
+def reference_templates(warm: Path, tmp_path: Path) -> Path:
+    """Of the box, with nothing but what the reference tool writes."""
+    (made,) = (warm / "templates").iterdir()
+    return Path(shutil.copytree(made, tmp_path / "views", ignore=shutil.ignore_patterns("*.json", "poses.npy")))
+
+
+def test_templates_are_in_the_units_in_which_they_are_as_large_as_the_cad_file(
+    cad: Path, reference_templates: Path, tmp_path: Path
+) -> None:
+    in_metres = tmp_path / "box.ply"
+    trimesh.load(cad).apply_scale(0.001).export(in_metres)
+    known = onboard(ObjectSpec("box", in_metres, "m", reference_templates), MeanColor(), tmp_path / "cache")
+    assert known.surface is not None
+    assert known.warnings == ()
+    np.testing.assert_allclose(np.ptp(known.surface.points_m, axis=0), [0.06, 0.04, 0.03], atol=3e-3)
+
+
+def test_templates_of_another_size_than_the_cad_file_are_doubted(
+    reference_templates: Path, tmp_path: Path
+) -> None:
+    ball = tmp_path / "ball.ply"
+    trimesh.creation.icosphere(2, 80).export(ball)
+    known = onboard(ObjectSpec("ball", ball, "mm", reference_templates), MeanColor(), tmp_path / "cache")
+    (doubt,) = known.warnings
+    assert "its templates show something of 60 x 40 x 30 mm" in doubt.text
+    assert "but its CAD model is 160 x 160 x 160 mm" in doubt.text
+
+
 def test_a_changed_template_is_described_again(template_folder: Callable[[int], Path], tmp_path: Path) -> None:
     spec = ObjectSpec("thing", None, "mm", template_folder(3))
     descriptor = MeanColor()

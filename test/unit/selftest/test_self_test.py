@@ -28,12 +28,6 @@ from ism_ros.selftest.self_test import (
 )
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all tests: the objects are rendered once."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
 def scene(tmp_path: Path) -> Path:
     """A copy of the scene that may be changed."""
@@ -50,17 +44,18 @@ def test_the_scene_shows_its_objects_and_is_small() -> None:
 
 
 @pytest.mark.parametrize("pair", EXPECTED)
-def test_a_pair_without_a_download_gives_the_expected_result(cache: Path, pair: tuple[str, str]) -> None:
+def test_a_pair_without_a_download_gives_the_expected_result(sample_cache: Path, pair: tuple[str, str]) -> None:
     messages: list[str] = []
-    result = run_in_subprocess({"cache_dir": str(cache), "segmentor": pair[0], "descriptor": pair[1]}, messages.append)
+    settings = {"cache_dir": str(sample_cache), "segmentor": pair[0], "descriptor": pair[1]}
+    result = run_in_subprocess(settings, messages.append)
     assert result.passed, result.failure
     assert result.has_expected
     assert {one.object_id: pytest.approx((one.score, one.iou), abs=0.005) for one in result.objects} == EXPECTED[pair]
     assert messages[-1] == "segmenting the scene"
 
 
-def test_thresholds_and_scoring_that_are_set_do_not_change_the_result(cache: Path) -> None:
-    strict = Settings(cache_dir=str(cache), score_threshold=0.99, confidence_threshold=0.99, scoring="noctis")
+def test_thresholds_and_scoring_that_are_set_do_not_change_the_result(sample_cache: Path) -> None:
+    strict = Settings(cache_dir=str(sample_cache), score_threshold=0.99, confidence_threshold=0.99, scoring="noctis")
     assert run_self_test(strict).passed
 
 
@@ -72,18 +67,18 @@ def test_models_with_checkpoints_are_held_to_thresholds_no_higher_than_their_pro
         assert getattr(adapted, name) <= getattr(chosen, name), name
 
 
-def test_objects_found_elsewhere_are_wrong(cache: Path, scene: Path) -> None:
+def test_objects_found_elsewhere_are_wrong(sample_cache: Path, scene: Path) -> None:
     labels = cv2.imread(str(scene / "truth.png"), cv2.IMREAD_UNCHANGED)
     cv2.imwrite(str(scene / "truth.png"), labels[::-1])
-    result = run_self_test(Settings(cache_dir=str(cache)), scene=scene)
+    result = run_self_test(Settings(cache_dir=str(sample_cache)), scene=scene)
     assert not result.passed
     assert "the best carton is somewhere else (IoU 0.00)" in result.failure
 
 
-def test_objects_not_found_are_wrong(cache: Path, scene: Path) -> None:
+def test_objects_not_found_are_wrong(sample_cache: Path, scene: Path) -> None:
     rgb = cv2.imread(str(scene / "rgb.jpg"))
     cv2.imwrite(str(scene / "rgb.jpg"), np.zeros_like(rgb))
-    assert "is not found" in run_self_test(Settings(cache_dir=str(cache)), scene=scene).failure
+    assert "is not found" in run_self_test(Settings(cache_dir=str(sample_cache)), scene=scene).failure
 
 
 @pytest.mark.parametrize(
@@ -136,12 +131,12 @@ def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 @pytest.fixture
 def ism(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cache: Path, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sample_cache: Path, tmp_path: Path
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs `ism` in a wide terminal; (status, stdout, stderr)."""
     monkeypatch.setenv("COLUMNS", "250")
     monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setenv("ISM_CACHE_DIR", str(cache))
+    monkeypatch.setenv("ISM_CACHE_DIR", str(sample_cache))
     monkeypatch.setenv("ISM_CHECKPOINTS_DIR", str(tmp_path / "checkpoints"))
 
     def run(*arguments: str) -> tuple[int, str, str]:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,8 +20,9 @@ def run_logged(plan: Plan, what: str, command: list[str]) -> None:
     log = plan.log / (re.sub(r"\W+", "_", what.lower())[:40].strip("_") + ".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
-    interactive = sys.stdout.isatty()
-    if not interactive:
+    # of two that run side by side, one has the line that counts seconds
+    interactive = sys.stdout.isatty() and threading.current_thread() is threading.main_thread()
+    if not sys.stdout.isatty():
         say(f"{what} ...")
     with log.open("wb") as sink:
         # A session of its own: Ctrl-C is ours to handle, and the whole family can be ended at once.
@@ -39,8 +41,7 @@ def run_logged(plan: Plan, what: str, command: list[str]) -> None:
             raise
     if child.returncode != 0:
         raise SetupError(f"{what} failed after {seconds(begin)}; the end of {log}:\n{tail(log)}")
-    done = f"\r[setup] {what}: {seconds(begin)}     " if interactive else f"[setup]   done in {seconds(begin)}"
-    print(done, flush=True)
+    say(f"{what}: {seconds(begin)}     ", over=sys.stdout.isatty())
 
 
 def end_survivors(plan: Plan) -> None:

@@ -12,9 +12,9 @@ class SetupError(Exception):
     """Something is missing or a step failed; the message is for the user."""
 
 
-def say(text: str) -> None:
-    """One line for the user, at once."""
-    print(f"[setup] {text}", flush=True)
+def say(text: str, over: bool = False) -> None:
+    """One line for the user, at once; `over` the line that counts seconds."""
+    print(("\r" if over else "") + f"[setup] {text}", flush=True)
 
 
 def fail(text: str) -> NoReturn:

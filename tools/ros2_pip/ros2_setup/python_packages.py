@@ -56,7 +56,9 @@ def install_import_hook(plan: Plan) -> None:
 def pip_install(plan: Plan, what: str, *arguments: str) -> None:
     """pip install into the virtual environment; failures for want of a network say so in one sentence."""
     try:
-        run_logged(plan, what, [str(plan.venv_python), "-m", "pip", "install", "--progress-bar", "off", *arguments])
+        # Python compiles what is imported, a small part of these packages, at its first import.
+        pip = [str(plan.venv_python), "-m", "pip", "install", "--progress-bar", "off", "--no-compile"]
+        run_logged(plan, what, [*pip, *arguments])
     except SetupError as error:
         no_network = ("Failed to establish a new connection", "Temporary failure in name resolution", "ProxyError")
         if any(sign in str(error) for sign in no_network):

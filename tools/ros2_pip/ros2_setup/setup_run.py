@@ -45,19 +45,28 @@ def set_up(plan: Plan) -> bool:
 
     needs, torch = python_requirements(plan), torch_requirement(plan)
     constraints = [file_hashes(Path(file)) for file in system_constraints(plan)[1:]]
-    inputs = [ros, needs, torch, *constraints]
-    stages.do("python", inputs, plan.venv_python, lambda: install_python_packages(plan, needs, torch))
 
-    # What is compiled depends on ROS alone: another Python package is no reason to build again.
-    messages = ros
-    for name in missing_overlay_packages(plan):
-        inputs = [ros, file_hashes(TOOL / "overlay" / name)]
-        key = stages.do(name, inputs, plan.overlay / name, partial(build_overlay, plan, name))
-        messages = key if name == "vision_msgs" else messages
+    def install() -> None:
+        inputs = [ros, needs, torch, *constraints]
+        stages.do("python", inputs, plan.venv_python, lambda: install_python_packages(plan, needs, torch))
 
-    interfaces = file_hashes(REPO / "CMakeLists.txt", REPO / "package.xml", REPO / "msg", REPO / "srv")
-    installed = file_names(*(REPO / name for name in ("ism_ros", "launch", "config", "scripts")))
-    stages.do("package", [messages, interfaces, installed], plan.install, lambda: build_package(plan))
+    def build() -> None:
+        # What is compiled depends on ROS alone: another Python package is no reason to build again.
+        messages = ros
+        for name in missing_overlay_packages(plan):
+            inputs = [ros, file_hashes(TOOL / "overlay" / name)]
+            key = stages.do(name, inputs, plan.overlay / name, partial(build_overlay, plan, name))
+            messages = key if name == "vision_msgs" else messages
+        interfaces = file_hashes(REPO / "CMakeLists.txt", REPO / "package.xml", REPO / "msg", REPO / "srv")
+        installed = file_names(*(REPO / name for name in ("ism_ros", "launch", "config", "scripts")))
+        stages.do("package", [messages, interfaces, installed], plan.install, lambda: build_package(plan))
+
+    if plan.sourced:
+        # pip may give the environment another setuptools, which colcon must not meet half installed
+        install()
+        build()
+    else:
+        stages.side_by_side(install, build)
 
     point_to(plan)
     return stages.changed

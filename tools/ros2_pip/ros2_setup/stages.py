@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ros2_setup.commands import end_survivors
@@ -36,29 +37,56 @@ def file_names(*folders: Path) -> list[str]:
 
 
 class Stages:
-    """Runs each stage whose inputs have changed, and remembers which one was running if it is killed."""
+    """Runs each stage whose inputs have changed, and remembers which ones were running if it is killed."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.running = plan.prefix / "running"
         self.changed = False
+        self.interrupted = False
 
     def recover(self) -> None:
         """Remove what a killed run may have left half done."""
-        if not self.running.exists():
+        if self.running.is_file():  # as earlier versions left it
+            stage = self.running.read_text().strip()
+            self.running.unlink()
+            self._mark(stage)
+        markers = list(self.running.glob("*"))
+        if not markers:
             return
-        stage = self.running.read_text().strip()
         say("the last run was interrupted: cleaning up after it")
         end_survivors(self.plan)
+        for marker in markers:
+            for folder in self._half_done(marker.name):
+                shutil.rmtree(folder, ignore_errors=True)
+            marker.unlink()
+
+    def _half_done(self, stage: str) -> list[Path]:
         if stage in OVERLAY_PACKAGES:
-            half_done = [self.plan.overlay / stage, self.plan.prefix / "build" / stage]
-        elif stage == "package":
-            half_done = [self.plan.install, self.plan.prefix / "build" / "package"]
-        else:
-            half_done = [self.plan.venv]
-        for folder in half_done:
-            shutil.rmtree(folder, ignore_errors=True)
-        self.running.unlink()
+            return [self.plan.overlay / stage, self.plan.prefix / "build" / stage]
+        if stage == "package":
+            return [self.plan.install, self.plan.prefix / "build" / "package"]
+        return [self.plan.venv]
+
+    def _mark(self, stage: str) -> Path:
+        self.running.mkdir(parents=True, exist_ok=True)
+        marker = self.running / stage
+        marker.touch()
+        return marker
+
+    def side_by_side(self, first: Callable[[], None], second: Callable[[], None]) -> None:
+        """Run two parts of the setup that do not need each other; an interruption ends both."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            beside = pool.submit(first)
+            try:
+                second()
+                beside.result()
+            except SetupError:
+                raise  # what the other one has begun is worth finishing
+            except BaseException:
+                self.interrupted = True
+                end_survivors(self.plan)
+                raise
 
     def do(self, name: str, inputs: Iterable[object], product: Path, action: Callable[[], None]) -> str:
         """Run `action` unless `product` exists and was made from the same inputs; returns the key of these."""
@@ -70,14 +98,15 @@ class Stages:
         stamp.parent.mkdir(parents=True, exist_ok=True)
         if stamp.exists():
             stamp.unlink()
-        self.running.write_text(name)
+        marker = self._mark(name)
         try:
             action()
         except SetupError:
-            self.running.unlink()  # ended by itself: nothing half written that the next run would trust
+            if not self.interrupted:
+                marker.unlink()  # ended by itself: nothing half written that the next run would trust
             raise
         write_atomically(stamp, key)
-        self.running.unlink()
+        marker.unlink()
         return key
 
 
