@@ -15,7 +15,7 @@ from ism_ros.descriptors.base import DESCRIPTORS, TemplateNormalization
 from ism_ros.errors import first_line
 from ism_ros.matching.base import MATCHERS
 from ism_ros.objects.stores.patch_tokens import PatchPlace, PatchPrecision
-from ism_ros.segmentors.base import SAM6D_MIN_MASK, SEGMENTORS
+from ism_ros.segmentors.base import SAM6D_MIN_MASK, SEGMENTORS, PromptSource
 from ism_ros.visualization import OverlayStyle
 
 logger = logging.getLogger(__name__)
@@ -73,6 +73,11 @@ class Settings(BaseModel):
     )
     segmentor_width: int = Field(
         640, ge=0, le=8192, description="Width that images are scaled to for SAM and SAM 2, pixels; 0 = as they are."
+    )
+    prompts: PromptSource = Field(
+        "grid",
+        description="Prompts of SAM and SAM 2: grid (points everywhere, as their authors have it) or guided (points "
+        "and boxes of what tiny and the depth show, and a coarse grid for the rest; about a tenth of the prompts).",
     )
     points_per_side: int = Field(32, ge=1, le=256, description="Side of the grid of point prompts of SAM and SAM 2.")
     predicted_iou_threshold: float = Field(

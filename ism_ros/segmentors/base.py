@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
@@ -17,6 +17,9 @@ from ism_ros.runtime.registry import Registry
 if TYPE_CHECKING:
     from ism_ros.data.frame import Frame
     from ism_ros.data.proposals import Proposals
+
+PromptSource = Literal["grid", "guided"]
+"""How SAM and SAM 2 are prompted (segmentors/sam/prompts.py)."""
 
 SAM6D_MIN_MASK = -1
 """Value of min_mask_pixels that stands for SAM-6D's smallest fractions of the image (data.masks.large_enough)."""
