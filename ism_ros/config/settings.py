@@ -15,7 +15,7 @@ from ism_ros.descriptors.base import DESCRIPTORS, TemplateNormalization
 from ism_ros.errors import first_line
 from ism_ros.matching.base import MATCHERS
 from ism_ros.objects.stores.patch_tokens import PatchPlace, PatchPrecision
-from ism_ros.segmentors.base import SAM6D_MIN_MASK, SEGMENTORS, PromptSource
+from ism_ros.segmentors.base import SAM6D_MIN_MASK, SEGMENTORS, TILES, PromptSource
 from ism_ros.visualization import OverlayStyle
 
 logger = logging.getLogger(__name__)
@@ -88,6 +88,11 @@ class Settings(BaseModel):
     )
     crop_layers: int = Field(
         0, ge=0, le=4, description="Layers of crops that SAM and SAM 2 look at besides the whole image."
+    )
+    tiles: str = Field(
+        "auto",
+        description="Tiles by which large frames are seen beside the whole: auto (tiny, from 1.5 megapixels on), off, "
+        "or the number along each side, 2 to 8.",
     )
     fastsam_confidence_threshold: float = Field(
         0.25, ge=0.0, le=1.0, description="Least confidence of a mask of FastSAM."
@@ -221,6 +226,15 @@ class Settings(BaseModel):
         for name, value in renamed.items():
             _warn_renamed(name, values[name], value)
         return {**values, **renamed}
+
+    @field_validator("tiles", mode="before")
+    @classmethod
+    def _check_tiles(cls, value: Any) -> str:
+        # YAML reads off as false, and a number as one
+        text = "off" if value is False else str(value)
+        if text not in TILES:
+            raise ValueError(f"input should be one of: {', '.join(TILES)}")
+        return text
 
     @field_validator("scoring")
     @classmethod

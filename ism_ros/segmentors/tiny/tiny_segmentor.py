@@ -162,5 +162,5 @@ def load_tiny_segmentor(request: ModelRequest) -> TinySegmentor:
     return TinySegmentor(request.device, Path(request.model) if request.model else None, dtype=request.dtype)
 
 
-TINY = SegmentorSpec(load_tiny_segmentor, cpu_threads=4)
+TINY = SegmentorSpec(load_tiny_segmentor, cpu_threads=4, tile_pixels=450_000)
 """Registry entry `tiny`. With more than four threads they wait for each other longer than they compute."""

@@ -88,7 +88,7 @@ def sam2_model(folder: Path) -> PromptableSam2:
     return PromptableSam2(load_sam2(save_sam2(sam2_weights(), folder / "sam2.pt"), SAM2_IMAGE_SIZE, SAM2_SMALL))
 
 
-@pytest.mark.parametrize("model", [sam_model, sam2_model])
+@pytest.mark.parametrize("model", [sam_model, pytest.param(sam2_model, marks=pytest.mark.slow)])
 def test_guided_prompts_take_an_eighth_of_the_calls_of_the_grid(model: Callable[[Path], Any], tmp_path: Path) -> None:
     frame = make_frame((rectangle(20, 20, 30, 20), rectangle(90, 60, 24, 24)))
     guide = Guide(rectangle(20, 20, 30, 20), rectangle(60, 80, 10, 10))
@@ -213,7 +213,7 @@ def test_a_box_is_two_points_of_its_own_kind_as_the_authors_of_sam_2_pass_it(tmp
     torch.testing.assert_close(predicted_iou, expected.iou_scores[0])
 
 
-@pytest.mark.parametrize("family", ["sam/vit_h", "sam2/tiny"])
+@pytest.mark.parametrize("family", ["sam/vit_h", pytest.param("sam2/tiny", marks=pytest.mark.slow)])
 def test_the_setting_prompts_chooses(family: str, tmp_path: Path) -> None:
     name, model = family.split("/")
     settings = {"points_per_side": 4, "predicted_iou_threshold": 0.0, "stability_score_threshold": 0.0}
