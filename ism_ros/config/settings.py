@@ -15,6 +15,7 @@ from ism_ros.descriptors.base import DESCRIPTORS, TemplateNormalization
 from ism_ros.errors import first_line
 from ism_ros.matching.base import MATCHERS
 from ism_ros.objects.stores.patch_tokens import PatchPlace, PatchPrecision
+from ism_ros.runtime.model_request import NetworkRuntime
 from ism_ros.segmentors.base import SAM6D_MIN_MASK, SEGMENTORS, TILES, PromptSource
 from ism_ros.visualization import OverlayStyle
 
@@ -54,6 +55,9 @@ class Settings(BaseModel):
         ge=0,
         le=1024,
         description="Threads of PyTorch on the CPU; 0 = up to four for tiny, else one a core.",
+    )
+    runtime: NetworkRuntime = Field(
+        "torch", description="What runs the networks of tiny: torch, or onnxruntime (on the CPU, in float32)."
     )
     profile: Literal["", "embedded", "fast", "balanced", "accurate"] = Field(
         "", description="Sets what is left at its default below for speed or for accuracy; empty = nothing."
