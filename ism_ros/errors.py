@@ -33,3 +33,7 @@ class CheckpointError(ValueError):
 
     The message is one line that says which checkpoint, what is wrong and what to do.
     """
+
+
+class ExportError(ValueError):
+    """A network that cannot be exported; the message is one line that says which, why, and what to do."""

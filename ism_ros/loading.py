@@ -18,7 +18,7 @@ from ism_ros.runtime.cache_folder import remove_stale
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.threads import set_num_threads
-from ism_ros.segmentors.base import SEGMENTORS
+from ism_ros.segmentors.base import load_segmentor
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def load_model(
         settings=settings.model_dump(),
         recoveries=recoveries,
     )
-    segmentor = SEGMENTORS.get(settings.segmentor).load(request(model=settings.segmentor_model))
+    segmentor = load_segmentor(settings.segmentor, request(model=settings.segmentor_model))
     descriptor = DESCRIPTORS.get(settings.descriptor).load(request(model=settings.descriptor_model))
     model = InstanceSegmentationModel(
         segmentor, descriptor, ObjectLibrary(), settings, device, recoveries, template_builder

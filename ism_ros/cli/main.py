@@ -13,13 +13,14 @@ from rich.text import Text
 
 from ism_ros import __version__
 from ism_ros.checkpoints.catalog import Checkpoint
+from ism_ros.cli.checkpoints.export import export
+from ism_ros.cli.checkpoints.weights import weights
 from ism_ros.cli.doctor import doctor
 from ism_ros.cli.eval import evaluate
 from ism_ros.cli.options import ModelCommand
 from ism_ros.cli.render import render
 from ism_ros.cli.segment import segment
 from ism_ros.cli.serve import serve
-from ism_ros.cli.weights import weights
 from ism_ros.runtime.threads import configure_thread_env
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.add_typer(weights, name="weights")
 app.command(cls=ModelCommand)(doctor)
 app.command(name="eval", cls=ModelCommand)(evaluate)
 app.command(cls=ModelCommand)(serve)
+app.command()(export)
 
 
 def _print_version(wanted: bool) -> None:

@@ -24,7 +24,7 @@ def _models(profile: str) -> dict[str, str]:
 
 PROFILES: dict[str, dict[str, Any]] = {
     "embedded": {"segmentor": "tiny", "descriptor": "tiny"},
-    "fast": {**_models("fast"), "score_threshold": 0.2},
+    "fast": {**_models("fast"), "score_threshold": 0.2, "prompts": "guided"},
     "balanced": {**_models("balanced"), "score_threshold": 0.2},
     "accurate": {**_models("accurate"), **SAM6D_THRESHOLDS},
 }

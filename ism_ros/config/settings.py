@@ -15,7 +15,8 @@ from ism_ros.descriptors.base import DESCRIPTORS, TemplateNormalization
 from ism_ros.errors import first_line
 from ism_ros.matching.base import MATCHERS
 from ism_ros.objects.stores.patch_tokens import PatchPlace, PatchPrecision
-from ism_ros.segmentors.base import SAM6D_MIN_MASK, SEGMENTORS
+from ism_ros.runtime.model_request import NetworkRuntime
+from ism_ros.segmentors.base import SAM6D_MIN_MASK, SEGMENTORS, TILES, PromptSource
 from ism_ros.visualization import OverlayStyle
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,9 @@ class Settings(BaseModel):
         le=1024,
         description="Threads of PyTorch on the CPU; 0 = up to four for tiny, else one a core.",
     )
+    runtime: NetworkRuntime = Field(
+        "torch", description="What runs the networks of tiny: torch, or onnxruntime (on the CPU, in float32)."
+    )
     profile: Literal["", "embedded", "fast", "balanced", "accurate"] = Field(
         "", description="Sets what is left at its default below for speed or for accuracy; empty = nothing."
     )
@@ -74,6 +78,11 @@ class Settings(BaseModel):
     segmentor_width: int = Field(
         640, ge=0, le=8192, description="Width that images are scaled to for SAM and SAM 2, pixels; 0 = as they are."
     )
+    prompts: PromptSource = Field(
+        "grid",
+        description="Prompts of SAM and SAM 2: grid (points everywhere, as their authors have it) or guided (points "
+        "and boxes of what tiny and the depth show, and a coarse grid for the rest; about a tenth of the prompts).",
+    )
     points_per_side: int = Field(32, ge=1, le=256, description="Side of the grid of point prompts of SAM and SAM 2.")
     predicted_iou_threshold: float = Field(
         0.88,
@@ -83,6 +92,11 @@ class Settings(BaseModel):
     )
     crop_layers: int = Field(
         0, ge=0, le=4, description="Layers of crops that SAM and SAM 2 look at besides the whole image."
+    )
+    tiles: str = Field(
+        "auto",
+        description="Tiles by which large frames are seen beside the whole: auto (tiny, from 1.5 megapixels on), off, "
+        "or the number along each side, 2 to 8.",
     )
     fastsam_confidence_threshold: float = Field(
         0.25, ge=0.0, le=1.0, description="Least confidence of a mask of FastSAM."
@@ -216,6 +230,15 @@ class Settings(BaseModel):
         for name, value in renamed.items():
             _warn_renamed(name, values[name], value)
         return {**values, **renamed}
+
+    @field_validator("tiles", mode="before")
+    @classmethod
+    def _check_tiles(cls, value: Any) -> str:
+        # YAML reads off as false, and a number as one
+        text = "off" if value is False else str(value)
+        if text not in TILES:
+            raise ValueError(f"input should be one of: {', '.join(TILES)}")
+        return text
 
     @field_validator("scoring")
     @classmethod

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 
 if TYPE_CHECKING:
     import torch
+
+NetworkRuntime = Literal["torch", "onnxruntime"]
+"""What runs the networks of `tiny`."""
 
 
 @dataclass(frozen=True)

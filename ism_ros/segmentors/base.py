@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
@@ -17,6 +17,12 @@ from ism_ros.runtime.registry import Registry
 if TYPE_CHECKING:
     from ism_ros.data.frame import Frame
     from ism_ros.data.proposals import Proposals
+
+PromptSource = Literal["grid", "guided"]
+"""How SAM and SAM 2 are prompted (segmentors/sam/prompts.py)."""
+
+TILES = ("auto", "off", *(str(per_side) for per_side in range(2, 9)))
+"""Values of the setting `tiles`: auto, off, or the number of tiles along each side of a frame (segmentors/tiled.py)."""
 
 SAM6D_MIN_MASK = -1
 """Value of min_mask_pixels that stands for SAM-6D's smallest fractions of the image (data.masks.large_enough)."""
@@ -69,6 +75,8 @@ class SegmentorSpec:
             not.
         requires: Python packages that it needs beyond the package's own.
         settings: Settings that suit it beside every descriptor, where the defaults do not.
+        tile_pixels: Area of the tiles by which it sees large frames where the setting `tiles` is auto; None = it sees
+            them as a whole.
     """
 
     load: Callable[[ModelRequest], Segmentor]
@@ -77,6 +85,7 @@ class SegmentorSpec:
     thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    tile_pixels: int | None = None
 
 
 SEGMENTORS: Registry[SegmentorSpec] = Registry(
@@ -119,4 +128,23 @@ def create_segmentor(
         ValueError: The name is unknown (the message lists those there are), or a checkpoint is missing.
     """
     request = ModelRequest(device, model, checkpoints_dir or Path(), settings or {}, recoveries or OutOfMemoryCounter())
-    return SEGMENTORS.get(name).load(request)
+    return load_segmentor(name, request)
+
+
+def load_segmentor(name: str, request: ModelRequest) -> Segmentor:
+    """Load the segmentor of a request, which sees large frames by tiles where the setting `tiles` says so.
+
+    Args:
+        name: One of SEGMENTORS, or `module:attr` of a SegmentorSpec.
+        request: Device, model and settings.
+
+    Returns:
+        The segmentor.
+
+    Raises:
+        ValueError: As `create_segmentor`.
+    """
+    from ism_ros.segmentors.tiled import with_tiles
+
+    spec = SEGMENTORS.get(name)
+    return with_tiles(spec.load(request), request.settings.get("tiles", "auto"), spec.tile_pixels)

@@ -70,7 +70,7 @@ class TinyDescriptorNetwork(nn.Module):
         mask = x[:, 3:]
         middle = self.patches(self.stem(x.to(self.patch_token.weight.dtype)))
         whole = self.whole(middle)
-        inside = F.adaptive_avg_pool2d(mask, whole.shape[2:])
+        inside = F.adaptive_avg_pool2d(mask, COARSE)
         mean = (whole * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3)).clamp(min=1e-3)
         largest = whole.amax(dim=(2, 3)).to(x.dtype)
         image = small_image(x).flatten(1)

@@ -1,4 +1,4 @@
-"""Masks of everything in an image by prompting a model with a grid of points, as segment-anything defines it.
+"""Masks of everything in an image by prompting a model, with a grid of points as segment-anything defines it.
 
 Kirillov et al., Segment Anything, 2023, appendix B: a mask stays where the model thinks it is good (predicted IoU),
 where moving the threshold changes little (stability), and where no better one has the same box. All of it happens on
@@ -7,8 +7,9 @@ the device, and on the model's small logits: only what stays is scaled up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +28,6 @@ from ism_ros.segmentors.sam.image_crops import (
     Size,
     generate_crop_boxes,
     is_box_near_crop_edge,
-    point_grid,
     resize_to_width,
 )
 from ism_ros.segmentors.sam.mask_stability import (
@@ -37,7 +37,9 @@ from ism_ros.segmentors.sam.mask_stability import (
     stability_score,
     valid_region,
 )
-from ism_ros.segmentors.sam.resized_masks import AxisResize, measure_resized
+from ism_ros.segmentors.sam.promptable import CropPrompts, Promptable
+from ism_ros.segmentors.sam.prompts import Prompter, grid_prompts
+from ism_ros.segmentors.sam.resized_masks import measure_resized
 
 CLOSE_PX = 4
 """Pixels that rounding may move across a threshold, with a margin."""
@@ -96,43 +98,6 @@ def mask_options(request: ModelRequest, defaults: MaskOptions = MaskOptions()) -
     )
 
 
-class Promptable(Protocol):
-    """A model that predicts masks for point prompts."""
-
-    @property
-    def device(self) -> torch.device:
-        """Device of its results."""
-        ...
-
-    def embed(self, image_rgb: NDArray[np.uint8]) -> Any:
-        """Compute the image embedding that `predict` takes, from an image (H, W, 3) uint8."""
-        ...
-
-    def predict(self, embedding: Any, points_xy: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict masks for single points.
-
-        Args:
-            embedding: Of the image.
-            points_xy: (N, 2) float32, pixels of the image.
-
-        Returns:
-            Low-resolution logits (N, M, h, w), and predicted IoU (N, M), of M masks a point.
-        """
-        ...
-
-    def upscale(self, logits: Tensor, size: Size) -> Tensor:
-        """Upscale low-resolution logits (N, h, w) to the image's `size`, without their padding: (N, H, W)."""
-        ...
-
-    def axes(self, size: Size) -> tuple[AxisResize, AxisResize]:
-        """Return `upscale` along the rows and along the columns of low-resolution logits, as matrices."""
-        ...
-
-    def extent(self, size: Size) -> tuple[float, float]:
-        """Return how many rows and columns of low-resolution logits show an image of `size`; the rest is padding."""
-        ...
-
-
 class Candidates(NamedTuple):
     """Masks of one crop.
 
@@ -145,6 +110,12 @@ class Candidates(NamedTuple):
     logits: Tensor
     predicted_iou: Tensor
     boxes_xyxy: Tensor
+
+    @staticmethod
+    def empty(device: torch.device) -> Candidates:
+        """Make no masks, on `device`."""
+        boxes = torch.zeros((0, 4), dtype=torch.int64, device=device)
+        return Candidates(torch.zeros((0, 1, 1), device=device), torch.zeros(0, device=device), boxes)
 
     def at(self, rows: Tensor) -> Candidates:
         """Return the masks at `rows`, (K,) int64."""
@@ -174,12 +145,15 @@ class AutomaticMasks:
         self._masks = OutOfMemoryRetry(masks_per_batch, "masks", recoveries)
 
     @torch.inference_mode()
-    def propose(self, image_rgb: NDArray[np.uint8], options: MaskOptions) -> Proposals:
+    def propose(
+        self, image_rgb: NDArray[np.uint8], options: MaskOptions, prompts: CropPrompts | None = None
+    ) -> Proposals:
         """Find masks of everything in an image.
 
         Args:
             image_rgb: (H, W, 3) uint8.
             options: Grid, thresholds and crops.
+            prompts: Prompts of each crop; None = the grid of the options.
 
         Returns:
             Proposals, best predicted IoU first, masks at the image's size; N = 0 where none passes the thresholds.
@@ -188,7 +162,8 @@ class AutomaticMasks:
         image = resize_to_width(image_rgb, options.width) if options.width else image_rgb
         size = image.shape[0], image.shape[1]
         crops = list(generate_crop_boxes(size, options.crop_layers, options.crop_overlap))
-        parts = [self._in_crop(image, crop, options) for crop in crops]
+        prompts = prompts or grid_prompts(options.points_per_side, options.crop_points_scale)
+        parts = [self._in_crop(image, crop, options, prompts) for crop in crops]
         if not sum(len(part.logits) for part in parts):
             return Proposals.empty(height, width, self._model.device)
         confidence = torch.cat([part.predicted_iou for part in parts])
@@ -201,15 +176,15 @@ class AutomaticMasks:
         best = confidence.argsort(descending=True, stable=True)
         return Proposals(self._at_size(masks[best], (height, width)), confidence[best].clamp(0.0, 1.0))
 
-    def _in_crop(self, image: NDArray[np.uint8], crop: Crop, options: MaskOptions) -> Candidates:
-        """Select the masks for all points in one crop."""
-        size = crop.size
+    def _in_crop(self, image: NDArray[np.uint8], crop: Crop, options: MaskOptions, prompts: CropPrompts) -> Candidates:
+        """Select the masks for all prompts in one crop."""
+        points, given_boxes = prompts(crop, (image.shape[0], image.shape[1]))
+        if not len(points) + len(given_boxes):
+            return Candidates.empty(self._model.device)
         embedding = self._model.embed(image[crop.y_first : crop.y_end, crop.x_first : crop.x_end])
-        per_side = options.points_per_side // options.crop_points_scale**crop.layer
-        points = point_grid(max(1, per_side), size).to(self._model.device)
-        parts = self._points.run(
-            len(points), lambda rows: self.select(*self._model.predict(embedding, points[rows]), size, options)
-        )
+        parts = self._predicted(self._model.predict, embedding, points, crop.size, options)
+        if len(given_boxes):
+            parts += self._predicted(self._model.predict_boxes, embedding, given_boxes, crop.size, options)
         boxes = torch.cat([part.boxes_xyxy for part in parts])
         whole = torch.nonzero(~is_box_near_crop_edge(boxes, crop, (image.shape[0], image.shape[1])))[:, 0]
         predicted_iou = torch.cat([part.predicted_iou for part in parts])
@@ -219,6 +194,20 @@ class AutomaticMasks:
         rows = best.split([len(part.logits) for part in parts])
         kept = [part.at(torch.nonzero(row)[:, 0]) for part, row in zip(parts, rows, strict=True)]
         return Candidates(*(torch.cat(column) for column in zip(*kept, strict=True)))
+
+    def _predicted(
+        self,
+        predict: Callable[[Any, Tensor], tuple[Tensor, Tensor]],
+        embedding: Any,
+        prompts: Tensor,
+        size: Size,
+        options: MaskOptions,
+    ) -> list[Candidates]:
+        """Select the masks that `predict` gives for prompts (N, ...) of one kind, in batches."""
+        prompts = prompts.to(self._model.device)
+        return self._points.run(
+            len(prompts), lambda rows: self.select(*predict(embedding, prompts[rows]), size, options)
+        )
 
     def select(self, logits: Tensor, predicted_iou: Tensor, size: Size, options: MaskOptions) -> Candidates:
         """Select good and stable masks.
@@ -306,7 +295,12 @@ class AutomaticMaskSegmentor:
     is_small = False
 
     def __init__(
-        self, name: str, model: Promptable, options: MaskOptions, recoveries: OutOfMemoryCounter | None = None
+        self,
+        name: str,
+        model: Promptable,
+        options: MaskOptions,
+        recoveries: OutOfMemoryCounter | None = None,
+        prompter: Prompter | None = None,
     ) -> None:
         """Wrap a model.
 
@@ -315,16 +309,18 @@ class AutomaticMaskSegmentor:
             model: Predicts the masks.
             options: Grid, thresholds and crops.
             recoveries: Counts where memory ran out.
+            prompter: Makes the prompts of each frame; None = the grid of the options.
         """
         self.name = name
         self._options = options
+        self._prompter = prompter
         self._masks = AutomaticMasks(model, recoveries=recoveries)
 
     def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
         """Find proposals in a frame.
 
         Args:
-            frame: The frame; its depth is not used.
+            frame: The frame; only guided prompts use its depth.
             stability_score_threshold: Least stability score of a mask; None = that of the options.
 
         Returns:
@@ -333,4 +329,4 @@ class AutomaticMaskSegmentor:
         options = self._options
         if stability_score_threshold is not None:
             options = replace(options, stability=stability_score_threshold)
-        return self._masks.propose(frame.rgb, options)
+        return self._masks.propose(frame.rgb, options, self._prompter and self._prompter(frame))

@@ -19,6 +19,7 @@ from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.base import SegmentorSpec
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, mask_options
 from ism_ros.segmentors.sam.image_crops import Size
+from ism_ros.segmentors.sam.prompts import Prompter, requested_prompter
 from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
 
 MEAN_RGB = (0.485, 0.456, 0.406)
@@ -34,6 +35,7 @@ def sam2_segmentor(
     options: MaskOptions | None = None,
     recoveries: OutOfMemoryCounter | None = None,
     dtype: torch.dtype | None = None,
+    prompter: Prompter | None = None,
 ) -> AutomaticMaskSegmentor:
     """Load a SAM 2 checkpoint as a segmentor.
 
@@ -43,6 +45,7 @@ def sam2_segmentor(
         options: Of automatic masks; None = DEFAULT_OPTIONS.
         recoveries: Counts where memory ran out.
         dtype: Number format of the image encoder; None = that of `network_dtype`.
+        prompter: Makes the prompts of each frame; None = the grid of the options.
 
     Returns:
         The segmentor.
@@ -51,7 +54,7 @@ def sam2_segmentor(
         CheckpointError: The checkpoint cannot be used.
     """
     model = PromptableSam2(load_sam2(checkpoint), device, dtype)
-    return AutomaticMaskSegmentor("sam2", model, options or DEFAULT_OPTIONS, recoveries)
+    return AutomaticMaskSegmentor("sam2", model, options or DEFAULT_OPTIONS, recoveries, prompter)
 
 
 class Sam2Embedding(NamedTuple):
@@ -110,15 +113,29 @@ class PromptableSam2:
         Returns:
             Low-resolution logits (N, 3, h, w) and predicted IoU (N, 3).
         """
-        height, width = embedding.size
-        scale = points_xy.new_tensor([self._side / width, self._side / height])
-        output = self._model(
-            image_embeddings=embedding.features,
-            input_points=(points_xy * scale)[None, :, None],
-            input_labels=torch.ones((1, len(points_xy), 1), dtype=torch.int64, device=self.device),
-            multimask_output=True,
-        )
+        points = (points_xy * self._scale(embedding.size))[None, :, None]
+        labels = torch.ones((1, len(points_xy), 1), dtype=torch.int64, device=self.device)
+        return self._decode(embedding, input_points=points, input_labels=labels)
+
+    def predict_boxes(self, embedding: Sam2Embedding, boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict masks for boxes.
+
+        Args:
+            embedding: As of `embed`.
+            boxes_xyxy: (N, 4) float32, first and last column and row, pixels of the image.
+
+        Returns:
+            As `predict`.
+        """
+        return self._decode(embedding, input_boxes=(boxes_xyxy * self._scale(embedding.size).repeat(2))[None])
+
+    def _decode(self, embedding: Sam2Embedding, **prompts: Tensor) -> tuple[Tensor, Tensor]:
+        output = self._model(image_embeddings=embedding.features, multimask_output=True, **prompts)
         return output.pred_masks[0], output.iou_scores[0]
+
+    def _scale(self, size: Size) -> Tensor:
+        """Return the factors (2,) on x and y of an image of `size` that lead to the encoder's square."""
+        return torch.tensor([self._side / size[1], self._side / size[0]], device=self.device)
 
     def upscale(self, logits: Tensor, size: Size) -> Tensor:
         """Upscale low-resolution logits (N, h, w) to the image's `size`: (N, H, W)."""
@@ -166,7 +183,8 @@ def load_requested_sam2(request: ModelRequest) -> AutomaticMaskSegmentor:
     """
     checkpoint = find_checkpoint(request.checkpoints_dir, "sam2", request.model or "base_plus")
     options = mask_options(request, DEFAULT_OPTIONS)
-    return sam2_segmentor(checkpoint, request.device, options, request.recoveries, request.dtype)
+    prompter = requested_prompter(request)
+    return sam2_segmentor(checkpoint, request.device, options, request.recoveries, request.dtype, prompter)
 
 
 SAM2 = SegmentorSpec(

@@ -22,6 +22,7 @@ from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.base import SAM6D_THRESHOLDS, SegmentorSpec
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, mask_options
 from ism_ros.segmentors.sam.image_crops import Size
+from ism_ros.segmentors.sam.prompts import Prompter, requested_prompter
 from ism_ros.segmentors.sam.resized_masks import AxisResize, bilinear_matrix
 
 MEAN_RGB = (123.675, 116.28, 103.53)
@@ -36,6 +37,7 @@ def sam_segmentor(
     decoder_heads: int = DECODER_HEADS,
     recoveries: OutOfMemoryCounter | None = None,
     dtype: torch.dtype | None = None,
+    prompter: Prompter | None = None,
 ) -> AutomaticMaskSegmentor:
     """Load a SAM checkpoint as a segmentor.
 
@@ -46,6 +48,7 @@ def sam_segmentor(
         decoder_heads: Attention heads of the mask decoder, which the checkpoint does not contain.
         recoveries: Counts where memory ran out.
         dtype: Number format of the image encoder; None = that of `network_dtype`.
+        prompter: Makes the prompts of each frame; None = the grid of the options.
 
     Returns:
         The segmentor.
@@ -54,7 +57,7 @@ def sam_segmentor(
         CheckpointError: The checkpoint cannot be used.
     """
     model = PromptableSam(load_sam(checkpoint, decoder_heads), device, dtype)
-    return AutomaticMaskSegmentor("sam", model, options or MaskOptions(), recoveries)
+    return AutomaticMaskSegmentor("sam", model, options or MaskOptions(), recoveries, prompter)
 
 
 class PromptableSam:
@@ -99,15 +102,31 @@ class PromptableSam:
             Low-resolution logits (N, 3, h, w) and predicted IoU (N, 3).
         """
         image, size = embedding
-        height, width = scaled_to_side(size, self._side)
-        scale = points_xy.new_tensor([width / size[1], height / size[0]])
-        output = self._model(
-            image_embeddings=image,
-            input_points=(points_xy * scale)[None, :, None],
-            input_labels=torch.ones((1, len(points_xy), 1), dtype=torch.int64, device=self.device),
-            multimask_output=True,
-        )
+        points = (points_xy * self._scale(size))[None, :, None]
+        labels = torch.ones((1, len(points_xy), 1), dtype=torch.int64, device=self.device)
+        return self._decode(image, input_points=points, input_labels=labels)
+
+    def predict_boxes(self, embedding: tuple[Tensor, Size], boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict masks for boxes.
+
+        Args:
+            embedding: As of `embed`.
+            boxes_xyxy: (N, 4) float32, first and last column and row, pixels of the image.
+
+        Returns:
+            As `predict`.
+        """
+        image, size = embedding
+        return self._decode(image, input_boxes=(boxes_xyxy * self._scale(size).repeat(2))[None])
+
+    def _decode(self, image: Tensor, **prompts: Tensor) -> tuple[Tensor, Tensor]:
+        output = self._model(image_embeddings=image, multimask_output=True, **prompts)
         return output.pred_masks[0], output.iou_scores[0]
+
+    def _scale(self, size: Size) -> Tensor:
+        """Return the factors (2,) on x and y of an image of `size` that lead to the encoder's square."""
+        height, width = scaled_to_side(size, self._side)
+        return torch.tensor([width / size[1], height / size[0]], device=self.device)
 
     def upscale(self, logits: Tensor, size: Size) -> Tensor:
         """Upscale low-resolution logits (N, h, w) to the image's `size`: (N, H, W)."""
@@ -213,8 +232,14 @@ def load_requested_sam(request: ModelRequest) -> AutomaticMaskSegmentor:
         CheckpointError: The checkpoint is missing or cannot be used.
     """
     checkpoint = find_checkpoint(request.checkpoints_dir, "sam", request.model or "vit_h")
-    options, recoveries = mask_options(request), request.recoveries
-    return sam_segmentor(checkpoint, request.device, options, recoveries=recoveries, dtype=request.dtype)
+    return sam_segmentor(
+        checkpoint,
+        request.device,
+        mask_options(request),
+        recoveries=request.recoveries,
+        dtype=request.dtype,
+        prompter=requested_prompter(request),
+    )
 
 
 SAM = SegmentorSpec(load_requested_sam, thresholds={"dinov2": SAM6D_THRESHOLDS}, requires=("transformers",))

@@ -129,7 +129,7 @@ def _coordinates(x: Tensor) -> Tensor:
     """Make maps (B, 2, h, w) of x and y in -1..1 over the image."""
     rows = torch.linspace(-1, 1, x.shape[2], device=x.device, dtype=x.dtype)[:, None].expand(x.shape[2:])
     columns = torch.linspace(-1, 1, x.shape[3], device=x.device, dtype=x.dtype)[None].expand(x.shape[2:])
-    return torch.stack([columns, rows])[None].expand(len(x), -1, -1, -1)
+    return torch.stack([columns, rows])[None].expand(x.shape[0], -1, -1, -1)
 
 
 def positions(shape: torch.Size | tuple[int, int], unit: float, device: torch.device) -> Tensor:

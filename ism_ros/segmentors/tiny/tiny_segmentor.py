@@ -6,24 +6,46 @@ predicts the mask of the object there (segmentor_network, mask_proposals). Train
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ism_ros.checkpoints.shipped import channels_last, load_weights
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import mask_areas
 from ism_ros.data.proposals import Proposals
-from ism_ros.runtime.model_request import ModelRequest
+from ism_ros.runtime.model_request import ModelRequest, NetworkRuntime
 from ism_ros.runtime.precision import small_network_dtype
 from ism_ros.segmentors.base import SegmentorSpec
 from ism_ros.segmentors.tiny.input_channels import COLOR_CHANNELS, encode, working_size
 from ism_ros.segmentors.tiny.mask_proposals import FoundMasks, find_masks, joined_masks
-from ism_ros.segmentors.tiny.segmentor_network import MASK_STRIDE, TinyNetwork
+from ism_ros.segmentors.tiny.onnx_segmentor import OnnxSegmentorNetwork
+from ism_ros.segmentors.tiny.segmentor_network import MASK_STRIDE, NetworkOutputs, TinyNetwork
 from ism_ros.segmentors.upsampling import upsample_to_masks
+
+RunnableNetwork = tuple[torch.dtype, Callable[[Tensor], NetworkOutputs]]
+"""Number format of the input, and the network."""
+
+
+def _run_by_torch(network: TinyNetwork, device: torch.device, dtype: torch.dtype | None) -> RunnableNetwork:
+    dtype = dtype or small_network_dtype(device)
+    return dtype, channels_last(network, device).to(dtype)
+
+
+def _run_by_onnxruntime(network: TinyNetwork, device: torch.device, dtype: torch.dtype | None) -> RunnableNetwork:
+    return torch.float32, OnnxSegmentorNetwork(network, device)
+
+
+RUNTIMES: Mapping[NetworkRuntime, Callable[[TinyNetwork, torch.device, torch.dtype | None], RunnableNetwork]] = {
+    "torch": _run_by_torch,
+    "onnxruntime": _run_by_onnxruntime,
+}
+"""What makes the network run, by the value of the setting `runtime`."""
 
 
 class TinySegmentor:
@@ -40,6 +62,7 @@ class TinySegmentor:
         min_score: float = 0.2,
         duplicate_iou: float = 0.75,
         dtype: torch.dtype | None = None,
+        runtime: NetworkRuntime = "torch",
     ) -> None:
         """Load the network.
 
@@ -50,9 +73,11 @@ class TinySegmentor:
             min_score: Confidence above which masks are kept.
             duplicate_iou: Of two masks whose IoU is above it, the less confident is dropped.
             dtype: Number format of the network; None = that of `small_network_dtype`.
+            runtime: What runs the network; onnxruntime always in float32.
 
         Raises:
-            CheckpointError: The weights cannot be read or are not of this network.
+            CheckpointError: The weights cannot be read or are not of this network, or the runtime cannot be used.
+            ExportError: The network cannot be exported for the runtime.
         """
         self.device = torch.device(device)
         self.max_proposals = max_proposals
@@ -60,8 +85,7 @@ class TinySegmentor:
         self.duplicate_iou = duplicate_iou
         network = TinyNetwork()
         load_weights(network, "segmentor", weights)
-        self._dtype = dtype or small_network_dtype(self.device)
-        self._network = channels_last(network, self.device).to(self._dtype)
+        self._dtype, self._network = RUNTIMES[runtime](network, self.device, dtype)
 
     def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
         """Find proposals in a frame.
@@ -157,10 +181,12 @@ def load_tiny_segmentor(request: ModelRequest) -> TinySegmentor:
         The segmentor.
 
     Raises:
-        CheckpointError: The weights cannot be read or are not of this network.
+        CheckpointError: The weights cannot be read or are not of this network, or the runtime cannot be used.
+        ExportError: The network cannot be exported for the runtime.
     """
-    return TinySegmentor(request.device, Path(request.model) if request.model else None, dtype=request.dtype)
+    weights = Path(request.model) if request.model else None
+    return TinySegmentor(request.device, weights, dtype=request.dtype, **request.given(runtime="runtime"))
 
 
-TINY = SegmentorSpec(load_tiny_segmentor, cpu_threads=4)
+TINY = SegmentorSpec(load_tiny_segmentor, cpu_threads=4, tile_pixels=450_000)
 """Registry entry `tiny`. With more than four threads they wait for each other longer than they compute."""

@@ -1,0 +1,1 @@
+"""Subcommands about checkpoints: which there are, and their networks as files for other programs."""

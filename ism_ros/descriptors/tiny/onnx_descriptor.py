@@ -1,0 +1,23 @@
+"""The network of the descriptor `tiny` for ONNX and onnxruntime."""
+
+from __future__ import annotations
+
+import torch
+
+from ism_ros.descriptors.tiny.descriptor_network import CROP_PX, TinyDescriptorNetwork
+from ism_ros.networks.onnx_export import NetworkExport
+
+OUTPUTS = ("class_tokens", "patch_tokens")
+
+
+def descriptor_export(network: TinyDescriptorNetwork) -> NetworkExport:
+    """Describe the export of the network, for any number of crops.
+
+    Args:
+        network: In eval mode.
+
+    Returns:
+        The export.
+    """
+    axes = {name: {0: "crops"} for name in ("pixels", *OUTPUTS)}
+    return NetworkExport("descriptor", network, {"pixels": torch.zeros(2, 4, CROP_PX, CROP_PX)}, OUTPUTS, axes)
