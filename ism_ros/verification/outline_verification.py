@@ -38,15 +38,13 @@ from ism_ros.verification.verification import (
     refinement_samples,
 )
 
-DISTANCES = 1.0, 0.84, 0.7, 0.59, 0.5
+DISTANCES = 1.0, 0.8, 0.64
 """Distances that are tried, relative to the one at which the largest view is as large as the mask."""
-KEPT_DISTANCES = 2
-"""Distances of each pair at which poses are refined."""
 STARTS, ALIGNED_VIEWS = 2, 12
 """Start poses of each pair at each of these distances, and the views of which they are chosen."""
-PAIRS = PairChoice(pairs=48, likely=math.inf, cost_weight=0.85, quality_weight=0.0)
+PAIRS = PairChoice(pairs=32, likely=math.inf, cost_weight=0.85, quality_weight=0.0)
 """Pairs of mask and object whose poses are refined."""
-STEPS = 6
+STEPS = 10
 """Steps of refinement."""
 
 
@@ -110,28 +108,19 @@ def _starts(known: KnownObject, index: int, points: ObservedPoints, rows: Tensor
     inside = points.pixels > 0
     reach_m = ((points.points_m - points.median_m[:, :, None]).norm(dim=1) * inside).amax(dim=1)
     farthest = known.views.radius_m / RADIUS_MARGIN / reach_m.clamp(min=1e-6)
-    scales = [(distance * farthest)[:, None] for distance in DISTANCES]
-    maps = [
-        observed_maps(
-            replace(points, points_m=points.points_m * scale[:, :, None], median_m=points.median_m * scale),
-            known.views.radius_m,
-        )
-        for scale in scales
-    ]
-    ranking = [rank_views(one, known.spectra, depth_weight=0.0) for one in maps]
-    nearest = torch.stack([one.amin(dim=1) for one in ranking]).topk(KEPT_DISTANCES, dim=0, largest=False).indices
     batches = []
-    for number, (seen, cost) in enumerate(zip(maps, ranking, strict=True)):
-        kept = torch.nonzero((nearest == number).any(dim=0))[:, 0]
-        starts = start_poses(
-            seen[kept], cost[kept], known.views, known.spectra, STARTS, ALIGNED_VIEWS, depth_weight=0.0
-        )
+    for distance in DISTANCES:
+        scale = (distance * farthest)[:, None]
+        moved = replace(points, points_m=points.points_m * scale[:, :, None], median_m=points.median_m * scale)
+        maps = observed_maps(moved, known.views.radius_m)
+        ranking = rank_views(maps, known.spectra, depth_weight=0.0)
+        starts = start_poses(maps, ranking, known.views, known.spectra, STARTS, ALIGNED_VIEWS, depth_weight=0.0)
         valid = starts.cost.isfinite()
         batches.append(
             PoseBatch(
                 starts.rotation[valid],
                 starts.centre_m[valid],
-                rows[kept][:, None].expand_as(valid)[valid],
+                rows[:, None].expand_as(valid)[valid],
                 torch.full_like(starts.view[valid], index),
                 starts.view[valid],
                 starts.cost[valid],

@@ -17,7 +17,16 @@ from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptors
 from ism_ros.matching.base import Matches, MatchInputs
-from ism_ros.matching.calibration import LOOKS, looks_probability, pose_probabilities
+from ism_ros.matching.calibration import (
+    FALLING,
+    FEATURE_NAMES,
+    FEATURES,
+    LOOKS,
+    RISING,
+    looks_probability,
+    pose_probabilities,
+    shipped_calibration,
+)
 from ism_ros.matching.geometry import verify_geometry
 from ism_ros.matching.selection import ScoredProposals, matched_proposals, scored_proposals
 from ism_ros.matching.verified import VERIFIED
@@ -129,12 +138,12 @@ def test_the_outline_of_an_object_that_is_there_speaks_for_it(library: ObjectLib
     assert evidence["outline_iou"]["contribution"] > 0.2
 
 
-def test_without_depth_or_where_there_is_no_pose_there_is_no_evidence(library: ObjectLibrary) -> None:
+def test_where_there_is_no_pose_there_is_no_evidence(library: ObjectLibrary) -> None:
     frame, mask = seen(SMALL, pose(SIDE, PLACE))
     bare = ObjectLibrary((replace(library.objects[0], surface=None),))
-    for found in (scored(replace(frame, depth_m=None), library, mask), scored(frame, bare, mask)):
-        assert len(found.detections) == 1
-        assert found.detections.evidence_of(0) is None
+    found = scored(frame, bare, mask)
+    assert len(found.detections) == 1
+    assert found.detections.evidence_of(0) is None
 
 
 def test_a_part_of_an_object_is_no_second_one(library: ObjectLibrary) -> None:
@@ -155,15 +164,46 @@ def test_a_patch_of_a_wall_is_less_probable_than_an_object_and_not_published(lib
     assert by_row.get(1, 0.0) < Settings().score_threshold
 
 
-def test_without_depth_looks_alone_make_the_probability(library: ObjectLibrary) -> None:
+def test_without_depth_outline_and_colors_speak_beside_looks(library: ObjectLibrary) -> None:
+    frame, mask = seen(SMALL, pose(SIDE, PLACE))
+    found = scored(replace(frame, depth_m=None), library, mask).detections
+    evidence = found.evidence_of(0)
+    assert evidence is not None
+    assert evidence["outline_iou"]["value"] > 0.85
+    assert evidence["measured"]["value"] == 0
+
+
+def test_without_depth_a_mask_of_another_outline_is_less_probable(library: ObjectLibrary) -> None:
+    frame, mask = seen(SMALL, pose(SIDE, PLACE))
+    rows, columns = np.indices(mask.shape)
+    cross = (abs(rows - 60) < 12) | (abs(columns - 60) < 12)
+    cross &= (abs(rows - 60) < 50) & (abs(columns - 60) < 50)
+    found = match(replace(frame, depth_m=None), library, mask, cross)
+    assert found.verified is not None
+    by_row = dict(zip(torch.nonzero(found.rows)[:, 0].tolist(), found.verified.probability.tolist(), strict=True))
+    assert by_row[0] > 1.5 * by_row.get(1, 0.0)
+
+
+def test_without_depth_there_is_no_pose_and_the_proposal_is_the_mask(library: ObjectLibrary) -> None:
     frame, mask = seen(SMALL, pose(SIDE, PLACE))
     given = inputs(replace(frame, depth_m=None), library, mask)
     found = VERIFIED.matcher.match(given)
     assert found.verified is not None
     assert torch.isnan(found.verified.rotation).all()
     assert torch.equal(found.verified.masks, given.proposals.masks)
-    wanted = looks_probability(torch.tensor([0.6]), torch.tensor([0.0]), torch.tensor([0.9]))
-    torch.testing.assert_close(found.verified.probability, wanted)
+
+
+def test_two_halves_of_an_object_that_is_cut_in_two_are_one_detection(library: ObjectLibrary) -> None:
+    frame, mask = seen(LARGE, pose(SIDE, PLACE))
+    left, right = mask.copy(), mask.copy()
+    middle = int(np.nonzero(mask)[1].mean())
+    left[:, middle:] = False
+    right[:, :middle] = False
+    found = match(frame, ObjectLibrary(library.objects[1:]), left, right)
+    assert found.verified is not None
+    assert len(found.verified.masks) == 1
+    whole = found.verified.masks[0].numpy()
+    assert (whole & mask).sum() / (whole | mask).sum() > 0.9
 
 
 @pytest.mark.parametrize("missing", ["views", "surface"])
@@ -289,3 +329,15 @@ def test_looks_alone_are_more_probable_the_more_alike_they_are() -> None:
     semantic = torch.tensor([0.2, 0.5, 0.8])
     probability = looks_probability(semantic, torch.full((3,), 0.2), torch.tensor([0.9]))
     assert (probability.diff() > 0).all()
+
+
+@pytest.mark.parametrize("with_depth", [True, False])
+def test_more_of_what_speaks_for_an_object_never_lowers_its_probability(with_depth: bool) -> None:
+    calibration = shipped_calibration(torch.device("cpu"), with_depth)
+    features = calibration.mean + calibration.deviation * torch.randn(200, FEATURES, generator=torch.manual_seed(3))
+    before = calibration(features)
+    for name, sign in [*((name, 1.0) for name in RISING), *((name, -1.0) for name in FALLING)]:
+        moved = features.clone()
+        index = FEATURE_NAMES.index(name)
+        moved[:, index] += sign * 0.5 * calibration.deviation[index]
+        assert (calibration(moved) >= before - 1e-6).all(), name
