@@ -26,13 +26,14 @@ PROPOSAL = 1
 """Column of the labels which says that the proposal is right."""
 
 
-def fit_calibration(rows: EvidenceRows, epochs: int, seed: int) -> ScoreCalibration:
+def fit_calibration(rows: EvidenceRows, epochs: int, seed: int, rate: float = RATE) -> ScoreCalibration:
     """Fit all networks, each to the rows in an order and with a start of its own.
 
     Args:
         rows: Evidence to fit to.
         epochs: How many times each row is seen.
         seed: Of starts, orders and noise.
+        rate: Highest learning rate; little evidence needs a higher one.
 
     Returns:
         The calibration.
@@ -44,7 +45,7 @@ def fit_calibration(rows: EvidenceRows, epochs: int, seed: int) -> ScoreCalibrat
     calibration.deviation = features.std(dim=0) + MIN_DEVIATION
     standardized = calibration.standardized(features)
     free = [nn.Parameter(weight) for weight in free_weights(calibration)]
-    optimizer = torch.optim.AdamW([*free, *calibration.biases], RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW([*free, *calibration.biases], rate, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in range(epochs):
         orders = torch.stack([torch.randperm(len(rows)) for _ in range(NETWORKS)])

@@ -12,7 +12,7 @@ pytest.importorskip("embreex")
 pytest.importorskip("tqdm", reason="tqdm is not installed: pip install '.[test]'")
 
 from ism_ros.checkpoints.shipped import load_weights
-from ism_ros.matching.calibration import FEATURES, ScoreCalibration
+from ism_ros.matching.calibration import FEATURES, WITH_DEPTH, ScoreCalibration
 from training.score_calibration.cad_colors import CadColors
 from training.score_calibration.evidence_store import (
     EvidenceRows,
@@ -74,7 +74,7 @@ def unseen(data: Path) -> EvidenceRows:
 def calibration(data: Path) -> ScoreCalibration:
     with torch.random.fork_rng(devices=[]):
         return fit_calibration(
-            read_evidence(data, [scene for scene in find_scenes(data) if not is_held_out(scene)]), epochs=30, seed=1
+            read_evidence(data, [scene for scene in find_scenes(data) if not is_held_out(scene)]), 30, seed=1, rate=0.01
         )
 
 
@@ -107,9 +107,9 @@ def test_of_detections_with_a_probability_that_share_is_right(
 def test_written_weights_are_read_by_the_matcher(
     calibration: ScoreCalibration, unseen: EvidenceRows, tmp_path: Path
 ) -> None:
-    digest = write_calibration(calibration, tmp_path)
+    digest = write_calibration(calibration, tmp_path, WITH_DEPTH)
     loaded = ScoreCalibration()
-    assert load_weights(loaded, "scores", tmp_path / "scores.safetensors") == digest
+    assert load_weights(loaded, WITH_DEPTH, tmp_path / f"{WITH_DEPTH}.safetensors") == digest
     features = torch.from_numpy(unseen.features)
     torch.testing.assert_close(loaded(features), calibration(features))
     torch.testing.assert_close(loaded.looks(features[:, -3:]), calibration.looks(features[:, -3:]))
