@@ -6,7 +6,8 @@
 Proposals and descriptors are computed once and are not timed. "cpu ms": processor time of one thread under a profiler,
 which adds a few percent, so that other programs on the same cores hardly count; medians over the frames, each the
 fastest of --repeats runs. "match, wall" is the matcher as a frame runs it, on --threads threads: only on idle cores is
-that its latency. Parts contain one another where they are indented. Rendering takes some 3 seconds a table.
+that its latency. Indented parts are contained in the one above; "all" is the sum of all calls. Rendering takes some 3
+seconds a table.
 
 Writes out/bench_verification.json.
 """
@@ -50,15 +51,16 @@ PARTS = (
     ("match", "verified.py", "match"),
     ("  points under masks", "alignment.py", "sample_observed_points"),
     ("  verify", "verification.py", "verify"),
-    ("    start poses", "verification.py", "_all_starts"),
+    ("    start poses", "pair_choice.py", "likeliest_starts"),
     ("    distances to outlines", "observed_masks.py", "observed_masks"),
     ("      noise of depth", "depth_noise.py", "estimate_inverse_noise"),
     ("    edges of the image", "observed_image.py", "of"),
-    ("    refinement", "verification.py", "_refined"),
+    ("  refinement, all", "refinement.py", "refine"),
     ("  evidence, all", "evidence.py", "gather_evidence"),
-    ("  silhouettes at image size, all", "silhouette_masks.py", "silhouette_masks"),
+    ("  silhouettes of all matches", "silhouette_masks.py", "silhouette_masks"),
     ("  shared masks", "verified.py", "_not_shared"),
     ("  finished poses", "verification.py", "finished"),
+    ("  masks of detections", "fine_silhouettes.py", "fine_silhouettes"),
 )
 """Name, file and function of each part."""
 

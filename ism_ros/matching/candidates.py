@@ -18,7 +18,7 @@ from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.pose.alignment import ObservedPoints, sample_observed_points
-from ism_ros.verification.verification import can_be_verified
+from ism_ros.verification.pair_choice import can_be_verified
 
 MAX_CANDIDATES = 12
 """Most objects that are compared by shape under each mask, those with the best semantic scores."""

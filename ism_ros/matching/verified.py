@@ -38,14 +38,17 @@ from ism_ros.pose.alignment import MIN_PIXELS
 from ism_ros.pose.covariance import at_origin
 from ism_ros.runtime.threads import one_thread
 from ism_ros.verification.outline_verification import verify_without_depth
+from ism_ros.verification.pair_choice import can_be_verified
 from ism_ros.verification.silhouette_masks import silhouette_masks
-from ism_ros.verification.verification import FinishedPoses, VerifiedPoses, can_be_verified, verify
+from ism_ros.verification.verification import FinishedPoses, VerifiedPoses, verify
 
 MIN_PROBABILITY = 0.02
 """Probability below which a proposal is none of the objects."""
+SHARED_STEP = 3
+"""Rows and columns of masks that are skipped where it is only asked what they share, pixels."""
 MAX_SHARED = 0.5
 """Share of a mask in one of a more probable object from which on it is a part of that, or the same seen twice."""
-SAME_IOU = 0.85
+SAME_IOU = 0.9
 """IoU of a silhouette and its proposal from which on they are the same mask, but for their borders."""
 WHOLE_FACTOR = 1.15
 """Factor of the probability of a union of proposals where it is compared with others: it explains what a part leaves
@@ -212,18 +215,21 @@ def _matches(
         rows = rows[looks[rows] > inputs.confidence_threshold]
         highest = choice.probability.gather(1, chosen[:, None])[:, 0]
     pose, is_outlined = choice.pose[rows, chosen[rows]], choice.is_silhouette[rows, chosen[rows]]
-    masks = proposals.masks[rows]
+    small = proposals.masks[:, ::SHARED_STEP, ::SHARED_STEP][rows]
     if verified is not None and bool(is_outlined.any()):
-        masks[is_outlined] = silhouette_masks(verified.evidence, pose[is_outlined], masks.shape[1:])
+        small[is_outlined] = silhouette_masks(
+            verified.evidence, pose[is_outlined], proposals.masks.shape[1:], SHARED_STEP
+        )
     rank = highest[rows] * torch.where(candidates.is_union[rows], WHOLE_FACTOR, 1.0)
-    kept = _not_shared(masks, rank, candidates.proposal[rows])
-    rows, pose, masks, is_outlined = rows[kept], pose[kept], masks[kept], is_outlined[kept]
+    kept = _not_shared(small, rank, candidates.proposal[rows])
+    rows, pose, is_outlined = rows[kept], pose[kept], is_outlined[kept]
+    masks = proposals.masks[rows]
     object_index, matched = chosen[rows], candidates.proposal[rows]
     template_index = inputs.similarity[matched, object_index].argmax(dim=1)
     posed = torch.nonzero(pose >= 0)[:, 0]
     finished = verified.finished(pose[posed]) if verified is not None and len(posed) else None
     if finished is not None:
-        masks = _redrawn(masks, proposals.masks[rows], finished, posed, is_outlined[posed])
+        masks = _redrawn(masks, finished, posed, is_outlined[posed])
     rotation, translation_m, covariance = _poses_at_origins(finished, posed, library, object_index)
     for row in posed.tolist():
         rotations = library.objects[int(object_index[row])].rotations
@@ -269,24 +275,21 @@ def _evidence(
     return DetectionEvidence(FEATURE_NAMES, values, contributions)
 
 
-def _redrawn(masks: Tensor, proposed: Tensor, finished: FinishedPoses, posed: Tensor, is_outlined: Tensor) -> Tensor:
-    """Masks (M, H, W) with the silhouettes of the finished poses at those of `posed` (K,) that `is_outlined` (K,).
+def _redrawn(masks: Tensor, finished: FinishedPoses, posed: Tensor, is_outlined: Tensor) -> Tensor:
+    """Masks (M, H, W), of proposals, but the silhouettes of finished poses at those of `posed` (K,) that `is_outlined`.
 
-    Where a silhouette and its proposal, of `proposed` (M, H, W), are nearly the same, the proposal stays: its border
-    follows the image pixel by pixel.
+    Where a silhouette and its proposal are nearly the same, the proposal stays: its border follows the image pixel by
+    pixel.
     """
     index = torch.nonzero(is_outlined)[:, 0]
     if not len(index):
         return masks
-    rows = posed[index]
-    proposals = proposed[rows]
+    proposals = masks[posed[index]]
     silhouettes = finished.masks(index, proposals)
     union, common = (mask_areas(part) for part in (silhouettes | proposals, silhouettes & proposals))
-    is_same = common > SAME_IOU * union
-    is_seen = silhouettes.flatten(1).any(dim=1)
+    is_better = (common <= SAME_IOU * union) & silhouettes.flatten(1).any(dim=1)
     redrawn = masks.clone()
-    redrawn[rows[is_seen]] = silhouettes[is_seen]
-    redrawn[rows[is_same]] = proposals[is_same]
+    redrawn[posed[index[is_better]]] = silhouettes[is_better]
     return redrawn
 
 
@@ -322,7 +325,7 @@ def _not_shared(masks: Tensor, rank: Tensor, proposal: Tensor) -> Tensor:
         Indices in the order of their proposals.
     """
     order = torch.argsort(rank, descending=True, stable=True)
-    flat = masks[:, ::2, ::2].flatten(1)[order].float()  # every fourth pixel is enough to tell
+    flat = masks.flatten(1)[order].float()
     area, of = flat.sum(dim=1), proposal[order]
     share = flat @ flat.T / torch.minimum(area[:, None], area[None]).clamp(min=1)
     shared = ((share > MAX_SHARED) | (of[:, None] == of)).cpu().numpy()

@@ -102,7 +102,7 @@ class KnownObject:
 
     @cached_property
     def spectra(self) -> FourierMaps:
-        """Fourier coefficients of `views`, which must be there, on the device of the class tokens; 1.4 MB."""
+        """Fourier coefficients of `views`, which must be there, on the device of the class tokens; 3 MB."""
         assert self.views is not None
         maps = torch.from_numpy(self.views.maps).to(self.class_tokens.device).float()
         return fourier_maps(maps, self.views.radius_m)

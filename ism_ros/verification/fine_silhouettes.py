@@ -14,6 +14,7 @@ K detections, S samples of an object, G cells a side, P points that each sample 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -30,6 +31,8 @@ CELLS, MARGIN_CELLS = 96, 3
 """Cells along each side of the window, G, and of these around the silhouette."""
 POINTS_PER_SIDE = 4
 """Points along each side of the square that a sample is spread over, the square root of P."""
+GAP_SPACINGS = 0.6
+"""Half of the width of gaps between samples that are closed, distances between samples: some are left out by chance."""
 SMOOTHING_SPACINGS = 0.25
 """Standard deviation over which outlines are smoothed, distances between samples: so uneven are their last rows."""
 BAND_SPACINGS, MIN_BAND_PX = 0.6, 2.0
@@ -136,9 +139,9 @@ def _mask_in_window(
     observed: ObservedMasks,
 ) -> Mask:
     depth, cell_px, spacing_px = windows.depth_m[row], float(windows.cell_px[row]), float(windows.spacing_px[row])
-    kernel = np.ones((3, 3), np.uint8)
-    # closes gaps between points, and holes that show the far side through the near one
-    depth = cv2.dilate(cv2.erode(np.where(np.isfinite(depth), depth, np.float32(1e6)), kernel), kernel)
+    # closes gaps between samples, and holes that show the far side through the near one
+    gap = np.ones((2 * math.ceil(GAP_SPACINGS * spacing_px / cell_px) + 1,) * 2, np.uint8)
+    depth = cv2.dilate(cv2.erode(np.where(np.isfinite(depth), depth, np.float32(1e6)), gap), gap)
     covered = depth < 1e6
     if not covered.any():
         return np.zeros(proposal.shape, bool)

@@ -28,11 +28,10 @@ from ism_ros.rendering.views.polar_maps import RADIUS_MARGIN
 from ism_ros.runtime.threads import map_on_threads
 from ism_ros.verification.evidence import Evidence, gather_evidence
 from ism_ros.verification.observed_image import ObservedImage
-from ism_ros.verification.pair_choice import PairChoice
+from ism_ros.verification.pair_choice import PairChoice, can_be_verified
 from ism_ros.verification.verification import (
     OUTLINE_NOISE_FACTOR,
     VerifiedPoses,
-    can_be_verified,
     joined,
     object_samples,
     refinement_samples,

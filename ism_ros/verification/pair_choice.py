@@ -1,15 +1,34 @@
 """Choice of the pairs of mask and object that are worth more work: a cascade, each step of which costs more a pair.
 
-H poses, each of one pair; a pair may have several.
+Objects that fit a mask in size have their views ranked, the likeliest pairs start poses. After the first steps of their
+refinement (verification.verification) it is chosen once more.
+
+N masks, O objects, V views of one, H poses, each of one pair; a pair may have several.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from ism_ros.objects.library import KnownObject
+from ism_ros.pose.alignment import MIN_PIXELS, ObservedMaps, ObservedPoints, observed_maps
+from ism_ros.pose.refinement import PoseBatch
+from ism_ros.pose.start_poses import start_poses
+from ism_ros.pose.view_choice import rank_views
+from ism_ros.rendering.views.surface_samples import SurfaceSamples
+from ism_ros.runtime.threads import map_on_threads
+
+STARTS = 6
+"""Start poses of each pair."""
+MIN_ALIGNED_VIEWS, MAX_ALIGNMENTS = 12, 960
+"""Views of each pair that start poses are chosen of: as many as make MAX_ALIGNMENTS for all pairs, and at least."""
+MAX_DISTANCE, MIN_SHARE, MIN_EXTENT = 0.75, 0.25, 0.06
+"""Distance from the median, in diameters of the object, within which points can be of the object; least share of such
+points, and least extent of these in diameters, of a pair that is compared."""
 MOST_LIKELY_PAIRS = 64
 """Most pairs that are kept because they are likely, beyond those that are kept in any case."""
 
@@ -50,6 +69,10 @@ class PairChoice:
         return of_pair[pair] >= best[count - 1]
 
 
+REFINED = PairChoice(pairs=40, likely=0.5, cost_weight=0.85, quality_weight=0.0)
+"""Pairs of mask and object whose poses are refined at all."""
+
+
 def best_of_pairs(pair: Tensor, quality: Tensor, count: int = 1) -> Tensor:
     """Find the best poses of each pair.
 
@@ -67,3 +90,131 @@ def best_of_pairs(pair: Tensor, quality: Tensor, count: int = 1) -> Tensor:
     is_kept = torch.ones_like(order, dtype=torch.bool)
     is_kept[count:] = ranked[count:] != ranked[:-count]
     return order[is_kept]
+
+
+@dataclass(frozen=True)
+class ObservedExtents:
+    """How far the points under N masks lie from their median.
+
+    Attributes:
+        distance_m: (N, P) ascending, metres; +inf for samples without depth or outside the mask.
+        count: (N,) int64, how many have depth.
+    """
+
+    distance_m: Tensor
+    count: Tensor
+
+    @staticmethod
+    def of(points: ObservedPoints) -> ObservedExtents:
+        """Measure the points under masks."""
+        measured = points.pixels > 0
+        distance_m = (points.points_m - points.median_m[:, :, None]).norm(dim=1).masked_fill(~measured, torch.inf)
+        return ObservedExtents(distance_m.sort(dim=1).values, measured.sum(dim=1))
+
+    def fit(self, diameter_m: float) -> Tensor:
+        """Tell under which masks an object of some size can be.
+
+        Robust: what is farther off than the object is large counts as background, but for most of the points.
+
+        Args:
+            diameter_m: Diagonal of the object's box, metres.
+
+        Returns:
+            (N,) bool.
+        """
+        near = (self.distance_m < MAX_DISTANCE * diameter_m).sum(dim=1)
+        extent_m = self.distance_m.gather(1, (0.9 * (near - 1).clamp(min=0)).long()[:, None])[:, 0]
+        enough = (self.count >= MIN_PIXELS) & (near > MIN_SHARE * self.count)
+        return enough & (extent_m > MIN_EXTENT * diameter_m)
+
+
+def surface_of(known: KnownObject) -> SurfaceSamples:
+    """Return the surface of an object that can be verified."""
+    assert known.surface is not None
+    return known.surface
+
+
+def can_be_verified(known: KnownObject) -> bool:
+    """Tell whether there is all of an object that its poses are found and judged by."""
+    return known.views is not None and known.surface is not None and known.diameter_m is not None
+
+
+@dataclass(frozen=True)
+class _RankedViews:
+    """Views of one object under the M masks that it fits in size.
+
+    Attributes:
+        object_index: Which object.
+        masks: (M,) int64.
+        maps: Of what is observed under them.
+        cost: (M, V) of `rank_views`.
+    """
+
+    object_index: int
+    masks: Tensor
+    maps: ObservedMaps
+    cost: Tensor
+
+
+def _ranked(objects: Sequence[KnownObject], prior: Tensor, points: ObservedPoints, threads: int) -> list[_RankedViews]:
+    """Rank the views of each object under the masks that it fits in size."""
+    extents, is_candidate = ObservedExtents.of(points), prior.isfinite()
+    candidates = torch.nonzero(is_candidate.any(dim=0))[:, 0].tolist()
+
+    def ranked(index: int) -> _RankedViews | None:
+        known = objects[index]
+        if known.views is None or known.diameter_m is None or not can_be_verified(known):
+            return None
+        masks = torch.nonzero(is_candidate[:, index] & extents.fit(known.diameter_m))[:, 0]
+        if not len(masks):
+            return None
+        maps = observed_maps(points[masks], known.views.radius_m)
+        return _RankedViews(index, masks, maps, rank_views(maps, known.spectra))
+
+    return [ranked for ranked in map_on_threads(ranked, threads, candidates) if ranked is not None]
+
+
+def likeliest_starts(
+    objects: Sequence[KnownObject], prior: Tensor, points: ObservedPoints, threads: int
+) -> PoseBatch | None:
+    """Take start poses of the likeliest pairs.
+
+    Args:
+        objects: O objects; those that cannot be verified are left out.
+        prior: (N, O) how likely a pair is by looks; -inf where it is not to be verified.
+        points: Observed under N masks.
+        threads: Threads that share the objects; 1 on a GPU.
+
+    Returns:
+        Up to STARTS poses of each pair, or None where there is no pair.
+    """
+    ranked = _ranked(objects, prior, points, threads)
+    if not ranked:
+        return None
+    cost = torch.cat([one.cost.amin(dim=1) for one in ranked])
+    looks = torch.cat([prior[one.masks, one.object_index] for one in ranked])
+    kept = REFINED.kept(torch.arange(len(cost), device=cost.device), looks, cost) & cost.isfinite()
+
+    aligned = max(MIN_ALIGNED_VIEWS, MAX_ALIGNMENTS // max(int(kept.sum()), 1))
+
+    def starts_of(one: _RankedViews, is_kept: Tensor) -> PoseBatch:
+        known = objects[one.object_index]
+        assert known.views is not None
+        rows = torch.nonzero(is_kept)[:, 0]
+        starts = start_poses(one.maps[rows], one.cost[rows], known.views, known.spectra, STARTS, aligned)
+        valid = starts.cost.isfinite()
+        return PoseBatch(
+            starts.rotation[valid],
+            starts.centre_m[valid],
+            one.masks[rows][:, None].expand_as(valid)[valid],
+            torch.full_like(starts.view[valid], one.object_index),
+            starts.view[valid],
+            starts.cost[valid],
+        )
+
+    of_objects = kept.split([len(one.masks) for one in ranked])
+    chosen = [(one, is_kept) for one, is_kept in zip(ranked, of_objects, strict=True) if bool(is_kept.any())]
+    if not chosen:
+        return None
+    batches = map_on_threads(starts_of, threads, *zip(*chosen, strict=True))
+    return PoseBatch(*(torch.cat([getattr(batch, one.name) for batch in batches]) for one in fields(PoseBatch)))

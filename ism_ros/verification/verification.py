@@ -15,30 +15,22 @@ from torch import Tensor
 
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
-from ism_ros.pose.alignment import MIN_PIXELS, ObservedMaps, ObservedPoints, observed_maps
+from ism_ros.pose.alignment import ObservedPoints
 from ism_ros.pose.observed_masks import ObservedMasks, observed_masks
 from ism_ros.pose.refinement import PoseBatch, RefinementSamples, fit_quality, pose_covariances, refine
-from ism_ros.pose.start_poses import start_poses
-from ism_ros.pose.view_choice import rank_views
-from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES, SurfaceSamples
+from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES
 from ism_ros.runtime.threads import map_on_threads
 from ism_ros.verification.evidence import Evidence, ObjectSamples, gather_evidence
 from ism_ros.verification.fine_silhouettes import fine_silhouettes
 from ism_ros.verification.observed_image import ObservedImage
-from ism_ros.verification.pair_choice import PairChoice, best_of_pairs
+from ism_ros.verification.pair_choice import PairChoice, best_of_pairs, likeliest_starts, surface_of
 
 Batch = TypeVar("Batch", PoseBatch, RefinementSamples, Evidence)
 
-STARTS = 6
-"""Start poses of each pair."""
-KEPT = 2
-"""Poses of each pair, after the first steps, that are refined further by the depth."""
-MIN_ALIGNED_VIEWS, MAX_ALIGNMENTS = 12, 640
-"""Views of each pair that start poses are chosen of: as many as make MAX_ALIGNMENTS for all pairs, and at least."""
-REFINED = PairChoice(pairs=40, likely=0.5, cost_weight=0.85, quality_weight=0.0)
-"""Pairs of mask and object whose poses are refined at all."""
 JUDGED = PairChoice(pairs=28, likely=1.4, cost_weight=0.5, quality_weight=0.5)
 """Those of them that after the first steps are refined to the last and judged."""
+KEPT = 2
+"""Poses of each pair, after the first steps, that are refined further by the depth."""
 FIRST_STEPS, FIRST_SAMPLES = 4, 96
 """Steps of refinement of all start poses, and samples that they are refined by."""
 LAST_STEPS = 5
@@ -47,9 +39,6 @@ FINAL_STEPS, FINAL_OPENNESS = 8, 0.6
 """Steps of refinement of the poses of detections, and how far gates are open at their beginning."""
 OUTLINE_STEPS, OUTLINE_NOISE_FACTOR = 5, 6.0
 """Steps of the refinement in which the outline decides, and the factor of the noise of depth in it."""
-MAX_DISTANCE, MIN_SHARE, MIN_EXTENT = 0.75, 0.25, 0.06
-"""Distance from the median, in diameters of the object, within which points can be of the object; least share of such
-points, and least extent of these in diameters, of a pair that is compared."""
 
 
 @dataclass(frozen=True)
@@ -117,42 +106,6 @@ class FinishedPoses:
         return fine_silhouettes(poses, samples, spacing, self.observed, proposals)
 
 
-@dataclass(frozen=True)
-class ObservedExtents:
-    """How far the points under N masks lie from their median.
-
-    Attributes:
-        distance_m: (N, P) ascending, metres; +inf for samples without depth or outside the mask.
-        count: (N,) int64, how many have depth.
-    """
-
-    distance_m: Tensor
-    count: Tensor
-
-    @staticmethod
-    def of(points: ObservedPoints) -> ObservedExtents:
-        """Measure the points under masks."""
-        measured = points.pixels > 0
-        distance_m = (points.points_m - points.median_m[:, :, None]).norm(dim=1).masked_fill(~measured, torch.inf)
-        return ObservedExtents(distance_m.sort(dim=1).values, measured.sum(dim=1))
-
-    def fit(self, diameter_m: float) -> Tensor:
-        """Tell under which masks an object of some size can be.
-
-        Robust: what is farther off than the object is large counts as background, but for most of the points.
-
-        Args:
-            diameter_m: Diagonal of the object's box, metres.
-
-        Returns:
-            (N,) bool.
-        """
-        near = (self.distance_m < MAX_DISTANCE * diameter_m).sum(dim=1)
-        extent_m = self.distance_m.gather(1, (0.9 * (near - 1).clamp(min=0)).long()[:, None])[:, 0]
-        enough = (self.count >= MIN_PIXELS) & (near > MIN_SHARE * self.count)
-        return enough & (extent_m > MIN_EXTENT * diameter_m)
-
-
 def object_samples(objects: Sequence[KnownObject], object_index: Tensor) -> ObjectSamples:
     """Gather the surface samples of the objects of poses.
 
@@ -171,17 +124,6 @@ def object_samples(objects: Sequence[KnownObject], object_index: Tensor) -> Obje
             for name in ("axes_of_points_m", "axes_of_normals", "colors")
         )
     )
-
-
-def surface_of(known: KnownObject) -> SurfaceSamples:
-    """Return the surface of an object that can be verified."""
-    assert known.surface is not None
-    return known.surface
-
-
-def can_be_verified(known: KnownObject) -> bool:
-    """Tell whether there is all of an object that its poses are found and judged by."""
-    return known.views is not None and known.surface is not None and known.diameter_m is not None
 
 
 @torch.inference_mode()
@@ -206,9 +148,9 @@ def verify(
         threads: Threads that share the work, each on some of the masks; 1 on a GPU.
 
     Returns:
-        Two poses of each of the likeliest pairs, or None where there is no pair.
+        A few poses of each of the likeliest pairs, or None where there is no pair.
     """
-    starts = _starts(_ranked(objects, prior, observed_points, threads), objects, prior, threads)
+    starts = likeliest_starts(objects, prior, observed_points, threads)
     if starts is None:
         return None
     observed = observed_masks(frame, masks, boxes_xyxy)
@@ -260,75 +202,6 @@ def _refined(
     return joined(refined, PoseBatch), joined([depth_samples, outline_samples], RefinementSamples)
 
 
-@dataclass(frozen=True)
-class _RankedViews:
-    """Views of one object under the M masks that it fits in size.
-
-    Attributes:
-        object_index: Which object.
-        masks: (M,) int64.
-        maps: Of what is observed under them.
-        cost: (M, V) of `rank_views`.
-    """
-
-    object_index: int
-    masks: Tensor
-    maps: ObservedMaps
-    cost: Tensor
-
-
-def _ranked(objects: Sequence[KnownObject], prior: Tensor, points: ObservedPoints, threads: int) -> list[_RankedViews]:
-    """Rank the views of each object under the masks that it fits in size."""
-    extents, is_candidate = ObservedExtents.of(points), prior.isfinite()
-    candidates = torch.nonzero(is_candidate.any(dim=0))[:, 0].tolist()
-
-    def ranked(index: int) -> _RankedViews | None:
-        known = objects[index]
-        if known.views is None or known.diameter_m is None or not can_be_verified(known):
-            return None
-        masks = torch.nonzero(is_candidate[:, index] & extents.fit(known.diameter_m))[:, 0]
-        if not len(masks):
-            return None
-        maps = observed_maps(points[masks], known.views.radius_m)
-        return _RankedViews(index, masks, maps, rank_views(maps, known.spectra))
-
-    return [ranked for ranked in map_on_threads(ranked, threads, candidates) if ranked is not None]
-
-
-def _starts(
-    ranked: Sequence[_RankedViews], objects: Sequence[KnownObject], prior: Tensor, threads: int
-) -> PoseBatch | None:
-    """Take the start poses of the likeliest pairs, or None where there is no pair."""
-    if not ranked:
-        return None
-    cost = torch.cat([one.cost.amin(dim=1) for one in ranked])
-    looks = torch.cat([prior[one.masks, one.object_index] for one in ranked])
-    kept = REFINED.kept(torch.arange(len(cost), device=cost.device), looks, cost) & cost.isfinite()
-
-    aligned = max(MIN_ALIGNED_VIEWS, MAX_ALIGNMENTS // max(int(kept.sum()), 1))
-
-    def starts_of(one: _RankedViews, is_kept: Tensor) -> PoseBatch:
-        known = objects[one.object_index]
-        assert known.views is not None
-        rows = torch.nonzero(is_kept)[:, 0]
-        starts = start_poses(one.maps[rows], one.cost[rows], known.views, known.spectra, STARTS, aligned)
-        valid = starts.cost.isfinite()
-        return PoseBatch(
-            starts.rotation[valid],
-            starts.centre_m[valid],
-            one.masks[rows][:, None].expand_as(valid)[valid],
-            torch.full_like(starts.view[valid], one.object_index),
-            starts.view[valid],
-            starts.cost[valid],
-        )
-
-    of_objects = kept.split([len(one.masks) for one in ranked])
-    chosen = [(one, is_kept) for one, is_kept in zip(ranked, of_objects, strict=True) if bool(is_kept.any())]
-    if not chosen:
-        return None
-    return joined(map_on_threads(starts_of, threads, *zip(*chosen, strict=True)), PoseBatch)
-
-
 def refinement_samples(objects: Sequence[KnownObject], poses: PoseBatch) -> RefinementSamples:
     """Gather the samples that the views of poses show.
 
@@ -354,10 +227,10 @@ def refinement_samples(objects: Sequence[KnownObject], poses: PoseBatch) -> Refi
 
 def _first(samples: RefinementSamples, count: int) -> RefinementSamples:
     """Take the first samples of each pose, which are in random order."""
-    return RefinementSamples(
-        *(part[..., :count].contiguous() for part in (samples.points_m, samples.normals, samples.is_rim)),
-        samples.radius_m,
+    points_m, normals, is_rim = (
+        part[..., :count].contiguous() for part in (samples.points_m, samples.normals, samples.is_rim)
     )
+    return RefinementSamples(points_m, normals, is_rim, samples.radius_m)
 
 
 def _at(samples: RefinementSamples, rows: Tensor) -> RefinementSamples:

@@ -11,9 +11,10 @@ from scipy.spatial.transform import Rotation
 
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.objects.library import KnownObject
-from ism_ros.pose.alignment import align_views, sample_observed_points
+from ism_ros.pose.alignment import ObservedPoints, observed_maps, sample_observed_points
 from ism_ros.pose.refinement import PoseBatch, fit_quality, pose_covariances, refine, rotation_of_vector
-from ism_ros.pose.start_poses import MIN_DIFFERENCE_RAD, start_poses
+from ism_ros.pose.start_poses import MIN_DIFFERENCE_RAD, StartPoses, start_poses
+from ism_ros.pose.view_choice import rank_views
 
 PLACE = (-0.02, 0.01, 0.6)
 SIDE = Rotation.from_euler("xyz", (35, 40, 10), degrees=True)
@@ -137,12 +138,17 @@ def test_the_covariance_of_a_can_is_open_about_its_axis_alone(can_mesh: trimesh.
     assert position_m.max() < 0.005
 
 
+def starts_under(points: ObservedPoints, one: KnownObject, count: int) -> StartPoses:
+    assert one.views is not None
+    maps = observed_maps(points, one.views.radius_m)
+    return start_poses(maps, rank_views(maps, one.spectra), one.views, one.spectra, count, len(one.views.rotations))
+
+
 def test_start_poses_differ_by_25_degrees_and_come_best_first(mesh: trimesh.Trimesh, box: KnownObject) -> None:
     frame, mask = seen(mesh, pose(SIDE, PLACE))
     masks = torch.from_numpy(mask)[None]
     points = sample_observed_points(masks, boxes_from_masks(masks), frame)
-    assert box.views is not None
-    starts = start_poses(align_views(points, box.views, box.spectra), box.views, 5)
+    starts = starts_under(points, box, 5)
     assert starts.rotation.shape == (1, 5, 3, 3)
     rotations = Rotation.from_matrix(starts.rotation[0].numpy())
     apart = [(rotations[i].inv() * rotations[j]).magnitude() for i in range(5) for j in range(i)]
@@ -156,8 +162,7 @@ def test_a_mask_without_depth_has_no_start_poses(mesh: trimesh.Trimesh, box: Kno
     frame.depth_m[mask] = 0.0
     masks = torch.from_numpy(mask)[None]
     points = sample_observed_points(masks, boxes_from_masks(masks), frame)
-    assert box.views is not None
-    assert torch.isinf(start_poses(align_views(points, box.views, box.spectra), box.views, 3).cost).all()
+    assert torch.isinf(starts_under(points, box, 3).cost).all()
 
 
 def test_rotation_vectors_are_those_of_rodrigues() -> None:
