@@ -129,6 +129,7 @@ def test_requests_wait_beside_each_other_and_one_too_many_is_refused(active):
             assert future.result().success, future.result().message
 
 
+@pytest.mark.slow
 def test_the_stream_goes_on_under_a_flood_of_requests(active, frame):
     listener = active.listener
     active.camera.start_publishing(100_000, rate_hz=15.0)
