@@ -158,10 +158,9 @@ def _decoder(frame: Frame, prompters: dict[str, Prompter], rounds: int) -> list[
     for _ in range(rounds):
         for way, (points, boxes) in prompts.items():
             began = time.perf_counter()
-            for part in points.split(BATCH):
-                model.predict(embedding, part)
-            for part in boxes.split(BATCH):
-                model.predict_boxes(embedding, part)
+            for predict, asked in ((model.predict, points), (model.predict_boxes, boxes)):
+                for part in asked.split(BATCH) if len(asked) else ():
+                    predict(embedding, part)
             spent[way].append(time.perf_counter() - began)
     best = {way: min(times) for way, times in spent.items()}
     return [

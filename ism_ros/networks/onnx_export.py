@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
@@ -55,23 +56,23 @@ def onnx_bytes(export: NetworkExport) -> bytes:
     """
     if find_spec("onnx") is None:
         raise ExportError("writing ONNX needs the package onnx: pip install 'ism_ros[export]'")
-    stream = io.BytesIO()
     try:
-        with warnings.catch_warnings(), _quiet("torch.onnx"):
+        with warnings.catch_warnings(), _quiet("torch.onnx"), TemporaryDirectory() as folder:
+            file = Path(folder) / "network.onnx"
             warnings.simplefilter("ignore")  # the tracer warns of each shape that it takes as it is
             torch.onnx.export(
                 export.network.eval(),
                 tuple(export.inputs.values()),
-                stream,
+                file,
                 input_names=list(export.inputs),
                 output_names=list(export.outputs),
                 dynamic_axes={name: dict(axes) for name, axes in export.axes.items()},
                 opset_version=OPSET,
                 dynamo=False,  # the other exporter needs onnxscript
             )
+            return file.read_bytes()
     except Exception as error:  # the tracer has many kinds, most of them RuntimeError
         raise ExportError(f"network '{export.name}' cannot be written as ONNX: {first_line(error)}") from error
-    return stream.getvalue()
 
 
 @contextmanager

@@ -36,7 +36,7 @@ FRAGMENT_RATIO = 0.8
 SAME_OBJECT_IOU = 0.6
 """IoU of masks of two tiles above which the less confident is dropped. Lower than among those of one picture, as the
 frame as a whole shows small things coarsely."""
-MAX_MASK_BYTES = 2**29
+MAX_MASK_BYTES = 2**30
 """Most memory of the masks of a frame; the least confident are dropped."""
 
 Box = tuple[int, int, int, int]

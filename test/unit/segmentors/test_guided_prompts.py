@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,13 @@ from ism_ros.segmentors.sam.guided_prompts import GuidedPrompter, Guides, points
 from ism_ros.segmentors.sam.image_crops import Crop
 from ism_ros.segmentors.sam.sam2_segmentor import PromptableSam2
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam
+from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
+from ism_ros.sim.benchmark_scenes.scene_rendering import observe
+from ism_ros.sim.benchmark_scenes.table_scene import make_scene
+
+sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks"))
+
+from accuracy.real_frames import frame_folders, read_real_frame
 
 SIZE = (120, 160)
 NOTHING = MaskOptions(width=0, points_per_side=16, predicted_iou=1.0)
@@ -238,3 +247,38 @@ def test_profiles_that_are_held_against_numbers_of_others_ask_by_the_grid(profil
 
 def test_the_grid_is_the_default() -> None:
     assert Settings().prompts == "grid"
+
+
+def asked_for(frame: Frame, masks: np.ndarray) -> tuple[int, np.ndarray]:
+    """How many prompts a frame gets, and which of the masks (N, H, W) have a point inside."""
+    size = frame.height, frame.width
+    points, boxes = GuidedPrompter(create_segmentor("tiny"))(frame)(Crop(0, 0, size[1], size[0], 0), size)
+    columns, rows = points.round().long().numpy().T
+    inside = masks[:, rows.clip(0, size[0] - 1), columns.clip(0, size[1] - 1)].any(axis=1)
+    return len(points) + len(boxes), inside
+
+
+@pytest.mark.slow
+def test_every_instance_of_a_rendered_table_has_a_point_inside_with_an_eighth_of_the_prompts() -> None:
+    counts = []
+    for number in (3, 4):
+        frame, truth = observe(make_scene(number, [make_scene_object(mesh) for mesh in known_objects(3)]))
+        count, inside = asked_for(frame, truth.masks[truth.visible_share > 0.1])
+        counts.append(count)
+        assert inside.all()
+    assert np.mean(counts) <= 32**2 / 8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("ISM_REAL_FRAMES" not in os.environ, reason="ISM_REAL_FRAMES names no folder of real frames")
+def test_nearly_every_instance_of_real_frames_has_a_point_inside_with_an_eighth_of_the_prompts() -> None:
+    counts, hits = [], []
+    for folder in frame_folders(Path(os.environ["ISM_REAL_FRAMES"])):
+        real = read_real_frame(folder)
+        masks = [instance.mask for instance in real.instances if instance.mask is not None]
+        if masks:
+            count, inside = asked_for(real.frame, np.stack(masks))
+            counts.append(count)
+            hits += inside.tolist()
+    assert np.mean(hits) > 0.95
+    assert np.mean(counts) <= 32**2 / 8
