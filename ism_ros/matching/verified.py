@@ -53,8 +53,9 @@ SAME_IOU = 0.9
 WHOLE_FACTOR = 1.15
 """Factor of the probability of a union of proposals where it is compared with others: it explains what a part leaves
 unexplained."""
-MAX_UNVERIFIED = 5
-"""Most proposals, those that look most like an object, that stay, as improbable as they are, where none is probable."""
+MIN_LIKELY, MAX_UNVERIFIED = 0.1, 5
+"""Probability that nothing reaches where something is wrong, and most proposals, those that look most like an object, that
+stay then, as improbable as they are."""
 LEAST_RIVAL = 0.4
 """Semantic score that some other object is supposed to have where no known one has more: with few known objects, that
 they are unlike something says little."""
@@ -207,13 +208,15 @@ def _matches(
 ) -> Matches:
     library, proposals, semantic = inputs.library, candidates.proposals, candidates.semantic
     highest, chosen = choice.probability.max(dim=1)
-    rows = torch.nonzero(highest >= MIN_PROBABILITY)[:, 0]
-    if not len(rows):
+    is_kept = highest >= MIN_PROBABILITY
+    if not bool((highest >= MIN_LIKELY).any()):
         # what looks like an object but fits none in size tells of depth or models in another unit (result_checks)
-        looks, chosen = semantic.max(dim=1)
-        rows = looks.topk(min(MAX_UNVERIFIED, len(looks))).indices.sort().values
-        rows = rows[looks[rows] > inputs.confidence_threshold]
+        looks, alike = semantic.masked_fill(candidates.is_union[:, None], 0.0).max(dim=1)
+        chosen = torch.where(is_kept, chosen, alike)
+        is_alike = looks >= looks.topk(min(MAX_UNVERIFIED, len(looks))).values[-1]
+        is_kept |= is_alike & (looks > inputs.confidence_threshold)
         highest = choice.probability.gather(1, chosen[:, None])[:, 0]
+    rows = torch.nonzero(is_kept)[:, 0]
     pose, is_outlined = choice.pose[rows, chosen[rows]], choice.is_silhouette[rows, chosen[rows]]
     small = proposals.masks[:, ::SHARED_STEP, ::SHARED_STEP][rows]
     if verified is not None and bool(is_outlined.any()):

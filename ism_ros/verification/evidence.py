@@ -36,6 +36,8 @@ MARGIN_CELLS = 4
 """Cells around the silhouette on each side, in which its surroundings are seen."""
 TOLERANCE_DEVIATIONS = 2.5
 """Tolerance t in standard deviations of the sensor."""
+MIN_RELATIVE_NOISE = 1e-4
+"""Least noise relative to the width of a silhouette."""
 MIN_DEPTH_M = 0.05
 """Least depth of a sample, metres, so that it can be projected."""
 
@@ -178,7 +180,7 @@ def _surroundings(silhouette: Tensor, model: Tensor, depth: Tensor, observed: Ob
 def _relative_noise(depth_m: Tensor, cell_px: Tensor, observed: ObservedMasks) -> Tensor:
     """Log10 (H,) of the noise at distances (H,) over the widths of the silhouettes there."""
     width_m = (CELLS - 2 * MARGIN_CELLS) * cell_px / observed.intrinsics[0] * depth_m
-    return (observed.noise_m(depth_m) / width_m.clamp(min=1e-6)).clamp(min=1e-6).log10()
+    return (observed.noise_m(depth_m) / width_m.clamp(min=1e-6)).clamp(MIN_RELATIVE_NOISE, 1.0).log10()
 
 
 def _count(cells: Tensor) -> Tensor:

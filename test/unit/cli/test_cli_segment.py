@@ -92,7 +92,7 @@ def test_what_speaks_most_for_a_detection_is_told_in_any_terminal(
     table = said[: said.index("proposals ")]
     assert "…" not in table
     assert "2 detections" in table
-    assert table.count("+ outline 0.") == 2
+    assert table.count("+ looks lead 0.") == 2
     assert max(map(len, table.splitlines())) <= columns
 
 

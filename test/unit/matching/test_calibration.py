@@ -21,9 +21,9 @@ def calibration() -> ScoreCalibration:
     for weight in calibration.weights:
         weight.zero_()
     first, second, last = calibration.weights
-    first[:, 0, FOR], first[:, 0, AGAINST] = 2.0, -1.0
+    first[:, 0, FOR], first[:, 0, AGAINST] = 1.0, -0.5
     second[:, 0, 0] = 1.0
-    last[:, 0, 0], last[:, 1, 0] = 3.0, -1.0
+    last[:, 0, 0], last[:, 1, 0] = 1.0, -1.0
     return calibration
 
 

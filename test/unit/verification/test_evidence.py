@@ -185,7 +185,7 @@ def test_terms_are_finite_and_shares_within_0_and_1_wherever_a_pose_is(
     frame, mask = seen(meshes["box"], pose(SIDE, PLACE))
     evidence = evidence_of(objects[name], batch(objects[name], pose(SIDE, place)), frame, mask)
     assert torch.isfinite(evidence.terms).all()
-    others = ("normals", "color_correlation", "visible_pixels")
+    others = ("normals", "color_correlation", "visible_pixels", "relative_noise")
     shares = evidence.terms[:, [index for index, term in enumerate(TERMS) if term not in others]]
     assert shares.min() >= 0
     assert shares.max() <= 1
