@@ -6,7 +6,8 @@
 Proposals and descriptors are computed once and are not timed. "cpu ms": processor time of one thread under a profiler,
 which adds a few percent, so that other programs on the same cores hardly count; medians over the frames, each the
 fastest of --repeats runs. "match, wall" is the matcher as a frame runs it, on --threads threads: only on idle cores is
-that its latency. Indented parts are contained in the one above; "all" is the sum of all calls. Rendering takes some 3 seconds a table.
+that its latency. Indented parts are contained in the one above; "all" is the sum of all calls. Rendering takes some 3
+seconds a table.
 
 Writes out/bench_verification.json.
 """
