@@ -480,9 +480,7 @@ def test_templates_are_in_the_units_in_which_they_are_as_large_as_the_cad_file(
     np.testing.assert_allclose(np.ptp(known.surface.points_m, axis=0), [0.06, 0.04, 0.03], atol=3e-3)
 
 
-def test_templates_of_another_size_than_the_cad_file_are_doubted(
-    reference_templates: Path, tmp_path: Path
-) -> None:
+def test_templates_of_another_size_than_the_cad_file_are_doubted(reference_templates: Path, tmp_path: Path) -> None:
     ball = tmp_path / "ball.ply"
     trimesh.creation.icosphere(2, 80).export(ball)
     known = onboard(ObjectSpec("ball", ball, "mm", reference_templates), MeanColor(), tmp_path / "cache")
