@@ -28,6 +28,8 @@ COARSER = 4
 MAX_COVERING_RATIO = 0.1
 """Area of a guide, as a ratio of the frame's, up to which there are no points of the grid in it: in larger ones, such
 as the top of a table, there may be objects that no guide shows."""
+MAX_PROMPTS = 128
+"""Prompts of a crop, an eighth of the usual grid's: boxes beyond it, the least confident ones, are left out."""
 
 DEPTH_SIDE_PX = 320
 """Longer side to which depth is scaled down to look for regions, pixels."""
@@ -50,7 +52,8 @@ class Guides:
 
     Attributes:
         points_xy: (N, 2) float32, pixels of the frame, in proposals and in regions of the depth.
-        boxes_xyxy: (M, 4) float32, first and last column and row of proposals, pixels of the frame.
+        boxes_xyxy: (M, 4) float32, first and last column and row of proposals, pixels of the frame, the most confident
+            first.
         covered: (H, W) bool, where no points of the grid are needed.
         grid_per_side: Points along each side of the grid of a crop.
     """
@@ -68,7 +71,8 @@ class Guides:
             image_size: Height and width of the image that the frame was scaled to, pixels.
 
         Returns:
-            Guides that lie in the crop, boxes as a whole, and points of the grid that lie in none of them.
+            Guides that lie in the crop, boxes as a whole, and points of the grid that lie in none of them; as many
+            boxes as MAX_PROMPTS leaves.
         """
         frame_size = self.covered.shape
         scale = torch.tensor([image_size[1] / frame_size[1], image_size[0] / frame_size[0]])
@@ -81,7 +85,8 @@ class Guides:
         limits = (row.clamp(0, frame_size[0] - 1).numpy(), column.clamp(0, frame_size[1] - 1).numpy())
         free = torch.from_numpy(~self.covered[limits])
         inside, whole = (((at >= -0.5) & (at <= end)).flatten(1).all(dim=1) for at in (points, boxes))
-        return Prompts(torch.cat([points[inside], grid[free]]), boxes[whole].flatten(1))
+        asked = torch.cat([points[inside], grid[free]])
+        return Prompts(asked, boxes[whole].flatten(1)[: max(0, MAX_PROMPTS - len(asked))])
 
 
 class GuidedPrompter:

@@ -174,6 +174,14 @@ def test_guides_are_scaled_to_the_image_and_taken_in_the_crops_that_hold_them() 
     assert boxes.tolist() == [[60.5, 40.5, 100.5, 80.5]]
 
 
+def test_the_least_confident_boxes_give_way_where_there_are_too_many_prompts() -> None:
+    boxes = torch.arange(100.0)[:, None] * torch.tensor([0.5, 0.1, 1.0, 1.0])
+    guides = Guides(torch.rand(60, 2) * 100, boxes, np.ones(SIZE, bool), 8)
+    points, kept = guides.in_crop(Crop(0, 0, SIZE[1], SIZE[0], 0), SIZE)
+    assert len(points) == 60
+    torch.testing.assert_close(kept, boxes[:68])
+
+
 def test_a_crop_without_anything_to_ask_for_is_not_looked_at() -> None:
     class NotThere:
         device = torch.device("cpu")
@@ -266,7 +274,7 @@ def test_every_instance_of_a_rendered_table_has_a_point_inside_with_an_eighth_of
         count, inside = asked_for(frame, truth.masks[truth.visible_share > 0.1])
         counts.append(count)
         assert inside.all()
-    assert np.mean(counts) <= 32**2 / 8
+    assert max(counts) <= 32**2 / 8
 
 
 @pytest.mark.slow
@@ -281,4 +289,4 @@ def test_nearly_every_instance_of_real_frames_has_a_point_inside_with_an_eighth_
             counts.append(count)
             hits += inside.tolist()
     assert np.mean(hits) > 0.95
-    assert np.mean(counts) <= 32**2 / 8
+    assert max(counts) <= 32**2 / 8
