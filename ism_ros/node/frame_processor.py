@@ -19,7 +19,7 @@ from ism_ros.node.execution.inference_failures import failure_text, free_memory_
 from ism_ros.node.inputs.frame_subscriber import SyncedFrame
 from ism_ros.registration.frame_registration import with_registered_depth
 from ism_ros.segmentors.base import SEGMENTORS
-from ism_ros.tracking import Tracker
+from ism_ros.tracking.ids import Tracker
 
 UNIT_CHECK_PERIOD_S = 1.0
 """Shortest time between two checks of units, seconds: a wrong unit stays wrong, and the check costs a second pass."""
