@@ -19,15 +19,13 @@ Array = NDArray[np.float64]
 
 MIN_ALPHA, MAX_ALPHA = 0.35, 0.9
 """Shares of the measurement in the filtered pose, of a small and of a large difference."""
-BETA_RATIO = 0.8
-"""Share of the correction that also counts as a change of the velocity, relative to alpha."""
 SMALL_M, SMALL_RAD = 0.002, 0.02
 """Differences, metres and radians, that are noise as likely as motion: alpha is half way between its limits."""
 MAX_DELAY_S = 0.022
 """Delay of the filtered pose after a change of velocity, at 30 Hz: (1 - MIN_ALPHA) frames, seconds."""
-VELOCITY_DECAY_S = 0.5
+VELOCITY_DECAY_S = 1.0
 """Time in which a velocity that no measurement confirms falls to 1 / e, seconds."""
-KNOWN_M, KNOWN_RAD = 0.008, 0.15
+KNOWN_M, KNOWN_RAD = 0.012, 0.15
 """Standard deviations of a measurement, metres and radians, at which half of the velocity along them counts."""
 MAX_STEP_S = 0.15
 """Longest time that is predicted with the velocity, seconds: later, where something goes is not known."""
@@ -106,8 +104,8 @@ class Motion:
         miss_rad = rotation_vector(rotation @ turned.T)
         share_m, share_rad = _alpha(miss_m, SMALL_M), _alpha(miss_rad, SMALL_RAD)
         kept = float(np.exp(-elapsed_s / VELOCITY_DECAY_S))
-        velocity = kept * self.velocity_mps + BETA_RATIO * share_m * miss_m / elapsed_s
-        turn = kept * self.turn_radps + BETA_RATIO * share_rad * miss_rad / elapsed_s
+        velocity = kept * self.velocity_mps + _beta(share_m) * miss_m / elapsed_s
+        turn = kept * self.turn_radps + _beta(share_rad) * miss_rad / elapsed_s
         velocity = _certain_part(velocity, covariance[:3, :3], KNOWN_M)
         turn = _certain_part(turn, covariance[3:, 3:], KNOWN_RAD)
         return Motion(
@@ -137,6 +135,11 @@ def _alpha(miss: Array, small: float) -> float:
     """Share of a measurement that counts, by its distance from the prediction."""
     ratio = float(miss @ miss) / small**2
     return MIN_ALPHA + (MAX_ALPHA - MIN_ALPHA) * ratio / (1 + ratio)
+
+
+def _beta(alpha: float) -> float:
+    """Share of a difference that counts as a change of the velocity (Benedict and Bordner, IRE Trans. 1962)."""
+    return alpha * alpha / (2 - alpha)
 
 
 def _certain_part(vector: Array, covariance: Array, known: float) -> Array:

@@ -189,14 +189,14 @@ class PoseTracker:
         updated: list[FollowedInstance] = []
         is_dropped: list[bool] = []
         for index, one in enumerate(self.instances):
-            row = chosen[index]
-            if row is not None and fitted is not None:
-                updated.append(self._seen(one, wanted[row], fitted, row, now_ns))
+            place = chosen[index]
+            if place is not None and fitted is not None:
+                updated.append(self._seen(one, wanted[place], fitted, place, now_ns))
                 is_dropped.append(False)
                 continue
-            # what was found once alone was probably never there
-            is_dropped.append(not one.is_confirmed)
-            if one.is_confirmed:
+            # what was never followed, or found once alone, was probably never there
+            is_dropped.append(one.state == "candidate" or not one.is_confirmed)
+            if not is_dropped[-1]:
                 updated.append(one if one.state == "lost" else one.missed())
         self.instances = updated
         return [row for row, dropped in zip(chosen, is_dropped, strict=True) if not dropped]
