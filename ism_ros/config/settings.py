@@ -35,6 +35,8 @@ RENAMED_VALUES = {
     "descriptor": {"classic": "tiny"},
 }
 """Deprecated values of settings and their replacements, which are used with a warning."""
+TRACKING_SWITCH = {"true": "ids", "1": "ids", "false": "none", "0": "none"}
+"""What `tracking` was when it was a switch."""
 
 
 class SettingsError(ValueError):
@@ -173,8 +175,16 @@ class Settings(BaseModel):
         "fit, with a warning) or as_given (taken as it is).",
         json_schema_extra=LIVE,
     )
-    tracking: bool = Field(
-        False, description="An instance keeps its id from frame to frame while it is in view.", json_schema_extra=LIVE
+    tracking: Literal["none", "ids", "pose"] = Field(
+        "none",
+        description="Instances over time: none, ids (an instance keeps its id from frame to frame while it is in view) "
+        "or pose (instances are followed at the camera's rate by their poses, beside the search; needs depth). true "
+        "and false stand for ids and none.",
+        json_schema_extra=LIVE,
+    )
+    publish_tf: bool = Field(
+        False,
+        description="With tracking pose, publish followed instances on /tf, as frames named by object and id.",
     )
 
     queue_size: int = Field(
@@ -229,7 +239,8 @@ class Settings(BaseModel):
         }
         for name, value in renamed.items():
             _warn_renamed(name, values[name], value)
-        return {**values, **renamed}
+        tracking = TRACKING_SWITCH.get(str(values.get("tracking")).lower())
+        return {**values, **renamed, **({} if tracking is None else {"tracking": tracking})}
 
     @field_validator("tiles", mode="before")
     @classmethod

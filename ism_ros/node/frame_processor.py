@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from std_msgs.msg import Header
+
 from ism_ros.config.settings import Settings
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
@@ -19,7 +21,7 @@ from ism_ros.node.execution.inference_failures import failure_text, free_memory_
 from ism_ros.node.inputs.frame_subscriber import SyncedFrame
 from ism_ros.registration.frame_registration import with_registered_depth
 from ism_ros.segmentors.base import SEGMENTORS
-from ism_ros.tracking import Tracker
+from ism_ros.tracking.ids import Tracker
 
 UNIT_CHECK_PERIOD_S = 1.0
 """Shortest time between two checks of units, seconds: a wrong unit stays wrong, and the check costs a second pass."""
@@ -34,11 +36,28 @@ class ProcessedFrame:
         detections: Instances of known objects, best first.
         inference_s: Duration of inference, seconds.
         stage_s: Duration of each stage by name, seconds.
+        lost: (id, class id) of instances that were followed and are not seen in this frame.
     """
 
     frame: Frame
     detections: Detections
     inference_s: float
+    stage_s: dict[str, float]
+    lost: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class ConvertedFrame:
+    """A frame on its way.
+
+    Attributes:
+        header: Of the color image.
+        frame: The frame.
+        stage_s: Duration of the stages so far, seconds.
+    """
+
+    header: Header
+    frame: Frame
     stage_s: dict[str, float]
 
 
@@ -69,6 +88,18 @@ class FrameProcessor:
         Returns:
             None where the frame was rejected.
         """
+        converted = self.convert(arrived)
+        return None if converted is None else self.search(converted, model, settings)
+
+    def convert(self, arrived: SyncedFrame) -> ConvertedFrame | None:
+        """Convert the messages of a frame.
+
+        Args:
+            arrived: Its messages.
+
+        Returns:
+            The frame, None where it was rejected.
+        """
         taken_s = time.perf_counter()
         try:
             frame, invalid_depth = self._converted(arrived.messages)
@@ -76,21 +107,35 @@ class FrameProcessor:
             self._context.events.reject_frame(error.reason, str(error))
             return None
         self._warnings.report_depth(invalid_depth)
-        converted_s = time.perf_counter()
-        detections = model.segment(frame, settings=settings, with_unit_check=self._is_unit_check_due())
-        self._warnings.report_detections(detections, model.library)
-        if settings.tracking:
-            detections = self._tracker.update(detections.to("cpu"), frame.stamp_ns)
-        else:
-            self._tracker.reset()
-        inference_s = time.perf_counter() - converted_s
         stage_s = {
             "synchronisation": arrived.synchronisation_s,
             "waiting": taken_s - arrived.completed_s,
-            "conversion": converted_s - taken_s,
-            **detections.stage_s,
-            "inference": inference_s,
+            "conversion": time.perf_counter() - taken_s,
         }
+        return ConvertedFrame(arrived.messages.rgb.header, frame, stage_s)
+
+    def search(
+        self, converted: ConvertedFrame, model: InstanceSegmentationModel, settings: Settings
+    ) -> ProcessedFrame:
+        """Find the instances in a frame.
+
+        Args:
+            converted: The frame.
+            model: Finds them.
+            settings: Thresholds, scoring and tracking.
+
+        Returns:
+            What was found.
+        """
+        began_s, frame = time.perf_counter(), converted.frame
+        detections = model.segment(frame, settings=settings, with_unit_check=self._is_unit_check_due())
+        self._warnings.report_detections(detections, model.library)
+        if settings.tracking == "ids":
+            detections = self._tracker.update(detections.to("cpu"), frame.stamp_ns)
+        else:
+            self._tracker.reset()
+        inference_s = time.perf_counter() - began_s
+        stage_s = {**converted.stage_s, **detections.stage_s, "inference": inference_s}
         return ProcessedFrame(frame, detections, inference_s, stage_s)
 
     def read_frame(self, messages: RgbdMessages) -> Frame:

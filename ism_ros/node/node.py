@@ -11,6 +11,8 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
+from rclpy.time import Time
+from std_msgs.msg import Header
 
 from ism_ros.config.settings import Settings
 from ism_ros.model import InstanceSegmentationModel
@@ -23,7 +25,8 @@ from ism_ros.node.event_log import EventLog
 from ism_ros.node.execution.group_calls import GroupCalls
 from ism_ros.node.execution.mailbox import Mailbox
 from ism_ros.node.execution.worker_thread import WorkerThread
-from ism_ros.node.frame_processor import FrameProcessor
+from ism_ros.node.frame_follower import FrameFollower
+from ism_ros.node.frame_processor import ConvertedFrame, FrameProcessor, ProcessedFrame
 from ism_ros.node.inputs.frame_subscriber import FrameSubscriber, SyncedFrame
 from ism_ros.node.lifecycle import accept_shutdown_anytime, transition
 from ism_ros.node.model_loading import LoadingStoppedError, ModelLoader
@@ -69,12 +72,14 @@ class IsmNode(LifecycleNodeMixin, Node):
         self.calls = GroupCalls(self)
         self._model: InstanceSegmentationModel | None = None
         self._subscriber: FrameSubscriber | None = None
-        self._worker: WorkerThread[SyncedFrame] | None = None
+        self._worker: WorkerThread[SyncedFrame | ConvertedFrame] | None = None
+        self._following: WorkerThread[SyncedFrame] | None = None
         self._results: ResultPublishers | None = None
         self._load_error = ""
         self._publish_lock = threading.Lock()
-        self._mailbox: Mailbox[SyncedFrame] = Mailbox()
-        self._frames = FrameCounters()
+        self._mailbox: Mailbox[SyncedFrame | ConvertedFrame] = Mailbox()
+        self._followed: Mailbox[SyncedFrame] = Mailbox()
+        self._frames, self._searches = FrameCounters(), FrameCounters()
         logger = self.get_logger()
         self._event_log = EventLog(logger)
         self._progress = Progress(logger)
@@ -90,6 +95,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         )
         self._log_forwarder = LogForwarder(logger, self._event_log)
         self._processor = FrameProcessor(shared)
+        self._follower = FrameFollower(self._processor, self._mailbox.put)
         self._camera = CameraMonitor(shared, lambda: self._subscriber)
         self._segment_service = SegmentService(
             self, shared, self.calls, lambda: self._worker, lambda: self._subscriber, self._processor.read_frame
@@ -97,7 +103,9 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._objects = ObjectServices(self, shared, self._publish_vision_info)
         self._loader = ModelLoader(shared, self._objects)
         self._live_parameters = LiveParameters(self, shared, self._apply)
-        self._diagnostics = DiagnosticsPublisher(self, shared, self._camera, self._frames, self._status)
+        self._diagnostics = DiagnosticsPublisher(
+            self, shared, self._camera, self._frames, self._searches, self._status
+        )
         # with use_sim_time the node's clock may stand still; publishers come and go all the same
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(FOLLOW_PUBLISHERS_PERIOD_S, self._follow_publishers, self.calls.group, clock=steady)
@@ -116,8 +124,11 @@ class IsmNode(LifecycleNodeMixin, Node):
             self._load_error = self._progress.text = str(error)
             self.get_logger().fatal(self._load_error)
             return TransitionCallbackReturn.FAILURE
-        self._results = ResultPublishers(self, self.calls, self._event_log.warn)
+        self._results = ResultPublishers(self, self.calls, self._event_log.warn, self.settings.publish_tf)
         self._worker = WorkerThread(self._mailbox, self._process, self._processor.report_failure, self._min_period_s)
+        self._following = WorkerThread(
+            self._followed, self._follow, self._processor.report_failure, self._min_follow_period_s, "ism_following"
+        )
         self._publish_vision_info()
         return TransitionCallbackReturn.SUCCESS
 
@@ -193,6 +204,9 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._close_stream()
         self._objects.close("the node was cleaned up")
         self._model = None
+        following, self._following = self._following, None
+        if following is not None:
+            following.stop(timeout_s)
         worker, self._worker = self._worker, None
         if worker is not None and not worker.stop(timeout_s) and not self._stopping.is_set():
             self.get_logger().warning(f"a frame still computes after {timeout_s:g} s; its memory is freed after it")
@@ -217,21 +231,57 @@ class IsmNode(LifecycleNodeMixin, Node):
     def _frame_arrived(self, arrived: SyncedFrame) -> None:
         self._camera.frame_arrived(arrived.messages.rgb.header.stamp)
         self._segment_service.set_newest(arrived.messages)
-        self._mailbox.put(arrived)
+        if self.settings.tracking == "pose":
+            self._followed.put(arrived)
+        else:
+            self._mailbox.put(arrived)
 
-    def _process(self, arrived: SyncedFrame) -> None:
+    def _process(self, item: SyncedFrame | ConvertedFrame) -> None:
         """Turn messages into results, on the worker's thread, with the settings in force when it begins."""
         model, results, subscriber, settings = self._model, self._results, self._subscriber, self.settings
         if model is None or results is None or subscriber is None:
             return
-        processed = self._processor.process(arrived, model, settings)
-        if processed is None:
+        if isinstance(item, ConvertedFrame):
+            searched = self._follower.search(item, model, settings)
+            self._searches.frame_done(searched.detections.stage_s, len(searched.detections))
             return
-        header, detections, began_s = arrived.messages.rgb.header, processed.detections, time.perf_counter()
+        self._follower.reset()
+        processed = self._processor.process(item, model, settings)
+        if processed is not None:
+            self._publish(item.messages.rgb.header, processed, results, subscriber, settings)
+
+    def _follow(self, arrived: SyncedFrame) -> None:
+        """Follow instances into a frame and publish them, on a thread of its own."""
+        model, results, subscriber, settings = self._model, self._results, self._subscriber, self.settings
+        if model is None or results is None or subscriber is None:
+            return
+        followed = self._follower.follow(arrived, model)
+        if followed is None:
+            return
+        self._publish(followed[0].header, followed[1], results, subscriber, settings)
+        for stamp_ns in self._follower.take_merged():
+            latency_s = self._shared.age_s(Time(nanoseconds=stamp_ns).to_msg())
+            if 0.0 <= latency_s < MAX_LATENCY_S:
+                self._searches.add_duration("stamp_to_publish", latency_s)
+
+    def _publish(
+        self,
+        header: Header,
+        processed: ProcessedFrame,
+        results: ResultPublishers,
+        subscriber: FrameSubscriber,
+        settings: Settings,
+    ) -> None:
+        """Publish what was found or followed in a frame, and count it."""
+        detections, began_s = processed.detections, time.perf_counter()
         with self._publish_lock:
             if self._subscriber is not subscriber:  # deactivated, and perhaps activated again
                 return
-            results.publish(header, processed.frame, detections, processed.inference_s, settings.overlay_style)
+            results.publish(
+                header, processed.frame, detections, processed.inference_s, settings.overlay_style, processed.lost
+            )
+            if settings.tracking == "pose":
+                results.publish_transforms(header, detections)
         stage_s = {**processed.stage_s, "publishing": time.perf_counter() - began_s}
         latency_s = self._shared.age_s(header.stamp)
         if 0.0 <= latency_s < MAX_LATENCY_S:
@@ -239,10 +289,16 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._frames.frame_done(stage_s, len(detections), detections.best_rejected)
 
     def _min_period_s(self) -> float:
+        if self.settings.tracking == "pose":
+            return self._follower.search_period_s()
+        return self._min_follow_period_s()
+
+    def _min_follow_period_s(self) -> float:
         return 1.0 / self.settings.max_rate if self.settings.max_rate > 0 else 0.0
 
     def _drop_waiting_frames(self) -> None:
         self._mailbox.clear()
+        self._followed.clear()
         self._segment_service.clear_newest()
 
     # what the parts call back
@@ -254,12 +310,15 @@ class IsmNode(LifecycleNodeMixin, Node):
     def _status(self) -> NodeStatus:
         worker = self._worker
         busy_s = 0.0 if worker is None else worker.busy_s
-        return NodeStatus(self._load_error, busy_s, self._mailbox.dropped, self._objects.problem)
+        # of the frames that are followed, most are not searched, and that is no loss
+        dropped = self._followed.dropped if self.settings.tracking == "pose" else self._mailbox.dropped
+        return NodeStatus(self._load_error, busy_s, dropped, self._objects.problem)
 
     def _apply(self, settings: Settings) -> None:
         """Use new settings from the next frame on; the current one ends with those it began with."""
         self.settings = settings
         self._mailbox.wake()  # it may be waiting for the period of the old max_rate
+        self._followed.wake()
 
     def _follow_publishers(self) -> None:
         if self._subscriber is not None:

@@ -22,6 +22,7 @@ from ism_ros.node.diagnostics.status_messages import (
     diagnostic_array,
     objects_values,
     process_values,
+    search_values,
     segmentation_values,
 )
 from ism_ros.node.diagnostics.summaries import (
@@ -63,6 +64,7 @@ class DiagnosticsPublisher:
         context: NodeContext,
         camera: CameraMonitor,
         frames: FrameCounters,
+        searches: FrameCounters,
         status: Callable[[], NodeStatus],
     ) -> None:
         """Create publisher and timer.
@@ -72,12 +74,14 @@ class DiagnosticsPublisher:
             context: State, settings, model and events.
             camera: What is known of the camera.
             frames: Counts and latencies of frames.
+            searches: Of searches beside the following, with `tracking: pose`.
             status: Returns what else the node knows.
         """
         self._node = node
         self._context = context
         self._camera = camera
         self._frames = frames
+        self._searches = searches
         self._status = status
         self._name = node.get_fully_qualified_name().lstrip("/")
         self._host = socket.gethostname()
@@ -130,6 +134,7 @@ class DiagnosticsPublisher:
             ("state", status.state),
             ("progress", status.progress),
             *segmentation_values(frames, events.failures, node.frames_dropped),
+            *search_values(self._searches.snapshot()),
             ("device", device),
             *process_values(device),
         ]

@@ -81,14 +81,33 @@ def segmentation_values(frames: FrameSnapshot, failures: int, dropped: int) -> V
         ("out_of_memory_recoveries", str(frames.recoveries)),
         ("last_result_age_s", _seconds(frames.last_frame_age_s)),
         ("detections", str(frames.detections)),
-        *(
-            pair
-            for stage, latency in frames.latencies.items()
-            for pair in (
-                (f"latency_ms.{stage}.median", f"{latency.median_ms:.1f}"),
-                (f"latency_ms.{stage}.percentile_95", f"{latency.percentile_95_ms:.1f}"),
-            )
-        ),
+        *_latency_values(frames, "latency_ms"),
+    ]
+
+
+def search_values(searches: FrameSnapshot) -> Values:
+    """Return what was searched beside the following; nothing without `tracking: pose`.
+
+    Args:
+        searches: Counts and latencies.
+    """
+    if not searches.processed:
+        return []
+    return [
+        ("search_rate_hz", f"{searches.rate_hz:.2f}"),
+        ("frames_searched", str(searches.processed)),
+        *_latency_values(searches, "search_latency_ms"),
+    ]
+
+
+def _latency_values(frames: FrameSnapshot, prefix: str) -> Values:
+    return [
+        pair
+        for stage, latency in frames.latencies.items()
+        for pair in (
+            (f"{prefix}.{stage}.median", f"{latency.median_ms:.1f}"),
+            (f"{prefix}.{stage}.percentile_95", f"{latency.percentile_95_ms:.1f}"),
+        )
     ]
 
 

@@ -29,6 +29,7 @@ class WorkerThread(Generic[Item]):
         process: Callable[[Item], None],
         on_error: Callable[[Exception], None],
         min_period_s: Callable[[], float],
+        name: str = "ism_worker",
     ) -> None:
         """Start the thread.
 
@@ -38,6 +39,7 @@ class WorkerThread(Generic[Item]):
             on_error: Receives what `process` raises all the same.
             min_period_s: Returns the shortest time between two starts, seconds; called before every item and whenever
                 the mailbox is woken.
+            name: Of the thread.
         """
         self._mailbox = mailbox
         self._process = process
@@ -49,7 +51,7 @@ class WorkerThread(Generic[Item]):
         self._oldest_item_s = -float("inf")
         self._work_duration_s = float("inf")
         self._last_start_s = -float("inf")
-        self._thread = threading.Thread(target=self._run, name="ism_worker", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, job: Callable[[], Result]) -> Future[Result]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import json
+from collections.abc import Sequence
 
 import numpy as np
 from geometry_msgs.msg import Pose
@@ -64,13 +65,16 @@ def mask_image(detections: Detections, header: Header) -> Image:
     return image_message(labels, "mono16", header)
 
 
-def mask_array(detections: Detections, header: Header, inference_s: float) -> InstanceMaskArray:
+def mask_array(
+    detections: Detections, header: Header, inference_s: float, lost: Sequence[tuple[int, str]] = ()
+) -> InstanceMaskArray:
     """Return `~/masks`: each instance whole, with all parts of its score and the evidence that it was made of.
 
     Args:
         detections: On the CPU.
         header: Header of the color image.
         inference_s: Duration of inference, seconds.
+        lost: (id, class id) of instances that were followed and are not seen in this frame.
     """
     height, width = detections.masks.shape[1:]
     masks = detections.masks.numpy()
@@ -99,7 +103,13 @@ def mask_array(detections: Detections, header: Header, inference_s: float) -> In
         )
         for row in range(len(detections))
     ]
-    return InstanceMaskArray(header=header, instances=instances, inference_time=float(inference_s))
+    return InstanceMaskArray(
+        header=header,
+        instances=instances,
+        inference_time=float(inference_s),
+        lost_ids=[number for number, _ in lost],
+        lost_class_ids=[name for _, name in lost],
+    )
 
 
 def image_message(pixels: NDArray[np.uint8] | NDArray[np.uint16], encoding: str, header: Header) -> Image:

@@ -6,7 +6,7 @@ import array
 import itertools
 
 import numpy as np
-from geometry_msgs.msg import Point, Pose, Vector3
+from geometry_msgs.msg import Point, Pose, TransformStamped, Vector3
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import PointCloud2, PointField
@@ -60,6 +60,20 @@ def detection_array_3d(detections: Detections, header: Header) -> Detection3DArr
                 )
             )
     return message
+
+
+def instance_transforms(detections: Detections, header: Header) -> list[TransformStamped]:
+    """Return the pose of each instance as a frame `<class id>_<id>` below that of the camera."""
+    transforms = []
+    for row, (pose, number) in enumerate(zip(poses_of(detections), detections.instance_ids(), strict=True)):
+        if pose is None:
+            continue
+        one = TransformStamped(header=header, child_frame_id=f"{detections.class_id(row)}_{number}")
+        place = one.transform.translation
+        place.x, place.y, place.z = pose.position.x, pose.position.y, pose.position.z
+        one.transform.rotation = pose.orientation
+        transforms.append(one)
+    return transforms
 
 
 def marker_array(detections: Detections, header: Header) -> MarkerArray:

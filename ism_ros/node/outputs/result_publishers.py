@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from builtin_interfaces.msg import Time
@@ -11,6 +11,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
@@ -28,7 +29,7 @@ from ism_ros.node.outputs.detection_messages import (
     mask_image,
     vision_info,
 )
-from ism_ros.node.outputs.messages_3d import detection_array_3d, marker_array, point_cloud
+from ism_ros.node.outputs.messages_3d import detection_array_3d, instance_transforms, marker_array, point_cloud
 from ism_ros.node.qos import given_overrides, policy_name, publisher_events
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.visualization import OverlayStyle, draw_overlay
@@ -49,15 +50,19 @@ class ResultPublishers:
         points: Publisher of `~/points`.
         markers: Publisher of `~/markers`.
         vision_info: Publisher of `~/vision_info`, latched.
+        transforms: Publisher of `/tf`, or None.
     """
 
-    def __init__(self, node: Node, calls: GroupCalls, warn: Callable[[DiagnosticEvent], None]) -> None:
+    def __init__(
+        self, node: Node, calls: GroupCalls, warn: Callable[[DiagnosticEvent], None], with_tf: bool = False
+    ) -> None:
         """Create the publishers.
 
         Args:
             node: ROS node.
             calls: Callback group of their events, and calls between its callbacks.
             warn: Receives an event for subscribers whose QoS does not fit, which get nothing.
+            with_tf: Whether `publish_transforms` publishes anything.
         """
         self._node = node
         self._calls = calls
@@ -71,6 +76,7 @@ class ResultPublishers:
         self.points = self._publisher(PointCloud2, "~/points")
         self.markers = self._publisher(MarkerArray, "~/markers")
         self.vision_info = self._publisher(VisionInfo, "~/vision_info", latched)
+        self.transforms = self._publisher(TFMessage, "/tf", QoSProfile(depth=100)) if with_tf else None
 
     @property
     def topics(self) -> list[str]:
@@ -78,7 +84,13 @@ class ResultPublishers:
         return [publisher.topic_name for publisher in self._publishers]
 
     def publish(
-        self, header: Header, frame: Frame, detections: Detections, inference_s: float, style: OverlayStyle
+        self,
+        header: Header,
+        frame: Frame,
+        detections: Detections,
+        inference_s: float,
+        style: OverlayStyle,
+        lost: Sequence[tuple[int, str]] = (),
     ) -> None:
         """Publish the results of one frame.
 
@@ -88,13 +100,14 @@ class ResultPublishers:
             detections: On any device.
             inference_s: Duration of inference, seconds.
             style: Style of the overlay.
+            lost: (id, class id) of instances that were followed and are not seen in this frame.
         """
         on_cpu, undistorted = in_published_pixels(frame, detections.to("cpu"))
         self.detections.publish(detection_array(on_cpu, header))
         if self.mask_image.get_subscription_count():
             self.mask_image.publish(mask_image(on_cpu, header))
         if self.masks.get_subscription_count():
-            self.masks.publish(mask_array(on_cpu, header, inference_s))
+            self.masks.publish(mask_array(on_cpu, header, inference_s, lost))
         if self.overlay.get_subscription_count():
             self.overlay.publish(image_message(draw_overlay(published_rgb(frame), on_cpu, style), "rgb8", header))
         if self.detections_3d.get_subscription_count():
@@ -103,6 +116,16 @@ class ResultPublishers:
             self.markers.publish(marker_array(on_cpu, header))
         if self.points.get_subscription_count():
             self.points.publish(point_cloud(frame, undistorted, header))
+
+    def publish_transforms(self, header: Header, detections: Detections) -> None:
+        """Publish the poses of instances on /tf, as frames below that of the camera, where that is wanted.
+
+        Args:
+            header: Header of the color image.
+            detections: With ids, on the CPU.
+        """
+        if self.transforms is not None:
+            self.transforms.publish(TFMessage(transforms=instance_transforms(detections, header)))
 
     def publish_vision_info(self, stamp: Time, library: ObjectLibrary, settings: Settings) -> None:
         """Publish which objects are looked for, for those who subscribe later as well."""
@@ -127,6 +150,7 @@ class ResultPublishers:
             self.points,
             self.markers,
             self.vision_info,
+            *([] if self.transforms is None else [self.transforms]),
         )
 
     def _publisher(self, message_type: Any, name: str, qos: QoSProfile | None = None) -> Publisher:

@@ -101,6 +101,8 @@ def _as_declared(parameter: Parameter[Any]) -> Parameter[Any]:
     field = Settings.model_fields.get(parameter.name)
     if field is not None and isinstance(field.default, float) and type(parameter.value) is int:
         return Parameter(parameter.name, value=float(parameter.value))
+    if parameter.name == "tracking" and type(parameter.value) is bool:
+        return Parameter(parameter.name, value="ids" if parameter.value else "none")
     return parameter
 
 

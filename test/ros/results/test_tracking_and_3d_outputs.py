@@ -19,7 +19,7 @@ from visualization_msgs.msg import Marker
 
 from ism_ros.data.rle import decode_rle
 from ism_ros.node.outputs.messages_3d import POINT
-from ism_ros.tracking import MAX_AGE_FRAMES, MAX_AGE_S
+from ism_ros.tracking.ids import MAX_AGE_FRAMES, MAX_AGE_S
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine, rendering templates alone takes minutes
 

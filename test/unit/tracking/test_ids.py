@@ -12,7 +12,7 @@ from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.detection_evidence import DetectionEvidence
 from ism_ros.data.detections import Detections
 from ism_ros.io.result_files import label_image
-from ism_ros.tracking import MAX_AGE_FRAMES, MAX_AGE_S, MAX_TRACK_ID, Tracker
+from ism_ros.tracking.ids import MAX_AGE_FRAMES, MAX_AGE_S, MAX_TRACK_ID, Tracker
 
 HEIGHT, WIDTH = 120, 160
 ROWS, COLUMNS = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)

@@ -1,0 +1,244 @@
+"""What followed poses are refined against: the depth image, and outlines of what is the instance in its window.
+
+Around each predicted pose, a window of cells is divided into the instance and what is not, by depth (nearer, farther
+or as predicted), by the colors that the instance and its surroundings had so far, and by the predicted silhouette where
+both say nothing. `pose.refinement` draws the rims of the views to the outlines of these regions.
+
+H instances, G cells of the coarse silhouette along a side, C cells of the window (pose.observed_masks.CELLS).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ism_ros.pose.depth_noise import depth_noise_m
+from ism_ros.pose.observed_masks import CELLS, WINDOW_MARGIN, ObservedMasks, nearest_pixels, window_pixels
+from ism_ros.pose.refinement import PoseBatch
+from ism_ros.tracking.region_colors import RegionColors, color_bins
+from ism_ros.verification.evidence import MIN_DEPTH_M, ObjectSamples
+from ism_ros.verification.window_cells import dilated, pooled
+
+COARSE = 48
+"""Cells along a side of the grid that silhouettes are predicted in, G; a divisor of C."""
+SPREAD_CELLS = 6
+"""How far beyond the predicted silhouette the model's depth is continued, coarse cells."""
+FARTHER, AS_PREDICTED = -1.5, 0.3
+"""Log-odds of a cell whose reading is farther away than the instance, and of one whose reading is as predicted."""
+PREDICTED_PX, MAX_PREDICTED = 8.0, 0.3
+"""Distance to the predicted outline, pixels, and the log-odds that it counts for there and beyond."""
+SMOOTHING_CELLS = 1.2
+"""Standard deviation over which log-odds are smoothed, cells."""
+TOLERANCE_DEVIATIONS = 2.5
+"""Tolerance of depth, standard deviations of the sensor."""
+UNKNOWN_CELLS = 2
+"""How far what hides an outline reaches into its surroundings, cells."""
+REACH_CELLS = 10
+"""How far from the predicted silhouette the region is looked at for its shift, cells."""
+MIN_SHIFT_CELLS, MIN_GAIN = 0.7, 0.02
+"""Least shift of a predicted silhouette upon its region, cells, and the least IoU that it gains."""
+SURE_PX, SURE_CELLS = 3.0, 1.0
+"""Distance to the predicted outline from which on colors are learned, pixels and coarse cells: the larger one."""
+
+
+@dataclass(frozen=True)
+class ObservedRegions:
+    """Windows around H predicted poses.
+
+    Attributes:
+        masks: Depth and outlines, as the refinement takes them; instance i is mask i.
+        color: (H, C, C) int64 bins of the colors.
+        is_background: (H, C, C) bool, cells that are not of the instance for sure, if the prediction is right.
+        shift_px: (H, 2) columns and rows by which the predicted silhouettes are to be moved upon the regions.
+    """
+
+    masks: ObservedMasks
+    color: Tensor
+    is_background: Tensor
+    shift_px: Tensor
+
+
+def observe_regions(
+    poses: PoseBatch,
+    objects: ObjectSamples,
+    instances: Sequence[int],
+    colors: Sequence[RegionColors],
+    depth_m: Tensor,
+    rgb: Tensor,
+    intrinsics: tuple[float, float, float, float],
+    inverse_noise: float,
+) -> ObservedRegions:
+    """Divide the windows around predicted poses.
+
+    Args:
+        poses: H predicted poses, pose i under mask i.
+        objects: Samples of their objects.
+        instances: (H,) number of the instance that each pose is of.
+        colors: H histograms.
+        depth_m: (H, W) metres, 0 = no reading.
+        rgb: (H, W, 3) uint8.
+        intrinsics: fx, fy, cx, cy, pixels.
+        inverse_noise: Standard deviation of inverse depth, 1/m.
+
+    Returns:
+        The regions.
+    """
+    nearest, farthest, origin, cell_px = _predicted(poses, objects, intrinsics)
+    index, in_image = window_pixels(origin, cell_px, CELLS, depth_m.shape)
+    depth = depth_m.flatten()[index] * in_image
+    color = color_bins(rgb.flatten(0, 1)[index])
+    silhouette = nearest.isfinite()
+    low, high = _continued(nearest, silhouette), -_continued(-farthest, silhouette)
+    tolerance = TOLERANCE_DEVIATIONS * depth_noise_m(high.where(high.isfinite(), 1.0), inverse_noise)
+    scale = CELLS // COARSE
+    low, high = (_enlarged(part, scale) for part in (low - tolerance, high + tolerance))
+    read = depth > 0
+    farther, nearer = read & (depth > high), read & (depth < low)
+    predicted = _enlarged(_signed_distances(silhouette), scale) * (scale * cell_px)[:, None, None]
+    by_color = torch.stack([one.log_odds() for one in colors]).gather(1, color.flatten(1)).view(color.shape)
+    odds = by_color + (predicted / PREDICTED_PX).clamp(-1, 1) * MAX_PREDICTED
+    odds = odds + AS_PREDICTED * (read & ~farther & ~nearer) + FARTHER * farther
+    # what is before the instance, and the border of the image, hide where it ends: no distance, no slope
+    unknown = nearer | ~in_image | (_covered_by_others(silhouette, origin, cell_px, instances) & (predicted < 0))
+    odds = torch.where(unknown, predicted.sign(), odds)
+    regions = [cv2.GaussianBlur(one, (0, 0), SMOOTHING_CELLS) > 0 for one in odds.numpy()]
+    distance = torch.from_numpy(np.stack([_signed_distance(one.view(np.uint8)) for one in regions]))
+    distance = distance.masked_fill(dilated(unknown, UNKNOWN_CELLS), 0.0)
+    nothing = torch.zeros(len(poses))
+    masks = ObservedMasks(depth_m, intrinsics, distance, origin, cell_px, nothing, nothing, inverse_noise)
+    sure_px = (SURE_CELLS * scale * cell_px).clamp(min=SURE_PX)[:, None, None]
+    shift_px = _shifts(predicted, regions, dilated(unknown, UNKNOWN_CELLS), cell_px)
+    return ObservedRegions(masks, color, in_image & ~nearer & ((predicted < -sure_px) | farther), shift_px)
+
+
+def _shifts(predicted: Tensor, regions: Sequence[NDArray[np.bool_]], unknown: Tensor, cell_px: Tensor) -> Tensor:
+    """Find the shifts (H, 2), pixels, from the centroids of predicted silhouettes to those of regions.
+
+    Rims are drawn to outlines that are near; this brings them near. Only what overlaps more after it is shifted.
+    """
+    shifts = np.zeros((len(regions), 2), np.float32)
+    for row, region in enumerate(regions):
+        hidden = unknown[row].numpy()
+        silhouette = predicted[row].numpy() > 0
+        near = cv2.dilate(silhouette.view(np.uint8), np.ones((2 * REACH_CELLS + 1,) * 2, np.uint8)).astype(bool)
+        seen, model = region & near & ~hidden, silhouette & ~hidden
+        if not seen.any() or not model.any():
+            continue
+        shift = _centroid(seen) - _centroid(model)
+        if np.abs(shift).max() < MIN_SHIFT_CELLS:
+            continue
+        move = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
+        shifted = cv2.warpAffine(silhouette.view(np.uint8), move, (CELLS, CELLS)).astype(bool) & ~hidden
+        if _iou(seen, shifted) > _iou(seen, model) + MIN_GAIN:
+            shifts[row] = shift
+    return torch.from_numpy(shifts) * cell_px[:, None]
+
+
+def _centroid(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
+    return np.array([moments["m10"], moments["m01"]]) / max(float(moments["m00"]), 1.0)
+
+
+def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    return int(np.count_nonzero(first & second)) / max(int(np.count_nonzero(first | second)), 1)
+
+
+def _covered_by_others(
+    silhouette: Tensor, origin: Tensor, cell_px: Tensor, instances: Sequence[int]
+) -> Tensor:
+    """Find the cells (H, C, C) that lie in the predicted silhouettes (H, G, G) of other instances."""
+    covered = torch.zeros((len(origin), CELLS, CELLS), dtype=torch.bool)
+    side = cell_px * CELLS
+    apart = (origin[:, None] - origin[None]) / torch.maximum(side[:, None], side[None])[:, :, None]
+    near = (apart.abs() < 1).all(dim=2)
+    at = torch.arange(CELLS) + 0.5
+    for row, other in torch.nonzero(near).tolist():
+        if instances[row] == instances[other]:
+            continue
+        columns, rows = (
+            ((origin[row, axis] + at * cell_px[row] - origin[other, axis]) / side[other] * COARSE).floor().long()
+            for axis in (0, 1)
+        )
+        inside = ((rows >= 0) & (rows < COARSE))[:, None] & ((columns >= 0) & (columns < COARSE))[None]
+        of_other = silhouette[other][rows.clamp(0, COARSE - 1)[:, None], columns.clamp(0, COARSE - 1)[None]]
+        covered[row] |= inside & of_other
+    return covered
+
+
+def surface_colors(poses: PoseBatch, objects: ObjectSamples, observed: ObservedMasks, rgb: Tensor) -> list[Tensor]:
+    """Read the colors of surfaces in the image.
+
+    Args:
+        poses: H refined poses.
+        objects: Samples of their objects.
+        observed: Depth.
+        rgb: (H, W, 3) uint8.
+
+    Returns:
+        Of each pose the bins (A,) of those of its samples that face the camera and whose reading agrees.
+    """
+    fx, fy, cx, cy = observed.intrinsics
+    point = objects.points_m @ poses.rotation.mT + poses.centre_m[:, None]
+    z = point[..., 2].clamp(min=MIN_DEPTH_M)
+    index, inside = nearest_pixels(point[..., 0] / z * fx + cx, point[..., 1] / z * fy + cy, observed.depth_m.shape)
+    faces = ((objects.normals @ poses.rotation.mT) * point).sum(dim=2) < 0
+    depth = observed.depth_m.flatten()[index]
+    agrees = (depth - z).abs() < TOLERANCE_DEVIATIONS * observed.noise_m(z)
+    colors = color_bins(rgb.flatten(0, 1)[index])
+    return [color[seen] for color, seen in zip(colors, faces & inside & agrees, strict=True)]
+
+
+def _predicted(
+    poses: PoseBatch, objects: ObjectSamples, intrinsics: tuple[float, float, float, float]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Render the samples of poses.
+
+    Returns:
+        Least and largest depth (H, G, G) of the near surface in coarse cells, metres, +inf and -inf where there is
+        none; corner of the window (H, 2) and side (H,) of its C cells, pixels.
+    """
+    fx, fy, cx, cy = intrinsics
+    point = objects.points_m @ poses.rotation.mT + poses.centre_m[:, None]
+    z = point[..., 2].clamp(min=MIN_DEPTH_M)
+    uv = torch.stack([point[..., 0] / z * fx + cx, point[..., 1] / z * fy + cy], dim=2)
+    first, last = uv.aminmax(dim=1)
+    side = (last - first).amax(dim=1).clamp(min=4.0) * (1 + 2 * WINDOW_MARGIN)
+    origin = (first + last - side[:, None]) / 2
+    columns_rows = ((uv - origin[:, None]) / side[:, None, None] * COARSE).long().clamp(0, COARSE - 1)
+    cell = columns_rows[..., 1] * COARSE + columns_rows[..., 0]
+    faces = ((objects.normals @ poses.rotation.mT) * point).sum(dim=2) < 0
+    nearest = z.new_full((len(z), COARSE * COARSE), torch.inf)
+    nearest = nearest.scatter_reduce(1, cell, z.where(faces, torch.inf), "amin").view(-1, COARSE, COARSE)
+    for join in (torch.minimum, torch.maximum):
+        for axis in (1, 2):
+            nearest = pooled(nearest, axis, 1, join)
+    farthest = nearest.where(nearest.isfinite(), -torch.inf)
+    return nearest, farthest, origin, side / CELLS
+
+
+def _continued(depth: Tensor, silhouette: Tensor) -> Tensor:
+    """Take the least depth of the neighbours, and beyond the silhouette that within SPREAD_CELLS."""
+    near = far = depth
+    for axis in (1, 2):
+        near, far = pooled(near, axis, 1, torch.minimum), pooled(far, axis, SPREAD_CELLS, torch.minimum)
+    return near.where(silhouette, far)
+
+
+def _enlarged(cells: Tensor, scale: int) -> Tensor:
+    return cells.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+
+
+def _signed_distances(silhouette: Tensor) -> Tensor:
+    return torch.from_numpy(np.stack([_signed_distance(one) for one in silhouette.numpy().view(np.uint8)]))
+
+
+def _signed_distance(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
+    # where there is no other side, it is far away
+    inside, outside = (np.minimum(cv2.distanceTransform(part, cv2.DIST_L2, 3), CELLS) for part in (mask, 1 - mask))
+    return np.asarray(inside - outside, np.float32)

@@ -1,0 +1,104 @@
+"""Followed instances as detections, as the search gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.detections import Detections
+from ism_ros.data.frame import Frame
+from ism_ros.objects.library import ObjectLibrary
+from ism_ros.pose.covariance import at_origin
+from ism_ros.tracking.followed_instance import FollowedInstance
+from ism_ros.verification.evidence import CELLS, Evidence
+from ism_ros.verification.silhouette_masks import silhouette_masks
+
+
+def tracked_detections(
+    instances: Sequence[FollowedInstance],
+    evidence: Evidence | None,
+    rows: Sequence[int],
+    frame: Frame,
+    library: ObjectLibrary,
+) -> Detections:
+    """Make the detections of a frame.
+
+    Args:
+        instances: N instances that are followed.
+        evidence: That has their silhouettes, None where N is 0.
+        rows: (N,) where.
+        frame: The frame.
+        library: The known objects.
+
+    Returns:
+        N detections, best first: masks, boxes and poses of this frame, scores of the search that found each last.
+    """
+    empty = replace(
+        Detections.empty(frame.height, frame.width),
+        object_ids=library.ids,
+        category_ids=library.category_ids,
+        instance_id=torch.zeros(0, dtype=torch.int64),
+        pose_covariance=torch.zeros(0, 6, 6),
+        model_box_m=torch.zeros(0, 2, 3),
+    )
+    if evidence is None or not instances:
+        return empty
+    order = sorted(range(len(instances)), key=lambda index: -float(instances[index].detection.score[0]))
+    instances, rows = [instances[index] for index in order], [rows[index] for index in order]
+    masks, boxes_xyxy = _masks_and_boxes(evidence, rows, frame)
+    object_index = [library.ids.index(one.class_id) for one in instances]
+    translations, covariances, boxes = [], [], []
+    for one, index in zip(instances, object_index, strict=True):
+        known = library.objects[index]
+        arm_m = one.motion.rotation @ known.centre_m.numpy()
+        translations.append(one.motion.centre_m - arm_m)
+        covariances.append(at_origin(one.covariance, arm_m))
+        boxes.append(torch.full((2, 3), torch.nan) if known.box_m is None else known.box_m.float())
+
+    def joined(name: str) -> Tensor:
+        return torch.cat([getattr(one.detection, name) for one in instances])
+
+    return replace(
+        empty,
+        masks=masks,
+        boxes_xyxy=boxes_xyxy,
+        object_index=torch.tensor(object_index, dtype=torch.int64),
+        template_index=joined("template_index"),
+        score=joined("score"),
+        semantic_score=joined("semantic_score"),
+        appearance_score=joined("appearance_score"),
+        geometric_score=joined("geometric_score"),
+        visible_ratio=joined("visible_ratio"),
+        fit_score=joined("fit_score"),
+        rotation=torch.from_numpy(np.stack([one.motion.rotation for one in instances])).float(),
+        translation_m=torch.from_numpy(np.stack(translations)).float(),
+        pose_covariance=torch.from_numpy(np.stack(covariances)).float(),
+        model_box_m=torch.stack(boxes),
+        instance_id=torch.tensor([one.id for one in instances], dtype=torch.int64),
+    )
+
+
+def _masks_and_boxes(evidence: Evidence, rows: Sequence[int], frame: Frame) -> tuple[Tensor, Tensor]:
+    """Draw silhouettes, each in its own window of the image: masks (N, H, W) bool and boxes (N, 4) xyxy."""
+    masks = torch.zeros((len(rows), frame.height, frame.width), dtype=torch.bool)
+    boxes_xyxy = torch.zeros((len(rows), 4), dtype=torch.int64)
+    for number, row in enumerate(rows):
+        first = evidence.origin[row]
+        last = first + CELLS * evidence.cell_px[row]
+        left, top = (max(int(side), 0) for side in first.floor().tolist())
+        right, bottom = (
+            min(int(side), limit) for side, limit in zip(last.ceil().tolist(), (frame.width, frame.height), strict=True)
+        )
+        if left >= right or top >= bottom:
+            continue
+        moved = replace(evidence, origin=evidence.origin - torch.tensor([left, top]))
+        part = silhouette_masks(moved, torch.tensor([row]), (bottom - top, right - left))
+        masks[number, top:bottom, left:right] = part[0]
+        if bool(part.any()):
+            boxes_xyxy[number] = boxes_from_masks(part)[0] + torch.tensor([left, top, left, top])
+    return masks, boxes_xyxy
