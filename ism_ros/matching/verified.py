@@ -54,8 +54,8 @@ WHOLE_FACTOR = 1.15
 """Factor of the probability of a union of proposals where it is compared with others: it explains what a part leaves
 unexplained."""
 MIN_LIKELY, MAX_UNVERIFIED = 0.1, 5
-"""Probability that nothing reaches where something is wrong, and most proposals, those that look most like an object, that
-stay then, as improbable as they are."""
+"""Probability that nothing reaches where something is wrong, and most proposals, those that look most like an object,
+that stay then, as improbable as they are."""
 LEAST_RIVAL = 0.4
 """Semantic score that some other object is supposed to have where no known one has more: with few known objects, that
 they are unlike something says little."""
@@ -213,8 +213,8 @@ def _matches(
         # what looks like an object but fits none in size tells of depth or models in another unit (result_checks)
         looks, alike = semantic.masked_fill(candidates.is_union[:, None], 0.0).max(dim=1)
         chosen = torch.where(is_kept, chosen, alike)
-        is_alike = looks >= looks.topk(min(MAX_UNVERIFIED, len(looks))).values[-1]
-        is_kept |= is_alike & (looks > inputs.confidence_threshold)
+        most_alike = looks.topk(min(MAX_UNVERIFIED, len(looks))).indices
+        is_kept[most_alike[looks[most_alike] > inputs.confidence_threshold]] = True
         highest = choice.probability.gather(1, chosen[:, None])[:, 0]
     rows = torch.nonzero(is_kept)[:, 0]
     pose, is_outlined = choice.pose[rows, chosen[rows]], choice.is_silhouette[rows, chosen[rows]]

@@ -27,7 +27,7 @@ from ism_ros.tracking.motion_model import STILL, Motion, RigidMotion, common_mot
 from ism_ros.tracking.pose_fitting import FittedPoses, PredictedPose, fit_poses, radius_of
 from ism_ros.tracking.region_colors import RegionColors
 from ism_ros.tracking.tracked_detections import tracked_detections
-from ism_ros.verification.verification import can_be_verified
+from ism_ros.verification.pair_choice import can_be_verified
 
 NOISE_PERIOD = 30
 """Frames after which the noise of the camera is estimated anew."""

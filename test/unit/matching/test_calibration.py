@@ -57,7 +57,7 @@ def test_features_at_their_means_contribute_nothing(calibration: ScoreCalibratio
 def test_contributions_are_to_the_probability_that_made_the_score(calibration: ScoreCalibration) -> None:
     features = (calibration.mean + 0.5).expand(2, -1)
     silhouette, proposal = calibration.contributions(features, torch.tensor([True, False]))
-    torch.testing.assert_close(proposal, -silhouette / 3)
+    torch.testing.assert_close(proposal, -silhouette)
 
 
 def test_no_detections_have_no_contributions(calibration: ScoreCalibration) -> None:

@@ -14,7 +14,9 @@ FLAT = np.diag([0.002, 1.0, 0.002, 0.02, 0.02, 0.02]) ** 2
 """Covariance of a pose that may slide along y."""
 
 
-def after(frames: int, velocity_mps: tuple[float, float, float], covariance: np.ndarray, noise_m: float = 0.0) -> Motion:
+def after(
+    frames: int, velocity_mps: tuple[float, float, float], covariance: np.ndarray, noise_m: float = 0.0
+) -> Motion:
     """The filtered motion of what moves with a constant velocity."""
     random = np.random.default_rng(0)
     motion = Motion.at_rest(np.eye(3), np.array([0.0, 0.0, 1.0]), 0)
