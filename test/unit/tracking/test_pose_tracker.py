@@ -105,7 +105,8 @@ def film(library: ObjectLibrary, surface: Surface) -> Film:
 def errors(found: Detections, true: Array, row: int = 0) -> tuple[float, float]:
     """Distance, metres, and angle, degrees, of a pose from the true one."""
     rotation = Rotation.from_matrix(found.rotation[row].double().numpy() @ true[:3, :3].T)
-    return float(np.linalg.norm(found.translation_m[row].double().numpy() - true[:3, 3])), np.rad2deg(rotation.magnitude())
+    distance_m = np.linalg.norm(found.translation_m[row].double().numpy() - true[:3, 3])
+    return float(distance_m), float(np.rad2deg(rotation.magnitude()))
 
 
 def test_a_moving_instance_is_followed_with_its_id_pose_and_mask(film: Film) -> None:
