@@ -1,0 +1,283 @@
+"""Following by poses (`tracking: pose`): rendered films with exact truth, through the tracker and through the node.
+
+    python benchmarks/bench_tracking.py                 # 2 films each of a camera in the hand, a pushed object and a
+                                                        # passing hand; 10 objects taken and put back; 20 crossings
+    python benchmarks/bench_tracking.py --trials camera=1 taken=3 crossing=4
+    python benchmarks/bench_tracking.py --node camera_0 # that film, again and again, through the node at 30 Hz
+
+Films (common/moving_tables.py) are rendered once into --films: some 0.4 s of one core a frame. The tracker sees every
+frame. The search takes every --search-every-th frame (default 9), and what it finds reaches the tracker as many frames
+later, as if it took 300 ms. Printed: pose errors while followed, of instances that are at least 30 % visible (symmetries
+aside; those below 45 degrees, as of gears, count as errors); the share of such instances that is followed;
+frames in which an instance is still published after it is less than 5 % visible; how often an object that was taken
+away is found again with its id; wrong ids after crossings; milliseconds of processor time a frame, following alone.
+With --node: results a second, stamp to publish, searches a second, processor share of the node.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ism_ros.runtime.threads import configure_thread_env
+
+configure_thread_env()
+
+import cv2
+import numpy as np
+import torch
+from common.measuring import machine, print_table, processor, write_json
+from common.moving_tables import HAND, RATE_HZ, FilmFrame, films, read_film, render_film
+from common.node_session import START_TIMEOUT_S, stage_latencies_ms
+from common.symmetries import symmetries_of
+from numpy.typing import NDArray
+
+from ism_ros.config.settings import Settings
+from ism_ros.data.detections import Detections
+from ism_ros.loading import load_model
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.sim.benchmark_scenes.known_objects import (
+    DEMO_OBJECT_SET,
+    known_objects,
+    make_scene_object,
+    write_objects_file,
+)
+from ism_ros.tracking.pose_tracker import PoseTracker
+from ism_ros.visualization import draw_overlay
+
+TRIALS = {"camera": 2, "pushed": 2, "hidden": 2, "taken": 10, "crossing": 20}
+"""Films of each kind."""
+SAME_M = 0.05
+"""Distance from the truth up to which a pose is of that instance, metres."""
+MIN_VISIBLE, MAX_GONE = 0.3, 0.05
+"""Visible share from which on an instance should be followed, and below which it should not."""
+DRAWN_FRAMES = 4
+"""Frames of a picture."""
+Array = NDArray[np.float64]
+
+
+@dataclass
+class Numbers:
+    """What is collected over films.
+
+    Attributes:
+        error_mm, error_deg: Of each pose.
+        followed, wanted: Instances followed, and those that should be.
+        late_frames: Frames until each loss was noticed.
+        again, gone: Objects found again with their id, and those put back.
+        wrong, crossed: Instances with a wrong id after crossing, and all.
+        frame_ms: Processor time of each frame.
+    """
+
+    error_mm: list[float] = field(default_factory=list)
+    error_deg: list[float] = field(default_factory=list)
+    followed: int = 0
+    wanted: int = 0
+    late_frames: list[int] = field(default_factory=list)
+    again: int = 0
+    gone: int = 0
+    wrong: int = 0
+    crossed: int = 0
+    frame_ms: list[float] = field(default_factory=list)
+
+
+def main() -> None:
+    """Print and write the table, or measure the node."""
+    options = _options()
+    options.output.mkdir(parents=True, exist_ok=True)
+    meshes = known_objects(DEMO_OBJECT_SET)
+    objects_file = write_objects_file(meshes, options.output / "objects")
+    trials = {**dict.fromkeys(TRIALS, 0), **options.trials} if options.trials else TRIALS
+    known = [make_scene_object(mesh) for mesh in meshes]
+    if options.node:
+        write_json("bench_tracking_node", through_node(options, objects_file))
+        return
+    torch.set_num_threads(1)
+    model = load_model(
+        Settings(objects_file=str(objects_file), cache_dir=str(options.output / "cache"), cpu_threads=1)
+    )
+    symmetries = {str(mesh.metadata["name"]): symmetries_of(mesh) for mesh in meshes}
+    numbers: dict[str, Numbers] = defaultdict(Numbers)
+    for film in films(known, trials):
+        render_film(film, options.films)
+        follow_film(options.films / film.name, model, symmetries, options, numbers[film.name.split("_")[0]])
+        print_table(f"{processor()}; {machine(1)}", [row_of(kind, one) for kind, one in numbers.items()])
+    rows = [row_of(kind, one) for kind, one in numbers.items()]
+    write_json("bench_tracking", {"machine": machine(1), "processor": processor(), "rows": rows})
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", nargs="+", default=[], help="films of each kind, such as taken=3")
+    parser.add_argument("--films", type=Path, default=Path("out/films"), help="folder that keeps the films")
+    parser.add_argument("--search-every", type=int, default=9, help="frames a search takes")
+    parser.add_argument("--node", default="", help="name of a rendered film to show to the node")
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long the node is measured")
+    parser.add_argument("--output", type=Path, default=Path("out/bench_tracking"))
+    options = parser.parse_args()
+    options.trials = {kind: int(count) for kind, _, count in (word.partition("=") for word in options.trials)}
+    return options
+
+
+def follow_film(
+    folder: Path,
+    model: InstanceSegmentationModel,
+    symmetries: dict[str, Array],
+    options: argparse.Namespace,
+    numbers: Numbers,
+) -> None:
+    """Follow through one film and add to the numbers."""
+    tracker, coming = PoseTracker(), []
+    ids: dict[int, list[int]] = defaultdict(list)
+    gone_since: dict[int, int] = {}
+    pictures = []
+    for index, shown in enumerate(read_film(folder)):
+        while coming and coming[0][0] <= index:
+            _, found, stamp_ns = coming.pop(0)
+            tracker.merge(found, stamp_ns, model.library)
+        began_s = time.thread_time()
+        detections = tracker.follow(shown.frame, model.library).detections
+        numbers.frame_ms.append(1e3 * (time.thread_time() - began_s))
+        if index % options.search_every == 0:
+            found = model.segment(shown.frame, with_unit_check=False).to("cpu")
+            # the first one at once: what is measured is the following
+            coming.append((index + (options.search_every if index else 1), found, shown.frame.stamp_ns))
+        rows = _matched(detections, shown)
+        is_started = index > options.search_every
+        for place, (name, number) in enumerate(zip(shown.names, shown.numbers.tolist(), strict=True)):
+            if name == HAND:
+                continue
+            row, share = rows.get(place), shown.visible_share[place]
+            if share >= MIN_VISIBLE and is_started:
+                numbers.wanted += 1
+                numbers.followed += row is not None
+            if row is not None and share >= MIN_VISIBLE:
+                _add_error(numbers, detections, row, shown.object_to_camera[place], symmetries[name])
+                ids[number].append(detections.instance_ids()[row])
+        _add_losses(numbers, shown, detections, ids, gone_since, index)
+        if index and index % 20 == 0 and len(pictures) < DRAWN_FRAMES:
+            pictures.append(draw_overlay(shown.frame.rgb, detections, "outline"))
+    kind = folder.name.split("_")[0]
+    if kind == "taken":
+        for number in gone_since:
+            numbers.gone += 1
+            numbers.again += len(ids[number]) > 0 and ids[number][-1] == ids[number][0]
+    if kind == "crossing":
+        numbers.crossed += len(ids)
+        numbers.wrong += sum(each[-1] != each[0] for each in ids.values())
+    if pictures:
+        cv2.imwrite(str(options.output / f"{folder.name}.png"), np.hstack(pictures)[..., ::-1])
+
+
+def _matched(detections: Detections, shown: FilmFrame) -> dict[int, int]:
+    """The row of each body that has one: of its name, nearest, within SAME_M."""
+    rows: dict[int, int] = {}
+    for row in range(len(detections)):
+        at = detections.translation_m[row].double().numpy()
+        distances = {
+            place: float(np.linalg.norm(at - shown.object_to_camera[place][:3, 3]))
+            for place, name in enumerate(shown.names)
+            if name == detections.class_id(row)
+        }
+        if distances and min(distances.values()) < SAME_M:
+            rows.setdefault(min(distances, key=lambda place: distances[place]), row)
+    return rows
+
+
+def _add_error(numbers: Numbers, detections: Detections, row: int, true: Array, symmetries: Array) -> None:
+    rotation = detections.rotation[row].double().numpy()
+    traces = np.einsum("ij,sij->s", rotation, true[:3, :3] @ symmetries)
+    numbers.error_deg.append(float(np.degrees(np.arccos(np.clip((traces - 1) / 2, -1, 1)).min())))
+    offset_m = detections.translation_m[row].double().numpy() - true[:3, 3]
+    numbers.error_mm.append(1e3 * float(np.linalg.norm(offset_m)))
+
+
+def _add_losses(
+    numbers: Numbers,
+    shown: FilmFrame,
+    detections: Detections,
+    ids: dict[int, list[int]],
+    gone_since: dict[int, int],
+    index: int,
+) -> None:
+    """Count for how long ids of bodies that are gone are still published; only the first time that each is gone."""
+    present = dict(zip(shown.numbers.tolist(), shown.visible_share.tolist(), strict=True))
+    for number, own in ids.items():
+        if own and present.get(number, 0.0) < MAX_GONE and number not in gone_since:
+            gone_since[number] = index
+            numbers.late_frames.append(0)
+        if gone_since.get(number) is not None and present.get(number, 0.0) < MAX_GONE:
+            is_stale = own[-1] in detections.instance_ids()
+            if is_stale and index - gone_since[number] == numbers.late_frames[-1]:
+                numbers.late_frames[-1] += 1
+
+
+def row_of(kind: str, one: Numbers) -> dict[str, object]:
+    """One line of the table."""
+
+    def share(part: int, whole: int) -> str:
+        return f"{part} of {whole}" if whole else ""
+
+    return {
+        "films": kind,
+        "mm": f"{np.median(one.error_mm):.1f}" if one.error_mm else "",
+        "mm, 95 %": f"{np.percentile(one.error_mm, 95):.1f}" if one.error_mm else "",
+        "degrees": f"{np.median(one.error_deg):.1f}" if one.error_deg else "",
+        "followed": f"{100 * one.followed / max(one.wanted, 1):.1f} %",
+        "frames until lost, most": max(one.late_frames) if one.late_frames else "",
+        "again with its id": share(one.again, one.gone),
+        "wrong id": share(one.wrong, one.crossed),
+        "ms of a core, median": f"{np.median(one.frame_ms):.1f}",
+        "95 %": f"{np.percentile(one.frame_ms, 95):.1f}",
+    }
+
+
+def through_node(options: argparse.Namespace, objects_file: Path) -> dict[str, object]:
+    """Show a film to the node and read its diagnostics."""
+    import psutil
+
+    from ism_ros.sim.demo.camera_and_node import SessionSettings, run_session
+    from ism_ros.sim.demo.ros_isolation import keep_traffic_local
+
+    keep_traffic_local()
+    out = options.output.resolve()
+    settings = SessionSettings(
+        out,
+        out / "cache",
+        scene=0,
+        object_set=DEMO_OBJECT_SET,
+        rate_hz=RATE_HZ,
+        folder=(options.films / options.node).resolve(),
+        objects_file=objects_file.resolve(),
+        node={"tracking": "pose"},
+        topics=("detections",),
+    )
+    with run_session(settings) as session:
+        session.wait_for_first(START_TIMEOUT_S, lambda text: None)
+        session.spin(5.0)
+        node = next(one for one in psutil.Process().children() if any("ism_node" in word for word in one.cmdline()))
+        used, began_s = node.cpu_times(), time.monotonic()
+        session.spin(options.seconds)
+        now = node.cpu_times()
+        cores = (now.user + now.system - used.user - used.system) / (time.monotonic() - began_s)
+        values = dict(session.probe.diagnostics.values)
+    median_ms, most_ms = stage_latencies_ms(values)["stamp_to_publish"]
+    row = {
+        "results a second": float(values["rate_hz"]),
+        "stamp to publish, ms": median_ms,
+        "95 %": most_ms,
+        "following, ms": float(values["latency_ms.following.median"]),
+        "searches a second": float(values.get("search_rate_hz", "nan")),
+        "search, stamp to publish, ms": float(values.get("search_latency_ms.stamp_to_publish.median", "nan")),
+        "cores": round(cores, 2),
+        "instances": int(values["detections"]),
+    }
+    print_table(f"{processor()}; {machine()}", [row])
+    return {"machine": machine(), "processor": processor(), "row": row, "diagnostics": values}
+
+
+if __name__ == "__main__":
+    main()
