@@ -7,8 +7,8 @@
 
 Films (common/moving_tables.py) are rendered once into --films: some 0.4 s of one core a frame. The tracker sees every
 frame. The search takes every --search-every-th frame (default 9), and what it finds reaches the tracker as many frames
-later, as if it took 300 ms. Printed: pose errors while followed, of instances that are at least 30 % visible (symmetries
-aside; those below 45 degrees, as of gears, count as errors); the share of such instances that is followed;
+later, as if it took 300 ms. Printed: pose errors while followed, of instances that are at least 30 % visible
+(symmetries aside; those below 45 degrees, as of gears, count as errors); the share of such instances that is followed;
 frames in which an instance is still published after it is less than 5 % visible; how often an object that was taken
 away is found again with its id; wrong ids after crossings; milliseconds of processor time a frame, following alone.
 With --node: results a second, stamp to publish, searches a second, processor share of the node.

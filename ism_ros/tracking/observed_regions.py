@@ -184,10 +184,10 @@ def surface_colors(poses: PoseBatch, objects: ObjectSamples, observed: ObservedM
         Of each pose the bins (A,) of those of its samples that face the camera and whose reading agrees.
     """
     fx, fy, cx, cy = observed.intrinsics
-    point = objects.points_m @ poses.rotation.mT + poses.centre_m[:, None]
+    point = (poses.rotation @ objects.points_m + poses.centre_m[:, :, None]).mT
     z = point[..., 2].clamp(min=MIN_DEPTH_M)
     index, inside = nearest_pixels(point[..., 0] / z * fx + cx, point[..., 1] / z * fy + cy, observed.depth_m.shape)
-    faces = ((objects.normals @ poses.rotation.mT) * point).sum(dim=2) < 0
+    faces = ((poses.rotation @ objects.normals).mT * point).sum(dim=2) < 0
     depth = observed.depth_m.flatten()[index]
     agrees = (depth - z).abs() < TOLERANCE_DEVIATIONS * observed.noise_m(z)
     colors = color_bins(rgb.flatten(0, 1)[index])
@@ -204,7 +204,7 @@ def _predicted(
         none; corner of the window (H, 2) and side (H,) of its C cells, pixels.
     """
     fx, fy, cx, cy = intrinsics
-    point = objects.points_m @ poses.rotation.mT + poses.centre_m[:, None]
+    point = (poses.rotation @ objects.points_m + poses.centre_m[:, :, None]).mT
     z = point[..., 2].clamp(min=MIN_DEPTH_M)
     uv = torch.stack([point[..., 0] / z * fx + cx, point[..., 1] / z * fy + cy], dim=2)
     first, last = uv.aminmax(dim=1)
@@ -212,7 +212,7 @@ def _predicted(
     origin = (first + last - side[:, None]) / 2
     columns_rows = ((uv - origin[:, None]) / side[:, None, None] * COARSE).long().clamp(0, COARSE - 1)
     cell = columns_rows[..., 1] * COARSE + columns_rows[..., 0]
-    faces = ((objects.normals @ poses.rotation.mT) * point).sum(dim=2) < 0
+    faces = ((poses.rotation @ objects.normals).mT * point).sum(dim=2) < 0
     nearest = z.new_full((len(z), COARSE * COARSE), torch.inf)
     nearest = nearest.scatter_reduce(1, cell, z.where(faces, torch.inf), "amin").view(-1, COARSE, COARSE)
     for join in (torch.minimum, torch.maximum):
