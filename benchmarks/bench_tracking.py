@@ -1,9 +1,10 @@
 """Following by poses (`tracking: pose`): rendered films with exact truth, through the tracker and through the node.
 
-    python benchmarks/bench_tracking.py                 # 2 films each of a camera in the hand, a pushed object and a
-                                                        # passing hand; 10 objects taken and put back; 20 crossings
+    python benchmarks/bench_tracking.py
     python benchmarks/bench_tracking.py --trials camera=1 taken=3 crossing=4
-    python benchmarks/bench_tracking.py --node camera_0 # that film, again and again, through the node at 30 Hz
+    python benchmarks/bench_tracking.py --node camera_0     # that film, again and again, through the node at 30 Hz
+
+2 films each of a camera in the hand, a pushed object and a passing hand; 10 of objects taken and put back; 20 crossings.
 
 Films (common/moving_tables.py) are rendered once into --films: some 0.4 s of one core a frame. The tracker sees every
 frame. The search takes every --search-every-th frame (default 9), and what it finds reaches the tracker as many frames
@@ -253,7 +254,7 @@ def through_node(options: argparse.Namespace, objects_file: Path) -> dict[str, o
         folder=(options.films / options.node).resolve(),
         objects_file=objects_file.resolve(),
         node={"tracking": "pose"},
-        topics=("detections",),
+        topics=("detections", "mask_image"),
     )
     with run_session(settings) as session:
         session.wait_for_first(START_TIMEOUT_S, lambda text: None)

@@ -54,7 +54,7 @@ class FrameFollower:
         """
         set_num_threads(1)
         sys.setswitchinterval(min(SWITCH_INTERVAL_S, sys.getswitchinterval()))
-        converted = self._processor.convert(arrived)
+        converted = self._processor.convert(arrived, is_followed=True)
         if converted is None:
             return None
         self._search(converted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import numpy as np
 from std_msgs.msg import Header
 
 from ism_ros.config.settings import Settings
@@ -23,6 +24,9 @@ from ism_ros.registration.frame_registration import with_registered_depth
 from ism_ros.segmentors.base import SEGMENTORS
 from ism_ros.tracking.ids import Tracker
 
+REGISTRATION_PERIOD_S = 2.0
+"""Time between two checks whether depth is registered, of frames that are followed, seconds: it takes half as long as
+the following. Depth that was not registered at the last check is registered in every frame."""
 UNIT_CHECK_PERIOD_S = 1.0
 """Shortest time between two checks of units, seconds: a wrong unit stays wrong, and the check costs a second pass."""
 
@@ -74,6 +78,7 @@ class FrameProcessor:
         self._warnings = FrameWarnings(context.events)
         self._tracker = Tracker()
         self._last_unit_check_s = -float("inf")
+        self._last_registration_s = -float("inf")
 
     def process(
         self, arrived: SyncedFrame, model: InstanceSegmentationModel, settings: Settings
@@ -91,18 +96,19 @@ class FrameProcessor:
         converted = self.convert(arrived)
         return None if converted is None else self.search(converted, model, settings)
 
-    def convert(self, arrived: SyncedFrame) -> ConvertedFrame | None:
+    def convert(self, arrived: SyncedFrame, is_followed: bool = False) -> ConvertedFrame | None:
         """Convert the messages of a frame.
 
         Args:
             arrived: Its messages.
+            is_followed: Whether it is one of many that are followed: then registration is checked now and then.
 
         Returns:
             The frame, None where it was rejected.
         """
         taken_s = time.perf_counter()
         try:
-            frame, invalid_depth = self._converted(arrived.messages)
+            frame, invalid_depth = self._converted(arrived.messages, is_followed)
         except FrameError as error:
             self._context.events.reject_frame(error.reason, str(error))
             return None
@@ -152,13 +158,17 @@ class FrameProcessor:
         free_memory_after(error)
         self._context.events.fail_inference(text)
 
-    def _converted(self, messages: RgbdMessages) -> tuple[Frame, InvalidDepth]:
+    def _converted(self, messages: RgbdMessages, is_followed: bool = False) -> tuple[Frame, InvalidDepth]:
         frame, invalid_depth = frame_from_messages(messages)
         self._warnings.report_undistortion(frame)
         if not frame.has_depth and SEGMENTORS.get(self._context.settings().segmentor).needs_depth:
             raise FrameError("no_depth", "depth has no reading at all: check the depth camera and its range")
-        if self._context.settings().registers_depth():
+        is_checked = is_followed and time.monotonic() - self._last_registration_s < REGISTRATION_PERIOD_S
+        if self._context.settings().registers_depth() and not is_checked:
+            given = frame
             frame = with_registered_depth(frame)  # not by the model, so that ~/points has that depth as well
+            if is_followed and _has_depth_of(frame, given):
+                self._last_registration_s = time.monotonic()
         return frame, invalid_depth
 
     def _is_unit_check_due(self) -> bool:
@@ -167,3 +177,10 @@ class FrameProcessor:
             return False
         self._last_unit_check_s = now_s
         return True
+
+
+def _has_depth_of(frame: Frame, given: Frame) -> bool:
+    """Tell whether registration left the depth as it was."""
+    if frame.depth_m is None or given.depth_m is None:
+        return True
+    return bool(np.array_equal(frame.depth_m, given.depth_m))

@@ -116,7 +116,7 @@ class PoseTracker:
             library: The known objects.
         """
         now_ns = self._newest_ns if self._newest_ns is not None else stamp_ns
-        if is_time_jump(now_ns, stamp_ns):
+        if is_time_jump(stamp_ns, now_ns):
             return
         by_id = {known.id: known for known in library.objects if can_be_verified(known)}
         posed = detections.rotation.isfinite().flatten(1).all(dim=1) & detections.translation_m.isfinite().all(dim=1)
