@@ -80,10 +80,11 @@ def test_every_detection_has_what_speaks_for_and_against_it(answer: dict[str, An
         assert max(one["contribution"] for one in found["evidence"].values()) > 0
 
 
-def test_without_depth_there_is_no_evidence(server: Server, sample: dict[str, Any]) -> None:
+def test_without_depth_outlines_and_colors_are_the_evidence(server: Server, sample: dict[str, Any]) -> None:
     content = post(server, {**sample, "depth_image": None, "score_threshold": 0.0}).json()
-    assert content["detections"]
-    assert all(found["evidence"] is None for found in content["detections"])
+    evidence = content["detections"][0]["evidence"]
+    assert evidence["outline_iou"]["value"] > 0.7
+    assert evidence["measured"]["value"] == 0
 
 
 def test_the_overlay_is_a_picture_of_the_frames_size(answer: dict[str, Any]) -> None:
