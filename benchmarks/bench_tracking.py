@@ -4,7 +4,8 @@
     python benchmarks/bench_tracking.py --trials camera=1 taken=3 crossing=4
     python benchmarks/bench_tracking.py --node camera_0     # that film, again and again, through the node at 30 Hz
 
-2 films each of a camera in the hand, a pushed object and a passing hand; 10 of objects taken and put back; 20 crossings.
+2 films each of a camera in the hand, a pushed object and a passing hand; 10 of objects taken and put back; 20
+crossings.
 
 Films (common/moving_tables.py) are rendered once into --films: some 0.4 s of one core a frame. The tracker sees every
 frame. The search takes every --search-every-th frame (default 9), and what it finds reaches the tracker as many frames
