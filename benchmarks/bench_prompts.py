@@ -67,7 +67,7 @@ def main() -> None:
     if not options.no_decoder:
         torch.set_num_threads(options.threads)
         frame = sets["rendered"][0][0]
-        result["decoder"] = _decoder(frame, prompters, options.rounds)
+        result["decoder"] = _decoder(frame, prompters, options.rounds, options.grid_batches)
         print_table(f"decoder, {result['processor']}; {result['machine']}", result["decoder"])
     write_json("bench_prompts", result, options.output)
 
@@ -77,6 +77,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--real", type=Path, help="folder of real frames")
     parser.add_argument("--scenes", type=int, default=20, help="rendered tables (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of grid and guided (default: %(default)s)")
+    parser.add_argument(
+        "--grid-batches",
+        type=int,
+        default=PER_SIDE**2 // BATCH,
+        help="batches of the grid that are run in each turn, of 16; the time of all is in proportion (default: all)",
+    )
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch (default: %(default)s)")
     parser.add_argument("--no-decoder", action="store_true", help="prompts alone")
     parser.add_argument("--output", type=Path, default=Path("out/prompts"))
@@ -148,20 +154,22 @@ def _have_box(boxes_xyxy: Tensor, masks: NDArray[np.bool_]) -> list[bool]:
 
 
 @torch.inference_mode()
-def _decoder(frame: Frame, prompters: dict[str, Prompter], rounds: int) -> list[dict[str, Any]]:
+def _decoder(frame: Frame, prompters: dict[str, Prompter], rounds: int, grid_batches: int) -> list[dict[str, Any]]:
     """Rows of the table of times: grid and guided in turns."""
     model = PromptableSam(random_sam("vit_b", "cpu"))
     embedding = torch.randn(1, 256, 64, 64), (frame.height, frame.width)
     prompts = {way: _whole(prompter, frame) for way, prompter in prompters.items()}
+    most = {"grid": BATCH * grid_batches}
+    scale = {"grid": len(prompts["grid"].points_xy) / (BATCH * grid_batches)}
     model.predict(embedding, prompts["guided"].points_xy[:4])
     spent: dict[str, list[float]] = {way: [] for way in prompters}
     for _ in range(rounds):
         for way, (points, boxes) in prompts.items():
             began = time.perf_counter()
             for predict, asked in ((model.predict, points), (model.predict_boxes, boxes)):
-                for part in asked.split(BATCH) if len(asked) else ():
+                for part in asked[: most.get(way)].split(BATCH) if len(asked) else ():
                     predict(embedding, part)
-            spent[way].append(time.perf_counter() - began)
+            spent[way].append((time.perf_counter() - began) * scale.get(way, 1.0))
     best = {way: min(times) for way, times in spent.items()}
     return [
         {
