@@ -80,7 +80,7 @@ def observe_regions(
         poses: H predicted poses, pose i under mask i.
         objects: Samples of their objects.
         instances: (H,) number of the instance that each pose is of.
-        colors: H histograms.
+        colors: H histograms; where they are unknown, those at the predicted pose count.
         depth_m: (H, W) metres, 0 = no reading.
         rgb: (H, W, 3) uint8.
         intrinsics: fx, fy, cx, cy, pixels.
@@ -101,6 +101,14 @@ def observe_regions(
     read = depth > 0
     farther, nearer = read & (depth > high), read & (depth < low)
     predicted = _enlarged(_signed_distances(silhouette), scale) * (scale * cell_px)[:, None, None]
+    sure_px = (SURE_CELLS * scale * cell_px).clamp(min=SURE_PX)[:, None, None]
+    is_background = in_image & ~nearer & ((predicted < -sure_px) | farther)
+    if not all(one.is_known for one in colors):
+        surfaces = surface_colors(poses, objects, depth_m, rgb, intrinsics, inverse_noise)
+        colors = [
+            one if one.is_known else one.updated(surface, around[chosen])
+            for one, surface, around, chosen in zip(colors, surfaces, color, is_background, strict=True)
+        ]
     by_color = torch.stack([one.log_odds() for one in colors]).gather(1, color.flatten(1)).view(color.shape)
     odds = by_color + (predicted / PREDICTED_PX).clamp(-1, 1) * MAX_PREDICTED
     odds = odds + AS_PREDICTED * (read & ~farther & ~nearer) + FARTHER * farther
@@ -112,9 +120,8 @@ def observe_regions(
     distance = distance.masked_fill(dilated(unknown, UNKNOWN_CELLS), 0.0)
     nothing = torch.zeros(len(poses))
     masks = ObservedMasks(depth_m, intrinsics, distance, origin, cell_px, nothing, nothing, inverse_noise)
-    sure_px = (SURE_CELLS * scale * cell_px).clamp(min=SURE_PX)[:, None, None]
     shift_px = _shifts(predicted, regions, dilated(unknown, UNKNOWN_CELLS), cell_px)
-    return ObservedRegions(masks, color, in_image & ~nearer & ((predicted < -sure_px) | farther), shift_px)
+    return ObservedRegions(masks, color, is_background, shift_px)
 
 
 def _shifts(predicted: Tensor, regions: Sequence[NDArray[np.bool_]], unknown: Tensor, cell_px: Tensor) -> Tensor:
@@ -171,25 +178,34 @@ def _covered_by_others(
     return covered
 
 
-def surface_colors(poses: PoseBatch, objects: ObjectSamples, observed: ObservedMasks, rgb: Tensor) -> list[Tensor]:
+def surface_colors(
+    poses: PoseBatch,
+    objects: ObjectSamples,
+    depth_m: Tensor,
+    rgb: Tensor,
+    intrinsics: tuple[float, float, float, float],
+    inverse_noise: float,
+) -> list[Tensor]:
     """Read the colors of surfaces in the image.
 
     Args:
-        poses: H refined poses.
+        poses: H poses.
         objects: Samples of their objects.
-        observed: Depth.
+        depth_m: (H, W) metres, 0 = no reading.
         rgb: (H, W, 3) uint8.
+        intrinsics: fx, fy, cx, cy, pixels.
+        inverse_noise: Standard deviation of inverse depth, 1/m.
 
     Returns:
         Of each pose the bins (A,) of those of its samples that face the camera and whose reading agrees.
     """
-    fx, fy, cx, cy = observed.intrinsics
+    fx, fy, cx, cy = intrinsics
     point = objects.points_m @ poses.rotation.mT + poses.centre_m[:, None]
     z = point[..., 2].clamp(min=MIN_DEPTH_M)
-    index, inside = nearest_pixels(point[..., 0] / z * fx + cx, point[..., 1] / z * fy + cy, observed.depth_m.shape)
+    index, inside = nearest_pixels(point[..., 0] / z * fx + cx, point[..., 1] / z * fy + cy, depth_m.shape)
     faces = ((objects.normals @ poses.rotation.mT) * point).sum(dim=2) < 0
-    depth = observed.depth_m.flatten()[index]
-    agrees = (depth - z).abs() < TOLERANCE_DEVIATIONS * observed.noise_m(z)
+    depth = depth_m.flatten()[index]
+    agrees = (depth - z).abs() < TOLERANCE_DEVIATIONS * depth_noise_m(z, inverse_noise)
     colors = color_bins(rgb.flatten(0, 1)[index])
     return [color[seen] for color, seen in zip(colors, faces & inside & agrees, strict=True)]
 
