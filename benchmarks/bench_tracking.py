@@ -4,8 +4,6 @@
     python benchmarks/bench_tracking.py --trials camera=1 taken=3 crossing=4
     python benchmarks/bench_tracking.py --node camera_0     # that film, again and again, through the node at 30 Hz
 
-later, as if it took 300 ms. Printed: pose errors while followed, of instances that are at least 30 % visible (symmetries
-
 2 films each of a camera in the hand, a pushed object and a passing hand; 10 of an object taken and put back; 20 of two
 equal ones that cross.
 

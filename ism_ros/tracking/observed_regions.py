@@ -113,7 +113,8 @@ def observe_regions(
     odds = by_color + (predicted / PREDICTED_PX).clamp(-1, 1) * MAX_PREDICTED
     odds = odds + AS_PREDICTED * (read & ~farther & ~nearer) + FARTHER * farther
     # what is before the instance, and the border of the image, hide where it ends: no distance, no slope
-    unknown = nearer | ~in_image | (_covered_by_others(silhouette, origin, cell_px, instances) & (predicted < 0))
+    others = _covered_by_others(silhouette, origin, cell_px, instances, index, depth_m.shape)
+    unknown = nearer | ~in_image | (others & (predicted < 0))
     odds = torch.where(unknown, predicted.sign(), odds)
     regions = [cv2.GaussianBlur(one, (0, 0), SMOOTHING_CELLS) > 0 for one in odds.numpy()]
     distance = torch.from_numpy(np.stack([_signed_distance(one.view(np.uint8)) for one in regions]))
@@ -157,25 +158,22 @@ def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 
 
 def _covered_by_others(
-    silhouette: Tensor, origin: Tensor, cell_px: Tensor, instances: Sequence[int]
+    silhouette: Tensor, origin: Tensor, cell_px: Tensor, instances: Sequence[int], index: Tensor, size: torch.Size
 ) -> Tensor:
-    """Find the cells (H, C, C) that lie in the predicted silhouettes (H, G, G) of other instances."""
-    covered = torch.zeros((len(origin), CELLS, CELLS), dtype=torch.bool)
-    side = cell_px * CELLS
-    apart = (origin[:, None] - origin[None]) / torch.maximum(side[:, None], side[None])[:, :, None]
-    near = (apart.abs() < 1).all(dim=2)
-    at = torch.arange(CELLS) + 0.5
-    for row, other in torch.nonzero(near).tolist():
-        if instances[row] == instances[other]:
-            continue
-        columns, rows = (
-            ((origin[row, axis] + at * cell_px[row] - origin[other, axis]) / side[other] * COARSE).floor().long()
-            for axis in (0, 1)
-        )
-        inside = ((rows >= 0) & (rows < COARSE))[:, None] & ((columns >= 0) & (columns < COARSE))[None]
-        of_other = silhouette[other][rows.clamp(0, COARSE - 1)[:, None], columns.clamp(0, COARSE - 1)[None]]
-        covered[row] |= inside & of_other
-    return covered
+    """Find the cells (H, C, C) whose pixels `index` lie in the predicted silhouettes (H, G, G) of other instances."""
+    image = np.zeros((int(size[0]), int(size[1])), np.int64)
+    bits = np.array([1 << (instance % 63) for instance in instances], np.int64)
+    for mask, corner, side, bit in zip(
+        silhouette.numpy().view(np.uint8), origin.tolist(), (cell_px * CELLS).tolist(), bits.tolist(), strict=True
+    ):
+        left, top, length = round(corner[0]), round(corner[1]), max(round(side), 1)
+        first_row, first_column = max(top, 0), max(left, 0)
+        part = image[first_row : max(top + length, 0), first_column : max(left + length, 0)]
+        if part.size:
+            large = cv2.resize(mask, (length, length), interpolation=cv2.INTER_NEAREST)
+            seen = large[first_row - top :, first_column - left :][: part.shape[0], : part.shape[1]]
+            part |= seen.astype(np.int64) * bit
+    return torch.from_numpy((image.ravel()[index.numpy()] & ~bits[:, None, None]) != 0)
 
 
 def surface_colors(
