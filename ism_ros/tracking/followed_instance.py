@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.data.detections import Detections
+from ism_ros.tracking.lost_detection import is_distinct
 from ism_ros.tracking.motion_model import Motion
 from ism_ros.tracking.region_colors import RegionColors
 
@@ -19,6 +20,8 @@ State = Literal["candidate", "followed", "lost"]
 HISTORY_S = 2.0
 """How long poses are remembered, seconds: longer than a search takes."""
 
+MAX_MISSES = 3
+"""Searches in a row that may miss what is followed by weak evidence."""
 SURE_SCORE = 0.6
 """Score of a detection from which on it needs no second search."""
 CHROMA_RATE = 0.1
@@ -44,6 +47,7 @@ class FollowedInstance:
         usual_chroma: Mean of the term chroma while it was followed; NaN before.
         searches: Searches since its first that should have found it: it was followed then, and mostly visible.
         hits: Number of those that found it.
+        misses: How many of them in a row, the last ones, did not.
         seen_ns: Stamp of the frame in which it was last followed.
     """
 
@@ -59,6 +63,7 @@ class FollowedInstance:
     usual_chroma: float = math.nan
     searches: int = 1
     hits: int = 1
+    misses: int = 0
     seen_ns: int = 0
 
     @property
@@ -68,8 +73,14 @@ class FollowedInstance:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether less than half of the searches found it."""
-        return 2 * self.hits < self.searches
+        """Whether less than half of the searches found it, or none of the last while the evidence is weak."""
+        is_weak = bool(self.terms) and not is_distinct(self.terms)
+        return 2 * self.hits < self.searches or (self.misses >= MAX_MISSES and is_weak)
+
+    def searched(self, is_found: bool) -> FollowedInstance:
+        """Count a search that should have found it."""
+        misses = 0 if is_found else self.misses + 1
+        return replace(self, searches=self.searches + 1, hits=self.hits + is_found, misses=misses)
 
     @property
     def is_mostly_visible(self) -> bool:
@@ -99,4 +110,4 @@ class FollowedInstance:
     def missed(self) -> FollowedInstance:
         """Lose it."""
         # should it have been searched in vain, that counts no more
-        return replace(self, state="lost", history=(), searches=self.hits)
+        return replace(self, state="lost", history=(), searches=self.hits, misses=0)

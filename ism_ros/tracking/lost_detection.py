@@ -25,7 +25,11 @@ MIN_SEEN = 0.12
 MIN_SCORE = 0.45
 """Score below which an instance is lost."""
 
-MAX_CHROMA_RISE = 0.12
+CLOSE_WEIGHT, CORRELATION_WEIGHT = 0.2, 0.2
+"""Weights of the terms close and color_correlation in the choice of a pose."""
+MAX_CONTINUES, MAX_CHROMA = 0.3, 0.1
+"""Shares of the surroundings and differences of colors from which on what is followed may be something else."""
+MAX_CHROMA_RISE = 0.1
 """By how much more than usual the colors may differ from the model's (`verification.color_agreement`)."""
 
 
@@ -61,6 +65,31 @@ def presence_score(terms: Mapping[str, float]) -> float:
     """
     seen = (1 - terms["hidden"]) * terms["measured"]
     return terms["agreeing"] * min(1.0, seen / MIN_SEEN)
+
+
+def pose_score(terms: Mapping[str, float]) -> float:
+    """Score a pose, to choose between several of one instance: whether it is there, and how well depth and colors fit.
+
+    Args:
+        terms: Of `verification.evidence`, by name.
+
+    Returns:
+        About 1 where it is right.
+    """
+    fit = CLOSE_WEIGHT * terms["close"] + CORRELATION_WEIGHT * terms["color_correlation"] - terms["chroma"]
+    return presence_score(terms) + fit
+
+
+def is_distinct(terms: Mapping[str, float]) -> bool:
+    """Tell whether the evidence is of the instance for sure, so that it need not be found by the search again.
+
+    Args:
+        terms: Of `verification.evidence`, by name.
+
+    Returns:
+        True where neither the same surface goes on around it nor its colors are others than the model's.
+    """
+    return terms["continues"] < MAX_CONTINUES and terms["chroma"] < MAX_CHROMA
 
 
 def is_seen(terms: Mapping[str, float], usual_chroma: float) -> bool:

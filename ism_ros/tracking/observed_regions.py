@@ -80,7 +80,7 @@ def observe_regions(
         poses: H predicted poses, pose i under mask i.
         objects: Samples of their objects.
         instances: (H,) number of the instance that each pose is of.
-        colors: H histograms.
+        colors: H histograms; where they are unknown, those at the predicted pose count.
         depth_m: (H, W) metres, 0 = no reading.
         rgb: (H, W, 3) uint8.
         intrinsics: fx, fy, cx, cy, pixels.
@@ -101,20 +101,28 @@ def observe_regions(
     read = depth > 0
     farther, nearer = read & (depth > high), read & (depth < low)
     predicted = _enlarged(_signed_distances(silhouette), scale) * (scale * cell_px)[:, None, None]
+    sure_px = (SURE_CELLS * scale * cell_px).clamp(min=SURE_PX)[:, None, None]
+    is_background = in_image & ~nearer & ((predicted < -sure_px) | farther)
+    if not all(one.is_known for one in colors):
+        surfaces = surface_colors(poses, objects, depth_m, rgb, intrinsics, inverse_noise)
+        colors = [
+            one if one.is_known else one.updated(surface, around[chosen])
+            for one, surface, around, chosen in zip(colors, surfaces, color, is_background, strict=True)
+        ]
     by_color = torch.stack([one.log_odds() for one in colors]).gather(1, color.flatten(1)).view(color.shape)
     odds = by_color + (predicted / PREDICTED_PX).clamp(-1, 1) * MAX_PREDICTED
     odds = odds + AS_PREDICTED * (read & ~farther & ~nearer) + FARTHER * farther
     # what is before the instance, and the border of the image, hide where it ends: no distance, no slope
-    unknown = nearer | ~in_image | (_covered_by_others(silhouette, origin, cell_px, instances) & (predicted < 0))
+    others = _covered_by_others(silhouette, origin, cell_px, instances, index, depth_m.shape)
+    unknown = nearer | ~in_image | (others & (predicted < 0))
     odds = torch.where(unknown, predicted.sign(), odds)
     regions = [cv2.GaussianBlur(one, (0, 0), SMOOTHING_CELLS) > 0 for one in odds.numpy()]
     distance = torch.from_numpy(np.stack([_signed_distance(one.view(np.uint8)) for one in regions]))
     distance = distance.masked_fill(dilated(unknown, UNKNOWN_CELLS), 0.0)
     nothing = torch.zeros(len(poses))
     masks = ObservedMasks(depth_m, intrinsics, distance, origin, cell_px, nothing, nothing, inverse_noise)
-    sure_px = (SURE_CELLS * scale * cell_px).clamp(min=SURE_PX)[:, None, None]
     shift_px = _shifts(predicted, regions, dilated(unknown, UNKNOWN_CELLS), cell_px)
-    return ObservedRegions(masks, color, in_image & ~nearer & ((predicted < -sure_px) | farther), shift_px)
+    return ObservedRegions(masks, color, is_background, shift_px)
 
 
 def _shifts(predicted: Tensor, regions: Sequence[NDArray[np.bool_]], unknown: Tensor, cell_px: Tensor) -> Tensor:
@@ -150,46 +158,52 @@ def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 
 
 def _covered_by_others(
-    silhouette: Tensor, origin: Tensor, cell_px: Tensor, instances: Sequence[int]
+    silhouette: Tensor, origin: Tensor, cell_px: Tensor, instances: Sequence[int], index: Tensor, size: torch.Size
 ) -> Tensor:
-    """Find the cells (H, C, C) that lie in the predicted silhouettes (H, G, G) of other instances."""
-    covered = torch.zeros((len(origin), CELLS, CELLS), dtype=torch.bool)
-    side = cell_px * CELLS
-    apart = (origin[:, None] - origin[None]) / torch.maximum(side[:, None], side[None])[:, :, None]
-    near = (apart.abs() < 1).all(dim=2)
-    at = torch.arange(CELLS) + 0.5
-    for row, other in torch.nonzero(near).tolist():
-        if instances[row] == instances[other]:
-            continue
-        columns, rows = (
-            ((origin[row, axis] + at * cell_px[row] - origin[other, axis]) / side[other] * COARSE).floor().long()
-            for axis in (0, 1)
-        )
-        inside = ((rows >= 0) & (rows < COARSE))[:, None] & ((columns >= 0) & (columns < COARSE))[None]
-        of_other = silhouette[other][rows.clamp(0, COARSE - 1)[:, None], columns.clamp(0, COARSE - 1)[None]]
-        covered[row] |= inside & of_other
-    return covered
+    """Find the cells (H, C, C) whose pixels `index` lie in the predicted silhouettes (H, G, G) of other instances."""
+    image = np.zeros((int(size[0]), int(size[1])), np.int64)
+    bits = np.array([1 << (instance % 63) for instance in instances], np.int64)
+    for mask, corner, side, bit in zip(
+        silhouette.numpy().view(np.uint8), origin.tolist(), (cell_px * CELLS).tolist(), bits.tolist(), strict=True
+    ):
+        left, top, length = round(corner[0]), round(corner[1]), max(round(side), 1)
+        first_row, first_column = max(top, 0), max(left, 0)
+        part = image[first_row : max(top + length, 0), first_column : max(left + length, 0)]
+        if part.size:
+            large = cv2.resize(mask, (length, length), interpolation=cv2.INTER_NEAREST)
+            seen = large[first_row - top :, first_column - left :][: part.shape[0], : part.shape[1]]
+            part |= seen.astype(np.int64) * bit
+    return torch.from_numpy((image.ravel()[index.numpy()] & ~bits[:, None, None]) != 0)
 
 
-def surface_colors(poses: PoseBatch, objects: ObjectSamples, observed: ObservedMasks, rgb: Tensor) -> list[Tensor]:
+def surface_colors(
+    poses: PoseBatch,
+    objects: ObjectSamples,
+    depth_m: Tensor,
+    rgb: Tensor,
+    intrinsics: tuple[float, float, float, float],
+    inverse_noise: float,
+) -> list[Tensor]:
     """Read the colors of surfaces in the image.
 
     Args:
-        poses: H refined poses.
+        poses: H poses.
         objects: Samples of their objects.
-        observed: Depth.
+        depth_m: (H, W) metres, 0 = no reading.
         rgb: (H, W, 3) uint8.
+        intrinsics: fx, fy, cx, cy, pixels.
+        inverse_noise: Standard deviation of inverse depth, 1/m.
 
     Returns:
         Of each pose the bins (A,) of those of its samples that face the camera and whose reading agrees.
     """
-    fx, fy, cx, cy = observed.intrinsics
+    fx, fy, cx, cy = intrinsics
     point = (poses.rotation @ objects.points_m + poses.centre_m[:, :, None]).mT
     z = point[..., 2].clamp(min=MIN_DEPTH_M)
-    index, inside = nearest_pixels(point[..., 0] / z * fx + cx, point[..., 1] / z * fy + cy, observed.depth_m.shape)
+    index, inside = nearest_pixels(point[..., 0] / z * fx + cx, point[..., 1] / z * fy + cy, depth_m.shape)
     faces = ((poses.rotation @ objects.normals).mT * point).sum(dim=2) < 0
-    depth = observed.depth_m.flatten()[index]
-    agrees = (depth - z).abs() < TOLERANCE_DEVIATIONS * observed.noise_m(z)
+    depth = depth_m.flatten()[index]
+    agrees = (depth - z).abs() < TOLERANCE_DEVIATIONS * depth_noise_m(z, inverse_noise)
     colors = color_bins(rgb.flatten(0, 1)[index])
     return [color[seen] for color, seen in zip(colors, faces & inside & agrees, strict=True)]
 

@@ -17,7 +17,7 @@ from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
 from ism_ros.pose.refinement import PoseBatch, pose_covariances, refine
-from ism_ros.tracking.lost_detection import gather_pose_evidence, presence_score
+from ism_ros.tracking.lost_detection import gather_pose_evidence, pose_score
 from ism_ros.tracking.observed_regions import ObservedRegions, observe_regions, surface_colors
 from ism_ros.tracking.region_colors import RegionColors
 from ism_ros.verification.evidence import TERMS, Evidence
@@ -56,7 +56,7 @@ class FittedPoses:
         covariances: (H, 6, 6), as of `pose.refinement.pose_covariances`.
         regions: Their windows.
         colors: (H,) bins of the colors of their surfaces in the image.
-        scores: (H,) of presence.
+        scores: (H,) of `lost_detection.pose_score`.
         terms: (H,) terms of the evidence by name.
     """
 
@@ -96,10 +96,8 @@ def fit_poses(
     evidence = gather_pose_evidence(poses, surfaces, regions.masks, rgb)
     covariances = pose_covariances(poses, samples, regions.masks)
     terms = [dict(zip(TERMS, row, strict=True)) for row in evidence.terms.tolist()]
-    seen_colors = surface_colors(poses, surfaces, regions.masks, rgb)
-    return FittedPoses(
-        poses, evidence, covariances, regions, seen_colors, [presence_score(one) for one in terms], terms
-    )
+    seen_colors = surface_colors(poses, surfaces, depth_m, rgb, intrinsics, inverse_noise)
+    return FittedPoses(poses, evidence, covariances, regions, seen_colors, [pose_score(one) for one in terms], terms)
 
 
 def radius_of(known: KnownObject) -> float:

@@ -128,9 +128,7 @@ class PoseTracker:
         scene = self._scene_motion(stamp_ns, by_id)
         found_again = set(matched.values())
         self.instances = [
-            replace(one, searches=one.searches + 1, hits=one.hits + (index in found_again))
-            if one.is_mostly_visible
-            else one
+            one.searched(index in found_again) if one.is_mostly_visible else one
             for index, one in enumerate(self.instances)
         ]
         for number, row in enumerate(rows):

@@ -38,6 +38,11 @@ class RegionColors:
         """Make histograms that know nothing."""
         return RegionColors(torch.zeros(BINS**3), torch.zeros(BINS**3))
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is anything in them."""
+        return float(self.foreground.sum()) > 0
+
     def log_odds(self) -> Tensor:
         """Compute the log-odds (BINS^3,) of each color."""
         total_foreground, total_background = self.foreground.sum() + 1.0, self.background.sum() + 1.0
@@ -56,7 +61,7 @@ class RegionColors:
         Returns:
             The new histograms.
         """
-        rate = RATE if float(self.foreground.sum()) > 0 else 1.0
+        rate = RATE if self.is_known else 1.0
         old = self.foreground, self.background
         new = [torch.bincount(colors, minlength=BINS**3).float() for colors in (foreground, background)]
         return RegionColors(*(before + rate * (now - before) for before, now in zip(old, new, strict=True)))

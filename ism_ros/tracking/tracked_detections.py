@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import ObjectLibrary
@@ -99,6 +99,7 @@ def _masks_and_boxes(evidence: Evidence, rows: Sequence[int], frame: Frame) -> t
         moved = replace(evidence, origin=evidence.origin - torch.tensor([left, top]))
         part = silhouette_masks(moved, torch.tensor([row]), (bottom - top, right - left))
         masks[number, top:bottom, left:right] = part[0]
-        if bool(part.any()):
-            boxes_xyxy[number] = boxes_from_masks(part)[0] + torch.tensor([left, top, left, top])
+        x, y, width, height = cv2.boundingRect(part[0].numpy().view(np.uint8))
+        if width:
+            boxes_xyxy[number] = torch.tensor([left + x, top + y, left + x + width - 1, top + y + height - 1])
     return masks, boxes_xyxy

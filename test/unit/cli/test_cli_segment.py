@@ -271,6 +271,7 @@ def test_a_camera_matrix_column_by_column_is_refused_with_its_file(
     assert "\n" not in said
 
 
+@pytest.mark.slow
 def test_a_cad_file_without_color_is_doubted_at_every_start_until_it_is_given_one(
     segment: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,9 +137,21 @@ def no_checkpoint(file: Path) -> None:
     ("spoil", "said"),
     [
         (Path.unlink, ["checkpoint sam/vit_h is not in", "ism weights download sam/vit_h"]),
-        (truncated, ["sam_vit_h_4b8939.pth is damaged or half downloaded", "ism weights verify"]),
-        (another_model, ["sam_vit_h_4b8939.pth is not an official SAM", "image_encoder.pos_embed"]),
-        (no_checkpoint, ["sam_vit_h_4b8939.pth is no file of PyTorch, it begins with b'<html>404</html>'"]),
+        pytest.param(
+            truncated,
+            ["sam_vit_h_4b8939.pth is damaged or half downloaded", "ism weights verify"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            another_model,
+            ["sam_vit_h_4b8939.pth is not an official SAM", "image_encoder.pos_embed"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            no_checkpoint,
+            ["sam_vit_h_4b8939.pth is no file of PyTorch, it begins with b'<html>404</html>'"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_missing_or_wrong_checkpoint_is_one_line(

@@ -62,6 +62,7 @@ def test_errors_and_warnings_are_those_of_this_process(
     assert caplog.records[0].reason == "cache_damaged"
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_is_warned_of_once_however_many_processes_meet_it(
     spec: ObjectSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
