@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.data.detections import Detections
-from ism_ros.tracking.lost_detection import is_distinct
+from ism_ros.tracking.lost_detection import is_distinct, updated_usual
 from ism_ros.tracking.motion_model import Motion
 from ism_ros.tracking.region_colors import RegionColors
 
@@ -24,8 +23,8 @@ MAX_MISSES = 3
 """Searches in a row that may miss what is followed by weak evidence."""
 SURE_SCORE = 0.6
 """Score of a detection from which on it needs no second search."""
-CHROMA_RATE = 0.1
-"""Share of a new frame in the usual chroma."""
+DISTINCT_FRAMES = 10
+"""Frames of such evidence that are as good as a second search."""
 MAX_HIDDEN = 0.4
 """Share of the silhouette that may be hidden from a search that should find it."""
 
@@ -44,7 +43,8 @@ class FollowedInstance:
         detection: The one detection of the search that found it last: score, descriptors, evidence.
         covariance: (6, 6) of the centre, as of `pose.refinement.pose_covariances`.
         terms: Terms of the evidence in the last frame, by name.
-        usual_chroma: Mean of the term chroma while it was followed; NaN before.
+        usual: Terms of lost_detection.USUAL_TERMS while it was followed; empty before.
+        distinct_frames: Frames in which the evidence was of it for sure.
         searches: Searches since its first that should have found it: it was followed then, and mostly visible.
         hits: Number of those that found it.
         misses: How many of them in a row, the last ones, did not.
@@ -60,7 +60,8 @@ class FollowedInstance:
     detection: Detections
     covariance: NDArray[np.float64]
     terms: Mapping[str, float]
-    usual_chroma: float = math.nan
+    usual: Mapping[str, float] = field(default_factory=dict)
+    distinct_frames: int = 0
     searches: int = 1
     hits: int = 1
     misses: int = 0
@@ -68,8 +69,9 @@ class FollowedInstance:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether a second search has found it, or the first one was sure."""
-        return self.hits > 1 or float(self.detection.score[0]) >= SURE_SCORE
+        """Whether a second search has found it, the first one was sure, or its evidence is, over some frames."""
+        is_sure = float(self.detection.score[0]) >= SURE_SCORE
+        return self.hits > 1 or is_sure or self.distinct_frames >= DISTINCT_FRAMES
 
     @property
     def is_doubtful(self) -> bool:
@@ -96,14 +98,14 @@ class FollowedInstance:
     def seen(self, motion: Motion, terms: Mapping[str, float]) -> FollowedInstance:
         """Remember a pose in which it was seen, and its evidence."""
         recent = tuple(one for one in self.history if motion.stamp_ns - one.stamp_ns <= HISTORY_S * 1e9)
-        before, now = self.usual_chroma, terms["chroma"]
         return replace(
             self,
             state="followed",
             motion=motion,
             history=(*recent, motion),
             terms=terms,
-            usual_chroma=now if math.isnan(before) else before + CHROMA_RATE * (now - before),
+            usual=updated_usual(self.usual, terms),
+            distinct_frames=self.distinct_frames + is_distinct(terms),
             seen_ns=motion.stamp_ns,
         )
 

@@ -29,8 +29,15 @@ CLOSE_WEIGHT, CORRELATION_WEIGHT = 0.2, 0.2
 """Weights of the terms close and color_correlation in the choice of a pose."""
 MAX_CONTINUES, MAX_CHROMA = 0.3, 0.1
 """Shares of the surroundings and differences of colors from which on what is followed may be something else."""
-MAX_CHROMA_RISE = 0.1
-"""By how much more than usual the colors may differ from the model's (`verification.color_agreement`)."""
+USUAL_TERMS = ("chroma", "color_correlation", "continues")
+"""Terms by which an instance is compared with itself."""
+USUAL_RATE = 0.1
+"""Share of a new frame in the usual terms."""
+FREE_CHROMA, FREE_CORRELATION, FREE_CONTINUES = 0.03, 0.2, 0.15
+CHROMA_SCALE, CORRELATION_SCALE, CONTINUES_SCALE = 0.1, 0.4, 0.4
+"""Differences from the usual terms that are not strange, and by how much more each alone tells of something else."""
+MAX_STRANGENESS = 1.0
+"""Strangeness from which on an instance is lost."""
 
 
 def gather_pose_evidence(poses: PoseBatch, objects: ObjectSamples, observed: ObservedMasks, rgb: Tensor) -> Evidence:
@@ -92,15 +99,54 @@ def is_distinct(terms: Mapping[str, float]) -> bool:
     return terms["continues"] < MAX_CONTINUES and terms["chroma"] < MAX_CHROMA
 
 
-def is_seen(terms: Mapping[str, float], usual_chroma: float) -> bool:
+def is_seen(terms: Mapping[str, float], usual: Mapping[str, float]) -> bool:
     """Tell whether an instance is where its pose says.
 
     Args:
         terms: Of `verification.evidence`, by name.
-        usual_chroma: Difference of its colors from the model's while it is followed; NaN where it is not known yet.
+        usual: Those of USUAL_TERMS while it is followed; empty where they are not known yet.
 
     Returns:
         True where the evidence is for it.
     """
-    has_its_colors = not terms["chroma"] > usual_chroma + MAX_CHROMA_RISE
-    return presence_score(terms) >= MIN_SCORE and has_its_colors
+    return presence_score(terms) >= MIN_SCORE and strangeness(terms, usual) < MAX_STRANGENESS
+
+
+def strangeness(terms: Mapping[str, float], usual: Mapping[str, float]) -> float:
+    """Measure how much other than usual an instance looks: colors, texture, and what is around it.
+
+    Of what is mostly hidden, texture says little.
+
+    Args:
+        terms: Of `verification.evidence`, by name.
+        usual: As of `is_seen`.
+
+    Returns:
+        0 where it looks as usual or nothing is known, about 1 and more where it is something else.
+    """
+    if not usual:
+        return 0.0
+    chroma, texture, continues = (terms[name] - usual[name] for name in USUAL_TERMS)
+    visible = 1 - terms["hidden"]
+    return (
+        max(0.0, chroma - FREE_CHROMA) / CHROMA_SCALE
+        + max(0.0, -texture - FREE_CORRELATION) / CORRELATION_SCALE * visible * visible
+        + max(0.0, continues - FREE_CONTINUES) / CONTINUES_SCALE
+    )
+
+
+def updated_usual(usual: Mapping[str, float], terms: Mapping[str, float]) -> Mapping[str, float]:
+    """Learn how an instance looks, as long as that is not strange.
+
+    Args:
+        usual: As of `is_seen`.
+        terms: Of `verification.evidence`, by name.
+
+    Returns:
+        The new ones.
+    """
+    if not usual:
+        return {name: terms[name] for name in USUAL_TERMS}
+    if strangeness(terms, usual) > MAX_STRANGENESS / 2:
+        return usual
+    return {name: usual[name] + USUAL_RATE * (terms[name] - usual[name]) for name in USUAL_TERMS}

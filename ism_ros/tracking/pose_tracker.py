@@ -178,7 +178,7 @@ class PoseTracker:
         chosen: list[int | None] = [None] * len(self.instances)
         if fitted is not None:
             for row, pose in enumerate(wanted):
-                if not is_seen(fitted.terms[row], self.instances[pose.instance].usual_chroma):
+                if not is_seen(fitted.terms[row], self.instances[pose.instance].usual):
                     continue
                 other = chosen[pose.instance]
                 if other is None or fitted.scores[row] > fitted.scores[other] + RIVAL_MARGIN:
