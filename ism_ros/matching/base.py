@@ -90,16 +90,16 @@ class ShapeMatches:
 
 @dataclass(frozen=True)
 class VerifiedMatches:
-    """What verification against the depth says of M matches.
+    """What verification says of M matches.
 
     Attributes:
         probability: (M,) float32 in [0, 1], that the object is there.
-        rotation: (M, 3, 3) object-to-camera; NaN where the object could not be verified.
+        rotation: (M, 3, 3) object-to-camera; NaN where the object could not be verified, and without depth.
         translation_m: (M, 3) position of the object's origin in the camera frame, metres; NaN likewise.
         pose_covariance: (M, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians); NaN likewise.
         masks: (M, H, W) bool, the visible silhouettes; the proposals' masks where these are nearly the same or more
             probable, and where there is no pose.
-        evidence: Of M matches, what the probability was made of; NaN likewise.
+        evidence: Of M matches, what the probability was made of; NaN where the object could not be verified.
     """
 
     probability: Tensor

@@ -150,7 +150,7 @@ class Detection(BaseModel):
     evidence: dict[str, EvidenceTerm] | None = Field(
         default=None,
         description="What speaks for and against the detection, by the names of docs/tiny.md; null where it was not "
-        "verified against the depth.",
+        "verified.",
     )
 
 
