@@ -61,6 +61,11 @@ class Candidates:
     proposal: Tensor
 
     @property
+    def has_depth(self) -> bool:
+        """Whether the frame has depth."""
+        return self.points is not None
+
+    @property
     def is_union(self) -> Tensor:
         """(N + K,) bool, which are unions."""
         return self.proposal < torch.arange(len(self.proposal), device=self.proposal.device)
@@ -100,10 +105,11 @@ class Candidates:
         Returns:
             The candidates with the unions after them.
         """
+        assert self.points is not None
         parts = torch.tensor(pairs, device=self.semantic.device)
         first, second = parts.unbind(dim=1)
         masks, boxes = self.proposals.masks, self.proposals.boxes_xyxy
-        joined = masks[first] | masks[second]
+        unions = masks[first] | masks[second]
         low, high = torch.minimum(boxes[first], boxes[second]), torch.maximum(boxes[first], boxes[second])
         boxes_of_unions = torch.cat([low[:, :2], high[:, 2:]], dim=1)
         confidence, semantic, margin = (
@@ -113,10 +119,9 @@ class Candidates:
         prior = torch.full_like(semantic[: len(pairs)], -torch.inf)
         rows, columns = torch.arange(len(pairs)), torch.tensor(objects)
         prior[rows, columns] = self.prior[parts, columns[:, None].to(parts.device)].amax(dim=1)
-        both = Proposals(torch.cat([masks, joined]), confidence, torch.cat([boxes, boxes_of_unions]))
         return Candidates(
-            both,
-            sample_observed_points(both.masks, both.boxes_xyxy, frame),
+            Proposals(torch.cat([masks, unions]), confidence, torch.cat([boxes, boxes_of_unions])),
+            self.points.with_others(sample_observed_points(unions, boxes_of_unions, frame)),
             semantic,
             margin,
             torch.cat([self.prior, prior]),

@@ -38,7 +38,7 @@ from ism_ros.pose.alignment import MIN_PIXELS
 from ism_ros.pose.covariance import at_origin
 from ism_ros.runtime.threads import one_thread
 from ism_ros.verification.outline_verification import verify_without_depth
-from ism_ros.verification.pair_choice import can_be_verified
+from ism_ros.verification.pair_choice import can_be_verified, pair_numbers
 from ism_ros.verification.silhouette_masks import silhouette_masks
 from ism_ros.verification.verification import FinishedPoses, VerifiedPoses, verify
 
@@ -77,18 +77,17 @@ class VerifiedMatcher:
         if not proposals.boxes_are_tight:
             proposals = Proposals(proposals.masks, proposals.confidence, boxes_from_masks(proposals.masks))
         semantic = semantic_scores(inputs.similarity)
-        has_depth = inputs.frame.has_depth
         with one_thread(semantic):
             candidates = Candidates.of(inputs.frame, proposals, semantic, semantic_margin(semantic), library)
             threads = 1 if semantic.is_cuda else torch.get_num_threads()
             verified = verify_candidates(inputs.frame, candidates, library, threads)
-        choice = _Choice.by_looks(candidates, has_depth)
+        choice = _Choice.by_looks(candidates)
         if candidates.points is not None:
             # where the depth could have confirmed the shape, looks alone do not count
             is_measured = (candidates.points.pixels > 0).sum(dim=1) >= MIN_PIXELS
             choice.probability.masked_fill_(is_measured[:, None] & _has_surface(library, semantic), 0.0)
         if verified is not None:
-            choice.add(verified, candidates, has_depth)
+            choice.add(verified, candidates)
         return _matches(inputs, candidates, choice, verified)
 
     def final_score(self, matches: Matches, geometric: Tensor, visible_ratio: Tensor, confidence: Tensor) -> Tensor:
@@ -165,25 +164,26 @@ class _Choice:
     scored_pose: Tensor
 
     @staticmethod
-    def by_looks(candidates: Candidates, has_depth: bool) -> _Choice:
+    def by_looks(candidates: Candidates) -> _Choice:
         """Take what looks say of the proposals; unions are nothing without a pose."""
         confidence = candidates.proposals.confidence[:, None]
-        probability = looks_probability(candidates.semantic, candidates.margin, confidence, has_depth)
+        probability = looks_probability(candidates.semantic, candidates.margin, confidence, candidates.has_depth)
         probability = probability.masked_fill(candidates.is_union[:, None], 0.0)
         no_pose = torch.full_like(probability, -1, dtype=torch.int64)
         return _Choice(probability, no_pose, torch.zeros_like(probability, dtype=torch.bool), no_pose.clone())
 
-    def add(self, verified: VerifiedPoses, candidates: Candidates, has_depth: bool) -> None:
+    def add(self, verified: VerifiedPoses, candidates: Candidates) -> None:
         """Take over what the evidence says of each verified pair; without depth no pose is exact enough to be kept."""
         rows, columns = verified.poses.mask_index, verified.poses.object_index
-        looks = candidates.semantic[rows, columns], candidates.margin[rows, columns]
-        both = pose_probabilities(verified.evidence.terms, *looks, candidates.proposals.confidence[rows], has_depth)
-        pair, shape = rows * self.probability.shape[1] + columns, self.probability.shape
+        semantic, margin = candidates.semantic[rows, columns], candidates.margin[rows, columns]
+        confidence, shape = candidates.proposals.confidence[rows], self.probability.shape
+        both = pose_probabilities(verified.evidence.terms, semantic, margin, confidence, candidates.has_depth)
+        pair = pair_numbers(verified.poses, shape[1])
         (as_silhouette, silhouette_pose), (as_proposal, proposal_pose) = (
             (highest.view(shape), pose.view(shape))
             for highest, pose in (_best_of_pairs(one, pair, shape.numel()) for one in both.unbind(dim=1))
         )
-        if not has_depth:
+        if not candidates.has_depth:
             found = proposal_pose >= 0
             self.probability[found] = as_proposal[found]
             self.scored_pose.copy_(proposal_pose)
@@ -243,7 +243,7 @@ def _matches(
         choice.scored_pose[rows, object_index],
         choice.is_silhouette[rows, object_index],
         (semantic[rows, object_index], candidates.margin[rows, object_index], proposals.confidence[rows]),
-        inputs.frame.has_depth,
+        candidates.has_depth,
     )
     is_row = torch.zeros(len(inputs.proposals), dtype=torch.bool, device=semantic.device)
     is_row[matched] = True

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ism_ros.data.frame import Frame
+from ism_ros.pose.refinement import joined
 from ism_ros.rendering.views.polar_maps import (
     ANGLES,
     FREQUENCIES,
@@ -59,6 +60,16 @@ class ObservedPoints:
         """Return the samples of the masks at `rows`."""
         return ObservedPoints(
             self.points_m[rows], self.colors[rows], self.pixels[rows], self.median_m[rows], self.pixel_m
+        )
+
+    def with_others(self, others: ObservedPoints) -> ObservedPoints:
+        """Return these samples, and after them those under other masks of the same frame."""
+        return ObservedPoints(
+            torch.cat([self.points_m, others.points_m]),
+            torch.cat([self.colors, others.colors]),
+            torch.cat([self.pixels, others.pixels]),
+            torch.cat([self.median_m, others.median_m]),
+            self.pixel_m,
         )
 
 
@@ -187,9 +198,7 @@ def align_views(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps)
     ]
     if len(batches) == 1:
         return batches[0]
-    return ViewAlignment(
-        *(torch.cat([getattr(batch, field.name) for batch in batches]) for field in fields(ViewAlignment))
-    )
+    return joined(batches)
 
 
 @dataclass(frozen=True)

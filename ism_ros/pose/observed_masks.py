@@ -140,7 +140,7 @@ def observed_masks(frame: Frame, masks: Tensor, boxes_xyxy: Tensor) -> ObservedM
     cell_px, origin = side / CELLS, (first + last - side[:, None]) / 2 - 0.5
     index, inside = window_pixels(origin, cell_px, CELLS, masks.shape[1:])
     covered = masks.flatten(1).gather(1, index.flatten(1)).view(index.shape) & inside
-    distance = [_signed_distance(mask) for mask in covered.cpu().numpy().view(np.uint8)]
+    distance = [signed_distance(mask) for mask in covered.cpu().numpy().view(np.uint8)]
     depth_m = torch.from_numpy(frame.depth_m).to(device)
     area_px = mask_areas(masks).float()
     has_depth = values_at(depth_m.flatten(), index) > 0
@@ -157,6 +157,14 @@ def observed_masks(frame: Frame, masks: Tensor, boxes_xyxy: Tensor) -> ObservedM
     )
 
 
-def _signed_distance(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
+def signed_distance(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Compute the distance of each pixel to the outline of a mask.
+
+    Args:
+        mask: (H, W), 1 inside and 0 outside.
+
+    Returns:
+        (H, W) pixels, above 0 inside; very large where the image has no other side.
+    """
     inside, outside = (cv2.distanceTransform(part, cv2.DIST_L2, 3) for part in (mask, 1 - mask))
     return np.asarray(inside - outside, np.float32)

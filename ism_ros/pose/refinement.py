@@ -16,13 +16,20 @@ H poses, S samples, N masks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from ism_ros.pose.covariance import UNKNOWN_POSITION_M, UNKNOWN_ROTATION_RAD2
 from ism_ros.pose.observed_masks import CELLS, ObservedMasks, values_at
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Batch = TypeVar("Batch", bound="DataclassInstance")
 
 GATE_M = 0.03
 """Distance along the ray, metres, beyond which a sample and a reading are no pair at the first step; it shrinks to
@@ -95,6 +102,19 @@ class RefinementSamples:
     normals: Tensor
     is_rim: Tensor
     radius_m: Tensor
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Join batches of poses, or of what belongs to them, one after the other.
+
+    Args:
+        batches: One at least, dataclasses whose fields are all tensors with a row for each pose.
+
+    Returns:
+        One batch.
+    """
+    names = [field.name for field in fields(batches[0])]
+    return type(batches[0])(*(torch.cat([getattr(batch, name) for batch in batches]) for name in names))
 
 
 def refine(

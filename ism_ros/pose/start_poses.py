@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ism_ros.pose.alignment import DEPTH_WEIGHT, ObservedMaps
 from ism_ros.pose.coarse_pose import IN_PLANE_ROTATIONS
+from ism_ros.pose.refinement import PoseBatch
 from ism_ros.pose.view_choice import align_chosen_views
 from ism_ros.rendering.views.polar_maps import FourierMaps, ViewMaps
 
@@ -35,6 +36,27 @@ class StartPoses:
     centre_m: Tensor
     view: Tensor
     cost: Tensor
+
+    def batch(self, masks: Tensor, object_index: int) -> PoseBatch:
+        """Put them in one batch.
+
+        Args:
+            masks: (N,) int64, the masks that they are under.
+            object_index: The object that they are of.
+
+        Returns:
+            Those that there are.
+        """
+        valid = self.cost.isfinite()
+        view = self.view[valid]
+        return PoseBatch(
+            self.rotation[valid],
+            self.centre_m[valid],
+            masks[:, None].expand_as(valid)[valid],
+            torch.full_like(view, object_index),
+            view,
+            self.cost[valid],
+        )
 
 
 def start_poses(

@@ -6,7 +6,7 @@ and no pixels are compared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -117,7 +117,7 @@ class Tracker:
         kept = [track for track in unmatched if not is_deleted(track, stamp_ns)]
         for row in range(len(detected)):
             if row not in ids:
-                ids[row] = self._next_id({track.id for track in known} | set(ids.values()))
+                ids[row] = self._last_id = next_id(self._last_id, {track.id for track in known} | set(ids.values()))
         detected = [replace(track, id=ids[row]) for row, track in enumerate(detected)]
         self.tracks = (*detected, *kept)
         numbers = torch.tensor([track.id for track in detected], dtype=torch.int64)
@@ -128,12 +128,21 @@ class Tracker:
         self.tracks = ()
         self._newest_ns = None
 
-    def _next_id(self, used: set[int]) -> int:
-        candidate = self._last_id % MAX_TRACK_ID + 1
-        while candidate in used:
-            candidate = candidate % MAX_TRACK_ID + 1
-        self._last_id = candidate
-        return candidate
+
+def next_id(last: int, used: Collection[int]) -> int:
+    """Count on to an id that is not in use.
+
+    Args:
+        last: The last id that was given, 0 before the first.
+        used: Ids that are in use, fewer than MAX_TRACK_ID.
+
+    Returns:
+        The id; after MAX_TRACK_ID comes 1.
+    """
+    candidate = last % MAX_TRACK_ID + 1
+    while candidate in used:
+        candidate = candidate % MAX_TRACK_ID + 1
+    return candidate
 
 
 def is_time_jump(before_ns: int, now_ns: int) -> bool:

@@ -4,12 +4,13 @@ Around each predicted pose, a window of cells is divided into the instance and w
 or as predicted), by the colors that the instance and its surroundings had so far, and by the predicted silhouette where
 both say nothing. `pose.refinement` draws the rims of the views to the outlines of these regions.
 
-H instances, G cells of the coarse silhouette along a side, C cells of the window (pose.observed_masks.CELLS).
+H instances, K samples of an object, G cells of the coarse silhouette along a side, C cells of the window
+(pose.observed_masks.CELLS).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -19,11 +20,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ism_ros.pose.depth_noise import depth_noise_m
-from ism_ros.pose.observed_masks import CELLS, WINDOW_MARGIN, ObservedMasks, nearest_pixels, window_pixels
+from ism_ros.pose.observed_masks import (
+    CELLS,
+    WINDOW_MARGIN,
+    ObservedMasks,
+    nearest_pixels,
+    signed_distance,
+    window_pixels,
+)
 from ism_ros.pose.refinement import PoseBatch
 from ism_ros.tracking.region_colors import RegionColors, color_bins
-from ism_ros.verification.evidence import MIN_DEPTH_M, ObjectSamples
-from ism_ros.verification.window_cells import dilated, pooled
+from ism_ros.verification.evidence import MIN_DEPTH_M, TOLERANCE_DEVIATIONS, ObjectSamples
+from ism_ros.verification.window_cells import closed, dilated, pooled, splat_nearest
 
 COARSE = 48
 """Cells along a side of the grid that silhouettes are predicted in, G; a divisor of C."""
@@ -35,8 +43,6 @@ PREDICTED_PX, MAX_PREDICTED = 8.0, 0.3
 """Distance to the predicted outline, pixels, and the log-odds that it counts for there and beyond."""
 SMOOTHING_CELLS = 1.2
 """Standard deviation over which log-odds are smoothed, cells."""
-TOLERANCE_DEVIATIONS = 2.5
-"""Tolerance of depth, standard deviations of the sensor."""
 UNKNOWN_CELLS = 2
 """How far what hides an outline reaches into its surroundings, cells."""
 REACH_CELLS = 10
@@ -100,7 +106,7 @@ def observe_regions(
     low, high = (_enlarged(part, scale) for part in (low - tolerance, high + tolerance))
     read = depth > 0
     farther, nearer = read & (depth > high), read & (depth < low)
-    predicted = _enlarged(_signed_distances(silhouette), scale) * (scale * cell_px)[:, None, None]
+    predicted = _enlarged(_distances(silhouette.numpy()), scale) * (scale * cell_px)[:, None, None]
     sure_px = (SURE_CELLS * scale * cell_px).clamp(min=SURE_PX)[:, None, None]
     is_background = in_image & ~nearer & ((predicted < -sure_px) | farther)
     if not all(one.is_known for one in colors):
@@ -117,11 +123,11 @@ def observe_regions(
     unknown = nearer | ~in_image | (others & (predicted < 0))
     odds = torch.where(unknown, predicted.sign(), odds)
     regions = [cv2.GaussianBlur(one, (0, 0), SMOOTHING_CELLS) > 0 for one in odds.numpy()]
-    distance = torch.from_numpy(np.stack([_signed_distance(one.view(np.uint8)) for one in regions]))
-    distance = distance.masked_fill(dilated(unknown, UNKNOWN_CELLS), 0.0)
+    hidden = dilated(unknown, UNKNOWN_CELLS)
+    distance = _distances(regions).masked_fill(hidden, 0.0)
     nothing = torch.zeros(len(poses))
     masks = ObservedMasks(depth_m, intrinsics, distance, origin, cell_px, nothing, nothing, inverse_noise)
-    shift_px = _shifts(predicted, regions, dilated(unknown, UNKNOWN_CELLS), cell_px)
+    shift_px = _shifts(predicted, regions, hidden, cell_px)
     return ObservedRegions(masks, color, is_background, shift_px)
 
 
@@ -197,11 +203,8 @@ def surface_colors(
     Returns:
         Of each pose the bins (A,) of those of its samples that face the camera and whose reading agrees.
     """
-    fx, fy, cx, cy = intrinsics
-    point = (poses.rotation @ objects.points_m + poses.centre_m[:, :, None]).mT
-    z = point[..., 2].clamp(min=MIN_DEPTH_M)
-    index, inside = nearest_pixels(point[..., 0] / z * fx + cx, point[..., 1] / z * fy + cy, depth_m.shape)
-    faces = ((poses.rotation @ objects.normals).mT * point).sum(dim=2) < 0
+    uv, z, faces = _projected(poses, objects, intrinsics)
+    index, inside = nearest_pixels(uv[:, 0], uv[:, 1], depth_m.shape)
     depth = depth_m.flatten()[index]
     agrees = (depth - z).abs() < TOLERANCE_DEVIATIONS * depth_noise_m(z, inverse_noise)
     colors = color_bins(rgb.flatten(0, 1)[index])
@@ -217,23 +220,26 @@ def _predicted(
         Least and largest depth (H, G, G) of the near surface in coarse cells, metres, +inf and -inf where there is
         none; corner of the window (H, 2) and side (H,) of its C cells, pixels.
     """
-    fx, fy, cx, cy = intrinsics
-    point = (poses.rotation @ objects.points_m + poses.centre_m[:, :, None]).mT
-    z = point[..., 2].clamp(min=MIN_DEPTH_M)
-    uv = torch.stack([point[..., 0] / z * fx + cx, point[..., 1] / z * fy + cy], dim=2)
-    first, last = uv.aminmax(dim=1)
+    uv, z, faces = _projected(poses, objects, intrinsics)
+    first, last = uv.aminmax(dim=2)
     side = (last - first).amax(dim=1).clamp(min=4.0) * (1 + 2 * WINDOW_MARGIN)
     origin = (first + last - side[:, None]) / 2
-    columns_rows = ((uv - origin[:, None]) / side[:, None, None] * COARSE).long().clamp(0, COARSE - 1)
-    cell = columns_rows[..., 1] * COARSE + columns_rows[..., 0]
-    faces = ((poses.rotation @ objects.normals).mT * point).sum(dim=2) < 0
-    nearest = z.new_full((len(z), COARSE * COARSE), torch.inf)
-    nearest = nearest.scatter_reduce(1, cell, z.where(faces, torch.inf), "amin").view(-1, COARSE, COARSE)
-    for join in (torch.minimum, torch.maximum):
-        for axis in (1, 2):
-            nearest = pooled(nearest, axis, 1, join)
+    at = (uv - origin[:, :, None]) / side[:, None, None] * COARSE
+    nearest = closed(splat_nearest(at, z.where(faces, torch.inf), COARSE)[0])
     farthest = nearest.where(nearest.isfinite(), -torch.inf)
     return nearest, farthest, origin, side / CELLS
+
+
+def _projected(
+    poses: PoseBatch, objects: ObjectSamples, intrinsics: tuple[float, float, float, float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Project samples: pixels (H, 2, K), depth (H, K), metres, and whether they face the camera (H, K)."""
+    fx, fy, cx, cy = intrinsics
+    point = poses.rotation @ objects.points_m + poses.centre_m[:, :, None]
+    x, y, z = point.unbind(dim=1)
+    z = z.clamp(min=MIN_DEPTH_M)
+    faces = ((poses.rotation @ objects.normals) * point).sum(dim=1) < 0
+    return torch.stack([x / z * fx + cx, y / z * fy + cy], dim=1), z, faces
 
 
 def _continued(depth: Tensor, silhouette: Tensor) -> Tensor:
@@ -248,11 +254,6 @@ def _enlarged(cells: Tensor, scale: int) -> Tensor:
     return cells.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
 
 
-def _signed_distances(silhouette: Tensor) -> Tensor:
-    return torch.from_numpy(np.stack([_signed_distance(one) for one in silhouette.numpy().view(np.uint8)]))
-
-
-def _signed_distance(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
-    # where there is no other side, it is far away
-    inside, outside = (np.minimum(cv2.distanceTransform(part, cv2.DIST_L2, 3), CELLS) for part in (mask, 1 - mask))
-    return np.asarray(inside - outside, np.float32)
+def _distances(masks: Iterable[NDArray[np.bool_]]) -> Tensor:
+    """Signed distances to the outlines of masks, at most CELLS, as where there is no other side."""
+    return torch.from_numpy(np.stack([signed_distance(one.view(np.uint8)).clip(-CELLS, CELLS) for one in masks]))

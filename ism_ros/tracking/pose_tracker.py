@@ -20,7 +20,7 @@ from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.pose.depth_noise import MIN_INVERSE_NOISE, estimate_inverse_noise
 from ism_ros.tracking.followed_instance import FollowedInstance
-from ism_ros.tracking.ids import MAX_TRACK_ID, is_time_jump
+from ism_ros.tracking.ids import is_time_jump, next_id
 from ism_ros.tracking.instance_matching import match_detections
 from ism_ros.tracking.lost_detection import is_seen
 from ism_ros.tracking.motion_model import STILL, Motion, RigidMotion, common_motion
@@ -140,7 +140,7 @@ class PoseTracker:
         self.instances, self._rivals = self._without_doubtful()
 
     def _without_doubtful(self) -> tuple[list[FollowedInstance], dict[int, Motion]]:
-        """Lose what less than half of the searches found, and forget it where only one did."""
+        """Lose what is doubtful, and forget it where it was never confirmed."""
         kept = [index for index, one in enumerate(self.instances) if one.is_confirmed or not one.is_doubtful]
         rivals = {new: self._rivals[old] for new, old in enumerate(kept) if old in self._rivals}
         left = [self.instances[index] for index in kept]
@@ -256,9 +256,10 @@ class PoseTracker:
         return common_motion(pairs, [radius_of(by_id[one.class_id]) for one in followed])
 
     def _add(self, detection: Detections, scene: RigidMotion, found: Motion, now_ns: int) -> None:
+        self._last_id = next_id(self._last_id, {one.id for one in self.instances})
         self.instances.append(
             FollowedInstance(
-                id=self._next_id(),
+                id=self._last_id,
                 class_id=detection.class_id(0),
                 state="candidate",
                 motion=found.moved(scene, now_ns),
@@ -280,14 +281,6 @@ class PoseTracker:
             turn = one.motion.rotation @ before.rotation.T
             own = RigidMotion(turn, one.motion.centre_m - turn @ before.centre_m)
         self._rivals[index] = found.moved(own, now_ns)
-
-    def _next_id(self) -> int:
-        used = {one.id for one in self.instances}
-        candidate = self._last_id % MAX_TRACK_ID + 1
-        while candidate in used:
-            candidate = candidate % MAX_TRACK_ID + 1
-        self._last_id = candidate
-        return candidate
 
 
 def without_masks(detection: Detections) -> Detections:

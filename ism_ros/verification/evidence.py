@@ -28,7 +28,7 @@ from ism_ros.pose.refinement import PoseBatch
 from ism_ros.verification.color_agreement import color_agreement, colors_of_cells
 from ism_ros.verification.image_edges import outline_agreement
 from ism_ros.verification.observed_image import ObservedImage
-from ism_ros.verification.window_cells import dilated, eroded, mean_over, pooled
+from ism_ros.verification.window_cells import closed, dilated, eroded, mean_over, pooled, splat_nearest
 
 CELLS = 32
 """Cells along each side of the window, G."""
@@ -120,7 +120,7 @@ def gather_evidence(
     facing = (1 + slope_x.square() + slope_y.square()).rsqrt()
     tolerance = TOLERANCE_DEVIATIONS * observed.noise_m(model)
     # a cell without samples of the nearest surface may show one behind it
-    shown = nearest.view_as(model) - model < tolerance
+    shown = nearest - model < tolerance
     read = silhouette & (depth > 0)
     gap = (depth - model) * facing
     rim = silhouette & ~eroded(silhouette)
@@ -135,10 +135,10 @@ def gather_evidence(
         area[poses.mask_index] / cell_px.square() for area in (observed.area_px, observed.read_px)
     )
     common = _count(visible & mask)
-    model_colors = colors_of_cells(objects.colors, sample_depth, cell, nearest)
+    model_colors = colors_of_cells(objects.colors, sample_depth, cell, nearest.flatten(1))
     # where nothing at all is read, the mask says where the object is seen
     is_blind = ~read.flatten(1).any(dim=1)[:, None, None]
-    compared = nearest.isfinite() & ((agreeing | (is_blind & visible & mask)) & shown).flatten(1)
+    compared = (nearest.isfinite() & (agreeing | (is_blind & visible & mask)) & shown).flatten(1)
     terms = [
         _count(agreeing) / (_count(agreeing) + _count(missing)).clamp(min=1),
         _share(agreeing & (gap.abs() < tolerance / 2), agreeing),
@@ -197,7 +197,7 @@ def _splat(
     """Render the nearest depth of the samples in each cell.
 
     Returns:
-        Depth of the samples (H, K), metres; the cell of each (H, K); nearest depth (H, G * G), +inf where
+        Depth of the samples (H, K), metres; the cell of each (H, K); nearest depth (H, G, G), +inf where
         there is none; corner of the window (H, 2) and side of a cell (H,), pixels.
     """
     fx, fy, cx, cy = observed.intrinsics
@@ -207,28 +207,20 @@ def _splat(
     first, last = uv.amin(dim=2), uv.amax(dim=2)
     cell_px = ((last - first).amax(dim=1) / (CELLS - 2 * MARGIN_CELLS)).clamp(min=0.25)
     origin = (first + last) / 2 - cell_px[:, None] * (CELLS / 2)
-    column, row = uv.sub_(origin[:, :, None]).div_(cell_px[:, None, None]).long().clamp_(0, CELLS - 1).unbind(dim=1)
-    cell = row * CELLS + column
     # what faces away would be seen through the gaps between the samples before it
     from_camera_m = objects.points_m + (poses.rotation.mT @ poses.centre_m[:, :, None])
     faces = (objects.normals * from_camera_m).sum(dim=1) < 0
-    nearest = z.new_full((len(z), CELLS * CELLS), torch.inf)
-    nearest = nearest.scatter_reduce(1, cell, z.where(faces, torch.inf), "amin")
+    at = uv.sub_(origin[:, :, None]).div_(cell_px[:, None, None])
+    nearest, cell = splat_nearest(at, z.where(faces, torch.inf), CELLS)
     return z, cell, nearest, origin, cell_px
 
 
 def _surface(nearest: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Close holes between samples: silhouette (H, G, G) bool, depth, and its least and largest value nearby.
-
-    A hole may be without any sample, or show the far side of something hollow through the near one.
-    """
-    closed = nearest.view(-1, CELLS, CELLS)
-    for join in (torch.minimum, torch.maximum):
-        for axis in (1, 2):
-            closed = pooled(closed, axis, 1, join)
-    silhouette = closed.isfinite()
-    low, high = _range(closed, silhouette, 1)
-    return silhouette, closed.where(silhouette, 0.0), low, high
+    """Close holes between samples: silhouette (H, G, G) bool, depth, and its least and largest value nearby."""
+    depth = closed(nearest)
+    silhouette = depth.isfinite()
+    low, high = _range(depth, silhouette, 1)
+    return silhouette, depth.where(silhouette, 0.0), low, high
 
 
 def _range(depth: Tensor, covered: Tensor, reach: int) -> tuple[Tensor, Tensor]:

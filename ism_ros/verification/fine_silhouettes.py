@@ -23,9 +23,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ism_ros.pose.observed_masks import ObservedMasks
+from ism_ros.pose.observed_masks import ObservedMasks, signed_distance
 from ism_ros.pose.refinement import PoseBatch
 from ism_ros.verification.evidence import MIN_DEPTH_M, TOLERANCE_DEVIATIONS, ObjectSamples
+from ism_ros.verification.window_cells import splat_nearest
 
 CELLS, MARGIN_CELLS = 96, 3
 """Cells along each side of the window, G, and of these around the silhouette."""
@@ -113,10 +114,8 @@ def _splat(
     first, last = uv.amin(dim=2), uv.amax(dim=2)
     cell_px = ((last - first).amax(dim=1) / (CELLS - 2 * MARGIN_CELLS)).clamp(min=0.5)
     origin = (first + last) / 2 - cell_px[:, None] * (CELLS / 2)
-    column, row = ((uv - origin[:, :, None]) / cell_px[:, None, None]).long().clamp_(0, CELLS - 1).unbind(dim=1)
     seen = depth.unflatten(1, (-1, POINTS_PER_SIDE**2)).where(faces[:, :, None], torch.inf).flatten(1)
-    nearest = depth.new_full((len(depth), CELLS * CELLS), torch.inf)
-    nearest = nearest.scatter_reduce(1, row * CELLS + column, seen, "amin").view(-1, CELLS, CELLS)
+    nearest, _ = splat_nearest((uv - origin[:, :, None]) / cell_px[:, None, None], seen, CELLS)
     spacing_px = spacing_m / poses.centre_m[:, 2].clamp(min=MIN_DEPTH_M) * (fx * fy) ** 0.5
     return SilhouetteWindows(*(part.cpu().numpy() for part in (nearest, origin, cell_px, spacing_px)))
 
@@ -171,6 +170,4 @@ def _mask_in_window(
 
 def _distance_to_outline(mask: Mask) -> FloatArray:
     """Distance of each pixel to the outline of a mask, pixels; beyond the window it goes on as at its border."""
-    inside = mask.astype(np.uint8)
-    both = [cv2.distanceTransform(part, cv2.DIST_L2, 3) for part in (inside, 1 - inside)]
-    return np.asarray(np.maximum(*both), np.float32)
+    return np.abs(signed_distance(mask.view(np.uint8)))

@@ -21,18 +21,17 @@ from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
 from ism_ros.pose.alignment import ObservedPoints, observed_maps, sample_observed_points
 from ism_ros.pose.observed_masks import observed_masks
-from ism_ros.pose.refinement import PoseBatch, RefinementSamples, refine
+from ism_ros.pose.refinement import PoseBatch, RefinementSamples, joined, refine
 from ism_ros.pose.start_poses import start_poses
 from ism_ros.pose.view_choice import rank_views
 from ism_ros.rendering.views.polar_maps import RADIUS_MARGIN
 from ism_ros.runtime.threads import map_on_threads
 from ism_ros.verification.evidence import Evidence, gather_evidence
 from ism_ros.verification.observed_image import ObservedImage
-from ism_ros.verification.pair_choice import PairChoice, can_be_verified
+from ism_ros.verification.pair_choice import PairChoice, can_be_verified, pair_numbers, rows_of_threads
 from ism_ros.verification.verification import (
     OUTLINE_NOISE_FACTOR,
     VerifiedPoses,
-    joined,
     object_samples,
     refinement_samples,
 )
@@ -82,9 +81,9 @@ def verify_without_depth(
     batches = [starts for starts in map_on_threads(starts_of, threads, candidates) if starts is not None]
     if not sum(map(len, batches)):
         return None
-    starts = joined(batches, PoseBatch)
-    pair = starts.mask_index * len(objects) + starts.object_index
-    starts = starts[PAIRS.kept(pair, prior[starts.mask_index, starts.object_index], starts.cost)]
+    starts = joined(batches)
+    looks = prior[starts.mask_index, starts.object_index]
+    starts = starts[PAIRS.kept(pair_numbers(starts, len(objects)), looks, starts.cost)]
     observed = observed_masks(replace(frame, depth_m=np.zeros(size, np.float32)), masks, boxes_xyxy)
     image = ObservedImage.of(frame.rgb, masks.device)
 
@@ -94,11 +93,9 @@ def verify_without_depth(
         surfaces = object_samples(objects, poses.object_index)
         return poses, samples, gather_evidence(poses, surfaces, observed, masks, image)
 
-    parts = [starts[starts.mask_index % threads == part] for part in range(threads)]
-    done = map_on_threads(verify_part, threads, [part for part in parts if len(part)])
-    poses, samples, evidence = zip(*done, strict=True)
-    all_parts = joined(poses, PoseBatch), joined(evidence, Evidence), joined(samples, RefinementSamples)
-    return VerifiedPoses(*all_parts, observed, objects)
+    parts = [starts[rows] for rows in rows_of_threads(starts.mask_index, threads)]
+    poses, samples, evidence = zip(*map_on_threads(verify_part, threads, parts), strict=True)
+    return VerifiedPoses(joined(poses), joined(evidence), joined(samples), observed, objects)
 
 
 def _starts(known: KnownObject, index: int, points: ObservedPoints, rows: Tensor) -> PoseBatch:
@@ -114,15 +111,5 @@ def _starts(known: KnownObject, index: int, points: ObservedPoints, rows: Tensor
         maps = observed_maps(moved, known.views.radius_m)
         ranking = rank_views(maps, known.spectra, depth_weight=0.0)
         starts = start_poses(maps, ranking, known.views, known.spectra, STARTS, ALIGNED_VIEWS, depth_weight=0.0)
-        valid = starts.cost.isfinite()
-        batches.append(
-            PoseBatch(
-                starts.rotation[valid],
-                starts.centre_m[valid],
-                rows[:, None].expand_as(valid)[valid],
-                torch.full_like(starts.view[valid], index),
-                starts.view[valid],
-                starts.cost[valid],
-            )
-        )
-    return joined(batches, PoseBatch)
+        batches.append(starts.batch(rows, index))
+    return joined(batches)

@@ -9,14 +9,14 @@ N masks, O objects, V views of one, H poses, each of one pair; a pair may have s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ism_ros.objects.library import KnownObject
 from ism_ros.pose.alignment import MIN_PIXELS, ObservedMaps, ObservedPoints, observed_maps
-from ism_ros.pose.refinement import PoseBatch
+from ism_ros.pose.refinement import PoseBatch, joined
 from ism_ros.pose.start_poses import start_poses
 from ism_ros.pose.view_choice import rank_views
 from ism_ros.rendering.views.surface_samples import SurfaceSamples
@@ -71,6 +71,34 @@ class PairChoice:
 
 REFINED = PairChoice(pairs=40, likely=0.5, cost_weight=0.85, quality_weight=0.0)
 """Pairs of mask and object whose poses are refined at all."""
+
+
+def pair_numbers(poses: PoseBatch, object_count: int) -> Tensor:
+    """Number the pairs of mask and object.
+
+    Args:
+        poses: H poses.
+        object_count: Number of objects, O.
+
+    Returns:
+        (H,) int64, the number of the pair of each pose, row by row of an (N, O) table.
+    """
+    return poses.mask_index * object_count + poses.object_index
+
+
+def rows_of_threads(mask_index: Tensor, threads: int, kept: Tensor | bool = True) -> list[Tensor]:
+    """Share poses out to threads by their masks, so that all of a pair stay together.
+
+    Args:
+        mask_index: (H,) int64, the mask of each pose.
+        threads: Number of threads.
+        kept: (H,) bool, the poses that are shared out; True = all.
+
+    Returns:
+        Indices of the poses of each thread that has any, int64.
+    """
+    parts = (torch.nonzero((mask_index % threads == part) & kept)[:, 0] for part in range(threads))
+    return [rows for rows in parts if len(rows)]
 
 
 def best_of_pairs(pair: Tensor, quality: Tensor, count: int = 1) -> Tensor:
@@ -202,19 +230,10 @@ def likeliest_starts(
         assert known.views is not None
         rows = torch.nonzero(is_kept)[:, 0]
         starts = start_poses(one.maps[rows], one.cost[rows], known.views, known.spectra, STARTS, aligned)
-        valid = starts.cost.isfinite()
-        return PoseBatch(
-            starts.rotation[valid],
-            starts.centre_m[valid],
-            one.masks[rows][:, None].expand_as(valid)[valid],
-            torch.full_like(starts.view[valid], one.object_index),
-            starts.view[valid],
-            starts.cost[valid],
-        )
+        return starts.batch(one.masks[rows], one.object_index)
 
     of_objects = kept.split([len(one.masks) for one in ranked])
     chosen = [(one, is_kept) for one, is_kept in zip(ranked, of_objects, strict=True) if bool(is_kept.any())]
     if not chosen:
         return None
-    batches = map_on_threads(starts_of, threads, *zip(*chosen, strict=True))
-    return PoseBatch(*(torch.cat([getattr(batch, one.name) for batch in batches]) for one in fields(PoseBatch)))
+    return joined(map_on_threads(starts_of, threads, *zip(*chosen, strict=True)))

@@ -6,8 +6,7 @@ N masks, O objects, H pairs of mask and object.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,18 +16,23 @@ from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
 from ism_ros.pose.alignment import ObservedPoints
 from ism_ros.pose.observed_masks import ObservedMasks, observed_masks
-from ism_ros.pose.refinement import PoseBatch, RefinementSamples, fit_quality, pose_covariances, refine
+from ism_ros.pose.refinement import PoseBatch, RefinementSamples, fit_quality, joined, pose_covariances, refine
 from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES
 from ism_ros.runtime.threads import map_on_threads
 from ism_ros.verification.evidence import Evidence, ObjectSamples, gather_evidence
 from ism_ros.verification.fine_silhouettes import fine_silhouettes
 from ism_ros.verification.observed_image import ObservedImage
-from ism_ros.verification.pair_choice import PairChoice, best_of_pairs, likeliest_starts, surface_of
-
-Batch = TypeVar("Batch", PoseBatch, RefinementSamples, Evidence)
+from ism_ros.verification.pair_choice import (
+    PairChoice,
+    best_of_pairs,
+    likeliest_starts,
+    pair_numbers,
+    rows_of_threads,
+    surface_of,
+)
 
 JUDGED = PairChoice(pairs=28, likely=1.4, cost_weight=0.5, quality_weight=0.5)
-"""Those of them that after the first steps are refined to the last and judged."""
+"""Pairs of mask and object whose poses, after the first steps, are refined to the last and judged."""
 KEPT = 2
 """Poses of each pair, after the first steps, that are refined further by the depth."""
 FIRST_STEPS, FIRST_SAMPLES = 4, 96
@@ -162,29 +166,19 @@ def verify(
         return poses, fit_quality(poses, samples, observed)
 
     def finish(part: PoseBatch, quality: Tensor) -> tuple[PoseBatch, RefinementSamples, Evidence]:
-        poses, samples = _refined(part, quality, _pair(part, len(objects)), objects, observed)
+        poses, samples = _refined(part, quality, pair_numbers(part, len(objects)), objects, observed)
         surfaces = object_samples(objects, poses.object_index)
         return poses, samples, gather_evidence(poses, surfaces, observed, masks, image)
 
-    parts = [starts[starts.mask_index % threads == part] for part in range(threads)]
-    begun, of_parts = zip(*map_on_threads(begin, threads, [part for part in parts if len(part)]), strict=True)
-    poses, quality = joined(begun, PoseBatch), torch.cat(of_parts)
-    kept = JUDGED.kept(_pair(poses, len(objects)), _at_pairs(prior, poses), poses.cost, quality)
-    rows = [torch.nonzero(kept & (poses.mask_index % threads == part))[:, 0] for part in range(threads)]
-    rows = [part for part in rows if len(part)]
+    parts = [starts[rows] for rows in rows_of_threads(starts.mask_index, threads)]
+    begun, of_parts = zip(*map_on_threads(begin, threads, parts), strict=True)
+    poses, quality = joined(begun), torch.cat(of_parts)
+    looks = prior[poses.mask_index, poses.object_index]
+    kept = JUDGED.kept(pair_numbers(poses, len(objects)), looks, poses.cost, quality)
+    rows = rows_of_threads(poses.mask_index, threads, kept)
     done = map_on_threads(finish, threads, [poses[part] for part in rows], [quality[part] for part in rows])
     finished, samples, evidence = zip(*done, strict=True)
-    all_parts = joined(finished, PoseBatch), joined(evidence, Evidence), joined(samples, RefinementSamples)
-    return VerifiedPoses(*all_parts, observed, objects)
-
-
-def _pair(poses: PoseBatch, object_count: int) -> Tensor:
-    return poses.mask_index * object_count + poses.object_index
-
-
-def _at_pairs(values: Tensor, poses: PoseBatch) -> Tensor:
-    """Values (H,) of (N, O) at the pairs of poses."""
-    return values[poses.mask_index, poses.object_index]
+    return VerifiedPoses(joined(finished), joined(evidence), joined(samples), observed, objects)
 
 
 def _refined(
@@ -199,7 +193,7 @@ def _refined(
         refine(by_depth, depth_samples, observed, LAST_STEPS, first=0.4),
         refine(by_outline, outline_samples, observed, OUTLINE_STEPS, noise_factor=OUTLINE_NOISE_FACTOR),
     ]
-    return joined(refined, PoseBatch), joined([depth_samples, outline_samples], RefinementSamples)
+    return joined(refined), joined([depth_samples, outline_samples])
 
 
 def refinement_samples(objects: Sequence[KnownObject], poses: PoseBatch) -> RefinementSamples:
@@ -237,16 +231,3 @@ def _at(samples: RefinementSamples, rows: Tensor) -> RefinementSamples:
     return RefinementSamples(
         samples.points_m[rows], samples.normals[rows], samples.is_rim[rows], samples.radius_m[rows]
     )
-
-
-def joined(parts: Sequence[Batch], kind: type[Batch]) -> Batch:
-    """Join batches of poses, samples or evidence.
-
-    Args:
-        parts: The batches, one at least.
-        kind: Their type.
-
-    Returns:
-        One batch.
-    """
-    return kind(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(kind)))

@@ -1,6 +1,6 @@
-"""Morphology on the cells of square windows; many times faster on the CPU than pooling.
+"""The cells of square windows: samples in them, and morphology, many times faster on the CPU than pooling.
 
-H windows, G cells along each side.
+H windows, G cells along each side, K samples.
 """
 
 from __future__ import annotations
@@ -11,6 +11,40 @@ import torch
 from torch import Tensor
 
 from ism_ros.data.masks import mask_areas
+
+
+def splat_nearest(at: Tensor, depth_m: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+    """Find the least depth of the samples in each cell.
+
+    Args:
+        at: (H, 2, K) columns and rows of the samples, cells; what lies beyond the window counts at its border.
+        depth_m: (H, K) their depth, metres; +inf for those that are not seen.
+        cells: Cells along each side, G.
+
+    Returns:
+        Least depth (H, G, G), +inf where there is none; and the cell of each sample (H, K) int64, row by row.
+    """
+    column, row = at.long().clamp_(0, cells - 1).unbind(dim=1)
+    cell = row * cells + column
+    nearest = depth_m.new_full((len(depth_m), cells * cells), torch.inf)
+    return nearest.scatter_reduce(1, cell, depth_m, "amin").view(-1, cells, cells), cell
+
+
+def closed(nearest: Tensor) -> Tensor:
+    """Close holes between samples.
+
+    A hole may be without any sample, or show the far side of something hollow through the near one.
+
+    Args:
+        nearest: (H, G, G) least depth, +inf where there is none.
+
+    Returns:
+        (H, G, G) depth, +inf beyond the silhouettes.
+    """
+    for join in (torch.minimum, torch.maximum):
+        for axis in (1, 2):
+            nearest = pooled(nearest, axis, 1, join)
+    return nearest
 
 
 def dilated(cells: Tensor, reach: int) -> Tensor:

@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ism_ros.config.profiles import changed_models
-from ism_ros.config.settings import Settings, SettingsError, changeable, check_depth
+from ism_ros.config.settings import TRACKING_SWITCH, Settings, SettingsError, changeable, check_depth
 from ism_ros.config.sources import checked_settings
 from ism_ros.node.context import NodeContext
 
@@ -102,7 +102,7 @@ def _as_declared(parameter: Parameter[Any]) -> Parameter[Any]:
     if field is not None and isinstance(field.default, float) and type(parameter.value) is int:
         return Parameter(parameter.name, value=float(parameter.value))
     if parameter.name == "tracking" and type(parameter.value) is bool:
-        return Parameter(parameter.name, value="ids" if parameter.value else "none")
+        return Parameter(parameter.name, value=TRACKING_SWITCH[str(parameter.value).lower()])
     return parameter
 
 

@@ -14,6 +14,7 @@ from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
 from ism_ros.matching.candidates import Candidates
 from ism_ros.objects.library import ObjectLibrary
+from ism_ros.pose.alignment import sample_observed_points
 
 BOX = trimesh.creation.box((0.16, 0.11, 0.08))
 SIDE = Rotation.from_euler("xyz", (35, 40, 10), degrees=True)
@@ -52,7 +53,9 @@ def test_two_halves_of_an_object_make_a_union_that_covers_both(
     assert torch.equal(found.proposals.boxes_xyxy[2:], boxes_from_masks(torch.from_numpy(mask)[None]))
     assert found.proposal.tolist() in ([0, 1, 0], [0, 1, 1])
     assert found.points is not None
-    assert len(found.points.points_m) == 3
+    again = sample_observed_points(found.proposals.masks, found.proposals.boxes_xyxy, frame)
+    for name in ("points_m", "colors", "pixels", "median_m"):
+        assert torch.equal(getattr(found.points, name), getattr(again, name))
 
 
 def test_a_union_is_compared_with_the_object_that_its_parts_look_like(

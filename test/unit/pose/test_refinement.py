@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.objects.library import KnownObject
 from ism_ros.pose.alignment import ObservedPoints, observed_maps, sample_observed_points
-from ism_ros.pose.refinement import PoseBatch, fit_quality, pose_covariances, refine, rotation_of_vector
+from ism_ros.pose.refinement import PoseBatch, fit_quality, joined, pose_covariances, refine, rotation_of_vector
 from ism_ros.pose.start_poses import MIN_DIFFERENCE_RAD, StartPoses, start_poses
 from ism_ros.pose.view_choice import rank_views
 
@@ -163,6 +163,15 @@ def test_a_mask_without_depth_has_no_start_poses(mesh: trimesh.Trimesh, box: Kno
     masks = torch.from_numpy(mask)[None]
     points = sample_observed_points(masks, boxes_from_masks(masks), frame)
     assert torch.isinf(starts_under(points, box, 3).cost).all()
+
+
+def test_a_batch_has_the_start_poses_that_there_are() -> None:
+    cost = torch.tensor([[0.1, torch.inf], [0.2, 0.3]])
+    starts = StartPoses(torch.eye(3).expand(2, 2, 3, 3), torch.zeros(2, 2, 3), torch.tensor([[1, 0], [2, 3]]), cost)
+    batch = joined([starts.batch(torch.tensor([4, 6]), 5), starts.batch(torch.tensor([7, 8]), 9)])
+    assert batch.mask_index.tolist() == [4, 6, 6, 7, 8, 8]
+    assert batch.object_index.tolist() == [5, 5, 5, 9, 9, 9]
+    assert batch.view.tolist() == [1, 2, 3, 1, 2, 3]
 
 
 def test_rotation_vectors_are_those_of_rodrigues() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ism_ros.verification.pair_choice import MOST_LIKELY_PAIRS, PairChoice, best_of_pairs
+from ism_ros.verification.pair_choice import MOST_LIKELY_PAIRS, PairChoice, best_of_pairs, rows_of_threads
 
 CHOICE = PairChoice(pairs=2, likely=0.9, cost_weight=1.0, quality_weight=1.0)
 
@@ -31,3 +31,9 @@ def test_more_pairs_are_kept_where_they_are_likely() -> None:
 
 def test_of_each_pair_the_best_pose_is_taken() -> None:
     assert best_of_pairs(torch.tensor([4, 1, 4, 1]), torch.tensor([0.1, 0.5, 0.3, 0.5])).tolist() == [1, 2]
+
+
+def test_the_poses_under_one_mask_go_to_one_thread() -> None:
+    mask_index = torch.tensor([3, 0, 3, 2])
+    assert [rows.tolist() for rows in rows_of_threads(mask_index, 2)] == [[1, 3], [0, 2]]
+    assert [rows.tolist() for rows in rows_of_threads(mask_index, 2, mask_index < 3)] == [[1, 3]]
