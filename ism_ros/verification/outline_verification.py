@@ -40,7 +40,7 @@ DISTANCES = 1.0, 0.8, 0.64
 """Distances that are tried, relative to the one at which the largest view is as large as the mask."""
 STARTS, ALIGNED_VIEWS = 2, 12
 """Start poses of each pair at each of these distances, and the views of which they are chosen."""
-PAIRS = PairChoice(pairs=32, likely=math.inf, cost_weight=0.85, quality_weight=0.0)
+PAIRS = PairChoice(pairs=32, likely=math.inf, cost_weight=0.85)
 """Pairs of mask and object whose poses are refined."""
 STEPS = 10
 """Steps of refinement."""
@@ -83,7 +83,7 @@ def verify_without_depth(
         return None
     starts = joined(batches)
     looks = prior[starts.mask_index, starts.object_index]
-    starts = starts[PAIRS.kept(pair_numbers(starts, len(objects)), looks, starts.cost)]
+    starts = starts[PAIRS.kept(pair_numbers(starts, len(objects)), len(objects), looks, starts.cost)]
     observed = observed_masks(replace(frame, depth_m=np.zeros(size, np.float32)), masks, boxes_xyxy)
     image = ObservedImage.of(frame.rgb, masks.device)
 

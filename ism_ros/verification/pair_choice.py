@@ -31,6 +31,9 @@ MAX_DISTANCE, MIN_SHARE, MIN_EXTENT = 0.75, 0.25, 0.06
 points, and least extent of these in diameters, of a pair that is compared."""
 MOST_LIKELY_PAIRS = 64
 """Most pairs that are kept because they are likely, beyond those that are kept in any case."""
+OBJECTS_PER_MASK = 2
+"""Most objects of each mask, the likeliest, that are kept: with many known objects all masks would have some that look
+like it, and pairs of clear masks would leave none for the others."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,23 @@ class PairChoice:
         likely: Likelihood from which on up to MOST_LIKELY_PAIRS are kept: a bin may be full of one object.
         cost_weight: Weight of the alignment cost (pose.view_choice).
         quality_weight: Weight of the quality of the fit (pose.refinement.fit_quality).
+        second_penalty: What likelihood the second object of a mask is taken to have less.
     """
 
     pairs: int
     likely: float
     cost_weight: float
-    quality_weight: float
+    quality_weight: float = 0.0
+    second_penalty: float = 0.0
 
-    def kept(self, pair: Tensor, prior: Tensor, cost: Tensor, quality: Tensor | float = 0.0) -> Tensor:
+    def kept(
+        self, pair: Tensor, object_count: int, prior: Tensor, cost: Tensor, quality: Tensor | float = 0.0
+    ) -> Tensor:
         """Choose pairs by their likeliest pose.
 
         Args:
-            pair: (H,) int64, number of the pair of each pose.
+            pair: (H,) int64, the pair of each pose, as of `pair_numbers`.
+            object_count: Number of objects, O.
             prior: (H,) how likely the pair is by looks.
             cost: (H,) alignment cost.
             quality: (H,) of the fit.
@@ -64,12 +72,24 @@ class PairChoice:
         likelihood = prior - self.cost_weight * cost + self.quality_weight * quality
         numbers, pair = pair.unique(return_inverse=True)
         of_pair = likelihood.new_full((len(numbers),), -torch.inf).scatter_reduce(0, pair, likelihood, "amax")
+        rank = _ranks_in_masks(numbers // object_count, of_pair)
+        of_pair = (of_pair - self.second_penalty * rank).masked_fill(rank >= OBJECTS_PER_MASK, -torch.inf)
         best = of_pair.topk(min(MOST_LIKELY_PAIRS, len(numbers))).values
         count = max(min(self.pairs, len(best)), int((best >= self.likely).sum()))
-        return of_pair[pair] >= best[count - 1]
+        is_kept = of_pair.isfinite() & (of_pair >= best[count - 1])
+        return is_kept[pair]
 
 
-REFINED = PairChoice(pairs=40, likely=0.5, cost_weight=0.85, quality_weight=0.0)
+def _ranks_in_masks(mask_index: Tensor, likelihood: Tensor) -> Tensor:
+    """Rank (P,) of each of P pairs among those of the same mask, 0 = the likeliest."""
+    order = torch.argsort(likelihood, descending=True, stable=True)
+    order = order[torch.argsort(mask_index[order], stable=True)]
+    ordered = mask_index[order].contiguous()
+    place = torch.arange(len(order), device=order.device)
+    return torch.empty_like(order).scatter_(0, order, place - torch.searchsorted(ordered, ordered))
+
+
+REFINED = PairChoice(pairs=60, likely=0.5, cost_weight=0.85)
 """Pairs of mask and object whose poses are refined at all."""
 
 
@@ -221,7 +241,8 @@ def likeliest_starts(
         return None
     cost = torch.cat([one.cost.amin(dim=1) for one in ranked])
     looks = torch.cat([prior[one.masks, one.object_index] for one in ranked])
-    kept = REFINED.kept(torch.arange(len(cost), device=cost.device), looks, cost) & cost.isfinite()
+    pair = torch.cat([one.masks * len(objects) + one.object_index for one in ranked])
+    kept = REFINED.kept(pair, len(objects), looks, cost)
 
     aligned = max(MIN_ALIGNED_VIEWS, MAX_ALIGNMENTS // max(int(kept.sum()), 1))
 

@@ -31,7 +31,7 @@ from ism_ros.verification.pair_choice import (
     surface_of,
 )
 
-JUDGED = PairChoice(pairs=28, likely=1.4, cost_weight=0.5, quality_weight=0.5)
+JUDGED = PairChoice(pairs=32, likely=1.9, cost_weight=0.5, quality_weight=1.5, second_penalty=0.2)
 """Pairs of mask and object whose poses, after the first steps, are refined to the last and judged."""
 KEPT = 2
 """Poses of each pair, after the first steps, that are refined further by the depth."""
@@ -174,7 +174,7 @@ def verify(
     begun, of_parts = zip(*map_on_threads(begin, threads, parts), strict=True)
     poses, quality = joined(begun), torch.cat(of_parts)
     looks = prior[poses.mask_index, poses.object_index]
-    kept = JUDGED.kept(pair_numbers(poses, len(objects)), looks, poses.cost, quality)
+    kept = JUDGED.kept(pair_numbers(poses, len(objects)), len(objects), looks, poses.cost, quality)
     rows = rows_of_threads(poses.mask_index, threads, kept)
     done = map_on_threads(finish, threads, [poses[part] for part in rows], [quality[part] for part in rows])
     finished, samples, evidence = zip(*done, strict=True)
