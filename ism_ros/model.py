@@ -29,6 +29,7 @@ from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.threads import map_on_threads, one_thread, set_num_threads
 from ism_ros.segmentors.base import Segmentor
 from ism_ros.segmentors.small_proposals import split_small
+from ism_ros.segmentors.tiled import with_tiles_for_objects
 
 Result = TypeVar("Result")
 
@@ -103,7 +104,8 @@ class InstanceSegmentationModel:
         clock, frame = StageClock(self.device), query.frame
         proposals = Proposals.empty(frame.height, frame.width, self.device)
         if len(query.library):
-            segmentor = query.segmentor or self.segmentor
+            sizes_m = [known.diameter_m for known in query.library.objects]
+            segmentor = with_tiles_for_objects(query.segmentor or self.segmentor, sizes_m)
             proposals = segmentor.propose(frame, query.settings.stability_score_threshold)
         proposals, too_small = split_small(proposals, query.settings.min_mask_pixels)
         clock.lap("proposals")

@@ -97,8 +97,8 @@ class Settings(BaseModel):
     )
     tiles: str = Field(
         "auto",
-        description="Tiles by which large frames are seen beside the whole: auto (tiny, from 1.5 megapixels on), off, "
-        "or the number along each side, 2 to 8.",
+        description="Tiles by which frames are seen beside the whole: auto (tiny, from 1.5 megapixels on and where a "
+        "known object would be small), off, or the number along each side, 2 to 8.",
     )
     fastsam_confidence_threshold: float = Field(
         0.25, ge=0.0, le=1.0, description="Least confidence of a mask of FastSAM."

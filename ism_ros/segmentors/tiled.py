@@ -1,12 +1,13 @@
 """Proposals of large frames by overlapping tiles: a segmentor sees the whole frame and each tile, at its input size.
 
-Networks scale a frame to the size for which they were made, so that small things in large pictures are lost. What is
-found in the tiles is merged: of an object that two tiles cut, both see the same part where they overlap.
+Networks scale a frame to the size for which they were made, so that small things in large pictures are lost, and things
+that are small and far off in any. What is found in the tiles is merged: of an object that two tiles cut, both see the
+same part where they overlap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -22,6 +23,16 @@ from ism_ros.segmentors.base import Segmentor
 
 MIN_LARGE_PIXELS = 1_500_000
 """Pixels of a frame from which on `auto` makes tiles: more than those of 1280 x 720."""
+MIN_OBJECT_RATIO = 0.115
+"""Size of the smallest known object, as a ratio of a frame's side (the root of its area), below which `auto` makes
+tiles of any frame: 32 of the 320 x 240 pixels that `tiny` sees. It is the diagonal of the object's box; what a picture
+shows of it is half of that at times."""
+MAX_TILES_FOR_OBJECTS = 3
+"""Most tiles along each side for the sake of small objects."""
+NEAR_SHARE = 0.25
+"""Share of a frame's depth that is nearer than where objects are supposed to be."""
+DEPTH_STEP_PX = 8
+"""Rows and columns of depth of which one is looked at for that."""
 MIN_TILE_SIDE_PX = 64
 """Least side of a tile; smaller frames have fewer tiles than were asked for."""
 OVERLAP_RATIO = 0.2
@@ -67,17 +78,32 @@ class BoxedMask:
 class TiledSegmentor:
     """A segmentor that sees large frames as a whole and by tiles; others as it would without."""
 
-    def __init__(self, segmentor: Segmentor, tiles: str, tile_pixels: int | None = None) -> None:
+    def __init__(
+        self, segmentor: Segmentor, tiles: str, tile_pixels: int | None = None, diameter_m: float | None = None
+    ) -> None:
         """Wrap a segmentor.
 
         Args:
             segmentor: Sees the frame and the tiles.
             tiles: auto, off, or the number of tiles along each side.
             tile_pixels: Area of the tiles of `auto`; None = no tiles then.
+            diameter_m: Of the smallest object that is looked for, metres; None = not known.
         """
         self._segmentor = segmentor
         self._tiles = tiles
         self._tile_pixels = tile_pixels
+        self._diameter_m = diameter_m
+
+    def for_objects(self, diameter_m: float | None) -> TiledSegmentor:
+        """Make one that looks for objects of a known size.
+
+        Args:
+            diameter_m: Of the smallest, metres; None = not known.
+
+        Returns:
+            The same segmentor with tiles for such objects.
+        """
+        return TiledSegmentor(self._segmentor, self._tiles, self._tile_pixels, diameter_m)
 
     @property
     def name(self) -> str:
@@ -101,7 +127,8 @@ class TiledSegmentor:
             confident first.
         """
         whole = self._segmentor.propose(frame, stability_score_threshold)
-        per_side = tiles_per_side(frame.height, frame.width, self._tiles, self._tile_pixels)
+        object_px = None if self._diameter_m is None else expected_size_px(frame, self._diameter_m)
+        per_side = tiles_per_side(frame.height, frame.width, self._tiles, self._tile_pixels, object_px)
         if per_side == 1:
             return whole
         size, device = (frame.height, frame.width), whole.masks.device
@@ -128,7 +155,44 @@ def with_tiles(segmentor: Segmentor, tiles: str, tile_pixels: int | None) -> Seg
     return TiledSegmentor(segmentor, tiles, tile_pixels) if divides else segmentor
 
 
-def tiles_per_side(height: int, width: int, tiles: str, tile_pixels: int | None) -> int:
+def with_tiles_for_objects(segmentor: Segmentor, diameters_m: Iterable[float | None]) -> Segmentor:
+    """Let a segmentor that sees frames by tiles know what it is used to look for.
+
+    Args:
+        segmentor: Any.
+        diameters_m: Of the objects that are looked for, metres; None = not known.
+
+    Returns:
+        The segmentor itself where it makes no tiles.
+    """
+    if not isinstance(segmentor, TiledSegmentor):
+        return segmentor
+    return segmentor.for_objects(min((size for size in diameters_m if size is not None), default=None))
+
+
+def expected_size_px(frame: Frame, diameter_m: float) -> float | None:
+    """Estimate how large an object would be seen in a frame: at the depth of what is near in it.
+
+    Args:
+        frame: The frame.
+        diameter_m: Of the object, metres.
+
+    Returns:
+        Pixels; None without depth.
+    """
+    if frame.depth_m is None or not frame.has_depth:
+        return None
+    depth_m = frame.depth_m[::DEPTH_STEP_PX, ::DEPTH_STEP_PX]
+    depth_m = depth_m[depth_m > 0]
+    if not len(depth_m):
+        return None
+    focal_px = (frame.camera.fx * frame.camera.fy) ** 0.5
+    return float(focal_px * diameter_m / np.quantile(depth_m, NEAR_SHARE))
+
+
+def tiles_per_side(
+    height: int, width: int, tiles: str, tile_pixels: int | None, object_px: float | None = None
+) -> int:
     """Decide into how many tiles along each side a frame is divided.
 
     Args:
@@ -136,6 +200,7 @@ def tiles_per_side(height: int, width: int, tiles: str, tile_pixels: int | None)
         width: Of the frame, pixels.
         tiles: auto, off, or the number.
         tile_pixels: Area of the tiles of `auto`, about; None = no tiles then.
+        object_px: Size of the smallest object that is looked for, pixels; None = not known.
 
     Returns:
         The number; 1 = none.
@@ -143,11 +208,19 @@ def tiles_per_side(height: int, width: int, tiles: str, tile_pixels: int | None)
     most = max(1, min(height, width) // MIN_TILE_SIDE_PX)
     if tiles.isdigit():
         return min(int(tiles), most)
-    if tiles != "auto" or tile_pixels is None or height * width < MIN_LARGE_PIXELS:
+    if tiles != "auto" or tile_pixels is None:
         return 1
+    of_size, of_object = (1.0 if height * width < MIN_LARGE_PIXELS else (height * width / tile_pixels) ** 0.5), 1.0
+    if object_px is not None:
+        of_object = MIN_OBJECT_RATIO * (height * width) ** 0.5 / max(object_px, 1e-6)
+    wanted = max(_tiles_of_share(of_size), min(_tiles_of_share(of_object), MAX_TILES_FOR_OBJECTS))
+    return min(wanted, most)
+
+
+def _tiles_of_share(times: float) -> int:
+    """Number of tiles along a side that is `times` as long as each of them: 1, or 2 and more."""
     # n tiles that overlap by r are each 1 / (n - r (n - 1)) of the side
-    sides = (height * width / tile_pixels) ** 0.5
-    return min(max(2, round((sides - OVERLAP_RATIO) / (1 - OVERLAP_RATIO))), most)
+    return max(2, round((times - OVERLAP_RATIO) / (1 - OVERLAP_RATIO))) if times > 1 else 1
 
 
 def tile_boxes(height: int, width: int, per_side: int) -> Iterator[Box]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -17,7 +18,13 @@ from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
 from ism_ros.rendering.renderer import render
 from ism_ros.segmentors.base import SEGMENTORS, create_segmentor
-from ism_ros.segmentors.tiled import TiledSegmentor, frame_of_tile, tile_boxes, tiles_per_side
+from ism_ros.segmentors.tiled import (
+    TiledSegmentor,
+    frame_of_tile,
+    tile_boxes,
+    tiles_per_side,
+    with_tiles_for_objects,
+)
 
 LARGE = (1200, 1600)
 
@@ -136,6 +143,28 @@ def test_auto_divides_frames_well_above_the_size_that_the_network_sees(height: i
     assert tiles_per_side(height, width, "auto", SEGMENTORS.get("sam").tile_pixels) == 1
     assert tiles_per_side(height, width, "off", 600_000) == 1
     assert tiles_per_side(height, width, "3", None) == 3
+
+
+@pytest.mark.parametrize(("diameter_m", "per_side"), [(0.2, 1), (0.05, 2), (0.02, 3), (0.001, 3)])
+def test_auto_divides_any_frame_where_the_smallest_known_object_would_be_small(
+    diameter_m: float, per_side: int
+) -> None:
+    inner = AtWidth()
+    frame = replace(make_frame([], (480, 640)), depth_m=np.full((480, 640), 1.5, np.float32))
+    segmentor = with_tiles_for_objects(TiledSegmentor(inner, "auto", 600_000), [0.3, None, diameter_m])
+    segmentor.propose(frame)
+    assert len(inner.seen) == (1 if per_side == 1 else 1 + per_side**2)
+
+
+def test_without_depth_or_known_sizes_only_large_frames_are_divided() -> None:
+    inner = AtWidth()
+    frame = make_frame([], (480, 640))
+    tiled = TiledSegmentor(inner, "auto", 600_000)
+    with_tiles_for_objects(tiled, [0.01]).propose(replace(frame, depth_m=None))
+    with_tiles_for_objects(tiled, [None]).propose(frame)
+    with_tiles_for_objects(TiledSegmentor(inner, "off", 600_000), [0.01]).propose(frame)
+    assert len(inner.seen) == 3
+    assert with_tiles_for_objects(inner, [0.01]) is inner
 
 
 def test_frames_that_are_not_divided_are_seen_once_as_they_are() -> None:
