@@ -41,6 +41,8 @@ BAND_SPACINGS, MIN_BAND_PX = 0.6, 2.0
 samples, and at least, pixels."""
 REACH_CELLS = 3
 """Cells within which the model's depth counts at a pixel: that far a pose is off, and depth from color."""
+MIN_PART_SHARE = 0.05
+"""Share of the largest part of a mask below which another part is left out: specks of depth."""
 HIDDEN_AROUND_PX = 5
 """Side of the square over most of which something has to be nearer for its middle to be hidden, pixels."""
 
@@ -165,7 +167,18 @@ def _mask_in_window(
     beyond = has_reading & is_rim & (readings > high + tolerance) & ~proposal
     visible = silhouette & ~hidden & ~beyond
     along_both = (_distance_to_outline(visible) <= band_px) & (_distance_to_outline(proposal) <= band_px)
-    return np.where(along_both, proposal, visible)
+    return _without_specks(np.where(along_both, proposal, visible), spacing_px)
+
+
+def _without_specks(mask: Mask, spacing_px: float) -> Mask:
+    """Leave out small parts of a mask, and what is thinner than half the distance between samples."""
+    side = 2 * int(spacing_px / 2) + 1
+    smooth = cv2.medianBlur(mask.astype(np.uint8), side) if side > 1 else mask.astype(np.uint8)
+    count, labels, statistics, _ = cv2.connectedComponentsWithStats(smooth, connectivity=4)
+    area = statistics[:, cv2.CC_STAT_AREA].copy()
+    area[0] = 0  # what is no mask
+    is_part = area >= MIN_PART_SHARE * max(int(area.max()), 1)
+    return np.asarray(is_part[labels], bool) if count > 1 else mask
 
 
 def _distance_to_outline(mask: Mask) -> FloatArray:

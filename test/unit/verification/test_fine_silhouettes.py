@@ -24,14 +24,23 @@ def box() -> KnownObject:
     return known("box", MESH)
 
 
-def iou_of(box: KnownObject, proposal: np.ndarray, nearer: tuple[trimesh.Trimesh, np.ndarray] | None = None) -> float:
-    """IoU of the mask under a proposal with what is seen of the box."""
-    frame, mask = seen(MESH, AT, nearer=nearer)
+def mask_of(
+    box: KnownObject, proposal: np.ndarray, nearer: tuple[trimesh.Trimesh, np.ndarray] | None = None
+) -> np.ndarray:
+    """Mask under a proposal of the box at AT."""
+    frame, _ = seen(MESH, AT, nearer=nearer)
     under, proposals = observed(frame, proposal)
     poses = batch(box, AT)
     assert box.surface is not None
     spacing_m = torch.tensor([box.surface.spacing_m], dtype=torch.float32)
-    made = fine_silhouettes(poses, object_samples([box], poses.object_index), spacing_m, under, proposals)[0].numpy()
+    samples = object_samples([box], poses.object_index)
+    return np.asarray(fine_silhouettes(poses, samples, spacing_m, under, proposals)[0])
+
+
+def iou_of(box: KnownObject, proposal: np.ndarray, nearer: tuple[trimesh.Trimesh, np.ndarray] | None = None) -> float:
+    """IoU of the mask under a proposal with what is seen of the box."""
+    _, mask = seen(MESH, AT, nearer=nearer)
+    made = mask_of(box, proposal, nearer)
     return float((made & mask).sum() / (made | mask).sum())
 
 
@@ -52,3 +61,14 @@ def test_what_something_nearer_hides_is_no_part_of_the_mask(box: KnownObject) ->
     _, visible = seen(MESH, AT, nearer=POST)
     assert visible.sum() < 0.85 * whole.sum()
     assert iou_of(box, whole, POST) > 0.9
+
+
+def test_slivers_beside_what_hides_the_rest_are_no_part_of_the_mask(box: KnownObject) -> None:
+    _, whole = seen(MESH, AT)
+    columns = np.nonzero(whole.any(axis=0))[0]
+    sliver, rest = columns[0] + 5, columns[0] + 20
+    post = trimesh.creation.box((0.013, 0.4, 0.01)), pose(Rotation.identity(), (-0.05, 0.0, 0.45))
+    _, visible = seen(MESH, AT, nearer=post)
+    assert visible[:, :sliver].any()
+    assert visible[:, rest:].any()
+    assert not mask_of(box, whole, post)[:, :sliver].any()
