@@ -58,7 +58,7 @@ class TinySegmentor:
         self,
         device: str = "cpu",
         weights: Path | None = None,
-        max_proposals: int = 60,
+        max_proposals: int = 40,
         min_score: float = 0.2,
         duplicate_iou: float = 0.75,
         dtype: torch.dtype | None = None,
