@@ -46,7 +46,7 @@ MIN_PROBABILITY = 0.02
 """Probability below which a proposal is none of the objects."""
 SHARED_STEP = 3
 """Rows and columns of masks that are skipped where it is only asked what they share, pixels."""
-MAX_SHARED = 0.5
+MAX_SHARED = 0.3
 """Share of a mask in one of a more probable object from which on it is a part of that, or the same seen twice."""
 SAME_IOU = 0.9
 """IoU of a silhouette and its proposal from which on they are the same mask, but for their borders."""
