@@ -2,6 +2,7 @@
 
     python benchmarks/bench_real.py FOLDER                   each folder in FOLDER is a frame
     python benchmarks/bench_real.py FOLDER --scoring sam6d   another matcher, segmentor, descriptor or threshold
+    python benchmarks/bench_real.py FOLDER --variants        each frame brighter, darker and moved too, and the mean
 
 docs/real.md says what a folder holds: rgb, depth, camera, CAD models, and masks or boxes of what is there. All objects
 of a folder are looked for at once, and with --library more that are not there. Rules: accuracy/real_judging.py.
@@ -9,7 +10,8 @@ of a folder are looked for at once, and with --library more that are not there. 
 Found and false: at the score threshold. Best right: the object's best detection, however low its score, is right. AP:
 COCO mask AP by pycocotools of all detections, in frames in which every instance has a mask. Recall: share of instances
 that some proposal covers at IoU 0.5. Pose: ADD-S, the mean distance of points of the true surface to the nearest of the
-found one, of the best-scored right detection. Time: the model with poses, the second of two runs.
+found one, of the best-scored right detection. Scores: which share of detections is right, by their scores. Time: the
+model with poses, the second of two runs.
 
 Writes real.json, a picture of each frame (truth | found) and sheet.png with all of them.
 """
@@ -31,6 +33,7 @@ configure_thread_env()
 import cv2
 import numpy as np
 import torch
+from accuracy.frame_variants import VARIANTS
 from accuracy.real_frames import RealFrame, frame_folders, read_real_frame
 from accuracy.real_judging import (
     MIN_IOU,
@@ -38,6 +41,7 @@ from accuracy.real_judging import (
     average_precision,
     detection_ious,
     judge_instances,
+    score_reliability,
     verdicts_of,
 )
 from accuracy.real_pictures import draw_truth_and_found, sheet
@@ -50,12 +54,18 @@ from ism_ros.config.settings import Settings
 from ism_ros.config.sources import load_settings
 from ism_ros.data.detections import Detections
 from ism_ros.loading import load_model
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.query import Query
 from ism_ros.registration.frame_registration import with_registered_depth
 
 PICTURE_WIDTH, SMALL_WIDTH = 800, 480
 """Widths of each side of a frame's picture, alone and in the sheet, pixels."""
 NEAR_MM = (5.0, 10.0)
 """Pose errors below which shares are counted."""
+Run = tuple[RealFrame, Detections, JudgedFrame]
+"""A frame, all its detections, and what is said of them."""
+COUNTS = {"found": "found", "best right": "best_is_right"}
+"""Columns that count instances, and the totals that they show."""
 
 
 def main() -> None:
@@ -65,25 +75,39 @@ def main() -> None:
     settings = _settings(options)
     threshold = settings.score_threshold
     options.output.mkdir(parents=True, exist_ok=True)
-    everything: list[tuple[RealFrame, Detections]] = []
-    judged: list[JudgedFrame] = []
+    names = list(VARIANTS) if options.variants else list(VARIANTS)[:1]
+    runs: dict[str, list[Run]] = {name: [] for name in names}
     small: list[NDArray[np.uint8]] = []
     for folder in track(frame_folders(options.folder), description="frames", console=console):
-        truth = read_real_frame(folder, options.library)
-        found, one = judge(truth, settings)
-        everything.append((truth, found))
-        judged.append(one)
+        as_it_is = read_real_frame(folder, options.library)
+        model = load_model(settings, specs=as_it_is.specs)
+        for name in names:
+            truth = VARIANTS[name](as_it_is)
+            runs[name].append((truth, *judge(truth, model, settings)))
+        truth, found, one = runs[names[0]][-1]
         shown = found[found.score >= threshold]
         _write(options.output / f"{truth.name}.png", draw_truth_and_found(truth, shown, one, PICTURE_WIDTH))
         small.append(draw_truth_and_found(truth, shown, one, SMALL_WIDTH))
     _write(options.output / "sheet.png", sheet(small))
-    totals = totals_of(judged) | average_precision(everything)
+    totals = {name: _totals_of_run(run) for name, run in runs.items()}
+    reliability = score_reliability([(truth, found) for run in runs.values() for truth, found, _ in run])
     methods = f"{settings.segmentor} + {settings.descriptor}, scoring {settings.resolved_scoring()}"
     about = {"processor": processor(), "machine": machine(torch.get_num_threads()), "methods": methods}
-    _print(judged, totals, f"{options.folder.name}: {methods}, score threshold {threshold:g}")
+    judged = [one for _, _, one in runs[names[0]]]
+    _print(judged, totals[names[0]], f"{options.folder.name}: {methods}, score threshold {threshold:g}")
+    ranges = [{"score": f"{low:g} to {high:g}", "right": right, "of": n} for low, high, right, n in reliability]
+    print_table("scores", ranges)
+    if options.variants:
+        rows = [{"variant": name} | _totals_row(each) for name, each in totals.items()]
+        print_table("variants", [*rows, {"variant": "mean"} | _means_row(list(totals.values()))])
     console.print(f"{about['processor']}\n{about['machine']}\npictures: {options.output}", highlight=False)
-    frames = [dataclasses.asdict(one) for one in judged]
-    write_json("real", {**about, "threshold": threshold, "totals": totals, "frames": frames}, options.output)
+    numbers = {
+        "totals": totals[names[0]],
+        "variants": totals,
+        "reliability": reliability,
+        "frames": [dataclasses.asdict(one) for one in judged],
+    }
+    write_json("real", {**about, "threshold": threshold, **numbers}, options.output)
 
 
 def _options() -> argparse.Namespace:
@@ -93,6 +117,7 @@ def _options() -> argparse.Namespace:
     for name in ("segmentor", "descriptor", "scoring"):
         parser.add_argument(f"--{name}", help="instead of the default")
     parser.add_argument("--score-threshold", type=float, help="instead of the default")
+    parser.add_argument("--variants", action="store_true", help="each frame brighter, darker and moved too")
     parser.add_argument("--output", type=Path, default=Path("out/real"))
     return parser.parse_args()
 
@@ -104,28 +129,34 @@ def _settings(options: argparse.Namespace) -> Settings:
     return load_settings(flags={**flags, "cache_dir": str(options.output / "cache")})
 
 
-def judge(truth: RealFrame, settings: Settings) -> tuple[Detections, JudgedFrame]:
+def judge(
+    truth: RealFrame, model: InstanceSegmentationModel, settings: Settings
+) -> tuple[Detections, JudgedFrame]:
     """Look for the objects of a frame and judge what is found.
 
     Args:
         truth: The frame.
-        settings: Methods and threshold.
+        model: Knows its objects.
+        settings: Threshold.
 
     Returns:
         All detections, however low their scores, and what is said about the frame.
     """
-    model = load_model(settings, specs=truth.specs)
     model.segment(truth.frame)
     began = time.perf_counter()
     model.segment(truth.frame)
     milliseconds = 1e3 * (time.perf_counter() - began)
     found = model.segment(truth.frame, settings=settings.model_copy(update={"score_threshold": 0.0})).to("cpu")
-    frame = with_registered_depth(truth.frame)
-    proposals = model.segmentor.propose(frame, settings.stability_score_threshold)
+    query = Query(with_registered_depth(truth.frame), model.library, settings)
+    proposals = model.propose(query).proposals
     shown = found[found.score >= settings.score_threshold]
     verdicts = verdicts_of(truth, shown, detection_ious(truth.instances, shown))
     instances = judge_instances(truth, found, proposals, settings.score_threshold)
     return found, JudgedFrame(truth.name, instances, verdicts, truth.is_complete, milliseconds)
+
+
+def _totals_of_run(run: Sequence[Run]) -> dict[str, float]:
+    return totals_of([one for _, _, one in run]) | average_precision([(truth, found) for truth, found, _ in run])
 
 
 def totals_of(judged: Sequence[JudgedFrame]) -> dict[str, float]:
@@ -184,6 +215,14 @@ def _totals_row(totals: dict[str, float]) -> dict[str, Any]:
         "IoU": f"{totals['mean_iou_of_found']:.2f}",
         "median ms": f"{totals['median_ms']:.0f}",
     }
+
+
+def _means_row(totals: Sequence[dict[str, float]]) -> dict[str, Any]:
+    mean = {name: _mean([one[name] for one in totals]) for name in totals[0]}
+    row = _totals_row(mean)
+    count = max(mean["instances"], 1)
+    counts = {name: f"{mean[key]:.1f} ({mean[key] / count:.2f})" for name, key in COUNTS.items()}
+    return row | counts | {"false": f"{mean['false']:.1f} ({mean['false_a_frame']:.2f} a frame)"}
 
 
 def _row(one: JudgedFrame) -> dict[str, Any]:

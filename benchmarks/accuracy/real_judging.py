@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ MIN_ASKED_SHARE = 0.3
 """Least visible share of an instance that is asked for."""
 SURFACE_POINTS, EVERY = 50_000, 25
 """Points of a surface that are near ones, and which of them are compared: the distance of two samples adds nothing."""
+SCORE_BORDERS = 0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0
+"""Borders of the ranges of scores that are compared with how often they are right."""
 Array = NDArray[np.float64]
 
 
@@ -226,6 +229,37 @@ def average_precision(judged: Sequence[tuple[RealFrame, Detections]]) -> dict[st
     evaluation = evaluate({number: name for name, number in categories.items()}, annotations, results, len(whole))
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     return {"AP": mean_of_valid(precision), "AP50": mean_of_valid(precision[0]), "AP_frames": len(whole)}
+
+
+def score_reliability(
+    judged: Sequence[tuple[RealFrame, Detections]], borders: Sequence[float] = SCORE_BORDERS
+) -> list[tuple[float, float, float, int]]:
+    """Compare scores with how often they are right; frames in which not all instances are listed are left out.
+
+    Args:
+        judged: Frames and all their detections, however low the scores.
+        borders: Of the ranges of scores.
+
+    Returns:
+        For each range in which there are any: its lowest and highest score, the share of its detections that are right,
+        and their number.
+    """
+    whole = [(truth, found) for truth, found in judged if truth.is_complete]
+    scores = np.array([score for _, found in whole for score in found.score.tolist()])
+    right = np.array(
+        [
+            verdict == "right"
+            for truth, found in whole
+            for verdict in verdicts_of(truth, found, detection_ious(truth.instances, found))
+        ],
+        bool,
+    )
+    ranges = []
+    for low, high in pairwise(borders):
+        inside = (scores >= low) & (scores < high)
+        if inside.any():
+            ranges.append((low, high, round(float(right[inside].mean()), 2), int(inside.sum())))
+    return ranges
 
 
 def _annotation(instance: Instance, image: int, category: int, number: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks"))
 
+from accuracy.frame_variants import brightened, moved
 from accuracy.real_frames import Instance, RealFrame
 from accuracy.real_judging import (
     add_s_mm,
@@ -18,6 +19,7 @@ from accuracy.real_judging import (
     detection_ious,
     instance_ious,
     judge_instances,
+    score_reliability,
     verdicts_of,
 )
 
@@ -147,3 +149,33 @@ def test_symmetries_are_no_error_of_a_pose_and_shifts_are() -> None:
     lifted[2, 3] = 0.01
     assert add_s_mm(ring, np.eye(4), turned) == pytest.approx(0.0, abs=1e-6)
     assert add_s_mm(ring, np.eye(4), lifted) == pytest.approx(10.0)
+
+
+def test_scores_are_held_against_how_often_they_are_right() -> None:
+    truth = real_frame(instance("can", 0, 0))
+    found = detections(("can", square(0, 0), 0.9), ("can", square(30, 30), 0.8), ("mug", square(0, 0), 0.1))
+    partly = real_frame(instance("can", 0, 0), is_complete=False)
+    assert score_reliability([(truth, found), (partly, found)], (0.0, 0.5, 0.7, 1.0)) == [
+        (0.0, 0.5, 0.0, 1),
+        (0.7, 1.0, 0.5, 2),
+    ]
+
+
+def test_a_moved_frame_shows_the_same_with_its_truth() -> None:
+    truth = real_frame(instance("can", 10, 20))
+    truth.frame.rgb[20:40, 10:30] = 200
+    other = moved(truth, 3)
+    (one,) = other.instances
+    assert one.mask is not None
+    assert (other.frame.rgb[one.mask] == 200).all()
+    assert one.box_xyxy.tolist() == [13, 23, 32, 42]
+    u, v, depth_m = np.array([12.0]), np.array([25.0]), np.array([0.5])
+    there = other.frame.camera.back_project(u + 3, v + 3, depth_m)
+    np.testing.assert_allclose(there, truth.frame.camera.back_project(u, v, depth_m))
+
+
+def test_a_brightened_frame_ends_at_white() -> None:
+    truth = real_frame()
+    truth.frame.rgb[0, 0], truth.frame.rgb[0, 1] = 100, 250
+    bright = brightened(truth, 1.12).frame.rgb
+    assert bright[0, :2, 0].tolist() == [112, 255]
