@@ -23,6 +23,12 @@ GRAY_IMAGE = InputWarning(
     "differ in color alone are mixed up: use the color image of the camera, not a mono8 one, if it has any",
 )
 """Warning about an rgb image without colors."""
+NO_READING = InputWarning(
+    "no_depth",
+    "depth has no reading at all, so that colors alone are compared and there are no poses: check the depth camera and "
+    "its range",
+)
+"""Warning about a depth image that is there and empty."""
 
 
 class Stages(Protocol):
@@ -64,6 +70,7 @@ def result_warnings(
     """
     frame, library = query.frame, query.library
     warnings = [*frame.warnings, *([GRAY_IMAGE] if frame.is_gray else [])]
+    warnings += [NO_READING] if frame.depth_m is not None and not frame.has_depth else []
     warnings += [warning for known in library.objects for warning in known.warnings]
     warnings += _unit_warnings(stages, query, crops, descriptors, scored, result)
     if not len(result):

@@ -94,7 +94,7 @@ class ServerSettings(BaseModel):
     ray_address: str = Field(
         "", description="Ray to use, host:port, or auto for that of this machine. Empty = one of the server's own."
     )
-    batch_size: int = Field(4, ge=1, le=64, description="Waiting requests that are described in one pass, at most.")
+    batch_size: int = Field(4, ge=1, le=64, description="Waiting requests that a model is given at once, at most.")
     result_cache: Bytes = Field(0, description="Memory for responses that identical requests get again; 0 = none.")
     max_disk_cache: Bytes = Field(
         20 * _GB, description="Disk for templates and descriptors; the least recently used go."

@@ -6,7 +6,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +40,20 @@ def metrics_of(text: str) -> dict[str, float]:
     return {name: float(number) for name, _, number in lines}
 
 
-def send_until(url: str, sample: dict[str, Any], deadline_s: float) -> list[tuple[int, float]]:
-    """Status and seconds of each answer; one who is told to wait does so."""
-    answers = []
+def answers_until(is_over: Callable[[], bool], url: str, sample: dict[str, Any]) -> Iterator[tuple[int, float]]:
+    """Status and seconds of one answer after the other; one who is told to wait does so."""
     with httpx.Client(base_url=url, timeout=120) as client:
-        while time.monotonic() < deadline_s:
+        while not is_over():
             began_s = time.monotonic()
             answer = client.post("/api/v1/inference", json=sample)
-            answers.append((answer.status_code, time.monotonic() - began_s))
+            yield answer.status_code, time.monotonic() - began_s
             if answer.status_code == 429:
                 threading.Event().wait(float(answer.headers["retry-after"]))
-    return answers
+
+
+def send_until(url: str, sample: dict[str, Any], deadline_s: float) -> list[tuple[int, float]]:
+    """Status and seconds of each answer until then (time.monotonic)."""
+    return list(answers_until(lambda: time.monotonic() >= deadline_s, url, sample))
 
 
 def cad_of_sample(number: int) -> Path:

@@ -46,8 +46,17 @@ def stamp_of(message: Any) -> tuple[int, int]:
 
 
 def allowed_s(seconds: float = VISIBLE_S) -> float:
-    """`seconds`, and in proportion more where other programs keep the cores busy."""
-    return seconds * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+    """`seconds`, and in proportion more where other programs keep the cores busy: for a minute, or at this moment."""
+    return seconds * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)), slowness())
+
+
+def slowness() -> float:
+    """How many times as long as its processor time work takes at this moment."""
+    began_s, work_s = time.perf_counter(), 0.1
+    until_s = time.thread_time() + work_s
+    while time.thread_time() < until_s:
+        pass
+    return (time.perf_counter() - began_s) / work_s
 
 
 class Listener:

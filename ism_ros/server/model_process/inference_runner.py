@@ -60,7 +60,7 @@ class InferenceRunner:
         self._depth_decoder = ThreadPoolExecutor(1, "ism_depth")
 
     def run_batch(self, requests: Sequence[InferenceInput]) -> list[ResponseFields | Exception | ObjectPending]:
-        """Run a batch; the crops of all frames are described in one pass.
+        """Run a batch; each frame is answered as it would be alone (on a GPU but for rounding).
 
         Args:
             requests: The requests.

@@ -84,9 +84,18 @@ def test_frames_segmented_together_are_as_those_segmented_alone(
         alone = model.segment(one)
         assert torch.equal(found.masks, alone.masks)
         assert torch.equal(found.object_index, alone.object_index)
-        torch.testing.assert_close(found.score, alone.score, atol=1e-6, rtol=0)
-        torch.testing.assert_close(found.translation_m, alone.translation_m, atol=1e-5, rtol=0, equal_nan=True)
-        torch.testing.assert_close(found.rotation, alone.rotation, atol=1e-4, rtol=0, equal_nan=True)
+        for field in ("score", "semantic_score", "appearance_score", "translation_m", "rotation"):
+            torch.testing.assert_close(getattr(found, field), getattr(alone, field), atol=0, rtol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(("is_there", "warned"), [(True, ["no_depth"]), (False, [])])
+def test_depth_that_is_there_without_a_reading_is_warned_about(
+    model: InstanceSegmentationModel, observed: tuple, is_there: bool, warned: list[str]
+) -> None:
+    frame, _ = observed
+    depth_m = np.zeros_like(frame.depth_m) if is_there else None
+    warnings = model.segment(Frame(frame.rgb, depth_m, frame.camera)).warnings
+    assert [warning.reason for warning in warnings] == warned
 
 
 def test_poses_from_the_alignments_of_the_scores_are_those_of_new_alignments(

@@ -46,7 +46,7 @@ from ism_ros.node.inputs.frame_subscriber import CAMERA_INFO_HELD, CLOCK_JUMP, T
 from ism_ros.objects.library import KnownObject
 from ism_ros.registration.frame_registration import depth_not_registered_warning
 from ism_ros.result_checks import size_checks
-from ism_ros.result_checks.result_warnings import GRAY_IMAGE
+from ism_ros.result_checks.result_warnings import GRAY_IMAGE, NO_READING
 from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN
 
 ROOT = Path(__file__).parents[3]
@@ -274,6 +274,7 @@ def camera_summaries() -> list[Summary]:
         "depth has negative readings (3% of this frame), taken as no reading: check the depth driver",
         *(warning.text for warning in doubts()),
         GRAY_IMAGE.text,
+        NO_READING.text,
         *(doubt.text for gray in (0, 255) for doubt in exposure_warnings(np.full((48, 64, 3), gray, np.uint8))),
         "nothing was found, but 9 regions of the size of the objects are left out as too small, the largest with 90 "
         "pixels, less than 100 pixels: lower min_mask_pixels, go nearer, or take pictures of a higher resolution",
