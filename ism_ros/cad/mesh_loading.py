@@ -18,6 +18,7 @@ from ism_ros.cad.formats.ply import ply_colors
 from ism_ros.cad.formats.stl import stl_colors
 from ism_ros.cad.formats.trimesh_content import content_for_trimesh
 from ism_ros.cad.formats.wavefront import is_of_obj_content
+from ism_ros.cad.hole_filling import fill_small_holes
 from ism_ros.cad.surfaces import has_color, surface_of
 from ism_ros.cad.texture_atlas import atlas_mesh
 from ism_ros.cad.units import (
@@ -82,7 +83,8 @@ def read_cad(
 ) -> CadModel:
     """Read a CAD file of any format that trimesh reads.
 
-    Parts of a scene are placed and joined; vertex colors, face colors or textures are kept.
+    Parts of a scene are placed and joined; vertex colors, face colors or textures are kept. Small holes of a torn mesh
+    are filled.
 
     Args:
         path: The file.
@@ -121,6 +123,9 @@ def read_cad(
     text = size_warning(mesh.extents, units, is_declared=declared_units(path) == units)
     if text is not None:
         warnings.append(InputWarning("object_size", text))
+    mesh, filled = fill_small_holes(mesh)
+    if filled is not None:
+        warnings.append(InputWarning("torn_mesh", filled.text))
     return CadModel(mesh, tuple(warnings))
 
 

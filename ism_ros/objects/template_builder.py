@@ -38,6 +38,8 @@ POSE_VIEW_SIZE_PX = 128
 SAME_SIZE = 1.25
 """Factor up to which the diagonals of templates and of their CAD model are the same."""
 
+COLOR_DOUBTS = ("no_colour", "texture_missing")
+"""Reasons of warnings that only templates rendered of the CAD file deserve."""
 SIMPLIFIED = "simplified"
 """Reason, in log records, of a mesh of very many triangles that was simplified."""
 
@@ -187,7 +189,7 @@ def _warnings(
         return () if text is None else (InputWarning("object_size", text),)
     if spec.templates is None:
         return model.warnings
-    doubts = tuple(w for w in model.warnings if w.reason == "object_size")
+    doubts = tuple(w for w in model.warnings if w.reason not in COLOR_DOUBTS)
     if _is_same_size(_diagonal_m(templates.bounds_m), _diagonal_m(bounds_m)):
         return doubts
     shown, wanted = (size_text((box[1] - box[0]).tolist()) for box in (templates.bounds_m, bounds_m))

@@ -19,7 +19,7 @@ from ism_ros.rendering.views.viewpoints import object_to_camera_rotations
 if TYPE_CHECKING:
     import trimesh
 
-RENDERER_VERSION = 2
+RENDERER_VERSION = 3
 """Version of the rendered templates, part of the key under which they are cached; it grows when they come out
 differently."""
 TEMPLATE_SIZE_PX = 420

@@ -271,6 +271,18 @@ def test_a_camera_matrix_column_by_column_is_refused_with_its_file(
     assert "\n" not in said
 
 
+def test_a_torn_cad_file_is_doubted_once_at_every_start(
+    segment: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ball = trimesh.creation.icosphere(4, 0.05)
+    ball.update_faces(np.random.default_rng(0).random(len(ball.faces)) > 0.1)
+    ball.export(tmp_path / "ball.ply")
+    for _ in range(2):  # the second time from the cache
+        assert segment("--cad", tmp_path / "ball.ply", "--units", "m", "--color", "steelblue") == 0
+        said = capsys.readouterr().err
+        assert said.count("warning: object 'ball' (ball.ply): its CAD model is torn: it has") == 1
+
+
 @pytest.mark.slow
 def test_a_cad_file_without_color_is_doubted_at_every_start_until_it_is_given_one(
     segment: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]

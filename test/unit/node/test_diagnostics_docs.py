@@ -17,6 +17,7 @@ import trimesh
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
+from ism_ros.cad.hole_filling import FilledHoles
 from ism_ros.cad.mesh_loading import read_cad
 from ism_ros.cad.units import size_warning
 from ism_ros.checks.camera_checks import intrinsics_warnings
@@ -328,7 +329,8 @@ def doubts_of_objects() -> list[str]:
         models = [read_cad(file, units) for file, units in zip(files, ("mm", "mm", "cm"), strict=True)]
         tiny = read_cad(files[2], "mm").mesh.extents / 100
     size = size_warning(tiny.tolist(), "mm")
-    texts = [warning.text for model in models for warning in model.warnings] + [str(size)]
+    torn = FilledHoles(count=1234, open_edge_ratio=0.12).text
+    texts = [warning.text for model in models for warning in model.warnings] + [str(size), torn]
     return [f"object 'mug' (mug.ply): {text}" for text in texts]
 
 
