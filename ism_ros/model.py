@@ -97,17 +97,15 @@ class InstanceSegmentationModel:
         queries = [query.in_colors_of_frame().with_registered_depth() for query in queries]
         crops = self._map(self.propose, queries)
         # on a CPU one pass over all takes as long, and rounds in another way beside other frames
-        on_cpu = self.device == "cpu"
-        alone = self._map(lambda _, own: self.describe([own])[0], queries, crops) if on_cpu else self.describe(crops)
-        return self._map(self._detect, queries, crops, alone)
+        described = self._map(self._describe_one, queries, crops) if self.device == "cpu" else self.describe(crops)
+        return self._map(self._detect, queries, crops, described)
 
     def propose(self, query: Query) -> ProposalCrops:
         """Find everything that could be an object, and crop it."""
         clock, frame = StageClock(self.device), query.frame
         proposals = Proposals.empty(frame.height, frame.width, self.device)
         if len(query.library):
-            sizes_m = [known.diameter_m for known in query.library.objects]
-            segmentor = with_tiles_for_objects(query.segmentor or self.segmentor, sizes_m)
+            segmentor = with_tiles_for_objects(query.segmentor or self.segmentor, query.library.diameters_m)
             proposals = segmentor.propose(frame, query.settings.stability_score_threshold)
         proposals, too_small = split_small(proposals, query.settings.min_mask_pixels)
         clock.lap("proposals")
@@ -119,14 +117,14 @@ class InstanceSegmentationModel:
     def describe(self, crops: Sequence[ProposalCrops]) -> list[Descriptors]:
         """Describe the crops of all frames in one pass."""
         clock, counts = StageClock(self.device), [len(one.proposals) for one in crops]
-        if len(crops) == 1:
-            described = [self.descriptor.describe(crops[0].crops, crops[0].crop_masks)]
-        else:
-            images, masks = torch.cat([one.crops for one in crops]), torch.cat([one.crop_masks for one in crops])
-            described = self.descriptor.describe(images, masks).split(counts)
+        images, masks = torch.cat([one.crops for one in crops]), torch.cat([one.crop_masks for one in crops])
+        described = self.descriptor.describe(images, masks).split(counts)
         clock.lap("descriptors")
         distribute_seconds(crops, "descriptors", clock.stage_s["descriptors"])
         return described
+
+    def _describe_one(self, query: Query, crops: ProposalCrops) -> Descriptors:
+        return self.describe([crops])[0]
 
     def _detect(self, query: Query, crops: ProposalCrops, descriptors: Descriptors) -> Detections:
         """Match and verify the proposals, select the instances among them, and pose those."""

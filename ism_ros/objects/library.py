@@ -176,6 +176,11 @@ class ObjectLibrary:
         return tuple(known.category_id for known in self.objects)
 
     @cached_property
+    def diameters_m(self) -> tuple[float | None, ...]:
+        """Diagonals of the objects' boxes, metres; None where an object has no geometry."""
+        return tuple(known.diameter_m for known in self.objects)
+
+    @cached_property
     def _index(self) -> dict[str, int]:
         return {name: index for index, name in enumerate(self.ids)}
 
