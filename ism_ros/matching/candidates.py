@@ -146,20 +146,23 @@ def _parts(
     small = proposals.masks[:, ::STEP_PX, ::STEP_PX].flatten(1).float()
     common, area = (small @ small.T).tolist(), small.sum(dim=1).tolist()
     boxes, medians = proposals.boxes_xyxy.tolist(), points.median_m.cpu()
-    found = []
+    found: list[tuple[int, float, tuple[int, int], int]] = []
     for index in chosen.unique().tolist():
         known = library.objects[index]
         if known.diameter_m is None or not can_be_verified(known):
             continue
         rows = torch.nonzero((chosen == index) & (own_semantic >= MIN_PART_SEMANTIC))[:, 0]
         rows = rows[best[rows].argsort(descending=True)][:MAX_PARTS]
+        pairs = []
         for first, second in combinations(rows.tolist(), 2):
             is_apart = common[first][second] < MAX_COMMON_SHARE * min(area[first], area[second])
             is_near = float((medians[first] - medians[second]).norm()) < MAX_DISTANCE * known.diameter_m
             if is_apart and is_near and _gap_px(boxes[first], boxes[second]) <= MAX_GAP_PX:
-                found.append((float(best[first] + best[second]), (first, second), index))
-    found = sorted(found, key=lambda one: -one[0])[:MAX_UNIONS]
-    return [pair for _, pair, _ in found], [index for _, _, index in found]
+                pairs.append((float(best[first] + best[second]), (first, second)))
+        # the likeliest of each object come before the second ones of any, so that no object takes all
+        found += [(rank, -looks, pair, index) for rank, (looks, pair) in enumerate(sorted(pairs, reverse=True))]
+    found = sorted(found)[:MAX_UNIONS]
+    return [pair for *_, pair, _ in found], [index for *_, index in found]
 
 
 def _gap_px(one: list[int], other: list[int]) -> int:

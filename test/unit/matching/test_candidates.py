@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
-from ism_ros.matching.candidates import Candidates
+from ism_ros.matching.candidates import MAX_UNIONS, Candidates
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.pose.alignment import sample_observed_points
 
@@ -81,3 +83,20 @@ def test_what_cannot_be_parts_of_one_object_is_not_joined(
     shown = Frame(frame.rgb, None, frame.camera) if reason == "no depth" else frame
     found = candidates(shown, library, *masks, semantic=0.3 if reason == "unlike" else 0.7)
     assert not found.is_union.any()
+
+
+def test_an_object_with_many_parts_leaves_room_for_the_unions_of_another() -> None:
+    both = ObjectLibrary((known("box", BOX), known("other", BOX)))
+    left, mask = seen(BOX, pose(SIDE, (-0.12, 0.01, 0.6)))
+    right, beside = seen(BOX, pose(SIDE, (0.12, 0.01, 0.6)))
+    depth_m = np.where(beside, right.depth_m, left.depth_m)
+    rows = np.arange(mask.shape[0])[:, None] < np.nonzero(mask)[0].mean()
+    quarters = [half & part for half in halves(mask) for part in (rows, ~rows)]
+    stack = torch.from_numpy(np.stack([*quarters, *halves(beside)]))
+    proposals = Proposals(stack, torch.linspace(0.9, 0.5, 6), boxes_from_masks(stack))
+    semantic = torch.tensor([[0.9, 0.1]] * 4 + [[0.1, 0.5]] * 2)
+    frame = replace(left, depth_m=depth_m)
+    found = Candidates.of(frame, proposals, semantic, semantic - semantic.flip(1), both)
+    united = found.proposals.masks[found.is_union]
+    assert len(united) == MAX_UNIONS
+    assert any(torch.equal(one, torch.from_numpy(beside)) for one in united)
