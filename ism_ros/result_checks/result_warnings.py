@@ -72,8 +72,10 @@ def result_warnings(
     warnings = [*frame.warnings, *([GRAY_IMAGE] if frame.is_gray else [])]
     warnings += [NO_READING] if frame.depth_m is not None and not frame.has_depth else []
     warnings += [warning for known in library.objects for warning in known.warnings]
-    warnings += _unit_warnings(stages, query, crops, descriptors, scored, result)
-    if not len(result):
+    of_units = _unit_warnings(stages, query, crops, descriptors, scored, result)
+    warnings += of_units
+    # sizes in a unit that is doubted do not tell what is too small
+    if not len(result) and not of_units:
         diameters_m = [known.diameter_m for known in library.objects]
         too_small = too_small_warning(crops.too_small, frame, diameters_m, query.settings.min_mask_pixels)
         warnings += [] if too_small is None else [too_small]
