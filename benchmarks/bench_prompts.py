@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from accuracy.real_frames import frame_folders, read_real_frame
 from common.coco_scoring import MIN_VISIBLE_SHARE
-from common.measuring import machine, print_table, processor, write_json
+from common.measuring import machine, print_table, write_json
 from common.scene_sets import make_object_set, observe_scene
 from components.random_networks import random_sam
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ from torch import Tensor
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.frame import Frame
 from ism_ros.registration.frame_registration import with_registered_depth
+from ism_ros.runtime.machine import processor
 from ism_ros.segmentors.base import create_segmentor
 from ism_ros.segmentors.sam.guided_prompts import GuidedPrompter
 from ism_ros.segmentors.sam.image_crops import Crop

@@ -45,7 +45,7 @@ from accuracy.real_judging import (
     verdicts_of,
 )
 from accuracy.real_pictures import draw_truth_and_found, sheet
-from common.measuring import machine, print_table, processor, write_json
+from common.measuring import machine, print_table, write_json
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
@@ -57,6 +57,7 @@ from ism_ros.loading import load_model
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.query import Query
 from ism_ros.registration.frame_registration import with_registered_depth
+from ism_ros.runtime.machine import processor
 
 PICTURE_WIDTH, SMALL_WIDTH = 800, 480
 """Widths of each side of a frame's picture, alone and in the sheet, pixels."""

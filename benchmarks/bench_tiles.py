@@ -24,12 +24,14 @@ configure_thread_env()
 
 import numpy as np
 import torch
-from common.measuring import machine, peak_bytes, print_table, processor, write_json
+from common.measuring import machine, print_table, write_json
 from numpy.typing import NDArray
 
 from ism_ros.data.camera import Camera
 from ism_ros.data.masks import mask_areas
 from ism_ros.data.proposals import Proposals
+from ism_ros.runtime.machine import processor
+from ism_ros.runtime.memory import peak_bytes
 from ism_ros.segmentors.base import create_segmentor
 from ism_ros.sim.benchmark_scenes.known_objects import make_scene_object
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import KINDS, make_object

@@ -31,7 +31,7 @@ configure_thread_env()
 import cv2
 import numpy as np
 import torch
-from common.measuring import machine, print_table, processor, write_json
+from common.measuring import machine, print_table, write_json
 from common.moving_tables import HAND, RATE_HZ, FilmFrame, films, read_film, render_film
 from common.node_session import START_TIMEOUT_S, stage_latencies_ms
 from common.symmetries import STEP_DEG, symmetries_of
@@ -42,6 +42,7 @@ from ism_ros.config.settings import Settings
 from ism_ros.data.detections import Detections
 from ism_ros.loading import load_model
 from ism_ros.model import InstanceSegmentationModel
+from ism_ros.runtime.machine import processor
 from ism_ros.sim.benchmark_scenes.known_objects import (
     DEMO_OBJECT_SET,
     known_objects,

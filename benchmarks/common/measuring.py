@@ -1,10 +1,9 @@
-"""Time of one piece of work, peak memory of a process, the machine in words, tables and their JSON."""
+"""Time of one piece of work, processes of their own, the machine and its load, tables and their JSON."""
 
 from __future__ import annotations
 
 import json
 import platform
-import resource
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,8 +15,6 @@ import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
-
-from ism_ros.runtime.precision import small_network_dtype
 
 OUT = Path("out")
 """Folder of results."""
@@ -47,15 +44,6 @@ def timed(
     return typical(spent_ms), result
 
 
-def peak_bytes() -> int:
-    """Read the peak memory of this process.
-
-    Returns:
-        Bytes since it was started.
-    """
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def in_subprocess(measure: Callable[..., Any], *arguments: Any, threads: int = 0) -> Any:
     """Call a function in a process of its own, whose memory nothing else has made larger.
 
@@ -82,20 +70,6 @@ def machine(threads: int = 0) -> str:
     """
     used = f"{threads or 'all'} threads"
     return f"{platform.machine()}, {psutil.cpu_count()} cores, {used}, load {psutil.getloadavg()[0]:.1f}"
-
-
-def processor() -> str:
-    """Name the processor and the instruction set that models use of it.
-
-    Returns:
-        One line; scores differ a little from instruction set to instruction set.
-    """
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    instructions = torch.backends.cpu.get_cpu_capability()
-    convolutions = str(small_network_dtype(torch.device("cpu"))).removeprefix("torch.")
-    return f"{[*names, platform.processor()][0]}, {instructions}, convolutions in {convolutions}"
 
 
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:

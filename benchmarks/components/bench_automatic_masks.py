@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import numpy as np
 import torch
-from common.measuring import peak_bytes, write_json
+from common.measuring import write_json
 from common.synthetic_masks import SIDE, SyntheticMaskModel
 from numpy.typing import NDArray
 from rich.console import Console
@@ -39,6 +39,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ism_ros.data.crops import crop_resize_pad
+from ism_ros.runtime.memory import peak_bytes
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMasks, MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import scaled_to_side
 

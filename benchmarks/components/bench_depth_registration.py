@@ -29,12 +29,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import cv2
 import numpy as np
-from common.measuring import print_table, processor, write_json
+from common.measuring import print_table, write_json
 from numpy.typing import NDArray
 from rich.progress import track
 
 from ism_ros.data.frame import Frame
 from ism_ros.registration.frame_registration import measured_similarity, resampled_depth
+from ism_ros.runtime.machine import processor
 from ism_ros.sim.benchmark_scenes.depth_camera_beside import DepthCameraBeside, with_depth_of
 from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
 from ism_ros.sim.benchmark_scenes.scene_rendering import render_scene

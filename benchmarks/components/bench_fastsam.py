@@ -25,10 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 import numpy as np
 import psutil
 import torch
-from common.measuring import in_subprocess, machine, peak_bytes, print_table, timed, write_json
+from common.measuring import in_subprocess, machine, print_table, timed, write_json
 
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
+from ism_ros.runtime.memory import peak_bytes
 from ism_ros.segmentors.fastsam.fastsam_segmentor import FastSamSegmentor
 from ism_ros.segmentors.fastsam.letterbox import Letterbox, letterbox_around
 from ism_ros.segmentors.fastsam.yolo_masks import RawOutputs, assemble_masks, find_candidates

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 import torch
 from common.measuring import print_table, write_json
 from common.synthetic_masks import SyntheticMaskModel
-from device_measuring import Operations, Probe, Stopwatch, copy_rate, matrix_rate, peak_mb, reset_peak
+from device_measuring import Operations, Probe, Stopwatch, copy_rate, matrix_rate, peak_mb
 from random_networks import CROP_PX, random_dino, random_library, random_sam, synthetic_frame, weights
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -42,6 +42,7 @@ from ism_ros.io.result_files import to_records
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.query import Query
+from ism_ros.runtime.memory import reset_peak
 from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam

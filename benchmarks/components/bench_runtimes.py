@@ -23,7 +23,7 @@ configure_thread_env()
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import torch
-from common.measuring import machine, print_table, processor, write_json
+from common.measuring import machine, print_table, write_json
 from torch import Tensor, nn
 
 from ism_ros.checkpoints.shipped import channels_last, load_weights
@@ -31,6 +31,7 @@ from ism_ros.descriptors.tiny.descriptor_network import TinyDescriptorNetwork
 from ism_ros.descriptors.tiny.onnx_descriptor import descriptor_export
 from ism_ros.networks.onnx_export import NetworkExport
 from ism_ros.networks.onnx_session import OnnxSession
+from ism_ros.runtime.machine import processor
 from ism_ros.runtime.precision import small_network_dtype
 from ism_ros.segmentors.tiny.onnx_segmentor import OutputTuple, segmentor_export
 from ism_ros.segmentors.tiny.segmentor_network import TinyNetwork

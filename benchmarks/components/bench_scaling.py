@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import numpy as np
 import torch
-from common.measuring import in_subprocess, machine, peak_bytes, print_table, timed, write_json
+from common.measuring import in_subprocess, machine, print_table, timed, write_json
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
@@ -52,6 +52,7 @@ from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.descriptor_cache import write_descriptors
 from ism_ros.objects.stores.patch_tokens import PatchFile, PatchStorage
 from ism_ros.rendering.views.viewpoints import object_to_camera_rotations
+from ism_ros.runtime.memory import peak_bytes
 
 WIDTH, PATCHES, TEMPLATES, CROP, PATCH = 1024, 256, 42, 224, 14
 LIMIT_MS = 120

@@ -28,13 +28,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import psutil
 import torch
-from common.measuring import in_subprocess, machine, peak_bytes, print_table, write_json
+from common.measuring import in_subprocess, machine, print_table, write_json
 
 from ism_ros.matching.base import Matches
 from ism_ros.matching.noctis import match_noctis
 from ism_ros.matching.sam6d import match_sam6d
 from ism_ros.matching.similarity import pairwise_similarity
 from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.runtime.memory import peak_bytes
 
 MATCH: dict[str, Callable[..., Matches]] = {"sam6d": match_sam6d, "noctis": match_noctis}
 TEMPLATES = 42

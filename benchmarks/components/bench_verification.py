@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common and a
 
 import torch
 from accuracy.real_frames import frame_folders, read_real_frame
-from common.measuring import machine, print_table, processor, timed, write_json
+from common.measuring import machine, print_table, timed, write_json
 from common.scene_sets import make_object_set, observe_scene
 from rich.progress import track
 
@@ -44,6 +44,7 @@ from ism_ros.matching.similarity import pairwise_similarity
 from ism_ros.matching.verified import VERIFIED
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.query import Query
+from ism_ros.runtime.machine import processor
 
 FIRST_SCENE, SET, OBJECTS = 20_000, 40, (6, 12)
 """Scenes of bench_default.py."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -10,8 +9,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import torch
-from common.measuring import peak_bytes
 from torch.utils.flop_counter import FlopCounterMode
+
+from ism_ros.runtime.memory import device_peak_bytes, peak_bytes
 
 
 class Probe(Protocol):
@@ -152,18 +152,6 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def reset_peak(device: str) -> None:
-    """Free what is unused, and start to measure the peak memory again.
-
-    Args:
-        device: The device.
-    """
-    if device.startswith("cuda"):
-        gc.collect()  # watched methods hold their models in cycles
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-
-
 def peak_mb(device: str) -> float:
     """Read the peak memory.
 
@@ -173,5 +161,4 @@ def peak_mb(device: str) -> float:
     Returns:
         MiB of the device since `reset_peak`; on the CPU of the process since it was started.
     """
-    peak = torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else peak_bytes()
-    return round(peak / 2**20)
+    return round((device_peak_bytes(device) or peak_bytes()) / 2**20)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ism_ros import __version__
 from ism_ros.checkpoints.catalog import Checkpoint
+from ism_ros.cli.bench import bench
 from ism_ros.cli.checkpoints.export import export
 from ism_ros.cli.checkpoints.weights import weights
 from ism_ros.cli.doctor import doctor
@@ -34,6 +35,7 @@ app.command()(render)
 app.command(cls=ModelCommand)(segment)
 app.add_typer(weights, name="weights")
 app.command(cls=ModelCommand)(doctor)
+app.command(cls=ModelCommand)(bench)
 app.command(name="eval", cls=ModelCommand)(evaluate)
 app.command(cls=ModelCommand)(serve)
 app.command()(export)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -200,6 +201,22 @@ def print_warning(console: Console, text: str) -> None:
     console.print(f"warning: {escape(text)}", style="yellow", highlight=False, soft_wrap=True)
 
 
+@contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Tell in one line that --output cannot be written.
+
+    Args:
+        output: The folder that the block writes; where that raises OSError, ValueError is raised.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise ValueError(f"--output {output} cannot be written ({why}): choose another folder, or free space") from None
+
+
+NO_OBJECTS = "nothing to look for: give --cad FILE (again for more) or --objects objects.yaml"
+"""What a user is told who named no object."""
 AUTO_UNITS = "auto"
 """Value of --units by which each CAD model has its own, as of `resolve_units`."""
 
@@ -262,6 +279,23 @@ class ObjectOptions:
                 "two CAD models have the same file name; use --objects objects.yaml to give them ids of their own"
             )
         return specs
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """Settings that the user gave, by name."""
+        return given(objects_file=None if self.objects is None else str(self.objects))
+
+    def check_known(self, ids: Sequence[str]) -> None:
+        """Check that the objects to look for are known.
+
+        Args:
+            ids: Those that are.
+
+        Raises:
+            ValueError: One of --object is not.
+        """
+        if unknown := [name for name in self.object_id or () if name not in ids]:
+            raise ValueError(f"--object {unknown[0]} is not known; known: {', '.join(ids)}")
 
     def request_fields(self) -> dict[str, Any]:
         """Make the fields of a request to a server that say which objects to look for.

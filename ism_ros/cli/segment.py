@@ -82,16 +82,12 @@ def segment(
         from ism_ros.io.frame_files import read_frame
 
         specs = objects.specs()
-        file = options.given(objects_file=None if objects.objects is None else str(objects.objects))
-        settings = segmentation.load_settings(**thresholds, **file)
+        settings = segmentation.load_settings(**thresholds, **objects.flags)
         if not specs and not settings.objects_file:
-            raise ValueError("nothing to look for: give --cad FILE (again for more) or --objects objects.yaml")
+            raise ValueError(options.NO_OBJECTS)
         detections, overlay_rgb = _segment_here(console, read_frame(rgb, depth, camera), settings, objects)
-    try:
+    with options.writing(output):
         write_results(output, detections, overlay_rgb)
-    except OSError as error:
-        why = error.strerror or error
-        raise ValueError(f"--output {output} cannot be written ({why}): choose another folder, or free space") from None
     _print(console, detections, output)
 
 
@@ -107,8 +103,7 @@ def _segment_here(
             status.update(f"onboarding {spec.id}")
             model.add(spec, partial(_show_views, status, spec.id))
         status.update("segmenting")
-        if unknown := [name for name in objects.object_id or () if name not in model.library.ids]:
-            raise ValueError(f"--object {unknown[0]} is not known; known: {', '.join(model.library.ids)}")
+        objects.check_known(model.library.ids)
         detections = model.segment(frame, objects.object_id).to("cpu")
     _print_sizes(console, model.library)
     return detections, draw_overlay(frame.rgb, detections)

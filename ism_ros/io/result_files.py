@@ -105,9 +105,20 @@ def write_results(
         evidence_values=evidence.values.numpy(),
         evidence_contributions=evidence.contributions.numpy(),
     )
-    # cv2.imwrite says nothing when the disk is full
-    _, encoded = cv2.imencode(".png", cv2.cvtColor(visualization_rgb, cv2.COLOR_RGB2BGR))
-    (folder / "vis_ism.png").write_bytes(encoded.tobytes())
+    (folder / "vis_ism.png").write_bytes(png_bytes(visualization_rgb))
+
+
+def png_bytes(rgb: NDArray[np.uint8]) -> bytes:
+    """Encode an image, for those who write it: cv2.imwrite says nothing when the disk is full.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+
+    Returns:
+        The content of a PNG file.
+    """
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    return encoded.tobytes()
 
 
 def _any_evidence(detections: Detections) -> DetectionEvidence:

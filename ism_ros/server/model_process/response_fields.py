@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.data.boxes import xyxy_to_sam6d_xywh
 from ism_ros.data.detections import Detections, RejectedDetection
-from ism_ros.io.result_files import to_records, write_results
+from ism_ros.io.result_files import png_bytes, to_records, write_results
 from ism_ros.server.errors import RequestError
 from ism_ros.server.model_process.messages import ResponseFields
 from ism_ros.server.requests.inference_input import InferenceInput
@@ -88,5 +87,4 @@ def _detection(detections: Detections, row: int, record: dict[str, Any]) -> dict
 
 
 def _png_base64(rgb: NDArray[np.uint8]) -> str:
-    _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-    return base64.b64encode(encoded.tobytes()).decode("ascii")
+    return base64.b64encode(png_bytes(rgb)).decode("ascii")

@@ -14,7 +14,7 @@ from ism_ros.cli.main import app
 from ism_ros.cli.options import model_names
 
 
-@pytest.mark.parametrize("command", ["segment", "eval", "doctor", "serve"])
+@pytest.mark.parametrize("command", ["segment", "bench", "eval", "doctor", "serve"])
 def test_help_lists_every_model_that_can_be_chosen(command: str) -> None:
     said = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
     for name in (*model_names("segmentors"), *model_names("descriptors")):
@@ -22,7 +22,7 @@ def test_help_lists_every_model_that_can_be_chosen(command: str) -> None:
     assert "{" not in said.replace("{DATASET}", "").replace('{"cam_K"', "")
 
 
-@pytest.mark.parametrize("command", ["segment", "eval", "doctor"])
+@pytest.mark.parametrize("command", ["segment", "bench", "eval", "doctor"])
 def test_commands_that_run_models_here_choose_them_alike(command: str) -> None:
     said = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
     for option in ("config", "profile", "segmentor", "segmentor-model", "descriptor", "descriptor-model", "device"):
@@ -47,6 +47,7 @@ finally:
         ("--no-such-option",),
         ("segment", "--help"),
         ("segment", "--no-such-option"),
+        ("bench", "--help"),
         ("eval", "--help"),
         ("doctor", "--help"),
         ("serve", "--help"),
