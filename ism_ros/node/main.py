@@ -20,6 +20,8 @@ EXECUTOR_THREADS = 12
 """Number of threads for callbacks that may wait: four of segment, adding, removing, listing, lifecycle, ..."""
 SHUTDOWN_TIMEOUT_S = 1.0
 """How long the node may take to release what others would miss, seconds."""
+LOAD_END_S = 0.5
+"""Time of that for a load in progress, which stops at its next step, seconds."""
 SWITCH_INTERVAL_S = 0.0005
 """Interval after which a thread that takes messages gives Python's lock back, seconds: each of a frame's thousand
 operations gives it away, and Python's own 5 ms would make that seconds."""
@@ -92,7 +94,8 @@ class NodeRunner:
         self._stopping = threading.Event()
         self._node: Any = None  # an IsmNode, whose import takes seconds
         self._executor: Any = None
-        threading.Thread(target=self._start, name="ism_start", daemon=True).start()
+        self._starting = threading.Thread(target=self._start, name="ism_start", daemon=True)
+        self._starting.start()
 
     def stop(self, timeout_s: float) -> None:
         """Release what others would miss, within `timeout_s`; results in progress are dropped."""
@@ -166,6 +169,8 @@ class NodeRunner:
         import rclpy
 
         self._node.stop_loading()
+        # a transition that ends after the node could not say so, which rclpy logs as an error
+        self._starting.join(LOAD_END_S)
         if self._executor is not None:
             self._executor.shutdown(0)
         self._node.calls.close()
