@@ -167,10 +167,13 @@ class NodeRunner:
 
     def _release(self) -> None:
         import rclpy
+        from rclpy.logging import LoggingSeverity
 
         self._node.stop_loading()
-        # a transition that ends after the node could not say so, which rclpy logs as an error
+        # a transition that ends after the node cannot say so, which rclpy would log as an error
         self._starting.join(LOAD_END_S)
+        if self._starting.is_alive():
+            self._node.get_logger().set_level(LoggingSeverity.FATAL)
         if self._executor is not None:
             self._executor.shutdown(0)
         self._node.calls.close()
