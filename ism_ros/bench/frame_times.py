@@ -165,8 +165,15 @@ class FrameBench:
             segmentor_formats=self._formats[0],
             descriptor_formats=self._formats[1],
             use=use,
-            memory=Memory(resident_bytes() / MB, peak_bytes() / MB, None if device_peak is None else device_peak / MB),
+            memory=_memory(device_peak),
         )
 
     def _segment(self) -> Detections:
         return self.model.segment(self.frame, self.object_ids, with_unit_check=False)
+
+
+def _memory(device_peak: int | None) -> Memory:
+    resident = resident_bytes()
+    # the system notes the peak a little later than what there is
+    peak = max(resident, peak_bytes())
+    return Memory(resident / MB, peak / MB, None if device_peak is None else device_peak / MB)

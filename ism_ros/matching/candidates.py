@@ -33,7 +33,7 @@ MAX_GAP_PX = 8
 """Largest gap between the boxes of two parts, pixels."""
 MAX_DISTANCE = 0.7
 """Largest distance between the medians of two parts, in diameters of the object."""
-MAX_PARTS, MAX_UNIONS = 6, 6
+MAX_PARTS, MAX_UNIONS = 6, 9
 """Most parts of an object that are joined in pairs, and most unions of a frame."""
 STEP_PX = 4
 """Step at which masks are compared, pixels."""

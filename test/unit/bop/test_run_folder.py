@@ -9,7 +9,7 @@ import pytest
 from ism_ros.bop.run_folder import ENGINE_FILES, program_digest
 
 SOURCES = Path(__file__).resolve().parents[3] / "ism_ros"
-WITHOUT_INFLUENCE = {"bop", "cli", "export", "node", "selftest", "server", "sim", "tracking"}
+WITHOUT_INFLUENCE = {"bench", "bop", "cli", "export", "node", "selftest", "server", "sim", "tracking"}
 """Folders that use the model; of `bop` two files count."""
 WITH_INFLUENCE = [
     path.name for path in SOURCES.iterdir() if (path / "__init__.py").is_file() and path.name not in WITHOUT_INFLUENCE

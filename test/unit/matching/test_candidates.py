@@ -90,11 +90,13 @@ def test_an_object_with_many_parts_leaves_room_for_the_unions_of_another() -> No
     left, mask = seen(BOX, pose(SIDE, (-0.12, 0.01, 0.6)))
     right, beside = seen(BOX, pose(SIDE, (0.12, 0.01, 0.6)))
     depth_m = np.where(beside, right.depth_m, left.depth_m)
-    rows = np.arange(mask.shape[0])[:, None] < np.nonzero(mask)[0].mean()
-    quarters = [half & part for half in halves(mask) for part in (rows, ~rows)]
-    stack = torch.from_numpy(np.stack([*quarters, *halves(beside)]))
-    proposals = Proposals(stack, torch.linspace(0.9, 0.5, 6), boxes_from_masks(stack))
-    semantic = torch.tensor([[0.9, 0.1]] * 4 + [[0.1, 0.5]] * 2)
+    rows, columns = np.indices(mask.shape)
+    thirds = np.digitize(columns, np.quantile(np.nonzero(mask)[1], (1 / 3, 2 / 3)))
+    is_upper = rows < rows[mask].mean()
+    parts = [mask & half & (thirds == third) for half in (is_upper, ~is_upper) for third in range(3)]
+    stack = torch.from_numpy(np.stack([*parts, *halves(beside)]))
+    proposals = Proposals(stack, torch.linspace(0.9, 0.5, 8), boxes_from_masks(stack))
+    semantic = torch.tensor([[0.9, 0.1]] * 6 + [[0.1, 0.5]] * 2)
     frame = replace(left, depth_m=depth_m)
     found = Candidates.of(frame, proposals, semantic, semantic - semantic.flip(1), both)
     united = found.proposals.masks[found.is_union]
