@@ -76,8 +76,7 @@ def result_warnings(
     warnings += of_units
     # sizes in a unit that is doubted do not tell what is too small
     if not len(result) and not of_units:
-        diameters_m = [known.diameter_m for known in library.objects]
-        too_small = too_small_warning(crops.too_small, frame, diameters_m, query.settings.min_mask_pixels)
+        too_small = too_small_warning(crops.too_small, frame, library.diameters_m, query.settings.min_mask_pixels)
         warnings += [] if too_small is None else [too_small]
     return unique_warnings(tuple(warnings))
 

@@ -180,7 +180,7 @@ def expected_size_px(frame: Frame, diameter_m: float) -> float | None:
     Returns:
         Pixels; None without depth.
     """
-    if frame.depth_m is None or not frame.has_depth:
+    if frame.depth_m is None:
         return None
     depth_m = frame.depth_m[::DEPTH_STEP_PX, ::DEPTH_STEP_PX]
     depth_m = depth_m[depth_m > 0]
