@@ -16,7 +16,8 @@ from torch import Tensor
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
-from ism_ros.pose.refinement import PoseBatch, pose_covariances, refine
+from ism_ros.refinement.pose_batch import PoseBatch
+from ism_ros.refinement.projective_icp import pose_covariances, refine
 from ism_ros.tracking.lost_detection import gather_pose_evidence, pose_score
 from ism_ros.tracking.observed_regions import ObservedRegions, observe_regions, surface_colors
 from ism_ros.tracking.region_colors import RegionColors
@@ -53,7 +54,7 @@ class FittedPoses:
     Attributes:
         poses: The refined poses.
         evidence: For and against them, with their silhouettes.
-        covariances: (H, 6, 6), as of `pose.refinement.pose_covariances`.
+        covariances: (H, 6, 6), as of `refinement.projective_icp.pose_covariances`.
         regions: Their windows.
         colors: (H,) bins of the colors of their surfaces in the image.
         scores: (H,) of `lost_detection.pose_score`.

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ism_ros.data.masks import mask_areas
-from ism_ros.pose.observed_masks import ObservedMasks, values_at, window_pixels
-from ism_ros.pose.refinement import PoseBatch
+from ism_ros.refinement.observed_masks import ObservedMasks, values_at, window_pixels
+from ism_ros.refinement.pose_batch import PoseBatch
 from ism_ros.verification.color_agreement import color_agreement, colors_of_cells
 from ism_ros.verification.image_edges import outline_agreement
 from ism_ros.verification.observed_image import ObservedImage

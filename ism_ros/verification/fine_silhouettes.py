@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ism_ros.pose.observed_masks import ObservedMasks, signed_distance
-from ism_ros.pose.refinement import PoseBatch
+from ism_ros.refinement.observed_masks import ObservedMasks, signed_distance
+from ism_ros.refinement.pose_batch import PoseBatch
 from ism_ros.verification.evidence import MIN_DEPTH_M, TOLERANCE_DEVIATIONS, ObjectSamples
 from ism_ros.verification.window_cells import splat_nearest
 

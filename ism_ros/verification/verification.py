@@ -15,8 +15,9 @@ from torch import Tensor
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
 from ism_ros.pose.alignment import ObservedPoints
-from ism_ros.pose.observed_masks import ObservedMasks, observed_masks
-from ism_ros.pose.refinement import PoseBatch, RefinementSamples, fit_quality, joined, pose_covariances, refine
+from ism_ros.refinement.observed_masks import ObservedMasks, observed_masks
+from ism_ros.refinement.pose_batch import PoseBatch, RefinementSamples, joined
+from ism_ros.refinement.projective_icp import fit_quality, pose_covariances, refine
 from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES
 from ism_ros.runtime.threads import map_on_threads
 from ism_ros.verification.evidence import Evidence, ObjectSamples, gather_evidence

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import mask_areas
-from ism_ros.pose.depth_noise import depth_noise_m, estimate_inverse_noise
+from ism_ros.refinement.depth_noise import depth_noise_m, estimate_inverse_noise
 
 CELLS = 96
 """Cells along each side of the window in which the distance to an outline is computed, C."""
