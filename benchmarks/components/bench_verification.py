@@ -56,7 +56,7 @@ PARTS = (
     ("    distances to outlines", "observed_masks.py", "observed_masks"),
     ("      noise of depth", "depth_noise.py", "estimate_inverse_noise"),
     ("    edges of the image", "observed_image.py", "of"),
-    ("  refinement, all", "refinement.py", "refine"),
+    ("  refinement, all", "projective_icp.py", "refine"),
     ("  evidence, all", "evidence.py", "gather_evidence"),
     ("  silhouettes of all matches", "silhouette_masks.py", "silhouette_masks"),
     ("  shared masks", "verified.py", "_not_shared"),

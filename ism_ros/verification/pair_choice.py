@@ -156,7 +156,8 @@ class ObservedExtents:
     def of(points: ObservedPoints) -> ObservedExtents:
         """Measure the points under masks."""
         measured = points.pixels > 0
-        distance_m = (points.points_m - points.median_m[:, :, None]).norm(dim=1).masked_fill(~measured, torch.inf)
+        squared_m2 = (points.points_m - points.median_m[:, :, None]).square_().sum(dim=1)
+        distance_m = squared_m2.sqrt_().masked_fill_(~measured, torch.inf)
         return ObservedExtents(distance_m.sort(dim=1).values, measured.sum(dim=1))
 
     def fit(self, diameter_m: float) -> Tensor:

@@ -158,7 +158,7 @@ def verify(
     starts = likeliest_starts(objects, prior, observed_points, threads)
     if starts is None:
         return None
-    observed = observed_masks(frame, masks, boxes_xyxy)
+    observed = observed_masks(frame, masks, boxes_xyxy, threads)
     image = ObservedImage.of(frame.rgb, masks.device)
 
     def begin(part: PoseBatch) -> tuple[PoseBatch, Tensor]:
