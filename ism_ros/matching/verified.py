@@ -77,9 +77,9 @@ class VerifiedMatcher:
         if not proposals.boxes_are_tight:
             proposals = Proposals(proposals.masks, proposals.confidence, boxes_from_masks(proposals.masks))
         semantic = semantic_scores(inputs.similarity)
+        threads = 1 if semantic.is_cuda else torch.get_num_threads()
         with one_thread(semantic):
             candidates = Candidates.of(inputs.frame, proposals, semantic, semantic_margin(semantic), library)
-            threads = 1 if semantic.is_cuda else torch.get_num_threads()
             verified = verify_candidates(inputs.frame, candidates, library, threads)
         choice = _Choice.by_looks(candidates)
         if candidates.points is not None:
