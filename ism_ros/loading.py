@@ -63,6 +63,7 @@ def load_model(
         checkpoints_dir=settings.resolved_checkpoints_dir(),
         settings=settings.model_dump(),
         recoveries=recoveries,
+        cache_dir=settings.resolved_cache_dir(),
     )
     segmentor = load_segmentor(settings.segmentor, request(model=settings.segmentor_model))
     descriptor = DESCRIPTORS.get(settings.descriptor).load(request(model=settings.descriptor_model))

@@ -93,8 +93,10 @@ def test_what_was_measured_is_named(record: dict[str, Any]) -> None:
     assert times["detections"] == 2
     assert times["proposals"] > 2
     convolutions = "bfloat16" if machine.multiplies_in_bfloat16() else "float32"
-    assert times["segmentor_formats"] == [convolutions]
-    assert times["descriptor_formats"][0] == convolutions
+    assert times["operations"]["proposals"]["formats"][0] == convolutions
+    assert times["operations"]["descriptors"]["formats"][0] == convolutions
+    assert all(one["operations"] > one["waits"] >= 0 for one in times["operations"].values())
+    assert times["memory"]["device_allocations"] is None
     assert 100 < times["memory"]["resident"] <= times["memory"]["peak"]
     assert record["onboarding"]["object_id"] == "carton"
     assert record["onboarding"]["cached_s"] < record["onboarding"]["first_s"]
