@@ -1,8 +1,7 @@
-"""Following by poses (`tracking: pose`): rendered films with exact truth, through the tracker and through the node.
+"""Following by poses (`tracking: pose`): rendered films with exact truth, through the tracker.
 
     python benchmarks/bench_tracking.py
     python benchmarks/bench_tracking.py --trials camera=1 taken=3 crossing=4
-    python benchmarks/bench_tracking.py --node camera_0     # that film, again and again, through the node at 30 Hz
 
 2 films each of a camera in the hand, a pushed object and a passing hand; 10 of an object taken and put back; 20 of two
 equal ones that cross.
@@ -13,7 +12,7 @@ later, as if it took 300 ms. Printed: pose errors while followed, of instances t
 symmetries (steps of a gear's teeth below 45 degrees count as errors); the share of such instances that is followed;
 frames in which an instance is still published after it is less than 5 % visible; how often an object that was taken
 away is found again with its id; wrong ids after crossings; milliseconds of processor time a frame, following alone.
-With --node: results a second, stamp to publish, searches a second, processor share of the node.
+Through the node: interfaces/bench_node_tracking.py.
 """
 
 from __future__ import annotations
@@ -32,11 +31,10 @@ import cv2
 import numpy as np
 import torch
 from common.measuring import machine, print_table, write_json
-from common.moving_tables import HAND, RATE_HZ, FilmFrame, films, read_film, render_film
-from common.node_session import START_TIMEOUT_S, stage_latencies_ms
-from common.symmetries import STEP_DEG, symmetries_of
+from common.moving_tables import HAND, FilmFrame, films, read_film, render_film
+from common.pose_errors import fine_symmetries, pose_error, rows_of_bodies
+from common.symmetries import symmetries_of
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from ism_ros.config.settings import Settings
 from ism_ros.data.detections import Detections
@@ -54,8 +52,6 @@ from ism_ros.visualization import draw_overlay
 
 TRIALS = {"camera": 2, "pushed": 2, "hidden": 2, "taken": 10, "crossing": 20}
 """Films of each kind."""
-SAME_M = 0.05
-"""Distance from the truth up to which a pose is of that instance, metres."""
 MIN_VISIBLE, MAX_GONE = 0.3, 0.05
 """Visible share from which on an instance should be followed, and below which it should not."""
 DRAWN_FRAMES = 4
@@ -96,9 +92,6 @@ def main() -> None:
     objects_file = write_objects_file(meshes, options.output / "objects")
     trials = {**dict.fromkeys(TRIALS, 0), **options.trials} if options.trials else TRIALS
     known = [make_scene_object(mesh) for mesh in meshes]
-    if options.node:
-        write_json("bench_tracking_node", through_node(options, objects_file))
-        return
     torch.set_num_threads(1)
     model = load_model(
         Settings(objects_file=str(objects_file), cache_dir=str(options.output / "cache"), cpu_threads=1)
@@ -113,24 +106,11 @@ def main() -> None:
     write_json("bench_tracking", {"machine": machine(1), "processor": processor(), "rows": rows})
 
 
-def fine_symmetries(symmetries: Array) -> Array:
-    """Add steps of one degree where all rotations about an axis are symmetries: else STEP_DEG makes errors."""
-    for axis in np.eye(3):
-        turns = Rotation.from_rotvec(np.outer(np.arange(0, 360, STEP_DEG), axis), degrees=True).as_matrix()
-        nearest = np.abs(turns[:, None] - symmetries[None]).max(axis=(2, 3)).min(axis=1)
-        if (nearest < 1e-6).all():
-            steps = Rotation.from_rotvec(np.outer(np.arange(STEP_DEG), axis), degrees=True).as_matrix()
-            symmetries = (symmetries[:, None] @ steps[None]).reshape(-1, 3, 3)
-    return symmetries
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", nargs="+", default=[], help="films of each kind, such as taken=3")
     parser.add_argument("--films", type=Path, default=Path("out/films"), help="folder that keeps the films")
     parser.add_argument("--search-every", type=int, default=9, help="frames a search takes")
-    parser.add_argument("--node", default="", help="name of a rendered film to show to the node")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long the node is measured")
     parser.add_argument("--output", type=Path, default=Path("out/bench_tracking"))
     options = parser.parse_args()
     options.trials = {kind: int(count) for kind, _, count in (word.partition("=") for word in options.trials)}
@@ -160,7 +140,9 @@ def follow_film(
             found = model.segment(shown.frame, with_unit_check=False).to("cpu")
             # the first one at once: what is measured is the following
             coming.append((index + (options.search_every if index else 1), found, shown.frame.stamp_ns))
-        rows = _matched(detections, shown)
+        names = [detections.class_id(row) for row in range(len(detections))]
+        rotations, places_m = detections.rotation.double().numpy(), detections.translation_m.double().numpy()
+        rows = rows_of_bodies(names, places_m, shown)
         is_started = index > options.search_every
         for place, (name, number) in enumerate(zip(shown.names, shown.numbers.tolist(), strict=True)):
             if name == HAND:
@@ -170,7 +152,10 @@ def follow_film(
                 numbers.wanted += 1
                 numbers.followed += row is not None
             if row is not None and share >= MIN_VISIBLE:
-                _add_error(numbers, detections, row, shown.object_to_camera[place], symmetries[name])
+                true = shown.object_to_camera[place]
+                error_mm, error_deg = pose_error(rotations[row], places_m[row], true, symmetries[name])
+                numbers.error_mm.append(error_mm)
+                numbers.error_deg.append(error_deg)
                 ids[number].append(detections.instance_ids()[row])
         _add_losses(numbers, shown, detections, ids, gone_since, index)
         if index and index % 20 == 0 and len(pictures) < DRAWN_FRAMES:
@@ -185,29 +170,6 @@ def follow_film(
         numbers.wrong += sum(each[-1] != each[0] for each in ids.values())
     if pictures:
         cv2.imwrite(str(options.output / f"{folder.name}.png"), np.hstack(pictures)[..., ::-1])
-
-
-def _matched(detections: Detections, shown: FilmFrame) -> dict[int, int]:
-    """The row of each body that has one: of its name, nearest, within SAME_M."""
-    rows: dict[int, int] = {}
-    for row in range(len(detections)):
-        at = detections.translation_m[row].double().numpy()
-        distances = {
-            place: float(np.linalg.norm(at - shown.object_to_camera[place][:3, 3]))
-            for place, name in enumerate(shown.names)
-            if name == detections.class_id(row)
-        }
-        if distances and min(distances.values()) < SAME_M:
-            rows.setdefault(min(distances, key=lambda place: distances[place]), row)
-    return rows
-
-
-def _add_error(numbers: Numbers, detections: Detections, row: int, true: Array, symmetries: Array) -> None:
-    rotation = detections.rotation[row].double().numpy()
-    traces = np.einsum("ij,sij->s", rotation, true[:3, :3] @ symmetries)
-    numbers.error_deg.append(float(np.degrees(np.arccos(np.clip((traces - 1) / 2, -1, 1)).min())))
-    offset_m = detections.translation_m[row].double().numpy() - true[:3, 3]
-    numbers.error_mm.append(1e3 * float(np.linalg.norm(offset_m)))
 
 
 def _add_losses(
@@ -248,50 +210,6 @@ def row_of(kind: str, one: Numbers) -> dict[str, object]:
         "ms of a core, median": f"{np.median(one.frame_ms):.1f}",
         "95 %": f"{np.percentile(one.frame_ms, 95):.1f}",
     }
-
-
-def through_node(options: argparse.Namespace, objects_file: Path) -> dict[str, object]:
-    """Show a film to the node and read its diagnostics."""
-    import psutil
-
-    from ism_ros.sim.demo.camera_and_node import SessionSettings, run_session
-    from ism_ros.sim.demo.ros_isolation import keep_traffic_local
-
-    keep_traffic_local()
-    out = options.output.resolve()
-    settings = SessionSettings(
-        out,
-        out / "cache",
-        scene=0,
-        object_set=DEMO_OBJECT_SET,
-        rate_hz=RATE_HZ,
-        folder=(options.films / options.node).resolve(),
-        objects_file=objects_file.resolve(),
-        node={"tracking": "pose"},
-        topics=("detections", "mask_image"),
-    )
-    with run_session(settings) as session:
-        session.wait_for_first(START_TIMEOUT_S, lambda text: None)
-        session.spin(5.0)
-        node = next(one for one in psutil.Process().children() if any("ism_node" in word for word in one.cmdline()))
-        used, began_s = node.cpu_times(), time.monotonic()
-        session.spin(options.seconds)
-        now = node.cpu_times()
-        cores = (now.user + now.system - used.user - used.system) / (time.monotonic() - began_s)
-        values = dict(session.probe.diagnostics.values)
-    median_ms, most_ms = stage_latencies_ms(values)["stamp_to_publish"]
-    row = {
-        "results a second": float(values["rate_hz"]),
-        "stamp to publish, ms": median_ms,
-        "95 %": most_ms,
-        "following, ms": float(values["latency_ms.following.median"]),
-        "searches a second": float(values.get("search_rate_hz", "nan")),
-        "search, stamp to publish, ms": float(values.get("search_latency_ms.stamp_to_publish.median", "nan")),
-        "cores": round(cores, 2),
-        "instances": int(values["detections"]),
-    }
-    print_table(f"{processor()}; {machine()}", [row])
-    return {"machine": machine(), "processor": processor(), "row": row, "diagnostics": values}
 
 
 if __name__ == "__main__":

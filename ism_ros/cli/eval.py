@@ -26,7 +26,7 @@ MAX_DETECTIONS = 100
 """Number of detections an image that BOP judges at most."""
 IRRELEVANT_SETTINGS = (
     *("cache_dir", "objects_file", "queue_size", "slop"),
-    *("rgb_transport", "depth_transport", "reliability", "max_rate", "autostart"),
+    *("rgb_transport", "depth_transport", "reliability", "max_rate", "max_cpu", "autostart"),
 )
 """Settings that do not change the results."""
 

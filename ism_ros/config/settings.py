@@ -223,6 +223,13 @@ class Settings(BaseModel):
     max_rate: float = Field(
         0.0, ge=0.0, le=1000.0, description="Most frames a second, Hz; 0 = as fast as it goes.", json_schema_extra=LIVE
     )
+    max_cpu: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="Largest share of all cores that the node uses on average: 0.5 = half of them; 0 = no limit.",
+        json_schema_extra=LIVE,
+    )
     autostart: bool = Field(
         True,
         description="Configure and activate the node at start, without a lifecycle manager.",

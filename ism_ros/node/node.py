@@ -22,9 +22,10 @@ from ism_ros.node.diagnostics.counters import FrameCounters
 from ism_ros.node.diagnostics.diagnostics_publisher import DiagnosticsPublisher, NodeStatus
 from ism_ros.node.diagnostics.log_forwarding import LogForwarder
 from ism_ros.node.event_log import EventLog
+from ism_ros.node.execution.cpu_limiter import CpuLimiter
 from ism_ros.node.execution.group_calls import GroupCalls
 from ism_ros.node.execution.mailbox import Mailbox
-from ism_ros.node.execution.worker_thread import WorkerThread
+from ism_ros.node.execution.worker_thread import LastWork, WorkerThread
 from ism_ros.node.frame_follower import FrameFollower
 from ism_ros.node.frame_processor import ConvertedFrame, FrameProcessor, ProcessedFrame
 from ism_ros.node.inputs.frame_subscriber import FrameSubscriber, SyncedFrame
@@ -80,6 +81,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._mailbox: Mailbox[SyncedFrame | ConvertedFrame] = Mailbox()
         self._followed: Mailbox[SyncedFrame] = Mailbox()
         self._frames, self._searches = FrameCounters(), FrameCounters()
+        self._cpu_limiter = CpuLimiter(lambda: self.settings.max_cpu)
         logger = self.get_logger()
         self._event_log = EventLog(logger)
         self._progress = Progress(logger)
@@ -125,9 +127,9 @@ class IsmNode(LifecycleNodeMixin, Node):
             self.get_logger().fatal(self._load_error)
             return TransitionCallbackReturn.FAILURE
         self._results = ResultPublishers(self, self.calls, self._event_log.warn, self.settings.publish_tf)
-        self._worker = WorkerThread(self._mailbox, self._process, self._processor.report_failure, self._min_period_s)
+        self._worker = WorkerThread(self._mailbox, self._process, self._processor.report_failure, self._search_wait_s)
         self._following = WorkerThread(
-            self._followed, self._follow, self._processor.report_failure, self._min_follow_period_s, "ism_following"
+            self._followed, self._follow, self._processor.report_failure, self._follow_wait_s, "ism_following"
         )
         self._publish_vision_info()
         return TransitionCallbackReturn.SUCCESS
@@ -136,6 +138,7 @@ class IsmNode(LifecycleNodeMixin, Node):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the camera."""
         self._camera.restart()
+        self._cpu_limiter.restart()
         self._subscriber = FrameSubscriber(
             self, self.settings, self.calls, self._frame_arrived, self._event_log.warn, self._drop_waiting_frames
         )
@@ -288,12 +291,15 @@ class IsmNode(LifecycleNodeMixin, Node):
             stage_s["stamp_to_publish"] = latency_s
         self._frames.frame_done(stage_s, len(detections), detections.best_rejected)
 
-    def _min_period_s(self) -> float:
-        if self.settings.tracking == "pose":
-            return self._follower.search_period_s()
-        return self._min_follow_period_s()
+    def _search_wait_s(self, last: LastWork) -> float:
+        period_s = self._follower.search_period_s() if self.settings.tracking == "pose" else self._min_period_s()
+        return max(period_s - last.since_start_s, self._cpu_limiter.search_wait_s(last.since_start_s))
 
-    def _min_follow_period_s(self) -> float:
+    def _follow_wait_s(self, last: LastWork) -> float:
+        paced_s = self._cpu_limiter.follow_wait_s(last.since_start_s, last.took_s)
+        return max(self._min_period_s() - last.since_start_s, paced_s)
+
+    def _min_period_s(self) -> float:
         return 1.0 / self.settings.max_rate if self.settings.max_rate > 0 else 0.0
 
     def _drop_waiting_frames(self) -> None:
@@ -312,12 +318,12 @@ class IsmNode(LifecycleNodeMixin, Node):
         busy_s = 0.0 if worker is None else worker.busy_s
         # of the frames that are followed, most are not searched, and that is no loss
         dropped = self._followed.dropped if self.settings.tracking == "pose" else self._mailbox.dropped
-        return NodeStatus(self._load_error, busy_s, dropped, self._objects.problem)
+        return NodeStatus(self._load_error, busy_s, dropped, self._objects.problem, self._cpu_limiter.share())
 
     def _apply(self, settings: Settings) -> None:
         """Use new settings from the next frame on; the current one ends with those it began with."""
         self.settings = settings
-        self._mailbox.wake()  # it may be waiting for the period of the old max_rate
+        self._mailbox.wake()  # it may be waiting for the period of the old max_rate, or for that of max_cpu
         self._followed.wake()
 
     def _follow_publishers(self) -> None:

@@ -17,7 +17,6 @@ from ism_ros.refinement.observed_masks import ObservedMasks
 from ism_ros.refinement.pose_batch import PoseBatch
 from ism_ros.verification.color_agreement import light_of_image
 from ism_ros.verification.evidence import Evidence, ObjectSamples, gather_evidence
-from ism_ros.verification.image_edges import ImageEdges
 from ism_ros.verification.observed_image import ObservedImage
 
 MIN_SEEN = 0.12
@@ -54,9 +53,7 @@ def gather_pose_evidence(poses: PoseBatch, objects: ObjectSamples, observed: Obs
     """
     nothing = torch.zeros((1, *rgb.shape[:2]), dtype=torch.bool)
     no_area = torch.zeros(1)
-    one = torch.ones(1, dtype=torch.int64)
-    no_edges = ImageEdges(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), one, one)
-    image = ObservedImage(rgb, no_edges, light_of_image(rgb))
+    image = ObservedImage(rgb, None, light_of_image(rgb))
     under_nothing = replace(poses, mask_index=torch.zeros_like(poses.mask_index))
     return gather_evidence(under_nothing, objects, replace(observed, area_px=no_area, read_px=no_area), nothing, image)
 

@@ -26,10 +26,11 @@ from ism_ros.refinement.observed_masks import (
     ObservedMasks,
     nearest_pixels,
     signed_distance,
+    values_at,
     window_pixels,
 )
 from ism_ros.refinement.pose_batch import PoseBatch
-from ism_ros.tracking.region_colors import RegionColors, color_bins
+from ism_ros.tracking.region_colors import RegionColors
 from ism_ros.verification.evidence import MIN_DEPTH_M, TOLERANCE_DEVIATIONS, ObjectSamples
 from ism_ros.verification.window_cells import closed, dilated, pooled, splat_nearest
 
@@ -49,6 +50,8 @@ REACH_CELLS = 10
 """How far from the predicted silhouette the region is looked at for its shift, cells."""
 MIN_SHIFT_CELLS, MIN_GAIN = 0.7, 0.02
 """Least shift of a predicted silhouette upon its region, cells, and the least IoU that it gains."""
+SEVERAL = 255
+"""Label of pixels in the silhouettes of several instances."""
 SURE_PX, SURE_CELLS = 3.0, 1.0
 """Distance to the predicted outline from which on colors are learned, pixels and coarse cells: the larger one."""
 
@@ -76,7 +79,7 @@ def observe_regions(
     instances: Sequence[int],
     colors: Sequence[RegionColors],
     depth_m: Tensor,
-    rgb: Tensor,
+    color_image: Tensor,
     intrinsics: tuple[float, float, float, float],
     inverse_noise: float,
 ) -> ObservedRegions:
@@ -88,7 +91,7 @@ def observe_regions(
         instances: (H,) number of the instance that each pose is of.
         colors: H histograms; where they are unknown, those at the predicted pose count.
         depth_m: (H, W) metres, 0 = no reading.
-        rgb: (H, W, 3) uint8.
+        color_image: (H, W) bins of the colors, of `region_colors.color_bins`.
         intrinsics: fx, fy, cx, cy, pixels.
         inverse_noise: Standard deviation of inverse depth, 1/m.
 
@@ -97,8 +100,8 @@ def observe_regions(
     """
     nearest, farthest, origin, cell_px = _predicted(poses, objects, intrinsics)
     index, in_image = window_pixels(origin, cell_px, CELLS, depth_m.shape)
-    depth = depth_m.flatten()[index] * in_image
-    color = color_bins(rgb.flatten(0, 1)[index])
+    depth = values_at(depth_m.flatten(), index) * in_image
+    color = values_at(color_image.flatten(), index).long()
     silhouette = nearest.isfinite()
     low, high = _continued(nearest, silhouette), -_continued(-farthest, silhouette)
     tolerance = TOLERANCE_DEVIATIONS * depth_noise_m(high.where(high.isfinite(), 1.0), inverse_noise)
@@ -110,7 +113,7 @@ def observe_regions(
     sure_px = (SURE_CELLS * scale * cell_px).clamp(min=SURE_PX)[:, None, None]
     is_background = in_image & ~nearer & ((predicted < -sure_px) | farther)
     if not all(one.is_known for one in colors):
-        surfaces = surface_colors(poses, objects, depth_m, rgb, intrinsics, inverse_noise)
+        surfaces = surface_colors(poses, objects, depth_m, color_image, intrinsics, inverse_noise)
         colors = [
             one if one.is_known else one.updated(surface, around[chosen])
             for one, surface, around, chosen in zip(colors, surfaces, color, is_background, strict=True)
@@ -167,10 +170,10 @@ def _covered_by_others(
     silhouette: Tensor, origin: Tensor, cell_px: Tensor, instances: Sequence[int], index: Tensor, size: torch.Size
 ) -> Tensor:
     """Find the cells (H, C, C) whose pixels `index` lie in the predicted silhouettes (H, G, G) of other instances."""
-    image = np.zeros((int(size[0]), int(size[1])), np.int64)
-    bits = np.array([1 << (instance % 63) for instance in instances], np.int64)
-    for mask, corner, side, bit in zip(
-        silhouette.numpy().view(np.uint8), origin.tolist(), (cell_px * CELLS).tolist(), bits.tolist(), strict=True
+    image = np.zeros((int(size[0]), int(size[1])), np.uint8)
+    labels = np.array([1 + instance % (SEVERAL - 1) for instance in instances], np.uint8)
+    for mask, corner, side, label in zip(
+        silhouette.numpy().view(np.uint8), origin.tolist(), (cell_px * CELLS).tolist(), labels.tolist(), strict=True
     ):
         left, top, length = round(corner[0]), round(corner[1]), max(round(side), 1)
         first_row, first_column = max(top, 0), max(left, 0)
@@ -178,15 +181,19 @@ def _covered_by_others(
         if part.size:
             large = cv2.resize(mask, (length, length), interpolation=cv2.INTER_NEAREST)
             seen = large[first_row - top :, first_column - left :][: part.shape[0], : part.shape[1]]
-            part |= seen.astype(np.int64) * bit
-    return torch.from_numpy((image.ravel()[index.numpy()] & ~bits[:, None, None]) != 0)
+            # where another one is already it is of several, else of this one
+            others = cv2.min(part, 1) & seen & (part != label).view(np.uint8)
+            np.maximum(part, seen * np.uint8(label), out=part)
+            np.maximum(part, others * np.uint8(SEVERAL), out=part)
+    there = values_at(torch.from_numpy(image).flatten(), index)
+    return (there != 0) & (there != torch.from_numpy(labels)[:, None, None])
 
 
 def surface_colors(
     poses: PoseBatch,
     objects: ObjectSamples,
     depth_m: Tensor,
-    rgb: Tensor,
+    color_image: Tensor,
     intrinsics: tuple[float, float, float, float],
     inverse_noise: float,
 ) -> list[Tensor]:
@@ -196,7 +203,7 @@ def surface_colors(
         poses: H poses.
         objects: Samples of their objects.
         depth_m: (H, W) metres, 0 = no reading.
-        rgb: (H, W, 3) uint8.
+        color_image: (H, W) bins of the colors, of `region_colors.color_bins`.
         intrinsics: fx, fy, cx, cy, pixels.
         inverse_noise: Standard deviation of inverse depth, 1/m.
 
@@ -205,9 +212,9 @@ def surface_colors(
     """
     uv, z, faces = _projected(poses, objects, intrinsics)
     index, inside = nearest_pixels(uv[:, 0], uv[:, 1], depth_m.shape)
-    depth = depth_m.flatten()[index]
+    depth = values_at(depth_m.flatten(), index)
     agrees = (depth - z).abs() < TOLERANCE_DEVIATIONS * depth_noise_m(z, inverse_noise)
-    colors = color_bins(rgb.flatten(0, 1)[index])
+    colors = values_at(color_image.flatten(), index).long()
     return [color[seen] for color, seen in zip(colors, faces & inside & agrees, strict=True)]
 
 

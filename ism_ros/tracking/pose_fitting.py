@@ -20,11 +20,11 @@ from ism_ros.refinement.pose_batch import PoseBatch
 from ism_ros.refinement.projective_icp import pose_covariances, refine
 from ism_ros.tracking.lost_detection import gather_pose_evidence, pose_score
 from ism_ros.tracking.observed_regions import ObservedRegions, observe_regions, surface_colors
-from ism_ros.tracking.region_colors import RegionColors
+from ism_ros.tracking.region_colors import RegionColors, color_bins
 from ism_ros.verification.evidence import TERMS, Evidence
 from ism_ros.verification.verification import object_samples, refinement_samples
 
-STEPS, OPENNESS = 6, 0.8
+STEPS, OPENNESS = 4, 0.8
 """Steps of the refinement, and how far its gates are open at the first."""
 
 
@@ -89,15 +89,15 @@ def fit_poses(
     batch = _batch(predicted)
     surfaces = object_samples(objects, batch.object_index)
     intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy)
-    depth_m, rgb = torch.from_numpy(frame.depth_m), torch.from_numpy(frame.rgb)
+    depth_m, color_image = torch.from_numpy(frame.depth_m), color_bins(frame.rgb)
     instances = [one.instance for one in predicted]
-    regions = observe_regions(batch, surfaces, instances, colors, depth_m, rgb, intrinsics, inverse_noise)
+    regions = observe_regions(batch, surfaces, instances, colors, depth_m, color_image, intrinsics, inverse_noise)
     samples = refinement_samples(objects, batch)
     poses = refine(_shifted(batch, regions, camera), samples, regions.masks, STEPS, first=OPENNESS)
-    evidence = gather_pose_evidence(poses, surfaces, regions.masks, rgb)
+    evidence = gather_pose_evidence(poses, surfaces, regions.masks, torch.from_numpy(frame.rgb))
     covariances = pose_covariances(poses, samples, regions.masks)
     terms = [dict(zip(TERMS, row, strict=True)) for row in evidence.terms.tolist()]
-    seen_colors = surface_colors(poses, surfaces, depth_m, rgb, intrinsics, inverse_noise)
+    seen_colors = surface_colors(poses, surfaces, depth_m, color_image, intrinsics, inverse_noise)
     return FittedPoses(poses, evidence, covariances, regions, seen_colors, [pose_score(one) for one in terms], terms)
 
 

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-BINS = 16
+BITS = 4
+"""Bits of each channel that count."""
+BINS = 2**BITS
 """Bins of each channel."""
 RATE = 0.03
 """Share of a new frame in the histograms."""
@@ -67,15 +72,16 @@ class RegionColors:
         return RegionColors(*(before + rate * (now - before) for before, now in zip(old, new, strict=True)))
 
 
-def color_bins(rgb: Tensor) -> Tensor:
-    """Find the bins of colors.
+def color_bins(rgb: NDArray[np.uint8]) -> Tensor:
+    """Find the bins of the colors of an image.
 
     Args:
-        rgb: (..., 3) uint8.
+        rgb: (H, W, 3) uint8.
 
     Returns:
-        (...) int64.
+        (H, W) int16.
     """
-    step = 256 // BINS
-    red, green, blue = (rgb // step).long().unbind(dim=-1)
-    return (red * BINS + green) * BINS + blue
+    red, green, blue = (part >> (8 - BITS) for part in cv2.split(rgb))
+    # of numbers of one byte each, the lower one first
+    low = green << BITS | blue
+    return torch.from_numpy(cv2.merge([low, red]).view(np.int16)[..., 0])

@@ -26,7 +26,7 @@ from ism_ros.data.masks import mask_areas
 from ism_ros.refinement.observed_masks import ObservedMasks, values_at, window_pixels
 from ism_ros.refinement.pose_batch import PoseBatch
 from ism_ros.verification.color_agreement import color_agreement, colors_of_cells
-from ism_ros.verification.image_edges import outline_agreement
+from ism_ros.verification.image_edges import ImageEdges, outline_agreement
 from ism_ros.verification.observed_image import ObservedImage
 from ism_ros.verification.window_cells import closed, dilated, eroded, mean_over, pooled, splat_nearest
 
@@ -151,10 +151,14 @@ def gather_evidence(
         _normal_agreement(slope_x, slope_y, depth, agreeing & ~rim, cell_px, observed.intrinsics[0]),
         (_count(visible) * cell_px.square()).clamp(min=1).log10(),
         *color_agreement(model_colors, seen.flatten(1, 2).float() / 255.0, compared, image.light),
-        *outline_agreement(image.edges.at_cells(origin, cell_px, CELLS), visible),
+        *(cell_px.new_zeros(2, len(poses)) if image.edges is None else _edges(image.edges, origin, cell_px, visible)),
         _relative_noise(mean_over(model, silhouette), cell_px, observed),
     ]
     return Evidence(torch.stack(terms, dim=1), visible, origin, cell_px)
+
+
+def _edges(edges: ImageEdges, origin: Tensor, cell_px: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+    return outline_agreement(edges.at_cells(origin, cell_px, CELLS), visible)
 
 
 def _read_window(

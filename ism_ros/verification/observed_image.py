@@ -19,12 +19,12 @@ class ObservedImage:
 
     Attributes:
         rgb: (H, W, 3) uint8.
-        edges: Its edges.
+        edges: Its edges; None where they do not count.
         light: (3,) shares of red, green and blue in the color of the light.
     """
 
     rgb: Tensor
-    edges: ImageEdges
+    edges: ImageEdges | None
     light: Tensor
 
     @staticmethod

@@ -21,6 +21,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
+from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection2DArray, Detection3DArray, VisionInfo
 from visualization_msgs.msg import MarkerArray
 
@@ -38,6 +39,7 @@ TOPICS_IN_SPACE: dict[str, tuple[type, Any]] = {
     "detections_3d": (Detection3DArray, 10),
     "points": (PointCloud2, 10),
     "markers": (MarkerArray, 10),
+    "/tf": (TFMessage, 100),
 }
 
 
@@ -83,7 +85,7 @@ class Listener:
     def subscribe(self, topic: str) -> None:
         kind, qos = (TOPICS | TOPICS_IN_SPACE)[topic]
         self._subscriptions[topic] = self.node.create_subscription(
-            kind, f"ism/{topic}", lambda message: self._take(topic, message), qos
+            kind, topic if topic.startswith("/") else f"ism/{topic}", lambda message: self._take(topic, message), qos
         )
 
     def unsubscribe(self, topic: str) -> None:

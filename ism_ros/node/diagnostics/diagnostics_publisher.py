@@ -47,12 +47,14 @@ class NodeStatus:
         busy_s: Seconds for which the current frame has been processed, 0 if there is none.
         frames_dropped: Number of frames that were replaced by newer ones before they were processed.
         objects_problem: What is wrong with objects file or cache, empty if nothing.
+        cpu_share: Share of all cores that the node uses.
     """
 
     load_error: str = ""
     busy_s: float = 0.0
     frames_dropped: int = 0
     objects_problem: str = ""
+    cpu_share: float = 0.0
 
 
 class DiagnosticsPublisher:
@@ -136,6 +138,8 @@ class DiagnosticsPublisher:
             *segmentation_values(frames, events.failures, node.frames_dropped),
             *search_values(self._searches.snapshot()),
             ("device", device),
+            ("cpu_share", f"{node.cpu_share:.3f}"),
+            ("max_cpu", f"{context.settings().max_cpu:g}"),
             *process_values(device),
         ]
         return Status(f"{self._name}: segmentation", self._host, segmentation_summary(status, events, frames), values)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ism_ros.node.execution.mailbox import Mailbox
@@ -16,11 +17,24 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
+class LastWork:
+    """When the last item was processed.
+
+    Attributes:
+        since_start_s: Time since it began, seconds; infinite before the first.
+        took_s: Its duration, seconds; 0 before the first.
+    """
+
+    since_start_s: float
+    took_s: float
+
+
 class WorkerThread(Generic[Item]):
     """Takes the newest item out of a mailbox and processes it, one at a time, until `stop`.
 
     No item that is older than the duration of the last piece of work is processed: with a camera that is slower than
-    that, a newer one may never have come, and what `min_period_s` or a job delayed is not what the camera sees now.
+    that, a newer one may never have come, and what `wait_s` or a job delayed is not what the camera sees now.
     """
 
     def __init__(
@@ -28,7 +42,7 @@ class WorkerThread(Generic[Item]):
         mailbox: Mailbox[Item],
         process: Callable[[Item], None],
         on_error: Callable[[Exception], None],
-        min_period_s: Callable[[], float],
+        wait_s: Callable[[LastWork], float],
         name: str = "ism_worker",
     ) -> None:
         """Start the thread.
@@ -37,20 +51,20 @@ class WorkerThread(Generic[Item]):
             mailbox: Where items come from.
             process: Processes one item; must not raise for an ordinary failure.
             on_error: Receives what `process` raises all the same.
-            min_period_s: Returns the shortest time between two starts, seconds; called before every item and whenever
-                the mailbox is woken.
+            wait_s: Returns how long the next item is to wait at least, seconds; called before every item, after each
+                wait and whenever the mailbox is woken.
             name: Of the thread.
         """
         self._mailbox = mailbox
         self._process = process
         self._on_error = on_error
-        self._min_period_s = min_period_s
+        self._wait_s = wait_s
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._work_began_s: float | None = None
         self._oldest_item_s = -float("inf")
         self._work_duration_s = float("inf")
-        self._last_start_s = -float("inf")
+        self._last_start_s, self._last_took_s = -float("inf"), 0.0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -92,7 +106,7 @@ class WorkerThread(Generic[Item]):
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._run_job()
-            wait_s = self._last_start_s + self._min_period_s() - time.monotonic()
+            wait_s = self._wait_s(LastWork(time.monotonic() - self._last_start_s, self._last_took_s))
             if wait_s > 0:
                 if self._jobs.empty():
                     self._mailbox.wait_for_wake(wait_s)
@@ -108,6 +122,7 @@ class WorkerThread(Generic[Item]):
                     self._process(item)
                 except Exception as error:  # one frame must never end the stream
                     self._on_error(error)
+            self._last_took_s = time.monotonic() - self._last_start_s
 
     def _run_job(self) -> None:
         if self._jobs.empty():

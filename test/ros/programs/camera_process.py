@@ -24,7 +24,9 @@ from __future__ import annotations
 
 import argparse
 import array
+import itertools
 import json
+import math
 import struct
 import sys
 import time
@@ -48,6 +50,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from malformed import malformed
 
 FRAME_ID, DEPTH_FRAME_ID = "camera_color_optical_frame", "camera_depth_optical_frame"
+TURNING_DEG, TURNING_FRAMES = 8.0, 90
+"""Largest angle of the camera that turns about its axis, degrees, and frames of a period."""
 BARREL = (-0.30, 0.10, 0.001, -0.001, 0.0)
 """D of a lens that moves the corners by some forty pixels."""
 
@@ -79,6 +83,7 @@ def projection(intrinsics: np.ndarray) -> list[float]:
 class Stored:
     """The frame on disk: rgb (H, W, 3) uint8, depth_m (H, W) float32 metres, intrinsics (3, 3).
 
+    first_mask: where the first known object is (H, W).
     beside_m, beside_intrinsics, beside_to_color: the depth that a camera beside it sees, and where that is.
     """
 
@@ -87,6 +92,7 @@ class Stored:
             self.rgb, self.depth_m, self.intrinsics = stored["rgb"], stored["depth_m"], stored["intrinsics"]
             self.beside_m, self.beside_intrinsics = stored["beside_m"], stored["beside_intrinsics"]
             self.beside_to_color = stored["beside_to_color"]
+            self.first_mask = stored["truth_masks"][0]
         self.depth_mm = np.round(self.depth_m * 1000).astype(np.uint16)
 
     def messages(self) -> Messages:
@@ -162,6 +168,25 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
         depth_mm = np.round(depth_mm * random.normal(1.0, 0.002, depth_mm.shape)).astype(np.uint16)
         depth_mm[random.random(depth_mm.shape) < 0.005] = 0
         return Messages(image(rgb, "rgb8"), image(depth_mm, "16UC1"), info)
+
+    turned = itertools.count()
+
+    def turning() -> Messages:
+        """Frame n, from 0 on, of a camera that turns about its axis to TURNING_DEG * sin(2 pi n / TURNING_FRAMES)."""
+        angle_deg = TURNING_DEG * math.sin(2 * math.pi * next(turned) / TURNING_FRAMES)
+        middle = float(stored.intrinsics[0, 2]), float(stored.intrinsics[1, 2])
+        turn = cv2.getRotationMatrix2D(middle, -angle_deg, 1.0)  # OpenCV counts angles counter-clockwise
+        rgb = cv2.warpAffine(stored.rgb, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        depth_mm = cv2.warpAffine(stored.depth_mm, turn, (width, height), flags=cv2.INTER_NEAREST)
+        return Messages(image(rgb, "rgb8"), image(depth_mm, "16UC1"), camera_info(stored.intrinsics, width, height))
+
+    def first_covered() -> Messages:
+        """A board before the first known object."""
+        rows, columns = np.nonzero(stored.first_mask)
+        board = np.s_[max(rows.min() - 20, 0) : rows.max() + 20, max(columns.min() - 20, 0) : columns.max() + 20]
+        rgb, depth_mm = stored.rgb.copy(), stored.depth_mm.copy()
+        rgb[board], depth_mm[board] = (90, 120, 160), 300
+        return Messages(image(rgb, "rgb8"), image(depth_mm, "16UC1"), camera_info(stored.intrinsics, width, height))
 
     def one_pixel() -> Messages:
         return Messages(
@@ -255,6 +280,8 @@ def alterations(stored: Stored) -> dict[str, Callable[[], Messages]]:
         "one_pixel": one_pixel,
         "half_size": resized(0.5),
         "noisy": noisy,
+        "turning": turning,
+        "first_covered": first_covered,
         "4k": resized(3840 / width),
         "depth_in_decimetres": with_depth(np.round(stored.depth_m * 10).astype(np.uint16), "16UC1"),
         "depth_in_tenths_of_a_millimetre": with_depth(np.round(stored.depth_m * 10_000).astype(np.uint16), "16UC1"),

@@ -138,7 +138,8 @@ def test_nothing_runs_as_root(container: dict[str, Any]) -> None:
 def test_each_setting_reaches_the_server_in_a_container(container: dict[str, Any]) -> None:
     by_image = set(re.findall(r"\bISM_\w+(?==)", DOCKERFILE)) - {"ISM_ALLOWED_HOSTS"}
     of_the_stream = ("queue_size", "slop", "rgb_transport", "depth_transport", "reliability", "rectified", "max_rate")
-    left_out = by_image | {f"ISM_{name.upper()}" for name in (*of_the_stream, "autostart", "tracking", "publish_tf")}
+    of_the_node = ("autostart", "tracking", "publish_tf", "max_cpu")
+    left_out = by_image | {f"ISM_{name.upper()}" for name in (*of_the_stream, *of_the_node)}
     assert set(service("ism-server")["environment"]) == KNOWN - left_out
     assert container["envFrom"] == [{"configMapRef": {"name": "ism-server", "optional": True}}]
 

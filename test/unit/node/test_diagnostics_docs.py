@@ -100,6 +100,7 @@ def camera_process() -> tuple[Any, Any]:
     stored.rgb, stored.depth_m = np.full((48, 64, 3), 100, np.uint8), np.ones((48, 64), np.float32)
     stored.depth_mm = np.full((48, 64), 1000, np.uint16)
     stored.intrinsics = np.array([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]])
+    stored.first_mask = np.pad(np.ones((8, 8), bool), ((20, 20), (28, 28)))
     return module, stored
 
 

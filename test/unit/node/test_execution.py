@@ -54,8 +54,8 @@ def mailbox():
 def make_worker(mailbox):
     workers = []
 
-    def make(process, on_error=lambda error: None, min_period_s=lambda: 0.0):
-        workers.append(WorkerThread(mailbox, process, on_error, min_period_s))
+    def make(process, on_error=lambda error: None, min_period_s=0.0):
+        workers.append(WorkerThread(mailbox, process, on_error, lambda last: min_period_s - last.since_start_s))
         return workers[-1]
 
     yield make
@@ -120,7 +120,7 @@ def test_a_jobs_error_goes_to_the_one_who_submitted_it(make_worker):
 
 def test_a_job_does_not_wait_for_the_rate_limit(mailbox, make_worker):
     processed = threading.Event()
-    worker = make_worker(lambda item: processed.set(), min_period_s=lambda: 60.0)
+    worker = make_worker(lambda item: processed.set(), min_period_s=60.0)
     mailbox.put(0)
     assert processed.wait(5.0)
     mailbox.put(1)
@@ -172,7 +172,7 @@ def test_between_two_jobs_comes_a_frame(mailbox, make_worker):
 
 def test_a_frame_that_the_rate_limit_made_old_is_left_out_for_a_newer_one(make_worker, mailbox):
     processed = queue.SimpleQueue()
-    make_worker(lambda item: processed.put((item, time.monotonic())), min_period_s=lambda: 0.5)
+    make_worker(lambda item: processed.put((item, time.monotonic())), min_period_s=0.5)
     mailbox.put("first")
     _, began_s = processed.get(timeout=5.0)
     mailbox.put("older than one inference when its turn comes")
