@@ -32,6 +32,7 @@ from common.moving_tables import HAND, RATE_HZ, FilmFrame, films, read_film, ren
 from common.node_session import START_TIMEOUT_S, stage_latencies_ms
 from common.pose_errors import fine_symmetries, pose_error, rows_of_bodies
 from common.symmetries import symmetries_of
+from ism_ros.msg import InstanceMaskArray
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image, PointCloud2
@@ -39,7 +40,6 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
-from ism_ros.msg import InstanceMaskArray
 from ism_ros.runtime.machine import processor
 from ism_ros.sim.benchmark_scenes.known_objects import (
     DEMO_OBJECT_SET,

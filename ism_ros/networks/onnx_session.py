@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class OnnxSession:
-    """An exported network. On a CPU it has as many threads as PyTorch when it is made."""
+    """An exported network. On a CPU each call has as many threads as PyTorch has in the calling thread."""
 
     def __init__(
         self,
@@ -55,8 +56,10 @@ class OnnxSession:
         self._bound = device.type != "cpu" if bound is None else bound
         chosen = [name for name, _ in providers(runtime, device, export, Path())]
         check_available(runtime, device, chosen[0], onnxruntime.get_available_providers())
-        self._options = _options(spinning)
-        self._session: Any = self._load(export, cache_dir)
+        self._export, self._cache_dir, self._spinning = export, cache_dir, spinning
+        self._sessions: dict[int, Any] = {}
+        self._lock = threading.Lock()
+        self._session = self._of_threads(torch.get_num_threads())
         # what onnxruntime cannot load, as CUDA without cuDNN, it leaves out with nothing but a line on stderr
         check_available(runtime, device, chosen[0], self._session.get_providers())
         self._names, self._outputs = list(export.inputs), list(export.outputs)
@@ -73,13 +76,22 @@ class OnnxSession:
         given = {name: value.contiguous() for name, value in zip(self._names, inputs, strict=True)}
         if self._bound:
             return self._run_bound(given)
-        found = self._session.run(None, {name: value.numpy() for name, value in given.items()})
+        session = self._of_threads(torch.get_num_threads())
+        found = session.run(None, {name: value.numpy() for name, value in given.items()})
         return tuple(torch.from_numpy(output) for output in found)
 
-    def _load(self, export: NetworkExport, cache_dir: Path | None, is_last_try: bool = False) -> Any:
+    def _of_threads(self, threads: int) -> Any:
+        """Session with some number of threads; onnxruntime does not take it with each call."""
+        with self._lock:
+            if threads not in self._sessions:
+                self._sessions[threads] = self._load(threads)
+            return self._sessions[threads]
+
+    def _load(self, threads: int, is_last_try: bool = False) -> Any:
+        export, cache_dir = self._export, self._cache_dir
         with onnx_cache.onnx_file(export, cache_dir) as file:
             try:
-                return self._session_of(file, export)
+                return self._session_of(file, threads)
             except Exception as error:  # onnxruntime's errors have no common base but this
                 reason = first_line(error)
                 if is_last_try or cache_dir is None:
@@ -87,13 +99,14 @@ class OnnxSession:
                     raise CheckpointError(text) from error
                 logger.warning("%s cannot be loaded (%s): exported again", file, reason, extra={"reason": DAMAGED})
                 onnx_cache.remove(file)
-        return self._load(export, cache_dir, is_last_try=True)
+        return self._load(threads, is_last_try=True)
 
-    def _session_of(self, file: Path, export: NetworkExport) -> Any:
+    def _session_of(self, file: Path, threads: int) -> Any:
         import onnxruntime
 
-        chosen = providers(self._runtime, self._device, export, file.parent)
-        return onnxruntime.InferenceSession(str(file), self._options, providers=list(chosen))
+        chosen = providers(self._runtime, self._device, self._export, file.parent)
+        options = _options(self._spinning, threads)
+        return onnxruntime.InferenceSession(str(file), options, providers=list(chosen))
 
     def _run_bound(self, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
         import numpy as np
@@ -110,12 +123,12 @@ class OnnxSession:
         return tuple(torch.from_dlpack(output) for output in binding.get_outputs())
 
 
-def _options(spinning: bool | None) -> Any:
+def _options(spinning: bool | None, threads: int) -> Any:
     import onnxruntime
 
     if spinning is None:
         spinning = os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE"
     options: Any = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     return options

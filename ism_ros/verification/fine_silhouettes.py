@@ -92,7 +92,7 @@ def fine_silhouettes(
         if area is not None:
             masks[row][area] = _mask_in_window(windows, row, area, readings[area], proposal[area], observed)
 
-    map_on_threads(fill_in, min(torch.get_num_threads(), len(masks)), range(len(masks)), proposals.cpu().numpy())
+    map_on_threads(fill_in, min(torch.get_num_threads(), len(masks)), range(len(masks)), [*proposals.cpu().numpy()])
     return torch.from_numpy(masks).to(proposals.device)
 
 

@@ -27,6 +27,7 @@ from ism_ros.networks.network_runners import NetworkRunner, RunnableNetwork, req
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.runtime.precision import small_network_dtype
+from ism_ros.runtime.threads import map_on_threads
 
 CHUNK_CPU, CHUNK_GPU = 32, 512
 """Crops described at once on a CPU and on a GPU."""
@@ -93,18 +94,21 @@ class TinyDescriptor:
                 torch.zeros((0, CLASS_WIDTH), device=self._device),
                 torch.zeros((0, patches, PATCH_WIDTH), device=self._device),
             )
-        return concatenated(
-            self._chunks.run(
-                len(crops), lambda rows: self._tokens(crops[rows].to(self._device), crop_masks[rows].to(self._device))
-            )
-        )
+        return concatenated(self._chunks.run(len(crops), lambda rows: self._tokens(crops[rows], crop_masks[rows])))
 
     def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         """Describe crops of templates, in the same way as those of proposals."""
         return self.describe(crops, crop_masks)
 
-    @torch.inference_mode()
     def _tokens(self, crops: Tensor, masks: Tensor) -> Descriptors:
+        """Describe crops; on a CPU each thread some of them, so that none waits for others within the network."""
+        crops, masks = crops.to(self._device), masks.to(self._device)
+        parts = 1 if crops.is_cuda else min(torch.get_num_threads(), len(crops))
+        inputs = crops.tensor_split(parts), masks.tensor_split(parts)
+        return concatenated(map_on_threads(self._tokens_of_part, parts, *inputs))
+
+    @torch.inference_mode()
+    def _tokens_of_part(self, crops: Tensor, masks: Tensor) -> Descriptors:
         pixels = network_input(crops, masks)
         tokens, patches = self._network(pixels)
         valid = valid_patches(pixels, MIN_PATCH_COVERAGE)
@@ -125,7 +129,8 @@ def load_tiny_descriptor(request: ModelRequest) -> TinyDescriptor:
         ExportError: The network cannot be exported for the runtime.
     """
     weights = Path(request.model) if request.model else None
-    return TinyDescriptor(request.device, weights, request.recoveries, request.dtype, requested_runner(request))
+    runner = requested_runner(request, is_small=True)
+    return TinyDescriptor(request.device, weights, request.recoveries, request.dtype, runner)
 
 
 TINY = DescriptorSpec(load_tiny_descriptor, matcher="verified", cpu_threads=4)

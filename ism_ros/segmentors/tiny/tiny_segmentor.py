@@ -7,6 +7,7 @@ predicts the mask of the object there (segmentor_network, mask_proposals). Train
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -22,6 +23,7 @@ from ism_ros.data.proposals import Proposals
 from ism_ros.networks.network_runners import NetworkRunner, requested_runner
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.precision import small_network_dtype
+from ism_ros.runtime.threads import map_on_threads
 from ism_ros.segmentors.base import SegmentorSpec
 from ism_ros.segmentors.tiny.input_channels import COLOR_CHANNELS, encode, working_size
 from ism_ros.segmentors.tiny.mask_proposals import FoundMasks, find_masks, joined_masks
@@ -91,12 +93,18 @@ class TinySegmentor:
         images = np.stack([pixels, color_alone(pixels)]) if frame.has_depth else pixels[None]
         return self._upsample(self._find(images), (int(pixels.shape[1]), int(pixels.shape[2])), frame)
 
-    @torch.inference_mode()
     def _find(self, images: NDArray[np.float32]) -> FoundMasks:
-        """Find masks in all images, which are of one frame."""
+        """Find masks in all images, which are of one frame; on a CPU with a thread for each, each by itself."""
+        alone = self.device.type == "cpu" and torch.get_num_threads() <= len(images)
+        batches = [images[index : index + 1] for index in range(len(images))] if alone else [images]
+        found = [*chain.from_iterable(map_on_threads(self._find_in_batch, len(batches), batches))]
+        return found[0] if len(found) == 1 else joined_masks(found, self.max_proposals, self.duplicate_iou)
+
+    @torch.inference_mode()
+    def _find_in_batch(self, images: NDArray[np.float32]) -> list[FoundMasks]:
         batch = torch.from_numpy(images).to(self.device, self._dtype, memory_format=torch.channels_last)
         outputs = self._network(batch)
-        found = [
+        return [
             find_masks(
                 outputs,
                 index,
@@ -106,7 +114,6 @@ class TinySegmentor:
             )
             for index in range(len(images))
         ]
-        return found[0] if len(found) == 1 else joined_masks(found, self.max_proposals, self.duplicate_iou)
 
     @torch.inference_mode()
     def _upsample(self, found: FoundMasks, size: tuple[int, int], frame: Frame) -> Proposals:
@@ -172,7 +179,7 @@ def load_tiny_segmentor(request: ModelRequest) -> TinySegmentor:
         ExportError: The network cannot be exported for the runtime.
     """
     weights = Path(request.model) if request.model else None
-    return TinySegmentor(request.device, weights, dtype=request.dtype, runner=requested_runner(request))
+    return TinySegmentor(request.device, weights, dtype=request.dtype, runner=requested_runner(request, is_small=True))
 
 
 TINY = SegmentorSpec(load_tiny_segmentor, cpu_threads=4, tile_pixels=450_000)
