@@ -80,6 +80,10 @@ class OnnxSession:
         found = session.run(None, {name: value.numpy() for name, value in given.items()})
         return tuple(torch.from_numpy(output) for output in found)
 
+    def threads_of_sessions(self) -> list[int]:
+        """Return with how many threads the network was loaded so far, the last one last."""
+        return list(self._sessions)
+
     def _of_threads(self, threads: int) -> Any:
         """Session with some number of threads; onnxruntime does not take it with each call."""
         with self._lock:
