@@ -134,5 +134,6 @@ def _options(spinning: bool | None, threads: int) -> Any:
         spinning = os.environ.get("OMP_WAIT_POLICY", "").upper() == "ACTIVE"
     options: Any = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     return options
