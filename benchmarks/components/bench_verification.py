@@ -57,7 +57,7 @@ PARTS = (
     ("      noise of depth", "depth_noise.py", "estimate_inverse_noise"),
     ("    edges of the image", "observed_image.py", "of"),
     ("  refinement, all", "projective_icp.py", "refine"),
-    ("  evidence, all", "evidence.py", "gather_evidence"),
+    ("  evidence, all", "gathering.py", "gather_evidence"),
     ("  silhouettes of all matches", "silhouette_masks.py", "silhouette_masks"),
     ("  shared masks", "verified.py", "_not_shared"),
     ("  finished poses", "verification.py", "finished"),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.refinement import step_limits
-from ism_ros.runtime.compilation import compiled
+from ism_ros.runtime.compilation import compiled, compiled_part
 
 Floats = NDArray[np.float32]
 Float = np.float32
@@ -193,7 +193,7 @@ def fit_quality(
 Vector = tuple[np.float32, np.float32, np.float32]
 
 
-@compiled
+@compiled_part
 def _turned(pose: int, sample: int, poses: Poses, samples: Samples) -> tuple[Vector, Vector, Vector]:
     """Turn a sample: its arm from the centre, metres, its normal, and x / z, y / z and z of it, camera frame."""
     rotation, centre_m, points, normals = poses.rotation, poses.centre_m, samples.points_m, samples.normals
@@ -211,7 +211,7 @@ def _turned(pose: int, sample: int, poses: Poses, samples: Samples) -> tuple[Vec
     return (arm_x, arm_y, arm_z), (normal_x, normal_y, normal_z), at
 
 
-@compiled
+@compiled_part
 def _observed_at(at: Vector, mask: int, observed: Observed) -> tuple[np.float32, np.float32, np.float32, np.float32]:
     """Read depth, metres, signed distance to the outline of a mask, pixels, and its slopes along columns and rows."""
     height, width = observed.depth_m.shape
@@ -238,7 +238,7 @@ def _observed_at(at: Vector, mask: int, observed: Observed) -> tuple[np.float32,
     return depth_m, (upper + (lower - upper) * bottom_share) * cell_px, slope_u, lower - upper
 
 
-@compiled
+@compiled_part
 def _sum_equations(
     pose: int,
     poses: Poses,
@@ -283,7 +283,7 @@ def _sum_equations(
             index += 1
 
 
-@compiled
+@compiled_part
 def _fill(
     rows: Floats, column: int, arm: Vector, direction: Vector, residual: float, noise: float, weight: float
 ) -> None:
@@ -298,7 +298,7 @@ def _fill(
     rows[7, column] = weight * variance / (total * total)
 
 
-@compiled
+@compiled_part
 def _solve(matrix: NDArray[np.float64], vector: NDArray[np.float64]) -> None:
     """Solve a symmetric positive definite system in place (Cholesky)."""
     size = len(vector)
@@ -317,7 +317,7 @@ def _solve(matrix: NDArray[np.float64], vector: NDArray[np.float64]) -> None:
         vector[row] /= matrix[row, row]
 
 
-@compiled
+@compiled_part
 def _turn(rotation: Floats, vector: NDArray[np.float64]) -> None:
     """Turn a rotation (3, 3) in place about an axis, by its length in radians (Rodrigues)."""
     x, y, z = vector[0], vector[1], vector[2]

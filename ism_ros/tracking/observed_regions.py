@@ -31,7 +31,7 @@ from ism_ros.refinement.observed_masks import (
 )
 from ism_ros.refinement.pose_batch import PoseBatch
 from ism_ros.tracking.region_colors import RegionColors
-from ism_ros.verification.evidence import MIN_DEPTH_M, TOLERANCE_DEVIATIONS, ObjectSamples
+from ism_ros.verification.evidence.terms import MIN_DEPTH_M, TOLERANCE_DEVIATIONS, ObjectSamples
 from ism_ros.verification.window_cells import closed, dilated, pooled, splat_nearest
 
 COARSE = 48

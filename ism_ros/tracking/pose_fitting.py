@@ -21,7 +21,7 @@ from ism_ros.refinement.projective_icp import pose_covariances, refine
 from ism_ros.tracking.lost_detection import gather_pose_evidence, pose_score
 from ism_ros.tracking.observed_regions import ObservedRegions, observe_regions, surface_colors
 from ism_ros.tracking.region_colors import RegionColors, color_bins
-from ism_ros.verification.evidence import TERMS, Evidence
+from ism_ros.verification.evidence.terms import TERMS, Evidence
 from ism_ros.verification.verification import object_samples, refinement_samples
 
 STEPS, OPENNESS = 4, 0.8

@@ -26,7 +26,7 @@ from torch import Tensor
 from ism_ros.refinement.observed_masks import ObservedMasks, signed_distance
 from ism_ros.refinement.pose_batch import PoseBatch
 from ism_ros.runtime.threads import map_on_threads
-from ism_ros.verification.evidence import MIN_DEPTH_M, TOLERANCE_DEVIATIONS, ObjectSamples
+from ism_ros.verification.evidence.terms import MIN_DEPTH_M, TOLERANCE_DEVIATIONS, ObjectSamples
 from ism_ros.verification.window_cells import splat_nearest
 
 CELLS, MARGIN_CELLS = 96, 3
@@ -96,9 +96,7 @@ def fine_silhouettes(
     return torch.from_numpy(masks).to(proposals.device)
 
 
-def _splat(
-    poses: PoseBatch, objects: ObjectSamples, spacing_m: Tensor, observed: ObservedMasks
-) -> SilhouetteWindows:
+def _splat(poses: PoseBatch, objects: ObjectSamples, spacing_m: Tensor, observed: ObservedMasks) -> SilhouetteWindows:
     """Render the nearest depth of what samples stand for."""
     fx, fy, cx, cy = observed.intrinsics
     centre_m = poses.centre_m[:, :, None]

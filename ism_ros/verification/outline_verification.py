@@ -27,7 +27,8 @@ from ism_ros.refinement.pose_batch import PoseBatch, RefinementSamples, joined
 from ism_ros.refinement.projective_icp import refine
 from ism_ros.rendering.views.polar_maps import RADIUS_MARGIN
 from ism_ros.runtime.threads import map_on_threads
-from ism_ros.verification.evidence import Evidence, gather_evidence
+from ism_ros.verification.evidence.gathering import gather_evidence
+from ism_ros.verification.evidence.terms import Evidence
 from ism_ros.verification.observed_image import ObservedImage
 from ism_ros.verification.pair_choice import PairChoice, can_be_verified, pair_numbers, rows_of_threads
 from ism_ros.verification.verification import (

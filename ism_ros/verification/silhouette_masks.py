@@ -7,15 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ism_ros.verification.evidence import Evidence
+from ism_ros.verification.evidence.terms import Evidence
 
 SMOOTHING = 0.8
 """Standard deviation over which borders are smoothed, cells: each cell is decided alone, by one noisy reading."""
 
 
-def silhouette_masks(
-    evidence: Evidence, rows: Tensor, size: tuple[int, int] | torch.Size, step: int = 1
-) -> Tensor:
+def silhouette_masks(evidence: Evidence, rows: Tensor, size: tuple[int, int] | torch.Size, step: int = 1) -> Tensor:
     """Enlarge visible silhouettes to the image, with smooth borders.
 
     Args:

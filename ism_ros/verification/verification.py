@@ -20,7 +20,8 @@ from ism_ros.refinement.pose_batch import PoseBatch, RefinementSamples, joined
 from ism_ros.refinement.projective_icp import fit_quality, pose_covariances, refine
 from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES
 from ism_ros.runtime.threads import map_on_threads
-from ism_ros.verification.evidence import Evidence, ObjectSamples, gather_evidence
+from ism_ros.verification.evidence.gathering import gather_evidence
+from ism_ros.verification.evidence.terms import Evidence, ObjectSamples
 from ism_ros.verification.fine_silhouettes import fine_silhouettes
 from ism_ros.verification.observed_image import ObservedImage
 from ism_ros.verification.pair_choice import (

@@ -20,7 +20,8 @@ from ism_ros.refinement.observed_masks import ObservedMasks, observed_masks
 from ism_ros.refinement.pose_batch import PoseBatch, RefinementSamples
 from ism_ros.rendering.renderer import render
 from ism_ros.rendering.template_renderer import render_templates
-from ism_ros.verification.evidence import TERMS, Evidence, gather_evidence
+from ism_ros.verification.evidence.gathering import gather_evidence
+from ism_ros.verification.evidence.terms import TERMS, Evidence
 from ism_ros.verification.observed_image import ObservedImage
 from ism_ros.verification.verification import object_samples, refinement_samples
 
