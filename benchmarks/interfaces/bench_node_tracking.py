@@ -5,9 +5,9 @@
     python benchmarks/interfaces/bench_node_tracking.py --max-cpu 0.5         # and that limit
 
 The film (common/moving_tables.py, rendered once into --films) is played forwards and backwards, so that nothing jumps.
-Measured quietly, and beside other programs that keep half of the cores busy: results a second, stamp to publish, searches
-a second, cores that the node uses, pose errors while followed of instances that are at least 30 % visible, and the share
-of these that is followed. Others on the machine make all but the errors worse: their share is printed, too.
+Measured quietly, and beside other programs that keep half of the cores busy: results a second, stamp to publish,
+searches a second, cores that the node uses, pose errors while followed of instances that are at least 30 % visible, and
+the share of these that is followed. Others on the machine make it all worse: cores that all use are printed, too.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from common.moving_tables import HAND, RATE_HZ, FilmFrame, films, read_film, ren
 from common.node_session import START_TIMEOUT_S, stage_latencies_ms
 from common.pose_errors import fine_symmetries, pose_error, rows_of_bodies
 from common.symmetries import symmetries_of
+from ism_ros.msg import InstanceMaskArray
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image, PointCloud2
@@ -39,7 +40,6 @@ from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 from visualization_msgs.msg import MarkerArray
 
-from ism_ros.msg import InstanceMaskArray
 from ism_ros.runtime.machine import processor
 from ism_ros.sim.benchmark_scenes.known_objects import (
     DEMO_OBJECT_SET,
@@ -255,9 +255,7 @@ def _all_s() -> float:
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
 
 
-def judged(
-    received: Received, stamps: Path, shown: list[FilmFrame], symmetries: dict[str, Array]
-) -> dict[str, Any]:
+def judged(received: Received, stamps: Path, shown: list[FilmFrame], symmetries: dict[str, Array]) -> dict[str, Any]:
     """Compare what was received with the truth.
 
     Args:

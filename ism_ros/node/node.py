@@ -105,9 +105,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._objects = ObjectServices(self, shared, self._publish_vision_info)
         self._loader = ModelLoader(shared, self._objects)
         self._live_parameters = LiveParameters(self, shared, self._apply)
-        self._diagnostics = DiagnosticsPublisher(
-            self, shared, self._camera, self._frames, self._searches, self._status
-        )
+        self._diagnostics = DiagnosticsPublisher(self, shared, self._camera, self._frames, self._searches, self._status)
         # with use_sim_time the node's clock may stand still; publishers come and go all the same
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(FOLLOW_PUBLISHERS_PERIOD_S, self._follow_publishers, self.calls.group, clock=steady)
@@ -281,10 +279,14 @@ class IsmNode(LifecycleNodeMixin, Node):
             if self._subscriber is not subscriber:  # deactivated, and perhaps activated again
                 return
             results.publish(
-                header, processed.frame, detections, processed.inference_s, settings.overlay_style, processed.lost
+                header,
+                processed.frame,
+                detections,
+                processed.inference_s,
+                settings.overlay_style,
+                processed.lost,
+                with_tf=settings.tracking == "pose",
             )
-            if settings.tracking == "pose":
-                results.publish_transforms(header, detections)
         stage_s = {**processed.stage_s, "publishing": time.perf_counter() - began_s}
         latency_s = self._shared.age_s(header.stamp)
         if 0.0 <= latency_s < MAX_LATENCY_S:
