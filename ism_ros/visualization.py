@@ -137,7 +137,7 @@ def draw_instance(
     if style == "filled":
         tinted = cv2.addWeighted(part, 1 - FILL_OPACITY, np.full_like(part, color), FILL_OPACITY, 0)
         cv2.copyTo(tinted, inside, part)
-    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(x_first, y_first))
+    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1, offset=(x_first, y_first))
     # a dark rim keeps the outline visible on a ground of its own color
     cv2.drawContours(canvas, contours, -1, (0, 0, 0), line + 2, cv2.LINE_AA)
     cv2.drawContours(canvas, contours, -1, color, line, cv2.LINE_AA)

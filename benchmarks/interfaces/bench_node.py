@@ -44,7 +44,7 @@ from ism_ros.sim.demo.ros_isolation import keep_traffic_local
 from ism_ros.sim.demo.subprocesses import installed_program
 from ism_ros.sim.demo.subscriber_probe import SubscriberProbe
 
-IDLE_S = 10.0
+IDLE_S = 30.0
 """How long an idle node is watched, seconds."""
 
 
@@ -198,9 +198,9 @@ def restarted_and_idle(objects_file: Path, cache: Path) -> list[Measure]:
         active_s = time.monotonic() - began_s
         process = psutil.Process(node.pid)
         time.sleep(2.0)
-        process.cpu_percent()
+        used_s, idle_since_s = processor_s(process), time.monotonic()
         time.sleep(IDLE_S)
-        idle_percent = process.cpu_percent()
+        idle_percent = 100 * (processor_s(process) - used_s) / (time.monotonic() - idle_since_s)
     finally:
         node.terminate()
         node.wait()
@@ -209,7 +209,7 @@ def restarted_and_idle(objects_file: Path, cache: Path) -> list[Measure]:
         rclpy.try_shutdown()
     return [
         Measure("restart to active, five objects cached", active_s, "s", "< 5", active_s < 5),
-        Measure("idle, of one core", idle_percent, "%", "< 5", idle_percent < 5),
+        Measure("idle, of one core", idle_percent, "%", "< 1", idle_percent < 1),
     ]
 
 

@@ -5,9 +5,9 @@
     python benchmarks/interfaces/bench_node_tracking.py --max-cpu 0.5         # and that limit
 
 The film (common/moving_tables.py, rendered once into --films) is played forwards and backwards, so that nothing jumps.
-Measured quietly, and beside other programs that keep half of the cores busy: results a second, stamp to publish, searches
-a second, cores that the node uses, pose errors while followed of instances that are at least 30 % visible, and the share
-of these that is followed. Others on the machine make all but the errors worse: their share is printed, too.
+Measured quietly, and beside other programs that keep half of the cores busy: results a second, stamp to publish,
+searches a second, cores that the node uses, pose errors while followed of instances that are at least 30 % visible, and
+the share of these that is followed. Others on the machine make it all worse: cores that all use are printed, too.
 """
 
 from __future__ import annotations
@@ -255,9 +255,7 @@ def _all_s() -> float:
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
 
 
-def judged(
-    received: Received, stamps: Path, shown: list[FilmFrame], symmetries: dict[str, Array]
-) -> dict[str, Any]:
+def judged(received: Received, stamps: Path, shown: list[FilmFrame], symmetries: dict[str, Array]) -> dict[str, Any]:
     """Compare what was received with the truth.
 
     Args:

@@ -40,7 +40,7 @@ from ism_ros.runtime.threads import one_thread
 from ism_ros.verification.outline_verification import verify_without_depth
 from ism_ros.verification.pair_choice import can_be_verified, pair_numbers
 from ism_ros.verification.silhouette_masks import silhouette_masks
-from ism_ros.verification.verification import FinishedPoses, VerifiedPoses, verify
+from ism_ros.verification.verification import FinishedPoses, VerifiedPoses, compile_loops, verify
 
 MIN_PROBABILITY = 0.02
 """Probability below which a proposal is none of the objects."""
@@ -339,5 +339,5 @@ def _not_shared(masks: Tensor, rank: Tensor, proposal: Tensor) -> Tensor:
     return left[proposal[left].argsort()]
 
 
-VERIFIED = MatcherSpec(VerifiedMatcher())
+VERIFIED = MatcherSpec(VerifiedMatcher(), prepare_cpu=compile_loops)
 """Registry entry `verified`."""

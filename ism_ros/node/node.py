@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from collections.abc import Callable
 
 import torch
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -75,11 +76,13 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._subscriber: FrameSubscriber | None = None
         self._worker: WorkerThread[SyncedFrame | ConvertedFrame] | None = None
         self._following: WorkerThread[SyncedFrame] | None = None
+        self._publishing: WorkerThread[Callable[[], None]] | None = None
         self._results: ResultPublishers | None = None
         self._load_error = ""
         self._publish_lock = threading.Lock()
         self._mailbox: Mailbox[SyncedFrame | ConvertedFrame] = Mailbox()
         self._followed: Mailbox[SyncedFrame] = Mailbox()
+        self._unpublished: Mailbox[Callable[[], None]] = Mailbox()
         self._frames, self._searches = FrameCounters(), FrameCounters()
         self._cpu_limiter = CpuLimiter(lambda: self.settings.max_cpu)
         logger = self.get_logger()
@@ -105,9 +108,7 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._objects = ObjectServices(self, shared, self._publish_vision_info)
         self._loader = ModelLoader(shared, self._objects)
         self._live_parameters = LiveParameters(self, shared, self._apply)
-        self._diagnostics = DiagnosticsPublisher(
-            self, shared, self._camera, self._frames, self._searches, self._status
-        )
+        self._diagnostics = DiagnosticsPublisher(self, shared, self._camera, self._frames, self._searches, self._status)
         # with use_sim_time the node's clock may stand still; publishers come and go all the same
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(FOLLOW_PUBLISHERS_PERIOD_S, self._follow_publishers, self.calls.group, clock=steady)
@@ -130,6 +131,9 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._worker = WorkerThread(self._mailbox, self._process, self._processor.report_failure, self._search_wait_s)
         self._following = WorkerThread(
             self._followed, self._follow, self._processor.report_failure, self._follow_wait_s, "ism_following"
+        )
+        self._publishing = WorkerThread(
+            self._unpublished, lambda job: job(), self._processor.report_failure, lambda last: 0.0, "ism_publishing"
         )
         self._publish_vision_info()
         return TransitionCallbackReturn.SUCCESS
@@ -207,9 +211,10 @@ class IsmNode(LifecycleNodeMixin, Node):
         self._close_stream()
         self._objects.close("the node was cleaned up")
         self._model = None
-        following, self._following = self._following, None
-        if following is not None:
-            following.stop(timeout_s)
+        beside, self._following, self._publishing = (self._following, self._publishing), None, None
+        for thread in beside:
+            if thread is not None:
+                thread.stop(timeout_s)
         worker, self._worker = self._worker, None
         if worker is not None and not worker.stop(timeout_s) and not self._stopping.is_set():
             self.get_logger().warning(f"a frame still computes after {timeout_s:g} s; its memory is freed after it")
@@ -254,18 +259,23 @@ class IsmNode(LifecycleNodeMixin, Node):
             self._publish(item.messages.rgb.header, processed, results, subscriber, settings)
 
     def _follow(self, arrived: SyncedFrame) -> None:
-        """Follow instances into a frame and publish them, on a thread of its own."""
+        """Follow instances into a frame, on a thread of its own; the next one is followed while this is published."""
         model, results, subscriber, settings = self._model, self._results, self._subscriber, self.settings
         if model is None or results is None or subscriber is None:
             return
         followed = self._follower.follow(arrived, model)
         if followed is None:
             return
-        self._publish(followed[0].header, followed[1], results, subscriber, settings)
-        for stamp_ns in self._follower.take_merged():
-            latency_s = self._shared.age_s(Time(nanoseconds=stamp_ns).to_msg())
-            if 0.0 <= latency_s < MAX_LATENCY_S:
-                self._searches.add_duration("stamp_to_publish", latency_s)
+        (converted, processed), merged_ns = followed, self._follower.take_merged()
+
+        def publish() -> None:
+            self._publish(converted.header, processed, results, subscriber, settings)
+            for stamp_ns in merged_ns:
+                latency_s = self._shared.age_s(Time(nanoseconds=stamp_ns).to_msg())
+                if 0.0 <= latency_s < MAX_LATENCY_S:
+                    self._searches.add_duration("stamp_to_publish", latency_s)
+
+        self._unpublished.put(publish)
 
     def _publish(
         self,
@@ -281,10 +291,14 @@ class IsmNode(LifecycleNodeMixin, Node):
             if self._subscriber is not subscriber:  # deactivated, and perhaps activated again
                 return
             results.publish(
-                header, processed.frame, detections, processed.inference_s, settings.overlay_style, processed.lost
+                header,
+                processed.frame,
+                detections,
+                processed.inference_s,
+                settings.overlay_style,
+                processed.lost,
+                with_tf=settings.tracking == "pose",
             )
-            if settings.tracking == "pose":
-                results.publish_transforms(header, detections)
         stage_s = {**processed.stage_s, "publishing": time.perf_counter() - began_s}
         latency_s = self._shared.age_s(header.stamp)
         if 0.0 <= latency_s < MAX_LATENCY_S:
@@ -305,6 +319,7 @@ class IsmNode(LifecycleNodeMixin, Node):
     def _drop_waiting_frames(self) -> None:
         self._mailbox.clear()
         self._followed.clear()
+        self._unpublished.clear()
         self._segment_service.clear_newest()
 
     # what the parts call back
@@ -317,7 +332,8 @@ class IsmNode(LifecycleNodeMixin, Node):
         worker = self._worker
         busy_s = 0.0 if worker is None else worker.busy_s
         # of the frames that are followed, most are not searched, and that is no loss
-        dropped = self._followed.dropped if self.settings.tracking == "pose" else self._mailbox.dropped
+        is_following = self.settings.tracking == "pose"
+        dropped = self._followed.dropped + self._unpublished.dropped if is_following else self._mailbox.dropped
         return NodeStatus(self._load_error, busy_s, dropped, self._objects.problem, self._cpu_limiter.share())
 
     def _apply(self, settings: Settings) -> None:

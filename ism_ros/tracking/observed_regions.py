@@ -30,7 +30,7 @@ from ism_ros.refinement.observed_masks import (
     window_pixels,
 )
 from ism_ros.refinement.pose_batch import PoseBatch
-from ism_ros.tracking.region_colors import RegionColors
+from ism_ros.tracking.region_colors import RegionColors, histograms, log_odds
 from ism_ros.verification.evidence.terms import MIN_DEPTH_M, TOLERANCE_DEVIATIONS, ObjectSamples
 from ism_ros.verification.window_cells import closed, dilated, pooled, splat_nearest
 
@@ -62,14 +62,12 @@ class ObservedRegions:
 
     Attributes:
         masks: Depth and outlines, as the refinement takes them; instance i is mask i.
-        color: (H, C, C) int64 bins of the colors.
-        is_background: (H, C, C) bool, cells that are not of the instance for sure, if the prediction is right.
+        background: (H, BINS^3) cells of each color that are not of the instance for sure, if the prediction is right.
         shift_px: (H, 2) columns and rows by which the predicted silhouettes are to be moved upon the regions.
     """
 
     masks: ObservedMasks
-    color: Tensor
-    is_background: Tensor
+    background: Tensor
     shift_px: Tensor
 
 
@@ -101,7 +99,7 @@ def observe_regions(
     nearest, farthest, origin, cell_px = _predicted(poses, objects, intrinsics)
     index, in_image = window_pixels(origin, cell_px, CELLS, depth_m.shape)
     depth = values_at(depth_m.flatten(), index) * in_image
-    color = values_at(color_image.flatten(), index).long()
+    color = values_at(color_image.flatten(), index).flatten(1).long()
     silhouette = nearest.isfinite()
     low, high = _continued(nearest, silhouette), -_continued(-farthest, silhouette)
     tolerance = TOLERANCE_DEVIATIONS * depth_noise_m(high.where(high.isfinite(), 1.0), inverse_noise)
@@ -112,13 +110,14 @@ def observe_regions(
     predicted = _enlarged(_distances(silhouette.numpy()), scale) * (scale * cell_px)[:, None, None]
     sure_px = (SURE_CELLS * scale * cell_px).clamp(min=SURE_PX)[:, None, None]
     is_background = in_image & ~nearer & ((predicted < -sure_px) | farther)
+    background = histograms(color, is_background.flatten(1))
     if not all(one.is_known for one in colors):
         surfaces = surface_colors(poses, objects, depth_m, color_image, intrinsics, inverse_noise)
         colors = [
-            one if one.is_known else one.updated(surface, around[chosen])
-            for one, surface, around, chosen in zip(colors, surfaces, color, is_background, strict=True)
+            one if one.is_known else one.updated(surface, around)
+            for one, surface, around in zip(colors, surfaces, background, strict=True)
         ]
-    by_color = torch.stack([one.log_odds() for one in colors]).gather(1, color.flatten(1)).view(color.shape)
+    by_color = log_odds(colors).gather(1, color).view(index.shape)
     odds = by_color + (predicted / PREDICTED_PX).clamp(-1, 1) * MAX_PREDICTED
     odds = odds + AS_PREDICTED * (read & ~farther & ~nearer) + FARTHER * farther
     # what is before the instance, and the border of the image, hide where it ends: no distance, no slope
@@ -131,7 +130,7 @@ def observe_regions(
     nothing = torch.zeros(len(poses))
     masks = ObservedMasks(depth_m, intrinsics, distance, origin, cell_px, nothing, nothing, inverse_noise)
     shift_px = _shifts(predicted, regions, hidden, cell_px)
-    return ObservedRegions(masks, color, is_background, shift_px)
+    return ObservedRegions(masks, background, shift_px)
 
 
 def _shifts(predicted: Tensor, regions: Sequence[NDArray[np.bool_]], unknown: Tensor, cell_px: Tensor) -> Tensor:
@@ -182,9 +181,9 @@ def _covered_by_others(
             large = cv2.resize(mask, (length, length), interpolation=cv2.INTER_NEAREST)
             seen = large[first_row - top :, first_column - left :][: part.shape[0], : part.shape[1]]
             # where another one is already it is of several, else of this one
-            others = cv2.min(part, 1) & seen & (part != label).view(np.uint8)
+            others = (part != 0) & (part != label) & (seen != 0)
             np.maximum(part, seen * np.uint8(label), out=part)
-            np.maximum(part, others * np.uint8(SEVERAL), out=part)
+            part[others] = SEVERAL
     there = values_at(torch.from_numpy(image).flatten(), index)
     return (there != 0) & (there != torch.from_numpy(labels)[:, None, None])
 
@@ -196,7 +195,7 @@ def surface_colors(
     color_image: Tensor,
     intrinsics: tuple[float, float, float, float],
     inverse_noise: float,
-) -> list[Tensor]:
+) -> Tensor:
     """Read the colors of surfaces in the image.
 
     Args:
@@ -208,14 +207,13 @@ def surface_colors(
         inverse_noise: Standard deviation of inverse depth, 1/m.
 
     Returns:
-        Of each pose the bins (A,) of those of its samples that face the camera and whose reading agrees.
+        (H, BINS^3) how many of the samples that face the camera, and whose reading agrees, have each color.
     """
     uv, z, faces = _projected(poses, objects, intrinsics)
     index, inside = nearest_pixels(uv[:, 0], uv[:, 1], depth_m.shape)
     depth = values_at(depth_m.flatten(), index)
     agrees = (depth - z).abs() < TOLERANCE_DEVIATIONS * depth_noise_m(z, inverse_noise)
-    colors = values_at(color_image.flatten(), index).long()
-    return [color[seen] for color, seen in zip(colors, faces & inside & agrees, strict=True)]
+    return histograms(values_at(color_image.flatten(), index).long(), faces & inside & agrees)
 
 
 def _predicted(

@@ -56,7 +56,7 @@ class FittedPoses:
         evidence: For and against them, with their silhouettes.
         covariances: (H, 6, 6), as of `refinement.projective_icp.pose_covariances`.
         regions: Their windows.
-        colors: (H,) bins of the colors of their surfaces in the image.
+        colors: (H, BINS^3) how much of their surfaces has each color in the image.
         scores: (H,) of `lost_detection.pose_score`.
         terms: (H,) terms of the evidence by name.
     """
@@ -65,7 +65,7 @@ class FittedPoses:
     evidence: Evidence
     covariances: Tensor
     regions: ObservedRegions
-    colors: list[Tensor]
+    colors: Tensor
     scores: list[float]
     terms: list[dict[str, float]]
 

@@ -228,7 +228,7 @@ class PoseTracker:
             motion = one.motion.corrected(rotation, centre_m, now_ns, covariance)
         regions, colors = fitted.regions, one.colors
         if fitted.terms[row]["hidden"] < 0.5:
-            colors = colors.updated(fitted.colors[row], regions.color[row][regions.is_background[row]])
+            colors = colors.updated(fitted.colors[row], regions.background[row])
         return replace(one.seen(motion, fitted.terms[row]), colors=colors, covariance=covariance)
 
     def _move_lost(self, before: Sequence[FollowedInstance], library: ObjectLibrary, now_ns: int) -> None:

@@ -6,6 +6,7 @@ the instance. The odds tell where the depth does not: where an object stands on 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -48,28 +49,46 @@ class RegionColors:
         """Whether there is anything in them."""
         return float(self.foreground.sum()) > 0
 
-    def log_odds(self) -> Tensor:
-        """Compute the log-odds (BINS^3,) of each color."""
-        total_foreground, total_background = self.foreground.sum() + 1.0, self.background.sum() + 1.0
-        # as if both regions had as many cells
-        scale = total_foreground / total_background
-        odds = (self.foreground + PRIOR).log() - (self.background * scale + PRIOR).log()
-        return odds.clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS)
-
     def updated(self, foreground: Tensor, background: Tensor) -> RegionColors:
         """Learn from a frame.
 
         Args:
-            foreground: (A,) int64 colors of the instance, of `color_bins`.
-            background: (B,) int64 colors of what is around it.
+            foreground: (BINS^3,) points of each color on the instance in that frame.
+            background: (BINS^3,) cells of each color around it.
 
         Returns:
             The new histograms.
         """
-        rate = RATE if self.is_known else 1.0
-        old = self.foreground, self.background
-        new = [torch.bincount(colors, minlength=BINS**3).float() for colors in (foreground, background)]
-        return RegionColors(*(before + rate * (now - before) for before, now in zip(old, new, strict=True)))
+        if not self.is_known:
+            return RegionColors(foreground, background)
+        return RegionColors(self.foreground.lerp(foreground, RATE), self.background.lerp(background, RATE))
+
+
+def log_odds(colors: Sequence[RegionColors]) -> Tensor:
+    """Compute the log-odds (H, BINS^3) of each color of being of H instances."""
+    foreground = torch.stack([one.foreground for one in colors])
+    background = torch.stack([one.background for one in colors])
+    # as if both regions had as many cells
+    scale = (foreground.sum(dim=1, keepdim=True) + 1.0) / (background.sum(dim=1, keepdim=True) + 1.0)
+    odds = (foreground + PRIOR).log_() - (background * scale + PRIOR).log_()
+    return odds.clamp_(-MAX_LOG_ODDS, MAX_LOG_ODDS)
+
+
+def histograms(colors: Tensor, chosen: Tensor) -> Tensor:
+    """Count colors.
+
+    Args:
+        colors: (H, A) int64 bins.
+        chosen: (H, A) bool, which of them count.
+
+    Returns:
+        (H, BINS^3) float32.
+    """
+    count = BINS**3
+    # those that do not count are put into one bin more
+    bins = colors.where(chosen, count) + torch.arange(len(colors))[:, None] * (count + 1)
+    counts = torch.bincount(bins.flatten(), minlength=len(colors) * (count + 1))
+    return counts.view(len(colors), count + 1)[:, :count].float()
 
 
 def color_bins(rgb: NDArray[np.uint8]) -> Tensor:
@@ -81,7 +100,7 @@ def color_bins(rgb: NDArray[np.uint8]) -> Tensor:
     Returns:
         (H, W) int16.
     """
-    red, green, blue = (part >> (8 - BITS) for part in cv2.split(rgb))
+    red, green, blue = (np.asarray(part, np.uint8) >> (8 - BITS) for part in cv2.split(rgb))
     # of numbers of one byte each, the lower one first
     low = green << BITS | blue
     return torch.from_numpy(cv2.merge([low, red]).view(np.int16)[..., 0])

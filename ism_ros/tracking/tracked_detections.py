@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from ism_ros.objects.library import ObjectLibrary
 from ism_ros.refinement.covariance import at_origin
 from ism_ros.tracking.followed_instance import FollowedInstance
 from ism_ros.verification.evidence.terms import CELLS, Evidence
-from ism_ros.verification.silhouette_masks import silhouette_masks
+from ism_ros.verification.silhouette_masks import silhouette_mask
 
 
 def tracked_detections(
@@ -85,21 +86,20 @@ def tracked_detections(
 
 def _masks_and_boxes(evidence: Evidence, rows: Sequence[int], frame: Frame) -> tuple[Tensor, Tensor]:
     """Draw silhouettes, each in its own window of the image: masks (N, H, W) bool and boxes (N, 4) xyxy."""
-    masks = torch.zeros((len(rows), frame.height, frame.width), dtype=torch.bool)
+    masks = np.zeros((len(rows), frame.height, frame.width), bool)
     boxes_xyxy = torch.zeros((len(rows), 4), dtype=torch.int64)
-    for number, row in enumerate(rows):
-        first = evidence.origin[row]
-        last = first + CELLS * evidence.cell_px[row]
-        left, top = (max(int(side), 0) for side in first.floor().tolist())
-        right, bottom = (
-            min(int(side), limit) for side, limit in zip(last.ceil().tolist(), (frame.width, frame.height), strict=True)
-        )
+    corners, sides_px = evidence.origin[rows].tolist(), evidence.cell_px[rows].tolist()
+    silhouettes = evidence.visible[rows].numpy().astype(np.float32)
+    for number, ((x_px, y_px), side_px) in enumerate(zip(corners, sides_px, strict=True)):
+        left, top = max(math.floor(x_px), 0), max(math.floor(y_px), 0)
+        right = min(math.ceil(x_px + CELLS * side_px), frame.width)
+        bottom = min(math.ceil(y_px + CELLS * side_px), frame.height)
         if left >= right or top >= bottom:
             continue
-        moved = replace(evidence, origin=evidence.origin - torch.tensor([left, top]))
-        part = silhouette_masks(moved, torch.tensor([row]), (bottom - top, right - left))
-        masks[number, top:bottom, left:right] = part[0]
-        x, y, width, height = cv2.boundingRect(part[0].numpy().view(np.uint8))
+        size = bottom - top, right - left
+        part = silhouette_mask(silhouettes[number], x_px - left, y_px - top, side_px, size)
+        masks[number, top:bottom, left:right] = part
+        x, y, width, height = cv2.boundingRect(part.view(np.uint8))
         if width:
             boxes_xyxy[number] = torch.tensor([left + x, top + y, left + x + width - 1, top + y + height - 1])
-    return masks, boxes_xyxy
+    return torch.from_numpy(masks), boxes_xyxy

@@ -133,6 +133,23 @@ def object_samples(objects: Sequence[KnownObject], object_index: Tensor) -> Obje
 
 
 @torch.inference_mode()
+def compile_loops() -> None:
+    """Have all that is compiled for the CPU ready, so that no frame waits for it: at the first start some seconds."""
+    none, one = torch.zeros(0), torch.zeros(1)
+    number = torch.zeros(0, dtype=torch.int64)
+    poses = PoseBatch(none.view(0, 3, 3), none.view(0, 3), number, number, number, none)
+    vectors = torch.zeros(0, 3, VIEW_SAMPLES)
+    samples = RefinementSamples(vectors, vectors, torch.zeros(0, VIEW_SAMPLES, dtype=torch.bool), none)
+    distance = torch.zeros(1, 2, 2)
+    observed = ObservedMasks(torch.zeros(2, 2), (1.0, 1.0, 0.0, 0.0), distance, torch.zeros(1, 2), one, one, one, 1.0)
+    fit_quality(refine(poses, samples, observed, 1), samples, observed)
+    pose_covariances(poses, samples, observed)
+    image = ObservedImage.of(np.zeros((16, 16, 3), np.uint8), one.device)
+    surfaces = ObjectSamples(vectors, vectors, vectors.mT.contiguous())
+    gather_evidence(poses, surfaces, observed, torch.zeros(1, 2, 2, dtype=torch.bool), image)
+
+
+@torch.inference_mode()
 def verify(
     frame: Frame,
     masks: Tensor,

@@ -23,14 +23,22 @@ from ism_ros.msg import InstanceMask, InstanceMaskArray
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.refinement.covariance import unknown_covariance
 
+Poses = Sequence[Pose | None]
 UNKNOWN_VARIANCE = -1.0
 """First element of the covariance where there is no pose, as in sensor_msgs/Imu."""
 
 
-def detection_array(detections: Detections, header: Header) -> Detection2DArray:
-    """Return `~/detections`: one hypothesis a detection, with the coarse pose in the camera's optical frame."""
+def detection_array(detections: Detections, header: Header, poses: Poses | None = None) -> Detection2DArray:
+    """Return `~/detections`: one hypothesis a detection, with the coarse pose in the camera's optical frame.
+
+    Args:
+        detections: On the CPU.
+        header: Header of the color image.
+        poses: Of `poses_of`, where they are there already.
+    """
     message = Detection2DArray(header=header)
-    for row, (pose, number) in enumerate(zip(poses_of(detections), detections.instance_ids(), strict=True)):
+    poses = poses_of(detections) if poses is None else poses
+    for row, (pose, number) in enumerate(zip(poses, detections.instance_ids(), strict=True)):
         result = hypothesis(detections, row, pose)
         message.detections.append(
             Detection2D(header=header, results=[result], bbox=_box(detections, row), id=str(number))
@@ -66,7 +74,11 @@ def mask_image(detections: Detections, header: Header) -> Image:
 
 
 def mask_array(
-    detections: Detections, header: Header, inference_s: float, lost: Sequence[tuple[int, str]] = ()
+    detections: Detections,
+    header: Header,
+    inference_s: float,
+    lost: Sequence[tuple[int, str]] = (),
+    poses: Poses | None = None,
 ) -> InstanceMaskArray:
     """Return `~/masks`: each instance whole, with all parts of its score and the evidence that it was made of.
 
@@ -75,10 +87,11 @@ def mask_array(
         header: Header of the color image.
         inference_s: Duration of inference, seconds.
         lost: (id, class id) of instances that were followed and are not seen in this frame.
+        poses: Of `poses_of`, where they are there already.
     """
     height, width = detections.masks.shape[1:]
     masks = detections.masks.numpy()
-    poses = poses_of(detections)
+    poses = poses_of(detections) if poses is None else poses
     ids = detections.instance_ids()
     evidence = [detections.evidence_of(row) or {} for row in range(len(detections))]
     instances = [

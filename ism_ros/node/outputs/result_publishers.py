@@ -27,6 +27,7 @@ from ism_ros.node.outputs.detection_messages import (
     image_message,
     mask_array,
     mask_image,
+    poses_of,
     vision_info,
 )
 from ism_ros.node.outputs.messages_3d import detection_array_3d, instance_transforms, marker_array, point_cloud
@@ -62,7 +63,7 @@ class ResultPublishers:
             node: ROS node.
             calls: Callback group of their events, and calls between its callbacks.
             warn: Receives an event for subscribers whose QoS does not fit, which get nothing.
-            with_tf: Whether `publish_transforms` publishes anything.
+            with_tf: Whether there is a publisher of /tf.
         """
         self._node = node
         self._calls = calls
@@ -91,6 +92,7 @@ class ResultPublishers:
         inference_s: float,
         style: OverlayStyle,
         lost: Sequence[tuple[int, str]] = (),
+        with_tf: bool = False,
     ) -> None:
         """Publish the results of one frame.
 
@@ -101,31 +103,26 @@ class ResultPublishers:
             inference_s: Duration of inference, seconds.
             style: Style of the overlay.
             lost: (id, class id) of instances that were followed and are not seen in this frame.
+            with_tf: Whether poses are published on /tf, too, as frames below that of the camera, where that is wanted.
         """
         on_cpu, undistorted = in_published_pixels(frame, detections.to("cpu"))
-        self.detections.publish(detection_array(on_cpu, header))
+        poses = poses_of(on_cpu)
+        # what a program waits for comes before what is for the eye
+        self.detections.publish(detection_array(on_cpu, header, poses))
+        if self.transforms is not None and with_tf:
+            self.transforms.publish(TFMessage(transforms=instance_transforms(on_cpu, header, poses)))
+        if self.detections_3d.get_subscription_count():
+            self.detections_3d.publish(detection_array_3d(on_cpu, header, poses))
         if self.mask_image.get_subscription_count():
             self.mask_image.publish(mask_image(on_cpu, header))
         if self.masks.get_subscription_count():
-            self.masks.publish(mask_array(on_cpu, header, inference_s, lost))
-        if self.overlay.get_subscription_count():
-            self.overlay.publish(image_message(draw_overlay(published_rgb(frame), on_cpu, style), "rgb8", header))
-        if self.detections_3d.get_subscription_count():
-            self.detections_3d.publish(detection_array_3d(on_cpu, header))
-        if self.markers.get_subscription_count():
-            self.markers.publish(marker_array(on_cpu, header))
+            self.masks.publish(mask_array(on_cpu, header, inference_s, lost, poses))
         if self.points.get_subscription_count():
             self.points.publish(point_cloud(frame, undistorted, header))
-
-    def publish_transforms(self, header: Header, detections: Detections) -> None:
-        """Publish the poses of instances on /tf, as frames below that of the camera, where that is wanted.
-
-        Args:
-            header: Header of the color image.
-            detections: With ids, on the CPU.
-        """
-        if self.transforms is not None:
-            self.transforms.publish(TFMessage(transforms=instance_transforms(detections, header)))
+        if self.overlay.get_subscription_count():
+            self.overlay.publish(image_message(draw_overlay(published_rgb(frame), on_cpu, style), "rgb8", header))
+        if self.markers.get_subscription_count():
+            self.markers.publish(marker_array(on_cpu, header, poses))
 
     def publish_vision_info(self, stamp: Time, library: ObjectLibrary, settings: Settings) -> None:
         """Publish which objects are looked for, for those who subscribe later as well."""
