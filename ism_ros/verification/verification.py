@@ -189,7 +189,7 @@ def verify(
         surfaces = object_samples(objects, poses.object_index)
         return poses, samples, gather_evidence(poses, surfaces, observed, masks, image)
 
-    parts = [starts[rows] for rows in rows_of_threads(starts.mask_index, threads)]
+    parts = [starts[rows] for rows in torch.arange(len(starts), device=masks.device).tensor_split(threads)]
     begun, of_parts = zip(*map_on_threads(begin, threads, parts), strict=True)
     poses, quality = joined(begun), torch.cat(of_parts)
     looks = prior[poses.mask_index, poses.object_index]
