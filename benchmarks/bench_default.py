@@ -120,6 +120,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=200)
     parser.add_argument("--sets", type=int, default=10)
+    parser.add_argument("--only-set", type=int, help="scenes of this one of the sets alone")
     parser.add_argument("--pairs", nargs="+", default=["tiny+tiny"], help="segmentor+descriptor, a column each")
     parser.add_argument("--segmentor-model", default="", help="other weights of the segmentor `tiny`")
     parser.add_argument("--descriptor-model", default="", help="other weights of the descriptor `tiny`")
@@ -180,7 +181,7 @@ def _threshold_of(pair: str) -> float:
 def _on_scenes(pair: str, options: argparse.Namespace, console: Console) -> dict[str, float]:
     """AP, recall, viewpoints and times on scenes of objects never seen."""
     numbers = SceneNumbers()
-    for number in range(options.sets):
+    for number in range(options.sets) if options.only_set is None else [options.only_set]:
         known = make_object_set(FIRST_SET + number, options.output)
         began = time.perf_counter()
         model = load_model(_settings(pair, options, known.objects_file, f"cache_{time.time_ns()}"))
