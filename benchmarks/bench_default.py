@@ -2,6 +2,7 @@
 
     python benchmarks/bench_default.py                        200 scenes, 10 sets of 5 known objects
     python benchmarks/bench_default.py --scenes 20 --sets 2   a quick look
+    python benchmarks/bench_default.py --scenes 0 --first-pair 105 --pair-scenes 50    confusable pairs alone
 
 Scenes are those of ism_ros/sim/benchmark_scenes: 6 to 12 objects on a table, 3 to 5 of them known, touching, occluding
 and stacked, with the noise and holes of a stereo camera. Neither the kinds of objects nor the table tops nor the rooms
@@ -37,7 +38,7 @@ import cv2
 import numpy as np
 import torch
 import yaml
-from accuracy.confusable_objects import DIFFERENCES, both_named_correctly, make_pair
+from accuracy.confusable_objects import DIFFERENCES, instances_named_correctly, make_pair
 from accuracy.default_goals import print_goals
 from accuracy.template_viewpoints import viewpoints_near
 from common.coco_scoring import (
@@ -80,8 +81,8 @@ TIMED_SCENES = 60
 """Scenes in which the model is timed."""
 DRAWN_SCENES = 12
 """Scenes that are drawn."""
-PAIR_SCENES = 15
-"""Scenes of each kind of pair."""
+VISIBLE_RANGES = (0.3, 0.7), (0.7, 0.95), (0.95, 1.01)
+"""Visible shares of instances of pairs that are counted together."""
 Array = NDArray[np.float64]
 
 
@@ -124,7 +125,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--descriptor-model", default="", help="other weights of the descriptor `tiny`")
     parser.add_argument("--frames", type=Path, default=Path("../shared/data"), help="folder of lm_can and tabletop")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--skip-pairs", action="store_true", help="without confusable objects")
+    parser.add_argument("--scoring", default="auto", help="the matcher")
+    parser.add_argument("--differences", nargs="+", default=DIFFERENCES, choices=DIFFERENCES, help="kinds of pairs")
+    parser.add_argument("--pair-scenes", type=int, default=15, help="scenes of each kind of pair; 0: none")
+    parser.add_argument("--first-pair", type=int, default=0, help="number of the first pair")
     parser.add_argument("--output", type=Path, default=Path("out/bench_default"))
     return parser.parse_args()
 
@@ -140,9 +144,9 @@ def measure(pair: str, options: argparse.Namespace, console: Console) -> dict[st
     Returns:
         Numbers by the keys of GOALS, and more.
     """
-    numbers = _on_scenes(pair, options, console)
-    if not options.skip_pairs:
-        for difference in DIFFERENCES:
+    numbers = _on_scenes(pair, options, console) if options.scenes else {}
+    if options.pair_scenes:
+        for difference in options.differences:
             numbers[f"confusable_{difference}"] = _on_confusable_pairs(pair, difference, options, console)
     if (options.frames / "lm_can").is_dir():
         numbers["can_iou"] = _on_lm_can(pair, options)
@@ -156,6 +160,7 @@ def _settings(pair: str, options: argparse.Namespace, objects_file: Path, cache:
     return Settings(
         segmentor=segmentor,
         descriptor=descriptor,
+        scoring=options.scoring,
         segmentor_model=options.segmentor_model if segmentor == "tiny" else "",
         descriptor_model=options.descriptor_model if descriptor == "tiny" else "",
         objects_file=str(objects_file),
@@ -253,17 +258,17 @@ def _print_best_threshold(console: Console, evaluation: Any, total: int) -> None
         ((2 * right[scores >= t].sum() / max((scores >= t).sum() + total, 1), t) for t in np.arange(0.3, 0.95, 0.025)),
     )
     console.print(f"best F1 at IoU 0.5: {best[0]:.3f} at a score of {best[1]:.3f}")
-    for least in (0.5, 0.55, 0.6, 0.65, 0.7):
+    for least in (0.35, 0.5, 0.55, 0.6, 0.65, 0.7):
         found = right[scores >= least]
         console.print(f"above {least:.2f}: precision {found.mean():.3f}, recall {found.sum() / total:.3f}")
 
 
 def _on_confusable_pairs(pair: str, difference: str, options: argparse.Namespace, console: Console) -> float:
     """Share of scenes in which both objects of a pair go by their own names."""
-    correct = []
+    named: list[list[tuple[float, bool]]] = []
     folder = options.output / "scenes" / source_fingerprint()
-    count = PAIR_SCENES if options.scenes >= 100 else 4
-    for number in track(range(count), description=f"pairs, {difference}", console=console):
+    numbers = range(options.first_pair, options.first_pair + options.pair_scenes)
+    for number in track(numbers, description=f"pairs, {difference}", console=console):
         meshes = make_pair(difference, number)
         file = write_objects_file(meshes, options.output / f"pair_{difference}_{number}")
         model = load_model(_settings(pair, options, file, "cache_pairs"))
@@ -273,8 +278,13 @@ def _on_confusable_pairs(pair: str, difference: str, options: argparse.Namespace
             return observe(make_scene(FIRST_PAIR_SCENE + number, known, objects=(5, 8), known_in_scene=(2, 2)))
 
         frame, truth = cached(folder / f"pair_{difference}_{number}.npz", make)
-        correct.append(both_named_correctly(model, frame, truth))
-    return float(np.mean(correct))
+        named.append(instances_named_correctly(model, frame, truth))
+    wrong = [number for number, of_pair in zip(numbers, named, strict=True) if not all(right for _, right in of_pair)]
+    console.print(f"pairs of other {difference}: {len(named) - len(wrong)} of {len(named)}, wrong: {wrong}")
+    for low, high in VISIBLE_RANGES:
+        right = [right for of_pair in named for visible, right in of_pair if low <= visible < high]
+        console.print(f"  of which {low:g} to {min(high, 1):g} is visible: {sum(right)} of {len(right)}")
+    return 1 - len(wrong) / len(named)
 
 
 def _on_lm_can(pair: str, options: argparse.Namespace) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ism_ros.config.settings import Settings
 from ism_ros.config.sources import load_settings
 from ism_ros.descriptors.base import DESCRIPTORS
+from ism_ros.matching.base import MATCHERS
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.spec import ObjectSpec, read_objects_file
@@ -63,6 +64,7 @@ def load_model(
         checkpoints_dir=settings.resolved_checkpoints_dir(),
         settings=settings.model_dump(),
         recoveries=recoveries,
+        cache_dir=settings.resolved_cache_dir(),
     )
     segmentor = load_segmentor(settings.segmentor, request(model=settings.segmentor_model))
     descriptor = DESCRIPTORS.get(settings.descriptor).load(request(model=settings.descriptor_model))
@@ -75,6 +77,10 @@ def load_model(
         known = model.onboard(spec, partial(template_progress or partial(_report_templates, report), label))
         model.library = model.library.with_object(known)
     model.library.build_index()
+    prepare_cpu = MATCHERS.get(settings.resolved_scoring()).prepare_cpu
+    if device == "cpu" and prepare_cpu is not None:
+        report("compiling for this processor, which takes some seconds at the first start")
+        prepare_cpu()
     places = ", ".join(f"{size / 1e6:.0f} MB on {place}" for place, size in model.library.patch_bytes().items())
     logger.info("patch tokens of %d objects: %s", len(model.library), places or "none")
     return model

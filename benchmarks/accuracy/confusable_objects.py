@@ -1,4 +1,4 @@
-"""Pairs of objects that differ in texture alone or in shape alone, and whether a model names both correctly."""
+"""Pairs of objects that differ in texture alone or in shape alone, and which of them a model names correctly."""
 
 from __future__ import annotations
 
@@ -56,8 +56,10 @@ def _change_colors(mesh: trimesh.Trimesh) -> None:
     mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=colors)
 
 
-def both_named_correctly(model: InstanceSegmentationModel, frame: Frame, truth: GroundTruth) -> bool:
-    """Say whether the best detection on every known instance has its name.
+def instances_named_correctly(
+    model: InstanceSegmentationModel, frame: Frame, truth: GroundTruth
+) -> list[tuple[float, bool]]:
+    """Say of every known instance whether the best detection on it has its name.
 
     Args:
         model: The model that knows both objects.
@@ -65,12 +67,13 @@ def both_named_correctly(model: InstanceSegmentationModel, frame: Frame, truth: 
         truth: Its ground truth.
 
     Returns:
-        False also where an instance that is visible enough is not found.
+        Visible share, and False also where it is not found, of each instance that is visible enough.
     """
     found = model.segment(frame, with_poses=False)
     ious = mask_ious(found.masks.cpu().numpy(), truth.masks)
+    named = []
     for instance in np.flatnonzero(truth.known & (truth.visible_share >= MIN_VISIBLE_SHARE)):
         covering = np.flatnonzero(ious[:, instance] >= 0.5) if len(ious) else []
-        if not len(covering) or found.class_id(int(covering[0])) != truth.names[instance]:
-            return False
-    return True
+        is_named = len(covering) > 0 and found.class_id(int(covering[0])) == truth.names[instance]
+        named.append((float(truth.visible_share[instance]), is_named))
+    return named

@@ -9,17 +9,20 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ism_ros.bench.number_formats import NumberFormats
+from ism_ros.bench.operation_counts import OperationCount
+from ism_ros.bench.stage_operations import count_operations
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.query import Query
 from ism_ros.runtime.machine import CoreUse, CoreWatch
-from ism_ros.runtime.memory import device_peak_bytes, peak_bytes, reset_peak, resident_bytes
+from ism_ros.runtime.memory import device_peak_bytes, device_segments, peak_bytes, reset_peak, resident_bytes
 
 CHECKS = "checks"
 """Name of what is in none of the model's stages: is depth registered, is the result doubtful."""
 MB = 1_000_000
+SETTLED_FRAMES = 3
+"""Frames of one size after which nothing should be allocated anew."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,14 @@ class Memory:
         resident: Of the process, after the frames.
         peak: The most that the process has had.
         device_peak: The most that tensors on the GPU had during the frames; None without one.
+        device_allocations: How often memory of the GPU was allocated anew after SETTLED_FRAMES; None without one, or
+            with fewer frames.
     """
 
     resident: float
     peak: float
     device_peak: float | None
+    device_allocations: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,7 @@ class FrameTimes:
         processor_ms: Time of all cores that this process used a frame; hardly longer where others use the machine too.
         proposals: Number of proposals in the frame.
         detections: Number of detections in it.
-        segmentor_formats: Formats of numbers in the segmentor's products, the most frequent first.
-        descriptor_formats: The same of the descriptor.
+        operations: What PyTorch is asked for in each stage, with the formats of numbers of its products.
         use: Of the cores meanwhile.
         memory: Of process and GPU.
     """
@@ -90,8 +95,7 @@ class FrameTimes:
     processor_ms: float
     proposals: int
     detections: int
-    segmentor_formats: list[str]
-    descriptor_formats: list[str]
+    operations: dict[str, OperationCount]
     use: CoreUse
     memory: Memory
 
@@ -114,7 +118,8 @@ class FrameBench:
     object_ids: Sequence[str] | None = None
     _measured: list[tuple[float, dict[str, float]]] = field(default_factory=list)
     _counts: tuple[int, int] = (0, 0)
-    _formats: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
+    _operations: dict[str, OperationCount] = field(default_factory=dict)
+    _settled_segments: int | None = None
     _watch: CoreWatch = field(default_factory=CoreWatch)
 
     @property
@@ -124,16 +129,12 @@ class FrameBench:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Take the frame once without measuring its time, and count proposals and detections; then start to watch."""
+        """Take the frame without measuring its time, count operations, proposals and detections, and start to watch."""
         model = self.model
         library = model.library if self.object_ids is None else model.library.subset(self.object_ids)
         query = Query(self.frame, library, model.settings).in_colors_of_frame().with_registered_depth()
-        with NumberFormats() as in_segmentor:
-            crops = model.propose(query)
-        with NumberFormats() as in_descriptor:
-            model.describe([crops])
-        self._formats = in_segmentor.names(), in_descriptor.names()
-        self._counts = len(crops.proposals), len(self._segment())
+        self._operations = count_operations(model, query)
+        self._counts = len(model.propose(query).proposals), len(self._segment())
         reset_peak(model.device)
         self._watch = CoreWatch()
 
@@ -144,6 +145,8 @@ class FrameBench:
         whole_s = time.perf_counter() - began
         checks_s = max(0.0, whole_s - sum(found.stage_s.values()))
         self._measured.append((whole_s, {**found.stage_s, CHECKS: checks_s}))
+        if self.measured == SETTLED_FRAMES:
+            self._settled_segments = device_segments(self.model.device)
 
     def result(self) -> FrameTimes:
         """Summarize the frames that were measured, one or more.
@@ -151,7 +154,7 @@ class FrameBench:
         Returns:
             Their times, and what was watched since the warm-up.
         """
-        use, device_peak = self._watch.read(), device_peak_bytes(self.model.device)
+        use = self._watch.read()
         proposals, detections = self._counts
         whole_s, stages = [one for one, _ in self._measured], [one for _, one in self._measured]
         return FrameTimes(
@@ -162,18 +165,18 @@ class FrameBench:
             processor_ms=1e3 * use.own_s / self.measured,
             proposals=proposals,
             detections=detections,
-            segmentor_formats=self._formats[0],
-            descriptor_formats=self._formats[1],
+            operations=self._operations,
             use=use,
-            memory=_memory(device_peak),
+            memory=_memory(self.model.device, self._settled_segments),
         )
 
     def _segment(self) -> Detections:
         return self.model.segment(self.frame, self.object_ids, with_unit_check=False)
 
 
-def _memory(device_peak: int | None) -> Memory:
-    resident = resident_bytes()
+def _memory(device: str, settled_segments: int | None) -> Memory:
+    resident, device_peak, segments = resident_bytes(), device_peak_bytes(device), device_segments(device)
+    allocations = None if segments is None or settled_segments is None else segments - settled_segments
     # the system notes the peak a little later than what there is
     peak = max(resident, peak_bytes())
-    return Memory(resident / MB, peak / MB, None if device_peak is None else device_peak / MB)
+    return Memory(resident / MB, peak / MB, None if device_peak is None else device_peak / MB, allocations)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich import box
 from rich.console import Group
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ism_ros.bench.bench_run import BenchRun, StageBar
+from ism_ros.bench.operation_counts import OperationCount
 
 BAR_WIDTH = 30
 """Characters of the bar of a stage that takes all of the time."""
@@ -102,9 +103,11 @@ def _facts(run: BenchRun) -> Table:
 
 def _words(run: BenchRun) -> dict[str, str]:
     times, machine, frame, start = run.times, run.machine, run.frame, run.start
-    formats = {"segmentor": times.segmentor_formats, "descriptor": times.descriptor_formats}
+    parts = {"segmentor": times.operations["proposals"], "descriptor": times.operations["descriptors"]}
     depth = "with depth" if frame.has_depth else "without depth"
     gpu = "" if times.memory.device_peak is None else f"; tensors on the GPU {times.memory.device_peak:.0f} MB at most"
+    if times.memory.device_allocations is not None:
+        gpu += f", {_count(times.memory.device_allocations, 'allocation')} after the third frame"
     rendered = f", {start.rendered} of them rendered" if start.rendered else ", from the cache"
     bfloat16 = "with bfloat16" if machine.bfloat16 else "without bfloat16"
     others = "" if times.use.others is None else f", others {times.use.others:.1f}"
@@ -128,9 +131,16 @@ def _words(run: BenchRun) -> dict[str, str]:
         "processor": f"{machine.processor}, {machine.instructions} {bfloat16}",
         "cores": f"{times.use.cores}, {_count(machine.threads, 'thread')}; "
         f"in use by this run {times.use.own:.1f}{others}; load {run.load:.1f}",
-        "numbers": ", ".join(f"{part} {' and '.join(names) or 'not by PyTorch'}" for part, names in formats.items()),
+        "numbers": ", ".join(f"{part} {' and '.join(one.formats) or 'not by PyTorch'}" for part, one in parts.items()),
+        "operations": _operations_text(times.operations.values()),
         "PyTorch": machine.torch,
     }
+
+
+def _operations_text(counts: Collection[OperationCount]) -> str:
+    """Write how many operations all stages have, and how many of them a GPU is waited for."""
+    operations, waits = (sum(getattr(one, name) for one in counts) for name in ("operations", "waits"))
+    return f"{operations} of PyTorch a frame, {waits} of which a GPU is waited for"
 
 
 def _comparison(bars: Sequence[StageBar]) -> Table:

@@ -13,6 +13,9 @@ NMS_BLOCK = 1024
 MASK_NMS_ROWS = 120
 """Rows or columns of a picture from which on masks are compared on a part of their pixels only."""
 
+ROUNDS_PER_CHECK = 4
+"""Rounds of a suppression after which it is checked whether the last one changed something: a check waits for a GPU."""
+
 
 def nms(
     boxes_xyxy: Tensor,
@@ -100,9 +103,9 @@ def _greedy(suppresses: Tensor) -> Tensor:
         (K,) int64.
     """
     later = suppresses.triu(1).float()
-    alive = later.new_ones(len(later))
+    alive = before = later.new_ones(len(later))
     while True:
-        decided = ((alive @ later) == 0).float()
-        if torch.equal(decided, alive):
+        for _ in range(ROUNDS_PER_CHECK):
+            before, alive = alive, ((alive @ later) == 0).float()
+        if torch.equal(before, alive):
             return torch.nonzero(alive)[:, 0]
-        alive = decided

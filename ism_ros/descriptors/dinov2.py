@@ -11,6 +11,7 @@ from ism_ros.checkpoints.loaders.dinov2_checkpoint import load_dinov2
 from ism_ros.checkpoints.reading import fingerprint
 from ism_ros.descriptors.base import DescriptorSpec, TemplateNormalization
 from ism_ros.descriptors.vit import VitDescriptor
+from ism_ros.networks.network_runners import NetworkRunner, requested_runner
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 
@@ -25,6 +26,7 @@ def dinov2_descriptor(
     heads: int | None = None,
     recoveries: OutOfMemoryCounter | None = None,
     dtype: torch.dtype | None = None,
+    runner: NetworkRunner | None = None,
 ) -> VitDescriptor:
     """Load a checkpoint as a descriptor.
 
@@ -35,6 +37,7 @@ def dinov2_descriptor(
         heads: Attention heads; None = those of the published sizes.
         recoveries: Counts where memory ran out.
         dtype: Data type of the computation; None = half precision on a GPU that has it, else float32.
+        runner: Makes the model run; None = PyTorch.
 
     Returns:
         The descriptor.
@@ -44,7 +47,9 @@ def dinov2_descriptor(
     """
     model = load_dinov2(checkpoint, CROP_SIZE, heads)
     name = f"dinov2-{fingerprint(checkpoint)}"
-    return VitDescriptor("dinov2", model, name, device, dtype, template_normalization, recoveries=recoveries)
+    return VitDescriptor(
+        "dinov2", model, name, device, dtype, template_normalization, recoveries=recoveries, runner=runner
+    )
 
 
 def load_dinov2_descriptor(request: ModelRequest) -> VitDescriptor:
@@ -62,7 +67,12 @@ def load_dinov2_descriptor(request: ModelRequest) -> VitDescriptor:
     checkpoint = find_checkpoint(request.checkpoints_dir, "dinov2", request.model or "vitl14")
     normalization = request.given(template_normalization="template_normalization")
     return dinov2_descriptor(
-        checkpoint, request.device, recoveries=request.recoveries, dtype=request.dtype, **normalization
+        checkpoint,
+        request.device,
+        recoveries=request.recoveries,
+        dtype=request.dtype,
+        runner=requested_runner(request),
+        **normalization,
     )
 
 

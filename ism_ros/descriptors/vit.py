@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, normalize
+from torch.nn.functional import avg_pool2d
 
 from ism_ros.descriptors.base import Descriptors, TemplateNormalization, concatenated
+from ism_ros.networks.network_runners import NetworkRunner, TorchRunner
+from ism_ros.networks.vit_network import vit_export
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
-from ism_ros.runtime.precision import network_dtype
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -44,6 +45,7 @@ class VitDescriptor:
         crop_size: int = 224,
         chunk: int | None = None,
         recoveries: OutOfMemoryCounter | None = None,
+        runner: NetworkRunner | None = None,
     ) -> None:
         """Move a model to a device.
 
@@ -58,23 +60,24 @@ class VitDescriptor:
             crop_size: Side S of the square crops, pixels.
             chunk: Crops described at once; None = CHUNK_CPU or CHUNK_GPU.
             recoveries: Counts where memory ran out.
+            runner: Makes the model run; None = PyTorch.
         """
         self.name = name
         self.crop_size = crop_size
         self._device = torch.device(device)
-        self._dtype = dtype or network_dtype(self._device)
-        self._model: Any = model.to(self._device, self._dtype)
-        self._fingerprint = fingerprint
+        runner = runner or TorchRunner(self._device, dtype)
+        self._network = runner(vit_export(model, crop_size))
+        self._fingerprint = f"{fingerprint}-{template_normalization}-{runner.arithmetic}"
         self._template_normalization = template_normalization
         self._patch_size = int(model.config.patch_size)  # type: ignore[union-attr,arg-type]
-        self._registers = int(getattr(model.config, "num_register_tokens", 0))
+        self._width = int(model.config.hidden_size)  # type: ignore[union-attr,arg-type]
         chunk = chunk or (CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU)
         self._chunks = OutOfMemoryRetry(chunk, "crops", recoveries)
 
     @property
     def fingerprint(self) -> str:
         """A text that changes whenever the numbers would: part of the key of descriptors cached on disk."""
-        return f"{self._fingerprint}-{self._template_normalization}-{self._dtype}"
+        return self._fingerprint
 
     def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         """Describe crops of proposals.
@@ -113,16 +116,15 @@ class VitDescriptor:
 
     @torch.inference_mode()
     def _tokens(self, pixels: Tensor, masks: Tensor) -> Descriptors:
-        tokens = self._model(pixels.to(self._dtype)).last_hidden_state.float()
-        patches = tokens[:, 1 + self._registers :]
+        class_tokens, patch_tokens = self._network(pixels)
         valid = avg_pool2d(masks[:, None].float(), self._patch_size).flatten(1) > MIN_PATCH_COVERAGE
-        return Descriptors(normalize(tokens[:, 0], dim=-1), normalize(patches * valid[:, :, None], dim=-1))
+        return Descriptors(class_tokens, patch_tokens * valid[:, :, None])
 
     def _nothing(self) -> Descriptors:
-        width = int(self._model.config.hidden_size)
         patches = (self.crop_size // self._patch_size) ** 2
         return Descriptors(
-            torch.zeros((0, width), device=self._device), torch.zeros((0, patches, width), device=self._device)
+            torch.zeros((0, self._width), device=self._device),
+            torch.zeros((0, patches, self._width), device=self._device),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 from ism_ros.checkpoints.catalog import checkpoint_named, find_checkpoint
 from ism_ros.checkpoints.loaders.dinov2_checkpoint import load_dinov2
@@ -15,15 +16,20 @@ from ism_ros.descriptors.dinov2 import CROP_SIZE
 from ism_ros.descriptors.tiny.descriptor_network import TinyDescriptorNetwork
 from ism_ros.descriptors.tiny.onnx_descriptor import descriptor_export
 from ism_ros.errors import ExportError
-from ism_ros.export.sam_networks import sam2_exports, sam_exports
-from ism_ros.export.vit_network import vit_export
-from ism_ros.networks.onnx_export import NetworkExport, onnx_bytes
-from ism_ros.runtime.atomic_files import write_atomically
+from ism_ros.export.tensorrt_engine import write_engine
+from ism_ros.networks.onnx_export import NetworkExport, write_onnx
+from ism_ros.networks.sam_networks import sam2_exports, sam_exports
+from ism_ros.networks.vit_network import vit_export
 from ism_ros.segmentors.tiny.onnx_segmentor import segmentor_export
 from ism_ros.segmentors.tiny.segmentor_network import TinyNetwork
 
+ExportFormat = Literal["onnx", "engine"]
+"""ONNX, or TensorRT's own for the GPU on which it is written."""
 SHIPPED = "tiny"
 """Name of the pair that comes with the package."""
+
+WRITERS: Mapping[ExportFormat, Callable[[NetworkExport, Path], Path]] = {"onnx": write_onnx, "engine": write_engine}
+"""What writes a network into a folder, by format."""
 
 FAMILIES: Mapping[str, Callable[[Path], list[NetworkExport]]] = {
     "sam": lambda checkpoint: sam_exports(load_sam(checkpoint)),
@@ -61,22 +67,22 @@ def exports_of(model: str, checkpoints_dir: Path) -> list[NetworkExport]:
     return FAMILIES[family](find_checkpoint(checkpoints_dir, family, path))
 
 
-def write_onnx(model: str, checkpoints_dir: Path, folder: Path) -> Iterator[Path]:
-    """Write the networks of a model as ONNX.
+def write_networks(model: str, checkpoints_dir: Path, folder: Path, format_: ExportFormat = "onnx") -> Iterator[Path]:
+    """Write the networks of a model.
 
     Args:
         model: As of `exports_of`.
         checkpoints_dir: Folder that is searched for checkpoints.
         folder: Where to; made if it is missing.
+        format_: Of the files.
 
     Yields:
         Each file, once it is written.
 
     Raises:
         CheckpointError: The checkpoint is unknown, missing or cannot be used.
-        ExportError: Models of this family have no export, or a network cannot be exported.
+        ExportError: Models of this family have no export, a network cannot be exported, or a package is missing.
+        OSError: The files cannot be written.
     """
     for export in exports_of(model, checkpoints_dir):
-        file = folder / f"{export.name}.onnx"
-        write_atomically(file, onnx_bytes(export))
-        yield file
+        yield WRITERS[format_](export, folder)

@@ -6,6 +6,7 @@ seconds: helps of commands list the names.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -145,9 +146,11 @@ class MatcherSpec:
 
     Attributes:
         matcher: The matcher, which has no state.
+        prepare_cpu: Is called once before the first frame on a CPU; None = there is nothing to prepare.
     """
 
     matcher: Matcher
+    prepare_cpu: Callable[[], None] | None = None
 
 
 MATCHERS: Registry[MatcherSpec] = Registry(

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ism_ros.checkpoints.shipped import load_weights
-from ism_ros.verification.evidence import TERMS
+from ism_ros.verification.evidence.terms import TERMS
 
 LOOKS = ("semantic", "margin", "confidence")
 """Features beside the terms of the evidence: semantic score, its distance to the best other object's or that of a
@@ -67,8 +67,7 @@ class ScoreCalibration(nn.Module):
         self.register_buffer("deviation", torch.ones(FEATURES))
         self.register_buffer("looks_weights", torch.zeros(len(LOOKS) + 1))
         self.weights = nn.ParameterList(
-            torch.randn(NETWORKS, outputs, inputs) / inputs**0.5
-            for inputs, outputs in pairwise(sizes)
+            torch.randn(NETWORKS, outputs, inputs) / inputs**0.5 for inputs, outputs in pairwise(sizes)
         )
         self.biases = nn.ParameterList(torch.zeros(NETWORKS, outputs) for outputs in sizes[1:])
 

@@ -35,12 +35,12 @@ from ism_ros.matching.patch_scores import patch_scores_by_template
 from ism_ros.matching.similarity import semantic_scores
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.pose.alignment import MIN_PIXELS
-from ism_ros.pose.covariance import at_origin
+from ism_ros.refinement.covariance import at_origin
 from ism_ros.runtime.threads import one_thread
 from ism_ros.verification.outline_verification import verify_without_depth
 from ism_ros.verification.pair_choice import can_be_verified, pair_numbers
 from ism_ros.verification.silhouette_masks import silhouette_masks
-from ism_ros.verification.verification import FinishedPoses, VerifiedPoses, verify
+from ism_ros.verification.verification import FinishedPoses, VerifiedPoses, compile_loops, verify
 
 MIN_PROBABILITY = 0.02
 """Probability below which a proposal is none of the objects."""
@@ -77,9 +77,9 @@ class VerifiedMatcher:
         if not proposals.boxes_are_tight:
             proposals = Proposals(proposals.masks, proposals.confidence, boxes_from_masks(proposals.masks))
         semantic = semantic_scores(inputs.similarity)
+        threads = 1 if semantic.is_cuda else torch.get_num_threads()
         with one_thread(semantic):
             candidates = Candidates.of(inputs.frame, proposals, semantic, semantic_margin(semantic), library)
-            threads = 1 if semantic.is_cuda else torch.get_num_threads()
             verified = verify_candidates(inputs.frame, candidates, library, threads)
         choice = _Choice.by_looks(candidates)
         if candidates.points is not None:
@@ -339,5 +339,5 @@ def _not_shared(masks: Tensor, rank: Tensor, proposal: Tensor) -> Tensor:
     return left[proposal[left].argsort()]
 
 
-VERIFIED = MatcherSpec(VerifiedMatcher())
+VERIFIED = MatcherSpec(VerifiedMatcher(), prepare_cpu=compile_loops)
 """Registry entry `verified`."""

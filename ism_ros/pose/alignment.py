@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ism_ros.data.frame import Frame
-from ism_ros.pose.refinement import joined
+from ism_ros.refinement.pose_batch import joined
 from ism_ros.rendering.views.polar_maps import (
     ANGLES,
     FREQUENCIES,

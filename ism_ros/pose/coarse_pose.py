@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ism_ros.pose.alignment import ViewAlignment
-from ism_ros.pose.covariance import at_origin, view_covariance
+from ism_ros.refinement.covariance import at_origin, view_covariance
 from ism_ros.rendering.views.polar_maps import ANGLES, ViewMaps
 
 Array = NDArray[np.float64]

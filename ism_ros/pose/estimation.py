@@ -14,7 +14,7 @@ from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.pose.alignment import ObjectAlignments, ViewAlignment, align_views, sample_observed_points
 from ism_ros.pose.coarse_pose import coarse_poses
-from ism_ros.pose.covariance import at_origin, unknown_covariance
+from ism_ros.refinement.covariance import at_origin, unknown_covariance
 from ism_ros.runtime.threads import one_thread
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ism_ros.pose.alignment import DEPTH_WEIGHT, ObservedMaps
 from ism_ros.pose.coarse_pose import IN_PLANE_ROTATIONS
-from ism_ros.pose.refinement import PoseBatch
 from ism_ros.pose.view_choice import align_chosen_views
+from ism_ros.refinement.pose_batch import PoseBatch
 from ism_ros.rendering.views.polar_maps import FourierMaps, ViewMaps
 
 MIN_DIFFERENCE_RAD = math.radians(25.0)

@@ -21,6 +21,11 @@ from ism_ros.runtime.atomic_files import STALE_S
 NOT_WRITTEN, DAMAGED = "cache_not_written", "cache_damaged"
 """Reasons, in the attribute `reason` of log records, by which problems of the cache are counted."""
 
+ONNX_FOLDER = "onnx"
+"""Folder of the cache in which each exported network has a folder."""
+
+_FOLDERS = ("templates", ONNX_FOLDER)
+"""Folders of the cache whose entries are folders."""
 _KEY = "[0-9a-f]{32}"
 _UNFINISHED = re.compile(rf"\.{_KEY}(?:\.npz|\.patches\.npy)?\.[a-z0-9_]{{8}}")
 _SMALL = re.compile(rf"({_KEY})\.npz")
@@ -53,13 +58,13 @@ def remove_stale(cache_dir: Path, now_s: float | None = None) -> list[Path]:
 
 
 def keep_below(cache_dir: Path, max_bytes: int) -> int:
-    """Remove templates and descriptors, the least recently used first, until the cache is small enough.
+    """Remove templates, descriptors and networks, the least recently used first, until the cache is small enough.
 
     Objects in use keep working: what they need again is rebuilt.
 
     Args:
         cache_dir: Folder of the cache.
-        max_bytes: Size that templates and descriptors may have together.
+        max_bytes: Size that they may have together.
 
     Returns:
         The bytes that were removed.
@@ -121,7 +126,7 @@ def write_array(stream: IO[bytes], array: NDArray[Any]) -> None:
 
 @dataclass(frozen=True)
 class _Entry:
-    """Files that are removed together: a folder of templates, or both files of descriptors."""
+    """Files that are removed together: a folder of templates or of a network, or both files of descriptors."""
 
     paths: tuple[Path, ...]
     size_bytes: int
@@ -129,7 +134,7 @@ class _Entry:
 
 
 def _entries(cache_dir: Path) -> Iterator[_Entry]:
-    for folder in _items(cache_dir / "templates"):
+    for folder in (item for name in _FOLDERS for item in _items(cache_dir / name)):
         if re.fullmatch(_KEY, folder.name):
             with contextlib.suppress(OSError):
                 size = sum(file.stat().st_size for file in _items(folder))
@@ -143,7 +148,7 @@ def _entries(cache_dir: Path) -> Iterator[_Entry]:
 
 
 def _useless(cache_dir: Path) -> Iterator[Path]:
-    for folder in (cache_dir / "templates", cache_dir / "descriptors"):
+    for folder in (*(cache_dir / name for name in _FOLDERS), cache_dir / "descriptors"):
         names = {path.name for path in _items(folder)}
         for name in names:
             small, large = _SMALL.fullmatch(name), _LARGE.fullmatch(name)

@@ -54,3 +54,17 @@ def device_peak_bytes(device: str) -> int | None:
         Bytes of tensors since `reset_peak`; None where it is no GPU.
     """
     return torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else None
+
+
+def device_segments(device: str) -> int | None:
+    """Count how often PyTorch has asked a GPU for memory; tensors mostly have what earlier ones gave back.
+
+    Args:
+        device: The device.
+
+    Returns:
+        The number since the process began; None where it is no GPU.
+    """
+    if not device.startswith("cuda"):
+        return None
+    return int(torch.cuda.memory_stats(device).get("segment.all.allocated", 0))

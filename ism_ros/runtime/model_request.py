@@ -12,8 +12,8 @@ from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 if TYPE_CHECKING:
     import torch
 
-NetworkRuntime = Literal["torch", "onnxruntime"]
-"""What runs the networks of `tiny`."""
+NetworkRuntime = Literal["auto", "torch", "onnxruntime", "tensorrt"]
+"""What runs the networks: the fastest of this machine, PyTorch, onnxruntime, or TensorRT by onnxruntime."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class ModelRequest:
             left out have their defaults.
         recoveries: Counts where memory ran out and the work was repeated in smaller batches.
         dtype: Number format of the network; None = the fastest of the device that is exact enough.
+        cache_dir: Folder of the cache, for networks that are exported for another runtime; None = nothing is kept.
     """
 
     device: str = "cpu"
@@ -36,6 +37,7 @@ class ModelRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     recoveries: OutOfMemoryCounter = field(default_factory=OutOfMemoryCounter)
     dtype: torch.dtype | None = None
+    cache_dir: Path | None = None
 
     def given(self, **names: str) -> dict[str, Any]:
         """Pick settings as keyword arguments.

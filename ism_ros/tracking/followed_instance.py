@@ -41,7 +41,7 @@ class FollowedInstance:
         history: Poses of the last HISTORY_S, oldest first, of the frames in which it was followed.
         colors: Of it and its surroundings.
         detection: The one detection of the search that found it last: score, descriptors, evidence.
-        covariance: (6, 6) of the centre, as of `pose.refinement.pose_covariances`.
+        covariance: (6, 6) of the centre, as of `refinement.projective_icp.pose_covariances`.
         terms: Terms of the evidence in the last frame, by name.
         usual: Terms of lost_detection.USUAL_TERMS while it was followed; empty before.
         distinct_frames: Frames in which the evidence was of it for sure.

@@ -13,10 +13,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ism_ros.pose.observed_masks import ObservedMasks
-from ism_ros.pose.refinement import PoseBatch
+from ism_ros.refinement.observed_masks import ObservedMasks
+from ism_ros.refinement.pose_batch import PoseBatch
 from ism_ros.verification.color_agreement import light_of_image
-from ism_ros.verification.evidence import Evidence, ObjectSamples, gather_evidence
+from ism_ros.verification.evidence.gathering import gather_evidence
+from ism_ros.verification.evidence.terms import Evidence, ObjectSamples
 from ism_ros.verification.observed_image import ObservedImage
 
 MIN_SEEN = 0.12

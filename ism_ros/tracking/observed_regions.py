@@ -5,7 +5,7 @@ or as predicted), by the colors that the instance and its surroundings had so fa
 both say nothing. `pose.refinement` draws the rims of the views to the outlines of these regions.
 
 H instances, K samples of an object, G cells of the coarse silhouette along a side, C cells of the window
-(pose.observed_masks.CELLS).
+(refinement.observed_masks.CELLS).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ism_ros.pose.depth_noise import depth_noise_m
-from ism_ros.pose.observed_masks import (
+from ism_ros.refinement.depth_noise import depth_noise_m
+from ism_ros.refinement.observed_masks import (
     CELLS,
     WINDOW_MARGIN,
     ObservedMasks,
@@ -29,9 +29,9 @@ from ism_ros.pose.observed_masks import (
     values_at,
     window_pixels,
 )
-from ism_ros.pose.refinement import PoseBatch
+from ism_ros.refinement.pose_batch import PoseBatch
 from ism_ros.tracking.region_colors import RegionColors, histograms, log_odds
-from ism_ros.verification.evidence import MIN_DEPTH_M, TOLERANCE_DEVIATIONS, ObjectSamples
+from ism_ros.verification.evidence.terms import MIN_DEPTH_M, TOLERANCE_DEVIATIONS, ObjectSamples
 from ism_ros.verification.window_cells import closed, dilated, pooled, splat_nearest
 
 COARSE = 48

@@ -16,11 +16,12 @@ from torch import Tensor
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
-from ism_ros.pose.refinement import PoseBatch, pose_covariances, refine
+from ism_ros.refinement.pose_batch import PoseBatch
+from ism_ros.refinement.projective_icp import pose_covariances, refine
 from ism_ros.tracking.lost_detection import gather_pose_evidence, pose_score
 from ism_ros.tracking.observed_regions import ObservedRegions, observe_regions, surface_colors
 from ism_ros.tracking.region_colors import RegionColors, color_bins
-from ism_ros.verification.evidence import TERMS, Evidence
+from ism_ros.verification.evidence.terms import TERMS, Evidence
 from ism_ros.verification.verification import object_samples, refinement_samples
 
 STEPS, OPENNESS = 4, 0.8
@@ -53,7 +54,7 @@ class FittedPoses:
     Attributes:
         poses: The refined poses.
         evidence: For and against them, with their silhouettes.
-        covariances: (H, 6, 6), as of `pose.refinement.pose_covariances`.
+        covariances: (H, 6, 6), as of `refinement.projective_icp.pose_covariances`.
         regions: Their windows.
         colors: (H, BINS^3) how much of their surfaces has each color in the image.
         scores: (H,) of `lost_detection.pose_score`.

@@ -18,7 +18,7 @@ import torch
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.pose.depth_noise import MIN_INVERSE_NOISE, estimate_inverse_noise
+from ism_ros.refinement.depth_noise import MIN_INVERSE_NOISE, estimate_inverse_noise
 from ism_ros.tracking.followed_instance import FollowedInstance
 from ism_ros.tracking.ids import is_time_jump, next_id
 from ism_ros.tracking.instance_matching import match_detections

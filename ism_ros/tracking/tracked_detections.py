@@ -14,9 +14,9 @@ from torch import Tensor
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import ObjectLibrary
-from ism_ros.pose.covariance import at_origin
+from ism_ros.refinement.covariance import at_origin
 from ism_ros.tracking.followed_instance import FollowedInstance
-from ism_ros.verification.evidence import CELLS, Evidence
+from ism_ros.verification.evidence.terms import CELLS, Evidence
 from ism_ros.verification.silhouette_masks import silhouette_mask
 
 

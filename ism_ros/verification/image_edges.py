@@ -97,7 +97,7 @@ def image_edges(rgb: NDArray[np.uint8], device: torch.device) -> ImageEdges:
         levels.append(level)
     sizes = torch.tensor([part.shape[1:] for part in levels], device=device)
     first = torch.cat([sizes.new_zeros(1), sizes.prod(dim=1).cumsum(0)[:-1]])
-    flat = np.concatenate([part.reshape(2, -1).T for part in levels])
+    flat = np.ascontiguousarray(np.concatenate([part.reshape(2, -1) for part in levels], axis=1).T)
     return ImageEdges(torch.from_numpy(flat).to(device), first, sizes[:, 0], sizes[:, 1])
 
 

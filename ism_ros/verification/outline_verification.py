@@ -20,13 +20,15 @@ from torch import Tensor
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
 from ism_ros.pose.alignment import ObservedPoints, observed_maps, sample_observed_points
-from ism_ros.pose.observed_masks import observed_masks
-from ism_ros.pose.refinement import PoseBatch, RefinementSamples, joined, refine
 from ism_ros.pose.start_poses import start_poses
 from ism_ros.pose.view_choice import rank_views
+from ism_ros.refinement.observed_masks import observed_masks
+from ism_ros.refinement.pose_batch import PoseBatch, RefinementSamples, joined
+from ism_ros.refinement.projective_icp import refine
 from ism_ros.rendering.views.polar_maps import RADIUS_MARGIN
 from ism_ros.runtime.threads import map_on_threads
-from ism_ros.verification.evidence import Evidence, gather_evidence
+from ism_ros.verification.evidence.gathering import gather_evidence
+from ism_ros.verification.evidence.terms import Evidence
 from ism_ros.verification.observed_image import ObservedImage
 from ism_ros.verification.pair_choice import PairChoice, can_be_verified, pair_numbers, rows_of_threads
 from ism_ros.verification.verification import (

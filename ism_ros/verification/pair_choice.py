@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ism_ros.objects.library import KnownObject
 from ism_ros.pose.alignment import MIN_PIXELS, ObservedMaps, ObservedPoints, observed_maps
-from ism_ros.pose.refinement import PoseBatch, joined
 from ism_ros.pose.start_poses import start_poses
 from ism_ros.pose.view_choice import rank_views
+from ism_ros.refinement.pose_batch import PoseBatch, joined
 from ism_ros.rendering.views.surface_samples import SurfaceSamples
 from ism_ros.runtime.threads import map_on_threads
 
@@ -44,7 +44,7 @@ class PairChoice:
         pairs: Pairs of a frame that are kept in any case, the likeliest ones.
         likely: Likelihood from which on up to MOST_LIKELY_PAIRS are kept: a bin may be full of one object.
         cost_weight: Weight of the alignment cost (pose.view_choice).
-        quality_weight: Weight of the quality of the fit (pose.refinement.fit_quality).
+        quality_weight: Weight of the quality of the fit (refinement.projective_icp.fit_quality).
         second_penalty: What likelihood the second object of a mask is taken to have less.
     """
 
@@ -156,7 +156,8 @@ class ObservedExtents:
     def of(points: ObservedPoints) -> ObservedExtents:
         """Measure the points under masks."""
         measured = points.pixels > 0
-        distance_m = (points.points_m - points.median_m[:, :, None]).norm(dim=1).masked_fill(~measured, torch.inf)
+        squared_m2 = (points.points_m - points.median_m[:, :, None]).square_().sum(dim=1)
+        distance_m = squared_m2.sqrt_().masked_fill_(~measured, torch.inf)
         return ObservedExtents(distance_m.sort(dim=1).values, measured.sum(dim=1))
 
     def fit(self, diameter_m: float) -> Tensor:

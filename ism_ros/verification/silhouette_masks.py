@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ism_ros.verification.evidence import Evidence
+from ism_ros.verification.evidence.terms import Evidence
 
 SMOOTHING = 0.8
 """Standard deviation over which borders are smoothed, cells: each cell is decided alone, by one noisy reading."""

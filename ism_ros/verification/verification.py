@@ -15,11 +15,13 @@ from torch import Tensor
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
 from ism_ros.pose.alignment import ObservedPoints
-from ism_ros.pose.observed_masks import ObservedMasks, observed_masks
-from ism_ros.pose.refinement import PoseBatch, RefinementSamples, fit_quality, joined, pose_covariances, refine
+from ism_ros.refinement.observed_masks import ObservedMasks, observed_masks
+from ism_ros.refinement.pose_batch import PoseBatch, RefinementSamples, joined
+from ism_ros.refinement.projective_icp import fit_quality, pose_covariances, refine
 from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES
 from ism_ros.runtime.threads import map_on_threads
-from ism_ros.verification.evidence import Evidence, ObjectSamples, gather_evidence
+from ism_ros.verification.evidence.gathering import gather_evidence
+from ism_ros.verification.evidence.terms import Evidence, ObjectSamples
 from ism_ros.verification.fine_silhouettes import fine_silhouettes
 from ism_ros.verification.observed_image import ObservedImage
 from ism_ros.verification.pair_choice import (
@@ -131,6 +133,23 @@ def object_samples(objects: Sequence[KnownObject], object_index: Tensor) -> Obje
 
 
 @torch.inference_mode()
+def compile_loops() -> None:
+    """Have all that is compiled for the CPU ready, so that no frame waits for it: at the first start some seconds."""
+    none, one = torch.zeros(0), torch.zeros(1)
+    number = torch.zeros(0, dtype=torch.int64)
+    poses = PoseBatch(none.view(0, 3, 3), none.view(0, 3), number, number, number, none)
+    vectors = torch.zeros(0, 3, VIEW_SAMPLES)
+    samples = RefinementSamples(vectors, vectors, torch.zeros(0, VIEW_SAMPLES, dtype=torch.bool), none)
+    distance = torch.zeros(1, 2, 2)
+    observed = ObservedMasks(torch.zeros(2, 2), (1.0, 1.0, 0.0, 0.0), distance, torch.zeros(1, 2), one, one, one, 1.0)
+    fit_quality(refine(poses, samples, observed, 1), samples, observed)
+    pose_covariances(poses, samples, observed)
+    image = ObservedImage.of(np.zeros((16, 16, 3), np.uint8), one.device)
+    surfaces = ObjectSamples(vectors, vectors, vectors.mT.contiguous())
+    gather_evidence(poses, surfaces, observed, torch.zeros(1, 2, 2, dtype=torch.bool), image)
+
+
+@torch.inference_mode()
 def verify(
     frame: Frame,
     masks: Tensor,
@@ -157,7 +176,7 @@ def verify(
     starts = likeliest_starts(objects, prior, observed_points, threads)
     if starts is None:
         return None
-    observed = observed_masks(frame, masks, boxes_xyxy)
+    observed = observed_masks(frame, masks, boxes_xyxy, threads)
     image = ObservedImage.of(frame.rgb, masks.device)
 
     def begin(part: PoseBatch) -> tuple[PoseBatch, Tensor]:

@@ -16,11 +16,12 @@ from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
 from ism_ros.objects.template_builder import surface_of_object, views_of_object
-from ism_ros.pose.observed_masks import ObservedMasks, observed_masks
-from ism_ros.pose.refinement import PoseBatch, RefinementSamples
+from ism_ros.refinement.observed_masks import ObservedMasks, observed_masks
+from ism_ros.refinement.pose_batch import PoseBatch, RefinementSamples
 from ism_ros.rendering.renderer import render
 from ism_ros.rendering.template_renderer import render_templates
-from ism_ros.verification.evidence import TERMS, Evidence, gather_evidence
+from ism_ros.verification.evidence.gathering import gather_evidence
+from ism_ros.verification.evidence.terms import TERMS, Evidence
 from ism_ros.verification.observed_image import ObservedImage
 from ism_ros.verification.verification import object_samples, refinement_samples
 

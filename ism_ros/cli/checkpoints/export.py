@@ -1,4 +1,4 @@
-"""`ism export`: networks as ONNX files."""
+"""`ism export`: networks as files of other runtimes."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ def export(
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("onnx"),
-    format_: Annotated[Literal["onnx"], typer.Option("--format", help="onnx.")] = "onnx",
+    format_: Annotated[
+        Literal["onnx", "engine"],
+        typer.Option("--format", help="onnx, or engine: of TensorRT, for the GPU of this machine."),
+    ] = "onnx",
     checkpoints_dir: Annotated[
         Path | None, typer.Option("--dir", help="Folder of checkpoints, instead of the one that is set.")
     ] = None,
 ) -> None:
-    """Write the networks of a model as ONNX files, for onnxruntime, TensorRT and others.
+    """Write the networks of a model as files for onnxruntime, TensorRT and others.
 
     [bold]Example:[/bold] ism export sam/vit_b --output onnx
 
     tiny: segmentor and descriptor. sam, sam2: encoder, point_decoder and box_decoder. dinov2, dinov3: descriptor.
-    Images, crops and prompts may be any number. What is around the networks stays in Python (docs/models.md).
+    Images, crops and prompts may be any number. What is around the networks stays in Python (docs/gpu.md).
     """
     from ism_ros.config.sources import load_settings
-    from ism_ros.export.exports import write_onnx
+    from ism_ros.export.exports import write_networks
 
     console = Console()
     folder = checkpoints_dir or load_settings().resolved_checkpoints_dir()
     with console.status(f"exporting {model}"):
-        for file in write_onnx(model, folder, output):
+        for file in write_networks(model, folder, output, format_):
             console.print(f"{file}  {file.stat().st_size / 1e6:.1f} MB", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The network of the descriptor `tiny` for ONNX and onnxruntime."""
+"""The network of the descriptor `tiny` for ONNX and other runtimes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import torch
 from ism_ros.descriptors.tiny.descriptor_network import CROP_PX, TinyDescriptorNetwork
 from ism_ros.networks.onnx_export import NetworkExport
 
+LENGTHS = {"crops": (1, 48, 512)}
+"""Least, usual and largest number of crops at once."""
 OUTPUTS = ("class_tokens", "patch_tokens")
 
 
@@ -20,4 +22,5 @@ def descriptor_export(network: TinyDescriptorNetwork) -> NetworkExport:
         The export.
     """
     axes = {name: {0: "crops"} for name in ("pixels", *OUTPUTS)}
-    return NetworkExport("descriptor", network, {"pixels": torch.zeros(2, 4, CROP_PX, CROP_PX)}, OUTPUTS, axes)
+    pixels = {"pixels": torch.zeros(2, 4, CROP_PX, CROP_PX)}
+    return NetworkExport("descriptor", network, pixels, OUTPUTS, axes, LENGTHS)

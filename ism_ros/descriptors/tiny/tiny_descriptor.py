@@ -6,7 +6,6 @@ encode the same of 12 x 12 patches. Training and limits: docs/tiny.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -24,37 +23,16 @@ from ism_ros.descriptors.tiny.descriptor_network import (
     valid_patches,
 )
 from ism_ros.descriptors.tiny.onnx_descriptor import descriptor_export
-from ism_ros.networks.onnx_session import OnnxSession
-from ism_ros.runtime.model_request import ModelRequest, NetworkRuntime
+from ism_ros.networks.network_runners import NetworkRunner, RunnableNetwork, requested_runner
+from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.runtime.precision import small_network_dtype
+from ism_ros.runtime.threads import map_on_threads
 
 CHUNK_CPU, CHUNK_GPU = 32, 512
 """Crops described at once on a CPU and on a GPU."""
 MIN_PATCH_COVERAGE = 0.3
 """Fraction of a patch that must lie inside the mask; others have no token."""
-
-
-RunnableNetwork = tuple[str, Callable[[Tensor], tuple[Tensor, ...]]]
-"""A name of its arithmetic, and the network."""
-
-
-def _run_by_torch(network: TinyDescriptorNetwork, device: torch.device, dtype: torch.dtype | None) -> RunnableNetwork:
-    dtype = dtype or small_network_dtype(device)
-    network.convolve_in(dtype)
-    return str(dtype), channels_last(network, device)
-
-
-def _run_by_onnxruntime(
-    network: TinyDescriptorNetwork, device: torch.device, dtype: torch.dtype | None
-) -> RunnableNetwork:
-    return "onnxruntime", OnnxSession(descriptor_export(network), device)
-
-
-RUNTIMES: Mapping[
-    NetworkRuntime, Callable[[TinyDescriptorNetwork, torch.device, torch.dtype | None], RunnableNetwork]
-] = {"torch": _run_by_torch, "onnxruntime": _run_by_onnxruntime}
-"""What makes the network run, by the value of the setting `runtime`."""
 
 
 class TinyDescriptor:
@@ -72,7 +50,7 @@ class TinyDescriptor:
         weights: Path | None = None,
         recoveries: OutOfMemoryCounter | None = None,
         dtype: torch.dtype | None = None,
-        runtime: NetworkRuntime = "torch",
+        runner: NetworkRunner | None = None,
     ) -> None:
         """Load the network.
 
@@ -81,7 +59,7 @@ class TinyDescriptor:
             weights: File of weights; None = those of the package.
             recoveries: Counts where memory ran out.
             dtype: Number format of the convolutions; None = that of `small_network_dtype`.
-            runtime: What runs the network; onnxruntime always in float32.
+            runner: Makes the network run, in float32; None = PyTorch, in that number format.
 
         Raises:
             CheckpointError: The weights cannot be read or are not of this network, or the runtime cannot be used.
@@ -90,8 +68,14 @@ class TinyDescriptor:
         self._device = torch.device(device)
         network = TinyDescriptorNetwork()
         digest = load_weights(network, "descriptor", weights)
-        arithmetic, self._network = RUNTIMES[runtime](network, self._device, dtype)
-        self.fingerprint = f"tiny-1-{digest[:16]}-{arithmetic}"
+        self._network: RunnableNetwork
+        if runner is None:
+            dtype = dtype or small_network_dtype(self._device)
+            network.convolve_in(dtype)
+            self._network = channels_last(network, self._device)
+        else:
+            self._network = runner(descriptor_export(network))
+        self.fingerprint = f"tiny-1-{digest[:16]}-{dtype if runner is None else runner.arithmetic}"
         self._chunks = OutOfMemoryRetry(CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU, "crops", recoveries)
 
     def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
@@ -110,18 +94,21 @@ class TinyDescriptor:
                 torch.zeros((0, CLASS_WIDTH), device=self._device),
                 torch.zeros((0, patches, PATCH_WIDTH), device=self._device),
             )
-        return concatenated(
-            self._chunks.run(
-                len(crops), lambda rows: self._tokens(crops[rows].to(self._device), crop_masks[rows].to(self._device))
-            )
-        )
+        return concatenated(self._chunks.run(len(crops), lambda rows: self._tokens(crops[rows], crop_masks[rows])))
 
     def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         """Describe crops of templates, in the same way as those of proposals."""
         return self.describe(crops, crop_masks)
 
-    @torch.inference_mode()
     def _tokens(self, crops: Tensor, masks: Tensor) -> Descriptors:
+        """Describe crops; on a CPU each thread some of them, so that none waits for others within the network."""
+        crops, masks = crops.to(self._device), masks.to(self._device)
+        parts = 1 if crops.is_cuda else min(torch.get_num_threads(), len(crops))
+        inputs = crops.tensor_split(parts), masks.tensor_split(parts)
+        return concatenated(map_on_threads(self._tokens_of_part, parts, *inputs))
+
+    @torch.inference_mode()
+    def _tokens_of_part(self, crops: Tensor, masks: Tensor) -> Descriptors:
         pixels = network_input(crops, masks)
         tokens, patches = self._network(pixels)
         valid = valid_patches(pixels, MIN_PATCH_COVERAGE)
@@ -142,8 +129,8 @@ def load_tiny_descriptor(request: ModelRequest) -> TinyDescriptor:
         ExportError: The network cannot be exported for the runtime.
     """
     weights = Path(request.model) if request.model else None
-    runtime = request.given(runtime="runtime")
-    return TinyDescriptor(request.device, weights, request.recoveries, request.dtype, **runtime)
+    runner = requested_runner(request, is_small=True)
+    return TinyDescriptor(request.device, weights, request.recoveries, request.dtype, runner)
 
 
 TINY = DescriptorSpec(load_tiny_descriptor, matcher="verified", cpu_threads=4)

@@ -21,7 +21,7 @@ from ism_ros.data.rle import encode_rle
 from ism_ros.io.result_files import label_image
 from ism_ros.msg import InstanceMask, InstanceMaskArray
 from ism_ros.objects.library import ObjectLibrary
-from ism_ros.pose.covariance import unknown_covariance
+from ism_ros.refinement.covariance import unknown_covariance
 
 Poses = Sequence[Pose | None]
 UNKNOWN_VARIANCE = -1.0

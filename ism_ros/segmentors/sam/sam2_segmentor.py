@@ -13,9 +13,10 @@ from torch.nn.functional import interpolate
 
 from ism_ros.checkpoints.catalog import find_checkpoint
 from ism_ros.checkpoints.loaders.sam2_checkpoint import load_sam2
+from ism_ros.networks.network_runners import NetworkRunner, TorchRunner, requested_runner
+from ism_ros.networks.sam_networks import sam2_exports
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
-from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.base import SegmentorSpec
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, mask_options
 from ism_ros.segmentors.sam.image_crops import Size
@@ -36,6 +37,7 @@ def sam2_segmentor(
     recoveries: OutOfMemoryCounter | None = None,
     dtype: torch.dtype | None = None,
     prompter: Prompter | None = None,
+    runner: NetworkRunner | None = None,
 ) -> AutomaticMaskSegmentor:
     """Load a SAM 2 checkpoint as a segmentor.
 
@@ -46,6 +48,7 @@ def sam2_segmentor(
         recoveries: Counts where memory ran out.
         dtype: Number format of the image encoder; None = that of `network_dtype`.
         prompter: Makes the prompts of each frame; None = the grid of the options.
+        runner: Makes the networks run; None = PyTorch.
 
     Returns:
         The segmentor.
@@ -53,7 +56,7 @@ def sam2_segmentor(
     Raises:
         CheckpointError: The checkpoint cannot be used.
     """
-    model = PromptableSam2(load_sam2(checkpoint), device, dtype)
+    model = PromptableSam2(load_sam2(checkpoint), device, dtype, runner)
     return AutomaticMaskSegmentor("sam2", model, options or DEFAULT_OPTIONS, recoveries, prompter)
 
 
@@ -72,19 +75,21 @@ class Sam2Embedding(NamedTuple):
 class PromptableSam2:
     """SAM 2 with its image encoder in half precision on a GPU; points and masks stay float32, which they need."""
 
-    def __init__(self, model: Any, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, model: Any, device: str = "cpu", dtype: torch.dtype | None = None, runner: NetworkRunner | None = None
+    ) -> None:
         """Move a model to a device.
 
         Args:
             model: The SAM 2 model of the transformers library.
             device: PyTorch device.
             dtype: Number format of the image encoder; None = that of `network_dtype`.
+            runner: Makes the networks run; None = PyTorch, with that number format.
         """
         self.device = torch.device(device)
-        self._model = model.to(self.device)
+        runner = runner or TorchRunner(self.device, dtype)
+        self._encode, self._decode_points, self._decode_boxes = map(runner, sam2_exports(model))
         self._side = int(model.config.prompt_encoder_config.image_size)
-        self._encoder_dtype = dtype or network_dtype(self.device)
-        self._model.vision_encoder.to(self._encoder_dtype)
 
     def embed(self, image_rgb: NDArray[np.uint8]) -> Sam2Embedding:
         """Compute the features of a single image, without memory of earlier frames.
@@ -95,12 +100,7 @@ class PromptableSam2:
         Returns:
             The features.
         """
-        pixels = preprocess(image_rgb, self._side, self.device)
-        levels = self._model.vision_encoder(pixels.to(self._encoder_dtype)).fpn_hidden_states
-        fine, middle, coarse = (level.float() for level in levels)
-        decoder = self._model.mask_decoder
-        no_memory = self._model.no_memory_embedding.permute(0, 2, 1)[:, :, :, None]
-        features = [decoder.conv_s0(fine), decoder.conv_s1(middle), coarse + no_memory]
+        features = list(self._encode(preprocess(image_rgb, self._side, self.device)))
         return Sam2Embedding(features, (image_rgb.shape[0], image_rgb.shape[1]))
 
     def predict(self, embedding: Sam2Embedding, points_xy: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,9 +113,9 @@ class PromptableSam2:
         Returns:
             Low-resolution logits (N, 3, h, w) and predicted IoU (N, 3).
         """
-        points = (points_xy * self._scale(embedding.size))[None, :, None]
-        labels = torch.ones((1, len(points_xy), 1), dtype=torch.int64, device=self.device)
-        return self._decode(embedding, input_points=points, input_labels=labels)
+        scaled = points_xy * self._scale(embedding.size)
+        logits, predicted_iou = self._decode_points(scaled, *embedding.features)
+        return logits, predicted_iou
 
     def predict_boxes(self, embedding: Sam2Embedding, boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
         """Predict masks for boxes.
@@ -127,11 +127,9 @@ class PromptableSam2:
         Returns:
             As `predict`.
         """
-        return self._decode(embedding, input_boxes=(boxes_xyxy * self._scale(embedding.size).repeat(2))[None])
-
-    def _decode(self, embedding: Sam2Embedding, **prompts: Tensor) -> tuple[Tensor, Tensor]:
-        output = self._model(image_embeddings=embedding.features, multimask_output=True, **prompts)
-        return output.pred_masks[0], output.iou_scores[0]
+        scaled = boxes_xyxy * self._scale(embedding.size).repeat(2)
+        logits, predicted_iou = self._decode_boxes(scaled, *embedding.features)
+        return logits, predicted_iou
 
     def _scale(self, size: Size) -> Tensor:
         """Return the factors (2,) on x and y of an image of `size` that lead to the encoder's square."""
@@ -183,8 +181,15 @@ def load_requested_sam2(request: ModelRequest) -> AutomaticMaskSegmentor:
     """
     checkpoint = find_checkpoint(request.checkpoints_dir, "sam2", request.model or "base_plus")
     options = mask_options(request, DEFAULT_OPTIONS)
-    prompter = requested_prompter(request)
-    return sam2_segmentor(checkpoint, request.device, options, request.recoveries, request.dtype, prompter)
+    return sam2_segmentor(
+        checkpoint,
+        request.device,
+        options,
+        request.recoveries,
+        request.dtype,
+        requested_prompter(request),
+        requested_runner(request),
+    )
 
 
 SAM2 = SegmentorSpec(

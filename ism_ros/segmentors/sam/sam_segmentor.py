@@ -16,9 +16,10 @@ from torch.nn.functional import interpolate, pad
 
 from ism_ros.checkpoints.catalog import find_checkpoint
 from ism_ros.checkpoints.loaders.sam_checkpoint import DECODER_HEADS, load_sam
+from ism_ros.networks.network_runners import NetworkRunner, TorchRunner, requested_runner
+from ism_ros.networks.sam_networks import sam_exports
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
-from ism_ros.runtime.precision import network_dtype
 from ism_ros.segmentors.base import SAM6D_THRESHOLDS, SegmentorSpec
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions, mask_options
 from ism_ros.segmentors.sam.image_crops import Size
@@ -38,6 +39,7 @@ def sam_segmentor(
     recoveries: OutOfMemoryCounter | None = None,
     dtype: torch.dtype | None = None,
     prompter: Prompter | None = None,
+    runner: NetworkRunner | None = None,
 ) -> AutomaticMaskSegmentor:
     """Load a SAM checkpoint as a segmentor.
 
@@ -49,6 +51,7 @@ def sam_segmentor(
         recoveries: Counts where memory ran out.
         dtype: Number format of the image encoder; None = that of `network_dtype`.
         prompter: Makes the prompts of each frame; None = the grid of the options.
+        runner: Makes the networks run; None = PyTorch.
 
     Returns:
         The segmentor.
@@ -56,26 +59,28 @@ def sam_segmentor(
     Raises:
         CheckpointError: The checkpoint cannot be used.
     """
-    model = PromptableSam(load_sam(checkpoint, decoder_heads), device, dtype)
+    model = PromptableSam(load_sam(checkpoint, decoder_heads), device, dtype, runner)
     return AutomaticMaskSegmentor("sam", model, options or MaskOptions(), recoveries, prompter)
 
 
 class PromptableSam:
     """SAM with its image encoder in half precision on a GPU; points and masks stay float32, which they need."""
 
-    def __init__(self, model: Any, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, model: Any, device: str = "cpu", dtype: torch.dtype | None = None, runner: NetworkRunner | None = None
+    ) -> None:
         """Move a model to a device.
 
         Args:
             model: The SAM model of the transformers library.
             device: PyTorch device.
             dtype: Number format of the image encoder; None = that of `network_dtype`.
+            runner: Makes the networks run; None = PyTorch, with that number format.
         """
         self.device = torch.device(device)
-        self._model = model.to(self.device)
+        runner = runner or TorchRunner(self.device, dtype)
+        self._encode, self._decode_points, self._decode_boxes = map(runner, sam_exports(model))
         self._side = int(model.config.vision_config.image_size)
-        self._encoder_dtype = dtype or network_dtype(self.device)
-        self._model.vision_encoder.to(self._encoder_dtype)
 
     def embed(self, image_rgb: NDArray[np.uint8]) -> tuple[Tensor, Size]:
         """Compute the image embedding.
@@ -88,8 +93,8 @@ class PromptableSam:
         """
         size = image_rgb.shape[0], image_rgb.shape[1]
         pixels = preprocess(image_rgb, scaled_to_side(size, self._side), self._side, self.device)
-        embedding = self._model.vision_encoder(pixels.to(self._encoder_dtype)).last_hidden_state
-        return embedding.float(), size
+        (embedding,) = self._encode(pixels)
+        return embedding, size
 
     def predict(self, embedding: tuple[Tensor, Size], points_xy: Tensor) -> tuple[Tensor, Tensor]:
         """Predict masks for single points.
@@ -102,9 +107,8 @@ class PromptableSam:
             Low-resolution logits (N, 3, h, w) and predicted IoU (N, 3).
         """
         image, size = embedding
-        points = (points_xy * self._scale(size))[None, :, None]
-        labels = torch.ones((1, len(points_xy), 1), dtype=torch.int64, device=self.device)
-        return self._decode(image, input_points=points, input_labels=labels)
+        logits, predicted_iou = self._decode_points(points_xy * self._scale(size), image)
+        return logits, predicted_iou
 
     def predict_boxes(self, embedding: tuple[Tensor, Size], boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
         """Predict masks for boxes.
@@ -117,11 +121,8 @@ class PromptableSam:
             As `predict`.
         """
         image, size = embedding
-        return self._decode(image, input_boxes=(boxes_xyxy * self._scale(size).repeat(2))[None])
-
-    def _decode(self, image: Tensor, **prompts: Tensor) -> tuple[Tensor, Tensor]:
-        output = self._model(image_embeddings=image, multimask_output=True, **prompts)
-        return output.pred_masks[0], output.iou_scores[0]
+        logits, predicted_iou = self._decode_boxes(boxes_xyxy * self._scale(size).repeat(2), image)
+        return logits, predicted_iou
 
     def _scale(self, size: Size) -> Tensor:
         """Return the factors (2,) on x and y of an image of `size` that lead to the encoder's square."""
@@ -239,6 +240,7 @@ def load_requested_sam(request: ModelRequest) -> AutomaticMaskSegmentor:
         recoveries=request.recoveries,
         dtype=request.dtype,
         prompter=requested_prompter(request),
+        runner=requested_runner(request),
     )
 
 

@@ -1,15 +1,17 @@
-"""The network of the segmentor `tiny` for ONNX and onnxruntime."""
+"""The network of the segmentor `tiny` for ONNX and other runtimes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from ism_ros.networks.network_runners import NetworkRunner
 from ism_ros.networks.onnx_export import NetworkExport
-from ism_ros.networks.onnx_session import OnnxSession
 from ism_ros.segmentors.tiny.input_channels import CHANNELS
 from ism_ros.segmentors.tiny.segmentor_network import NetworkOutputs, TinyNetwork
 
+LENGTHS = {"images": (1, 2, 8), "height": (16, 240, 640), "width": (16, 320, 1024)}
+"""Least, usual and largest number of images at once, and their sides, pixels."""
 OUTPUTS = ("features", "centres", "dense", "score", "kernels")
 """Fields of NetworkOutputs, in order."""
 
@@ -40,16 +42,17 @@ def segmentor_export(network: TinyNetwork) -> NetworkExport:
     image = {0: "images", 2: "height", 3: "width"}
     maps = {0: "images", 2: "rows", 3: "columns"}
     axes = {"pixels": image, **dict.fromkeys(OUTPUTS, maps), "score": {0: "images", 1: "rows", 2: "columns"}}
-    return NetworkExport("segmentor", OutputTuple(network), {"pixels": torch.zeros(2, CHANNELS, 48, 64)}, OUTPUTS, axes)
+    pixels = {"pixels": torch.zeros(2, CHANNELS, 48, 64)}
+    return NetworkExport("segmentor", OutputTuple(network), pixels, OUTPUTS, axes, LENGTHS)
 
 
-class OnnxSegmentorNetwork:
-    """The network run by onnxruntime, called as the one of PyTorch."""
+class RunSegmentorNetwork:
+    """The network run by another runtime, called as the one of PyTorch."""
 
-    def __init__(self, network: TinyNetwork, device: torch.device) -> None:
-        """Export the network; raises what `OnnxSession` raises."""
-        self._session = OnnxSession(segmentor_export(network), device)
+    def __init__(self, network: TinyNetwork, runner: NetworkRunner) -> None:
+        """Make the network run; raises what the runner raises."""
+        self._run = runner(segmentor_export(network))
 
     def __call__(self, pixels: Tensor) -> NetworkOutputs:
         """Compute the outputs of (B, 10, H, W)."""
-        return NetworkOutputs(*self._session(pixels))
+        return NetworkOutputs(*self._run(pixels))

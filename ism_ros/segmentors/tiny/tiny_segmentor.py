@@ -6,7 +6,8 @@ predicts the mask of the object there (segmentor_network, mask_proposals). Train
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -19,33 +20,16 @@ from ism_ros.checkpoints.shipped import channels_last, load_weights
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import mask_areas
 from ism_ros.data.proposals import Proposals
-from ism_ros.runtime.model_request import ModelRequest, NetworkRuntime
+from ism_ros.networks.network_runners import NetworkRunner, requested_runner
+from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.precision import small_network_dtype
+from ism_ros.runtime.threads import map_on_threads
 from ism_ros.segmentors.base import SegmentorSpec
 from ism_ros.segmentors.tiny.input_channels import COLOR_CHANNELS, encode, working_size
 from ism_ros.segmentors.tiny.mask_proposals import FoundMasks, find_masks, joined_masks
-from ism_ros.segmentors.tiny.onnx_segmentor import OnnxSegmentorNetwork
+from ism_ros.segmentors.tiny.onnx_segmentor import RunSegmentorNetwork
 from ism_ros.segmentors.tiny.segmentor_network import MASK_STRIDE, NetworkOutputs, TinyNetwork
 from ism_ros.segmentors.upsampling import upsample_to_masks
-
-RunnableNetwork = tuple[torch.dtype, Callable[[Tensor], NetworkOutputs]]
-"""Number format of the input, and the network."""
-
-
-def _run_by_torch(network: TinyNetwork, device: torch.device, dtype: torch.dtype | None) -> RunnableNetwork:
-    dtype = dtype or small_network_dtype(device)
-    return dtype, channels_last(network, device).to(dtype)
-
-
-def _run_by_onnxruntime(network: TinyNetwork, device: torch.device, dtype: torch.dtype | None) -> RunnableNetwork:
-    return torch.float32, OnnxSegmentorNetwork(network, device)
-
-
-RUNTIMES: Mapping[NetworkRuntime, Callable[[TinyNetwork, torch.device, torch.dtype | None], RunnableNetwork]] = {
-    "torch": _run_by_torch,
-    "onnxruntime": _run_by_onnxruntime,
-}
-"""What makes the network run, by the value of the setting `runtime`."""
 
 
 class TinySegmentor:
@@ -62,7 +46,7 @@ class TinySegmentor:
         min_score: float = 0.2,
         duplicate_iou: float = 0.75,
         dtype: torch.dtype | None = None,
-        runtime: NetworkRuntime = "torch",
+        runner: NetworkRunner | None = None,
     ) -> None:
         """Load the network.
 
@@ -73,7 +57,7 @@ class TinySegmentor:
             min_score: Confidence above which masks are kept.
             duplicate_iou: Of two masks whose IoU is above it, the less confident is dropped.
             dtype: Number format of the network; None = that of `small_network_dtype`.
-            runtime: What runs the network; onnxruntime always in float32.
+            runner: Makes the network run, in float32; None = PyTorch, in that number format.
 
         Raises:
             CheckpointError: The weights cannot be read or are not of this network, or the runtime cannot be used.
@@ -85,7 +69,12 @@ class TinySegmentor:
         self.duplicate_iou = duplicate_iou
         network = TinyNetwork()
         load_weights(network, "segmentor", weights)
-        self._dtype, self._network = RUNTIMES[runtime](network, self.device, dtype)
+        self._network: Callable[[Tensor], NetworkOutputs]
+        if runner is None:
+            self._dtype = dtype or small_network_dtype(self.device)
+            self._network = channels_last(network, self.device).to(self._dtype)
+        else:
+            self._dtype, self._network = torch.float32, RunSegmentorNetwork(network, runner)
 
     def propose(self, frame: Frame, stability_score_threshold: float | None = None) -> Proposals:
         """Find proposals in a frame.
@@ -104,12 +93,18 @@ class TinySegmentor:
         images = np.stack([pixels, color_alone(pixels)]) if frame.has_depth else pixels[None]
         return self._upsample(self._find(images), (int(pixels.shape[1]), int(pixels.shape[2])), frame)
 
-    @torch.inference_mode()
     def _find(self, images: NDArray[np.float32]) -> FoundMasks:
-        """Find masks in all images, which are of one frame."""
+        """Find masks in all images, which are of one frame; on a CPU with a thread for each, each by itself."""
+        alone = self.device.type == "cpu" and torch.get_num_threads() <= len(images)
+        batches = [images[index : index + 1] for index in range(len(images))] if alone else [images]
+        found = [*chain.from_iterable(map_on_threads(self._find_in_batch, len(batches), batches))]
+        return found[0] if len(found) == 1 else joined_masks(found, self.max_proposals, self.duplicate_iou)
+
+    @torch.inference_mode()
+    def _find_in_batch(self, images: NDArray[np.float32]) -> list[FoundMasks]:
         batch = torch.from_numpy(images).to(self.device, self._dtype, memory_format=torch.channels_last)
         outputs = self._network(batch)
-        found = [
+        return [
             find_masks(
                 outputs,
                 index,
@@ -119,7 +114,6 @@ class TinySegmentor:
             )
             for index in range(len(images))
         ]
-        return found[0] if len(found) == 1 else joined_masks(found, self.max_proposals, self.duplicate_iou)
 
     @torch.inference_mode()
     def _upsample(self, found: FoundMasks, size: tuple[int, int], frame: Frame) -> Proposals:
@@ -185,7 +179,7 @@ def load_tiny_segmentor(request: ModelRequest) -> TinySegmentor:
         ExportError: The network cannot be exported for the runtime.
     """
     weights = Path(request.model) if request.model else None
-    return TinySegmentor(request.device, weights, dtype=request.dtype, **request.given(runtime="runtime"))
+    return TinySegmentor(request.device, weights, dtype=request.dtype, runner=requested_runner(request, is_small=True))
 
 
 TINY = SegmentorSpec(load_tiny_segmentor, cpu_threads=4, tile_pixels=450_000)

@@ -5,10 +5,13 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
-from ism_ros.srv import ListObjects, Segment
+from ism_ros.srv import AddObject, ListObjects, RemoveObject, Segment
+from real_can import CAN, CAN_CAD, CAN_UNITS, assert_is_the_can, needs_real_can
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from ism_ros.data.rle import decode_rle
+from ism_ros.io.frame_files import read_frame
 from ism_ros.node.outputs.detection_messages import image_message
 
 WAITING = 4
@@ -44,7 +47,10 @@ def active(inactive):
 def frame(workspace):
     """A request with a whole frame."""
     with np.load(workspace / "frame.npz") as stored:
-        rgb, depth_m, intrinsics = stored["rgb"], stored["depth_m"], stored["intrinsics"]
+        return messages(stored["rgb"], stored["depth_m"], stored["intrinsics"])
+
+
+def messages(rgb, depth_m, intrinsics):
     height, width = rgb.shape[:2]
     header = Header(frame_id="uploaded")
     return {
@@ -68,6 +74,22 @@ def test_an_inactive_node_segments_a_given_frame(inactive, frame):
     response = segment(inactive, **frame, object_ids=["duck"])
     assert response.success, response.message
     assert {d.results[0].hypothesis.class_id for d in response.detections.detections} == {"duck"}
+
+
+@pytest.mark.slow
+@needs_real_can
+def test_the_can_of_a_real_camera_comes_first_and_whole(inactive):
+    can = read_frame(CAN / "rgb.png", CAN / "depth.png", CAN / "camera.json")
+    added = inactive.listener.call(
+        AddObject, "add_object", AddObject.Request(id="can", cad=str(CAN_CAD), units=CAN_UNITS), 240.0
+    )
+    assert added.success, added.message
+    response = segment(inactive, **messages(can.rgb, can.depth_m, can.camera.intrinsics), object_ids=["can"])
+    inactive.listener.call(RemoveObject, "remove_object", RemoveObject.Request(id="can"), 60.0)
+    assert response.success, response.message
+    first = response.masks.instances[0]
+    mask = decode_rle({"size": [first.height, first.width], "counts": first.rle_counts})
+    assert_is_the_can(first.score, mask)
 
 
 def test_an_inactive_node_without_a_camera_says_what_is_missing_after_the_timeout(inactive):

@@ -18,6 +18,7 @@ import pytest
 import trimesh
 from dummy_networks import install
 from PIL import Image
+from real_can import CAN, CAN_CAD, CAN_UNITS, assert_is_the_can, needs_real_can
 from server_process import Server, StartServer
 
 from ism_ros.data.rle import decode_rle
@@ -56,6 +57,17 @@ def test_the_sample_finds_both_objects_where_they_are(answer: dict[str, Any]) ->
         mask = decode_rle(by_class[name]["segmentation"])
         there = truth == value
         assert (mask & there).sum() / (mask | there).sum() > 0.8
+
+
+@pytest.mark.slow
+@needs_real_can
+def test_the_can_of_a_real_camera_comes_first_and_whole(server: Server) -> None:
+    shutil.copy(CAN_CAD, server.data / "can.ply")
+    rgb, depth = (base64.b64encode((CAN / file).read_bytes()).decode() for file in ("rgb.png", "depth.png"))
+    camera = json.loads((CAN / "camera.json").read_text())
+    body = {"rgb_image": rgb, "depth_image": depth, "cam_params": camera}
+    found = post(server, {**body, "cad_path": "can.ply", "cad_units": CAN_UNITS}).json()["detections"][0]
+    assert_is_the_can(found["score"], decode_rle(found["segmentation"]))
 
 
 def test_every_detection_has_its_scores_a_box_and_a_pose(answer: dict[str, Any]) -> None:

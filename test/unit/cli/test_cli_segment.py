@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from real_can import CAN, CAN_CAD, CAN_UNITS, assert_is_the_can, needs_real_can
 
 from ism_ros.cli.main import main
 from ism_ros.matching.calibration import FEATURE_NAMES
@@ -55,6 +56,16 @@ def test_objects_are_found_with_the_scores_of_noctis(segment: Callable[..., int]
             atol=12,
             err_msg=spec.id,
         )
+
+
+@pytest.mark.slow
+@needs_real_can
+def test_the_can_of_a_real_camera_comes_first_and_whole(segment: Callable[..., int], tmp_path: Path) -> None:
+    files = {f"--{name}": CAN / file for name, file in (("rgb", "rgb.png"), ("depth", "depth.png"))}
+    scene = [word for pair in files.items() for word in pair]
+    assert segment(*scene, "--camera", CAN / "camera.json", "--cad", CAN_CAD, "--units", CAN_UNITS) == 0
+    with np.load(tmp_path / "out" / "detection_ism.npz") as found:
+        assert_is_the_can(found["score"][0], found["segmentation"][0] > 0)
 
 
 def test_where_nothing_is_certain_enough_the_best_guess_is_told_and_the_threshold_that_shows_it(

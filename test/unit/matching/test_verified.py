@@ -32,7 +32,7 @@ from ism_ros.matching.selection import ScoredProposals, matched_proposals, score
 from ism_ros.matching.verified import VERIFIED
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.pose.estimation import with_coarse_poses
-from ism_ros.verification.evidence import TERMS
+from ism_ros.verification.evidence.terms import TERMS
 
 SIDE = Rotation.from_euler("xyz", (35, 40, 10), degrees=True)
 PLACE = (-0.02, 0.01, 0.6)

@@ -15,7 +15,7 @@ from ism_ros.data.detections import Detections
 from ism_ros.io.frame_files import read_frame
 from ism_ros.loading import load_model
 from ism_ros.objects.spec import ObjectSpec, read_objects_file
-from ism_ros.pose.covariance import at_origin, unknown_covariance
+from ism_ros.refinement.covariance import at_origin, unknown_covariance
 from ism_ros.rendering.template_renderer import render_templates
 from ism_ros.rendering.templates import read_templates, write_templates
 from ism_ros.selftest.sample_files import SCENE

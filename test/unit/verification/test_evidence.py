@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import make_object
-from ism_ros.verification.evidence import TERMS
+from ism_ros.verification.evidence.terms import TERMS
 from ism_ros.verification.silhouette_masks import silhouette_masks
 
 SIDE = Rotation.from_euler("xyz", (35, 40, 10), degrees=True)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import mask_areas
-from ism_ros.pose.depth_noise import depth_noise_m, estimate_inverse_noise
+from ism_ros.refinement.depth_noise import depth_noise_m, estimate_inverse_noise
+from ism_ros.runtime.threads import map_on_threads
 
 CELLS = 96
 """Cells along each side of the window in which the distance to an outline is computed, C."""
@@ -122,13 +123,14 @@ def window_pixels(
     return nearest_pixels(u[:, None], v[:, :, None], size)
 
 
-def observed_masks(frame: Frame, masks: Tensor, boxes_xyxy: Tensor) -> ObservedMasks:
+def observed_masks(frame: Frame, masks: Tensor, boxes_xyxy: Tensor, threads: int = 1) -> ObservedMasks:
     """Compute the distances to the outlines of masks.
 
     Args:
         frame: With depth.
         masks: (N, H, W) bool.
         boxes_xyxy: (N, 4) their tight boxes, last pixel included.
+        threads: Threads that share the work.
 
     Returns:
         The observation, on the device of the masks.
@@ -140,7 +142,8 @@ def observed_masks(frame: Frame, masks: Tensor, boxes_xyxy: Tensor) -> ObservedM
     cell_px, origin = side / CELLS, (first + last - side[:, None]) / 2 - 0.5
     index, inside = window_pixels(origin, cell_px, CELLS, masks.shape[1:])
     covered = masks.flatten(1).gather(1, index.flatten(1)).view(index.shape) & inside
-    distance = [signed_distance(mask) for mask in covered.cpu().numpy().view(np.uint8)]
+    parts = np.array_split(covered.cpu().numpy().view(np.uint8), threads)
+    distance = np.concatenate(map_on_threads(_signed_distances, threads, parts))
     depth_m = torch.from_numpy(frame.depth_m).to(device)
     area_px = mask_areas(masks).float()
     has_depth = values_at(depth_m.flatten(), index) > 0
@@ -148,13 +151,20 @@ def observed_masks(frame: Frame, masks: Tensor, boxes_xyxy: Tensor) -> ObservedM
     return ObservedMasks(
         depth_m,
         (camera.fx, camera.fy, camera.cx, camera.cy),
-        torch.from_numpy(np.stack(distance)).to(device),
+        torch.from_numpy(distance).to(device),
         origin,
         cell_px,
         area_px,
         area_px * read_share,
         estimate_inverse_noise(frame.depth_m),
     )
+
+
+def _signed_distances(masks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    distances = np.empty(masks.shape, np.float32)
+    for row, mask in enumerate(masks):
+        distances[row] = signed_distance(mask)
+    return distances
 
 
 def signed_distance(mask: NDArray[np.uint8]) -> NDArray[np.float32]:

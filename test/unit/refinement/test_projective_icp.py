@@ -12,9 +12,11 @@ from scipy.spatial.transform import Rotation
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.objects.library import KnownObject
 from ism_ros.pose.alignment import ObservedPoints, observed_maps, sample_observed_points
-from ism_ros.pose.refinement import PoseBatch, fit_quality, joined, pose_covariances, refine, rotation_of_vector
 from ism_ros.pose.start_poses import MIN_DIFFERENCE_RAD, StartPoses, start_poses
 from ism_ros.pose.view_choice import rank_views
+from ism_ros.refinement.pose_batch import PoseBatch, joined
+from ism_ros.refinement.projective_icp import fit_quality, pose_covariances, refine
+from ism_ros.refinement.torch_icp import rotation_of_vector
 
 PLACE = (-0.02, 0.01, 0.6)
 SIDE = Rotation.from_euler("xyz", (35, 40, 10), degrees=True)

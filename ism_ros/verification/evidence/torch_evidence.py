@@ -1,99 +1,31 @@
-"""Evidence for and against poses: what the camera should see if the object were there, and what it does see.
-
-Each of H poses is rendered into a window of G x G cells around its silhouette, from samples of the object's surface.
-With z the depth of the model in a cell, d the reading there, t the tolerance and c the cosine between the surface and
-the viewing direction, a cell with a reading is
-
-    agreeing   |d - z| c < t            the surface is where it should be
-    hidden     (z - d) c > t            something nearer is before it: neutral
-    missing    (d - z) c > t            the camera looks through where the surface should be: against
-
-At the rim of the silhouette, readings may be of what is behind: there, missing ones are neutral and not part of the
-object's outline. Of N masks each pose explains one.
+"""Evidence by operations of PyTorch, all poses at once: for GPUs (gathering has the formulas).
 
 H poses, G cells a side, K samples of an object.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ism_ros.data.masks import mask_areas
-from ism_ros.pose.observed_masks import ObservedMasks, values_at, window_pixels
-from ism_ros.pose.refinement import PoseBatch
+from ism_ros.refinement.observed_masks import ObservedMasks, values_at, window_pixels
+from ism_ros.refinement.pose_batch import PoseBatch
 from ism_ros.verification.color_agreement import color_agreement, colors_of_cells
+from ism_ros.verification.evidence.terms import (
+    CELLS,
+    MIN_CELL_PX,
+    MIN_DEPTH_M,
+    MIN_RELATIVE_NOISE,
+    SILHOUETTE_CELLS,
+    TOLERANCE_DEVIATIONS,
+    Evidence,
+    ObjectSamples,
+)
 from ism_ros.verification.image_edges import ImageEdges, outline_agreement
 from ism_ros.verification.observed_image import ObservedImage
 from ism_ros.verification.window_cells import closed, dilated, eroded, mean_over, pooled, splat_nearest
-
-CELLS = 32
-"""Cells along each side of the window, G."""
-MARGIN_CELLS = 4
-"""Cells around the silhouette on each side, in which its surroundings are seen."""
-TOLERANCE_DEVIATIONS = 2.5
-"""Tolerance t in standard deviations of the sensor."""
-MIN_RELATIVE_NOISE = 1e-4
-"""Least noise relative to the width of a silhouette."""
-MIN_DEPTH_M = 0.05
-"""Least depth of a sample, metres, so that it can be projected."""
-
-TERMS = (
-    "agreeing", "close", "explained", "outline_iou", "inside", "continues", "nearer", "hidden", "measured",
-    "normals", "visible_pixels", "color_correlation", "chroma", "balanced_chroma", "saturation", "edges", "inner_edges",
-    "relative_noise",
-)  # fmt: skip
-"""Names of the terms of Evidence.terms, in their order."""
-
-
-@dataclass(frozen=True)
-class ObjectSamples:
-    """Samples of the surfaces of the objects of H poses, of equal number.
-
-    Attributes:
-        points_m: (H, 3, K) relative to the centres, object axes, metres.
-        normals: (H, 3, K) outwards.
-        colors: (H, K, 3) RGB in [0, 1].
-    """
-
-    points_m: Tensor
-    normals: Tensor
-    colors: Tensor
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Evidence of H poses.
-
-    Attributes:
-        terms: (H, E) float32, in the order of TERMS:
-            agreeing: agreeing cells / (agreeing + missing);
-            close: cells within half the tolerance / agreeing;
-            explained: agreeing cells of the mask / cells of the mask with a reading;
-            outline_iou: IoU of the mask and the visible silhouette;
-            inside: share of the visible silhouette that is in the mask;
-            continues: share of the ring around the silhouette in which the same surface goes on;
-            nearer: share of that ring which is nearer than the object;
-            hidden, measured: shares of the silhouette that are hidden, and that have a reading;
-            normals: mean cosine of the normals of model and readings;
-            visible_pixels: log10 of the visible silhouette's area, pixels;
-            color_correlation, chroma, balanced_chroma, saturation: as of verification.color_agreement;
-            edges, inner_edges: how well edges of the image follow the outline of the visible silhouette, and a line
-                inside of it (verification.image_edges);
-            relative_noise: log10 of the sensor's noise at the object's distance over the width of its silhouette: where
-                it is large, depth that agrees says little.
-        visible: (H, G, G) bool, cells of the visible silhouette.
-        origin: (H, 2) x and y of the window's corner, pixels.
-        cell_px: (H,) side of a cell, pixels.
-    """
-
-    terms: Tensor
-    visible: Tensor
-    origin: Tensor
-    cell_px: Tensor
 
 
 def gather_evidence(
@@ -183,7 +115,7 @@ def _surroundings(silhouette: Tensor, model: Tensor, depth: Tensor, observed: Ob
 
 def _relative_noise(depth_m: Tensor, cell_px: Tensor, observed: ObservedMasks) -> Tensor:
     """Log10 (H,) of the noise at distances (H,) over the widths of the silhouettes there."""
-    width_m = (CELLS - 2 * MARGIN_CELLS) * cell_px / observed.intrinsics[0] * depth_m
+    width_m = SILHOUETTE_CELLS * cell_px / observed.intrinsics[0] * depth_m
     return (observed.noise_m(depth_m) / width_m.clamp(min=1e-6)).clamp(MIN_RELATIVE_NOISE, 1.0).log10()
 
 
@@ -209,7 +141,7 @@ def _splat(
     z = z.clamp(min=MIN_DEPTH_M)
     uv = torch.stack([x / z * fx + cx, y / z * fy + cy], dim=1)
     first, last = uv.amin(dim=2), uv.amax(dim=2)
-    cell_px = ((last - first).amax(dim=1) / (CELLS - 2 * MARGIN_CELLS)).clamp(min=0.25)
+    cell_px = ((last - first).amax(dim=1) / SILHOUETTE_CELLS).clamp(min=MIN_CELL_PX)
     origin = (first + last) / 2 - cell_px[:, None] * (CELLS / 2)
     # what faces away would be seen through the gaps between the samples before it
     from_camera_m = objects.points_m + (poses.rotation.mT @ poses.centre_m[:, :, None])

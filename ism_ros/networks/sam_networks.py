@@ -1,4 +1,4 @@
-"""SAM and SAM 2 for ONNX: the image encoder, and the mask decoder for points and for boxes."""
+"""The networks of SAM and SAM 2 as they are run: the image encoder, and the mask decoder for points and for boxes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from ism_ros.networks.onnx_export import NetworkExport
 
 MASKS = ("logits", "predicted_iou")
+LENGTHS = {"images": (1, 1, 4), "prompts": (1, 64, 256)}
+"""Least, usual and largest number of images and of prompts at once."""
 
 
 class SamEncoder(nn.Module):
@@ -21,8 +23,8 @@ class SamEncoder(nn.Module):
         self.encoder = model.vision_encoder
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Compute embeddings (B, C, h, w) of normalised pixels (B, 3, S, S)."""
-        return self.encoder(pixels).last_hidden_state
+        """Compute embeddings (B, C, h, w) float32 of normalised pixels (B, 3, S, S)."""
+        return self.encoder(pixels.to(_dtype(self.encoder))).last_hidden_state.float()
 
 
 class Sam2Encoder(nn.Module):
@@ -36,8 +38,9 @@ class Sam2Encoder(nn.Module):
         self.no_memory = model.no_memory_embedding
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute features of normalised pixels (B, 3, S, S), from the finest to the coarsest."""
-        fine, middle, coarse = self.encoder(pixels).fpn_hidden_states
+        """Compute features, float32, of normalised pixels (B, 3, S, S), from the finest to the coarsest."""
+        levels = self.encoder(pixels.to(_dtype(self.encoder))).fpn_hidden_states
+        fine, middle, coarse = (level.float() for level in levels)
         return self.fine(fine), self.middle(middle), coarse + self.no_memory.permute(0, 2, 1)[:, :, :, None]
 
 
@@ -77,7 +80,7 @@ class Decoder(nn.Module):
 
 
 def sam_exports(model: Any) -> list[NetworkExport]:
-    """Describe the exports of SAM.
+    """Describe the networks of SAM.
 
     Args:
         model: SamModel of the transformers library.
@@ -85,11 +88,14 @@ def sam_exports(model: Any) -> list[NetworkExport]:
     Returns:
         encoder, point_decoder and box_decoder.
     """
-    return _exports(model, SamEncoder(model), int(model.config.vision_config.image_size), ("embedding",))
+    config = model.config
+    side, cells = int(config.vision_config.image_size), int(config.prompt_encoder_config.image_embedding_size)
+    channels = int(config.vision_config.output_channels)
+    return _exports(model, SamEncoder(model), side, {"embedding": (channels, cells)})
 
 
 def sam2_exports(model: Any) -> list[NetworkExport]:
-    """Describe the exports of SAM 2.
+    """Describe the networks of SAM 2.
 
     Args:
         model: Sam2Model of the transformers library.
@@ -97,22 +103,30 @@ def sam2_exports(model: Any) -> list[NetworkExport]:
     Returns:
         encoder, point_decoder and box_decoder.
     """
-    side = int(model.config.prompt_encoder_config.image_size)
-    return _exports(model, Sam2Encoder(model), side, ("fine", "middle", "coarse"))
+    side, decoder = int(model.config.prompt_encoder_config.image_size), model.mask_decoder
+    features = {
+        "fine": (decoder.conv_s0.out_channels, side // 4),
+        "middle": (decoder.conv_s1.out_channels, side // 8),
+        "coarse": (model.no_memory_embedding.shape[-1], side // 16),
+    }
+    return _exports(model, Sam2Encoder(model), side, features)
 
 
-def _exports(model: Any, encoder: nn.Module, side: int, features: tuple[str, ...]) -> list[NetworkExport]:
+def _exports(model: Any, encoder: nn.Module, side: int, features: dict[str, tuple[int, int]]) -> list[NetworkExport]:
+    """Describe the networks; each map of features is given by its channels and its side."""
     pixels = torch.zeros(1, 3, side, side)
-    with torch.inference_mode():
-        made = encoder(pixels)
-    made = (made,) if isinstance(made, Tensor) else made
     images = {name: {0: "images"} for name in ("pixels", *features)}
-    exports = [NetworkExport("encoder", encoder, {"pixels": pixels}, features, images)]
-    given = {name: value.clone() for name, value in zip(features, made, strict=True)}
+    half = (model.vision_encoder,)
+    exports = [NetworkExport("encoder", encoder, {"pixels": pixels}, tuple(features), images, LENGTHS, half)]
+    given = {name: torch.zeros(1, channels, cells, cells) for name, (channels, cells) in features.items()}
     for kind, numbers in (("point", 2), ("box", 4)):
         name = "points_xy" if kind == "point" else "boxes_xyxy"
         prompts = torch.arange(3.0 * numbers).view(3, numbers)
         axes = {of: {0: "prompts"} for of in (name, *MASKS)}
         decoder = Decoder(model, kind == "box")
-        exports.append(NetworkExport(f"{kind}_decoder", decoder, {name: prompts, **given}, MASKS, axes))
+        exports.append(NetworkExport(f"{kind}_decoder", decoder, {name: prompts, **given}, MASKS, axes, LENGTHS))
     return exports
+
+
+def _dtype(network: nn.Module) -> torch.dtype:
+    return next(network.parameters()).dtype

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ism_ros.pose.depth_noise import (
+from ism_ros.refinement.depth_noise import (
     MAX_INVERSE_NOISE,
     MIN_INVERSE_NOISE,
     depth_noise_m,

@@ -1,0 +1,41 @@
+"""Operations of PyTorch in each stage of a frame."""
+
+from __future__ import annotations
+
+import torch
+
+from ism_ros.bench.operation_counts import OperationCount, OperationCounter
+from ism_ros.matching.selection import select
+from ism_ros.model import InstanceSegmentationModel
+from ism_ros.pose.estimation import with_coarse_poses
+from ism_ros.query import Query
+
+STAGES = ("proposals", "descriptors", "scores", "selection", "pose")
+"""Stages of the model, in order. Crops count as proposals here."""
+
+
+@torch.inference_mode()
+def count_operations(model: InstanceSegmentationModel, query: Query) -> dict[str, OperationCount]:
+    """Take a frame through the model, and count what the calling thread asks PyTorch for.
+
+    Args:
+        model: The model.
+        query: Frame and objects, with the depth registered.
+
+    Returns:
+        The operations of each of STAGES, in order.
+    """
+    counters = {stage: OperationCounter() for stage in STAGES}
+    with counters["proposals"].counting():
+        crops = model.propose(query)
+    with counters["descriptors"].counting():
+        (descriptors,) = model.describe([crops])
+    with counters["scores"].counting():
+        scored = model.score(query, crops, descriptors)
+    with counters["selection"].counting():
+        kept = select(scored.detections, query.settings)
+        result = scored.detections[kept]
+    with counters["pose"].counting():
+        scene = query.frame, query.library, model.descriptor.view_prior_weight
+        with_coarse_poses(result, *scene, scored.alignments, scored.rows[kept])
+    return {stage: counter.result() for stage, counter in counters.items()}

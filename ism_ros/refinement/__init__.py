@@ -1,0 +1,1 @@
+"""Refinement of poses against the depth image and the outlines of masks."""

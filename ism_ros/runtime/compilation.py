@@ -1,0 +1,76 @@
+"""Compilation of functions by Numba, and whether it can be used."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+logger = logging.getLogger(__name__)
+
+try:
+    import numba
+except ImportError as error:
+    # such as Numba beside a NumPy that is newer than it knows
+    reason = str(error).strip().splitlines()[0]
+    logger.warning("Numba cannot be used (%s): verification of poses is several times slower on the CPU", reason)
+    numba = None  # type: ignore[assignment]
+
+IS_AVAILABLE = numba is not None
+"""Whether Numba can be used; else PyTorch does the same, more slowly."""
+OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+"""Of all functions: they do not hold Python's lock, and know no infinities."""
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function when it is first called, without Python's lock while it runs.
+
+    Machine code is kept beside the source, or in a folder of the user where that cannot be written, for the next start,
+    as long as neither the file of the function nor a constant of its module has changed: functions that it calls are to
+    be in the same file.
+
+    Args:
+        function: Of numbers, arrays and named tuples of these.
+
+    Returns:
+        The compiled function; `function` itself where Numba cannot be used.
+    """
+    if numba is None:
+        return function
+    try:
+        done: Function = numba.njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # no folder can be written
+        done = numba.njit(**OPTIONS)(function)
+    else:
+        _stamp_with_constants(done, function)
+    return done
+
+
+def compiled_part(function: Function) -> Function:
+    """Compile a function that only compiled ones call, with them; it takes less time, as Python has no way into it.
+
+    Args:
+        function: As of `compiled`.
+
+    Returns:
+        As of `compiled`.
+    """
+    if numba is None:
+        return function
+    without_wrappers: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    done: Function = numba.njit(**without_wrappers, **OPTIONS)(function)
+    return done
+
+
+def _stamp_with_constants(done: Any, function: Callable[..., Any]) -> None:
+    """Have what is kept of a function renewed when a constant of its module, which may be imported, has changed."""
+    of_module = function.__globals__.items()
+    constants = [(name, repr(value)) for name, value in of_module if isinstance(value, (int, float, tuple, np.number))]
+    with contextlib.suppress(AttributeError):  # Numba has no public way; another version may keep it elsewhere
+        kept = done._cache._cache_file
+        kept._source_stamp = kept._source_stamp, tuple(sorted(constants))

@@ -1,0 +1,1 @@
+"""Evidence for and against poses: what the camera should see if the object were there, beside what it sees."""
