@@ -99,7 +99,7 @@ def main() -> None:
         out / "cache",
         scene=0,
         object_set=DEMO_OBJECT_SET,
-        rate_hz=RATE_HZ,
+        rate_hz=options.rate,
         folder=there_and_back(options.films / options.film, len(shown), out / "film"),
         objects_file=write_objects_file(meshes, out / "objects"),
         node={"tracking": "pose", "publish_tf": "true", "max_cpu": options.max_cpu},
@@ -125,6 +125,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--film", default="camera_0", help="which film: camera_0, pushed_0, ... (default: %(default)s)")
     parser.add_argument("--films", type=Path, default=Path("out/films"), help="folder that keeps the films")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each measurement (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=RATE_HZ, help="frames a second (default: %(default)s)")
     parser.add_argument("--max-cpu", type=float, default=0.0, help="the node's parameter max_cpu")
     parser.add_argument("--output", type=Path, default=Path("out/bench_tracking"))
     return parser.parse_args()
@@ -240,6 +241,7 @@ def measure(session: Session, received: Received, seconds: float) -> dict[str, A
         "following, ms": stage_ms["following"][0],
         "searches/s": round(searched / elapsed_s, 1),
         "cores": round(cores, 2),
+        "ms of a core a frame": round(1e3 * cores / max(len(received.messages) / elapsed_s, 1e-9), 1),
         "of all programs": round(all_cores, 2),
     }
 
