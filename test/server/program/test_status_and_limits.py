@@ -253,8 +253,9 @@ def test_several_devices_share_the_requests(start_server: StartServer, sample: d
             pass
         before_s = processor_seconds(server)
         answers = list(pool.map(lambda _: client.post("/api/v1/inference", json=sample).json(), range(8)))
-    assert all(answer["detections"] == answers[0]["detections"] for answer in answers)
-    assert len(answers[0]["detections"]) == 2
+    found = [{one["class_id"]: one["score"] for one in answer["detections"]} for answer in answers]
+    assert len(found[0]) == 2
+    assert all(one == pytest.approx(found[0], abs=1e-4) for one in found)
     spent_s = {pid: after_s - before_s.get(pid, 0.0) for pid, after_s in processor_seconds(server).items()}
     working = [spent for spent in spent_s.values() if spent > 0.1 * max(spent_s.values())]
     assert len(working) == 2, spent_s
