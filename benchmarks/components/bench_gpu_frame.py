@@ -11,8 +11,9 @@ what these classes choose on a GPU: bfloat16 for the image encoder and DINOv2, f
 Floor of a stage: its floating-point operations (torch.utils.flop_counter) at the rate of the card's own products of
 8192 x 8192 matrices, or what it reads and writes at least at the rate of the card's own copies, whichever is longer.
 
-Also: the same prompts in larger batches and with faster products of float32 (TF32); how far class tokens in bfloat16
-are from those in float32; peak memory of vit_b and vits14 with about 200 proposals in 1280 x 720.
+Also: an eighth of the prompts, as many as `prompts: guided` has, with the guide; the same prompts in larger batches and
+with faster products of float32 (TF32); how far class tokens in bfloat16 are from those in float32; peak memory of vit_b
+and vits14 with about 200 proposals in 1280 x 720.
 """
 
 from __future__ import annotations
@@ -44,12 +45,18 @@ from ism_ros.objects.library import ObjectLibrary
 from ism_ros.query import Query
 from ism_ros.runtime.memory import reset_peak
 from ism_ros.runtime.precision import network_dtype
+from ism_ros.segmentors.base import create_segmentor
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMaskSegmentor, MaskOptions
+from ism_ros.segmentors.sam.image_crops import point_grid
+from ism_ros.segmentors.sam.promptable import CropPrompts, Prompts
+from ism_ros.segmentors.sam.prompts import Prompter
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam
 
 IN_SEGMENTOR = ["image encoder", "prompts and masks"]
 STAGES = [*IN_SEGMENTOR, "automatic masks", "crops", "descriptor", "scores", "selection", "poses (CPU)"]
 OUTPUT = "output (RLE on the CPU)"
+GRID_BY_GUIDED = 8
+"""Prompts of the grid by those that are guided."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +80,23 @@ class Bench:
     """The model with random weights, whose stages are measured by `probe`."""
 
     def __init__(
-        self, sam: str, dino: str, points: int, synthetic_objects: int, segmented: tuple[int, int], device: str
+        self,
+        sam: str,
+        dino: str,
+        points: int,
+        synthetic_objects: int,
+        segmented: tuple[int, int],
+        device: str,
+        guided: bool = False,
     ) -> None:
         self.device = device
-        self.network = PromptableSam(random_sam(sam, device), device)
+        self.sam = random_sam(sam, device)
+        self.network = PromptableSam(self.sam, device)
         self.dino = random_dino(dino, device)
         self.synthetic = SyntheticMaskModel(synthetic_objects, segmented, points, self.network, device)
-        segmentor = AutomaticMaskSegmentor("sam", self.synthetic, MaskOptions(points_per_side=points))
+        prompter = self._guided_prompter(points, segmented) if guided else None
+        options = MaskOptions(points_per_side=points)
+        segmentor = AutomaticMaskSegmentor("sam", self.synthetic, options, prompter=prompter)
         descriptor = VitDescriptor("dinov2", self.dino, "random", device)
         settings = Settings(confidence_threshold=0.0, score_threshold=0.0, max_detections=1000, device=device)
         self.model = InstanceSegmentationModel(segmentor, descriptor, ObjectLibrary(), settings, device)
@@ -93,6 +110,20 @@ class Bench:
             (self.model, "score", "scores"),
         ):
             setattr(owner, method, self._probed(getattr(owner, method), name))
+
+    def _guided_prompter(self, points: int, size: tuple[int, int]) -> Prompter:
+        """As many prompts as guided ones are at most, an eighth of the grid, by a guide whose results are discarded."""
+        chosen = slice(None, None, GRID_BY_GUIDED)
+        self.synthetic.logits = self.synthetic.logits[chosen]
+        self.synthetic.predicted_iou = self.synthetic.predicted_iou[chosen]
+        prompts = Prompts(point_grid(points, size)[chosen], torch.zeros(0, 4))
+        guide = create_segmentor("tiny", self.device)
+
+        def prompts_of(frame: Frame) -> CropPrompts:
+            guide.propose(frame)
+            return lambda crop, image_size: prompts
+
+        return prompts_of
 
     def _probed(self, work: Callable[..., Any], name: str) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
@@ -125,6 +156,12 @@ def main() -> None:
         result[f"stages, {objects} objects"] = rows
         result[f"peak MB, {objects} objects"] = peak_mb(device)
         print(f"peak memory {peak_mb(device):.0f} MB")
+    guided = Bench(scale.sam, scale.dino, scale.points, 130, (480, 640), device, guided=True)
+    guided.model.library = random_library(guided.model.descriptor, 1, device)
+    rows = timed_stages(guided, frame, scale, result, {"image encoder": half, "descriptor": half})
+    print_table(f"the same with an eighth of the prompts, as guided ones are, 1 object known, {title}", rows)
+    result["stages, guided"] = rows
+    del guided
     result["prompts"] = prompt_batches(bench, frame, scale)
     print_table("all prompts by batch and by precision of float32 products", result["prompts"])
     del bench
@@ -206,7 +243,7 @@ def least_bytes(bench: Bench, frame: Frame) -> dict[str, int]:
     Returns:
         Bytes by stage.
     """
-    model, sam = bench.model, bench.network._model
+    model, sam = bench.model, bench.sam
     with torch.inference_mode():
         found = model.propose(Query(frame, model.library, model.settings))
         proposals, crops, crop_masks = found.proposals, found.crops, found.crop_masks

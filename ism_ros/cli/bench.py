@@ -6,10 +6,10 @@ import io
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -34,6 +34,8 @@ INTERRUPTED = 130
 """Exit status of a program that Ctrl-C ended."""
 SAMPLE = "the sample that comes with the package"
 """Source of the frame where the user gave none."""
+CHOICES = {"profile", "segmentor", "segmentor_model", "descriptor", "descriptor_model"}
+"""Options that --all chooses itself."""
 FILE_WIDTH = 80
 """Width of bench.txt, characters."""
 
@@ -56,12 +58,16 @@ def bench(
     compare: Annotated[
         list[Path] | None, typer.Option(help="bench.json of an earlier run, shown beside; may be given again.")
     ] = None,
+    all_models: Annotated[
+        bool, typer.Option("--all", help="Every profile whose checkpoints are here, one after the other, in a table.")
+    ] = False,
     objects: ObjectOptions,
     segmentation: options.SegmentationOptions,
 ) -> None:
     """Measure what a frame costs on this machine: every stage, memory, the start.
 
     [bold]Example:[/bold] ism bench --output out/bench
+    [bold]Example:[/bold] ism bench --all --device cuda --output out/gpu
 
     Frame and objects are a sample that comes with the package, or yours, as for 'ism segment'. It is the model alone: a
     node or server adds its messages. Ctrl-C ends it and shows what was measured until then.
@@ -77,7 +83,11 @@ def bench(
         if output is not None:
             with options.writing(output):  # before minutes of work, rather than after
                 output.mkdir(parents=True, exist_ok=True)
-        run = _prepared(console, (rgb, depth, camera), objects, segmentation).run(frames, label, import_s)
+        files = rgb, depth, camera
+        if all_models:
+            _bench_all(console, files, objects, segmentation, frames, output)
+            return
+        run = _prepared(console, files, objects, segmentation).run(frames, label, import_s)
     except KeyboardInterrupt:
         console.print(f"{STOPPED}: no frame was measured")
         raise typer.Exit(INTERRUPTED) from None
@@ -210,20 +220,59 @@ def _measure(bench: FrameBench, frames: int, shown: Shown) -> str:
     return ""
 
 
+def _bench_all(
+    console: Console,
+    files: tuple[Path | None, Path | None, Path | None],
+    objects: ObjectOptions,
+    segmentation: options.SegmentationOptions,
+    frames: int,
+    output: Path | None,
+) -> None:
+    """Measure every profile; those without checkpoints are named in the table with what is missing."""
+    from ism_ros.bench.all_models import CONFIGURATIONS, runs_markdown, runs_table
+    from ism_ros.bench.report import report
+    from ism_ros.errors import CheckpointError
+    from ism_ros.runtime.atomic_files import write_atomically
+
+    if chosen := CHOICES & segmentation.flags.keys():
+        raise ValueError(f"--all measures every profile: leave out --{min(chosen).replace('_', '-')}")
+    runs: dict[str, BenchRun | str] = {}
+    for name, settings in CONFIGURATIONS.items():
+        try:
+            run = _prepared(console, files, objects, segmentation, settings).run(frames, name, 0.0)
+        except CheckpointError as error:
+            runs[name] = str(error)
+            console.print(f"{name}: {error}", highlight=False, soft_wrap=True)
+            continue
+        runs[name] = run
+        Console().print(report(run))
+        Console().print()
+        if output is not None:
+            _write(output / name, run, ())
+        if run.ended_early == STOPPED:
+            break
+    Console().print(runs_table(runs))
+    if output is not None:
+        with options.writing(output):
+            write_atomically(output / "bench.md", runs_markdown(runs))
+        console.print(f"wrote {output / 'bench.md'}", highlight=False, soft_wrap=True)
+
+
 def _prepared(
     console: Console,
     files: tuple[Path | None, Path | None, Path | None],
     objects: ObjectOptions,
     segmentation: options.SegmentationOptions,
+    more: Mapping[str, Any] | None = None,
 ) -> Session:
-    """Read all that the user gave; the sample where that is nothing."""
+    """Read all that the user gave, and `more` settings; the sample where there is no frame."""
     from ism_ros.io.frame_files import read_frame
     from ism_ros.objects.spec import read_objects_file
     from ism_ros.selftest.sample_files import SCENE, read_sample_frame
 
     rgb, depth, camera = files
     specs = objects.specs()
-    settings = segmentation.load_settings(**objects.flags)
+    settings = segmentation.load_settings(**objects.flags, **(more or {}))
     settings.resolved_device()  # or what is wrong with it would be told after the files were read
     if rgb is None and camera is None and depth is None:
         frame, source = read_sample_frame(), SAMPLE

@@ -299,7 +299,7 @@ class Settings(BaseModel):
         """Return `device`; where it is auto, the first GPU, or the CPU where there is none.
 
         Returns:
-            PyTorch device.
+            PyTorch device, by the name that its tensors have: cuda:0 for cuda, cpu for cpu:1.
 
         Raises:
             SettingsError: The device cannot be used.
@@ -309,12 +309,11 @@ class Settings(BaseModel):
         if self.device == "auto":
             return "cuda:0" if torch.cuda.is_available() else "cpu"
         try:
-            torch.empty(0, device=self.device)
+            return str(torch.empty(0, device=self.device).device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise SettingsError(
                 f"device '{self.device}' cannot be used ({first_line(error)}); set it to auto or cpu"
             ) from None
-        return self.device
 
 
 def changeable(name: str) -> Changeable:

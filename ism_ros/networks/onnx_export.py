@@ -95,7 +95,7 @@ def _trace(export: NetworkExport, file: Path) -> None:
             torch.onnx.export(
                 export.network.eval(),
                 tuple(export.inputs.values()),
-                file,
+                str(file),  # a Path would not do for networks above 2 GB
                 input_names=list(export.inputs),
                 output_names=list(export.outputs),
                 dynamic_axes={name: dict(axes) for name, axes in export.axes.items()},

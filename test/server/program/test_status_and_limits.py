@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from http_helpers import metrics_of, stream_message
+from http_helpers import answers_until, metrics_of, stream_message
 from server_process import REPOSITORY, Server, StartServer, start, stop
 from websockets.sync.client import connect
 
@@ -243,8 +243,25 @@ def test_templates_are_loaded_at_start_where_that_is_asked_for(tmp_path: Path, c
 
 @pytest.mark.slow
 def test_several_devices_share_the_requests(start_server: StartServer, sample: dict[str, Any]) -> None:
-    server = start_server(ISM_DEVICES="cpu,cpu", ISM_BATCH_SIZE="2")
+    server = start_server(ISM_DEVICES="cpu:0,cpu:1", ISM_BATCH_SIZE="2")
     with server.client() as client, ThreadPoolExecutor(8) as pool:
+
+        def have_loaded() -> bool:
+            return bool(client.get("/api/v1/status").json()["device"] == "cpu,cpu")  # as tensors there call it
+
+        for _ in answers_until(have_loaded, server.url, sample):
+            pass
+        before_s = processor_seconds(server)
         answers = list(pool.map(lambda _: client.post("/api/v1/inference", json=sample).json(), range(8)))
-    assert all(answer["detections"] == answers[0]["detections"] for answer in answers)
-    assert len(answers[0]["detections"]) == 2
+    found = [{one["class_id"]: one["score"] for one in answer["detections"]} for answer in answers]
+    assert len(found[0]) == 2
+    assert all(one == pytest.approx(found[0], abs=1e-4) for one in found)
+    spent_s = {pid: after_s - before_s.get(pid, 0.0) for pid, after_s in processor_seconds(server).items()}
+    working = [spent for spent in spent_s.values() if spent > 0.1 * max(spent_s.values())]
+    assert len(working) == 2, spent_s
+
+
+def processor_seconds(server: Server) -> dict[int, float]:
+    """Processor time so far of the processes that the server has started, by their numbers."""
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    return {child.pid: sum(child.cpu_times()[:2]) for child in children}

@@ -198,6 +198,24 @@ def test_time_that_runs_out_is_told_with_the_frames_that_were_measured(
     assert "0 s are over: 1 frame measured" in capsys.readouterr().out
 
 
+def test_all_profiles_are_measured_or_named_with_what_is_missing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ISM_CHECKPOINTS_DIR", str(tmp_path / "none"))
+    assert bench("--all", "--frames", 1, "--output", tmp_path / "out") == 0
+    told = capsys.readouterr()
+    rows = {words[0]: words[1:] for line in told.out.splitlines() if (words := line.split())}
+    assert float(rows["embedded"][0]) > 0
+    assert set(rows["accurate"]) == {"-"}
+    assert "sam/vit_h" in told.err
+    lines = (tmp_path / "out" / "bench.md").read_text().splitlines()
+    cells = {row[1]: row[2:-1] for line in lines if len(row := [cell.strip() for cell in line.split("|")]) > 2}
+    record = json.loads((tmp_path / "out" / "embedded" / "bench.json").read_text())
+    assert float(cells["embedded"][0]) == pytest.approx(record["times"]["frame"]["median_ms"], abs=0.5)
+    assert "ism weights download" in cells["accurate-guided"][0]
+    assert processor_name() in lines[-1]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_cuda_without_a_gpu_is_told_in_one_line(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench("--device", "cuda") == 2
@@ -220,6 +238,7 @@ def test_cuda_without_a_gpu_is_told_in_one_line(bench: Bench, capsys: pytest.Cap
         (("--compare", SCENE / "missing.json"), "missing.json cannot be read"),
         (("--output", SCENE / "rgb.jpg"), "rgb.jpg cannot be written (File exists)"),
         (("--scoring", "cnos"), "cnos"),
+        (("--all", "--segmentor", "sam"), "--all measures every profile: leave out --segmentor"),
     ],
 )
 def test_wrong_input_is_told_in_one_line(

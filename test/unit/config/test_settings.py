@@ -99,6 +99,11 @@ def test_threads_are_those_given_else_few_for_tiny() -> None:
     assert 1 <= Settings().resolved_cpu_threads() <= 4
 
 
+@pytest.mark.parametrize("device", ["cpu", "cpu:0", "cpu:1"])
+def test_a_processor_of_any_number_is_the_processor(device: str) -> None:
+    assert Settings(device=device).resolved_device() == "cpu"
+
+
 def test_an_unusable_device_says_what_to_do() -> None:
     with pytest.raises(SettingsError, match="auto or cpu"):
         Settings(device="warp:7").resolved_device()

@@ -21,10 +21,13 @@ from ism_ros.data.crops import crop_resize_pad
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.data.nms import mask_nms, nms
+from ism_ros.descriptors.base import DESCRIPTORS
 from ism_ros.descriptors.dinov2 import dinov2_descriptor
 from ism_ros.io.result_files import label_image, to_records
 from ism_ros.loading import load_model
 from ism_ros.matching import geometry, patch_scores, similarity
+from ism_ros.runtime.memory import device_segments
+from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.sim.benchmark_scenes.known_objects import known_objects, make_scene_object
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
@@ -221,3 +224,27 @@ def test_memory_that_runs_out_is_asked_for_in_smaller_pieces() -> None:
     assert sum(OutOfMemoryRetry(16, "pieces", recoveries).run(16, work)) == 16
     assert recoveries.count > 0
     torch.cuda.empty_cache()
+
+
+@pytest.mark.parametrize(
+    ("runtime", "provider"), [("onnxruntime", "CUDAExecutionProvider"), ("tensorrt", "TensorrtExecutionProvider")]
+)
+def test_other_runtimes_compute_on_a_gpu_what_pytorch_does(runtime: str, provider: str, tmp_path: Path) -> None:
+    if provider not in pytest.importorskip("onnxruntime").get_available_providers():
+        pytest.skip(f"onnxruntime has no {provider} here")
+    crops, masks = torch.rand(3, 3, 96, 96, device="cuda"), torch.ones(3, 96, 96, dtype=torch.bool, device="cuda")
+    requests = (ModelRequest("cuda:0", settings={"runtime": name}, cache_dir=tmp_path) for name in ("torch", runtime))
+    one, other = (DESCRIPTORS.get("tiny").load(request).describe(crops, masks) for request in requests)
+    assert other.class_tokens.is_cuda
+    torch.testing.assert_close(one.class_tokens, other.class_tokens, rtol=1e-3, atol=1e-3)
+
+
+def test_nothing_is_allocated_anew_after_the_third_frame_of_one_size(three_objects: Scene) -> None:
+    known, frame = three_objects
+    model = load_model(Settings(**known, device="cuda:0"))  # type: ignore[arg-type]
+    for _ in range(3):
+        model.segment(frame)
+    before = device_segments("cuda:0")
+    for _ in range(5):
+        model.segment(frame)
+    assert device_segments("cuda:0") == before
