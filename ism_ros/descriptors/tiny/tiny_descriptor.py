@@ -27,10 +27,12 @@ from ism_ros.networks.network_runners import NetworkRunner, RunnableNetwork, req
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry
 from ism_ros.runtime.precision import small_network_dtype
-from ism_ros.runtime.threads import map_on_threads
+from ism_ros.runtime.threads import map_on_threads, one_thread
 
-CHUNK_CPU, CHUNK_GPU = 32, 512
+CHUNK_CPU, CHUNK_GPU = 64, 512
 """Crops described at once on a CPU and on a GPU."""
+CROPS_OF_A_THREAD = 5
+"""Crops that a thread of a CPU describes at once."""
 MIN_PATCH_COVERAGE = 0.3
 """Fraction of a patch that must lie inside the mask; others have no token."""
 
@@ -101,11 +103,15 @@ class TinyDescriptor:
         return self.describe(crops, crop_masks)
 
     def _tokens(self, crops: Tensor, masks: Tensor) -> Descriptors:
-        """Describe crops; on a CPU each thread some of them, so that none waits for others within the network."""
+        """Describe crops, on a CPU each thread some of them, so that none waits for others within the network.
+
+        Parts have the same size on any number of threads, and so the same tokens to the last digit.
+        """
         crops, masks = crops.to(self._device), masks.to(self._device)
-        parts = 1 if crops.is_cuda else min(torch.get_num_threads(), len(crops))
-        inputs = crops.tensor_split(parts), masks.tensor_split(parts)
-        return concatenated(map_on_threads(self._tokens_of_part, parts, *inputs))
+        inputs = [of.split(len(crops) if crops.is_cuda else CROPS_OF_A_THREAD) for of in (crops, masks)]
+        threads = 1 if crops.is_cuda else min(torch.get_num_threads(), len(inputs[0]))
+        with one_thread(crops):
+            return concatenated(map_on_threads(self._tokens_of_part, threads, *inputs))
 
     @torch.inference_mode()
     def _tokens_of_part(self, crops: Tensor, masks: Tensor) -> Descriptors:
