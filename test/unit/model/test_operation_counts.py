@@ -16,9 +16,9 @@ from ism_ros.query import Query
 from ism_ros.selftest.sample_files import SCENE, read_sample_frame
 
 MOST = {
-    "proposals": (500, 24),
-    "descriptors": (380, 0),
-    "scores": (6400, 195),
+    "proposals": (600, 24),
+    "descriptors": (1540, 0),
+    "scores": (2170, 195),
     "selection": (150, 8),
     "pose": (60, 16),
 }
@@ -28,7 +28,7 @@ MOST = {
 @pytest.fixture(scope="module")
 def model(sample_cache: Path) -> InstanceSegmentationModel:
     objects = str(SCENE / "objects.yaml")
-    return load_model(Settings(device="cpu", objects_file=objects, cache_dir=str(sample_cache)))
+    return load_model(Settings(device="cpu", runtime="torch", objects_file=objects, cache_dir=str(sample_cache)))
 
 
 def test_no_stage_of_a_frame_has_more_operations_or_waits_than_it_had(model: InstanceSegmentationModel) -> None:
