@@ -59,7 +59,7 @@ PARTS = (
     ("  refinement, all", "projective_icp.py", "refine"),
     ("  evidence, all", "gathering.py", "gather_evidence"),
     ("  silhouettes of all matches", "silhouette_masks.py", "silhouette_masks"),
-    ("  shared masks", "verified.py", "_not_shared"),
+    ("  shared masks", "nms.py", "shared_mask_nms"),
     ("  finished poses", "verification.py", "finished"),
     ("  masks of detections", "fine_silhouettes.py", "fine_silhouettes"),
 )

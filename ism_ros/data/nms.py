@@ -109,3 +109,27 @@ def _greedy(suppresses: Tensor) -> Tensor:
             before, alive = alive, ((alive @ later) == 0).float()
         if torch.equal(before, alive):
             return torch.nonzero(alive)[:, 0]
+
+
+def shared_mask_nms(masks: Tensor, scores: Tensor, group: Tensor, max_shared: float) -> Tensor:
+    """Suppress masks that lie for some share of the smaller of both in a better one, and all but the best of a group.
+
+    Args:
+        masks: (M, H, W) bool.
+        scores: (M,), the higher the more is kept.
+        group: (M,) int64.
+        max_shared: Share of the smaller mask from which on the worse one is dropped.
+
+    Returns:
+        (K,) int64, indices of the kept masks in the order of their groups; those without a pixel are dropped.
+    """
+    order = torch.argsort(scores, descending=True, stable=True)
+    flat = masks.flatten(1)[order].float()
+    area, of = flat.sum(dim=1), group[order]
+    share = flat @ flat.T / torch.minimum(area[:, None], area[None]).clamp(min=1)
+    suppressed = ((share > max_shared) | (of[:, None] == of)).cpu().numpy()
+    kept = np.zeros(len(order), bool)
+    for index in range(len(order)):
+        kept[index] = not (suppressed[index] & kept).any() and bool(area[index] > 0)
+    left = order[torch.from_numpy(kept).to(order.device)]
+    return left[group[left].argsort()]

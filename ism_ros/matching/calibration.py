@@ -41,6 +41,9 @@ CONVEX_SHARE = 0.75
 """Share of the units of a hidden layer whose activation is convex."""
 WITH_DEPTH, WITHOUT_DEPTH = "scores", "scores_without_depth"
 """Names of the shipped weights."""
+LOOKS_SLACK, LOOKS_RATE = 0.15, 5.0
+"""How much less an instance may look like its object than the most probable one of the frame at no cost, cosine, and
+what each further unit costs in log-odds."""
 LIMIT = 4.0
 """Most standard deviations that a feature counts as away from its mean."""
 
@@ -251,3 +254,37 @@ def looks_probability(semantic: Tensor, margin: Tensor, confidence: Tensor, with
     """
     looks = torch.stack([semantic, margin, confidence.expand_as(semantic)], dim=-1)
     return shipped_calibration(semantic.device, with_depth).looks(looks)
+
+
+def unlike_leaders(probability: Tensor, semantic: Tensor) -> Tensor:
+    """Compute what speaks against instances that look much less like an object than its most probable one in the frame.
+
+    Whether the colors of a CAD model are right, and what camera and light make of them, is the same for all
+    instances in a frame. With l the most probable instance (the leader) of an object, and s the semantic scores,
+
+        log-odds(n) -= LOOKS_RATE * probability(l) * max(0, s(l) - s(n) - LOOKS_SLACK)
+
+    Args:
+        probability: (N, O) of N proposals and O objects.
+        semantic: (N, O) semantic scores.
+
+    Returns:
+        (N, O) log-odds, 0 or less; 0 of leaders.
+    """
+    highest, leader = probability.max(dim=0)
+    missing = (semantic.gather(0, leader[None]) - semantic - LOOKS_SLACK).clamp(min=0)
+    return -LOOKS_RATE * highest * missing
+
+
+def with_log_odds(probability: Tensor, added: Tensor) -> Tensor:
+    """Add log-odds to probabilities.
+
+    Args:
+        probability: Of any shape.
+        added: Log-odds, of the same shape.
+
+    Returns:
+        Probabilities, of the same shape; those to which nothing is added, and those that are 0, stay as they are.
+    """
+    changed = (probability.logit(eps=1e-6) + added).sigmoid()
+    return torch.where((added != 0) & (probability > 0), changed, probability)

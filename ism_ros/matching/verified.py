@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.detection_evidence import DetectionEvidence
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import mask_areas
+from ism_ros.data.nms import shared_mask_nms
 from ism_ros.data.proposals import Proposals
 from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs, VerifiedMatches
 from ism_ros.matching.calibration import (
@@ -29,6 +29,8 @@ from ism_ros.matching.calibration import (
     pose_features,
     pose_probabilities,
     score_contributions,
+    unlike_leaders,
+    with_log_odds,
 )
 from ism_ros.matching.candidates import Candidates
 from ism_ros.matching.patch_scores import patch_scores_by_template
@@ -88,6 +90,7 @@ class VerifiedMatcher:
             choice.probability.masked_fill_(is_measured[:, None] & _has_surface(library, semantic), 0.0)
         if verified is not None:
             choice.add(verified, candidates)
+            choice.compare_looks(candidates.semantic)
         return _matches(inputs, candidates, choice, verified)
 
     def final_score(self, matches: Matches, geometric: Tensor, visible_ratio: Tensor, confidence: Tensor) -> Tensor:
@@ -156,12 +159,14 @@ class _Choice:
         pose: (N, O) int64, that of the H poses whose silhouette is the most probable; -1 = none.
         is_silhouette: (N, O) bool, whether its silhouette is the more probable mask, not the proposal.
         scored_pose: (N, O) int64, that of the H poses whose evidence made the probability; -1 = none.
+        unlike: (N, O) log-odds that looks beside those of other instances took from the probability, 0 or less.
     """
 
     probability: Tensor
     pose: Tensor
     is_silhouette: Tensor
     scored_pose: Tensor
+    unlike: Tensor
 
     @staticmethod
     def by_looks(candidates: Candidates) -> _Choice:
@@ -170,7 +175,8 @@ class _Choice:
         probability = looks_probability(candidates.semantic, candidates.margin, confidence, candidates.has_depth)
         probability = probability.masked_fill(candidates.is_union[:, None], 0.0)
         no_pose = torch.full_like(probability, -1, dtype=torch.int64)
-        return _Choice(probability, no_pose, torch.zeros_like(probability, dtype=torch.bool), no_pose.clone())
+        is_silhouette, unlike = torch.zeros_like(probability, dtype=torch.bool), torch.zeros_like(probability)
+        return _Choice(probability, no_pose, is_silhouette, no_pose.clone(), unlike)
 
     def add(self, verified: VerifiedPoses, candidates: Candidates) -> None:
         """Take over what the evidence says of each verified pair; without depth no pose is exact enough to be kept."""
@@ -194,6 +200,11 @@ class _Choice:
         self.probability[found] = torch.maximum(as_silhouette, as_proposal)[found]
         self.is_silhouette[found] = (as_silhouette >= as_proposal)[found]
         self.scored_pose.copy_(torch.where(self.is_silhouette, silhouette_pose, proposal_pose))
+
+    def compare_looks(self, semantic: Tensor) -> None:
+        """Lower what looks (N, O) much less like an object than its most probable instance in the frame."""
+        self.unlike.copy_(unlike_leaders(self.probability, semantic))
+        self.probability.copy_(with_log_odds(self.probability, self.unlike))
 
 
 def _best_of_pairs(probability: Tensor, pair: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -224,7 +235,7 @@ def _matches(
             verified.evidence, pose[is_outlined], proposals.masks.shape[1:], SHARED_STEP
         )
     rank = highest[rows] * torch.where(candidates.is_union[rows], WHOLE_FACTOR, 1.0)
-    kept = _not_shared(small, rank, candidates.proposal[rows])
+    kept = shared_mask_nms(small, rank, candidates.proposal[rows], MAX_SHARED)
     rows, pose, is_outlined = rows[kept], pose[kept], is_outlined[kept]
     masks = proposals.masks[rows]
     object_index, matched = chosen[rows], candidates.proposal[rows]
@@ -243,6 +254,7 @@ def _matches(
         choice.scored_pose[rows, object_index],
         choice.is_silhouette[rows, object_index],
         (semantic[rows, object_index], candidates.margin[rows, object_index], proposals.confidence[rows]),
+        choice.unlike[rows, object_index],
         candidates.has_depth,
     )
     is_row = torch.zeros(len(inputs.proposals), dtype=torch.bool, device=semantic.device)
@@ -266,15 +278,20 @@ def _evidence(
     pose: Tensor,
     is_silhouette: Tensor,
     looks: tuple[Tensor, Tensor, Tensor],
+    unlike: Tensor,
     has_depth: bool,
 ) -> DetectionEvidence:
-    """Evidence of M matches, by the pose (M,) that made each probability, and by looks; NaN where it is -1."""
+    """Evidence of M matches, by the pose (M,) that made each probability, and by looks; NaN where it is -1.
+
+    What looks beside other instances took from the log-odds, `unlike` (M,), is part of the semantic score's share.
+    """
     values = torch.full((len(pose), len(FEATURE_NAMES)), torch.nan, device=pose.device)
     contributions = values.clone()
     if verified is not None:
         posed = pose >= 0
         values[posed] = pose_features(verified.evidence.terms[pose[posed]], *(look[posed] for look in looks))
         contributions[posed] = score_contributions(values[posed], is_silhouette[posed], has_depth)
+        contributions[posed, FEATURE_NAMES.index("semantic")] += unlike[posed]
     return DetectionEvidence(FEATURE_NAMES, values, contributions)
 
 
@@ -314,29 +331,6 @@ def _poses_at_origins(
         translation_m[row] = poses.centre_m[index] - arm_m.float().to(device)
         covariance[row] = torch.from_numpy(at_origin(of_centres[index].double().cpu().numpy(), arm_m.numpy()))
     return rotation, translation_m, covariance
-
-
-def _not_shared(masks: Tensor, rank: Tensor, proposal: Tensor) -> Tensor:
-    """Indices of masks that are not for MAX_SHARED of the smaller one the same as one of higher rank.
-
-    Args:
-        masks: (M, H, W) bool.
-        rank: (M,), the higher the more is kept.
-        proposal: (M,) int64, what each is of: of two of the same proposal, the one of higher rank is kept.
-
-    Returns:
-        Indices in the order of their proposals.
-    """
-    order = torch.argsort(rank, descending=True, stable=True)
-    flat = masks.flatten(1)[order].float()
-    area, of = flat.sum(dim=1), proposal[order]
-    share = flat @ flat.T / torch.minimum(area[:, None], area[None]).clamp(min=1)
-    shared = ((share > MAX_SHARED) | (of[:, None] == of)).cpu().numpy()
-    kept = np.zeros(len(order), bool)
-    for index in range(len(order)):
-        kept[index] = not (shared[index] & kept).any() and bool(area[index] > 0)
-    left = order[torch.from_numpy(kept).to(order.device)]
-    return left[proposal[left].argsort()]
 
 
 VERIFIED = MatcherSpec(VerifiedMatcher(), prepare_cpu=compile_loops)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ism_ros.matching.calibration import FEATURES, ScoreCalibration
+from ism_ros.matching.calibration import FEATURES, ScoreCalibration, unlike_leaders, with_log_odds
 
 FOR, AGAINST, UNSEEN = 0, 1, 2
 """Features that raise the probability of the silhouette, lower it, and change nothing."""
@@ -62,3 +62,19 @@ def test_contributions_are_to_the_probability_that_made_the_score(calibration: S
 
 def test_no_detections_have_no_contributions(calibration: ScoreCalibration) -> None:
     assert of_silhouette(calibration, torch.zeros(0, FEATURES)).shape == (0, FEATURES)
+
+
+def compared(probability: Tensor, semantic: Tensor) -> Tensor:
+    return with_log_odds(probability, unlike_leaders(probability, semantic))
+
+
+def test_what_looks_much_less_like_an_object_than_its_best_instance_is_less_probable() -> None:
+    probability, semantic = torch.tensor([[0.9], [0.6]]), torch.tensor([[0.85], [0.3]])
+    lowered = compared(probability, semantic)
+    assert lowered[0] == probability[0]
+    assert lowered[1] < 0.5
+
+
+def test_instances_that_look_about_as_much_like_their_object_stay_as_probable() -> None:
+    probability, semantic = torch.tensor([[0.9, 0.0], [0.6, 0.7]]), torch.tensor([[0.85, 0.9], [0.75, 0.2]])
+    torch.testing.assert_close(compared(probability, semantic)[:, 0], probability[:, 0])
