@@ -133,3 +133,26 @@ def shared_mask_nms(masks: Tensor, scores: Tensor, group: Tensor, max_shared: fl
         kept[index] = not (suppressed[index] & kept).any() and bool(area[index] > 0)
     left = order[torch.from_numpy(kept).to(order.device)]
     return left[group[left].argsort()]
+
+
+def wholes_before_parts(
+    masks: Tensor, scores: Tensor, group: Tensor, least_share: float, least_growth: float, least_ratio: float
+) -> Tensor:
+    """Raise the scores of masks that contain others of their group to just above these.
+
+    Args:
+        masks: (M, H, W) bool.
+        scores: (M,), above 0.
+        group: (M,) int64.
+        least_share: Share of a mask that lies in another one from which on it is a part of it.
+        least_growth: How many times as large the other one is at least.
+        least_ratio: Least score of the other one, relative to that of the part.
+
+    Returns:
+        (M,) scores.
+    """
+    flat = masks.flatten(1).float()
+    area, common = flat.sum(dim=1), flat @ flat.T
+    contains = (common > least_share * area) & (area[:, None] > least_growth * area) & (group[:, None] == group)
+    contains &= scores[:, None] >= least_ratio * scores
+    return torch.maximum(scores, (contains * scores).amax(dim=1) * (1 + 1e-4))

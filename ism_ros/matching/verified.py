@@ -20,7 +20,7 @@ from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.detection_evidence import DetectionEvidence
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import mask_areas
-from ism_ros.data.nms import shared_mask_nms
+from ism_ros.data.nms import shared_mask_nms, wholes_before_parts
 from ism_ros.data.proposals import Proposals
 from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs, VerifiedMatches
 from ism_ros.matching.calibration import (
@@ -50,6 +50,9 @@ SHARED_STEP = 3
 """Rows and columns of masks that are skipped where it is only asked what they share, pixels."""
 MAX_SHARED = 0.3
 """Share of a mask in one of a more probable object from which on it is a part of that, or the same seen twice."""
+PART_SHARE, PART_GROWTH, PART_RATIO = 0.85, 1.2, 0.75
+"""Without depth nothing tells how large a part of an object is: of two masks of one object, one of which contains that
+share of the other and is so many times as large, it is taken where its probability has that ratio at least."""
 SAME_IOU = 0.9
 """IoU of a silhouette and its proposal from which on they are the same mask, but for their borders."""
 WHOLE_FACTOR = 1.15
@@ -235,6 +238,8 @@ def _matches(
             verified.evidence, pose[is_outlined], proposals.masks.shape[1:], SHARED_STEP
         )
     rank = highest[rows] * torch.where(candidates.is_union[rows], WHOLE_FACTOR, 1.0)
+    if not candidates.has_depth:
+        rank = wholes_before_parts(small, rank, chosen[rows], PART_SHARE, PART_GROWTH, PART_RATIO)
     kept = shared_mask_nms(small, rank, candidates.proposal[rows], MAX_SHARED)
     rows, pose, is_outlined = rows[kept], pose[kept], is_outlined[kept]
     masks = proposals.masks[rows]

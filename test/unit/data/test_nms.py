@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ism_ros.data.boxes import box_iou
-from ism_ros.data.nms import mask_nms, nms
+from ism_ros.data.nms import mask_nms, nms, shared_mask_nms, wholes_before_parts
 
 
 @st.composite
@@ -63,3 +63,29 @@ def test_nms_in_blocks_keeps_what_it_keeps_at_once(
     at_once = nms(*case[:2], threshold, case[2])
     assert nms(*case[:2], threshold, case[2], block=block).tolist() == at_once.tolist()
     assert nms(*case[:2], threshold, case[2], max_kept=most, block=block).tolist() == at_once[:most].tolist()
+
+
+def strip(*columns: tuple[int, int]) -> torch.Tensor:
+    """Masks of one row, each from a first column up to another one."""
+    at = torch.arange(20)
+    return torch.stack([(at >= first) & (at < last) for first, last in columns])[:, None]
+
+
+def test_a_whole_comes_before_its_more_probable_part_of_the_same_object() -> None:
+    masks = strip((0, 10), (0, 20), (0, 20))
+    scores, group = torch.tensor([0.5, 0.4, 0.4]), torch.tensor([7, 7, 8])
+    raised = wholes_before_parts(masks, scores, group, least_share=0.85, least_growth=1.2, least_ratio=0.75)
+    assert raised[1] > raised[0] == 0.5
+    assert raised[2] == scores[2]
+
+
+def test_what_is_much_less_probable_is_no_whole() -> None:
+    scores = torch.tensor([0.5, 0.3])
+    raised = wholes_before_parts(strip((0, 10), (0, 20)), scores, torch.zeros(2, dtype=torch.int64), 0.85, 1.2, 0.75)
+    assert torch.equal(raised, scores)
+
+
+def test_of_masks_that_share_more_than_allowed_the_best_is_kept_and_of_each_group_one() -> None:
+    masks = strip((0, 10), (5, 15), (15, 20), (10, 14))
+    kept = shared_mask_nms(masks, torch.tensor([0.5, 0.4, 0.3, 0.2]), torch.tensor([0, 1, 2, 2]), max_shared=0.3)
+    assert kept.tolist() == [0, 2]
