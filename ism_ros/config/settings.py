@@ -59,9 +59,9 @@ class Settings(BaseModel):
         description="Threads of PyTorch on the CPU; 0 = up to four for tiny, else one a core.",
     )
     runtime: NetworkRuntime = Field(
-        "auto",
-        description="What runs the networks: torch, onnxruntime, tensorrt (on a GPU, by onnxruntime), or auto: "
-        "onnxruntime for tiny on CPUs without bfloat16, else torch. That of fastsam is run by what its file is for.",
+        "torch",
+        description="What runs the networks: torch, onnxruntime, or tensorrt (on a GPU, by onnxruntime). That of "
+        "fastsam is run by what its file is for.",
     )
     profile: Literal["", "embedded", "fast", "balanced", "accurate"] = Field(
         "", description="Sets what is left at its default below for speed or for accuracy; empty = nothing."

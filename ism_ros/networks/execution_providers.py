@@ -15,7 +15,7 @@ from ism_ros.runtime.model_request import NetworkRuntime
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 """Names of execution providers."""
 PACKAGES = {
-    CPU: "the package onnxruntime: pip install onnxruntime",
+    CPU: "the package onnxruntime: pip install 'ism_ros[export]'",
     CUDA: "the package onnxruntime-gpu in the place of onnxruntime, and CUDA and cuDNN of its version: pip uninstall "
     "onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]'",
     TENSORRT: "the package onnxruntime-gpu in the place of onnxruntime, and TensorRT: pip uninstall onnxruntime && pip "

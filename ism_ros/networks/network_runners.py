@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ism_ros.errors import CheckpointError, ExportError, first_line
 from ism_ros.networks.onnx_export import NetworkExport
 from ism_ros.networks.onnx_session import OnnxSession
 from ism_ros.runtime.model_request import ModelRequest, NetworkRuntime
-from ism_ros.runtime.precision import network_dtype, small_network_dtype
-
-logger = logging.getLogger(__name__)
+from ism_ros.runtime.precision import network_dtype
 
 RunnableNetwork = Callable[..., tuple[Tensor, ...]]
 """Takes tensors on the runner's device, float32, and returns such."""
@@ -93,63 +88,27 @@ class OnnxRunner:
         return OnnxSession(export, self.device, runtime=self.runtime, cache_dir=self.cache_dir)
 
 
-@dataclass(frozen=True)
-class OnnxElseTorchRunner:
-    """onnxruntime on the CPU, and PyTorch in float32 for networks that it cannot run here.
-
-    Attributes:
-        preferred: Is tried first.
-    """
-
-    preferred: OnnxRunner
-
-    @property
-    def arithmetic(self) -> str:
-        """Name of the format of numbers, which is that of both."""
-        return str(torch.float32)
-
-    def __call__(self, export: NetworkExport) -> RunnableNetwork:
-        """Make a network run by either."""
-        try:
-            return self.preferred(export)
-        except (CheckpointError, ExportError) as error:
-            logger.warning("network '%s' runs by PyTorch, more slowly: %s", export.name, first_line(error))
-            return TorchRunner(self.preferred.device, torch.float32)(export)
-
-
-def requested_runner(request: ModelRequest, is_small: bool = False) -> NetworkRunner | None:
+def requested_runner(request: ModelRequest) -> NetworkRunner | None:
     """Make what runs the networks of a request.
 
     Args:
-        request: Its settings `runtime` and `cache_dir`, its device and format of numbers.
-        is_small: Whether the networks are small, so that with `auto` the fastest of this machine is taken.
+        request: Its settings `runtime` and `cache_dir`, and its device.
 
     Returns:
         None = PyTorch, in the formats that suit each network.
     """
-    return RUNNERS[request.settings.get("runtime", "auto")](request, is_small)
+    return RUNNERS[request.settings.get("runtime", "torch")](request)
 
 
-def _by_torch(request: ModelRequest, is_small: bool) -> None:
+def _by_torch(request: ModelRequest) -> None:
     return None
 
 
-def _by_onnxruntime(runtime: NetworkRuntime, request: ModelRequest, is_small: bool) -> NetworkRunner:
+def _by_onnxruntime(runtime: NetworkRuntime, request: ModelRequest) -> NetworkRunner:
     return OnnxRunner(runtime, torch.device(request.device), request.cache_dir)
 
 
-def _by_the_fastest(request: ModelRequest, is_small: bool) -> NetworkRunner | None:
-    """Choose as docs/models.md measures: onnxruntime takes 0.6 of the time of PyTorch, but not of that in bfloat16."""
-    device = torch.device(request.device)
-    is_float32 = request.dtype is None and small_network_dtype(device) is torch.float32
-    is_installed = all(find_spec(package) is not None for package in ("onnx", "onnxruntime"))
-    if not is_small or device.type != "cpu" or not is_float32 or not is_installed:
-        return None
-    return OnnxElseTorchRunner(OnnxRunner("onnxruntime", device, request.cache_dir))
-
-
-RUNNERS: Mapping[NetworkRuntime, Callable[[ModelRequest, bool], NetworkRunner | None]] = {
-    "auto": _by_the_fastest,
+RUNNERS: Mapping[NetworkRuntime, Callable[[ModelRequest], NetworkRunner | None]] = {
     "torch": _by_torch,
     "onnxruntime": partial(_by_onnxruntime, "onnxruntime"),
     "tensorrt": partial(_by_onnxruntime, "tensorrt"),

@@ -75,7 +75,7 @@ def write_onnx(export: NetworkExport, folder: Path) -> Path:
         OSError: The files cannot be written.
     """
     if find_spec("onnx") is None:
-        raise ExportError("writing ONNX needs the package onnx: pip install onnx")
+        raise ExportError("writing ONNX needs the package onnx: pip install 'ism_ros[export]'")
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export_", dir=folder) as made_in:
         file = Path(made_in) / f"{export.name}.onnx"

@@ -12,8 +12,8 @@ from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 if TYPE_CHECKING:
     import torch
 
-NetworkRuntime = Literal["auto", "torch", "onnxruntime", "tensorrt"]
-"""What runs the networks: the fastest of this machine, PyTorch, onnxruntime, or TensorRT by onnxruntime."""
+NetworkRuntime = Literal["torch", "onnxruntime", "tensorrt"]
+"""What runs the networks: PyTorch, onnxruntime, or TensorRT by onnxruntime."""
 
 
 @dataclass(frozen=True)

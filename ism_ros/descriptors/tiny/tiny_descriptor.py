@@ -135,7 +135,7 @@ def load_tiny_descriptor(request: ModelRequest) -> TinyDescriptor:
         ExportError: The network cannot be exported for the runtime.
     """
     weights = Path(request.model) if request.model else None
-    runner = requested_runner(request, is_small=True)
+    runner = requested_runner(request)
     return TinyDescriptor(request.device, weights, request.recoveries, request.dtype, runner)
 
 

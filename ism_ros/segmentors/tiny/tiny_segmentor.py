@@ -180,7 +180,7 @@ def load_tiny_segmentor(request: ModelRequest) -> TinySegmentor:
         ExportError: The network cannot be exported for the runtime.
     """
     weights = Path(request.model) if request.model else None
-    return TinySegmentor(request.device, weights, dtype=request.dtype, runner=requested_runner(request, is_small=True))
+    return TinySegmentor(request.device, weights, dtype=request.dtype, runner=requested_runner(request))
 
 
 TINY = SegmentorSpec(load_tiny_segmentor, cpu_threads=4, tile_pixels=450_000)

@@ -84,7 +84,7 @@ def test_what_was_measured_is_named(record: dict[str, Any]) -> None:
     assert record["machine"]["processor"] == processor_name() != ""
     assert record["machine"]["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert record["machine"]["torch"] == torch.__version__
-    models = {"segmentor": "tiny", "descriptor": "tiny", "scoring": "verified", "runtime": "auto", "device": "cpu"}
+    models = {"segmentor": "tiny", "descriptor": "tiny", "scoring": "verified", "runtime": "torch", "device": "cpu"}
     assert record["models"] == models
     height, width, _ = cv2.imread(str(SCENE / "rgb.jpg")).shape
     assert "sample" in record["frame"]["source"]
@@ -92,10 +92,9 @@ def test_what_was_measured_is_named(record: dict[str, Any]) -> None:
     times = record["times"]
     assert times["detections"] == 2
     assert times["proposals"] > 2
-    # without bfloat16 onnxruntime computes the networks, and PyTorch what is around them
-    in_bfloat16 = machine.multiplies_in_bfloat16()
-    assert times["operations"]["proposals"]["formats"][0] == ("bfloat16" if in_bfloat16 else "float32")
-    assert times["operations"]["descriptors"]["formats"][:1] == (["bfloat16"] if in_bfloat16 else [])
+    convolutions = "bfloat16" if machine.multiplies_in_bfloat16() else "float32"
+    assert times["operations"]["proposals"]["formats"][0] == convolutions
+    assert times["operations"]["descriptors"]["formats"][0] == convolutions
     assert all(one["operations"] > one["waits"] >= 0 for one in times["operations"].values())
     assert times["memory"]["device_allocations"] is None
     assert 100 < times["memory"]["resident"] <= times["memory"]["peak"]

@@ -152,9 +152,9 @@ def test_a_path_names_its_family() -> None:
     assert export.name == "descriptor"
 
 
-def test_without_the_package_onnx_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_package_onnx_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("ism_ros.networks.onnx_export.find_spec", lambda name: None)
-    with pytest.raises(ExportError, match="pip install onnx"):
+    with pytest.raises(ExportError, match=r"pip install 'ism_ros\[export\]'"):
         write_onnx(NetworkExport("any", nn.Identity(), {"x": torch.zeros(1)}, ("y",)), tmp_path)
     assert importlib.util.find_spec("onnx") is not None
 
