@@ -9,14 +9,14 @@ from ism_ros.matching.selection import select
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.pose.estimation import with_coarse_poses
 from ism_ros.query import Query
+from ism_ros.runtime.threads import set_num_threads
 
 STAGES = ("proposals", "descriptors", "scores", "selection", "pose")
 """Stages of the model, in order. Crops count as proposals here."""
 
 
-@torch.inference_mode()
 def count_operations(model: InstanceSegmentationModel, query: Query) -> dict[str, OperationCount]:
-    """Take a frame through the model, and count what the calling thread asks PyTorch for.
+    """Take a frame through the model on one thread, and count what it asks PyTorch for.
 
     Args:
         model: The model.
@@ -25,6 +25,16 @@ def count_operations(model: InstanceSegmentationModel, query: Query) -> dict[str
     Returns:
         The operations of each of STAGES, in order.
     """
+    before = torch.get_num_threads()
+    set_num_threads(1)  # what other threads ask for is not counted
+    try:
+        return _counted(model, query)
+    finally:
+        set_num_threads(before)
+
+
+@torch.inference_mode()
+def _counted(model: InstanceSegmentationModel, query: Query) -> dict[str, OperationCount]:
     counters = {stage: OperationCounter() for stage in STAGES}
     with counters["proposals"].counting():
         crops = model.propose(query)

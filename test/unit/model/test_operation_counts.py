@@ -32,8 +32,6 @@ def model(sample_cache: Path) -> InstanceSegmentationModel:
 
 
 def test_no_stage_of_a_frame_has_more_operations_or_waits_than_it_had(model: InstanceSegmentationModel) -> None:
-    model.threads = 1  # what other threads do is not counted
-    model.claim_threads()
     query = Query(read_sample_frame(), model.library, model.settings).with_registered_depth()
     counted = count_operations(model, query)
     assert tuple(counted) == STAGES == tuple(MOST)
