@@ -151,6 +151,8 @@ def wholes_before_parts(
     Returns:
         (M,) scores.
     """
+    if not len(masks):
+        return scores
     flat = masks.flatten(1).float()
     area, common = flat.sum(dim=1), flat @ flat.T
     contains = (common > least_share * area) & (area[:, None] > least_growth * area) & (group[:, None] == group)

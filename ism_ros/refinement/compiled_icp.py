@@ -47,7 +47,7 @@ def refine(
     moved = poses.moved(*(of.clone(memory_format=torch.contiguous_format) for of in (poses.rotation, poses.centre_m)))
     of_steps = np.array(limits, np.float32).reshape(len(limits), len(StepLimits._fields))
     radius_m = samples.radius_m.contiguous().numpy()
-    compiled_loops.refine(_poses(moved), radius_m, _samples(samples), _observed(observed), of_steps, SOLUTION)
+    compiled_loops.refine(pose_arrays(moved), radius_m, _samples(samples), _observed(observed), of_steps, SOLUTION)
     return moved
 
 
@@ -63,7 +63,7 @@ def fit_quality(poses: PoseBatch, samples: RefinementSamples, observed: Observed
         (H,), as of projective_icp.
     """
     quality = np.empty(len(poses), np.float32)
-    inputs = _poses(poses), _samples(samples), _observed(observed)
+    inputs = pose_arrays(poses), _samples(samples), _observed(observed)
     compiled_loops.fit_quality(*inputs, AGREEING_DEVIATIONS, NEAR_OUTLINE_PX, quality)
     return torch.from_numpy(quality)
 
@@ -83,12 +83,20 @@ def normal_matrices(
         (H, 6, 6) of rotation vector and translation.
     """
     matrices = np.empty((len(poses), 6, 6), np.float32)
-    inputs = _poses(poses), _samples(samples), _observed(observed)
+    inputs = pose_arrays(poses), _samples(samples), _observed(observed)
     compiled_loops.normal_matrices(*inputs, np.array(limits, np.float32), matrices)
     return torch.from_numpy(matrices)
 
 
-def _poses(poses: PoseBatch) -> Poses:
+def pose_arrays(poses: PoseBatch) -> Poses:
+    """Hand poses to compiled loops.
+
+    Args:
+        poses: H poses on the CPU.
+
+    Returns:
+        Their arrays, which share the memory of contiguous tensors.
+    """
     rotation, centre_m, mask_index = poses.rotation, poses.centre_m, poses.mask_index
     return Poses(*(values.contiguous().numpy() for values in (rotation, centre_m, mask_index)))
 

@@ -14,12 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.refinement import step_limits
-from ism_ros.runtime.compilation import compiled, compiled_part
+from ism_ros.runtime.compilation import HALF, ONE, ZERO, Float, Floats, compiled, compiled_part
 
-Floats = NDArray[np.float32]
-Float = np.float32
-
-ZERO, HALF, ONE = Float(0), Float(0.5), Float(1)
 LEAST_DEPTH_M, HIDDEN_M = Float(step_limits.MIN_DEPTH_M), Float(step_limits.HIDDEN_M)
 
 

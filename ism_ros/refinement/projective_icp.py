@@ -26,7 +26,7 @@ from ism_ros.refinement.covariance import UNKNOWN_POSITION_M, UNKNOWN_ROTATION_R
 from ism_ros.refinement.observed_masks import ObservedMasks
 from ism_ros.refinement.pose_batch import PoseBatch, RefinementSamples
 from ism_ros.refinement.step_limits import StepLimits
-from ism_ros.runtime.compilation import IS_AVAILABLE
+from ism_ros.runtime.compilation import is_compiled_for
 
 SAMPLES_PER_READING = 12.0
 """Number of neighbouring readings whose errors count as one, in covariances."""
@@ -56,7 +56,7 @@ def refine(
         The moved poses.
     """
     limits = [StepLimits.at(first * (1 - step / steps), noise_factor) for step in range(steps)]
-    icp = compiled_icp if _is_compiled(poses) else torch_icp
+    icp = compiled_icp if is_compiled_for(poses.cost) else torch_icp
     return icp.refine(poses, samples, observed, limits)
 
 
@@ -75,7 +75,7 @@ def fit_quality(poses: PoseBatch, samples: RefinementSamples, observed: Observed
     Returns:
         (H,).
     """
-    icp = compiled_icp if _is_compiled(poses) else torch_icp
+    icp = compiled_icp if is_compiled_for(poses.cost) else torch_icp
     return icp.fit_quality(poses, samples, observed)
 
 
@@ -94,14 +94,10 @@ def pose_covariances(poses: PoseBatch, samples: RefinementSamples, observed: Obs
     Returns:
         (H, 6, 6) of x, y, z (metres) and rotations about x, y, z (radians) of the model's centre, camera frame.
     """
-    icp = compiled_icp if _is_compiled(poses) else torch_icp
+    icp = compiled_icp if is_compiled_for(poses.cost) else torch_icp
     matrix = icp.normal_matrices(poses, samples, observed, StepLimits.at(0.0))
     order = [3, 4, 5, 0, 1, 2]
     matrix = matrix[:, order][:, :, order].double() / SAMPLES_PER_READING
     prior = matrix.new_tensor([UNKNOWN_POSITION_M**-2] * 3 + [1 / UNKNOWN_ROTATION_RAD2] * 3)
     floor = matrix.new_tensor([FLOOR_M**2] * 3 + [FLOOR_RAD**2] * 3)
     return (torch.linalg.inv(matrix + torch.diag(prior)) + torch.diag(floor)).float()
-
-
-def _is_compiled(poses: PoseBatch) -> bool:
-    return IS_AVAILABLE and poses.cost.device.type == "cpu"

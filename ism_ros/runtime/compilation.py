@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -23,8 +27,24 @@ except ImportError as error:
 
 IS_AVAILABLE = numba is not None
 """Whether Numba can be used; else PyTorch does the same, more slowly."""
+Float = np.float32
+Floats = NDArray[np.float32]
+"""Numbers of compiled loops, all of one size, so that those without branches become vector instructions."""
+ZERO, HALF, ONE = Float(0), Float(0.5), Float(1)
 OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy"}
 """Of all functions: they do not hold Python's lock, and know no infinities."""
+
+
+def is_compiled_for(values: Tensor) -> bool:
+    """Tell whether compiled loops do the work on tensors, and not operations of PyTorch.
+
+    Args:
+        values: One of them.
+
+    Returns:
+        True on a CPU where Numba can be used.
+    """
+    return IS_AVAILABLE and values.device.type == "cpu"
 
 
 def compiled(function: Function) -> Function:

@@ -84,14 +84,14 @@ def map_on_threads(work: Callable[..., Result], threads: int, *arguments: Sequen
 
     Args:
         work: Function, called with one item of each of `arguments`; must not call this with several threads itself.
-        threads: Number of items processed at once, each on one thread of PyTorch; 1 = one item after the other, on all
-            threads of the caller.
+        threads: Most items processed at once, each on one thread of PyTorch. With 1, or no more than one item, they are
+            processed one after the other, on all threads of the caller.
         *arguments: Sequences of equal length.
 
     Returns:
         The results, in the order of the items.
     """
-    if threads == 1:
+    if min(threads, len(arguments[0])) <= 1:
         return [work(*items) for items in zip(*arguments, strict=True)]
     import torch
 

@@ -30,8 +30,9 @@ from ism_ros.refinement.observed_masks import (
     window_pixels,
 )
 from ism_ros.refinement.pose_batch import PoseBatch
+from ism_ros.refinement.step_limits import MIN_DEPTH_M
 from ism_ros.tracking.region_colors import RegionColors, histograms, log_odds
-from ism_ros.verification.evidence.terms import MIN_DEPTH_M, TOLERANCE_DEVIATIONS, ObjectSamples
+from ism_ros.verification.evidence.terms import TOLERANCE_DEVIATIONS, ObjectSamples
 from ism_ros.verification.window_cells import closed, dilated, pooled, splat_nearest
 
 COARSE = 48

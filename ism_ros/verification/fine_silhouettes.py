@@ -25,8 +25,9 @@ from torch import Tensor
 
 from ism_ros.refinement.observed_masks import ObservedMasks, signed_distance
 from ism_ros.refinement.pose_batch import PoseBatch
+from ism_ros.refinement.step_limits import MIN_DEPTH_M
 from ism_ros.runtime.threads import map_on_threads
-from ism_ros.verification.evidence.terms import MIN_DEPTH_M, TOLERANCE_DEVIATIONS, ObjectSamples
+from ism_ros.verification.evidence.terms import TOLERANCE_DEVIATIONS, ObjectSamples
 from ism_ros.verification.window_cells import splat_nearest
 
 CELLS, MARGIN_CELLS = 96, 3
@@ -92,7 +93,7 @@ def fine_silhouettes(
         if area is not None:
             masks[row][area] = _mask_in_window(windows, row, area, readings[area], proposal[area], observed)
 
-    map_on_threads(fill_in, min(torch.get_num_threads(), len(masks)), range(len(masks)), [*proposals.cpu().numpy()])
+    map_on_threads(fill_in, torch.get_num_threads(), range(len(masks)), [*proposals.cpu().numpy()])
     return torch.from_numpy(masks).to(proposals.device)
 
 

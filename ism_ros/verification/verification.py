@@ -19,6 +19,7 @@ from ism_ros.refinement.observed_masks import ObservedMasks, observed_masks
 from ism_ros.refinement.pose_batch import PoseBatch, RefinementSamples, joined
 from ism_ros.refinement.projective_icp import fit_quality, pose_covariances, refine
 from ism_ros.rendering.views.surface_samples import VIEW_SAMPLES
+from ism_ros.runtime.compilation import IS_AVAILABLE
 from ism_ros.runtime.threads import map_on_threads
 from ism_ros.verification.evidence.gathering import gather_evidence
 from ism_ros.verification.evidence.terms import Evidence, ObjectSamples
@@ -135,6 +136,8 @@ def object_samples(objects: Sequence[KnownObject], object_index: Tensor) -> Obje
 @torch.inference_mode()
 def compile_loops() -> None:
     """Have all that is compiled for the CPU ready, so that no frame waits for it: at the first start some seconds."""
+    if not IS_AVAILABLE:
+        return
     none, one = torch.zeros(0), torch.zeros(1)
     number = torch.zeros(0, dtype=torch.int64)
     poses = PoseBatch(none.view(0, 3, 3), none.view(0, 3), number, number, number, none)

@@ -109,7 +109,7 @@ class TinyDescriptor:
         """
         crops, masks = crops.to(self._device), masks.to(self._device)
         inputs = [of.split(len(crops) if crops.is_cuda else CROPS_OF_A_THREAD) for of in (crops, masks)]
-        threads = 1 if crops.is_cuda else min(torch.get_num_threads(), len(inputs[0]))
+        threads = torch.get_num_threads()
         with one_thread(crops):
             return concatenated(map_on_threads(self._tokens_of_part, threads, *inputs))
 

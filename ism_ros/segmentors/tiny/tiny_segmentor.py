@@ -97,8 +97,7 @@ class TinySegmentor:
         """Find masks in all images, which are of one frame; on a CPU with a thread for each, each by itself."""
         alone = self.device.type == "cpu" and torch.get_num_threads() <= len(images)
         batches = [images[index : index + 1] for index in range(len(images))] if alone else [images]
-        threads = min(torch.get_num_threads(), len(batches))
-        found = [*chain.from_iterable(map_on_threads(self._find_in_batch, threads, batches))]
+        found = [*chain.from_iterable(map_on_threads(self._find_in_batch, torch.get_num_threads(), batches))]
         return found[0] if len(found) == 1 else joined_masks(found, self.max_proposals, self.duplicate_iou)
 
     @torch.inference_mode()

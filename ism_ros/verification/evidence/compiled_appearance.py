@@ -9,21 +9,16 @@ import math
 
 import numpy as np
 
-from ism_ros.runtime.compilation import compiled, compiled_part
+from ism_ros.runtime.compilation import HALF, ONE, ZERO, Float, Floats, compiled, compiled_part
 from ism_ros.verification import color_agreement
 from ism_ros.verification.evidence.compiled_layout import (
     AREA,
     CELLS,
-    HALF,
-    ONE,
     PADDING,
     STRIDE,
-    ZERO,
     Bytes,
     Comparison,
     Edges,
-    Float,
-    Floats,
     Image,
     Indices,
     Integers,

@@ -12,20 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ism_ros.runtime.compilation import compiled, compiled_part
+from ism_ros.runtime.compilation import HALF, ONE, ZERO, Float, Floats, compiled, compiled_part
 from ism_ros.verification.evidence import terms
-from ism_ros.verification.evidence.compiled_layout import (
-    AREA,
-    FAR_M,
-    HALF,
-    ONE,
-    STRIDE,
-    ZERO,
-    Comparison,
-    Float,
-    Floats,
-    Windows,
-)
+from ism_ros.verification.evidence.compiled_layout import AREA, FAR_M, STRIDE, Comparison, Windows
 
 TOLERANCE_DEVIATIONS = Float(terms.TOLERANCE_DEVIATIONS)
 MIN_RELATIVE_NOISE = Float(terms.MIN_RELATIVE_NOISE)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ism_ros.refinement.compiled_loops import Poses
+from ism_ros.refinement.compiled_icp import pose_arrays
 from ism_ros.refinement.depth_noise import CONSTANT_M
 from ism_ros.refinement.observed_masks import ObservedMasks
 from ism_ros.refinement.pose_batch import PoseBatch
@@ -58,7 +58,7 @@ def gather_evidence(
     pixels = Image(*(of.contiguous().numpy() for of in (observed.depth_m, masks, image.rgb, image.light)))
     intrinsics = np.array(observed.intrinsics, np.float32)
     windows, comparison = Windows.empty(len(poses)), Comparison.empty(len(poses))
-    fill_windows(_poses(poses), surfaces, pixels, intrinsics, windows)
+    fill_windows(pose_arrays(poses), surfaces, pixels, intrinsics, windows)
 
     mask_px, read_px = (of[poses.mask_index].numpy() for of in (observed.area_px, observed.read_px))
     sensor = Sensor(intrinsics[0], np.float32(CONSTANT_M), np.float32(observed.inverse_noise))
@@ -72,11 +72,6 @@ def gather_evidence(
     inside = slice(PADDING, PADDING + CELLS)
     visible = comparison.visible.reshape(-1, STRIDE, STRIDE)[:, inside, inside] > 0
     return Evidence(*(torch.from_numpy(of) for of in (terms, visible, windows.origin, windows.cell_px)))
-
-
-def _poses(poses: PoseBatch) -> Poses:
-    rotation, centre_m, mask_index = poses.rotation, poses.centre_m, poses.mask_index
-    return Poses(*(values.contiguous().numpy() for values in (rotation, centre_m, mask_index)))
 
 
 def _edges(image: ObservedImage) -> Edges:

@@ -14,13 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ism_ros.runtime.compilation import Float, Floats
 from ism_ros.verification.evidence.terms import CELLS
 
-Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
 Indices = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
-Float = np.float32
 Vector = tuple[float, float, float]
 
 PADDING = 4
@@ -31,7 +30,6 @@ AREA = STRIDE * STRIDE
 """Cells of a padded window, A."""
 FAR_M = Float(1e6)
 """Depth where there is no surface, metres."""
-ZERO, HALF, ONE = Float(0), Float(0.5), Float(1)
 
 
 class Surfaces(NamedTuple):

@@ -7,27 +7,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from ism_ros.refinement import step_limits
 from ism_ros.refinement.compiled_loops import Poses
-from ism_ros.runtime.compilation import compiled, compiled_part
+from ism_ros.runtime.compilation import HALF, ONE, ZERO, Float, Floats, compiled, compiled_part
 from ism_ros.verification.evidence import terms
 from ism_ros.verification.evidence.compiled_layout import (
     AREA,
     CELLS,
     FAR_M,
-    HALF,
-    ONE,
     PADDING,
     STRIDE,
-    ZERO,
-    Float,
-    Floats,
     Image,
     Integers,
     Surfaces,
     Windows,
 )
 
-MIN_DEPTH_M, MIN_CELL_PX = Float(terms.MIN_DEPTH_M), Float(terms.MIN_CELL_PX)
+MIN_DEPTH_M, MIN_CELL_PX = Float(step_limits.MIN_DEPTH_M), Float(terms.MIN_CELL_PX)
 SILHOUETTE_CELLS, HALF_WINDOW = Float(terms.SILHOUETTE_CELLS), Float(CELLS / 2)
 LAST_CELL = Float(CELLS - 1)
 

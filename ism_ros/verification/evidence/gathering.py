@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ism_ros.refinement.observed_masks import ObservedMasks
 from ism_ros.refinement.pose_batch import PoseBatch
-from ism_ros.runtime.compilation import IS_AVAILABLE
+from ism_ros.runtime.compilation import is_compiled_for
 from ism_ros.verification.evidence import compiled_evidence, torch_evidence
 from ism_ros.verification.evidence.terms import Evidence, ObjectSamples
 from ism_ros.verification.observed_image import ObservedImage
@@ -43,6 +43,5 @@ def gather_evidence(
     Returns:
         The evidence.
     """
-    is_compiled = IS_AVAILABLE and poses.cost.device.type == "cpu"
-    way = compiled_evidence if is_compiled else torch_evidence
+    way = compiled_evidence if is_compiled_for(poses.cost) else torch_evidence
     return way.gather_evidence(poses, objects, observed, masks, image)

@@ -22,8 +22,6 @@ TOLERANCE_DEVIATIONS = 2.5
 """Tolerance t in standard deviations of the sensor."""
 MIN_RELATIVE_NOISE = 1e-4
 """Least noise relative to the width of a silhouette."""
-MIN_DEPTH_M = 0.05
-"""Least depth of a sample, metres, so that it can be projected."""
 
 TERMS = (
     "agreeing", "close", "explained", "outline_iou", "inside", "continues", "nearer", "hidden", "measured",

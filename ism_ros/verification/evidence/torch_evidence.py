@@ -12,11 +12,11 @@ from torch import Tensor
 from ism_ros.data.masks import mask_areas
 from ism_ros.refinement.observed_masks import ObservedMasks, values_at, window_pixels
 from ism_ros.refinement.pose_batch import PoseBatch
+from ism_ros.refinement.step_limits import MIN_DEPTH_M
 from ism_ros.verification.color_agreement import color_agreement, colors_of_cells
 from ism_ros.verification.evidence.terms import (
     CELLS,
     MIN_CELL_PX,
-    MIN_DEPTH_M,
     MIN_RELATIVE_NOISE,
     SILHOUETTE_CELLS,
     TOLERANCE_DEVIATIONS,

@@ -79,6 +79,11 @@ def test_a_whole_comes_before_its_more_probable_part_of_the_same_object() -> Non
     assert raised[2] == scores[2]
 
 
+def test_without_masks_there_are_no_wholes() -> None:
+    none = torch.zeros(0)
+    assert not len(wholes_before_parts(torch.zeros(0, 1, 20, dtype=torch.bool), none, none.long(), 0.85, 1.2, 0.75))
+
+
 def test_what_is_much_less_probable_is_no_whole() -> None:
     scores = torch.tensor([0.5, 0.3])
     raised = wholes_before_parts(strip((0, 10), (0, 20)), scores, torch.zeros(2, dtype=torch.int64), 0.85, 1.2, 0.75)
