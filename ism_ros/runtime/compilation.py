@@ -74,6 +74,9 @@ def compiled(function: Function) -> Function:
 def compiled_part(function: Function) -> Function:
     """Compile a function that only compiled ones call, with them; it takes less time, as Python has no way into it.
 
+    Its code becomes part of each function that calls it. The process that compiles would else call a copy of its own,
+    optimized apart from its callers, and compute other last digits than those that load what it has kept.
+
     Args:
         function: As of `compiled`.
 
@@ -82,8 +85,8 @@ def compiled_part(function: Function) -> Function:
     """
     if numba is None:
         return function
-    without_wrappers: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    done: Function = numba.njit(**without_wrappers, **OPTIONS)(function)
+    as_part: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
+    done: Function = numba.njit(**as_part, **OPTIONS)(function)
     return done
 
 
