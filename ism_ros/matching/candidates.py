@@ -17,7 +17,7 @@ from torch import Tensor
 from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
 from ism_ros.objects.library import ObjectLibrary
-from ism_ros.pose.alignment import ObservedPoints, sample_observed_points
+from ism_ros.pose.observed_points import ObservedPoints, sample_observed_points
 from ism_ros.verification.pair_choice import can_be_verified
 
 MAX_CANDIDATES = 12

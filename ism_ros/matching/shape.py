@@ -20,15 +20,8 @@ from ism_ros.matching.sam6d import Sam6dMatcher
 from ism_ros.matching.sam6d import final_score as final_score_sam6d
 from ism_ros.matching.similarity import semantic_scores
 from ism_ros.objects.library import ObjectLibrary
-from ism_ros.pose.alignment import (
-    DEPTH_WEIGHT,
-    ObjectAlignments,
-    ObservedPoints,
-    ViewAlignment,
-    align_views,
-    relative_depth_mse,
-    sample_observed_points,
-)
+from ism_ros.pose.alignment import DEPTH_WEIGHT, ObjectAlignments, ViewAlignment, align_views, relative_depth_mse
+from ism_ros.pose.observed_points import ObservedPoints, sample_observed_points
 from ism_ros.runtime.threads import one_thread
 
 COST_SCALE = 0.7

@@ -36,7 +36,7 @@ from ism_ros.matching.candidates import Candidates
 from ism_ros.matching.patch_scores import patch_scores_by_template
 from ism_ros.matching.similarity import semantic_scores
 from ism_ros.objects.library import ObjectLibrary
-from ism_ros.pose.alignment import MIN_PIXELS
+from ism_ros.pose.observed_points import MIN_PIXELS
 from ism_ros.refinement.covariance import at_origin
 from ism_ros.runtime.threads import one_thread
 from ism_ros.verification.outline_verification import verify_without_depth

@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from ism_ros.data.frame import Frame
+from ism_ros.pose import torch_alignment
+from ism_ros.pose.observed_points import ObservedPoints
 from ism_ros.refinement.pose_batch import joined
 from ism_ros.rendering.views.polar_maps import (
     ANGLES,
@@ -21,14 +22,9 @@ from ism_ros.rendering.views.polar_maps import (
     angular_dft,
     cell_areas_m2,
     dft_matrices,
-    polar_maps,
     weighted_terms,
 )
 
-GRID_SIDE = 32
-"""Samples along each side of a mask's box."""
-MIN_PIXELS = 10
-"""Least number of pixels with depth of a mask that is aligned."""
 DEPTH_WEIGHT, COLOR_WEIGHT = 20.0, 0.3
 """Weights of the mean squared differences of depth (relative to the object's size, `relative_depth_mse`) and of color
 in the cost, relative to 1 - IoU."""
@@ -36,41 +32,6 @@ DIAMETER_RADII = 1.6
 """Diameter of an object, to which differences of depth are relative, in radii of its maps."""
 MASKS_PER_BATCH = 256
 """Masks that are aligned with the views of an object at once, which takes some 100 MB."""
-
-
-@dataclass(frozen=True)
-class ObservedPoints:
-    """Points and colors observed at P grid samples in the boxes of N masks.
-
-    Attributes:
-        points_m: (N, 3, P) float32 in the camera frame, metres.
-        colors: (N, 3, P) float32 RGB in [0, 1].
-        pixels: (N, P) float32, number of pixels that a sample stands for; 0 outside the mask and without depth.
-        median_m: (N, 3) median of the points inside the mask, camera frame, metres.
-        pixel_m: Width of a pixel at a distance of one metre, metres (geometric mean of both axes).
-    """
-
-    points_m: Tensor
-    colors: Tensor
-    pixels: Tensor
-    median_m: Tensor
-    pixel_m: float
-
-    def __getitem__(self, rows: Tensor | slice) -> ObservedPoints:
-        """Return the samples of the masks at `rows`."""
-        return ObservedPoints(
-            self.points_m[rows], self.colors[rows], self.pixels[rows], self.median_m[rows], self.pixel_m
-        )
-
-    def with_others(self, others: ObservedPoints) -> ObservedPoints:
-        """Return these samples, and after them those under other masks of the same frame."""
-        return ObservedPoints(
-            torch.cat([self.points_m, others.points_m]),
-            torch.cat([self.colors, others.colors]),
-            torch.cat([self.pixels, others.pixels]),
-            torch.cat([self.median_m, others.median_m]),
-            self.pixel_m,
-        )
 
 
 @dataclass(frozen=True)
@@ -152,35 +113,6 @@ class ObjectAlignments:
         return alignment[torch.searchsorted(aligned, masks)]
 
 
-def sample_observed_points(masks: Tensor, boxes_xyxy: Tensor, frame: Frame) -> ObservedPoints:
-    """Sample points and colors under masks, on an even grid in each box.
-
-    Args:
-        masks: (N, H, W) bool.
-        boxes_xyxy: (N, 4) tight boxes, last pixel included.
-        frame: The frame, which has depth.
-
-    Returns:
-        The samples, on the device of the masks.
-    """
-    assert frame.depth_m is not None
-    device = masks.device
-    depth_m, rgb = (torch.from_numpy(image).to(device) for image in (frame.depth_m, frame.rgb))
-    position = (torch.arange(GRID_SIDE, device=device) + 0.5) / GRID_SIDE
-    first, size = boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2] + 1
-    columns, rows = ((first[:, axis, None] + (position * size[:, axis, None]).long()) for axis in (0, 1))
-    pixel = (rows[:, :, None] * masks.shape[2] + columns[:, None, :]).flatten(1)
-    z = depth_m.flatten()[pixel]
-    inside = masks.flatten(1).gather(1, pixel) & (z > 0)
-    camera = frame.camera
-    points_m = camera.back_project(columns[:, None, :], rows[:, :, None], z.unflatten(1, (GRID_SIDE, -1)))
-    points_m = points_m.flatten(1, 2).transpose(1, 2).contiguous()
-    colors = rgb.flatten(0, 1)[pixel].transpose(1, 2).float() / 255.0
-    pixels = inside * (size.prod(dim=1) / GRID_SIDE**2)[:, None]
-    median_m = points_m.where(inside[:, None], torch.nan).nanmedian(dim=2).values
-    return ObservedPoints(points_m, colors, pixels, median_m, (camera.fx * camera.fy) ** -0.5)
-
-
 def align_views(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps) -> ViewAlignment:
     """Align every view of one object, in every in-plane rotation, with what is observed under each mask.
 
@@ -201,58 +133,8 @@ def align_views(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps)
     return joined(batches)
 
 
-@dataclass(frozen=True)
-class ObservedMaps:
-    """Polar maps of what is observed under N masks, for one object.
-
-    Attributes:
-        maps: (N, 5, R, A), as of `polar_maps`.
-        centroid_m: (N, 3) centroid of the observed surface, camera frame, metres.
-        ray_rotation: (N, 3, 3), as of ViewAlignment.
-        enough: (N,) bool, whether enough was seen.
-        radius_m: Radius of the outermost ring, metres.
-    """
-
-    maps: Tensor
-    centroid_m: Tensor
-    ray_rotation: Tensor
-    enough: Tensor
-    radius_m: float
-
-    def __getitem__(self, rows: Tensor) -> ObservedMaps:
-        """Return the maps of the masks at `rows`."""
-        return ObservedMaps(
-            self.maps[rows], self.centroid_m[rows], self.ray_rotation[rows], self.enough[rows], self.radius_m
-        )
-
-
-def observed_maps(observed: ObservedPoints, radius_m: float) -> ObservedMaps:
-    """Make polar maps of what is observed under masks.
-
-    Args:
-        observed: Points under N masks.
-        radius_m: Of the maps of the object's views, metres.
-
-    Returns:
-        The maps.
-    """
-    points_m = observed.points_m
-    # what lies further away than the object's radius is the ground around it, or a reading between the two
-    near = (points_m - observed.median_m[:, :, None]).square().sum(dim=1) < radius_m**2
-    pixels = observed.pixels * near
-    enough = pixels.sum(dim=1) >= MIN_PIXELS
-    area_m2 = pixels * (observed.pixel_m * points_m[:, 2]).square()
-    total_m2 = area_m2.sum(dim=1, keepdim=True).clamp(min=1e-12)
-    centroid_m = (points_m * area_m2[:, None]).sum(dim=2) / total_m2
-    ahead = centroid_m.new_tensor([0.0, 0.0, 1.0])
-    ray_rotation = _rotation_from_optical_axis(centroid_m.where(enough[:, None], ahead))
-    # views are rendered along the optical axis: rotate the points so that the ray to the object is that axis
-    maps = polar_maps(ray_rotation.mT @ (points_m - centroid_m[:, :, None]), observed.colors, area_m2, radius_m)
-    return ObservedMaps(maps, centroid_m, ray_rotation, enough, radius_m)
-
-
 def _align_batch(observed: ObservedPoints, views: ViewMaps, spectra: FourierMaps) -> ViewAlignment:
-    seen = observed_maps(observed, views.radius_m)
+    seen = torch_alignment.observed_maps(observed, views.radius_m)
     alignment = correlate_maps(seen.maps, spectra, views.radius_m, ~seen.enough)
     return replace(alignment, centroid_m=seen.centroid_m, ray_rotation=seen.ray_rotation)
 
@@ -284,13 +166,9 @@ def correlate_maps(maps: Tensor, views: FourierMaps, radius_m: float, invalid: T
     iou = (common / (areas[:, :, None] - common).clamp(min=1e-12)).clamp(0.0, 1.0)
     offset = _cross_correlate([depth, -ones], views.depth_terms) / safe_common
     depth_mse = _cross_correlate([depth_squared, -2 * depth, ones], views.squared_depth_terms) / safe_common - offset**2
-    color_mse = (
-        _cross_correlate([ones, -2 * red, -2 * green, -2 * blue, squared], views.color_terms) / safe_common
-    )
+    color_mse = _cross_correlate([ones, -2 * red, -2 * green, -2 * blue, squared], views.color_terms) / safe_common
     depth_mse = depth_mse.clamp(min=0.0)
-    cost = (
-        1 - iou + DEPTH_WEIGHT * relative_depth_mse(depth_mse, radius_m) + COLOR_WEIGHT * color_mse.clamp(min=0.0)
-    )
+    cost = 1 - iou + DEPTH_WEIGHT * relative_depth_mse(depth_mse, radius_m) + COLOR_WEIGHT * color_mse.clamp(min=0.0)
     if invalid is not None:
         cost = cost.masked_fill(invalid[:, None, None], torch.inf)
     zeros = maps.new_zeros(len(maps), 3)
@@ -330,11 +208,3 @@ def _cross_correlate(queries: list[Tensor], views: Tensor) -> Tensor:
     products = left @ views.flatten(1, 3)
     inverse = dft_matrices(views.device, views.dtype)[1]
     return (products.view(-1, count * view_count).mT @ inverse).view(count, view_count, ANGLES)
-
-
-def _rotation_from_optical_axis(towards: Tensor) -> Tensor:
-    """Compute the smallest rotations (N, 3, 3) from the z axis to each direction (N, 3), which must have z > 0."""
-    x, y, z = torch.nn.functional.normalize(towards, dim=1).unbind(dim=1)
-    s = 1 / (1 + z)
-    rows = [1 - s * x * x, -s * x * y, x, -s * x * y, 1 - s * y * y, y, -x, -y, z]
-    return torch.stack(rows, dim=1).view(-1, 3, 3)

@@ -12,8 +12,9 @@ from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject, ObjectLibrary
-from ism_ros.pose.alignment import ObjectAlignments, ViewAlignment, align_views, sample_observed_points
+from ism_ros.pose.alignment import ObjectAlignments, ViewAlignment, align_views
 from ism_ros.pose.coarse_pose import coarse_poses
+from ism_ros.pose.observed_points import sample_observed_points
 from ism_ros.refinement.covariance import at_origin, unknown_covariance
 from ism_ros.runtime.threads import one_thread
 
@@ -84,9 +85,7 @@ def with_coarse_poses(
     )
 
 
-def align_detections(
-    detections: Detections, posed: Tensor, frame: Frame, library: ObjectLibrary
-) -> ObjectAlignments:
+def align_detections(detections: Detections, posed: Tensor, frame: Frame, library: ObjectLibrary) -> ObjectAlignments:
     """Align the views of each detection's object with what is observed under its mask.
 
     Args:

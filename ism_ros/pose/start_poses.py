@@ -8,17 +8,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ism_ros.pose.alignment import DEPTH_WEIGHT, ObservedMaps
+from ism_ros.pose import compiled_alignment, torch_alignment
+from ism_ros.pose.alignment import DEPTH_WEIGHT
 from ism_ros.pose.coarse_pose import IN_PLANE_ROTATIONS
-from ism_ros.pose.view_choice import align_chosen_views
+from ism_ros.pose.observed_points import ObservedMaps, ObservedPoints
+from ism_ros.pose.view_choice import align_chosen_views, observed_maps, rank_views
 from ism_ros.refinement.pose_batch import PoseBatch
-from ism_ros.rendering.views.polar_maps import FourierMaps, ViewMaps
+from ism_ros.rendering.views.polar_maps import ANGLES, RINGS, FourierMaps, ViewMaps, fourier_maps
+from ism_ros.runtime.compilation import is_compiled_for
 
 MIN_DIFFERENCE_RAD = math.radians(25.0)
 """Least angle between two start poses under one mask: nearer ones end in the same pose after refinement."""
+MOST_ALIKE = 1 + 2 * math.cos(MIN_DIFFERENCE_RAD)
+"""Trace of the rotation between two such poses: that by an angle has 1 + 2 cos(angle)."""
 
 
 @dataclass(frozen=True)
@@ -82,26 +88,24 @@ def start_poses(
     Returns:
         The poses.
     """
-    device = ranking.device
     view = ranking.topk(min(aligned, ranking.shape[1]), dim=1, largest=False).indices
-    of_turns, offsets_m = align_chosen_views(observed, spectra, view, depth_weight)
-    cost, turn = of_turns.min(dim=2)
-    turns, rotations, from_centre_m = (
-        torch.from_numpy(values).float().to(device)
-        for values in (IN_PLANE_ROTATIONS, views.rotations, views.centroid_m - views.centre_m)
-    )
-    rotation = observed.ray_rotation[:, None] @ turns[turn] @ rotations[view]
-    centre_m = (
-        observed.centroid_m[:, None]
-        + observed.ray_rotation[:, None, :, 2] * offsets_m.gather(2, turn[:, :, None])
-        - (rotation @ from_centre_m[view][..., None])[..., 0]
-    )
-    rows, left, chosen = torch.arange(len(cost), device=device), cost, []
-    # the trace of a rotation by an angle is 1 + 2 cos(angle)
-    most_alike = 1 + 2 * math.cos(MIN_DIFFERENCE_RAD)
-    for _ in range(count):
-        least, best = left.min(dim=1)
-        chosen.append((rotation[rows, best], centre_m[rows, best], view[rows, best], least))
-        trace = (rotation * rotation[rows, best][:, None]).sum(dim=(2, 3))
-        left = left.masked_fill(trace > most_alike, math.inf)
-    return StartPoses(*(torch.stack(parts, dim=1) for parts in zip(*chosen, strict=True)))
+    chosen = align_chosen_views(observed, spectra, view, depth_weight)
+    by = compiled_alignment if is_compiled_for(ranking) else torch_alignment
+    inputs = chosen.view, chosen.cost, chosen.turn, chosen.offset_m
+    return StartPoses(*by.choose_starts(observed, inputs, _poses_of_views(views), count, MOST_ALIKE))
+
+
+def _poses_of_views(views: ViewMaps) -> tuple[Tensor, ...]:
+    """In-plane rotations, rotations of the views, and the means of their surfaces relative to the model's centre."""
+    poses = IN_PLANE_ROTATIONS, views.rotations, views.centroid_m - views.centre_m
+    return tuple(torch.from_numpy(np.ascontiguousarray(of, np.float32)) for of in poses)
+
+
+def compile_loops() -> None:
+    """Have the loops ready that the CPU takes start poses by."""
+    maps = torch.zeros(1, 5, RINGS, ANGLES)
+    spectra = fourier_maps(maps, 1.0)
+    views = ViewMaps(maps.half().numpy(), np.zeros((1, 3)), 1.0, np.eye(3)[None], 1)
+    vector = torch.zeros(1, 3, 1)
+    seen = observed_maps(ObservedPoints(vector, vector, vector[:, 0], vector[:, :, 0], 1.0), views.radius_m)
+    start_poses(seen, rank_views(seen, spectra), views, spectra, count=1, aligned=1)

@@ -8,12 +8,15 @@ N masks, V views of an object, K of them, R rings, A in-plane rotations, F frequ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ism_ros.pose.alignment import COLOR_WEIGHT, DEPTH_WEIGHT, DIAMETER_RADII, ObservedMaps
+from ism_ros.pose import compiled_alignment, torch_alignment
+from ism_ros.pose.alignment import COLOR_WEIGHT, DEPTH_WEIGHT, DIAMETER_RADII
+from ism_ros.pose.observed_points import ObservedMaps, ObservedPoints
+from ism_ros.pose.torch_alignment import SUMS, cost_and_offset, with_imaginary_part
 from ism_ros.rendering.views.polar_maps import (
     ANGLES,
     COARSE_FREQUENCIES,
@@ -23,12 +26,41 @@ from ism_ros.rendering.views.polar_maps import (
     dft_matrices,
     weighted_terms,
 )
+from ism_ros.runtime.compilation import is_compiled_for
 
 COARSE_ANGLES = ANGLES // 2
 """In-plane rotations in which views are ranked."""
-SUMS = (slice(0, 7), slice(4, 6), slice(4, 5))
-"""Terms of FourierMaps that make each of three sums over the cells that mask and view cover: of weighted squared
-differences of color and depth, of differences of depth, and of the cells' areas."""
+
+
+@dataclass(frozen=True)
+class ChosenViews:
+    """K views of each of N masks, each in its best in-plane rotation.
+
+    Attributes:
+        view: (N, K) int64.
+        cost: (N, K) alignment cost; +inf where too little was seen.
+        turn: (N, K) int64, the in-plane rotation, one of `coarse_pose.IN_PLANE_ROTATIONS`.
+        offset_m: (N, K) mean of observed depth minus depth of the view, metres.
+    """
+
+    view: Tensor
+    cost: Tensor
+    turn: Tensor
+    offset_m: Tensor
+
+
+def observed_maps(observed: ObservedPoints, radius_m: float) -> ObservedMaps:
+    """Make polar maps of what is observed under masks.
+
+    Args:
+        observed: Points under N masks.
+        radius_m: Of the maps of the object's views, metres.
+
+    Returns:
+        The maps.
+    """
+    by = compiled_alignment if is_compiled_for(observed.points_m) else torch_alignment
+    return by.observed_maps(observed, radius_m)
 
 
 def rank_views(observed: ObservedMaps, spectra: FourierMaps, depth_weight: float = DEPTH_WEIGHT) -> Tensor:
@@ -49,17 +81,17 @@ def rank_views(observed: ObservedMaps, spectra: FourierMaps, depth_weight: float
     sums, first = [], 0
     for terms in SUMS:
         one = queries[first : (first := first + terms.stop - terms.start)]
-        left = _with_imaginary_part(one).permute(5, 0, 2, 1, 4, 3).reshape(COARSE_FREQUENCIES, 2 * one.shape[1], -1)
+        left = with_imaginary_part(one).permute(5, 0, 2, 1, 4, 3).reshape(COARSE_FREQUENCIES, 2 * one.shape[1], -1)
         products = left @ views[:, terms].flatten(1, 3)
         sums.append((inverse @ products.view(2 * COARSE_FREQUENCIES, -1)).view(COARSE_ANGLES, one.shape[1], -1))
     areas_m2 = _area_m2(observed)[:, None] + spectra.area_m2
-    cost = _cost_and_offset(sums, areas_m2, _depth_weight(observed, depth_weight))[0].amin(dim=0)
+    cost = cost_and_offset(sums, areas_m2, _depth_weight(observed, depth_weight))[0].amin(dim=0)
     return cost.masked_fill(~observed.enough[:, None], torch.inf)
 
 
 def align_chosen_views(
     observed: ObservedMaps, spectra: FourierMaps, view: Tensor, depth_weight: float = DEPTH_WEIGHT
-) -> tuple[Tensor, Tensor]:
+) -> ChosenViews:
     """Align some views at the full resolution.
 
     Args:
@@ -69,19 +101,13 @@ def align_chosen_views(
         depth_weight: As of `rank_views`.
 
     Returns:
-        As of `pose.alignment.ViewAlignment`: costs (N, K, A), and depth offsets (N, K, A), metres.
+        Each in its best in-plane rotation.
     """
-    queries, of_views = _queries(observed, depth_weight), spectra.by_view[view]  # (N, K, F, T, 2, R)
+    queries, of_depth = _queries(observed, depth_weight), _depth_weight(observed, depth_weight)
     inverse = dft_matrices(view.device, queries.dtype)[1]
-    sums, first = [], 0
-    for terms in SUMS:
-        one = queries[first : (first := first + terms.stop - terms.start)]
-        left = _with_imaginary_part(one).permute(2, 5, 0, 1, 4, 3).flatten(3)  # (N, F, 2, T * 2 * R)
-        products = left @ of_views[:, :, :, terms].flatten(3).permute(0, 2, 3, 1)  # (N, F, 2, K)
-        sums.append(products.flatten(1, 2).mT @ inverse)
-    areas_m2 = (_area_m2(observed)[:, None] + spectra.area_m2[view])[:, :, None]
-    cost, offset_m = _cost_and_offset(sums, areas_m2, _depth_weight(observed, depth_weight))
-    return cost.masked_fill(~observed.enough[:, None, None], torch.inf), offset_m
+    by = compiled_alignment if is_compiled_for(view) else torch_alignment
+    cost, turn, offset_m = by.align(queries, spectra, view, inverse, _area_m2(observed), of_depth)
+    return ChosenViews(view, cost.masked_fill(~observed.enough[:, None], torch.inf), turn, offset_m)
 
 
 def _area_m2(observed: ObservedMaps) -> Tensor:
@@ -103,19 +129,3 @@ def _queries(observed: ObservedMaps, depth_weight: float) -> Tensor:
 def _depth_weight(observed: ObservedMaps, depth_weight: float) -> float:
     """Weight of squared differences of depth in metres, of one that is relative to the object's diameter."""
     return depth_weight / (DIAMETER_RADII * observed.radius_m) ** 2
-
-
-def _with_imaginary_part(queries: Tensor) -> Tensor:
-    """Put before (T, N, R, 2, F) what gives the real part of products, and minus the imaginary part: (2, T, ...)."""
-    cosine, sine = queries.unbind(dim=3)
-    return torch.stack([queries, torch.stack([sine, -cosine], dim=3)])
-
-
-def _cost_and_offset(sums: Sequence[Tensor], areas_m2: Tensor, of_depth: float) -> tuple[Tensor, Tensor]:
-    """Cost and depth offset of SUMS, the areas of mask and view together, and the weight of squared depth, in place."""
-    squared, offset_m, common = sums
-    common = common.clamp_(min=1e-12)
-    offset_m = offset_m.div_(common)
-    mse = squared.div_(common).addcmul_(offset_m, offset_m, value=-of_depth).clamp_(min=0.0)
-    iou = common.div_((areas_m2 - common).clamp_(min=1e-12)).clamp_(max=1.0)
-    return mse.sub_(iou).add_(1.0), offset_m

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ism_ros.refinement.observed_masks import ObservedMasks, signed_distance
+from ism_ros.refinement.observed_masks import ObservedMasks
 from ism_ros.refinement.pose_batch import PoseBatch
 from ism_ros.refinement.step_limits import MIN_DEPTH_M
 from ism_ros.runtime.threads import map_on_threads
@@ -166,10 +166,11 @@ def _mask_in_window(
     nearer = has_reading & (readings < low - tolerance)
     hidden = cv2.blur(nearer.astype(np.float32), (HIDDEN_AROUND_PX, HIDDEN_AROUND_PX)) > 0.5
     band_px = max(BAND_SPACINGS * spacing_px, MIN_BAND_PX)
-    is_rim = _distance_to_outline(silhouette) <= band_px
+    disk = _disk(band_px)
+    is_rim = _near_outline(silhouette, disk)
     beyond = has_reading & is_rim & (readings > high + tolerance) & ~proposal
     visible = silhouette & ~hidden & ~beyond
-    along_both = (_distance_to_outline(visible) <= band_px) & (_distance_to_outline(proposal) <= band_px)
+    along_both = _near_outline(visible, disk) & _near_outline(proposal, disk)
     return _without_specks(np.where(along_both, proposal, visible), spacing_px)
 
 
@@ -185,6 +186,16 @@ def _without_specks(mask: Mask, spacing_px: float) -> Mask:
     return np.asarray(is_part[labels], bool) if count > 1 else mask
 
 
-def _distance_to_outline(mask: Mask) -> FloatArray:
-    """Distance of each pixel to the outline of a mask, pixels; beyond the window it goes on as at its border."""
-    return np.abs(signed_distance(mask.view(np.uint8)))
+def _disk(radius_px: float) -> NDArray[np.uint8]:
+    """Make the square of pixels, 1 up to a distance from its middle."""
+    across = np.arange(-int(radius_px), int(radius_px) + 1) ** 2
+    return (across[:, None] + across <= radius_px**2).astype(np.uint8)
+
+
+def _near_outline(mask: Mask, disk: NDArray[np.uint8]) -> Mask:
+    """Find what is as near to the outline of a mask as the disk is large; beyond the window it goes on.
+
+    For a few pixels this is several times faster than a distance transform.
+    """
+    pixels = mask.view(np.uint8)
+    return cv2.dilate(pixels, disk) != cv2.erode(pixels, disk)

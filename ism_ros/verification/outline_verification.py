@@ -19,9 +19,9 @@ from torch import Tensor
 
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
-from ism_ros.pose.alignment import ObservedPoints, observed_maps, sample_observed_points
+from ism_ros.pose.observed_points import ObservedPoints, sample_observed_points
 from ism_ros.pose.start_poses import start_poses
-from ism_ros.pose.view_choice import rank_views
+from ism_ros.pose.view_choice import observed_maps, rank_views
 from ism_ros.refinement.observed_masks import observed_masks
 from ism_ros.refinement.pose_batch import PoseBatch, RefinementSamples, joined
 from ism_ros.refinement.projective_icp import refine

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from ism_ros.objects.library import KnownObject
-from ism_ros.pose.alignment import MIN_PIXELS, ObservedMaps, ObservedPoints, observed_maps
+from ism_ros.pose.observed_points import MIN_PIXELS, ObservedMaps, ObservedPoints
 from ism_ros.pose.start_poses import start_poses
-from ism_ros.pose.view_choice import rank_views
+from ism_ros.pose.view_choice import observed_maps, rank_views
 from ism_ros.refinement.pose_batch import PoseBatch, joined
 from ism_ros.rendering.views.surface_samples import SurfaceSamples
 from ism_ros.runtime.threads import map_on_threads

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ism_ros.data.frame import Frame
 from ism_ros.objects.library import KnownObject
-from ism_ros.pose.alignment import ObservedPoints
+from ism_ros.pose import start_poses
+from ism_ros.pose.observed_points import ObservedPoints
 from ism_ros.refinement.observed_masks import ObservedMasks, observed_masks
 from ism_ros.refinement.pose_batch import PoseBatch, RefinementSamples, joined
 from ism_ros.refinement.projective_icp import fit_quality, pose_covariances, refine
@@ -139,6 +140,7 @@ def compile_loops() -> None:
     if not IS_AVAILABLE:
         return
     none, one = torch.zeros(0), torch.zeros(1)
+    start_poses.compile_loops()
     number = torch.zeros(0, dtype=torch.int64)
     poses = PoseBatch(none.view(0, 3, 3), none.view(0, 3), number, number, number, none)
     vectors = torch.zeros(0, 3, VIEW_SAMPLES)

@@ -16,7 +16,7 @@ from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
 from ism_ros.matching.candidates import MAX_UNIONS, Candidates
 from ism_ros.objects.library import ObjectLibrary
-from ism_ros.pose.alignment import sample_observed_points
+from ism_ros.pose.observed_points import sample_observed_points
 
 BOX = trimesh.creation.box((0.16, 0.11, 0.08))
 SIDE = Rotation.from_euler("xyz", (35, 40, 10), degrees=True)

@@ -22,7 +22,7 @@ from ism_ros.matching.sam6d import match_sam6d
 from ism_ros.objects.library import KnownObject, ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
-from ism_ros.pose.alignment import ObservedPoints, sample_observed_points
+from ism_ros.pose.observed_points import ObservedPoints, sample_observed_points
 from ism_ros.rendering.renderer import render
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import export_cad
 

@@ -20,9 +20,10 @@ from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_builder import views_of_object
-from ism_ros.pose.alignment import ViewAlignment, align_views, correlate_maps, sample_observed_points
+from ism_ros.pose.alignment import ViewAlignment, align_views, correlate_maps
 from ism_ros.pose.coarse_pose import CoarsePose, coarse_poses
 from ism_ros.pose.estimation import with_coarse_poses
+from ism_ros.pose.observed_points import sample_observed_points
 from ism_ros.refinement.covariance import unknown_covariance
 from ism_ros.rendering.renderer import render
 from ism_ros.rendering.template_renderer import render_templates

@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.objects.library import KnownObject
-from ism_ros.pose.alignment import ObservedPoints, observed_maps, sample_observed_points
+from ism_ros.pose.observed_points import ObservedPoints, sample_observed_points
 from ism_ros.pose.start_poses import MIN_DIFFERENCE_RAD, StartPoses, start_poses
-from ism_ros.pose.view_choice import rank_views
+from ism_ros.pose.view_choice import observed_maps, rank_views
 from ism_ros.refinement.pose_batch import PoseBatch, joined
 from ism_ros.refinement.projective_icp import fit_quality, pose_covariances, refine
 from ism_ros.refinement.torch_icp import rotation_of_vector
