@@ -26,7 +26,6 @@ from torch import Tensor
 from ism_ros.refinement.observed_masks import ObservedMasks
 from ism_ros.refinement.pose_batch import PoseBatch
 from ism_ros.refinement.step_limits import MIN_DEPTH_M
-from ism_ros.runtime.threads import map_on_threads
 from ism_ros.verification.evidence.terms import TOLERANCE_DEVIATIONS, ObjectSamples
 from ism_ros.verification.window_cells import splat_nearest
 
@@ -87,13 +86,11 @@ def fine_silhouettes(
     windows = _splat(poses, objects, spacing_m, observed)
     readings = observed.depth_m.cpu().numpy()
     masks = np.zeros(proposals.shape, bool)
-
-    def fill_in(row: int, proposal: Mask) -> None:
+    # OpenCV shares large masks out to threads itself; ours would wait for each other's short steps in Python
+    for row, proposal in enumerate(proposals.cpu().numpy()):
         area = _pixels_of_window(windows, row, readings.shape)
         if area is not None:
             masks[row][area] = _mask_in_window(windows, row, area, readings[area], proposal[area], observed)
-
-    map_on_threads(fill_in, torch.get_num_threads(), range(len(masks)), [*proposals.cpu().numpy()])
     return torch.from_numpy(masks).to(proposals.device)
 
 
