@@ -16,6 +16,7 @@ from ism_ros.selftest.findings import Environment, Finding, checked
 from ism_ros.selftest.folder_checks import check_checkpoints_dir, check_folder
 from ism_ros.selftest.library_checks import (
     check_embree,
+    check_numba,
     check_onnxruntime,
     check_python,
     check_torch,
@@ -52,6 +53,7 @@ def examine(
         "torchvision": lambda: [check_torchvision()],
         "transformers": lambda: [check_transformers("transformers" in required)],
         "onnxruntime": lambda: [check_onnxruntime("onnxruntime" in required)],
+        "Numba": lambda: [check_numba()],
         "embreex": lambda: [check_embree()],
         "cache": lambda: [] if cache_dir is None else [check_folder("cache", cache_dir, "cache_dir")],
         "checkpoints": lambda: [] if checkpoints_dir is None else check_checkpoints_dir(checkpoints_dir),

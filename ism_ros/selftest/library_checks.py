@@ -141,5 +141,19 @@ def check_embree(machine: str | None = None) -> Finding:
     return Finding("embreex", "warning", f"does not import ({library.error}): templates render more slowly", advice)
 
 
+def check_numba() -> Finding:
+    """Check Numba, which compiles the loops that verify poses on the CPU.
+
+    Returns:
+        A warning where it does not import, as beside a NumPy that is newer than it knows.
+    """
+    library = probe("import json, numba; print(json.dumps({'version': numba.__version__}))")
+    if not library.error:
+        return Finding("Numba", "passed", f"{library.output['version']}, compiles loops for the CPU")
+    advice = "pip install --upgrade numba; beside a NumPy that is too new for it also 'numpy<' the version it names"
+    found = f"does not import ({library.error}): poses are verified several times more slowly on the CPU"
+    return Finding("Numba", "warning", found, advice)
+
+
 def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))

@@ -178,6 +178,18 @@ class TestLibraries:
         assert finding.state == "warning"
         assert finding.advice == "pip install embreex"
 
+    def test_a_numba_that_does_not_import_is_a_warning_that_says_what_it_costs(self, install: Install) -> None:
+        install("numba", "raise ImportError('Numba needs NumPy 2.3 or less. Got NumPy 2.4.')")
+        finding = library_checks.check_numba()
+        assert finding.state == "warning"
+        assert "Numba needs NumPy 2.3 or less" in finding.found
+        assert "more slowly" in finding.found
+        assert "numba" in finding.advice
+
+    def test_numba_is_told_with_its_version(self) -> None:
+        pytest.importorskip("numba")
+        assert library_checks.check_numba().state == "passed"
+
 
 class TestFolders:
     def test_a_folder_that_can_be_made_passes_and_is_not_made(self, tmp_path: Path) -> None:
