@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ism_ros.data.frame import Frame
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.pose.alignment import ObservedPoints
 from ism_ros.refinement.observed_masks import ObservedMasks, observed_masks
 from ism_ros.refinement.pose_batch import PoseBatch, RefinementSamples, joined

@@ -14,7 +14,7 @@ from ism_ros.cad.surfaces import surface_of
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.objects.template_builder import surface_of_object, views_of_object
 from ism_ros.refinement.observed_masks import ObservedMasks, observed_masks
 from ism_ros.refinement.pose_batch import PoseBatch, RefinementSamples

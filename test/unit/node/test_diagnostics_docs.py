@@ -44,7 +44,7 @@ from ism_ros.node.diagnostics.summaries import (
 from ism_ros.node.event_log import DiagnosticEvent, EventLog, EventSnapshot
 from ism_ros.node.execution.inference_failures import failure_text
 from ism_ros.node.inputs.frame_subscriber import CAMERA_INFO_HELD, CLOCK_JUMP, TIME_JUMP
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.registration.frame_registration import depth_not_registered_warning
 from ism_ros.result_checks import size_checks
 from ism_ros.result_checks.result_warnings import GRAY_IMAGE, NO_READING

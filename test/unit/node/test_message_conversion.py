@@ -33,7 +33,8 @@ from ism_ros.node.conversion.frame_conversion import frame_from_messages
 from ism_ros.node.conversion.image_conversion import rgb_from_message
 from ism_ros.node.conversion.rgbd_messages import RgbdMessages
 from ism_ros.node.outputs.detection_messages import detection_array, image_message, mask_array, mask_image, vision_info
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 
 HEIGHT, WIDTH = 6, 8
 

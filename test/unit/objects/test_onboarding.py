@@ -24,7 +24,7 @@ from torch import Tensor
 from ism_ros.cad.mesh_loading import CadError
 from ism_ros.descriptors.base import Descriptors
 from ism_ros.objects import onboarding
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.descriptor_cache import read_descriptors, write_descriptors
 from ism_ros.objects.stores.patch_tokens import PatchFile, PatchStorage

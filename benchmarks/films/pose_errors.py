@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from common.symmetries import STEP_DEG
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from common.moving_tables import FilmFrame
-from common.symmetries import STEP_DEG
+from films.film_files import FilmFrame
 
 SAME_M = 0.05
 """Distance from the truth up to which a pose is of that instance, metres."""

@@ -17,7 +17,7 @@ from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
 from ism_ros.matching.base import Matches
-from ism_ros.matching.in_plane_rotation import rotate_in_plane, silhouette_profiles
+from ism_ros.matching.scores.in_plane_rotation import rotate_in_plane, silhouette_profiles
 from ism_ros.objects.library import ObjectLibrary
 
 PIXELS_PER_BATCH = 2**24

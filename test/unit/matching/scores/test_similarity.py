@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ism_ros.matching import similarity
+from ism_ros.matching.scores import similarity
 
 
 def test_padding_templates_never_raise_a_score() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ism_ros.data.camera import Camera
-from ism_ros.matching import geometry
+from ism_ros.matching.scores import geometry
 
 INTRINSICS = torch.tensor([[100.0, 0.0, 20.0], [0.0, 100.0, 15.0], [0.0, 0.0, 1.0]])
 CAMERA = Camera(INTRINSICS.numpy(), 41, 31)

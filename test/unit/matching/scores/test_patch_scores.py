@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ism_ros.matching import patch_scores
+from ism_ros.matching.scores import patch_scores
 
 
 def test_a_crop_without_valid_patches_scores_zero() -> None:

@@ -11,7 +11,8 @@ from transformers import Dinov2Config, Dinov2Model, SamConfig, SamModel
 
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 from ism_ros.rendering.views.polar_maps import ANGLES, RINGS, ViewMaps
 from ism_ros.rendering.views.viewpoints import edge_midpoint_rotations, object_to_camera_rotations
 

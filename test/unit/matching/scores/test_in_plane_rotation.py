@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ism_ros.matching import in_plane_rotation
+from ism_ros.matching.scores import in_plane_rotation
 
 
 def bar(angle: float) -> torch.Tensor:
