@@ -10,7 +10,7 @@ import yaml
 from ism_ros.node.launching.camera_placement import assign_devices, camera_topic, split_names
 from ism_ros.node.launching.rviz_config import node_path, rviz_config
 
-TEMPLATE = (Path(__file__).parents[3] / "config" / "ism.rviz").read_text()
+TEMPLATE = (Path(__file__).parents[4] / "config" / "ism.rviz").read_text()
 
 
 def topics(config: str) -> set[str]:

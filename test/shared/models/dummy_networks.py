@@ -19,7 +19,7 @@ from ism_ros.checkpoints.catalog import checkpoint_named
 from ism_ros.checkpoints.loaders.sam2_checkpoint import Hiera, load_sam2
 from ism_ros.checkpoints.reading import StateDict
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 SAM, DINOV2 = TESTS / "golden" / "sam_tiny.pth", TESTS / "golden" / "dinov2_tiny_pretrain.pth"
 """Random networks with the keys of the official files."""
 

@@ -44,7 +44,7 @@ def test_a_file_for_many_nodes_is_fine_where_one_of_them_is_this_one(tmp_path):
 
 
 def test_the_parameter_file_has_every_parameter_at_its_default_under_a_comment():
-    path = Path(__file__).parents[3] / "config" / "ism.yaml"
+    path = Path(__file__).parents[4] / "config" / "ism.yaml"
     parameters = yaml.safe_load(path.read_text())["/**"]["ros__parameters"]
     assert parameters == Settings().model_dump()
     lines = path.read_text().splitlines()

@@ -266,3 +266,18 @@ def test_recoveries_and_failed_objects_are_recent_for_a_while(events, clock):
     assert events.snapshot().recent_object_failure == "object 'mug' was not added"
     events.clear_object_failure()
     assert events.snapshot().recent_object_failure == ""
+
+
+def test_a_warning_is_shown_by_the_camera_for_five_seconds():
+    class Silent:
+        def warning(self, message):
+            pass
+
+    now_s = [100.0]
+    events = EventLog(Silent(), clock=lambda: now_s[0])
+    events.warn(DiagnosticEvent("time_jump", "stamps jumped back"))
+    events.count_event("nothing_found")
+    assert events.snapshot().recent_warning == "stamps jumped back"
+    now_s[0] += 5.1
+    assert events.snapshot().recent_warning == ""
+    assert events.snapshot().noticed == {"time_jump": 1, "nothing_found": 1}

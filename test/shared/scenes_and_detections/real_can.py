@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ism_ros.config.settings import Settings
 
-CAN = Path(__file__).resolve().parents[3] / "shared" / "data" / "lm_can"
+CAN = Path(__file__).resolve().parents[4] / "shared" / "data" / "lm_can"
 """Folder with rgb.png, depth.png, camera.json and reference_mask.png."""
 CAN_CAD, CAN_UNITS = CAN / "obj_000005.ply", "mm"
 MIN_IOU = 0.85

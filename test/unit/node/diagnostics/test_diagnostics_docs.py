@@ -1,21 +1,18 @@
 """docs/diagnostics.md and the code say the same: each sentence of one is in the other, with its level and a remedy."""
 
-import ast
-import importlib.util
 import re
-import sys
 import tempfile
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 import trimesh
 from diagnostic_msgs.msg import DiagnosticStatus
-from sensor_msgs.msg import CameraInfo, CompressedImage
+from spoilt_messages import small_frame, spoilt_frames
 
 from ism_ros.cad.hole_filling import FilledHoles
 from ism_ros.cad.mesh_loading import read_cad
@@ -31,8 +28,7 @@ from ism_ros.node.camera_monitoring.dropped_messages import drop_remedy, dropped
 from ism_ros.node.camera_monitoring.missing_frames import TopicState, two_publishers_event, why_no_frame
 from ism_ros.node.conversion.frame_conversion import frame_from_messages
 from ism_ros.node.conversion.rgbd_messages import DepthSource, RgbdMessages
-from ism_ros.node.diagnostics.counters import FrameSnapshot, Latency
-from ism_ros.node.diagnostics.status_messages import camera_values, segmentation_values
+from ism_ros.node.diagnostics.counters import FrameSnapshot
 from ism_ros.node.diagnostics.summaries import (
     ObjectsStatus,
     SegmentationStatus,
@@ -41,16 +37,15 @@ from ism_ros.node.diagnostics.summaries import (
     objects_summary,
     segmentation_summary,
 )
-from ism_ros.node.event_log import DiagnosticEvent, EventLog, EventSnapshot
+from ism_ros.node.event_log import EventSnapshot
 from ism_ros.node.execution.inference_failures import failure_text
 from ism_ros.node.inputs.frame_subscriber import CAMERA_INFO_HELD, CLOCK_JUMP, TIME_JUMP
 from ism_ros.objects.known_object import KnownObject
 from ism_ros.registration.frame_registration import depth_not_registered_warning
 from ism_ros.result_checks import size_checks
 from ism_ros.result_checks.result_warnings import GRAY_IMAGE, NO_READING
-from ism_ros.runtime.cache_folder import DAMAGED, NOT_WRITTEN
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 LEVELS = {
     DiagnosticStatus.OK: "OK",
     DiagnosticStatus.WARN: "WARN",
@@ -89,83 +84,9 @@ def documented() -> list[Row]:
     ]
 
 
-def camera_process() -> tuple[Any, Any]:
-    """The module test/ros/programs/camera_process.py, and a small frame for it to publish."""
-    path = ROOT / "test" / "ros" / "programs" / "camera_process.py"
-    spec = importlib.util.spec_from_file_location("camera_process_of_docs", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    stored = module.Stored.__new__(module.Stored)
-    stored.rgb, stored.depth_m = np.full((48, 64, 3), 100, np.uint8), np.ones((48, 64), np.float32)
-    stored.depth_mm = np.full((48, 64), 1000, np.uint16)
-    stored.intrinsics = np.array([[60.0, 0, 32], [0, 60, 24], [0, 0, 1]])
-    stored.first_mask = np.pad(np.ones((8, 8), bool), ((20, 20), (28, 28)))
-    return module, stored
-
-
-def spoilt_frames() -> list[RgbdMessages]:
-    """Each way to spoil a frame that test/ros/programs/camera_process.py knows, and compressed ones."""
-    module, stored = camera_process()
-    frames = [
-        RgbdMessages(m.rgb, m.depth, m.camera_info) for m in (make() for make in module.alterations(stored).values())
-    ]
-    good, small = stored.messages(), module.alterations(stored)["compressed"]()
-    empty = stored.messages()
-    empty.rgb.width = 0
-    broken = CompressedImage(format="jpeg", data=[1, 2, 3])
-    rvl = CompressedImage(format="16UC1; compressedDepth rvl", data=[1] * 40)
-    cut = CompressedImage(format="16UC1; compressedDepth rvl", data=[1] * 14)
-    compressed = CompressedImage(format="16UC1; png compressed", data=bytes(small.depth.data)[12:])
-    short = CompressedImage(format="16UC1; compressedDepth png", data=[0] * 3)
-    colors = CompressedImage(format="16UC1; compressedDepth png", data=bytes(12) + bytes(small.rgb.data))
-    matrices = (
-        *([60, 0, 0, 0, 60, 0, 32, 24, 1], [60, 0, 32, 1, 60, 24, 0, 0, 1], [0.9, 0, 0.5, 0, 1.2, 0.5, 0, 0, 1]),
-        *([1e308, 0, 32, 0, 60, 24, 0, 0, 1], [60, 0, 64, 0, 60, 48, 0, 0, 1], [20, 0, 32, 0, 99, 24, 0, 0, 1]),
-    )
-    infos = [replaced(good.camera_info, matrix) for matrix in matrices]
-    return [
-        *frames,
-        *(RgbdMessages(good.rgb, good.depth, info) for info in infos),
-        RgbdMessages(empty.rgb, good.depth, good.camera_info),
-        RgbdMessages(broken, good.depth, good.camera_info),
-        *(RgbdMessages(good.rgb, depth, good.camera_info) for depth in (rvl, cut, compressed, short, colors)),
-        RgbdMessages(small.depth, good.depth, good.camera_info),
-        *odd_lenses(stored),
-        beside(stored),
-    ]
-
-
-def replaced(info: CameraInfo, k: list[float]) -> CameraInfo:
-    """`info` with another camera matrix."""
-    return CameraInfo(header=info.header, width=info.width, height=info.height, k=[float(number) for number in k])
-
-
-def odd_lenses(stored) -> list[RgbdMessages]:
-    """Coefficients of no lens. The fisheye is among the alterations."""
-    frames = []
-    for model, coefficients in (("odd", [0.1]), ("plumb_bob", [float("nan")] * 5), ("plumb_bob", [1e9] * 5)):
-        messages = stored.messages()
-        messages.camera_info.distortion_model, messages.camera_info.d = model, coefficients
-        frames.append(RgbdMessages(messages.rgb, messages.depth, messages.camera_info))
-    return frames
-
-
-def beside(stored) -> RgbdMessages:
-    """Depth of another camera, whose camera_info is for another size."""
-    messages, other = stored.messages(), stored.messages().camera_info
-    messages.rgb.header.frame_id, messages.depth.header.frame_id = "color", "depth"
-    other.width += 1
-    to_color = np.eye(4)
-    to_color[0, 3] = 0.05
-    return RgbdMessages(
-        messages.rgb, messages.depth, messages.camera_info, False, DepthSource("/rgb", "/depth", other, to_color)
-    )
-
-
 def doubts_of_messages() -> list[str]:
     """What is said of frames that can be used all the same."""
-    _, stored = camera_process()
+    stored = small_frame()
     gray, nameless, of_two = stored.messages(), stored.messages(), stored.messages()
     gray.rgb.encoding, gray.rgb.step = "mono8", 64
     gray.rgb.data = np.tile(np.arange(64, dtype=np.uint8), (48, 1)).tobytes()
@@ -396,63 +317,3 @@ def test_each_fault_is_one_line_that_names_a_remedy(part, summary):
     what, _, to_do = summary.text.partition(": ")
     assert what
     assert REMEDY.search(to_do), summary.text
-
-
-KINDS_OF_REASON = {
-    "FrameError": "rejected",
-    "InputWarning": "noticed",
-    "DiagnosticEvent": "noticed",
-    "count_event": "noticed",
-}
-
-
-def reasons_in_the_code() -> set[str]:
-    """`rejected.` and `noticed.` before each word that is counted."""
-    reasons = {f"noticed.{reason}" for reason in (NOT_WRITTEN, DAMAGED)}  # by way of log records
-    for path in (ROOT / "ism_ros").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute)):
-                continue
-            called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
-            key = KINDS_OF_REASON.get(called)
-            first = node.args[0] if node.args else None
-            if key and isinstance(first, ast.Constant):
-                reasons.add(f"{key}.{first.value}")
-    return reasons
-
-
-def reasons_in(document: Path) -> set[str]:
-    return set(re.findall(r"`((?:noticed|rejected)\.[a-z]\w*)`", document.read_text(encoding="utf-8")))
-
-
-def test_each_reason_in_the_code_is_in_the_document():
-    assert reasons_in_the_code() <= reasons_in(ROOT / "docs" / "diagnostics.md")
-
-
-@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
-def test_each_reason_in_a_document_is_in_the_code(document):
-    assert reasons_in(document) <= reasons_in_the_code()
-
-
-def test_each_value_is_in_the_document():
-    text = (ROOT / "docs" / "diagnostics.md").read_text(encoding="utf-8")
-    frames = FrameSnapshot(latencies={"STAGE": Latency(1.0, 2.0)})
-    events = EventSnapshot(rejected={"…": 1}, noticed={"…": 1})
-    pairs = camera_values(CameraStatus(), events) + segmentation_values(frames, 0, 3)
-    for key, _ in pairs:
-        assert f"`{key}`" in text or f"`.{key.split('.')[-1]}`" in text, key
-
-
-def test_a_warning_is_shown_by_the_camera_for_five_seconds():
-    class Silent:
-        def warning(self, message):
-            pass
-
-    now_s = [100.0]
-    events = EventLog(Silent(), clock=lambda: now_s[0])
-    events.warn(DiagnosticEvent("time_jump", "stamps jumped back"))
-    events.count_event("nothing_found")
-    assert events.snapshot().recent_warning == "stamps jumped back"
-    now_s[0] += 5.1
-    assert events.snapshot().recent_warning == ""
-    assert events.snapshot().noticed == {"time_jump": 1, "nothing_found": 1}

@@ -18,8 +18,10 @@ from prepared_processes import PreparedProcess, PreparedProcesses
 
 TIMEOUT_S = 60.0
 """How long to wait for what is sure to come, seconds."""
-PROGRAMS = Path(__file__).parents[1] / "ros" / "programs"
+PROGRAMS = Path(__file__).parents[2] / "ros" / "programs"
 """Folder of the programs that tests start."""
+SHARED = tuple(str(folder) for folder in sorted(Path(__file__).parents[1].iterdir()) if folder.is_dir())
+"""Folders of test/shared, whose modules processes import by their own names, as tests do."""
 ISM_NODE = ("-m", "ism_ros.node.main")
 """Arguments of Python that start the node."""
 CAMERA = (str(PROGRAMS / "camera_process.py"),)
@@ -39,7 +41,7 @@ FAULTY_NODE = (str(PROGRAMS / "faulty_node.py"),)
 
 def environment_with(changes: Mapping[str, str | None]) -> dict[str, str]:
     """This process's environment with some variables set, or gone where the value is None; finds test/shared."""
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([*SHARED, os.environ.get("PYTHONPATH", "")])
     return {name: value for name, value in {**os.environ, "PYTHONPATH": path, **changes}.items() if value is not None}
 
 
