@@ -33,8 +33,8 @@ import torch
 from accuracy.real_frames import frame_folders, read_real_frame
 from common.coco_scoring import MIN_VISIBLE_SHARE
 from common.measuring import machine, print_table, write_json
+from common.random_networks import random_sam
 from common.scene_sets import make_object_set, observe_scene
-from components.random_networks import random_sam
 from numpy.typing import NDArray
 from torch import Tensor
 

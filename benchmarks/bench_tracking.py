@@ -6,7 +6,7 @@
 2 films each of a camera in the hand, a pushed object and a passing hand; 10 of an object taken and put back; 20 of two
 equal ones that cross.
 
-Films (common/moving_tables.py) are rendered once into --films, some 0.4 s of one core a frame. The tracker sees each
+Films (films/moving_tables.py) are rendered once into --films, some 0.4 s of one core a frame. The tracker sees each
 frame. The search takes every --search-every-th frame (default 9), and what it finds reaches the tracker as many frames
 later, as if it took 300 ms. Printed: pose errors while followed, of instances that are at least 30 % visible, but for
 symmetries (steps of a gear's teeth below 45 degrees count as errors); the share of such instances that is followed;
@@ -31,9 +31,10 @@ import cv2
 import numpy as np
 import torch
 from common.measuring import machine, print_table, write_json
-from common.moving_tables import HAND, FilmFrame, films, read_film, render_film
-from common.pose_errors import fine_symmetries, pose_error, rows_of_bodies
 from common.symmetries import symmetries_of
+from films.film_files import FilmFrame, read_film, render_film
+from films.moving_tables import HAND, films
+from films.pose_errors import fine_symmetries, pose_error, rows_of_bodies
 from numpy.typing import NDArray
 
 from ism_ros.config.settings import Settings

@@ -15,10 +15,11 @@ from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptor, Descriptors
 from ism_ros.matching.base import MATCHERS, MatchInputs
-from ism_ros.matching.geometry import verify_geometry
+from ism_ros.matching.scores.geometry import verify_geometry
+from ism_ros.matching.scores.similarity import pairwise_similarity
 from ism_ros.matching.selection import ScoredProposals, matched_proposals, scored_proposals, select
-from ism_ros.matching.similarity import pairwise_similarity
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_builder import TemplateBuilder, build_templates
@@ -156,8 +157,7 @@ class InstanceSegmentationModel:
         )
         matched, crop_masks = matched_proposals(proposals, matches), crops.crop_masks[matches.rows]
         with one_thread(crop_masks):
-            rotation_sensitive = self.descriptor.rotation_sensitive
-            geometry = verify_geometry(frame, matched, crop_masks, library, matches, rotation_sensitive)
+            geometry = verify_geometry(frame, matched, crop_masks, library, matches, self.descriptor.rotation_sensitive)
         score = matcher.final_score(matches, geometry.score, geometry.visible_ratio, matched.confidence)
         return scored_proposals(matched, library, matches, geometry, score, similarity)
 

@@ -29,10 +29,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
 
 import torch
+from common.device_measuring import Operations, Probe, Stopwatch, copy_rate, matrix_rate, peak_mb
 from common.measuring import print_table, write_json
+from common.random_networks import CROP_PX, random_dino, random_library, random_sam, synthetic_frame, weights
 from common.synthetic_masks import SyntheticMaskModel
-from device_measuring import Operations, Probe, Stopwatch, copy_rate, matrix_rate, peak_mb
-from random_networks import CROP_PX, random_dino, random_library, random_sam, synthetic_frame, weights
 from torch import Tensor
 from torch.nn.functional import normalize
 

@@ -43,10 +43,12 @@ from ism_ros.data.nms import mask_nms, nms
 from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptors
 from ism_ros.io.result_files import label_image, to_records
-from ism_ros.matching import patch_scores, sam6d, similarity
+from ism_ros.matching import sam6d
 from ism_ros.matching.base import Matches
-from ism_ros.matching.geometry import verify_geometry
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.matching.scores import patch_scores, similarity
+from ism_ros.matching.scores.geometry import verify_geometry
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.descriptor_cache import write_descriptors

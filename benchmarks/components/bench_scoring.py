@@ -33,8 +33,9 @@ from common.measuring import in_subprocess, machine, print_table, write_json
 from ism_ros.matching.base import Matches
 from ism_ros.matching.noctis import match_noctis
 from ism_ros.matching.sam6d import match_sam6d
-from ism_ros.matching.similarity import pairwise_similarity
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.matching.scores.similarity import pairwise_similarity
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 from ism_ros.runtime.memory import peak_bytes
 
 MATCH: dict[str, Callable[..., Matches]] = {"sam6d": match_sam6d, "noctis": match_noctis}

@@ -40,7 +40,7 @@ from ism_ros.config.sources import load_settings
 from ism_ros.data.frame import Frame
 from ism_ros.loading import load_model
 from ism_ros.matching.base import MatchInputs
-from ism_ros.matching.similarity import pairwise_similarity
+from ism_ros.matching.scores.similarity import pairwise_similarity
 from ism_ros.matching.verified import VERIFIED
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.query import Query

@@ -4,7 +4,7 @@
     python benchmarks/interfaces/bench_node_tracking.py --film pushed_0 --seconds 60
     python benchmarks/interfaces/bench_node_tracking.py --max-cpu 0.5         # and that limit
 
-The film (common/moving_tables.py, rendered once into --films) is played forwards and backwards, so that nothing jumps.
+The film (films/moving_tables.py, rendered once into --films) is played forwards and backwards, so that nothing jumps.
 Measured quietly, and beside other programs that keep half of the cores busy: results a second, stamp to publish,
 searches a second, cores that the node uses, pose errors while followed of instances that are at least 30 % visible, and
 the share of these that is followed. Others on the machine make it all worse: cores that all use are printed, too.
@@ -23,15 +23,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common and films
 
 import numpy as np
 import psutil
 from common.measuring import machine, print_table, write_json
-from common.moving_tables import HAND, RATE_HZ, FilmFrame, films, read_film, render_film
 from common.node_session import START_TIMEOUT_S, stage_latencies_ms
-from common.pose_errors import fine_symmetries, pose_error, rows_of_bodies
 from common.symmetries import symmetries_of
+from films.film_files import RATE_HZ, FilmFrame, read_film, render_film
+from films.moving_tables import HAND, films
+from films.pose_errors import fine_symmetries, pose_error, rows_of_bodies
 from ism_ros.msg import InstanceMaskArray
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation

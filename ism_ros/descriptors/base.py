@@ -87,7 +87,7 @@ class Descriptor(Protocol):
         """Whether tokens change when the camera rotates about its optical axis.
 
         Where they do not, the best template says nothing about the in-plane rotation, and it is taken from the masks
-        instead (matching.geometry).
+        instead (matching.scores.geometry).
         """
         ...
 

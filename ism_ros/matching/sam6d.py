@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs
-from ism_ros.matching.patch_scores import patch_scores_by_template
-from ism_ros.matching.similarity import semantic_score
+from ism_ros.matching.scores.patch_scores import patch_scores_by_template
+from ism_ros.matching.scores.similarity import semantic_score
 from ism_ros.objects.library import ObjectLibrary
 
 

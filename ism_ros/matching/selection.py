@@ -12,7 +12,7 @@ from ism_ros.data.detections import Detections
 from ism_ros.data.nms import mask_nms, nms
 from ism_ros.data.proposals import Proposals
 from ism_ros.matching.base import Matches
-from ism_ros.matching.geometry import Geometry
+from ism_ros.matching.scores.geometry import Geometry
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.pose.alignment import ObjectAlignments
 

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs, ShapeMatches
-from ism_ros.matching.patch_scores import patch_scores_by_template
 from ism_ros.matching.sam6d import Sam6dMatcher
 from ism_ros.matching.sam6d import final_score as final_score_sam6d
-from ism_ros.matching.similarity import semantic_scores
+from ism_ros.matching.scores.patch_scores import patch_scores_by_template
+from ism_ros.matching.scores.similarity import semantic_scores
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.pose.alignment import DEPTH_WEIGHT, ObjectAlignments, ViewAlignment, align_views, relative_depth_mse
 from ism_ros.pose.observed_points import ObservedPoints, sample_observed_points

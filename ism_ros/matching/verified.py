@@ -33,8 +33,8 @@ from ism_ros.matching.calibration import (
     with_log_odds,
 )
 from ism_ros.matching.candidates import Candidates
-from ism_ros.matching.patch_scores import patch_scores_by_template
-from ism_ros.matching.similarity import semantic_scores
+from ism_ros.matching.scores.patch_scores import patch_scores_by_template
+from ism_ros.matching.scores.similarity import semantic_scores
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.pose.observed_points import MIN_PIXELS
 from ism_ros.refinement.covariance import at_origin

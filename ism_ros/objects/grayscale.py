@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 from ism_ros.rendering.views.polar_maps import ViewMaps, cell_areas_m2
 from ism_ros.rendering.views.surface_samples import SurfaceSamples
 

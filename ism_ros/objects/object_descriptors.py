@@ -12,7 +12,7 @@ from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.crops import crop_resize_pad
 from ism_ros.descriptors.base import Descriptor
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.descriptor_cache import Arrays
 from ism_ros.objects.stores.patch_tokens import PatchFile, PatchPrecision

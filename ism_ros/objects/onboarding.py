@@ -16,7 +16,7 @@ import torch
 
 from ism_ros.descriptors.base import Descriptor
 from ism_ros.objects.grayscale import LazyVariant, grayscale_images, grayscale_surface, grayscale_views
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.objects.object_descriptors import DescribedTemplates, PlacedDescriptors, describe_templates, known_object
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.cache_keys import descriptors_key, templates_key

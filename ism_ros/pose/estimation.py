@@ -11,7 +11,8 @@ from torch import Tensor
 from ism_ros.data.boxes import boxes_from_masks
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 from ism_ros.pose.alignment import ObjectAlignments, ViewAlignment, align_views
 from ism_ros.pose.coarse_pose import coarse_poses
 from ism_ros.pose.observed_points import sample_observed_points

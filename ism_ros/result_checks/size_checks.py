@@ -15,7 +15,8 @@ from torch import Tensor
 from ism_ros.cad.units import UNITS_TEXT, length_text
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.frame import Frame
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 
 FACTORS = (0.1, 10.0, 0.001, 1000.0, 1 / 25.4, 25.4)
 """Factors of depth that are tried: units of tenths of millimetres, centimetres, metres, inches."""

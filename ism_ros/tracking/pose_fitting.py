@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.refinement.pose_batch import PoseBatch
 from ism_ros.refinement.projective_icp import pose_covariances, refine
 from ism_ros.tracking.lost_detection import gather_pose_evidence, pose_score

@@ -17,7 +17,8 @@ import torch
 
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 from ism_ros.refinement.depth_noise import MIN_INVERSE_NOISE, estimate_inverse_noise
 from ism_ros.tracking.followed_instance import FollowedInstance
 from ism_ros.tracking.ids import is_time_jump, next_id

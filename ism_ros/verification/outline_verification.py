@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ism_ros.data.frame import Frame
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.pose.observed_points import ObservedPoints, sample_observed_points
 from ism_ros.pose.start_poses import start_poses
 from ism_ros.pose.view_choice import observed_maps, rank_views

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.pose.observed_points import MIN_PIXELS, ObservedMaps, ObservedPoints
 from ism_ros.pose.start_poses import start_poses
 from ism_ros.pose.view_choice import observed_maps, rank_views

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ism_ros.data.frame import Frame
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.pose import start_poses
 from ism_ros.pose.observed_points import ObservedPoints
 from ism_ros.refinement.observed_masks import ObservedMasks, observed_masks

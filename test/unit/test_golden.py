@@ -19,8 +19,9 @@ from ism_ros.data.camera import Camera
 from ism_ros.data.crops import crop_resize_pad
 from ism_ros.data.masks import large_enough
 from ism_ros.data.nms import nms
-from ism_ros.matching import patch_scores, sam6d, similarity
-from ism_ros.matching.geometry import geometric_score, mean_position_m, projected_boxes
+from ism_ros.matching import sam6d
+from ism_ros.matching.scores import patch_scores, similarity
+from ism_ros.matching.scores.geometry import geometric_score, mean_position_m, projected_boxes
 from ism_ros.segmentors.sam.automatic_masks import AutomaticMasks, MaskOptions
 from ism_ros.segmentors.sam.sam_segmentor import PromptableSam
 

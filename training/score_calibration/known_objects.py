@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ism_ros.descriptors.base import Descriptor
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.objects.object_descriptors import PlacedDescriptors, describe_templates, known_object
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.descriptor_cache import Arrays

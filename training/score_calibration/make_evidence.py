@@ -26,7 +26,7 @@ import torch
 from ism_ros import load_model
 from ism_ros.config.settings import Settings
 from ism_ros.model import InstanceSegmentationModel
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from training.datasets.data_folder import ObjectBank, object_file, write_description
 from training.datasets.parallel_jobs import portions, run_all
 from training.make_data import SEED_STRIDE

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from ism_ros.data.frame import Frame
 from ism_ros.matching.calibration import pose_features
 from ism_ros.matching.candidates import Candidates
-from ism_ros.matching.similarity import pairwise_similarity, semantic_scores
+from ism_ros.matching.scores.similarity import pairwise_similarity, semantic_scores
 from ism_ros.matching.verified import semantic_margin, verify_candidates
 from ism_ros.model import InstanceSegmentationModel
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 from ism_ros.query import Query
 from ism_ros.verification.silhouette_masks import silhouette_masks
 from training.score_calibration.evidence_store import MIN_PIXELS, Arrays, no_evidence

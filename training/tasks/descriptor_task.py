@@ -24,7 +24,7 @@ from ism_ros.descriptors.tiny.descriptor_network import (
     network_input,
     valid_patches,
 )
-from ism_ros.matching.similarity import semantic_score
+from ism_ros.matching.scores.similarity import semantic_score
 from ism_ros.rendering.views.viewpoints import VIEW_COUNT, camera_positions
 from training.augmentations.crop_augmentations import augment_crops
 from training.datasets.data_folder import read_description, template_file

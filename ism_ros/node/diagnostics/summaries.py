@@ -1,6 +1,6 @@
 """Level and message of the three statuses in /diagnostics, from what is known of the node.
 
-docs/diagnostics.md lists the messages; test/unit/node/test_diagnostics_docs.py compares it with this module.
+docs/diagnostics.md lists the messages; test/unit/node/diagnostics/test_diagnostics_docs.py compares the two.
 """
 
 from __future__ import annotations

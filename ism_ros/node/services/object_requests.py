@@ -10,7 +10,8 @@ from geometry_msgs.msg import Vector3
 from ism_ros.cad.colors import color_text, parse_color
 from ism_ros.cad.units import resolve_units
 from ism_ros.msg import ObjectInfo
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.srv import AddObject
 

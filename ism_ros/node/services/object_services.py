@@ -16,7 +16,8 @@ from ism_ros.node.context import NodeContext
 from ism_ros.node.services.object_requests import object_info, spec_of_request
 from ism_ros.node.services.objects_file_sync import ObjectsFileSync
 from ism_ros.objects.background_onboarding import OnboardingCancelledError, OnboardingProgress, OnboardingQueue
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_builder import Progress as ProgressCallback
 from ism_ros.objects.template_process import NICENESS, TemplateProcess, TemplateProcessStoppedError

@@ -9,7 +9,7 @@ from functools import partial
 
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.background_onboarding import OnboardingProgress, OnboardingQueue, OnboardingTask
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.server.model_process.messages import ObjectPending
 from ism_ros.server.model_process.object_cache import ObjectCache, ObjectKey

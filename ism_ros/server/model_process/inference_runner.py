@@ -12,7 +12,8 @@ from ism_ros.config.profiles import changed_models
 from ism_ros.data.detections import Detections
 from ism_ros.data.frame import Frame
 from ism_ros.model import InstanceSegmentationModel
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 from ism_ros.query import Query
 from ism_ros.segmentors.base import SEGMENTORS, Segmentor, create_segmentor
 from ism_ros.server.errors import RequestError

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cachetools import LRUCache
 
 from ism_ros.model import InstanceSegmentationModel
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.patch_tokens import PatchFile
 from ism_ros.server.objects.file_signature import FileSignature, file_signature

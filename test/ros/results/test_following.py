@@ -14,13 +14,14 @@ import numpy as np
 import psutil
 import pytest
 import yaml
+from altered_frames import TURNING_DEG, TURNING_FRAMES
 from cell import opened
 from ism_ros.srv import AddObject, RemoveObject
 from processes import PROGRAMS
 from scipy.spatial.transform import Rotation
 
 sys.path.insert(0, str(PROGRAMS))
-from camera_process import FRAME_ID, TURNING_DEG, TURNING_FRAMES
+from camera_process import FRAME_ID
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine, rendering templates alone takes minutes
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from ism_ros.srv import AddObject, ListObjects, RemoveObject, Segment
 from real_can import CAN, CAN_CAD, CAN_UNITS, assert_is_the_can, needs_real_can
+from segment_requests import frame_messages
 from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Header
 
 from ism_ros.data.rle import decode_rle
 from ism_ros.io.frame_files import read_frame
-from ism_ros.node.outputs.detection_messages import image_message
 
 WAITING = 4
 
@@ -47,17 +46,7 @@ def active(inactive):
 def frame(workspace):
     """A request with a whole frame."""
     with np.load(workspace / "frame.npz") as stored:
-        return messages(stored["rgb"], stored["depth_m"], stored["intrinsics"])
-
-
-def messages(rgb, depth_m, intrinsics):
-    height, width = rgb.shape[:2]
-    header = Header(frame_id="uploaded")
-    return {
-        "rgb": image_message(rgb, "rgb8", header),
-        "depth": image_message(np.round(depth_m * 1000).astype(np.uint16), "16UC1", header),
-        "camera_info": CameraInfo(width=width, height=height, k=[float(k) for k in intrinsics.ravel()]),
-    }
+        return frame_messages(stored["rgb"], stored["depth_m"], stored["intrinsics"])
 
 
 def segment(cell, **fields):
@@ -84,7 +73,7 @@ def test_the_can_of_a_real_camera_comes_first_and_whole(inactive):
         AddObject, "add_object", AddObject.Request(id="can", cad=str(CAN_CAD), units=CAN_UNITS), 240.0
     )
     assert added.success, added.message
-    response = segment(inactive, **messages(can.rgb, can.depth_m, can.camera.intrinsics), object_ids=["can"])
+    response = segment(inactive, **frame_messages(can.rgb, can.depth_m, can.camera.intrinsics), object_ids=["can"])
     inactive.listener.call(RemoveObject, "remove_object", RemoveObject.Request(id="can"), 60.0)
     assert response.success, response.message
     first = response.masks.instances[0]

@@ -1,6 +1,6 @@
 """`ism segment`, `ism eval` and `ism doctor` as a user runs them, with neural pairs found in a checkpoints folder.
 
-The networks are small, in the layouts of the official checkpoints (test/shared/dummy_networks.py).
+The networks are small, in the layouts of the official checkpoints (test/shared/models/dummy_networks.py).
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ism_ros.matching import noctis, patch_scores, similarity
+from ism_ros.matching import noctis
+from ism_ros.matching.scores import patch_scores, similarity
 
 PUBLIC = Path(__file__).parents[2] / "data" / "noctis" / "public.npz"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ism_ros.matching import patch_scores, sam6d, similarity
+from ism_ros.matching import sam6d
+from ism_ros.matching.scores import patch_scores, similarity
 
 
 def test_no_proposals_give_no_scores() -> None:

@@ -19,7 +19,8 @@ from ism_ros.data.frame import Frame
 from ism_ros.descriptors.base import create_descriptor
 from ism_ros.matching import sam6d, shape
 from ism_ros.matching.sam6d import match_sam6d
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.pose.observed_points import ObservedPoints, sample_observed_points

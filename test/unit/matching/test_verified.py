@@ -27,7 +27,7 @@ from ism_ros.matching.calibration import (
     pose_probabilities,
     shipped_calibration,
 )
-from ism_ros.matching.geometry import verify_geometry
+from ism_ros.matching.scores.geometry import verify_geometry
 from ism_ros.matching.selection import ScoredProposals, matched_proposals, scored_proposals
 from ism_ros.matching.verified import VERIFIED
 from ism_ros.objects.library import ObjectLibrary

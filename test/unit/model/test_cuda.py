@@ -25,7 +25,7 @@ from ism_ros.descriptors.base import DESCRIPTORS
 from ism_ros.descriptors.dinov2 import dinov2_descriptor
 from ism_ros.io.result_files import label_image, to_records
 from ism_ros.loading import load_model
-from ism_ros.matching import geometry, patch_scores, similarity
+from ism_ros.matching.scores import geometry, patch_scores, similarity
 from ism_ros.runtime.memory import device_segments
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter, OutOfMemoryRetry

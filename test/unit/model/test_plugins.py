@@ -1,4 +1,4 @@
-"""A segmentor, a descriptor and a matcher from outside the package (test/shared/plugins.py), by `module:attr`."""
+"""Segmentor, descriptor and matcher from outside the package (test/shared/models/plugins.py), by `module:attr`."""
 
 from __future__ import annotations
 

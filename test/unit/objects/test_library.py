@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 
 
 def known(name: str, templates: int = 4, *, rotations: bool = True) -> KnownObject:

@@ -9,7 +9,7 @@ from lone_objects import known, pose, seen
 from scipy.spatial.transform import Rotation
 
 from ism_ros.data.boxes import boxes_from_masks
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.pose import compiled_alignment, torch_alignment
 from ism_ros.pose.observed_points import ObservedPoints, sample_observed_points
 from ism_ros.pose.start_poses import MOST_ALIKE

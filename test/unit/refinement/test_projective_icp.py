@@ -10,7 +10,7 @@ from lone_objects import batch, known, observed, pose, samples_of, seen
 from scipy.spatial.transform import Rotation
 
 from ism_ros.data.boxes import boxes_from_masks
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.pose.observed_points import ObservedPoints, sample_observed_points
 from ism_ros.pose.start_poses import MIN_DIFFERENCE_RAD, StartPoses, start_poses
 from ism_ros.pose.view_choice import observed_maps, rank_views

@@ -18,13 +18,8 @@ from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
 from ism_ros.rendering.renderer import render
 from ism_ros.segmentors.base import SEGMENTORS, create_segmentor
-from ism_ros.segmentors.tiled import (
-    TiledSegmentor,
-    frame_of_tile,
-    tile_boxes,
-    tiles_per_side,
-    with_tiles_for_objects,
-)
+from ism_ros.segmentors.tile_layout import frame_of_tile, tile_boxes, tiles_per_side
+from ism_ros.segmentors.tiled import TiledSegmentor, with_tiles_for_objects
 
 LARGE = (1200, 1600)
 

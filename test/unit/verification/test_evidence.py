@@ -12,7 +12,7 @@ from lone_objects import CAMERA, TABLE_M, batch, evidence_of, known, pose, repai
 from scipy.spatial.transform import Rotation
 
 from ism_ros.data.frame import Frame
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import make_object
 from ism_ros.verification.evidence.terms import TERMS
 from ism_ros.verification.silhouette_masks import silhouette_masks

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ism_ros.data.frame import Frame
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.runtime.compilation import IS_AVAILABLE
 from ism_ros.runtime.threads import map_on_threads
 from ism_ros.sim.benchmark_scenes.objects.object_catalog import make_object

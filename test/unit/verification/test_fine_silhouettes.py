@@ -9,7 +9,7 @@ import trimesh
 from lone_objects import batch, known, observed, pose, seen
 from scipy.spatial.transform import Rotation
 
-from ism_ros.objects.library import KnownObject
+from ism_ros.objects.known_object import KnownObject
 from ism_ros.verification.fine_silhouettes import fine_silhouettes
 from ism_ros.verification.verification import object_samples
 

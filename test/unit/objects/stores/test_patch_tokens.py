@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from ism_ros.matching import patch_scores, sam6d, similarity
+from ism_ros.matching import sam6d
 from ism_ros.matching.sam6d import match_sam6d
-from ism_ros.objects.library import KnownObject, ObjectLibrary
+from ism_ros.matching.scores import patch_scores, similarity
+from ism_ros.objects.known_object import KnownObject
+from ism_ros.objects.library import ObjectLibrary
 from ism_ros.objects.stores.descriptor_cache import write_descriptors
 from ism_ros.objects.stores.patch_tokens import DamagedFileError, PatchFile, PatchPlace, PatchStorage, free_host_memory
 
