@@ -30,6 +30,7 @@ TEXTS = {
     "semantic": "looks {:.2f}",
     "margin": "looks lead {:.2f}",
     "confidence": "proposal {:.2f}",
+    "single_instance": "only one other {:.2f}",
 }
 """Features as people read them, with their values; one that is not here has its own name."""
 

@@ -29,6 +29,8 @@ LOOKS = ("semantic", "margin", "confidence")
 supposed one, and the segmentor's confidence."""
 FEATURE_NAMES = (*TERMS, *LOOKS)
 FEATURES = len(FEATURE_NAMES)
+EVIDENCE_NAMES = (*FEATURE_NAMES, "single_instance")
+"""All that makes a score: the features, and what other instances in the frame do to the probability."""
 RISING = (
     "agreeing", "close", "explained", "outline_iou", "inside", "normals", "color_correlation", "edges", *LOOKS,
 )  # fmt: skip
@@ -44,6 +46,8 @@ WITH_DEPTH, WITHOUT_DEPTH = "scores", "scores_without_depth"
 LOOKS_SLACK, LOOKS_RATE = 0.15, 5.0
 """How much less an instance may look like its object than the most probable one of the frame at no cost, cosine, and
 what each further unit costs in log-odds."""
+SINGLE_RATE = 1.5
+"""What it costs an instance in log-odds that another one is certain to be the only one of the object."""
 LIMIT = 4.0
 """Most standard deviations that a feature counts as away from its mean."""
 
@@ -274,6 +278,34 @@ def unlike_leaders(probability: Tensor, semantic: Tensor) -> Tensor:
     highest, leader = probability.max(dim=0)
     missing = (semantic.gather(0, leader[None]) - semantic - LOOKS_SLACK).clamp(min=0)
     return -LOOKS_RATE * highest * missing
+
+
+def single_instance(probability: Tensor, object_index: Tensor) -> Tensor:
+    """Compute how probable it is that another instance of the object is the only one in the frame.
+
+    Most scenes hold one of an object, so that a second, doubtful one is something else; of several likely ones, as in a
+    full bin, none is less probable for the others. With l the most probable instance (the leader) of n's object, and
+    products over its instances m,
+
+        single(n) = probability(l) * product over m but n and l of (1 - probability(m)),  0 of leaders
+        log-odds(n) -= SINGLE_RATE * single(n)
+
+    Args:
+        probability: (M,) of instances that share no pixels.
+        object_index: (M,) int64.
+
+    Returns:
+        (M,) in [0, 1].
+    """
+    if not len(probability):
+        return probability
+    is_same = object_index[:, None] == object_index
+    of_object = probability.expand_as(is_same).where(is_same, 0.0)
+    highest, leader = of_object.max(dim=1)
+    itself = torch.arange(len(probability), device=probability.device)
+    absent = (1 - of_object).index_put((itself, leader), probability.new_ones(()))
+    absent = absent.index_put((itself, itself), probability.new_ones(()))
+    return (highest * absent.prod(dim=1)).masked_fill(leader == itself, 0.0)
 
 
 def with_log_odds(probability: Tensor, added: Tensor) -> Tensor:

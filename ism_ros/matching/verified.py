@@ -24,11 +24,14 @@ from ism_ros.data.nms import shared_mask_nms, wholes_before_parts
 from ism_ros.data.proposals import Proposals
 from ism_ros.matching.base import MatcherSpec, Matches, MatchInputs, VerifiedMatches
 from ism_ros.matching.calibration import (
+    EVIDENCE_NAMES,
     FEATURE_NAMES,
+    SINGLE_RATE,
     looks_probability,
     pose_features,
     pose_probabilities,
     score_contributions,
+    single_instance,
     unlike_leaders,
     with_log_odds,
 )
@@ -217,9 +220,7 @@ def _best_of_pairs(probability: Tensor, pair: Tensor, count: int) -> tuple[Tenso
     return highest, torch.full_like(highest, -1, dtype=torch.int64).scatter_reduce(0, pair[best], best, "amax")
 
 
-def _matches(
-    inputs: MatchInputs, candidates: Candidates, choice: _Choice, verified: VerifiedPoses | None
-) -> Matches:
+def _matches(inputs: MatchInputs, candidates: Candidates, choice: _Choice, verified: VerifiedPoses | None) -> Matches:
     library, proposals, semantic = inputs.library, candidates.proposals, candidates.semantic
     highest, chosen = choice.probability.max(dim=1)
     is_kept = highest >= MIN_PROBABILITY
@@ -244,6 +245,7 @@ def _matches(
     rows, pose, is_outlined = rows[kept], pose[kept], is_outlined[kept]
     masks = proposals.masks[rows]
     object_index, matched = chosen[rows], candidates.proposal[rows]
+    single = single_instance(highest[rows], object_index)
     template_index = inputs.similarity[matched, object_index].argmax(dim=1)
     posed = torch.nonzero(pose >= 0)[:, 0]
     finished = verified.finished(pose[posed]) if verified is not None and len(posed) else None
@@ -260,8 +262,10 @@ def _matches(
         choice.is_silhouette[rows, object_index],
         (semantic[rows, object_index], candidates.margin[rows, object_index], proposals.confidence[rows]),
         choice.unlike[rows, object_index],
+        single,
         candidates.has_depth,
     )
+    probability = with_log_odds(highest[rows], -SINGLE_RATE * single)
     is_row = torch.zeros(len(inputs.proposals), dtype=torch.bool, device=semantic.device)
     is_row[matched] = True
     appearance, visible_ratio = patch_scores_by_template(
@@ -274,7 +278,7 @@ def _matches(
         semantic[rows, object_index],
         appearance,
         visible_ratio,
-        verified=VerifiedMatches(highest[rows], rotation, translation_m, covariance, masks, evidence),
+        verified=VerifiedMatches(probability, rotation, translation_m, covariance, masks, evidence),
     )
 
 
@@ -284,11 +288,13 @@ def _evidence(
     is_silhouette: Tensor,
     looks: tuple[Tensor, Tensor, Tensor],
     unlike: Tensor,
+    single: Tensor,
     has_depth: bool,
 ) -> DetectionEvidence:
     """Evidence of M matches, by the pose (M,) that made each probability, and by looks; NaN where it is -1.
 
     What looks beside other instances took from the log-odds, `unlike` (M,), is part of the semantic score's share.
+    After the features comes `single` (M,), that another instance is the only one.
     """
     values = torch.full((len(pose), len(FEATURE_NAMES)), torch.nan, device=pose.device)
     contributions = values.clone()
@@ -297,7 +303,9 @@ def _evidence(
         values[posed] = pose_features(verified.evidence.terms[pose[posed]], *(look[posed] for look in looks))
         contributions[posed] = score_contributions(values[posed], is_silhouette[posed], has_depth)
         contributions[posed, FEATURE_NAMES.index("semantic")] += unlike[posed]
-    return DetectionEvidence(FEATURE_NAMES, values, contributions)
+    of_single = single.where(pose >= 0, torch.nan)[:, None]
+    values, contributions = torch.cat([values, of_single], 1), torch.cat([contributions, -SINGLE_RATE * of_single], 1)
+    return DetectionEvidence(EVIDENCE_NAMES, values, contributions)
 
 
 def _redrawn(masks: Tensor, finished: FinishedPoses, posed: Tensor, is_outlined: Tensor) -> Tensor:

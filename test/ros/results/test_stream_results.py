@@ -8,7 +8,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from ism_ros.data.rle import decode_rle
-from ism_ros.matching.calibration import FEATURE_NAMES
+from ism_ros.matching.calibration import EVIDENCE_NAMES
 
 FRAME_ID = "camera_color_optical_frame"
 RESULT_TOPICS = ("detections", "mask_image", "masks", "overlay")
@@ -88,8 +88,8 @@ def test_instance_masks_agree_with_detections_and_mask_image(results):
 
 def test_each_instance_has_what_speaks_for_and_against_it(results):
     for instance in results["masks"].instances:
-        assert tuple(instance.evidence_names) == FEATURE_NAMES
-        assert len(instance.evidence_values) == len(instance.evidence_contributions) == len(FEATURE_NAMES)
+        assert tuple(instance.evidence_names) == EVIDENCE_NAMES
+        assert len(instance.evidence_values) == len(instance.evidence_contributions) == len(EVIDENCE_NAMES)
         assert np.isfinite([*instance.evidence_values, *instance.evidence_contributions]).all()
         assert max(instance.evidence_contributions) > 0
 

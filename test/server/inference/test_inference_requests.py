@@ -23,7 +23,7 @@ from real_can import CAN, CAN_CAD, CAN_UNITS, assert_is_the_can, needs_real_can
 from server_process import Server, StartServer
 
 from ism_ros.data.rle import decode_rle
-from ism_ros.matching.calibration import FEATURE_NAMES
+from ism_ros.matching.calibration import EVIDENCE_NAMES
 from ism_ros.selftest.sample_files import SCENE
 
 
@@ -71,7 +71,7 @@ def test_every_detection_has_its_scores_a_box_and_a_pose(answer: dict[str, Any])
 
 def test_every_detection_has_what_speaks_for_and_against_it(answer: dict[str, Any]) -> None:
     for found in answer["detections"]:
-        assert tuple(found["evidence"]) == FEATURE_NAMES
+        assert tuple(found["evidence"]) == EVIDENCE_NAMES
         assert all(one.keys() == {"value", "contribution"} for one in found["evidence"].values())
         assert found["evidence"]["semantic"]["value"] == pytest.approx(found["semantic_score"])
         assert max(one["contribution"] for one in found["evidence"].values()) > 0

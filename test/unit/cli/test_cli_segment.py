@@ -15,7 +15,7 @@ from PIL import Image
 from real_can import CAN, CAN_CAD, CAN_UNITS, assert_is_the_can, needs_real_can
 
 from ism_ros.cli.main import main
-from ism_ros.matching.calibration import FEATURE_NAMES
+from ism_ros.matching.calibration import EVIDENCE_NAMES
 from ism_ros.objects.spec import read_objects_file
 from ism_ros.registration.frame_registration import resampled_depth
 from ism_ros.selftest.sample_files import SCENE
@@ -111,11 +111,11 @@ def test_the_files_have_all_evidence_of_each_detection(segment: Callable[..., in
     assert segment() == 0
     records = json.loads((tmp_path / "out" / "detection_ism.json").read_text())
     with np.load(tmp_path / "out" / "detection_ism.npz") as archive:
-        assert tuple(archive["evidence_names"]) == FEATURE_NAMES
+        assert tuple(archive["evidence_names"]) == EVIDENCE_NAMES
         for record, values, contributions in zip(
             records, archive["evidence_values"], archive["evidence_contributions"], strict=True
         ):
-            assert tuple(record["evidence"]) == FEATURE_NAMES
+            assert tuple(record["evidence"]) == EVIDENCE_NAMES
             assert [one["value"] for one in record["evidence"].values()] == values.tolist()
             assert [one["contribution"] for one in record["evidence"].values()] == contributions.tolist()
 

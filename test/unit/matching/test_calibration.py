@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ism_ros.matching.calibration import FEATURES, ScoreCalibration, unlike_leaders, with_log_odds
+from ism_ros.matching.calibration import FEATURES, ScoreCalibration, single_instance, unlike_leaders, with_log_odds
 
 FOR, AGAINST, UNSEEN = 0, 1, 2
 """Features that raise the probability of the silhouette, lower it, and change nothing."""
@@ -78,3 +78,22 @@ def test_what_looks_much_less_like_an_object_than_its_best_instance_is_less_prob
 def test_instances_that_look_about_as_much_like_their_object_stay_as_probable() -> None:
     probability, semantic = torch.tensor([[0.9, 0.0], [0.6, 0.7]]), torch.tensor([[0.85, 0.9], [0.75, 0.2]])
     torch.testing.assert_close(compared(probability, semantic)[:, 0], probability[:, 0])
+
+
+def test_a_doubtful_second_instance_is_less_probable_beside_a_certain_one() -> None:
+    single = single_instance(torch.tensor([0.9, 0.4, 0.9]), torch.tensor([0, 0, 1]))
+    assert single.tolist() == pytest.approx([0.0, 0.9, 0.0])
+
+
+def test_of_several_likely_instances_none_is_less_probable_for_the_others() -> None:
+    full_bin = single_instance(torch.tensor([0.9, 0.8, 0.8, 0.4]), torch.tensor([0, 0, 0, 0]))
+    assert full_bin.tolist() == pytest.approx([0.0, 0.9 * 0.2 * 0.6, 0.9 * 0.2 * 0.6, 0.9 * 0.2 * 0.2])
+
+
+def test_of_equally_probable_instances_one_is_the_leader() -> None:
+    single = single_instance(torch.tensor([0.5, 0.5]), torch.tensor([3, 3]))
+    assert sorted(single.tolist()) == pytest.approx([0.0, 0.5])
+
+
+def test_no_instances_have_nothing_to_compare() -> None:
+    assert single_instance(torch.zeros(0), torch.zeros(0, dtype=torch.int64)).shape == (0,)

@@ -123,10 +123,12 @@ def test_a_verified_object_has_the_evidence_that_its_score_was_made_of(library: 
     frame, mask = seen(SMALL, pose(SIDE, PLACE))
     found = scored(frame, library, mask).detections
     assert found.evidence is not None
-    assert found.evidence.names == (*TERMS, *LOOKS)
+    assert found.evidence.names == (*TERMS, *LOOKS, "single_instance")
     values = found.evidence.values
-    torch.testing.assert_close(values[:, len(TERMS) :], torch.tensor([[0.6, 0.0, 0.9]]))
-    probabilities = pose_probabilities(values[:, : len(TERMS)], *values[:, len(TERMS) :].unbind(dim=1))
+    terms, looks, single = values.split([len(TERMS), len(LOOKS), 1], dim=1)
+    torch.testing.assert_close(looks, torch.tensor([[0.6, 0.0, 0.9]]))
+    assert single.item() == 0
+    probabilities = pose_probabilities(terms, *looks.unbind(dim=1))
     torch.testing.assert_close(probabilities.amax(dim=1), found.score)
 
 
