@@ -259,7 +259,7 @@ def _print_best_threshold(console: Console, evaluation: Any, total: int) -> None
         ((2 * right[scores >= t].sum() / max((scores >= t).sum() + total, 1), t) for t in np.arange(0.3, 0.95, 0.025)),
     )
     console.print(f"best F1 at IoU 0.5: {best[0]:.3f} at a score of {best[1]:.3f}")
-    for least in (0.25, 0.35, 0.5, 0.55, 0.6, 0.65, 0.7):
+    for least in (0.3, 0.35, 0.5, 0.55, 0.6, 0.65, 0.7):
         found = right[scores >= least]
         console.print(f"above {least:.2f}: precision {found.mean():.3f}, recall {found.sum() / total:.3f}")
 

@@ -9,14 +9,13 @@ from typing import Any, TypeVar
 import torch
 
 from ism_ros.config.settings import Settings
-from ism_ros.data.crops import crop_resize_pad
 from ism_ros.data.detections import Detections, RejectedDetection
 from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptor, Descriptors
 from ism_ros.matching.base import MATCHERS, MatchInputs
 from ism_ros.matching.scores.geometry import verify_geometry
-from ism_ros.matching.scores.similarity import pairwise_similarity
+from ism_ros.matching.scores.similarity import library_similarity
 from ism_ros.matching.selection import ScoredProposals, matched_proposals, scored_proposals, select
 from ism_ros.objects.known_object import KnownObject
 from ism_ros.objects.library import ObjectLibrary
@@ -24,7 +23,7 @@ from ism_ros.objects.onboarding import onboard
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.template_builder import TemplateBuilder, build_templates
 from ism_ros.pose.estimation import with_coarse_poses
-from ism_ros.query import ProposalCrops, Query, StageClock, distribute_seconds
+from ism_ros.query import ProposalCrops, Query, StageClock, crop_proposals, describe_crops, distribute_seconds
 from ism_ros.result_checks.result_warnings import result_warnings
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.threads import map_on_threads, one_thread, set_num_threads
@@ -77,7 +76,7 @@ class InstanceSegmentationModel:
             object_ids: Look only for these; None = all.
             settings: Thresholds and matcher of this frame; None = the model's.
             with_poses: Also estimate poses; False saves some milliseconds a detection.
-            with_unit_check: Where nothing is found, try depth and CAD models in other units; takes as long again.
+            with_unit_check: Where nothing is found, try depth and CAD models in other units: up to three passes more.
 
         Returns:
             Instances, best first, with the seconds that each stage took; empty where nothing is found.
@@ -110,16 +109,14 @@ class InstanceSegmentationModel:
             proposals = segmentor.propose(frame, query.settings.stability_score_threshold)
         proposals, too_small = split_small(proposals, query.settings.min_mask_pixels)
         clock.lap("proposals")
-        image = torch.from_numpy(frame.rgb).to(self.device).permute(2, 0, 1).float() / 255.0
-        crops, masks = crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, self.descriptor.crop_size)
+        crops = crop_proposals(query, proposals, too_small, self.descriptor.crop_size, clock.stage_s)
         clock.lap("descriptors")
-        return ProposalCrops(proposals, too_small, crops, masks, clock.stage_s)
+        return crops
 
     def describe(self, crops: Sequence[ProposalCrops]) -> list[Descriptors]:
         """Describe the crops of all frames in one pass."""
-        clock, counts = StageClock(self.device), [len(one.proposals) for one in crops]
-        images, masks = torch.cat([one.crops for one in crops]), torch.cat([one.crop_masks for one in crops])
-        described = self.descriptor.describe(images, masks).split(counts)
+        clock = StageClock(self.device)
+        described = describe_crops(self.descriptor, crops)
         clock.lap("descriptors")
         distribute_seconds(crops, "descriptors", clock.stage_s["descriptors"])
         return described
@@ -149,7 +146,7 @@ class InstanceSegmentationModel:
         frame, library, proposals = query.frame, query.library, crops.proposals
         if not len(proposals) or not len(library):
             return ScoredProposals.empty(frame.height, frame.width, self.device)
-        similarity = pairwise_similarity(descriptors.class_tokens, library.class_tokens, unit_rows=True)
+        similarity = library_similarity(descriptors, library)
         matcher = MATCHERS.get(query.settings.resolved_scoring()).matcher
         threshold, prior_weight = query.settings.confidence_threshold, self.descriptor.view_prior_weight
         matches = matcher.match(

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from ism_ros.config.settings import Settings
+from ism_ros.data.crops import crop_resize_pad
 from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
-from ism_ros.objects.grayscale import grayscale_library
+from ism_ros.descriptors.base import Descriptor, Descriptors
+from ism_ros.matching.base import MATCHERS
+from ism_ros.objects.grayscale import grayscale_crops, grayscale_library
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.registration.frame_registration import with_registered_depth
 from ism_ros.segmentors.base import Segmentor
@@ -30,8 +33,8 @@ class Query:
         segmentor: Segmentor of the proposals; None = the model's.
         with_poses: Whether poses are refined by alignment; False saves some milliseconds a detection where only masks
             are needed, and poses are then those of the geometric score.
-        with_unit_check: Whether, where nothing is found, scoring is repeated with depth in other units, which takes as
-            long again.
+        with_unit_check: Whether, where nothing is found, the frame is segmented again with depth in other units, up
+            to three times.
     """
 
     frame: Frame
@@ -65,9 +68,10 @@ class ProposalCrops:
     Attributes:
         proposals: N proposals that are large enough.
         too_small: Boxes and areas of the others.
-        crops: (N, 3, S, S) float32 RGB in [0, 1], zero outside the mask.
+        crops: (N, 3, S, S) float32 RGB in [0, 1], zero outside the mask; gray where no object has colors.
         crop_masks: (N, S, S) bool.
         stage_s: Seconds of each stage so far.
+        in_gray: The crops in gray, where some of the objects have no colors and others have; else None.
     """
 
     proposals: Proposals
@@ -75,12 +79,61 @@ class ProposalCrops:
     crops: Tensor
     crop_masks: Tensor
     stage_s: dict[str, float]
+    in_gray: Tensor | None = None
 
     def at(self, rows: Tensor) -> ProposalCrops:
         """Return the proposals at `rows`, (K,) int64, with their crops."""
         return replace(
-            self, proposals=self.proposals[rows], crops=self.crops[rows], crop_masks=self.crop_masks[rows]
+            self,
+            proposals=self.proposals[rows],
+            crops=self.crops[rows],
+            crop_masks=self.crop_masks[rows],
+            in_gray=None if self.in_gray is None else self.in_gray[rows],
         )
+
+
+def crop_proposals(
+    query: Query, proposals: Proposals, too_small: SmallProposals, crop_size: int, stage_s: dict[str, float]
+) -> ProposalCrops:
+    """Crop proposals as objects are compared with them: in gray, where the matcher says so, with what has no colors.
+
+    Args:
+        query: Frame and objects.
+        proposals: N proposals.
+        too_small: Those that are too small.
+        crop_size: Side of the crops, pixels.
+        stage_s: Seconds of each stage so far.
+
+    Returns:
+        The crops.
+    """
+    frame, is_colorless = query.frame, query.library.is_colorless
+    image = torch.from_numpy(frame.rgb).to(proposals.masks.device).permute(2, 0, 1).float() / 255.0
+    compares_in_gray = MATCHERS.get(query.settings.resolved_scoring()).colorless_in_gray and not frame.is_gray
+    some, others = (bool(of.any()) for of in (is_colorless, ~is_colorless))
+    if compares_in_gray and some and not others:
+        image = grayscale_crops(image[None])[0]
+    crops, masks = crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, crop_size)
+    in_gray = grayscale_crops(crops) if compares_in_gray and some and others else None
+    return ProposalCrops(proposals, too_small, crops, masks, stage_s, in_gray)
+
+
+def describe_crops(descriptor: Descriptor, crops: Sequence[ProposalCrops]) -> list[Descriptors]:
+    """Describe the crops of several frames in one pass.
+
+    Args:
+        descriptor: The descriptor.
+        crops: Of each frame.
+
+    Returns:
+        Tokens of each frame.
+    """
+    gray = [(one.in_gray, one.crop_masks) for one in crops if one.in_gray is not None]
+    images, masks = zip(*((one.crops, one.crop_masks) for one in crops), *gray, strict=True)
+    described = descriptor.describe(torch.cat(images), torch.cat(masks)).split([len(part) for part in images])
+    in_gray = iter(described[len(crops) :])
+    colors = zip(crops, described[: len(crops)], strict=True)
+    return [of if one.in_gray is None else replace(of, in_gray=next(in_gray)) for one, of in colors]
 
 
 def distribute_seconds(crops: Sequence[ProposalCrops], stage: str, seconds: float) -> None:

@@ -33,7 +33,7 @@ MIN_ASKED_SHARE = 0.3
 """Least visible share of an instance that is asked for."""
 SURFACE_POINTS, EVERY = 50_000, 25
 """Points of a surface that are near ones, and which of them are compared: the distance of two samples adds nothing."""
-SCORE_BORDERS = 0.0, 0.1, 0.2, 0.25, 0.5, 0.7, 1.0
+SCORE_BORDERS = 0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0
 """Borders of the ranges of scores that are compared with how often they are right."""
 Array = NDArray[np.float64]
 

@@ -40,7 +40,7 @@ from ism_ros.config.sources import load_settings
 from ism_ros.data.frame import Frame
 from ism_ros.loading import load_model
 from ism_ros.matching.base import MatchInputs
-from ism_ros.matching.scores.similarity import pairwise_similarity
+from ism_ros.matching.scores.similarity import library_similarity
 from ism_ros.matching.verified import VERIFIED
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.query import Query
@@ -108,7 +108,7 @@ def _match_inputs(model: InstanceSegmentationModel, frame: Frame) -> MatchInputs
     query = Query(frame, model.library, model.settings).in_colors_of_frame().with_registered_depth()
     crops = model.propose(query)
     descriptors = model.describe([crops])[0]
-    similarity = pairwise_similarity(descriptors.class_tokens, query.library.class_tokens, unit_rows=True)
+    similarity = library_similarity(descriptors, query.library)
     return MatchInputs(query.frame, crops.proposals, descriptors, query.library, similarity)
 
 

@@ -138,7 +138,7 @@ class Settings(BaseModel):
         json_schema_extra=LIVE,
     )
     score_threshold: float = Field(
-        0.25, ge=0.0, le=1.0, description="Least final score of a detection that is published.", json_schema_extra=LIVE
+        0.3, ge=0.0, le=1.0, description="Least final score of a detection that is published.", json_schema_extra=LIVE
     )
     stability_score_threshold: float = Field(
         0.85,

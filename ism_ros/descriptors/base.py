@@ -28,14 +28,18 @@ class Descriptors:
     Attributes:
         class_tokens: (N, D) unit rows.
         patch_tokens: (N, P, C) unit rows in row-major patch order, all zero where the patch lies outside the mask.
+        in_gray: Tokens of the same crops in gray, which objects without colors are compared with, where other objects
+            have colors; None where that makes no difference.
     """
 
     class_tokens: Tensor
     patch_tokens: Tensor
+    in_gray: Descriptors | None = None
 
     def __getitem__(self, index: Tensor) -> Descriptors:
         """Return the rows at `index`, a bool mask or integers."""
-        return Descriptors(self.class_tokens[index], self.patch_tokens[index])
+        in_gray = None if self.in_gray is None else self.in_gray[index]
+        return Descriptors(self.class_tokens[index], self.patch_tokens[index], in_gray)
 
     def split(self, counts: Sequence[int]) -> list[Descriptors]:
         """Split the rows into parts.
@@ -48,6 +52,24 @@ class Descriptors:
         """
         parts = zip(self.class_tokens.split(list(counts)), self.patch_tokens.split(list(counts)), strict=True)
         return [Descriptors(class_tokens, patch_tokens) for class_tokens, patch_tokens in parts]
+
+
+    def patches_of(self, rows: Tensor, in_gray: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the patch tokens of some crops, in color or in gray.
+
+        Args:
+            rows: (M,) int64, the crops.
+            in_gray: (M,) bool, of which of them those in gray are meant, where there are any.
+
+        Returns:
+            Patch tokens (K, P, C), and which of them (M,) int64 are those of the crops.
+        """
+        import torch
+
+        if self.in_gray is None:
+            return self.patch_tokens, rows
+        both = torch.cat([self.patch_tokens, self.in_gray.patch_tokens])
+        return both, rows + len(self.patch_tokens) * in_gray
 
 
 def concatenated(parts: Sequence[Descriptors]) -> Descriptors:

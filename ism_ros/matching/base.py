@@ -147,10 +147,12 @@ class MatcherSpec:
     Attributes:
         matcher: The matcher, which has no state.
         prepare_cpu: Is called once before the first frame on a CPU; None = there is nothing to prepare.
+        colorless_in_gray: Whether the looks of objects without colors are compared in gray.
     """
 
     matcher: Matcher
     prepare_cpu: Callable[[], None] | None = None
+    colorless_in_gray: bool = False
 
 
 MATCHERS: Registry[MatcherSpec] = Registry(

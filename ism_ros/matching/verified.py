@@ -268,9 +268,9 @@ def _matches(inputs: MatchInputs, candidates: Candidates, choice: _Choice, verif
     probability = with_log_odds(highest[rows], -SINGLE_RATE * single)
     is_row = torch.zeros(len(inputs.proposals), dtype=torch.bool, device=semantic.device)
     is_row[matched] = True
-    appearance, visible_ratio = patch_scores_by_template(
-        inputs.descriptors.patch_tokens, matched, library.chosen_patch_tokens(object_index, template_index)
-    )
+    patches = inputs.descriptors.patches_of(matched, library.is_colorless[object_index])
+    templates = library.chosen_patch_tokens(object_index, template_index)
+    appearance, visible_ratio = patch_scores_by_template(*patches, templates)
     return Matches(
         is_row,
         object_index,
@@ -346,5 +346,5 @@ def _poses_at_origins(
     return rotation, translation_m, covariance
 
 
-VERIFIED = MatcherSpec(VerifiedMatcher(), prepare_cpu=compile_loops)
+VERIFIED = MatcherSpec(VerifiedMatcher(), prepare_cpu=compile_loops, colorless_in_gray=True)
 """Registry entry `verified`."""

@@ -27,8 +27,9 @@ from ism_ros.tracking.ids import Tracker
 REGISTRATION_PERIOD_S = 2.0
 """Time between two checks whether depth is registered, of frames that are followed, seconds: it takes half as long as
 the following. Depth that was not registered at the last check is registered in every frame."""
-UNIT_CHECK_PERIOD_S = 1.0
-"""Shortest time between two checks of units, seconds: a wrong unit stays wrong, and the check costs a second pass."""
+MIN_UNIT_CHECK_PERIOD_S, MAX_UNIT_CHECK_PERIOD_S = 1.0, 30.0
+"""Shortest time between two checks of units, seconds, while something is found or a unit is doubted; it doubles with
+each check that tells nothing, as each costs two or three passes more, until it is the longest."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class FrameProcessor:
         self._warnings = FrameWarnings(context.events)
         self._tracker = Tracker()
         self._last_unit_check_s = -float("inf")
+        self._unit_check_period_s = MIN_UNIT_CHECK_PERIOD_S
         self._last_registration_s = -float("inf")
 
     def process(
@@ -134,7 +136,12 @@ class FrameProcessor:
             What was found.
         """
         began_s, frame = time.perf_counter(), converted.frame
-        detections = model.segment(frame, settings=settings, with_unit_check=self._is_unit_check_due())
+        is_due = self._is_unit_check_due()
+        detections = model.segment(frame, settings=settings, with_unit_check=is_due)
+        if len(detections) or any(warning.reason == "depth_unit" for warning in detections.warnings):
+            self._unit_check_period_s = MIN_UNIT_CHECK_PERIOD_S
+        elif is_due:
+            self._unit_check_period_s = min(2 * self._unit_check_period_s, MAX_UNIT_CHECK_PERIOD_S)
         self._warnings.report_detections(detections, model.library)
         if settings.tracking == "ids":
             detections = self._tracker.update(detections.to("cpu"), frame.stamp_ns)
@@ -173,7 +180,7 @@ class FrameProcessor:
 
     def _is_unit_check_due(self) -> bool:
         now_s = time.monotonic()
-        if now_s - self._last_unit_check_s < UNIT_CHECK_PERIOD_S:
+        if now_s - self._last_unit_check_s < self._unit_check_period_s:
             return False
         self._last_unit_check_s = now_s
         return True

@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ism_ros.objects.known_object import KnownObject
 from ism_ros.objects.library import ObjectLibrary
@@ -93,6 +94,19 @@ def grayscale_images(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     gray = np.rint(rgb.astype(np.float32) @ np.array(LUMINANCE_WEIGHTS, np.float32)).clip(0, 255).astype(np.uint8)
     return np.repeat(gray[..., None], 3, axis=-1)
+
+
+def grayscale_crops(crops: Tensor) -> Tensor:
+    """Make crops gray.
+
+    Args:
+        crops: (N, 3, H, W) RGB.
+
+    Returns:
+        The same shape and type, all three channels equal.
+    """
+    weights = crops.new_tensor(LUMINANCE_WEIGHTS)[:, None, None]
+    return (crops * weights).sum(dim=1, keepdim=True).expand_as(crops).contiguous()
 
 
 def grayscale_views(views: ViewMaps) -> ViewMaps:

@@ -69,6 +69,11 @@ class KnownObject:
         """Number of templates, T."""
         return int(self.class_tokens.shape[0])
 
+    @property
+    def is_colorless(self) -> bool:
+        """Whether its model is known to have no colors."""
+        return self.surface is not None and self.surface.is_colorless
+
     @cached_property
     def corners_m(self) -> Tensor | None:
         """Corners (C, 3) of the convex hull of `points_m`, metres: from anywhere, they span the box of all points."""

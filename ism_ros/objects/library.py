@@ -56,6 +56,12 @@ class ObjectLibrary:
         return tuple(known.diameter_m for known in self.objects)
 
     @cached_property
+    def is_colorless(self) -> Tensor:
+        """Which objects are known to have no colors, (O,) bool, on the device of the class tokens."""
+        device = self.class_tokens.device
+        return torch.tensor([known.is_colorless for known in self.objects], dtype=torch.bool, device=device)
+
+    @cached_property
     def _index(self) -> dict[str, int]:
         return {name: index for index, name in enumerate(self.ids)}
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ism_ros.checks.input_warnings import InputWarning, unique_warnings
 from ism_ros.data.detections import Detections
 from ism_ros.descriptors.base import Descriptors
+from ism_ros.matching.scores.similarity import library_similarity, semantic_score
 from ism_ros.matching.selection import ScoredProposals
 from ism_ros.query import ProposalCrops, Query
 from ism_ros.result_checks import size_checks
@@ -72,7 +74,7 @@ def result_warnings(
     warnings = [*frame.warnings, *([GRAY_IMAGE] if frame.is_gray else [])]
     warnings += [NO_READING] if frame.depth_m is not None and not frame.has_depth else []
     warnings += [warning for known in library.objects for warning in known.warnings]
-    of_units = _unit_warnings(stages, query, crops, descriptors, scored, result)
+    of_units = _unit_warnings(stages, query, crops, descriptors, result)
     warnings += of_units
     # sizes in a unit that is doubted do not tell what is too small
     if not len(result) and not of_units:
@@ -86,10 +88,9 @@ def _unit_warnings(
     query: Query,
     crops: ProposalCrops,
     descriptors: Descriptors,
-    scored: ScoredProposals,
     result: Detections,
 ) -> tuple[InputWarning, ...]:
-    """Check the units of depth and objects by sizes, or, where nothing was found, by scoring at other scales."""
+    """Check the units of depth and objects by sizes, or, where nothing certain was found, at other scales."""
     frame, library = query.frame, query.library
     if not frame.has_depth or any(warning.reason == "depth_unit" for warning in frame.warnings):
         return ()
@@ -97,41 +98,55 @@ def _unit_warnings(
     missing = [known for index, known in enumerate(library.objects) if index not in found]
     if warnings := size_checks.object_size_warnings(frame, missing):
         return warnings
-    if len(result):
-        return size_checks.found_size_warnings(_sizes_in_diameters(query, result))
-    return _scale_warnings(stages, query, crops, descriptors, scored) if query.with_unit_check else ()
+    if len(result) and (warnings := size_checks.found_size_warnings(_sizes_in_diameters(query, result))):
+        return warnings
+    best = float(result.score.max()) if len(result) else 0.0
+    if not query.with_unit_check or best >= size_checks.CERTAIN:
+        return ()
+    assert frame.depth_m is not None
+    if len(result) and not size_checks.is_unusual(frame.depth_m):
+        return ()
+    return _scale_warnings(stages, query, crops, descriptors, best)
 
 
 def _scale_warnings(
-    stages: Stages, query: Query, crops: ProposalCrops, descriptors: Descriptors, scored: ScoredProposals
+    stages: Stages, query: Query, crops: ProposalCrops, descriptors: Descriptors, found: float
 ) -> tuple[InputWarning, ...]:
-    """Check whether one of the likeliest proposals would be detected if depth were scaled."""
-    count = min(size_checks.MAX_CHECKED, len(scored.detections))
-    likely = scored.detections.semantic_score.topk(count).indices
-    in_diameters = _sizes_in_diameters(query, scored.detections[likely])
-    some = crops.at(scored.rows[likely]), descriptors[scored.rows[likely]]
-    threshold = query.settings.score_threshold
-    for factor in size_checks.factors_to_try(in_diameters):
-        assert query.frame.depth_m is not None
-        scaled = replace(query, frame=replace(query.frame, depth_m=query.frame.depth_m * np.float32(factor)))
-        rescored = stages.score(scaled, *some).detections
-        if not _any_above(rescored, threshold) and size_checks.all_sizes_unlikely(in_diameters):
-            # masks that were found in depth of another unit may be bad ones
-            proposed = stages.propose(scaled)
-            rescored = stages.score(scaled, proposed, stages.describe([proposed])[0]).detections
-        if _any_above(rescored, threshold):
+    """Check whether an object would be detected, more certainly than the best one `found`, if depth were scaled.
+
+    Masks and what is verified depend on the depth, so that the frame is segmented anew.
+    """
+    assert query.frame.depth_m is not None
+    for factor in size_checks.factors_to_try(_sizes_of_alike(query, crops, descriptors)):
+        depth_m = query.frame.depth_m * np.float32(factor)
+        scaled = replace(query, frame=replace(query.frame, depth_m=depth_m)).with_registered_depth()
+        proposed = stages.propose(scaled)
+        rescored = stages.score(scaled, proposed, stages.describe([proposed])[0]).detections
+        of_objects = [
+            float(rescored.score[rescored.object_index == index].max()) for index in rescored.object_index.unique()
+        ]
+        is_depth = size_checks.is_unusual(query.frame.depth_m) and not size_checks.is_unusual(depth_m)
+        if size_checks.is_convincing(of_objects, found, is_depth):
             best = int(rescored.score.argmax())
             known, score = query.library.objects[int(rescored.object_index[best])], float(rescored.score[best])
             if known.diameter_m is not None:
-                return (size_checks.scale_warning(known.id, score, factor, known.diameter_m),)
+                return (size_checks.scale_warning(known.id, score, found, factor, known.diameter_m),)
     return ()
+
+
+def _sizes_of_alike(query: Query, crops: ProposalCrops, descriptors: Descriptors) -> Tensor:
+    """Sizes of the proposals that look most like an object, in its diameters, whether they fit it or not."""
+    if not len(crops.proposals):
+        return torch.empty(0)
+    semantic, object_index, _ = semantic_score(library_similarity(descriptors, query.library))
+    rows = semantic.topk(min(size_checks.MAX_CHECKED, len(semantic))).indices
+    proposals = crops.proposals[rows]
+    return size_checks.sizes_in_diameters(
+        proposals.masks, proposals.boxes_xyxy, object_index[rows], query.frame, query.library
+    )
 
 
 def _sizes_in_diameters(query: Query, detections: Detections) -> Tensor:
     return size_checks.sizes_in_diameters(
         detections.masks, detections.boxes_xyxy, detections.object_index, query.frame, query.library
     )
-
-
-def _any_above(detections: Detections, score_threshold: float) -> bool:
-    return bool((detections.score >= score_threshold).any())

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ism_ros.cad.units import UNITS_TEXT, length_text
@@ -29,8 +30,18 @@ PLAUSIBLE_RATIO = (0.2, 3.0)
 """Ratios of observed size to diameter outside of which a proposal has another size than the object."""
 MAX_CHECKED = 8
 """Largest number of proposals that are scored again in other units, those with the best semantic score."""
-MIN_SIZES = 3
-"""Least number of sizes from which a wrong unit is concluded."""
+USUAL_FACTORS = (0.1, 10.0)
+"""Factors that are tried in any case: cameras that store tenths of millimetres, CAD models in centimetres."""
+MAX_FACTORS = 3
+"""Most factors that are tried."""
+USUAL_MEDIAN_M = (0.2, 4.0)
+"""Range of the median reading in which depth is not doubted where something was found."""
+CERTAIN = 0.75
+"""Score of a detection from which on depth is not doubted."""
+LIKELY, CLEARLY_MORE = 0.45, 0.15
+"""Least score that an object has where depth becomes a usual one, and how much more than the best detection without."""
+SURE, BOTH_LIKELY = 0.8, 0.5
+"""Least score that an object has, or two objects have, where depth is a usual one as it is."""
 MAX_NAMED = 3
 """Largest number of objects named in one warning."""
 
@@ -118,36 +129,55 @@ def factors_to_try(in_diameters: Tensor) -> list[float]:
         in_diameters: (N,) sizes of proposals in diameters of their objects; NaN where one is not known.
 
     Returns:
-        At most two of FACTORS, the one that most proposals support first.
+        At most MAX_FACTORS of FACTORS, the one that most proposals support first, and USUAL_FACTORS among them.
     """
     sizes = in_diameters[in_diameters.isfinite()]
-    if not len(sizes):
-        return []
     low, high = LIKELY_RATIO
-    support = {factor: int(((sizes * factor > low) & (sizes * factor < high)).sum()) for factor in (1.0, *FACTORS)}
-    return sorted((f for f in FACTORS if support[f] > 0), key=lambda f: -support[f])[:2]
+    support = {factor: int(((sizes * factor > low) & (sizes * factor < high)).sum()) for factor in FACTORS}
+    wanted = sorted(FACTORS, key=lambda f: (-support[f], FACTORS.index(f)))
+    others = [f for f in wanted if f not in USUAL_FACTORS and support[f] > 0][: MAX_FACTORS - len(USUAL_FACTORS)]
+    return [f for f in wanted if f in USUAL_FACTORS or f in others]
 
 
-def all_sizes_unlikely(in_diameters: Tensor) -> bool:
-    """Check whether all proposals have other sizes than their objects.
+def is_unusual(depth_m: NDArray[np.float32]) -> bool:
+    """Tell whether the median reading is one that few cameras and tables have.
 
     Args:
-        in_diameters: (N,) sizes of proposals in diameters of their objects; NaN where one is not known.
+        depth_m: (H, W) metres, 0 = no reading.
 
     Returns:
-        Whether at least MIN_SIZES are known, and all of them are outside of PLAUSIBLE_RATIO.
+        Whether it is outside of USUAL_MEDIAN_M.
     """
-    sizes = in_diameters[in_diameters.isfinite() & (in_diameters > 0)]
-    outside = (sizes < PLAUSIBLE_RATIO[0]) | (sizes > PLAUSIBLE_RATIO[1])
-    return len(sizes) >= MIN_SIZES and bool(outside.all())
+    sample = depth_m[::8, ::8]
+    readings_m = sample[sample > 0]
+    low, high = USUAL_MEDIAN_M
+    return bool(readings_m.size) and not low <= float(np.median(readings_m)) <= high
 
 
-def scale_warning(object_id: str, score: float, factor: float, diameter_m: float) -> InputWarning:
-    """Warn that an object would be detected if depth were scaled, where nothing was detected.
+def is_convincing(of_objects: Sequence[float], found: float, is_depth: bool) -> bool:
+    """Tell whether scores with scaled depth tell of a wrong unit: objects that are absent have some score as well.
+
+    Args:
+        of_objects: Best score of each object that is found so.
+        found: Best score without; 0 where nothing is found.
+        is_depth: Whether depth is unusual as it is, and usual when it is scaled.
+
+    Returns:
+        Whether they do.
+    """
+    best, second = sorted([*of_objects, 0.0, 0.0], reverse=True)[:2]
+    if is_depth:
+        return best >= max(LIKELY, found + CLEARLY_MORE)
+    return best >= SURE or second >= BOTH_LIKELY
+
+
+def scale_warning(object_id: str, score: float, found: float, factor: float, diameter_m: float) -> InputWarning:
+    """Warn that an object would be detected if depth were scaled, where nothing, or nothing certain, was detected.
 
     Args:
         object_id: Of the object.
         score: Score that it would have.
+        found: Score of the best detection; 0 where there is none.
         factor: Factor of depth, one of FACTORS.
         diameter_m: Diameter of the object, metres.
 
@@ -156,9 +186,10 @@ def scale_warning(object_id: str, score: float, factor: float, diameter_m: float
     """
     times = f"{1 / factor:g} times nearer" if factor < 1 else f"{factor:g} times further"
     other_m = diameter_m / factor
+    seen = f"nothing found with more than {found:.2f}" if found else "nothing found"
     return InputWarning(
         "depth_unit",
-        f"nothing found, but {object_id} would be, with {score:.2f}, if depth were {times} or it "
+        f"{seen}, but {object_id} would be, with {score:.2f}, if depth were {times} or it "
         f"{length_text(other_m)} instead of {length_text(diameter_m)} across: {_WHAT_TO_CHECK}",
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ism_ros.data.frame import Frame
 from ism_ros.matching.calibration import pose_features
 from ism_ros.matching.candidates import Candidates
-from ism_ros.matching.scores.similarity import pairwise_similarity, semantic_scores
+from ism_ros.matching.scores.similarity import library_similarity, semantic_scores
 from ism_ros.matching.verified import semantic_margin, verify_candidates
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.known_object import KnownObject
@@ -77,8 +77,7 @@ def _evidence(
     proposals = crops.proposals
     if not len(proposals):
         return no_evidence()
-    tokens = model.describe([crops])[0].class_tokens
-    semantic = semantic_scores(pairwise_similarity(tokens, library.class_tokens, unit_rows=True))
+    semantic = semantic_scores(library_similarity(model.describe([crops])[0], library))
     candidates = Candidates.of(frame, proposals, semantic, semantic_margin(semantic), library)
     found = verify_candidates(frame, candidates, library)
     if found is None:

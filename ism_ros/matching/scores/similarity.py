@@ -8,6 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ism_ros.descriptors.base import Descriptors
+from ism_ros.objects.library import ObjectLibrary
+
 TOP_TEMPLATES = 5
 """Number of an object's best templates that are averaged in the semantic score."""
 
@@ -29,6 +32,25 @@ def pairwise_similarity(query: Tensor, templates: Tensor, *, unit_rows: bool = F
         templates = torch.nn.functional.normalize(templates, dim=-1)
     objects, views, size = templates.shape
     return (query @ templates.reshape(objects * views, size).T).reshape(-1, objects, views).clamp_(0.0, 1.0)
+
+
+def library_similarity(descriptors: Descriptors, library: ObjectLibrary) -> Tensor:
+    """Compute cosines of the class tokens of crops and templates, in gray for objects without colors.
+
+    Args:
+        descriptors: Of N crops.
+        library: O objects.
+
+    Returns:
+        (N, O, T), as `pairwise_similarity`.
+    """
+    templates = library.class_tokens
+    similarity = pairwise_similarity(descriptors.class_tokens, templates, unit_rows=True)
+    if descriptors.in_gray is not None:
+        columns = torch.nonzero(library.is_colorless)[:, 0]
+        in_gray = descriptors.in_gray.class_tokens
+        similarity[:, columns] = pairwise_similarity(in_gray, templates[columns], unit_rows=True)
+    return similarity
 
 
 def semantic_scores(pairwise: Tensor, top_k: int = TOP_TEMPLATES) -> Tensor:

@@ -30,6 +30,9 @@ MIN_FACING = 0.25
 RIM_WEIGHT = 4.0
 """How many times as often a sample at the rim of a view is chosen as one inside."""
 
+MAX_GRAY_SPREAD = 0.03
+"""Largest difference between the channels of any sample of a surface without colors, in [0, 1]."""
+
 FloatArray = NDArray[np.float32]
 
 
@@ -54,6 +57,11 @@ class SurfaceSamples:
     centre_m: NDArray[np.float64]
     of_view: NDArray[np.int64]
     is_rim: NDArray[np.bool_]
+
+    @cached_property
+    def is_colorless(self) -> bool:
+        """Whether all of it is white, gray or black, as where a CAD file has no colors."""
+        return bool((self.colors.max(axis=1) - self.colors.min(axis=1)).max() <= MAX_GRAY_SPREAD)
 
     @cached_property
     def axes_of_points_m(self) -> FloatArray:

@@ -157,7 +157,8 @@ def doubts() -> list[InputWarning]:
         *depth_encoding_warnings(np.full((48, 64), 1e9, np.float32), "16UC1"),
         *size_checks.object_size_warnings(frame, objects),
         *size_checks.found_size_warnings(torch.tensor([9.0, 11.0])),
-        size_checks.scale_warning("mug", 0.7, 0.1, 0.12),
+        size_checks.scale_warning("mug", 0.7, 0.0, 0.1, 0.12),
+        size_checks.scale_warning("mug", 0.7, 0.4, 0.1, 0.12),
         depth_not_registered_warning(1.55, (4.0, -2.0)),
         *(doubt for k in matrices for doubt in intrinsics_warnings(np.reshape(k, (3, 3)), 64, 48)),
     ]
