@@ -107,14 +107,13 @@ def crop_proposals(
     Returns:
         The crops.
     """
-    frame, is_colorless = query.frame, query.library.is_colorless
+    frame, is_colorless = query.frame, [known.is_colorless for known in query.library.objects]
     image = torch.from_numpy(frame.rgb).to(proposals.masks.device).permute(2, 0, 1).float() / 255.0
     compares_in_gray = MATCHERS.get(query.settings.resolved_scoring()).colorless_in_gray and not frame.is_gray
-    some, others = (bool(of.any()) for of in (is_colorless, ~is_colorless))
-    if compares_in_gray and some and not others:
+    if compares_in_gray and is_colorless and all(is_colorless):
         image = grayscale_crops(image[None])[0]
     crops, masks = crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, crop_size)
-    in_gray = grayscale_crops(crops) if compares_in_gray and some and others else None
+    in_gray = grayscale_crops(crops) if compares_in_gray and any(is_colorless) and not all(is_colorless) else None
     return ProposalCrops(proposals, too_small, crops, masks, stage_s, in_gray)
 
 

@@ -145,7 +145,9 @@ def _parts(
     # a few small numbers are compared faster without tensors
     small = proposals.masks[:, ::STEP_PX, ::STEP_PX].flatten(1).float()
     common, area = (small @ small.T).tolist(), small.sum(dim=1).tolist()
-    boxes, medians = proposals.boxes_xyxy.tolist(), points.median_m.cpu()
+    boxes = proposals.boxes_xyxy.tolist()
+    # not by products of matrices, which are inexact
+    apart_m = torch.cdist(points.median_m, points.median_m, compute_mode="donot_use_mm_for_euclid_dist").tolist()
     found: list[tuple[int, float, tuple[int, int], int]] = []
     for index in chosen.unique().tolist():
         known = library.objects[index]
@@ -156,7 +158,7 @@ def _parts(
         pairs = []
         for first, second in combinations(rows.tolist(), 2):
             is_apart = common[first][second] < MAX_COMMON_SHARE * min(area[first], area[second])
-            is_near = float((medians[first] - medians[second]).norm()) < MAX_DISTANCE * known.diameter_m
+            is_near = apart_m[first][second] < MAX_DISTANCE * known.diameter_m
             if is_apart and is_near and _gap_px(boxes[first], boxes[second]) <= MAX_GAP_PX:
                 pairs.append((float(best[first] + best[second]), (first, second)))
         # the likeliest of each object come before the second ones of any, so that no object takes all

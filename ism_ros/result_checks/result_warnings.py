@@ -126,7 +126,8 @@ def _scale_warnings(
             float(rescored.score[rescored.object_index == index].max()) for index in rescored.object_index.unique()
         ]
         is_depth = size_checks.is_unusual(query.frame.depth_m) and not size_checks.is_unusual(depth_m)
-        if size_checks.is_convincing(of_objects, found, is_depth):
+        is_detected = bool((rescored.score >= query.settings.score_threshold).any())
+        if is_detected and size_checks.is_convincing(of_objects, found, is_depth):
             best = int(rescored.score.argmax())
             known, score = query.library.objects[int(rescored.object_index[best])], float(rescored.score[best])
             if known.diameter_m is not None:

@@ -230,7 +230,12 @@ def dft_matrices(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tens
 
 def cell_areas_m2(radius_m: float, like: Tensor) -> Tensor:
     """Area of one cell of each ring, (R, 1) square metres, with the dtype and device of `like`."""
-    number = torch.arange(RINGS, device=like.device, dtype=like.dtype)[:, None]
+    return _cell_areas_m2(radius_m, like.device, like.dtype)
+
+
+@lru_cache
+def _cell_areas_m2(radius_m: float, device: torch.device, dtype: torch.dtype) -> Tensor:
+    number = torch.arange(RINGS, device=device, dtype=dtype)[:, None]
     return pi * radius_m**2 / RINGS**2 / ANGLES * (2 * number + 1)
 
 

@@ -17,8 +17,8 @@ from ism_ros.selftest.sample_files import SCENE, read_sample_frame
 
 MOST = {
     "proposals": (600, 24),
-    "descriptors": (1540, 0),
-    "scores": (2170, 195),
+    "descriptors": (1580, 0),
+    "scores": (1620, 143),
     "selection": (150, 8),
     "pose": (60, 16),
 }
