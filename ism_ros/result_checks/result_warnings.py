@@ -60,7 +60,7 @@ def result_warnings(
     """Collect the warnings about a result.
 
     Args:
-        stages: Stages of the model, repeated with depth in other units where nothing was found.
+        stages: Stages of the model, repeated with depth in other units where nothing certain was found.
         query: The frame and the objects that were searched for.
         crops: Its proposals.
         descriptors: Descriptors of these crops.
@@ -117,6 +117,7 @@ def _scale_warnings(
     Masks and what is verified depend on the depth, so that the frame is segmented anew.
     """
     assert query.frame.depth_m is not None
+    is_unusual = size_checks.is_unusual(query.frame.depth_m)
     for factor in size_checks.factors_to_try(_sizes_of_alike(query, crops, descriptors)):
         depth_m = query.frame.depth_m * np.float32(factor)
         scaled = replace(query, frame=replace(query.frame, depth_m=depth_m)).with_registered_depth()
@@ -125,7 +126,7 @@ def _scale_warnings(
         of_objects = [
             float(rescored.score[rescored.object_index == index].max()) for index in rescored.object_index.unique()
         ]
-        is_depth = size_checks.is_unusual(query.frame.depth_m) and not size_checks.is_unusual(depth_m)
+        is_depth = is_unusual and not size_checks.is_unusual(depth_m)
         is_detected = bool((rescored.score >= query.settings.score_threshold).any())
         if is_detected and size_checks.is_convincing(of_objects, found, is_depth):
             best = int(rescored.score.argmax())

@@ -29,7 +29,7 @@ LIKELY_RATIO = (0.35, 1.6)
 PLAUSIBLE_RATIO = (0.2, 3.0)
 """Ratios of observed size to diameter outside of which a proposal has another size than the object."""
 MAX_CHECKED = 8
-"""Largest number of proposals that are scored again in other units, those with the best semantic score."""
+"""Largest number of proposals whose sizes tell which factors to try, those with the best semantic score."""
 USUAL_FACTORS = (0.1, 10.0)
 """Factors that are tried in any case: cameras that store tenths of millimetres, CAD models in centimetres."""
 MAX_FACTORS = 3
@@ -79,8 +79,7 @@ def object_size_warnings(frame: Frame, missing: Sequence[KnownObject]) -> tuple[
     """
     if not missing or frame.depth_m is None or not frame.has_depth:
         return ()
-    sample = frame.depth_m[::8, ::8]
-    readings_m = sample[sample > 0]
+    readings_m = _some_readings_m(frame.depth_m)
     if not readings_m.size:
         return ()
     nearest_m, furthest_m = (float(reading) for reading in np.percentile(readings_m, (5, 95)))
@@ -123,7 +122,7 @@ def found_size_warnings(in_diameters: Tensor) -> tuple[InputWarning, ...]:
 
 
 def factors_to_try(in_diameters: Tensor) -> list[float]:
-    """Find factors of depth with which some proposals have the size of their object.
+    """Choose factors of depth by the number of proposals that have the size of their object with them.
 
     Args:
         in_diameters: (N,) sizes of proposals in diameters of their objects; NaN where one is not known.
@@ -148,10 +147,13 @@ def is_unusual(depth_m: NDArray[np.float32]) -> bool:
     Returns:
         Whether it is outside of USUAL_MEDIAN_M.
     """
-    sample = depth_m[::8, ::8]
-    readings_m = sample[sample > 0]
-    low, high = USUAL_MEDIAN_M
+    readings_m, (low, high) = _some_readings_m(depth_m), USUAL_MEDIAN_M
     return bool(readings_m.size) and not low <= float(np.median(readings_m)) <= high
+
+
+def _some_readings_m(depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
+    sample = depth_m[::8, ::8]
+    return sample[sample > 0]
 
 
 def is_convincing(of_objects: Sequence[float], found: float, is_depth: bool) -> bool:

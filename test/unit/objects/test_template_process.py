@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import trimesh
 
 from ism_ros.cad.mesh_loading import CadError
 from ism_ros.objects.spec import ObjectSpec
@@ -18,12 +17,8 @@ from ism_ros.objects.template_process import NICENESS, TemplateProcess, Template
 
 
 @pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> ObjectSpec:
-    mesh = trimesh.creation.box((60, 40, 30))
-    mesh.visual.face_colors = [200, 100, 50, 255]
-    file = tmp_path_factory.mktemp("cad") / "box.ply"
-    mesh.export(file)
-    return ObjectSpec("box", file, "mm")
+def spec(cad: Path) -> ObjectSpec:
+    return ObjectSpec("box", cad, "mm")
 
 
 @pytest.fixture(scope="module")
