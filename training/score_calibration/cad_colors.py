@@ -17,7 +17,7 @@ SHADING = 0.25
 """Share of that gray which depends on how light the rendered surface is."""
 GAINS, OFFSETS = (0.5, 1.3), (-30.0, 30.0)
 """Least and largest factor of each channel, and what is added to all, of a repainted model."""
-SWAP_PROBABILITY = 0.3
+SWAP_PROBABILITY = 0.5
 """Probability that the channels of a repainted model change places."""
 
 
