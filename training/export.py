@@ -15,9 +15,10 @@ import json
 import re
 from pathlib import Path
 
-from ism_ros.checkpoints.shipped import FOLDER
 from ism_ros.runtime.atomic_files import write_atomically
 
+WEIGHTS = Path(__file__).parents[1] / "ism_ros" / "checkpoints" / "shipped_weights"
+"""Where the weights are that ship with the package: those of this checkout, not of an installed package."""
 RECORD = Path(__file__).parent / "record"
 """Where the records of the shipped weights are."""
 
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("network", choices=["segmentor", "descriptor"])
     parser.add_argument("run", type=Path)
     options = parser.parse_args()
-    print(export_weights(options.network, options.run, FOLDER, RECORD))
+    print(export_weights(options.network, options.run, WEIGHTS, RECORD))
 
 
 def export_weights(name: str, run: Path, package: Path, record: Path) -> str:

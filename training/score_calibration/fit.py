@@ -27,11 +27,10 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from ism_ros.checkpoints.shipped import FOLDER
 from ism_ros.matching.calibration import WITH_DEPTH, WITHOUT_DEPTH, ScoreCalibration, shipped_calibration
 from ism_ros.runtime.atomic_files import write_atomically
 from training.datasets.data_folder import read_description
-from training.export import RECORD, ship_weights
+from training.export import RECORD, WEIGHTS, ship_weights
 from training.run_record import commit_of_checkout, machine_of_run
 from training.score_calibration.evidence_store import EvidenceRows, find_scenes, is_held_out, read_evidence
 from training.score_calibration.network_fit import fit_calibration, log_loss
@@ -72,7 +71,7 @@ def main() -> None:
     print(report("fitted", calibration, unseen))
     bins = reliability_bins(detections_of(calibration, unseen))
     print(bins_text(bins))
-    weights, record, images = (options.output,) * 3 if options.output else (FOLDER, RECORD, IMAGES)
+    weights, record, images = (options.output,) * 3 if options.output else (WEIGHTS, RECORD, IMAGES)
     content = {
         **_about(options, time.monotonic() - start),
         "metrics_before": metrics_of(shipped, unseen),
