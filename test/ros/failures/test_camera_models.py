@@ -9,6 +9,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from ism_ros.data.rle import decode_rle
+from ism_ros.node.event_log import RECENT_S
 
 WARN, ERROR, OK = DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.OK
 
@@ -111,6 +112,12 @@ def test_the_name_of_the_topic_tells_that_images_are_rectified(cell_with, plain)
 
 
 def test_a_fisheye_is_refused_in_a_sentence_that_names_it_and_image_proc(shared_cell):
+    # rejected frames are an error where none could be used of late, and a warning before
+    def is_idle():
+        age_s = shared_cell.listener.values().get("last_result_age_s")
+        return age_s == "" or (age_s is not None and float(age_s) > RECENT_S)
+
+    shared_cell.listener.wait_for(is_idle, "no result of late")
     began_s = time.monotonic()
     finish = shared_cell.camera.start_publishing(20, rate_hz=10.0, alter="fisheye")
     shared_cell.listener.assert_told("camera", ERROR, "'equidistant'", "image_proc", since_s=began_s)
