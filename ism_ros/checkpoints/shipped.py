@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ism_ros.errors import CheckpointError, first_line
 
 FOLDER = Path(__file__).parent / "shipped_weights"
-"""Folder of the shipped weights, which training.export writes."""
+"""Folder of the shipped weights of the package that runs; training.export writes those of its checkout."""
 
 
 def load_weights(network: nn.Module, name: str, file: Path | None = None) -> str:
