@@ -219,7 +219,9 @@ def _read_or_render(
         write_templates(cached, templates, {"cad": spec.cad.name, "cad_units": spec.units})
     except (OSError, TemplateError) as error:
         warn_not_written(cached.parent, first_line(error))
-    return templates
+        return templates
+    # files round coordinates: an object is the same whether its templates were rendered just now or before
+    return read_templates(cached)
 
 
 def views_of_object(mesh: trimesh.Trimesh | None, templates: TemplateSet) -> ViewMaps | None:

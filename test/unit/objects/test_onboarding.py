@@ -106,6 +106,15 @@ def test_another_descriptor_describes_the_kept_templates(cad: Path, cache: Path)
     assert views.told == []
 
 
+def test_an_object_of_kept_templates_is_the_one_that_was_rendered(cad: Path, tmp_path: Path) -> None:
+    spec = ObjectSpec("box", cad, "mm")
+    rendered, kept = (onboard(spec, MeanColor(fingerprint=name), tmp_path) for name in ("mean color", "another"))
+    for part in ("surface", "views"):
+        of_rendered, of_kept = getattr(rendered, part), getattr(kept, part)
+        for one in fields(of_rendered):
+            np.testing.assert_array_equal(getattr(of_rendered, one.name), getattr(of_kept, one.name))
+
+
 def test_the_name_and_place_of_a_cad_file_do_not_matter(cad: Path, cache: Path, tmp_path: Path) -> None:
     copy = tmp_path / "renamed.ply"
     shutil.copy(cad, copy)
