@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ism_ros.config.settings import Settings
 from ism_ros.config.sources import load_settings
+from ism_ros.data import crops
 from ism_ros.descriptors.base import DESCRIPTORS
 from ism_ros.matching.base import MATCHERS
 from ism_ros.model import InstanceSegmentationModel
@@ -19,6 +20,7 @@ from ism_ros.runtime.cache_folder import remove_stale
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.threads import set_num_threads
+from ism_ros.segmentors import upsampling
 from ism_ros.segmentors.base import load_segmentor
 
 logger = logging.getLogger(__name__)
@@ -77,10 +79,12 @@ def load_model(
         known = model.onboard(spec, partial(template_progress or partial(_report_templates, report), label))
         model.library = model.library.with_object(known)
     model.library.build_index()
-    prepare_cpu = MATCHERS.get(settings.resolved_scoring()).prepare_cpu
-    if device == "cpu" and prepare_cpu is not None:
+    if device == "cpu":
         report("compiling for this processor, which takes some seconds at the first start")
-        prepare_cpu()
+        matcher = MATCHERS.get(settings.resolved_scoring())
+        for prepare in (crops.compile_loops, upsampling.compile_loops, matcher.prepare_cpu):
+            if prepare is not None:
+                prepare()
     places = ", ".join(f"{size / 1e6:.0f} MB on {place}" for place, size in model.library.patch_bytes().items())
     logger.info("patch tokens of %d objects: %s", len(model.library), places or "none")
     return model

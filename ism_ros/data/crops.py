@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from ism_ros.runtime.compilation import compiled, is_compiled_for
+from ism_ros.runtime.threads import map_on_threads, shares_of_threads
 
 
 def crop_resize_pad(image: Tensor, masks: Tensor, boxes_xyxy: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -29,16 +31,14 @@ def crop_resize_pad(image: Tensor, masks: Tensor, boxes_xyxy: Tensor, size: int)
     """
     x_source, x_inside = source_pixels(boxes_xyxy[:, 0], boxes_xyxy[:, 2], boxes_xyxy, size)
     y_source, y_inside = source_pixels(boxes_xyxy[:, 1], boxes_xyxy[:, 3], boxes_xyxy, size)
-    crop = crop_in_threads if masks.device.type == "cpu" else crop_by_gather
+    crop = crop_by_loops if is_compiled_for(masks) else crop_by_gather
     return crop(image, masks, (x_source, x_inside), (y_source, y_inside))
 
 
-def crop_in_threads(
+def crop_by_loops(
     image: Tensor, masks: Tensor, columns: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Make crops one by one on the CPU, a part of them on each thread; `crop_by_gather` is shorter to read.
-
-    Every box is masked as it is in the image, and only then enlarged or reduced.
+    """Make crops on the CPU, some of them on each thread of the caller.
 
     Args:
         image: (C, H, W) or (N, C, H, W).
@@ -50,56 +50,55 @@ def crop_in_threads(
         Crops and their masks as of `crop_resize_pad`.
     """
     count, size = columns[0].shape
-    crops = torch.empty((count, image.shape[-3], size, size), dtype=image.dtype)
-    crop_masks = torch.empty((count, size, size), dtype=torch.bool)
-    images, sources, targets, target_masks = image.numpy(), masks.numpy(), crops.numpy(), crop_masks.numpy()
-    boxes = list(zip(_inside(*columns), _inside(*rows), strict=True))
+    crops = torch.zeros((count, image.shape[-3], size, size), dtype=image.dtype)
+    crop_masks = torch.zeros((count, size, size), dtype=torch.bool)
+    images = image.contiguous().view(-1, *image.shape[-3:]).numpy()
+    arrays = [part.contiguous().numpy() for part in (masks, *columns, *rows, crops, crop_masks)]
     threads = torch.get_num_threads()
 
-    def work(first: int) -> None:
-        # all boxes of a thread share its working memory: new memory costs more than what is done in it
-        masked = np.empty(image.shape[-3:].numel(), targets.dtype)
-        picked = np.empty(size * size, targets.dtype)
-        picked_mask = np.empty(size * size, bool)
-        for index in range(first, count, threads):
-            (x_source, x_target), (y_source, y_target) = boxes[index]
-            left, top, right, bottom = x_source[0], y_source[0], x_source[-1] + 1, y_source[-1] + 1
-            picture = (images if images.ndim == 3 else images[index])[:, top:bottom, left:right]
-            mask = np.ascontiguousarray(sources[index, top:bottom, left:right])
-            inside = masked[: picture.size].reshape(picture.shape)
-            np.multiply(picture, mask.astype(picture.dtype), out=inside)
-            pixels = (y_source - top)[:, None] * (right - left) + (x_source - left)
-            for target, source, memory in (
-                (targets[index], inside, picked),
-                (target_masks[index][None], mask[None], picked_mask),
-            ):
-                target[:, : y_target.start] = 0
-                target[:, y_target.stop :] = 0
-                target[:, :, : x_target.start] = 0
-                target[:, :, x_target.stop :] = 0
-                for plane, plane_target in zip(source, target, strict=True):
-                    found = memory[: pixels.size].reshape(pixels.shape)
-                    np.take(plane.reshape(-1), pixels, out=found, mode="clip")
-                    plane_target[y_target, x_target] = found
+    def fill(first: int, last: int) -> None:
+        _fill_crops(images if len(images) == 1 else images[first:last], *(array[first:last] for array in arrays))
 
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work, first) for first in range(min(threads, count))]:
-            done.result()
+    map_on_threads(fill, threads, *zip(*shares_of_threads(count, threads), strict=True))
     return crops, crop_masks
 
 
-def _inside(source: Tensor, inside: Tensor) -> Iterator[tuple[NDArray[np.int64], slice]]:
-    """Yield the image pixels along one axis and their places in the crop, for each row of both (N, size)."""
-    first = inside.view(torch.uint8).argmax(dim=1).tolist()
-    number = inside.sum(dim=1).tolist()
-    for row, start, length in zip(source.numpy(), first, number, strict=True):
-        yield row[start : start + length], slice(start, start + length)
+@compiled
+def _fill_crops(
+    images: NDArray[Any],
+    masks: NDArray[np.bool_],
+    x_source: NDArray[np.int64],
+    x_inside: NDArray[np.bool_],
+    y_source: NDArray[np.int64],
+    y_inside: NDArray[np.bool_],
+    crops: NDArray[Any],
+    crop_masks: NDArray[np.bool_],
+) -> None:
+    """Fill crops and their masks, which are 0 everywhere; of one image, or an image each."""
+    size = crops.shape[2]
+    for n in range(len(crops)):
+        image = images[n % len(images)]
+        for y in range(size):
+            if y_inside[n, y]:
+                row = y_source[n, y]
+                for x in range(size):
+                    crop_masks[n, y, x] = x_inside[n, x] and masks[n, row, x_source[n, x]]
+                for c in range(crops.shape[1]):
+                    for x in range(size):
+                        if crop_masks[n, y, x]:
+                            crops[n, c, y, x] = image[c, row, x_source[n, x]]
+
+
+def compile_loops() -> None:
+    """Have all that is compiled for the CPU ready, so that no frame waits for it: at the first start some seconds."""
+    boxes_xyxy = torch.zeros((1, 4), dtype=torch.int64)
+    crop_resize_pad(torch.zeros(3, 2, 2), torch.ones((1, 2, 2), dtype=torch.bool), boxes_xyxy, 2)
 
 
 def crop_by_gather(
     image: Tensor, masks: Tensor, columns: tuple[Tensor, Tensor], rows: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Make all crops by one gather, on any device; the fast way on a GPU.
+    """Make all crops by one gather, on any device; the fast way on a GPU, and on a CPU without Numba.
 
     Args:
         image: (C, H, W) or (N, C, H, W).

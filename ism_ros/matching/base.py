@@ -73,6 +73,13 @@ class Matches:
     shape: ShapeMatches | None = None
     verified: VerifiedMatches | None = None
 
+    @property
+    def is_posed(self) -> Tensor:
+        """(M,) bool, whether the matcher refined a pose."""
+        if self.verified is None:
+            return self.object_index < 0  # none
+        return self.verified.rotation.isfinite().flatten(1).all(dim=1)
+
 
 @dataclass(frozen=True)
 class ShapeMatches:

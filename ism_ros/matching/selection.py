@@ -85,7 +85,7 @@ def scored_proposals(
     rows, shape = torch.nonzero(matches.rows)[:, 0], matches.shape
     rotation, translation_m, verified = geometry.rotation, geometry.translation_m, matches.verified
     if verified is not None:
-        posed = torch.isfinite(verified.rotation).flatten(1).all(dim=1)
+        posed = matches.is_posed
         rotation = torch.where(posed[:, None, None], verified.rotation, rotation)
         translation_m = torch.where(posed[:, None], verified.translation_m, translation_m)
     detections = Detections(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -106,6 +107,21 @@ def map_on_threads(work: Callable[..., Result], threads: int, *arguments: Sequen
         return list(_pool(threads).map(on_one_thread, *arguments))
     finally:
         set_num_threads(before)
+
+
+def shares_of_threads(count: int, threads: int) -> list[tuple[int, int]]:
+    """Share consecutive items out to threads.
+
+    Args:
+        count: Number of items.
+        threads: Number of threads.
+
+    Returns:
+        The first item of each share and the one behind its last; one empty share where there are no items.
+    """
+    shares = max(min(threads, count), 1)
+    bounds = [count * share // shares for share in range(shares + 1)]
+    return list(pairwise(bounds))
 
 
 @cache

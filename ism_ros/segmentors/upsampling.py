@@ -1,26 +1,29 @@
-"""Low-resolution logits upsampled to masks: bilinear interpolation and a threshold, computed along contours alone.
+"""Low-resolution logits upsampled to masks: bilinear interpolation and a threshold, computed where masks can be alone.
 
 A bilinear value lies between those of its four neighbours. Where all four are above the threshold, or none is, there
-is nothing to compute; only the pixels between neighbours that disagree are interpolated.
+is nothing to compute: operations of PyTorch interpolate the pixels between neighbours that disagree, loops on a CPU
+those between the first and the last neighbour of a row that is above.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ism_ros.runtime.compilation import is_compiled_for
+from ism_ros.runtime.threads import map_on_threads, shares_of_threads
+from ism_ros.segmentors.upsampling_loops import Axis, fill_masks
 
 PIXELS_PER_BATCH = 2**21
 """Interpolated pixels that are computed at once; each takes about 30 bytes meanwhile."""
 
 
-def upsample_to_masks(
-    values: Tensor, row_at: Tensor, column_at: Tensor, threshold: float, pixels_per_batch: int = PIXELS_PER_BATCH
-) -> Tensor:
+def upsample_to_masks(values: Tensor, row_at: Tensor, column_at: Tensor, threshold: float) -> Tensor:
     """Upsample images bilinearly and compare them with a threshold.
 
-    Equal to torch.nn.functional.interpolate(mode="bilinear") followed by a comparison, in a half to a quarter of the
-    time where images are upsampled four to eight times.
+    Equal to torch.nn.functional.interpolate(mode="bilinear") followed by a comparison, in a fraction of the time.
 
     Args:
         values: (N, h, w) float32.
@@ -28,11 +31,41 @@ def upsample_to_masks(
             Beyond the first and last centre the border is replicated.
         column_at: (W,) float64 ascending, position of each column of the masks, likewise.
         threshold: Values above it are inside.
-        pixels_per_batch: Interpolated pixels that are computed at once.
 
     Returns:
         (N, H, W) bool masks.
     """
+    upsample = upsample_by_loops if is_compiled_for(values) else upsample_along_contours
+    return upsample(values, row_at, column_at, threshold)
+
+
+def upsample_by_loops(values: Tensor, row_at: Tensor, column_at: Tensor, threshold: float) -> Tensor:
+    """Upsample to masks on a CPU, some images on each thread of the caller; as `upsample_to_masks`."""
+    padded = F.pad(values[:, None], (1, 1, 1, 1), mode="replicate")[:, 0].numpy()
+    rows, columns = (
+        Axis(*(part.numpy() for part in (cell, fraction, *of)))
+        for cell, fraction, of in (_cells(row_at, padded.shape[1]), _cells(column_at, padded.shape[2]))
+    )
+    masks = np.zeros((len(padded), len(row_at), len(column_at)), bool)
+    threads = torch.get_num_threads()
+
+    def fill(first: int, last: int) -> None:
+        fill_masks(padded[first:last], rows, columns, np.float32(threshold), masks[first:last])
+
+    map_on_threads(fill, threads, *zip(*shares_of_threads(len(masks), threads), strict=True))
+    return torch.from_numpy(masks)
+
+
+def compile_loops() -> None:
+    """Have all that is compiled for the CPU ready, so that no frame waits for it: at the first start some seconds."""
+    position = torch.zeros(1, dtype=torch.float64)
+    upsample_to_masks(torch.zeros(1, 1, 1), position, position, 0.0)
+
+
+def upsample_along_contours(
+    values: Tensor, row_at: Tensor, column_at: Tensor, threshold: float, pixels_per_batch: int = PIXELS_PER_BATCH
+) -> Tensor:
+    """Upsample to masks by operations of PyTorch, `pixels_per_batch` at once; else as `upsample_to_masks`."""
     values = F.pad(values[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
     row, row_fraction, rows_of = _cells(row_at, values.shape[1])
     column, column_fraction, columns_of = _cells(column_at, values.shape[2])

@@ -1,6 +1,7 @@
 """Geometric verification: the geometric score of SAM-6D (Lin et al., CVPR 2024, section 3.1) and the pose behind it.
 
-The pose is the rotation of the best template at the mean of the visible surface. N proposals, K points of a CAD model.
+The pose is the rotation of the best template at the mean of the visible surface, or the one that the matcher refined.
+N proposals, K points of a CAD model.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def verify_geometry(
     matches: Matches,
     rotation_sensitive: bool,
 ) -> Geometry:
-    """Pose the matched objects by their best templates and compare their projections with the proposals.
+    """Pose the matched objects and compare their projections with the proposals.
+
+    Where the matcher refined a pose that is projected, else the best template at the mean of the visible surface.
 
     Args:
         frame: The frame.
@@ -71,27 +74,35 @@ def verify_geometry(
     translation_m = rotation.new_full((len(proposals), 3), float("nan"))
     score = torch.zeros_like(matches.visible_ratio)
     intrinsics = torch.from_numpy(frame.camera.intrinsics).to(device, torch.float32)
-    if frame.depth_m is not None and frame.has_depth:
+    refined = matches.is_posed
+    if frame.depth_m is not None and frame.has_depth and not refined.all():
         depth_m = torch.from_numpy(frame.depth_m).to(device)
         boxes = proposals.boxes_xyxy if proposals.boxes_are_tight else None
         translation_m, _ = mean_position_m(proposals.masks, depth_m, frame.camera, boxes)
-    posed = torch.isfinite(rotation).all(dim=(1, 2)) & torch.isfinite(translation_m).all(dim=1)
-    profiles = None if rotation_sensitive or not posed.any() else silhouette_profiles(crop_masks)
+    posed = refined | (torch.isfinite(rotation).all(dim=(1, 2)) & torch.isfinite(translation_m).all(dim=1))
+    turned = posed & ~refined
+    profiles = None if rotation_sensitive or not turned.any() else silhouette_profiles(crop_masks)
     for index in object_index[posed].unique().tolist():
         known = library.objects[index]
         rows = torch.nonzero(posed & (object_index == index))[:, 0]
         if known.corners_m is None:
             posed[rows] = False
             continue
+        centre_m = known.centre_m.to(device)
+        if matches.verified is not None:
+            own = rows[refined[rows]]
+            rotation[own] = matches.verified.rotation[own]
+            translation_m[own] = matches.verified.translation_m[own] + (rotation[own].double() @ centre_m).float()
         if profiles is not None:
+            own = rows[turned[rows]]
             corners_m = known.corners_m[:: 1 + len(known.corners_m) // SILHOUETTE_CORNERS]
-            rotation[rows] = rotate_in_plane(rotation[rows], profiles[rows], corners_m, translation_m[rows], intrinsics)
+            rotation[own] = rotate_in_plane(rotation[own], profiles[own], corners_m, translation_m[own], intrinsics)
         projected = projected_boxes(
             known.corners_m, rotation[rows], translation_m[rows], intrinsics, (frame.height, frame.width)
         )
         score[rows] = geometric_score(projected, proposals.boxes_xyxy[rows])
         # so far the position of the object's centre: the visible surface is near it, wherever the origin may be
-        translation_m[rows] -= (rotation[rows].double() @ known.centre_m.to(device)).float()
+        translation_m[rows] -= (rotation[rows].double() @ centre_m).float()
     return Geometry(score, matches.visible_ratio * posed, rotation, translation_m)
 
 

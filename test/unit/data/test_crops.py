@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ism_ros.data.boxes import boxes_from_masks
-from ism_ros.data.crops import crop_by_gather, crop_in_threads, crop_resize_pad, source_pixels
+from ism_ros.data.crops import crop_by_gather, crop_by_loops, crop_resize_pad, source_pixels
 
 any_masks = hnp.arrays(bool, hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=16))
 
 
 @given(any_masks, st.integers(1, 40), st.booleans(), st.randoms(use_true_random=False))
-def test_crops_one_by_one_are_those_of_all_at_once(
+def test_crops_of_loops_are_those_of_all_at_once(
     masks: np.ndarray, size: int, one_image: bool, random: Random
 ) -> None:
     count, height, width = masks.shape
@@ -31,7 +31,7 @@ def test_crops_one_by_one_are_those_of_all_at_once(
     image = torch.rand((3, height, width) if one_image else (count, 3, height, width))
     columns = source_pixels(boxes[:, 0], boxes[:, 2], boxes, size)
     rows = source_pixels(boxes[:, 1], boxes[:, 3], boxes, size)
-    ours = crop_in_threads(image, torch.from_numpy(masks), columns, rows)
+    ours = crop_by_loops(image, torch.from_numpy(masks), columns, rows)
     theirs = crop_by_gather(image, torch.from_numpy(masks), columns, rows)
     assert torch.equal(ours[0], theirs[0])
     assert torch.equal(ours[1], theirs[1])

@@ -106,6 +106,7 @@ def test_a_verified_object_has_its_pose_a_covariance_and_its_silhouette_as_mask(
     assert np.linalg.eigvalsh(found.pose_covariance[0].numpy()).min() > 0
     outline = found.masks[0].numpy()
     assert (outline & mask).sum() / (outline | mask).sum() > 0.93
+    assert found.geometric_score.item() > 0.93
 
 
 def test_refined_poses_stay_as_they_are_and_get_the_box_of_the_model(library: ObjectLibrary) -> None:

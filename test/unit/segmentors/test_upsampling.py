@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ism_ros.segmentors.upsampling import upsample_to_masks
+from ism_ros.segmentors.upsampling import upsample_along_contours, upsample_to_masks
 
 side = st.integers(1, 40)
 
@@ -46,8 +46,18 @@ def test_a_part_of_the_image_can_be_enlarged() -> None:
     assert torch.equal(part, whole[:, 10:50, 7:9])
 
 
+@given(side, side, side, side, st.integers(0, 9))
+def test_loops_and_operations_of_pytorch_give_the_same(
+    height: int, width: int, mask_height: int, mask_width: int, seed: int
+) -> None:
+    values = images(3, height, width, seed)
+    at = positions(mask_height, height), positions(mask_width, width)
+    by_loops, by_operations = upsample_to_masks(values, *at, 0.5), upsample_along_contours(values, *at, 0.5)
+    assert float((by_loops != by_operations).float().mean()) < 1e-3
+
+
 def test_many_contours_are_computed_in_several_steps() -> None:
     values = images(3, 20, 30, 0)
-    at_once = upsample_to_masks(values, positions(80, 20), positions(120, 30), 0.5)
-    in_steps = upsample_to_masks(values, positions(80, 20), positions(120, 30), 0.5, pixels_per_batch=100)
+    at_once = upsample_along_contours(values, positions(80, 20), positions(120, 30), 0.5)
+    in_steps = upsample_along_contours(values, positions(80, 20), positions(120, 30), 0.5, pixels_per_batch=100)
     assert torch.equal(in_steps, at_once)
