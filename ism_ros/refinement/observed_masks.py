@@ -16,7 +16,9 @@ from torch import Tensor
 from ism_ros.data.frame import Frame
 from ism_ros.data.masks import mask_areas
 from ism_ros.refinement.depth_noise import depth_noise_m, estimate_inverse_noise
-from ism_ros.runtime.threads import map_on_threads
+from ism_ros.refinement.window_loops import sample_windows
+from ism_ros.runtime.compilation import is_compiled_for
+from ism_ros.runtime.threads import map_on_threads, shares_of_threads
 
 CELLS = 96
 """Cells along each side of the window in which the distance to an outline is computed, C."""
@@ -140,24 +142,61 @@ def observed_masks(frame: Frame, masks: Tensor, boxes_xyxy: Tensor, threads: int
     first, last = boxes_xyxy[:, :2].float(), boxes_xyxy[:, 2:].float() + 1
     side = (last - first).amax(dim=1).clamp(min=4.0) * (1 + 2 * WINDOW_MARGIN)
     cell_px, origin = side / CELLS, (first + last - side[:, None]) / 2 - 0.5
-    index, inside = window_pixels(origin, cell_px, CELLS, masks.shape[1:])
-    covered = masks.flatten(1).gather(1, index.flatten(1)).view(index.shape) & inside
-    parts = np.array_split(covered.cpu().numpy().view(np.uint8), threads)
-    distance = np.concatenate(map_on_threads(_signed_distances, threads, parts))
     depth_m = torch.from_numpy(frame.depth_m).to(device)
+    look = outlines_by_loops if is_compiled_for(masks) else outlines_by_operations
+    distance, read_share = look(masks, depth_m, origin, cell_px, threads)
     area_px = mask_areas(masks).float()
-    has_depth = values_at(depth_m.flatten(), index) > 0
-    read_share = mask_areas(covered & has_depth) / mask_areas(covered).clamp(min=1)
     return ObservedMasks(
         depth_m,
         (camera.fx, camera.fy, camera.cx, camera.cy),
-        torch.from_numpy(distance).to(device),
+        distance,
         origin,
         cell_px,
         area_px,
         area_px * read_share,
         estimate_inverse_noise(frame.depth_m),
     )
+
+
+def outlines_by_loops(
+    masks: Tensor, depth_m: Tensor, origin: Tensor, cell_px: Tensor, threads: int
+) -> tuple[Tensor, Tensor]:
+    """Look at masks through their windows, by loops on the CPU.
+
+    Args:
+        masks: (N, H, W) bool.
+        depth_m: (H, W) metres, 0 = no reading.
+        origin: (N, 2) x and y of the windows' corners, pixels.
+        cell_px: (N,) side of a cell, pixels.
+        threads: Threads that share the work.
+
+    Returns:
+        Distances to the outlines (N, C, C), cells, and the shares (N,) of the masks that have a reading.
+    """
+    covered, distance = (np.zeros((len(masks), CELLS, CELLS), kind) for kind in (np.uint8, np.float32))
+    read_share = np.zeros(len(masks), np.float32)
+    images, depth, corners, sides = (part.numpy() for part in (masks, depth_m, origin, cell_px))
+
+    def look(first: int, last: int) -> None:
+        part = slice(first, last)
+        sample_windows(images[part], depth, corners[part], sides[part], covered[part], read_share[part])
+        distance[part] = _signed_distances(covered[part])
+
+    map_on_threads(look, threads, *zip(*shares_of_threads(len(masks), threads), strict=True))
+    return torch.from_numpy(distance), torch.from_numpy(read_share)
+
+
+def outlines_by_operations(
+    masks: Tensor, depth_m: Tensor, origin: Tensor, cell_px: Tensor, threads: int
+) -> tuple[Tensor, Tensor]:
+    """Look at masks through their windows on any device; as `outlines_by_loops`."""
+    index, inside = window_pixels(origin, cell_px, CELLS, masks.shape[1:])
+    covered = masks.flatten(1).gather(1, index.flatten(1)).view(index.shape) & inside
+    parts = np.array_split(covered.cpu().numpy().view(np.uint8), threads)
+    distance = np.concatenate(map_on_threads(_signed_distances, threads, parts))
+    has_depth = values_at(depth_m.flatten(), index) > 0
+    read_share = mask_areas(covered & has_depth) / mask_areas(covered).clamp(min=1)
+    return torch.from_numpy(distance).to(masks.device), read_share
 
 
 def _signed_distances(masks: NDArray[np.uint8]) -> NDArray[np.float32]:

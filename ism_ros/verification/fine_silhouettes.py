@@ -149,6 +149,7 @@ def _mask_in_window(
     around = np.ones((2 * REACH_CELLS + 1,) * 2, np.uint8)
     low = cv2.erode(depth, around)
     high = cv2.dilate(np.where(covered, depth, np.float32(-1e6)), around)
+    tolerance = TOLERANCE_DEVIATIONS * observed.noise_m(torch.from_numpy(np.clip(low, 0, 1e3))).numpy()
     x, y = windows.origin[row]
     # a cell's value stands at its centre
     to_area = np.array(
@@ -157,15 +158,16 @@ def _mask_in_window(
     size = proposal.shape[::-1]
     smooth = cv2.GaussianBlur(covered.astype(np.float32), (0, 0), max(SMOOTHING_SPACINGS * spacing_px / cell_px, 0.6))
     silhouette = cv2.warpAffine(smooth, to_area, size, flags=cv2.INTER_LINEAR) > 0.5
-    low, high = (cv2.warpAffine(part, to_area, size, flags=cv2.INTER_NEAREST) for part in (low, high))
-    tolerance = TOLERANCE_DEVIATIONS * observed.noise_m(torch.from_numpy(np.clip(low, 0, 1e3))).numpy()
+    before, behind = (
+        cv2.warpAffine(part, to_area, size, flags=cv2.INTER_NEAREST) for part in (low - tolerance, high + tolerance)
+    )
     has_reading = (readings > 0) & silhouette
-    nearer = has_reading & (readings < low - tolerance)
+    nearer = has_reading & (readings < before)
     hidden = cv2.blur(nearer.astype(np.float32), (HIDDEN_AROUND_PX, HIDDEN_AROUND_PX)) > 0.5
     band_px = max(BAND_SPACINGS * spacing_px, MIN_BAND_PX)
     disk = _disk(band_px)
     is_rim = _near_outline(silhouette, disk)
-    beyond = has_reading & is_rim & (readings > high + tolerance) & ~proposal
+    beyond = has_reading & is_rim & (readings > behind) & ~proposal
     visible = silhouette & ~hidden & ~beyond
     along_both = _near_outline(visible, disk) & _near_outline(proposal, disk)
     return _without_specks(np.where(along_both, proposal, visible), spacing_px)

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ism_ros.data.boxes import boxes_from_masks
+from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.objects.known_object import KnownObject
 from ism_ros.pose import start_poses
@@ -139,19 +141,20 @@ def compile_loops() -> None:
     """Have all that is compiled for the CPU ready, so that no frame waits for it: at the first start some seconds."""
     if not IS_AVAILABLE:
         return
-    none, one = torch.zeros(0), torch.zeros(1)
+    none = torch.zeros(0)
     start_poses.compile_loops()
     number = torch.zeros(0, dtype=torch.int64)
     poses = PoseBatch(none.view(0, 3, 3), none.view(0, 3), number, number, number, none)
     vectors = torch.zeros(0, 3, VIEW_SAMPLES)
     samples = RefinementSamples(vectors, vectors, torch.zeros(0, VIEW_SAMPLES, dtype=torch.bool), none)
-    distance = torch.zeros(1, 2, 2)
-    observed = ObservedMasks(torch.zeros(2, 2), (1.0, 1.0, 0.0, 0.0), distance, torch.zeros(1, 2), one, one, one, 1.0)
+    frame = Frame(np.zeros((16, 16, 3), np.uint8), np.ones((16, 16), np.float32), Camera(np.eye(3), 16, 16))
+    masks = torch.ones(1, 16, 16, dtype=torch.bool)
+    observed = observed_masks(frame, masks, boxes_from_masks(masks))
     fit_quality(refine(poses, samples, observed, 1), samples, observed)
     pose_covariances(poses, samples, observed)
-    image = ObservedImage.of(np.zeros((16, 16, 3), np.uint8), one.device)
+    image = ObservedImage.of(frame.rgb, masks.device)
     surfaces = ObjectSamples(vectors, vectors, vectors.mT.contiguous())
-    gather_evidence(poses, surfaces, observed, torch.zeros(1, 2, 2, dtype=torch.bool), image)
+    gather_evidence(poses, surfaces, observed, masks, image)
 
 
 @torch.inference_mode()

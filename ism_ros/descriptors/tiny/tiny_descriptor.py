@@ -31,7 +31,7 @@ from ism_ros.runtime.threads import map_on_threads, one_thread
 
 CHUNK_CPU, CHUNK_GPU = 64, 512
 """Crops described at once on a CPU and on a GPU."""
-CROPS_OF_A_THREAD = 5
+CROPS_OF_A_THREAD = 10
 """Crops that a thread of a CPU describes at once."""
 MIN_PATCH_COVERAGE = 0.3
 """Fraction of a patch that must lie inside the mask; others have no token."""

@@ -11,7 +11,7 @@ from lone_objects import batch, known, observed, pose, samples_of, seen
 from scipy.spatial.transform import Rotation
 
 from ism_ros.refinement import compiled_icp, torch_icp
-from ism_ros.refinement.observed_masks import ObservedMasks
+from ism_ros.refinement.observed_masks import ObservedMasks, outlines_by_loops, outlines_by_operations
 from ism_ros.refinement.pose_batch import PoseBatch, RefinementSamples
 from ism_ros.refinement.step_limits import StepLimits
 from ism_ros.runtime.compilation import IS_AVAILABLE
@@ -39,6 +39,22 @@ def inputs(request: pytest.FixtureRequest) -> Inputs:
     ]
     poses = replace(batch(one, *beside), mask_index=torch.arange(POSES) % 2)
     return poses, samples_of(one, poses), observed(frame, mask, left_half)[0]
+
+
+def test_both_ways_see_the_same_outlines() -> None:
+    mesh = make_object("mug", 1)
+    frame, mask = seen(mesh, pose(SIDE, PLACE))
+    assert frame.depth_m is not None
+    rows, columns = np.nonzero(mask)
+    beyond = np.roll(mask, -int(columns.max() + columns.min()) // 2, axis=1)  # cut by the border of the image
+    masks = torch.from_numpy(np.stack([mask, beyond, mask & (np.arange(mask.shape[0]) < rows.mean())[:, None]]))
+    window = observed(frame, *masks.numpy())[0]
+    depth_m = window.depth_m * (torch.rand(window.depth_m.shape) < 0.7)
+    looks = [of(masks, depth_m, window.origin, window.cell_px, 2) for of in (outlines_by_loops, outlines_by_operations)]
+    (distance, read_share), (other_distance, other_share) = looks
+    assert float(((distance > 0) != (other_distance > 0)).float().mean()) < 1e-3
+    torch.testing.assert_close(read_share, other_share, atol=0.01, rtol=0)
+    assert 0.5 < float(read_share[0]) < 0.9
 
 
 def steps(count: int) -> list[StepLimits]:
