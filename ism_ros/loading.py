@@ -22,6 +22,7 @@ from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
 from ism_ros.runtime.threads import set_num_threads
 from ism_ros.segmentors import upsampling
 from ism_ros.segmentors.base import load_segmentor
+from ism_ros.shape_search import region_loops
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,8 @@ def load_model(
     if device == "cpu":
         report("compiling for this processor, which takes some seconds at the first start")
         matcher = MATCHERS.get(settings.resolved_scoring())
-        for prepare in (crops.compile_loops, upsampling.compile_loops, matcher.prepare_cpu):
+        loops = crops.compile_loops, upsampling.compile_loops, region_loops.compile_loops, matcher.prepare_cpu
+        for prepare in loops:
             if prepare is not None:
                 prepare()
     places = ", ".join(f"{size / 1e6:.0f} MB on {place}" for place, size in model.library.patch_bytes().items())

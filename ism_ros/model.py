@@ -30,6 +30,7 @@ from ism_ros.runtime.threads import map_on_threads, one_thread, set_num_threads
 from ism_ros.segmentors.base import Segmentor
 from ism_ros.segmentors.small_proposals import split_small
 from ism_ros.segmentors.tiled import with_tiles_for_objects
+from ism_ros.shape_search.search import with_searched_places
 
 Result = TypeVar("Result")
 
@@ -109,7 +110,7 @@ class InstanceSegmentationModel:
             proposals = segmentor.propose(frame, query.settings.stability_score_threshold)
         proposals, too_small = split_small(proposals, query.settings.min_mask_pixels)
         clock.lap("proposals")
-        crops = crop_proposals(query, proposals, too_small, self.descriptor.crop_size, clock.stage_s)
+        crops = crop_proposals(query, proposals, too_small, self.descriptor, clock.stage_s)
         clock.lap("descriptors")
         return crops
 
@@ -129,6 +130,8 @@ class InstanceSegmentationModel:
         clock = StageClock(self.device)
         scored = self.score(query, crops, descriptors)
         clock.lap("scores")
+        scored = with_searched_places(self, query, crops, scored)
+        clock.lap("search")
         kept = select(scored.detections, query.settings)
         result = scored.detections[kept]
         if not len(result):
@@ -149,9 +152,8 @@ class InstanceSegmentationModel:
         similarity = library_similarity(descriptors, library)
         matcher = MATCHERS.get(query.settings.resolved_scoring()).matcher
         threshold, prior_weight = query.settings.confidence_threshold, self.descriptor.view_prior_weight
-        matches = matcher.match(
-            MatchInputs(frame, proposals, descriptors, library, similarity, threshold, prior_weight, self.recoveries)
-        )
+        given = frame, proposals, descriptors, library, similarity, threshold, prior_weight, self.recoveries
+        matches = matcher.match(MatchInputs(*given, query.is_sought))
         matched, crop_masks = matched_proposals(proposals, matches), crops.crop_masks[matches.rows]
         with one_thread(crop_masks):
             geometry = verify_geometry(frame, matched, crop_masks, library, matches, self.descriptor.rotation_sensitive)

@@ -35,6 +35,7 @@ class Query:
             are needed, and poses are then those of the geometric score.
         with_unit_check: Whether, where nothing is found, the frame is segmented again with depth in other units, up
             to three times.
+        sought: Ids of the objects that are looked for; the others only tell what looks like something else. None = all.
     """
 
     frame: Frame
@@ -43,6 +44,15 @@ class Query:
     segmentor: Segmentor | None = None
     with_poses: bool = True
     with_unit_check: bool = True
+    sought: Sequence[str] | None = None
+
+    @property
+    def is_sought(self) -> Tensor | None:
+        """(O,) bool, which objects are looked for, on the device of the library; None = all."""
+        if self.sought is None:
+            return None
+        device = self.library.class_tokens.device
+        return torch.tensor([known in self.sought for known in self.library.ids], device=device)
 
     def in_colors_of_frame(self) -> Query:
         """Convert the objects to grayscale where the frame has no colors.
@@ -93,7 +103,7 @@ class ProposalCrops:
 
 
 def crop_proposals(
-    query: Query, proposals: Proposals, too_small: SmallProposals, crop_size: int, stage_s: dict[str, float]
+    query: Query, proposals: Proposals, too_small: SmallProposals, descriptor: Descriptor, stage_s: dict[str, float]
 ) -> ProposalCrops:
     """Crop proposals as objects are compared with them: in gray, where the matcher says so, with what has no colors.
 
@@ -101,7 +111,7 @@ def crop_proposals(
         query: Frame and objects.
         proposals: N proposals.
         too_small: Those that are too small.
-        crop_size: Side of the crops, pixels.
+        descriptor: What the crops are for.
         stage_s: Seconds of each stage so far.
 
     Returns:
@@ -112,7 +122,7 @@ def crop_proposals(
     compares_in_gray = MATCHERS.get(query.settings.resolved_scoring()).colorless_in_gray and not frame.is_gray
     if compares_in_gray and is_colorless and all(is_colorless):
         image = grayscale_crops(image[None])[0]
-    crops, masks = crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, crop_size)
+    crops, masks = crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, descriptor.crop_size)
     in_gray = grayscale_crops(crops) if compares_in_gray and any(is_colorless) and not all(is_colorless) else None
     return ProposalCrops(proposals, too_small, crops, masks, stage_s, in_gray)
 

@@ -131,20 +131,17 @@ class Settings(BaseModel):
         json_schema_extra=LIVE,
     )
     confidence_threshold: float = Field(
-        0.2,
-        ge=0.0,
-        le=1.0,
-        description="Least semantic score of a proposal that is scored further.",
-        json_schema_extra=LIVE,
+        0.2, ge=0.0, le=1.0, description="Least semantic score of a proposal that is compared.", json_schema_extra=LIVE
     )
     score_threshold: float = Field(
         0.3, ge=0.0, le=1.0, description="Least final score of a detection that is published.", json_schema_extra=LIVE
     )
     stability_score_threshold: float = Field(
-        0.85,
-        ge=0.0,
-        le=1.0,
-        description="Least stability of a mask (segmentors of the SAM family).",
+        0.85, ge=0.0, le=1.0, description="Least stability of a mask (sam and sam2).", json_schema_extra=LIVE
+    )
+    search_by_shape: bool = Field(
+        True,
+        description="Search what was not found once more, by size and shape in the depth (scoring verified).",
         json_schema_extra=LIVE,
     )
     min_mask_pixels: int = Field(

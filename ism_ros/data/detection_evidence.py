@@ -61,3 +61,16 @@ class DetectionEvidence:
     def each(self, act: Callable[[Tensor], Tensor]) -> DetectionEvidence:
         """Apply `act`, such as a choice of rows, to values and contributions."""
         return DetectionEvidence(self.names, act(self.values), act(self.contributions))
+
+
+def joined_evidence(parts: Sequence[DetectionEvidence]) -> DetectionEvidence:
+    """Join the rows of evidence of the same features.
+
+    Args:
+        parts: At least one.
+
+    Returns:
+        The evidence.
+    """
+    values, contributions = (torch.cat([getattr(part, name) for part in parts]) for name in ("values", "contributions"))
+    return DetectionEvidence(parts[0].names, values, contributions)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ism_ros.checks.input_warnings import InputWarning
-from ism_ros.data.detection_evidence import DetectionEvidence, EvidenceRecord
+from ism_ros.data.detection_evidence import DetectionEvidence, EvidenceRecord, joined_evidence
 
 
 @dataclass(frozen=True)
@@ -199,3 +199,23 @@ class Detections:
             rotation=zeros(0, 3, 3),
             translation_m=zeros(0, 3),
         )
+
+
+def joined_detections(parts: Sequence[Detections]) -> Detections:
+    """Join the rows of detections in one image, of one library; all else is that of the first.
+
+    Args:
+        parts: At least one; what is None in one of them is None in the result.
+
+    Returns:
+        The detections, those of the first part before the others.
+    """
+    first, changed = parts[0], dict[str, Any]()
+    for one in fields(Detections):
+        values = [getattr(part, one.name) for part in parts]
+        if isinstance(values[0], Tensor):
+            changed[one.name] = torch.cat(values) if all(isinstance(value, Tensor) for value in values) else None
+    evidence = [part.evidence for part in parts]
+    known = [one for one in evidence if one is not None]
+    changed["evidence"] = joined_evidence(known) if len(known) == len(parts) else None
+    return replace(first, **changed)

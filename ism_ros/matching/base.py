@@ -37,6 +37,7 @@ class MatchInputs:
         confidence_threshold: Least semantic score of a proposal that is scored further.
         view_prior_weight: Weight of `similarity` in the choice of a view, a property of the descriptor.
         recoveries: Counts where memory ran out.
+        is_sought: (O,) bool, which objects are verified, by `verified`; None = all.
     """
 
     frame: Frame
@@ -47,6 +48,7 @@ class MatchInputs:
     confidence_threshold: float = 0.2
     view_prior_weight: float = 0.0
     recoveries: OutOfMemoryCounter = field(default_factory=OutOfMemoryCounter)
+    is_sought: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -154,11 +156,13 @@ class MatcherSpec:
     Attributes:
         matcher: The matcher, which has no state.
         prepare_cpu: Is called once before the first frame on a CPU; None = there is nothing to prepare.
+        searches_by_shape: Whether what it did not find is searched by shape: it can tell what is really there.
         colorless_in_gray: Whether the looks of objects without colors are compared in gray.
     """
 
     matcher: Matcher
     prepare_cpu: Callable[[], None] | None = None
+    searches_by_shape: bool = False
     colorless_in_gray: bool = False
 
 

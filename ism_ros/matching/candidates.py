@@ -8,7 +8,7 @@ N proposals, O objects, K unions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import torch
@@ -93,6 +93,10 @@ class Candidates:
         )
         pairs, objects = ([], []) if points is None else _parts(proposals, points, semantic + margin, semantic, library)
         return alone.with_unions(pairs, objects, frame) if pairs else alone
+
+    def of_objects(self, is_sought: Tensor | None) -> Candidates:
+        """Verify none but some objects, (O,) bool; None = all."""
+        return self if is_sought is None else replace(self, prior=self.prior.masked_fill(~is_sought, -torch.inf))
 
     def with_unions(self, pairs: list[tuple[int, int]], objects: list[int], frame: Frame) -> Candidates:
         """Add unions.

@@ -88,6 +88,7 @@ class VerifiedMatcher:
         threads = 1 if semantic.is_cuda else torch.get_num_threads()
         with one_thread(semantic):
             candidates = Candidates.of(inputs.frame, proposals, semantic, semantic_margin(semantic), library)
+            candidates = candidates.of_objects(inputs.is_sought)
             verified = verify_candidates(inputs.frame, candidates, library, threads)
         choice = _Choice.by_looks(candidates)
         if candidates.points is not None:
@@ -346,5 +347,5 @@ def _poses_at_origins(
     return rotation, translation_m, covariance
 
 
-VERIFIED = MatcherSpec(VerifiedMatcher(), prepare_cpu=compile_loops, colorless_in_gray=True)
+VERIFIED = MatcherSpec(VerifiedMatcher(), prepare_cpu=compile_loops, searches_by_shape=True, colorless_in_gray=True)
 """Registry entry `verified`."""
