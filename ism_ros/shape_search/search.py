@@ -1,7 +1,8 @@
 """The second look at a frame: what was not found is searched by size and shape, where the segmentor saw nothing.
 
 For each object that is missing, regions as large as it (sized_regions) are compared with its views by shape; the best
-few are described, matched and verified as proposals are.
+few are described, matched and verified as proposals are. A ball does not cut as the object ends: what lies in the boxes
+of the best poses is verified once more, and that counts.
 """
 
 from __future__ import annotations
@@ -12,30 +13,39 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from ism_ros.data.boxes import boxes_from_masks
-from ism_ros.data.detections import joined_detections
+from ism_ros.data.detections import Detections, joined_detections
 from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptor, Descriptors
 from ism_ros.matching.base import MATCHERS
 from ism_ros.matching.selection import ScoredProposals, select
 from ism_ros.objects.known_object import KnownObject
-from ism_ros.pose.observed_points import sample_observed_points
+from ism_ros.pose.observed_points import ObservedPoints
 from ism_ros.pose.view_choice import observed_maps, rank_views
 from ism_ros.query import ProposalCrops, Query, crop_proposals
+from ism_ros.rendering.views.polar_maps import FourierMaps
 from ism_ros.segmentors.small_proposals import split_small
-from ism_ros.shape_search.sized_regions import SurfaceGrid
+from ism_ros.shape_search.sized_regions import Regions, SurfaceGrid
 from ism_ros.verification.pair_choice import ObservedExtents, can_be_verified
+
+Floats = NDArray[np.float64]
 
 MAX_MISSING = 3
 """Most objects that are searched: where more are missing, most of them are known but not there, and would be taken for
 what is like them."""
-PLACES = 6
-"""Most places of each object that are verified."""
-DISTINCT_IOU, PROPOSED_IOU = 0.5, 0.8
+MAX_COMPARED, PLACES = 256, 10
+"""Most regions of each object whose views are compared, those that fit best in size, and that are verified."""
+DISTINCT_IOU, PROPOSED_IOU = 0.7, 0.8
 """IoU of two regions of an object from which on the worse one is left out, and that of a region and a proposal from
 which on the region is nothing new."""
+CUT_WEIGHT = 0.4
+"""Weight of the share of a region's outline at which its surface goes on, beside the cost of the alignment."""
+AREA_WEIGHT, AREA_QUANTILES = 0.3, (0.05, 0.95)
+"""Weight of the logarithm of how many times a region is smaller or larger than views of the object are; and how many of
+these are smaller and larger still."""
+GUESSES, BOX_MARGIN = 3, 0.04
+"""Most poses of each object that are looked at once more, and the margin of their boxes on each side, diameters."""
 CONFIDENCE = 0.5
 """Confidence of a region, as that of a middling proposal."""
 
@@ -72,74 +82,90 @@ def with_searched_places(
         The same, and what was found of the missing objects besides.
     """
     detections, settings = scored.detections, query.settings
-    is_searched = settings.search_by_shape and MATCHERS.get(settings.resolved_scoring()).searches_by_shape
+    is_searched = settings.search_by_shape != "never" and MATCHERS.get(settings.resolved_scoring()).searches_by_shape
     if not is_searched or not query.frame.has_depth:
         return scored
     found = detections[select(detections, settings)]
     missing = [known for known in query.library.objects if can_be_verified(known) and known.id not in found.class_ids()]
     if not 0 < len(missing) <= MAX_MISSING:
         return scored
-    places = _places(query, missing, crops.proposals.masks, found.masks)
-    places, _ = split_small(places, settings.min_mask_pixels)
-    if not len(places):
-        return scored
     sought = replace(query, sought=tuple(known.id for known in missing))
-    more = crop_proposals(sought, places, crops.too_small, stages.descriptor, {"descriptors": 0.0})
-    searched = stages.score(sought, more, stages.describe([more])[0])
-    if not len(detections):
-        return searched
+    grid = SurfaceGrid.of(query.frame)
+    proposed = grid.cells_of(crops.proposals.masks.cpu().numpy())
+    taken = np.asarray(grid.cells_of(found.masks.cpu().numpy()).any(axis=0), bool)
+    chosen = [_likeliest(known, grid.regions(known.diameter_m or 0.0, taken), proposed) for known in missing]
+    guessed = _scored(stages, sought, crops, grid, np.concatenate([regions.masks() for regions in chosen]))
+    searched = _scored(stages, sought, crops, grid, _boxed(grid, guessed.detections, query.library.objects))
+    parts = [one for one in (scored, searched) if len(one.detections)]
+    if len(parts) < 2:
+        return parts[0] if parts else scored
     rows = torch.cat([scored.rows, searched.rows + len(crops.proposals)])
-    return ScoredProposals(joined_detections([detections, searched.detections]), rows, scored.alignments)
+    return ScoredProposals(joined_detections([one.detections for one in parts]), rows, scored.alignments)
 
 
-def _places(query: Query, missing: Sequence[KnownObject], proposals: Tensor, found: Tensor) -> Proposals:
-    """Regions of the frame that the missing objects may be."""
-    grid, frame, device = SurfaceGrid.of(query.frame), query.frame, proposals.device
-    proposed = torch.from_numpy(grid.cells_of(proposals.cpu().numpy())).to(device)
-    taken = np.asarray(grid.cells_of(found.cpu().numpy()).any(axis=0), bool)
-    cells: list[Tensor] = []
-    for known in missing:
-        assert known.diameter_m is not None
-        regions = torch.from_numpy(grid.regions(known.diameter_m, taken)).to(device)
-        regions = regions[ious(regions, proposed).amax(dim=1) < PROPOSED_IOU] if len(proposed) else regions
-        cells += _likeliest(known, regions, grid)
-    if not cells:
-        return Proposals.empty(frame.height, frame.width, device)
-    masks = grid.pixels_of(torch.stack(cells), (frame.height, frame.width))
-    return Proposals(masks, torch.full((len(masks),), CONFIDENCE, device=device))
+def _scored(
+    stages: SearchStages, query: Query, crops: ProposalCrops, grid: SurfaceGrid, cells: NDArray[np.bool_]
+) -> ScoredProposals:
+    """Describe, match and verify regions (N, H, W) of a grid."""
+    frame, device = query.frame, crops.proposals.masks.device
+    masks = grid.pixels_of(torch.from_numpy(cells).to(device), (frame.height, frame.width))
+    regions = Proposals(masks, torch.full((len(masks),), CONFIDENCE, device=device))
+    regions, _ = split_small(regions, query.settings.min_mask_pixels)
+    more = crop_proposals(query, regions, crops.too_small, stages.descriptor, {"descriptors": 0.0})
+    return stages.score(query, more, stages.describe([more])[0])
 
 
-def _likeliest(known: KnownObject, regions: Tensor, grid: SurfaceGrid) -> list[Tensor]:
-    """The regions (H, W) of (N, H, W) that are most like views of an object, best first, none of them twice."""
-    assert known.views is not None
+def _boxed(grid: SurfaceGrid, guessed: Detections, objects: Sequence[KnownObject]) -> NDArray[np.bool_]:
+    """Regions (N, H, W) in the boxes of the best poses of each object, cut as large as it is there, not by a ball."""
+    masks = []
+    posed = guessed.rotation.isfinite().flatten(1).all(dim=1)
+    for index in guessed.object_index[posed].unique().tolist():
+        known, rows = objects[index], torch.nonzero(posed & (guessed.object_index == index))[:, 0]
+        assert known.box_m is not None
+        margin_m = BOX_MARGIN * (known.diameter_m or 0.0) * np.array([[-1.0], [1.0]])
+        for row in rows[guessed.score[rows].argsort(descending=True)][:GUESSES].tolist():
+            at = guessed.rotation[row].cpu().numpy(), guessed.translation_m[row].cpu().numpy()
+            masks.append(grid.within_box(*at, known.box_m.double().numpy() + margin_m))
+    found = [mask for mask in masks if mask is not None]
+    return np.stack(found) if found else np.zeros((0, *grid.is_left.shape), bool)
+
+
+def _likeliest(known: KnownObject, regions: Regions, proposed: NDArray[np.bool_]) -> Regions:
+    """Choose the regions that are most like views of an object, none of them twice or as a proposal (M, H, W) is."""
     assert known.diameter_m is not None
     if not len(regions):
-        return []
-    points = sample_observed_points(regions, boxes_from_masks(regions), grid.frame)
-    fits = ObservedExtents.of(points).fit(known.diameter_m)
-    regions, points = regions[fits], points[fits]
+        return regions
+    spectra = known.spectra.to("cpu")
+    regions = regions.at(np.argsort(_size_costs(spectra, regions), kind="stable")[:MAX_COMPARED])
+    if len(proposed):
+        regions = regions.at(np.flatnonzero(regions.ious(proposed).max(axis=1) < PROPOSED_IOU))
     if not len(regions):
-        return []
-    cost = rank_views(observed_maps(points, known.views.radius_m), known.spectra).amin(dim=1)
-    kept: list[Tensor] = []
-    for row in cost.argsort().tolist():
-        if len(kept) == PLACES or not bool(cost[row].isfinite()):
+        return regions
+    points = regions.observed_points()
+    fitting = torch.nonzero(ObservedExtents.of(points).fit(known.diameter_m))[:, 0]
+    regions = regions.at(fitting.numpy())
+    cost = _view_costs(known, spectra, points[fitting]) + _size_costs(spectra, regions)
+    kept: list[int] = []
+    for row in np.argsort(cost, kind="stable").tolist():
+        if len(kept) == PLACES or not np.isfinite(cost[row]):
             break
-        if not kept or float(ious(regions[row, None], torch.stack(kept)).amax()) <= DISTINCT_IOU:
-            kept.append(regions[row])
-    return kept
+        if not kept or regions.at([row]).ious(regions.at(kept).masks()).max() <= DISTINCT_IOU:
+            kept.append(row)
+    return regions.at(kept)
 
 
-def ious(first: Tensor, second: Tensor) -> Tensor:
-    """Compute the IoUs of masks.
+def _size_costs(spectra: FourierMaps, regions: Regions) -> Floats:
+    """How unlike views regions are in size, and how much of their outlines is cut through a surface, (N,)."""
+    if not len(regions):
+        return np.zeros(0)
+    low_m2, high_m2 = spectra.area_m2.quantile(torch.tensor(AREA_QUANTILES)).tolist()
+    area_m2 = regions.areas_m2()
+    times = np.maximum(np.maximum(low_m2 / area_m2, area_m2 / high_m2), 1)
+    return np.asarray(AREA_WEIGHT * np.log(times) + CUT_WEIGHT * regions.cut_shares())
 
-    Args:
-        first: (N, H, W) bool.
-        second: (M, H, W) bool.
 
-    Returns:
-        (N, M).
-    """
-    one, other = first.flatten(1).float(), second.flatten(1).float()
-    common = one @ other.T
-    return common / (one.sum(dim=1)[:, None] + other.sum(dim=1) - common).clamp(min=1)
+def _view_costs(known: KnownObject, spectra: FourierMaps, points: ObservedPoints) -> Floats:
+    """Costs of the views that are aligned best with what is seen, (N,); +inf where that is too little."""
+    assert known.views is not None
+    maps = observed_maps(points, known.views.radius_m)
+    return np.asarray(rank_views(maps, spectra).amin(dim=1).double().numpy())

@@ -81,6 +81,10 @@ class FourierMaps:
     coefficients: Tensor
     area_m2: Tensor
 
+    def to(self, device: torch.device | str) -> FourierMaps:
+        """Copy them to a device."""
+        return FourierMaps(self.coefficients.to(device), self.area_m2.to(device))
+
     @property
     def color_terms(self) -> Tensor:
         """Squared colors, red, green, blue and 1."""

@@ -53,7 +53,7 @@ def test_objects_are_found_where_the_segmentor_finds_nothing(model: InstanceSegm
 
 
 def test_nothing_is_searched_where_that_is_off_or_another_matcher_is_chosen(model: InstanceSegmentationModel) -> None:
-    assert not found_by(model, SegmentorOfNothing(), search_by_shape=False)
+    assert not found_by(model, SegmentorOfNothing(), search_by_shape="never")
     assert not found_by(model, SegmentorOfNothing(), scoring="shape")
 
 

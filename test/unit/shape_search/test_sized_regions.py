@@ -48,7 +48,7 @@ def test_the_points_of_the_grid_are_those_of_its_pixels() -> None:
 def test_one_region_is_the_object_and_none_is_larger_than_it() -> None:
     frame, mask = of_scene()
     grid = SurfaceGrid.of(frame)
-    regions = grid.regions(DIAMETER_M, np.zeros_like(grid.is_left))
+    regions = grid.regions(DIAMETER_M, np.zeros_like(grid.is_left)).masks()
     assert ious_with(regions, grid.cells_of(mask[None])[0]).max() > 0.8
     for region in regions:
         assert np.ptp(grid.points_m[region], axis=0).max() < 1.1 * DIAMETER_M
@@ -60,7 +60,7 @@ def test_two_things_that_touch_are_told_apart_by_their_size() -> None:
     beside[:3, 3] += SIDE.apply((0.12, 0, 0))
     frame, mask = seen(BOX, at, nearer=(BOX, beside))
     grid = SurfaceGrid.of(frame)
-    regions = grid.regions(DIAMETER_M, np.zeros_like(grid.is_left))
+    regions = grid.regions(DIAMETER_M, np.zeros_like(grid.is_left)).masks()
     assert ious_with(regions, grid.cells_of(mask[None])[0]).max() > 0.6
 
 
@@ -68,8 +68,30 @@ def test_nothing_is_searched_where_something_was_found() -> None:
     frame, mask = of_scene()
     grid = SurfaceGrid.of(frame)
     taken = grid.cells_of(mask[None])[0]
-    regions = grid.regions(DIAMETER_M, taken)
+    regions = grid.regions(DIAMETER_M, taken).masks()
     assert not len(regions) or ious_with(regions, taken).max() < 0.5
+
+
+def test_no_region_is_there_twice_and_ious_are_those_of_the_masks() -> None:
+    frame, mask = of_scene()
+    grid = SurfaceGrid.of(frame)
+    regions = grid.regions(DIAMETER_M, np.zeros_like(grid.is_left))
+    masks, inside = regions.masks(), grid.cells_of(mask[None])
+    of_one_radius = len(np.unique(masks.reshape(len(masks), -1), axis=0))
+    assert len(masks) <= 2 * of_one_radius
+    np.testing.assert_allclose(regions.ious(inside)[:, 0], ious_with(masks, inside[0]))
+
+
+def test_points_of_a_region_stand_for_all_of_its_cells() -> None:
+    frame, _ = of_scene()
+    grid = SurfaceGrid.of(frame)
+    regions = grid.regions(2 * DIAMETER_M, np.zeros_like(grid.is_left))
+    points, masks = regions.observed_points(), regions.masks()
+    np.testing.assert_allclose(points.pixels.sum(dim=1).numpy(), masks.sum(axis=(1, 2)), rtol=1e-5)
+    assert masks.sum(axis=(1, 2)).max() > points.pixels.shape[1]
+    for row, mask in enumerate(masks):
+        seen_m = points.points_m[row][:, points.pixels[row] > 0].numpy()
+        np.testing.assert_allclose(seen_m.mean(axis=1), grid.points_m[mask].mean(axis=0), atol=2e-3)
 
 
 @pytest.mark.parametrize("size", [(480, 640), (481, 643), (30, 40)])
@@ -84,3 +106,13 @@ def test_cells_are_enlarged_to_the_pixels_that_they_stand_for(size: tuple[int, i
     pixels = grid.pixels_of(torch.from_numpy(cells), size)
     assert pixels.shape == (2, *size)
     np.testing.assert_array_equal(grid.cells_of(pixels.numpy()), cells)
+
+
+def test_the_region_in_the_box_of_the_right_pose_is_the_object() -> None:
+    frame, mask = of_scene()
+    grid = SurfaceGrid.of(frame)
+    box_m = np.stack([-BOX.extents / 2, BOX.extents / 2]) * 1.1
+    region = grid.within_box(SIDE.as_matrix().astype(np.float32), np.array([0.05, 0.02, 0.84], np.float32), box_m)
+    assert region is not None
+    assert ious_with(region[None], grid.cells_of(mask[None])[0]).item() > 0.8
+    assert grid.within_box(np.eye(3, dtype=np.float32), np.array([0, 0, 5], np.float32), box_m) is None
