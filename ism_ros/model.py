@@ -1,4 +1,4 @@
-"""The Instance Segmentation Model, from a frame to instances: propose → describe → match → verify → select → pose."""
+"""The Instance Segmentation Model: propose → describe → match → verify → select → search → pose."""
 
 from __future__ import annotations
 
@@ -130,13 +130,14 @@ class InstanceSegmentationModel:
         clock = StageClock(self.device)
         scored = self.score(query, crops, descriptors)
         clock.lap("scores")
-        scored = with_searched_places(self, query, crops, scored)
-        clock.lap("search")
         kept = select(scored.detections, query.settings)
+        clock.lap("selection")
+        if (searched := with_searched_places(self, query, crops, scored, kept)) is not scored:
+            scored, kept = searched, select(searched.detections, query.settings)
         result = scored.detections[kept]
         if not len(result):
             result = replace(result, best_rejected=RejectedDetection.best_of(scored.detections))
-        clock.lap("selection")
+        clock.lap("search")
         if query.with_poses:
             scene = query.frame, query.library, self.descriptor.view_prior_weight
             result = with_coarse_poses(result, *scene, scored.alignments, scored.rows[kept])

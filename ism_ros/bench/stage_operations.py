@@ -10,8 +10,9 @@ from ism_ros.model import InstanceSegmentationModel
 from ism_ros.pose.estimation import with_coarse_poses
 from ism_ros.query import Query
 from ism_ros.runtime.threads import set_num_threads
+from ism_ros.shape_search.search import with_searched_places
 
-STAGES = ("proposals", "descriptors", "scores", "selection", "pose")
+STAGES = ("proposals", "descriptors", "scores", "selection", "search", "pose")
 """Stages of the model, in order. Crops count as proposals here."""
 
 
@@ -44,6 +45,10 @@ def _counted(model: InstanceSegmentationModel, query: Query) -> dict[str, Operat
         scored = model.score(query, crops, descriptors)
     with counters["selection"].counting():
         kept = select(scored.detections, query.settings)
+    with counters["search"].counting():
+        searched = with_searched_places(model, query, crops, scored, kept)
+        if searched is not scored:
+            scored, kept = searched, select(searched.detections, query.settings)
         result = scored.detections[kept]
     with counters["pose"].counting():
         scene = query.frame, query.library, model.descriptor.view_prior_weight

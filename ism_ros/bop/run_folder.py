@@ -20,7 +20,8 @@ from ism_ros.objects.stores.cache_keys import cad_key
 
 ENGINE_FOLDERS = (
     *("cad", "checkpoints", "checks", "config", "data", "descriptors", "io", "matching", "networks", "objects", "pose"),
-    *("refinement", "registration", "rendering", "result_checks", "runtime", "segmentors", "verification"),
+    *("refinement", "registration", "rendering", "result_checks", "runtime", "segmentors", "shape_search"),
+    "verification",
 )
 """Folders of the package whose code decides what is found, with the modules at its top."""
 ENGINE_FILES = ("bop/dataset.py", "bop/predictions.py", "checkpoints/shipped_weights/sha256.json")

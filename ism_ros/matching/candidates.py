@@ -8,7 +8,7 @@ N proposals, O objects, K unions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import torch
@@ -72,7 +72,12 @@ class Candidates:
 
     @staticmethod
     def of(
-        frame: Frame, proposals: Proposals, semantic: Tensor, margin: Tensor, library: ObjectLibrary
+        frame: Frame,
+        proposals: Proposals,
+        semantic: Tensor,
+        margin: Tensor,
+        library: ObjectLibrary,
+        is_sought: Tensor | None = None,
     ) -> Candidates:
         """Find the candidates of a frame.
 
@@ -82,21 +87,19 @@ class Candidates:
             semantic: (N, O) semantic scores.
             margin: (N, O), as of `semantic_margin`.
             library: O objects.
+            is_sought: (O,) bool, which of them are verified; None = all.
 
         Returns:
             The candidates.
         """
         points = sample_observed_points(proposals.masks, proposals.boxes_xyxy, frame) if frame.has_depth else None
         itself = torch.arange(len(semantic), device=semantic.device)
-        alone = Candidates(
-            proposals, points, semantic, margin, _prior(semantic, margin, proposals.confidence), itself
-        )
+        prior = _prior(semantic, margin, proposals.confidence)
+        if is_sought is not None:
+            prior.masked_fill_(~is_sought, -torch.inf)
+        alone = Candidates(proposals, points, semantic, margin, prior, itself)
         pairs, objects = ([], []) if points is None else _parts(proposals, points, semantic + margin, semantic, library)
         return alone.with_unions(pairs, objects, frame) if pairs else alone
-
-    def of_objects(self, is_sought: Tensor | None) -> Candidates:
-        """Verify none but some objects, (O,) bool; None = all."""
-        return self if is_sought is None else replace(self, prior=self.prior.masked_fill(~is_sought, -torch.inf))
 
     def with_unions(self, pairs: list[tuple[int, int]], objects: list[int], frame: Frame) -> Candidates:
         """Add unions.

@@ -81,15 +81,14 @@ class VerifiedMatcher:
         Returns:
             The matches; without depth by looks, outlines and colors.
         """
-        proposals, library = inputs.proposals, inputs.library
+        frame, proposals, library = inputs.frame, inputs.proposals, inputs.library
         if not proposals.boxes_are_tight:
             proposals = Proposals(proposals.masks, proposals.confidence, boxes_from_masks(proposals.masks))
         semantic = semantic_scores(inputs.similarity)
         threads = 1 if semantic.is_cuda else torch.get_num_threads()
         with one_thread(semantic):
-            candidates = Candidates.of(inputs.frame, proposals, semantic, semantic_margin(semantic), library)
-            candidates = candidates.of_objects(inputs.is_sought)
-            verified = verify_candidates(inputs.frame, candidates, library, threads)
+            candidates = Candidates.of(frame, proposals, semantic, semantic_margin(semantic), library, inputs.is_sought)
+            verified = verify_candidates(frame, candidates, library, threads)
         choice = _Choice.by_looks(candidates)
         if candidates.points is not None:
             # where the depth could have confirmed the shape, looks alone do not count

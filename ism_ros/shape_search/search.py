@@ -14,12 +14,13 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ism_ros.data.detections import Detections, joined_detections
 from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptor, Descriptors
 from ism_ros.matching.base import MATCHERS
-from ism_ros.matching.selection import ScoredProposals, select
+from ism_ros.matching.selection import ScoredProposals
 from ism_ros.objects.known_object import KnownObject
 from ism_ros.pose.observed_points import ObservedPoints
 from ism_ros.pose.view_choice import observed_maps, rank_views
@@ -68,7 +69,7 @@ class SearchStages(Protocol):
 
 
 def with_searched_places(
-    stages: SearchStages, query: Query, crops: ProposalCrops, scored: ScoredProposals
+    stages: SearchStages, query: Query, crops: ProposalCrops, scored: ScoredProposals, kept: Tensor
 ) -> ScoredProposals:
     """Search what was not found.
 
@@ -77,22 +78,25 @@ def with_searched_places(
         query: Frame, objects and settings.
         crops: Proposals of the segmentor.
         scored: What the matcher made of them.
+        kept: (K,) int64, which of its detections were found.
 
     Returns:
-        The same, and what was found of the missing objects besides.
+        The same, and what was found of the missing objects besides; `scored` itself where that is nothing.
     """
     detections, settings = scored.detections, query.settings
     is_searched = settings.search_by_shape != "never" and MATCHERS.get(settings.resolved_scoring()).searches_by_shape
     if not is_searched or not query.frame.has_depth:
         return scored
-    found = detections[select(detections, settings)]
-    missing = [known for known in query.library.objects if can_be_verified(known) and known.id not in found.class_ids()]
+    found = set(detections.object_index[kept].tolist())
+    missing = [
+        known for index, known in enumerate(query.library.objects) if index not in found and can_be_verified(known)
+    ]
     if not 0 < len(missing) <= MAX_MISSING:
         return scored
     sought = replace(query, sought=tuple(known.id for known in missing))
     grid = SurfaceGrid.of(query.frame)
     proposed = grid.cells_of(crops.proposals.masks.cpu().numpy())
-    taken = np.asarray(grid.cells_of(found.masks.cpu().numpy()).any(axis=0), bool)
+    taken = np.asarray(grid.cells_of(detections.masks[kept].cpu().numpy()).any(axis=0), bool)
     chosen = [_likeliest(known, grid.regions(known.diameter_m or 0.0, taken), proposed) for known in missing]
     guessed = _scored(stages, sought, crops, grid, np.concatenate([regions.masks() for regions in chosen]))
     searched = _scored(stages, sought, crops, grid, _boxed(grid, guessed.detections, query.library.objects))
@@ -143,6 +147,8 @@ def _likeliest(known: KnownObject, regions: Regions, proposed: NDArray[np.bool_]
         return regions
     points = regions.observed_points()
     fitting = torch.nonzero(ObservedExtents.of(points).fit(known.diameter_m))[:, 0]
+    if not len(fitting):
+        return regions.at([])
     regions = regions.at(fitting.numpy())
     cost = _view_costs(known, spectra, points[fitting]) + _size_costs(spectra, regions)
     kept: list[int] = []
@@ -156,8 +162,6 @@ def _likeliest(known: KnownObject, regions: Regions, proposed: NDArray[np.bool_]
 
 def _size_costs(spectra: FourierMaps, regions: Regions) -> Floats:
     """How unlike views regions are in size, and how much of their outlines is cut through a surface, (N,)."""
-    if not len(regions):
-        return np.zeros(0)
     low_m2, high_m2 = spectra.area_m2.quantile(torch.tensor(AREA_QUANTILES)).tolist()
     area_m2 = regions.areas_m2()
     times = np.maximum(np.maximum(low_m2 / area_m2, area_m2 / high_m2), 1)

@@ -25,7 +25,7 @@ from ism_ros.selftest.sample_files import SCENE
 
 FRAME = ("--rgb", SCENE / "rgb.jpg", "--depth", SCENE / "depth.png", "--camera", SCENE / "camera.json")
 OBJECTS = ("--objects", SCENE / "objects.yaml")
-STAGES = ["proposals", "descriptors", "scores", "selection", "pose", "checks"]
+STAGES = ["proposals", "descriptors", "scores", "selection", "search", "pose", "checks"]
 
 Bench = Callable[..., int]
 

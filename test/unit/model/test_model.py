@@ -197,7 +197,7 @@ def test_detections_are_aligned_sorted_and_above_the_threshold(
     assert detections.score.tolist() == sorted(detections.score.tolist(), reverse=True)
     assert (detections.score >= model.settings.score_threshold).all()
     assert detections.masks.shape[1:] == frame.rgb.shape[:2]
-    assert set(detections.stage_s) == {"proposals", "descriptors", "scores", "selection", "pose"}
+    assert set(detections.stage_s) == {"proposals", "descriptors", "scores", "selection", "search", "pose"}
     assert torch.isfinite(detections.translation_m).all()
     identity = detections.rotation @ detections.rotation.transpose(1, 2)
     torch.testing.assert_close(identity, torch.eye(3).expand_as(identity), atol=1e-4, rtol=0)

@@ -16,10 +16,11 @@ from ism_ros.query import Query
 from ism_ros.selftest.sample_files import SCENE, read_sample_frame
 
 MOST = {
-    "proposals": (600, 24),
-    "descriptors": (1580, 0),
-    "scores": (1620, 143),
-    "selection": (150, 8),
+    "proposals": (555, 18),
+    "descriptors": (790, 0),
+    "scores": (1450, 144),
+    "selection": (126, 7),
+    "search": (20, 3),
     "pose": (60, 16),
 }
 """Most operations and waits of each stage: those of the sample scene on one thread (docs/gpu.md), and a tenth."""
