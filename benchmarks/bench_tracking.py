@@ -94,10 +94,7 @@ def main() -> None:
     trials = {**dict.fromkeys(TRIALS, 0), **options.trials} if options.trials else TRIALS
     known = [make_scene_object(mesh) for mesh in meshes]
     torch.set_num_threads(1)
-    cache_dir = str(options.output / "cache")
-    model = load_model(
-        Settings(objects_file=str(objects_file), cache_dir=cache_dir, cpu_threads=1, search_by_shape="never")
-    )
+    model = load_model(Settings(objects_file=str(objects_file), cache_dir=str(options.output / "cache"), cpu_threads=1))
     symmetries = {str(mesh.metadata["name"]): fine_symmetries(symmetries_of(mesh)) for mesh in meshes}
     numbers: dict[str, Numbers] = defaultdict(Numbers)
     for film in films(known, trials):

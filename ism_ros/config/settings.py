@@ -139,10 +139,9 @@ class Settings(BaseModel):
     stability_score_threshold: float = Field(
         0.85, ge=0.0, le=1.0, description="Least stability of a mask (sam and sam2).", json_schema_extra=LIVE
     )
-    search_by_shape: Literal["auto", "always", "never"] = Field(
-        "auto",
-        description="Whether what was not found is searched once more, by size and shape in the depth (scoring "
-        "verified): auto in single frames, not in a stream, whose rate it would lower.",
+    search_by_shape: bool = Field(
+        False,
+        description="Search what was not found once more, by size and shape in the depth (scoring verified); slower.",
         json_schema_extra=LIVE,
     )
     min_mask_pixels: int = Field(

@@ -137,7 +137,7 @@ class FrameProcessor:
         """
         began_s, frame = time.perf_counter(), converted.frame
         is_due = self._is_unit_check_due()
-        detections = model.segment(frame, settings=settings_in_stream(settings), with_unit_check=is_due)
+        detections = model.segment(frame, settings=settings, with_unit_check=is_due)
         if len(detections) or any(warning.reason == "depth_unit" for warning in detections.warnings):
             self._unit_check_period_s = MIN_UNIT_CHECK_PERIOD_S
         elif is_due:
@@ -184,18 +184,6 @@ class FrameProcessor:
             return False
         self._last_unit_check_s = now_s
         return True
-
-
-def settings_in_stream(settings: Settings) -> Settings:
-    """Leave out of a frame of a stream what would lower its rate and is not asked for.
-
-    Args:
-        settings: Of the node.
-
-    Returns:
-        Settings of the frame: without the search by shape where that is auto.
-    """
-    return settings.model_copy(update={"search_by_shape": "never"}) if settings.search_by_shape == "auto" else settings
 
 
 def _has_depth_of(frame: Frame, given: Frame) -> bool:

@@ -84,7 +84,7 @@ def with_searched_places(
         The same, and what was found of the missing objects besides; `scored` itself where that is nothing.
     """
     detections, settings = scored.detections, query.settings
-    is_searched = settings.search_by_shape != "never" and MATCHERS.get(settings.resolved_scoring()).searches_by_shape
+    is_searched = settings.search_by_shape and MATCHERS.get(settings.resolved_scoring()).searches_by_shape
     if not is_searched or not query.frame.has_depth:
         return scored
     found = set(detections.object_index[kept].tolist())
@@ -97,7 +97,7 @@ def with_searched_places(
     grid = SurfaceGrid.of(query.frame)
     proposed = grid.cells_of(crops.proposals.masks.cpu().numpy())
     taken = np.asarray(grid.cells_of(detections.masks[kept].cpu().numpy()).any(axis=0), bool)
-    chosen = [_likeliest(known, grid.regions(known.diameter_m or 0.0, taken), proposed) for known in missing]
+    chosen = [likeliest_regions(known, grid.regions(known.diameter_m or 0.0, taken), proposed) for known in missing]
     guessed = _scored(stages, sought, crops, grid, np.concatenate([regions.masks() for regions in chosen]))
     searched = _scored(stages, sought, crops, grid, _boxed(grid, guessed.detections, query.library.objects))
     parts = [one for one in (scored, searched) if len(one.detections)]
@@ -134,8 +134,17 @@ def _boxed(grid: SurfaceGrid, guessed: Detections, objects: Sequence[KnownObject
     return np.stack(found) if found else np.zeros((0, *grid.is_left.shape), bool)
 
 
-def _likeliest(known: KnownObject, regions: Regions, proposed: NDArray[np.bool_]) -> Regions:
-    """Choose the regions that are most like views of an object, none of them twice or as a proposal (M, H, W) is."""
+def likeliest_regions(known: KnownObject, regions: Regions, proposed: NDArray[np.bool_]) -> Regions:
+    """Choose the regions that are most like views of an object.
+
+    Args:
+        known: The object, which can be verified.
+        regions: Of its size.
+        proposed: (M, H, W) bool, proposals in the cells of the grid: what is the same as one is nothing new.
+
+    Returns:
+        The best PLACES, best first, none of them twice.
+    """
     assert known.diameter_m is not None
     if not len(regions):
         return regions

@@ -13,7 +13,7 @@ from ism_ros.node.context import NodeContext
 from ism_ros.node.conversion.frame_conversion import frame_from_messages
 from ism_ros.node.conversion.rgbd_messages import DepthSource, RgbdMessages
 from ism_ros.node.event_log import EventLog
-from ism_ros.node.frame_processor import FrameProcessor, settings_in_stream
+from ism_ros.node.frame_processor import FrameProcessor
 from ism_ros.node.inputs.frame_subscriber import SyncedFrame
 from ism_ros.objects.library import ObjectLibrary
 from ism_ros.query import Query
@@ -102,9 +102,3 @@ def test_depth_that_the_node_registers_exactly_is_not_looked_at(processor, seen)
     assert noticed == 0
     assert np.array_equal(frame.depth_m, frame_from_messages(messages)[0].depth_m)
     assert share_of_right(frame.depth_m, true_m) > 0.9
-
-
-@pytest.mark.parametrize(("wanted", "in_stream"), [("auto", "never"), ("always", "always"), ("never", "never")])
-def test_a_stream_is_searched_by_shape_only_where_that_is_asked_for(wanted: str, in_stream: str) -> None:
-    settings = Settings.model_validate({"search_by_shape": wanted})
-    assert settings_in_stream(settings).search_by_shape == in_stream

@@ -34,10 +34,13 @@ def model(sample_cache: Path) -> InstanceSegmentationModel:
     return load_model(Settings(device="cpu", objects_file=objects, cache_dir=str(sample_cache)))
 
 
+def searching(model: InstanceSegmentationModel, **settings: Any) -> Settings:
+    return model.settings.model_copy(update={"search_by_shape": True, **settings})
+
+
 def found_by(model: InstanceSegmentationModel, segmentor: Any = None, **settings: Any) -> dict[str, torch.Tensor]:
     """Masks of the detections in the sample scene, by their class."""
-    chosen = model.settings.model_copy(update=settings)
-    query = Query(read_sample_frame(), model.library, chosen, segmentor)
+    query = Query(read_sample_frame(), model.library, searching(model, **settings), segmentor)
     (detections,) = model.segment_all([query])
     return {detections.class_id(row): detections.masks[row] for row in range(len(detections))}
 
@@ -53,13 +56,13 @@ def test_objects_are_found_where_the_segmentor_finds_nothing(model: InstanceSegm
 
 
 def test_nothing_is_searched_where_that_is_off_or_another_matcher_is_chosen(model: InstanceSegmentationModel) -> None:
-    assert not found_by(model, SegmentorOfNothing(), search_by_shape="never")
+    assert not found_by(model, SegmentorOfNothing(), search_by_shape=False)
     assert not found_by(model, SegmentorOfNothing(), scoring="shape")
 
 
 def test_nothing_is_searched_without_depth(model: InstanceSegmentationModel) -> None:
-    frame = replace(read_sample_frame(), depth_m=None)
-    (detections,) = model.segment_all([Query(frame, model.library, model.settings, SegmentorOfNothing())])
+    frame, settings = replace(read_sample_frame(), depth_m=None), searching(model)
+    (detections,) = model.segment_all([Query(frame, model.library, settings, SegmentorOfNothing())])
     assert not len(detections)
 
 
@@ -68,5 +71,5 @@ def test_nothing_is_searched_where_many_objects_are_missing(model: InstanceSegme
     library = model.library
     for known in others:
         library = library.with_object(known)
-    (detections,) = model.segment_all([Query(read_sample_frame(), library, model.settings, SegmentorOfNothing())])
+    (detections,) = model.segment_all([Query(read_sample_frame(), library, searching(model), SegmentorOfNothing())])
     assert not len(detections)
