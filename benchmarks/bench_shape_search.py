@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ism_ros.runtime.threads import configure_thread_env
@@ -24,11 +23,13 @@ configure_thread_env()
 
 import numpy as np
 from accuracy.real_frames import RealFrame, frame_folders, read_real_frame
+from accuracy.real_judging import detection_ious, judge_instances, verdicts_of
 from common.measuring import machine, print_table, write_json
 from rich.progress import track
 
 from ism_ros.config.sources import load_settings
 from ism_ros.data.detections import Detections
+from ism_ros.data.proposals import Proposals
 from ism_ros.loading import load_model
 from ism_ros.model import InstanceSegmentationModel
 from ism_ros.objects.library import ObjectLibrary
@@ -57,7 +58,7 @@ def main() -> None:
     found = {way: [0, 0] for way in (WITHOUT, WITH)}
     for one, library in zip(track(frames, "found"), libraries, strict=True):
         for way, counts in found.items():
-            right, false = _judged(_segment(model, one, library, way)[0], one)
+            right, false = _judged(_segment(model, one, library, way)[0], one, model.settings.score_threshold)
             counts[0], counts[1] = counts[0] + right, counts[1] + false
     absent, false, ms = _absent(model, frames, libraries)
     rows = [
@@ -109,19 +110,11 @@ def _segment(
     return found, 1000 * found.stage_s["search"]
 
 
-def _judged(found: Detections, one: RealFrame) -> tuple[int, int]:
-    """How many instances with a mask are found, and how many detections are false, where that can be told."""
-    is_right = np.zeros(len(found), bool)
-    right = 0
-    for instance in one.instances:
-        if instance.mask is None:
-            continue
-        masks = found.masks.numpy()
-        common, either = (masks & instance.mask).sum(axis=(1, 2)), (masks | instance.mask).sum(axis=(1, 2))
-        hit = (common >= 0.5 * either) & np.array([name == instance.object_id for name in found.class_ids()], bool)
-        right += int(hit.any())
-        is_right |= hit
-    return right, int((~is_right).sum()) if one.is_complete and one.has_masks else 0
+def _judged(found: Detections, one: RealFrame, threshold: float) -> tuple[int, int]:
+    """How many instances are found, and how many detections are false, where that can be told; as bench_real.py."""
+    judged = judge_instances(one, found, Proposals.empty(one.frame.height, one.frame.width), threshold)
+    verdicts = verdicts_of(one, found, detection_ious(one.instances, found))
+    return sum(instance.is_found for instance in judged), verdicts.count("false")
 
 
 def _absent(
@@ -140,7 +133,7 @@ def _absent(
                 continue
             count += len(ids)
             for way in false:
-                found, ms = _segment(model, replace(one), other.subset(ids), way)
+                found, ms = _segment(model, one, other.subset(ids), way)
                 false[way] += len(found)
                 if way == WITH:
                     times.append(ms)

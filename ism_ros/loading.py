@@ -83,8 +83,8 @@ def load_model(
     if device == "cpu":
         report("compiling for this processor, which takes some seconds at the first start")
         matcher = MATCHERS.get(settings.resolved_scoring())
-        loops = crops.compile_loops, upsampling.compile_loops, region_loops.compile_loops, matcher.prepare_cpu
-        for prepare in loops:
+        searched = region_loops.compile_loops if settings.search_by_shape else None
+        for prepare in (crops.compile_loops, upsampling.compile_loops, matcher.prepare_cpu, searched):
             if prepare is not None:
                 prepare()
     places = ", ".join(f"{size / 1e6:.0f} MB on {place}" for place, size in model.library.patch_bytes().items())

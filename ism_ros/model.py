@@ -132,8 +132,7 @@ class InstanceSegmentationModel:
         clock.lap("scores")
         kept = select(scored.detections, query.settings)
         clock.lap("selection")
-        if (searched := with_searched_places(self, query, crops, scored, kept)) is not scored:
-            scored, kept = searched, select(searched.detections, query.settings)
+        scored, kept = with_searched_places(self, query, crops, scored, kept)
         result = scored.detections[kept]
         if not len(result):
             result = replace(result, best_rejected=RejectedDetection.best_of(scored.detections))

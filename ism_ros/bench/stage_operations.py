@@ -46,9 +46,7 @@ def _counted(model: InstanceSegmentationModel, query: Query) -> dict[str, Operat
     with counters["selection"].counting():
         kept = select(scored.detections, query.settings)
     with counters["search"].counting():
-        searched = with_searched_places(model, query, crops, scored, kept)
-        if searched is not scored:
-            scored, kept = searched, select(searched.detections, query.settings)
+        scored, kept = with_searched_places(model, query, crops, scored, kept)
         result = scored.detections[kept]
     with counters["pose"].counting():
         scene = query.frame, query.library, model.descriptor.view_prior_weight

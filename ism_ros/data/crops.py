@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ism_ros.runtime.compilation import compiled, is_compiled_for
-from ism_ros.runtime.threads import map_on_threads, shares_of_threads
+from ism_ros.runtime.threads import map_on_shares
 
 
 def crop_resize_pad(image: Tensor, masks: Tensor, boxes_xyxy: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -54,12 +54,11 @@ def crop_by_loops(
     crop_masks = torch.zeros((count, size, size), dtype=torch.bool)
     images = image.contiguous().view(-1, *image.shape[-3:]).numpy()
     arrays = [part.contiguous().numpy() for part in (masks, *columns, *rows, crops, crop_masks)]
-    threads = torch.get_num_threads()
 
     def fill(first: int, last: int) -> None:
         _fill_crops(images if len(images) == 1 else images[first:last], *(array[first:last] for array in arrays))
 
-    map_on_threads(fill, threads, *zip(*shares_of_threads(count, threads), strict=True))
+    map_on_shares(fill, torch.get_num_threads(), count)
     return crops, crop_masks
 
 

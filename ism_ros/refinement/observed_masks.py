@@ -18,7 +18,7 @@ from ism_ros.data.masks import mask_areas
 from ism_ros.refinement.depth_noise import depth_noise_m, estimate_inverse_noise
 from ism_ros.refinement.window_loops import sample_windows
 from ism_ros.runtime.compilation import is_compiled_for
-from ism_ros.runtime.threads import map_on_threads, shares_of_threads
+from ism_ros.runtime.threads import map_on_shares, map_on_threads
 
 CELLS = 96
 """Cells along each side of the window in which the distance to an outline is computed, C."""
@@ -182,7 +182,7 @@ def outlines_by_loops(
         sample_windows(images[part], depth, corners[part], sides[part], covered[part], read_share[part])
         distance[part] = _signed_distances(covered[part])
 
-    map_on_threads(look, threads, *zip(*shares_of_threads(len(masks), threads), strict=True))
+    map_on_shares(look, threads, len(masks))
     return torch.from_numpy(distance), torch.from_numpy(read_share)
 
 

@@ -124,6 +124,17 @@ def shares_of_threads(count: int, threads: int) -> list[tuple[int, int]]:
     return list(pairwise(bounds))
 
 
+def map_on_shares(work: Callable[[int, int], None], threads: int, count: int) -> None:
+    """Apply `work` to the share of consecutive items that each thread has.
+
+    Args:
+        work: Called with the first item of a share and the one behind its last; as of `map_on_threads`.
+        threads: As of `map_on_threads`.
+        count: Number of items.
+    """
+    map_on_threads(work, threads, *zip(*shares_of_threads(count, threads), strict=True))
+
+
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, "ism_frame")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ism_ros.runtime.compilation import is_compiled_for
-from ism_ros.runtime.threads import map_on_threads, shares_of_threads
+from ism_ros.runtime.threads import map_on_shares
 from ism_ros.segmentors.upsampling_loops import Axis, fill_masks
 
 PIXELS_PER_BATCH = 2**21
@@ -47,12 +47,11 @@ def upsample_by_loops(values: Tensor, row_at: Tensor, column_at: Tensor, thresho
         for cell, fraction, of in (_cells(row_at, padded.shape[1]), _cells(column_at, padded.shape[2]))
     )
     masks = np.zeros((len(padded), len(row_at), len(column_at)), bool)
-    threads = torch.get_num_threads()
 
     def fill(first: int, last: int) -> None:
         fill_masks(padded[first:last], rows, columns, np.float32(threshold), masks[first:last])
 
-    map_on_threads(fill, threads, *zip(*shares_of_threads(len(masks), threads), strict=True))
+    map_on_shares(fill, torch.get_num_threads(), len(masks))
     return torch.from_numpy(masks)
 
 

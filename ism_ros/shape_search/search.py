@@ -20,7 +20,7 @@ from ism_ros.data.detections import Detections, joined_detections
 from ism_ros.data.proposals import Proposals
 from ism_ros.descriptors.base import Descriptor, Descriptors
 from ism_ros.matching.base import MATCHERS
-from ism_ros.matching.selection import ScoredProposals
+from ism_ros.matching.selection import ScoredProposals, select
 from ism_ros.objects.known_object import KnownObject
 from ism_ros.pose.observed_points import ObservedPoints
 from ism_ros.pose.view_choice import observed_maps, rank_views
@@ -70,7 +70,7 @@ class SearchStages(Protocol):
 
 def with_searched_places(
     stages: SearchStages, query: Query, crops: ProposalCrops, scored: ScoredProposals, kept: Tensor
-) -> ScoredProposals:
+) -> tuple[ScoredProposals, Tensor]:
     """Search what was not found.
 
     Args:
@@ -78,21 +78,21 @@ def with_searched_places(
         query: Frame, objects and settings.
         crops: Proposals of the segmentor.
         scored: What the matcher made of them.
-        kept: (K,) int64, which of its detections were found.
+        kept: (K,) int64, which of its detections are selected.
 
     Returns:
-        The same, and what was found of the missing objects besides; `scored` itself where that is nothing.
+        Both, with what was found of the missing objects besides.
     """
     detections, settings = scored.detections, query.settings
     is_searched = settings.search_by_shape and MATCHERS.get(settings.resolved_scoring()).searches_by_shape
     if not is_searched or not query.frame.has_depth:
-        return scored
+        return scored, kept
     found = set(detections.object_index[kept].tolist())
     missing = [
         known for index, known in enumerate(query.library.objects) if index not in found and can_be_verified(known)
     ]
     if not 0 < len(missing) <= MAX_MISSING:
-        return scored
+        return scored, kept
     sought = replace(query, sought=tuple(known.id for known in missing))
     grid = SurfaceGrid.of(query.frame)
     proposed = grid.cells_of(crops.proposals.masks.cpu().numpy())
@@ -100,11 +100,12 @@ def with_searched_places(
     chosen = [likeliest_regions(known, grid.regions(known.diameter_m or 0.0, taken), proposed) for known in missing]
     guessed = _scored(stages, sought, crops, grid, np.concatenate([regions.masks() for regions in chosen]))
     searched = _scored(stages, sought, crops, grid, _boxed(grid, guessed.detections, query.library.objects))
-    parts = [one for one in (scored, searched) if len(one.detections)]
-    if len(parts) < 2:
-        return parts[0] if parts else scored
-    rows = torch.cat([scored.rows, searched.rows + len(crops.proposals)])
-    return ScoredProposals(joined_detections([one.detections for one in parts]), rows, scored.alignments)
+    if not len(searched.detections):
+        return scored, kept
+    if len(detections):
+        rows = torch.cat([scored.rows, searched.rows + len(crops.proposals)])
+        searched = ScoredProposals(joined_detections([detections, searched.detections]), rows, scored.alignments)
+    return searched, select(searched.detections, settings)
 
 
 def _scored(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.pose.observed_points import ObservedPoints
-from ism_ros.refinement.depth_noise import CONSTANT_M, estimate_inverse_noise
+from ism_ros.refinement.depth_noise import depth_noise_m, estimate_inverse_noise
 from ism_ros.segmentors.upsampling import upsample_to_masks
 from ism_ros.shape_search.region_loops import grow_regions
 from ism_ros.shape_search.support_planes import outside_planes
@@ -70,7 +71,7 @@ class SurfaceGrid:
         height, width = depth_m.shape
         camera = Camera(scale @ frame.camera.intrinsics, width, height, is_cropped=True)
         points_m = camera.rays() * depth_m[..., None]
-        noise_m = CONSTANT_M + estimate_inverse_noise(frame.depth_m) * np.square(depth_m)
+        noise_m = depth_noise_m(torch.from_numpy(depth_m), estimate_inverse_noise(frame.depth_m)).numpy()
         is_left = outside_planes(points_m, depth_m > 0, np.float32(PLANE_DEVIATIONS) * noise_m)
         return SurfaceGrid(Frame(rgb, depth_m, camera), points_m, is_left, step)
 
@@ -165,6 +166,16 @@ class Regions:
         """Choose some of them."""
         return Regions(self.grid, [self.cells[row] for row in rows], self.cuts[np.asarray(rows, np.int64)])
 
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Number of cells of each, (N,)."""
+        return np.array([len(cells) for cells in self.cells], np.int64)
+
+    @property
+    def _joined(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Cells of all of them, one after the other, and where each begins, (N,)."""
+        return np.concatenate(self.cells), self.sizes.cumsum() - self.sizes
+
     def masks(self) -> Mask:
         """Make their masks, (N, H, W) bool."""
         masks = np.zeros((len(self), self.grid.is_left.size), bool)
@@ -174,7 +185,7 @@ class Regions:
 
     def cut_shares(self) -> NDArray[np.float64]:
         """Compute the cuts (N,) as shares of the outlines, of squares of the same area; may be above 1."""
-        return np.asarray(self.cuts / (4 * np.sqrt([len(cells) for cells in self.cells])), np.float64)
+        return np.asarray(self.cuts / (4 * np.sqrt(self.sizes)), np.float64)
 
     def areas_m2(self) -> NDArray[np.float64]:
         """Compute their areas across the viewing rays, (N,) square metres."""
@@ -184,23 +195,20 @@ class Regions:
     def ious(self, masks: Mask) -> NDArray[np.float64]:
         """Compute their IoUs (N, M) with masks (M, H, W) of the grid."""
         flat, area = masks.reshape(len(masks), -1), masks.sum(axis=(1, 2))
-        number = np.array([len(cells) for cells in self.cells])
-        first = np.r_[0, number.cumsum()[:-1]]
-        common = np.add.reduceat(flat[:, np.concatenate(self.cells)], first, axis=1, dtype=np.int64).T
-        return np.asarray(common / (number[:, None] + area - common), np.float64)
+        cells, first = self._joined
+        common = np.add.reduceat(flat[:, cells], first, axis=1, dtype=np.int64).T
+        return np.asarray(common / (self.sizes[:, None] + area - common), np.float64)
 
     def observed_points(self) -> ObservedPoints:
         """Sample their points, as `observed_points.sample_observed_points` samples those under masks; on the CPU."""
-        number = np.array([len(cells) for cells in self.cells])
-        sampled, place = np.minimum(number, SAMPLES), np.arange(SAMPLES)
+        cells, first = self._joined
+        sampled, place = np.minimum(self.sizes, SAMPLES), np.arange(SAMPLES)
         inside = place < sampled[:, None]
-        chosen = np.where(inside, place * number[:, None] // sampled[:, None], 0)
-        first = np.r_[0, number.cumsum()[:-1]]
-        cell = np.concatenate(self.cells)[first[:, None] + chosen]
+        cell = cells[first[:, None] + np.where(inside, place * self.sizes[:, None] // sampled[:, None], 0)]
         points_m = torch.from_numpy(self.grid.points_m.reshape(-1, 3)[cell]).mT.contiguous()
         colors = torch.from_numpy(self.grid.frame.rgb.reshape(-1, 3)[cell]).mT.float() / 255
         known = torch.from_numpy(inside)
-        pixels = known * torch.from_numpy(number / sampled).float()[:, None]
+        pixels = known * torch.from_numpy(self.sizes / sampled).float()[:, None]
         median_m = points_m.where(known[:, None], torch.nan).nanmedian(dim=2).values
         camera = self.grid.frame.camera
         return ObservedPoints(points_m, colors, pixels, median_m, (camera.fx * camera.fy) ** -0.5)

@@ -55,7 +55,7 @@ def verify_geometry(
 ) -> Geometry:
     """Pose the matched objects and compare their projections with the proposals.
 
-    Where the matcher refined a pose that is projected, else the best template at the mean of the visible surface.
+    Where the matcher refined a pose, that one is projected, else the best template at the mean of the visible surface.
 
     Args:
         frame: The frame.
