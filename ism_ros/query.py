@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ism_ros.config.settings import Settings
-from ism_ros.data.crops import crop_resize_pad
+from ism_ros.data.crops import crop_resize_pad, crop_scales, relative_depth_px
 from ism_ros.data.frame import Frame
 from ism_ros.data.proposals import Proposals
-from ism_ros.descriptors.base import Descriptor, Descriptors
+from ism_ros.descriptors.base import Descriptor, Descriptors, sees_depth
 from ism_ros.matching.base import MATCHERS
 from ism_ros.objects.grayscale import grayscale_crops, grayscale_library
 from ism_ros.objects.library import ObjectLibrary
@@ -82,6 +82,8 @@ class ProposalCrops:
         crop_masks: (N, S, S) bool.
         stage_s: Seconds of each stage so far.
         in_gray: The crops in gray, where some of the objects have no colors and others have; else None.
+        depth_px: (N, S, S) float32 relative depth as of `relative_depth_px`, where the descriptor sees it and the frame
+            has it; else None.
     """
 
     proposals: Proposals
@@ -90,6 +92,7 @@ class ProposalCrops:
     crop_masks: Tensor
     stage_s: dict[str, float]
     in_gray: Tensor | None = None
+    depth_px: Tensor | None = None
 
     def at(self, rows: Tensor) -> ProposalCrops:
         """Return the proposals at `rows`, (K,) int64, with their crops."""
@@ -99,6 +102,7 @@ class ProposalCrops:
             crops=self.crops[rows],
             crop_masks=self.crop_masks[rows],
             in_gray=None if self.in_gray is None else self.in_gray[rows],
+            depth_px=None if self.depth_px is None else self.depth_px[rows],
         )
 
 
@@ -122,9 +126,15 @@ def crop_proposals(
     compares_in_gray = MATCHERS.get(query.settings.resolved_scoring()).colorless_in_gray and not frame.is_gray
     if compares_in_gray and is_colorless and all(is_colorless):
         image = grayscale_crops(image[None])[0]
-    crops, masks = crop_resize_pad(image, proposals.masks, proposals.boxes_xyxy, descriptor.crop_size)
+    size, boxes_xyxy, depth_px = descriptor.crop_size, proposals.boxes_xyxy, None
+    if sees_depth(descriptor) and frame.depth_m is not None:
+        image = torch.cat([image, torch.from_numpy(frame.depth_m).to(image.device)[None]])
+    crops, masks = crop_resize_pad(image, proposals.masks, boxes_xyxy, size)
+    if len(image) > 3:
+        depth_px = relative_depth_px(crops[:, 3], masks, frame.camera.fx * crop_scales(boxes_xyxy, size))
+        crops = crops[:, :3]
     in_gray = grayscale_crops(crops) if compares_in_gray and any(is_colorless) and not all(is_colorless) else None
-    return ProposalCrops(proposals, too_small, crops, masks, stage_s, in_gray)
+    return ProposalCrops(proposals, too_small, crops, masks, stage_s, in_gray, depth_px)
 
 
 def describe_crops(descriptor: Descriptor, crops: Sequence[ProposalCrops]) -> list[Descriptors]:
@@ -137,12 +147,22 @@ def describe_crops(descriptor: Descriptor, crops: Sequence[ProposalCrops]) -> li
     Returns:
         Tokens of each frame.
     """
-    gray = [(one.in_gray, one.crop_masks) for one in crops if one.in_gray is not None]
-    images, masks = zip(*((one.crops, one.crop_masks) for one in crops), *gray, strict=True)
-    described = descriptor.describe(torch.cat(images), torch.cat(masks)).split([len(part) for part in images])
-    in_gray = iter(described[len(crops) :])
-    colors = zip(crops, described[: len(crops)], strict=True)
+    gray = [one for one in crops if one.in_gray is not None]
+    images = [*(one.crops for one in crops), *(one.in_gray for one in gray if one.in_gray is not None)]
+    both = torch.cat(images), torch.cat([one.crop_masks for one in (*crops, *gray)])
+    if sees_depth(descriptor):
+        described = descriptor.describe(*both, torch.cat([_depth_px(one) for one in (*crops, *gray)]))
+    else:
+        described = descriptor.describe(*both)
+    parts = described.split([len(part) for part in images])
+    in_gray = iter(parts[len(crops) :])
+    colors = zip(crops, parts[: len(crops)], strict=True)
     return [of if one.in_gray is None else replace(of, in_gray=next(in_gray)) for one, of in colors]
+
+
+def _depth_px(crops: ProposalCrops) -> Tensor:
+    """Depth of crops, without any reading where the frame has none."""
+    return torch.full_like(crops.crops[:, 0], torch.nan) if crops.depth_px is None else crops.depth_px
 
 
 def distribute_seconds(crops: Sequence[ProposalCrops], stage: str, seconds: float) -> None:

@@ -9,7 +9,8 @@ DIR/objects/NNNN.npz           one object each (training_scenes/random_objects.p
 DIR/scenes/NNNN/*.npy          one shard: rgb (S, 240, 320, 3) uint8, depth_mm (S, 240, 320) uint16, instance
                                (S, 240, 320) uint8 (0: surroundings), camera (S, 4) float32 fx fy cx cy; and square
                                crops of single objects with what is around them: crop_rgb (M, 128, 128, 3) uint8,
-                               crop_mask (M, 128, 128) bool, crop_object (M,), crop_rotation (M, 3, 3) object to camera
+                               crop_mask (M, 128, 128) bool, crop_depth (M, 128, 128) int16 (stored_depth of
+                               datasets/scene_arrays.py), crop_object (M,), crop_rotation (M, 3, 3) object to camera
                                as seen along the ray to the object, crop_visible (M,) visible share, approximately
 DIR/data.json                  seeds and counts
 

@@ -242,14 +242,22 @@ def _step(
 
 
 def load_fitting(network: nn.Module, file: Path) -> None:
-    """Load those weights of a file that the network has in the same shape.
+    """Load those weights of a file that the network has in the same shape, or with more inputs, which get 0.
 
     Args:
         network: The network.
         file: Weights, .safetensors.
     """
     own = network.state_dict()
-    fitting = {k: v.float() for k, v in load_file(file).items() if k in own and own[k].shape == v.shape}
+    fitting = {}
+    for name, value in load_file(file).items():
+        if name not in own or value.ndim != own[name].ndim:
+            continue
+        if value.ndim >= 2 and value.shape[1] < own[name].shape[1]:
+            nothing = own[name].new_zeros(value.shape[0], own[name].shape[1] - value.shape[1], *value.shape[2:])
+            value = torch.cat([value.to(nothing), nothing], dim=1)
+        if value.shape == own[name].shape:
+            fitting[name] = value.float()
     network.load_state_dict(fitting, strict=False)
 
 

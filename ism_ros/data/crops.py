@@ -12,6 +12,11 @@ from torch import Tensor
 from ism_ros.runtime.compilation import compiled, is_compiled_for
 from ism_ros.runtime.threads import map_on_shares
 
+MEDIAN_STRIDE = 4
+"""Stride of the pixels whose median is the distance of a crop."""
+NEAR = 0.6
+"""Distance to the median, in sides of the crop, within which readings count for the mean."""
+
 
 def crop_resize_pad(image: Tensor, masks: Tensor, boxes_xyxy: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Cut masked crops out of images, scale them to one size and pad them to squares.
@@ -33,6 +38,68 @@ def crop_resize_pad(image: Tensor, masks: Tensor, boxes_xyxy: Tensor, size: int)
     y_source, y_inside = source_pixels(boxes_xyxy[:, 1], boxes_xyxy[:, 3], boxes_xyxy, size)
     crop = crop_by_loops if is_compiled_for(masks) else crop_by_gather
     return crop(image, masks, (x_source, x_inside), (y_source, y_inside))
+
+
+def crop_scales(boxes_xyxy: Tensor, size: int) -> Tensor:
+    """Compute how many pixels of its crop a pixel of the image becomes.
+
+    Args:
+        boxes_xyxy: (N, 4) int64, inclusive pixels.
+        size: Side of a crop, pixels.
+
+    Returns:
+        (N,) float32.
+    """
+    longer = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).amax(dim=1).clamp(min=1)
+    return torch.tensor(float(size), device=boxes_xyxy.device) / longer.float()
+
+
+def relative_depth_px(depth_m: Tensor, crop_masks: Tensor, focal_px: Tensor) -> Tensor:
+    """Compute how far what crops show lies behind its mean, in pixels of the crop.
+
+    A metre is as many pixels as it covers at the median distance, so that neither the distance nor the size of a thing
+    matters. Masks may hold some of what is far behind: the mean is that of what is near the median.
+
+    Args:
+        depth_m: (N, S, S) float32 depth of the crops, metres, 0 = no reading.
+        crop_masks: (N, S, S) bool.
+        focal_px: (N,) focal length in pixels of the crop.
+
+    Returns:
+        (N, S, S) float32 pixels; NaN without a reading and outside the mask.
+    """
+    readings = torch.where(crop_masks & (depth_m > 0), depth_m, torch.nan)
+    distance_m = median_of_readings(readings)
+    return behind_mean(readings, distance_m, focal_px / distance_m)
+
+
+def median_of_readings(readings: Tensor) -> Tensor:
+    """Compute the median of crops at every fourth pixel of every fourth row.
+
+    Args:
+        readings: (N, S, S) float32, NaN where there is none.
+
+    Returns:
+        (N,) float32; the mean of all readings where those pixels have none, NaN where there is no reading at all.
+    """
+    some = readings[:, ::MEDIAN_STRIDE, ::MEDIAN_STRIDE].flatten(1).nanmedian(dim=1).values
+    return torch.where(some.isnan(), readings.flatten(1).nanmean(dim=1), some)
+
+
+def behind_mean(readings: Tensor, median: Tensor, scale: Tensor) -> Tensor:
+    """Compute how far readings lie behind the mean of those near their median.
+
+    Args:
+        readings: (N, S, S) float32, NaN where there is none.
+        median: (N,) as of `median_of_readings`.
+        scale: (N,) pixels of the crop a unit of the readings.
+
+    Returns:
+        (N, S, S) float32 pixels of the crop, NaN where there is no reading.
+    """
+    behind = (readings - median[:, None, None]) * scale[:, None, None]
+    near = torch.where(behind.abs() < NEAR * readings.shape[-1], behind, torch.nan)
+    return behind - near.flatten(1).nanmean(dim=1)[:, None, None]
 
 
 def crop_by_loops(
@@ -138,8 +205,7 @@ def source_pixels(first: Tensor, last: Tensor, boxes_xyxy: Tensor, size: int) ->
         (N, size) int64 image pixels, and (N, size) bool, False where the crop is padded.
     """
     length = (last - first).clamp(min=1)
-    longer = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).amax(dim=1).clamp(min=1)
-    scale = (torch.tensor(float(size), device=first.device) / longer.float()).double()
+    scale = crop_scales(boxes_xyxy, size).double()
     scaled_length = torch.floor(length.double() * scale).long().clamp(1, size)
     # rounding can leave the longer side one pixel short; the reference pads it, but cannot stack a square crop
     square = boxes_xyxy[:, 2] - boxes_xyxy[:, 0] == boxes_xyxy[:, 3] - boxes_xyxy[:, 1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard
 
 from ism_ros.runtime.model_request import ModelRequest
 from ism_ros.runtime.out_of_memory import OutOfMemoryCounter
@@ -52,7 +52,6 @@ class Descriptors:
         """
         parts = zip(self.class_tokens.split(list(counts)), self.patch_tokens.split(list(counts)), strict=True)
         return [Descriptors(class_tokens, patch_tokens) for class_tokens, patch_tokens in parts]
-
 
     def patches_of(self, rows: Tensor, in_gray: Tensor) -> tuple[Tensor, Tensor]:
         """Find the patch tokens of some crops, in color or in gray.
@@ -136,6 +135,45 @@ class Descriptor(Protocol):
     def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
         """Describe crops of templates, which the reference normalises differently; otherwise as `describe`."""
         ...
+
+
+class DepthDescriptor(Descriptor, Protocol):
+    """A descriptor that looks at the depth in crops, too."""
+
+    @property
+    def sees_depth(self) -> bool:
+        """True."""
+        ...
+
+    def describe(self, crops: Tensor, crop_masks: Tensor, depth_px: Tensor | None = None) -> Descriptors:
+        """Describe crops.
+
+        Args:
+            crops: As of Descriptor.
+            crop_masks: As of Descriptor.
+            depth_px: (N, S, S) float32 relative depth in pixels of the crop, NaN without a reading, as of
+                data.crops.relative_depth_px; None = no reading at all.
+
+        Returns:
+            Descriptors on the descriptor's device.
+        """
+        ...
+
+    def describe_templates(self, crops: Tensor, crop_masks: Tensor, depth_px: Tensor | None = None) -> Descriptors:
+        """Describe crops of templates; otherwise as `describe`."""
+        ...
+
+
+def sees_depth(descriptor: Descriptor) -> TypeGuard[DepthDescriptor]:
+    """Say whether a descriptor looks at the depth in crops.
+
+    Args:
+        descriptor: It has an attribute `sees_depth`, or has not.
+
+    Returns:
+        The value of that attribute, or False.
+    """
+    return bool(getattr(descriptor, "sees_depth", False))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.boxes import boxes_from_masks
-from ism_ros.data.crops import crop_resize_pad
-from ism_ros.descriptors.base import Descriptor
+from ism_ros.data.crops import behind_mean, crop_resize_pad, crop_scales, median_of_readings
+from ism_ros.descriptors.base import Descriptor, sees_depth
 from ism_ros.objects.known_object import KnownObject
 from ism_ros.objects.spec import ObjectSpec
 from ism_ros.objects.stores.descriptor_cache import Arrays
@@ -70,8 +70,15 @@ def describe_templates(
     images = torch.from_numpy(templates.rgb).to(device).permute(0, 3, 1, 2).float() / 255.0
     # The reference crops templates whole, where it drops the last row and column of a proposal.
     boxes_xyxy = boxes_from_masks(masks) + torch.tensor([0, 0, 1, 1], device=masks.device)
-    crops, crop_masks = crop_resize_pad(images, masks, boxes_xyxy, descriptor.crop_size)
-    described = descriptor.describe_templates(crops, crop_masks)
+    size = descriptor.crop_size
+    crops, crop_masks = crop_resize_pad(images, masks, boxes_xyxy, size)
+    if sees_depth(descriptor) and templates.depth_px is not None:
+        depth, _ = crop_resize_pad(torch.from_numpy(templates.depth_px).to(device)[:, None], masks, boxes_xyxy, size)
+        readings = torch.where(crop_masks, depth[:, 0], torch.nan)
+        depth_px = behind_mean(readings, median_of_readings(readings), crop_scales(boxes_xyxy, size))
+        described = descriptor.describe_templates(crops, crop_masks, depth_px)
+    else:
+        described = descriptor.describe_templates(crops, crop_masks)
     arrays: Arrays = {"class_tokens": described.class_tokens.float().cpu().numpy()}
     if templates.rotations is not None:
         arrays["rotations"] = templates.rotations

@@ -217,7 +217,8 @@ class Onboarding:
         folder = self.spec.templates or self.cache_dir / "templates" / self.key
         # there is no folder where the cache cannot be written
         seen = read_templates(folder, self.spec.units) if folder.is_dir() else self._templates(None)
-        return ObjectTemplates(grayscale_images(seen.rgb), seen.masks, None, None, None, seen.bounds_m)
+        gray = grayscale_images(seen.rgb)
+        return ObjectTemplates(gray, seen.masks, None, None, None, seen.bounds_m, depth_px=seen.depth_px)
 
     def _check_unchanged(self) -> None:
         if templates_key(self.spec) != self.key:

@@ -62,6 +62,7 @@ class ObjectTemplates:
         bounds_m: (2, 3) float64, lowest and highest corner of the model in the object frame, metres.
         warnings: What is doubtful about the CAD file, in sentences that go on after 'object NAME: '.
         surface: Samples of the surface that poses are refined by; None without rotations or where there are none.
+        depth_px: (T, H, W) float32 depth up to a constant, in pixels, 0 outside the mask; None without rotations.
     """
 
     rgb: NDArray[np.uint8]
@@ -72,6 +73,7 @@ class ObjectTemplates:
     bounds_m: NDArray[np.float64]
     warnings: tuple[InputWarning, ...] = ()
     surface: SurfaceSamples | None = None
+    depth_px: NDArray[np.float32] | None = None
 
 
 class TemplateBuilder(Protocol):
@@ -125,6 +127,7 @@ def build_templates(
         bounds_m,
         _warnings(spec, model, bounds_m, templates),
         None if views is None else surface_of_object(templates, views),
+        templates.depth_px,
     )
 
 

@@ -26,6 +26,7 @@ from PIL import Image
 
 from ism_ros.cad.units import METRES, UNITS, UNITS_TEXT
 from ism_ros.errors import first_line
+from ism_ros.rendering.views.view_depth import view_depth_px
 from ism_ros.rendering.views.viewpoints import VIEW_COUNT, object_to_camera_rotations
 from ism_ros.runtime.cache_folder import write_array
 
@@ -69,6 +70,11 @@ class TemplateSet:
         """Lowest and highest corner (2, 3) of the box around what the templates show, in the object frame, metres."""
         seen = self.xyz_m[self.masks].astype(np.float64)
         return np.stack([seen.min(axis=0), seen.max(axis=0)])
+
+    @cached_property
+    def depth_px(self) -> NDArray[np.float32] | None:
+        """Depth (T, H, W) up to a constant, in pixels, 0 outside the masks; None without rotations."""
+        return None if self.rotations is None else view_depth_px(self.xyz_m, self.masks, self.rotations)
 
 
 def write_templates(folder: Path, templates: TemplateSet, about: Mapping[str, Any] | None = None) -> None:

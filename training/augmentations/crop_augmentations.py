@@ -1,7 +1,8 @@
 """Augmentations of object crops: rotation, mask errors, occlusion, lower resolution, blur, other light.
 
 A batch at once on any device; all random numbers come from PyTorch's generator of the device. In all functions rgb is
-(B, 3, S, S) float32 in [0, 255] and mask (B, S, S) bool.
+(B, 3, S, S) float32 in [0, 255], mask (B, S, S) bool, and depth_px (B, S, S) float32 depth in pixels of the crop, NaN
+without a reading.
 """
 
 from __future__ import annotations
@@ -16,35 +17,39 @@ from training.augmentations.random_sampling import bernoulli, normal, uniform
 
 MIN_PIXELS, MIN_SHARE_LEFT = 30, 0.25
 """Least pixels and share of a mask that its errors must leave; otherwise the mask stays as it is."""
+NO_DEPTH = 0.2
+"""Share of the crops that have no depth at all."""
 
 
-def augment_crops(rgb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def augment_crops(rgb: Tensor, mask: Tensor, depth_px: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Apply all augmentations of crops.
 
     Args:
         rgb: (B, 3, S, S) float32 in [0, 255].
         mask: (B, S, S) bool.
+        depth_px: (B, S, S) float32.
 
     Returns:
-        Both, augmented.
+        All three, augmented.
     """
-    rgb, mask = rotate(rgb, mask)
+    rgb, mask, depth_px = rotate(rgb, mask, depth_px)
     cut = distort_mask(mask)
     area, left = (pixels.sum(dim=(1, 2)) for pixels in (mask, cut))
     enough = (left > MIN_PIXELS) & (left > MIN_SHARE_LEFT * area)
     mask = torch.where(enough[:, None, None], cut, mask)
-    return jitter_colors(reduce_resolution(rgb)), mask
+    return jitter_colors(reduce_resolution(rgb)), mask, lose_depth(depth_px)
 
 
-def rotate(rgb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def rotate(rgb: Tensor, mask: Tensor, depth_px: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Rotate in the plane by any angle, with a little stretch and shear.
 
     Args:
         rgb: (B, 3, S, S) float32 in [0, 255].
         mask: (B, S, S) bool.
+        depth_px: (B, S, S) float32.
 
     Returns:
-        Both, augmented.
+        All three, augmented.
     """
     count, device = len(rgb), rgb.device
     angle = torch.rand(count, device=device) * (2 * math.pi)
@@ -54,8 +59,27 @@ def rotate(rgb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     back = F.pad(torch.linalg.inv(linear), (0, 1))
     grid = F.affine_grid(back, list(rgb.shape), align_corners=False)
     out = F.grid_sample(rgb, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    inside = F.grid_sample(mask[:, None].float(), grid, mode="nearest", align_corners=False)[:, 0] > 0.5
-    return out, inside
+    both = torch.stack([mask.float(), depth_px.nan_to_num(0.0), depth_px.isnan().float()], dim=1)
+    inside, depth_px, lost = F.grid_sample(both, grid, mode="nearest", align_corners=False).unbind(dim=1)
+    scale = torch.linalg.det(linear).abs().sqrt()[:, None, None]
+    return out, inside > 0.5, torch.where(lost > 0.5, torch.nan, depth_px * scale)
+
+
+def lose_depth(depth_px: Tensor) -> Tensor:
+    """Remove all depth of some, blobs of it in others, and add noise to many.
+
+    Args:
+        depth_px: (B, S, S) float32.
+
+    Returns:
+        The same shape.
+    """
+    depth = depth_px[:, None]
+    field = F.interpolate(torch.randn(len(depth), 1, 6, 6, device=depth.device), size=depth.shape[2:], mode="bilinear")
+    lost = (field > uniform(depth, 0.3, 2.0)) & bernoulli(depth, 0.3)
+    noise_px = torch.randn_like(depth) * uniform(depth, 0, 2.5) * bernoulli(depth, 0.4)
+    lost = lost | bernoulli(depth, NO_DEPTH)
+    return torch.where(lost, torch.nan, depth + noise_px)[:, 0]
 
 
 def distort_mask(mask: Tensor) -> Tensor:

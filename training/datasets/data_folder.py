@@ -48,9 +48,9 @@ def template_file(data: Path, number: int) -> Path:
         number: Number of the object.
 
     Returns:
-        data/templates/NNNN.npy.
+        data/templates/NNNN.npz.
     """
-    return data / "templates" / f"{number:04d}.npy"
+    return data / "templates" / f"{number:04d}.npz"
 
 
 def read_description(data: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ism_ros.data.camera import Camera
+from ism_ros.data.frame import Frame
 from training.training_scenes.random_cameras import observe
 from training.training_scenes.random_objects import BankObject
 from training.training_scenes.random_scenes import TrainingScene, make_scene, render_scene
@@ -24,6 +25,10 @@ MIN_CROP_PX = 28
 """Least longer side of the box of an object that is cropped, pixels at 640 x 480."""
 MIN_VISIBLE_SHARE = 0.2
 """Least visible share of an object that is cropped."""
+DEPTH_STEPS = 32
+"""Units of stored depth a pixel."""
+NO_READING, MAX_DEPTH = -32768, 32767
+"""Stored depth where there is none, and the largest one."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -52,15 +57,16 @@ def make_row(seed: int, bank: Sequence[BankObject]) -> Arrays:
         "depth_mm": np.clip(frame.depth_m[::2, ::2] * 1000, 0, 65535).round().astype(np.uint16),
         "instance": instance[::2, ::2],
         "camera": np.array((camera.fx / 2, camera.fy / 2, camera.cx / 2, camera.cy / 2), np.float32),
-        **_crops(frame.rgb, instance, scene, bank, counts),
+        **_crops(frame, instance, scene, bank, counts),
     }
 
 
 def _crops(
-    rgb: NDArray[np.uint8], instance: NDArray[np.uint8], scene: TrainingScene, bank: Sequence[BankObject], counts: Any
+    frame: Frame, instance: NDArray[np.uint8], scene: TrainingScene, bank: Sequence[BankObject], counts: Any
 ) -> Arrays:
     """Crops of all objects that are seen well enough."""
-    out: dict[str, list[Any]] = {"rgb": [], "mask": [], "object": [], "rotation": [], "visible": []}
+    assert frame.depth_m is not None
+    out: dict[str, list[Any]] = {"rgb": [], "mask": [], "depth": [], "object": [], "rotation": [], "visible": []}
     for label, placed in enumerate(scene.placed, start=1):
         mask = instance == label
         if not mask.any():
@@ -77,8 +83,11 @@ def _crops(
         to_crop[:, 2] = -corner * CROP_PX / side
         size = (CROP_PX, CROP_PX)
         interpolation = cv2.INTER_AREA if side > 2 * CROP_PX else cv2.INTER_LINEAR
-        out["rgb"].append(cv2.warpAffine(rgb, to_crop, size, flags=interpolation, borderMode=cv2.BORDER_REPLICATE))
+        border = cv2.BORDER_REPLICATE
+        out["rgb"].append(cv2.warpAffine(frame.rgb, to_crop, size, flags=interpolation, borderMode=border))
         out["mask"].append(cv2.warpAffine(mask.astype(np.uint8), to_crop, size, flags=cv2.INTER_NEAREST) > 0)
+        depth_m = cv2.warpAffine(frame.depth_m, to_crop, size, flags=cv2.INTER_NEAREST)
+        out["depth"].append(stored_depth(depth_m, out["mask"][-1], scene.camera.fx * CROP_PX / side))
         out["object"].append(placed.index)
         out["rotation"].append(allocentric_rotation(pose))
         out["visible"].append(visible)
@@ -86,10 +95,32 @@ def _crops(
     return {
         "crop_rgb": np.array(out["rgb"], np.uint8).reshape(count, CROP_PX, CROP_PX, 3),
         "crop_mask": np.array(out["mask"], bool).reshape(count, CROP_PX, CROP_PX),
+        "crop_depth": np.array(out["depth"], np.int16).reshape(count, CROP_PX, CROP_PX),
         "crop_object": np.array(out["object"], np.int32),
         "crop_rotation": np.array(out["rotation"], np.float32).reshape(count, 3, 3),
         "crop_visible": np.array(out["visible"], np.float32),
     }
+
+
+def stored_depth(depth_m: NDArray[np.float32], mask: NDArray[np.bool_], focal_px: float) -> NDArray[np.int16]:
+    """Convert the depth of a crop to what a shard holds.
+
+    Args:
+        depth_m: (S, S) float32 metres, 0 = no reading.
+        mask: (S, S) bool of the object.
+        focal_px: Focal length in pixels of the crop.
+
+    Returns:
+        (S, S) int16 depth behind the median of the object, in DEPTH_STEPS a pixel of the crop at its distance;
+        NO_READING where there is none.
+    """
+    known = depth_m > 0
+    out = np.full(depth_m.shape, NO_READING, np.int16)
+    if (known & mask).any():
+        distance_m = np.median(depth_m[known & mask])
+        steps = (depth_m[known] / distance_m - 1) * (focal_px * DEPTH_STEPS)
+        out[known] = np.clip(np.rint(steps), -MAX_DEPTH, MAX_DEPTH)
+    return out
 
 
 def allocentric_rotation(pose: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -52,6 +52,7 @@ def make_templates(made: BankObject, colors: CadColors) -> ObjectTemplates:
         views,
         templates.bounds_m,
         surface=surface_of_object(templates, views),
+        depth_px=templates.depth_px,
     )
 
 

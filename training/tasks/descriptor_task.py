@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ism_ros.data.boxes import boxes_from_masks
-from ism_ros.data.crops import crop_resize_pad
+from ism_ros.data.crops import behind_mean, crop_resize_pad, crop_scales, median_of_readings
 from ism_ros.descriptors.tiny.descriptor_network import (
     CROP_PX,
     TinyDescriptorNetwork,
@@ -27,7 +27,9 @@ from ism_ros.descriptors.tiny.descriptor_network import (
 from ism_ros.matching.scores.similarity import semantic_score
 from ism_ros.rendering.views.viewpoints import VIEW_COUNT, camera_positions
 from training.augmentations.crop_augmentations import augment_crops
+from training.augmentations.template_colors import TemplateColors, sample_template_colors
 from training.datasets.data_folder import read_description, template_file
+from training.datasets.scene_arrays import DEPTH_STEPS, NO_READING
 from training.datasets.shard_store import ShardStore
 from training.tasks.descriptor_loss import loss_of
 
@@ -43,10 +45,15 @@ MIN_VISIBLE_SHARE = 0.3
 """Least visible share of an object whose crop is used."""
 MIN_PATCH_SHARE = 0.3
 """Least share of a patch inside the mask for it to count."""
+DEPTH_OFFSET_PX = 2000.0
+"""Constant that is added to relative depth, pixels."""
 STEPS_AN_EPOCH = 100
 """Batches an epoch."""
-NAMES = ("crop_rgb", "crop_mask", "crop_object", "crop_rotation", "crop_visible")
+NAMES = ("crop_rgb", "crop_mask", "crop_depth", "crop_object", "crop_rotation", "crop_visible")
 """Arrays of a shard that are read."""
+
+Crops = tuple[Tensor, Tensor, Tensor]
+"""RGB (N, 3, S, S), masks (N, S, S) and depth (N, S, S)."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +63,14 @@ class Batch:
     Attributes:
         crops: (B, 3, S, S) uint8 RGB.
         masks: (B, S, S) bool.
+        depth_px: (B, S, S) float32 relative depth in pixels of the crop, NaN without a reading.
         owner: (B,) int64, index of the object of each.
         weight: (Q, T) how well a template shows what a crop shows, 1 = the same view, 0 = another view or object.
     """
 
     crops: Tensor
     masks: Tensor
+    depth_px: Tensor
     owner: Tensor
     weight: Tensor
 
@@ -70,7 +79,8 @@ class Templates:
     """Templates of many objects on a device.
 
     Attributes:
-        views: (count, 42, 96, 96, 4) uint8, RGB and mask.
+        views: (count, 42, 96, 96, 5) uint8, RGB, mask, and white paint in the same light.
+        depth: (count, 42, 96, 96) int16, as of `scene_arrays.stored_depth`.
         likeness: (count, 42, 42) float32 in [0, 1], how similar two views look: round objects look the same from many
             sides.
     """
@@ -83,26 +93,33 @@ class Templates:
             count: How many objects.
             device: Where they are kept.
         """
-        self.views = torch.empty((count, VIEW_COUNT, CROP_PX, CROP_PX, 4), dtype=torch.uint8, device=device)
+        self.views = torch.empty((count, VIEW_COUNT, CROP_PX, CROP_PX, 5), dtype=torch.uint8, device=device)
+        self.depth = torch.empty((count, VIEW_COUNT, CROP_PX, CROP_PX), dtype=torch.int16, device=device)
         self.likeness = torch.empty((count, VIEW_COUNT, VIEW_COUNT), device=device)
         for number in range(count):
-            views = torch.from_numpy(np.load(template_file(data, number))).to(device)
+            with np.load(template_file(data, number)) as stored:
+                views = torch.from_numpy(stored["views"]).to(device)
+                self.depth[number] = torch.from_numpy(stored["depth"]).to(device)
             self.views[number] = views
-            small = F.avg_pool2d(views.permute(0, 3, 1, 2).float() / 255, CROP_PX // 24).flatten(1)
+            small = F.avg_pool2d(views[..., :4].permute(0, 3, 1, 2).float() / 255, CROP_PX // 24).flatten(1)
             self.likeness[number] = (-torch.cdist(small, small).square() / small.shape[1] / 0.004).exp()
 
-    def of(self, objects: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+    def of(self, objects: Tensor, views: Tensor, colors: TemplateColors, owner: Tensor) -> Crops:
         """Look up templates.
 
         Args:
             objects: (N,) numbers of objects.
             views: (N,) numbers of views.
+            colors: Of the objects' CAD models.
+            owner: (N,) which of them each is of.
 
         Returns:
-            Crops (N, 3, S, S) uint8 and masks (N, S, S) bool.
+            Crops (N, 3, S, S) uint8, masks (N, S, S) bool and depth (N, S, S).
         """
         pictures = self.views[objects, views].permute(0, 3, 1, 2)
-        return pictures[:, :3], pictures[:, 3] > 0
+        rgb = colors.of_templates(pictures[:, :3].float(), pictures[:, 4:].float(), owner)
+        depth_px = centred(depth_of_stored(self.depth[objects, views]))
+        return rgb.round().to(torch.uint8), pictures[:, 3] > 0, depth_px
 
 
 class CropPool:
@@ -138,16 +155,18 @@ class CropPool:
         numbers, first = np.unique(number[rows], return_index=True)
         self.of_object = dict(zip(numbers.tolist(), np.split(rows, first[1:]), strict=True))
 
-    def pictures(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def pictures(self, rows: Tensor) -> Crops:
         """Look up crops.
 
         Args:
             rows: (N,) rows.
 
         Returns:
-            Crops (N, 3, 128, 128) float32 in [0, 255] and masks (N, 128, 128) bool.
+            Crops (N, 3, 128, 128) float32 in [0, 255], masks (N, 128, 128) bool and depth (N, 128, 128) float32 in
+            pixels, NaN without a reading.
         """
-        return self._store["crop_rgb"][rows].permute(0, 3, 1, 2).float(), self._store["crop_mask"][rows]
+        rgb, depth_px = self._store["crop_rgb"][rows], depth_of_stored(self._store["crop_depth"][rows])
+        return rgb.permute(0, 3, 1, 2).float(), self._store["crop_mask"][rows], depth_px
 
 
 class DescriptorTask:
@@ -202,14 +221,19 @@ class DescriptorTask:
         weight = torch.zeros((len(objects), CROPS, len(objects), TEMPLATES), device=self._device)
         weight[label, :, label] = torch.maximum(near, alike)
 
-        crops, masks = crop_like_runtime(*augment_crops(*self._pool.pictures(rows)))
-        shown, shown_masks = self._templates.of(numbers.repeat_interleave(TEMPLATES), views.flatten())
+        colors = sample_template_colors(len(objects), self._device)
+        owner, shown = label.repeat_interleave(CROPS), label.repeat_interleave(TEMPLATES)
+        crops = self._seen_crops(rows, colors, owner)
+        templates = self._templates.of(numbers[shown], views.flatten(), colors, shown)
         return Batch(
-            torch.cat([crops, shown]),
-            torch.cat([masks, shown_masks]),
-            torch.cat([label.repeat_interleave(CROPS), label.repeat_interleave(TEMPLATES)]),
+            *(torch.cat(both) for both in zip(crops, templates, strict=True)),
+            torch.cat([owner, shown]),
             weight.view(len(objects) * CROPS, len(objects) * TEMPLATES),
         )
+
+    def _seen_crops(self, rows: Tensor, colors: TemplateColors, owner: Tensor) -> Crops:
+        rgb, masks, depth_px = augment_crops(*self._pool.pictures(rows))
+        return crop_like_runtime(colors.of_crops(rgb, owner), masks, depth_px)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the parts of the loss of one batch.
@@ -221,7 +245,7 @@ class DescriptorTask:
             Scalars by name, already weighted.
         """
         with torch.autocast(self._device.type, enabled=False):
-            pixels = network_input(batch.crops.float() / 255, batch.masks)
+            pixels = network_input(batch.crops.float() / 255, batch.masks, batch.depth_px)
             valid = valid_patches(pixels, MIN_PATCH_SHARE)
         tokens, patches = self.network(pixels.contiguous(memory_format=torch.channels_last))
         with torch.autocast(self._device.type, enabled=False):
@@ -235,14 +259,28 @@ class DescriptorTask:
 
         Returns:
             Share of crops whose object is found among all 60 and among five random ones, share of those whose best
-            template is within 35 degrees of the truth or looks the same, and the median of that angle in degrees.
+            template is within 35 degrees of the truth or looks the same, and the median of that angle in degrees; then
+            the share among all 60 and that of near views where no CAD model has colors.
         """
+        count = len(self._unseen)
+        as_rendered = TemplateColors.unchanged(count, self._device)
+        plain = TemplateColors.plain(count, self._device)
+        found = self._validate_colors(network, plain)
+        in_gray = {"top1_of_60_plain": found["top1_of_60"], "view35_plain": found["view35"]}
+        return {**self._validate_colors(network, as_rendered), **in_gray}
+
+    def _validate_colors(self, network: nn.Module, colors: TemplateColors) -> dict[str, float]:
         rng = np.random.default_rng(35)
         every_view = torch.arange(VIEW_COUNT, device=self._device)
         tokens = torch.stack(
             [
-                self._describe(network, *self._templates.of(torch.full_like(every_view, number), every_view))
-                for number in self._unseen
+                self._describe(
+                    network,
+                    self._templates.of(
+                        torch.full_like(every_view, number), every_view, colors, torch.full_like(every_view, label)
+                    ),
+                )
+                for label, number in enumerate(self._unseen)
             ]
         )
         right, of_five, near, angles = [], [], [], []
@@ -250,7 +288,7 @@ class DescriptorTask:
             rows = torch.from_numpy(self._pool.of_object.get(number, np.zeros(0, np.int64))[:10]).to(self._device)
             if not len(rows):
                 continue
-            query = self._describe(network, *crop_like_runtime(*augment_crops(*self._pool.pictures(rows))))
+            query = self._describe(network, self._seen_crops(rows, colors, torch.full_like(rows, label)))
             pairwise = torch.einsum("nd,otd->not", query, tokens).clamp(0, 1)
             right += (semantic_score(pairwise)[1] == label).tolist()
             five = [label, *rng.choice(np.delete(np.arange(len(self._unseen)), label), 4, replace=False).tolist()]
@@ -268,9 +306,10 @@ class DescriptorTask:
             "median_angle": float(np.median(angles)),
         }
 
-    def _describe(self, network: nn.Module, crops: Tensor, masks: Tensor) -> Tensor:
-        """Class tokens (N, D) of crops (N, 3, S, S) uint8."""
-        return network(network_input(crops.float() / 255, masks))[0]
+    def _describe(self, network: nn.Module, crops: Crops) -> Tensor:
+        """Class tokens (N, D) of crops."""
+        rgb, masks, depth_px = crops
+        return network(network_input(rgb.float() / 255, masks, depth_px))[0]
 
 
 def sample_objects(rng: np.random.Generator, known: list[int], size: int) -> list[int]:
@@ -298,14 +337,46 @@ def sample_objects(rng: np.random.Generator, known: list[int], size: int) -> lis
     return out[:size]
 
 
-def crop_like_runtime(rgb: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def crop_like_runtime(rgb: Tensor, mask: Tensor, depth_px: Tensor) -> Crops:
     """Crop as the runtime crops proposals.
 
     Args:
         rgb: (N, 3, S, S) in [0, 255].
         mask: (N, S, S) bool.
+        depth_px: (N, S, S) depth in pixels, NaN without a reading.
 
     Returns:
-        Masked crops (N, 3, 96, 96) uint8 and their masks (N, 96, 96) bool.
+        Masked crops (N, 3, 96, 96) uint8, their masks (N, 96, 96) bool and depth (N, 96, 96).
     """
-    return crop_resize_pad(rgb.to(torch.uint8), mask, boxes_from_masks(mask), CROP_PX)
+    boxes_xyxy = boxes_from_masks(mask)
+    # crops are 0 outside of masks, which for depth means no reading
+    depth = (depth_px + DEPTH_OFFSET_PX).clamp(min=1.0).nan_to_num(0.0)
+    crops, masks = crop_resize_pad(torch.cat([rgb.round(), depth[:, None]], dim=1), mask, boxes_xyxy, CROP_PX)
+    readings = torch.where(crops[:, 3] > 0, crops[:, 3], torch.nan)
+    return crops[:, :3].to(torch.uint8), masks, centred(readings, crop_scales(boxes_xyxy, CROP_PX))
+
+
+def depth_of_stored(stored: Tensor) -> Tensor:
+    """Read depth as it is kept.
+
+    Args:
+        stored: int16, as of `scene_arrays.stored_depth`.
+
+    Returns:
+        float32 pixels, NaN without a reading.
+    """
+    return torch.where(stored == NO_READING, torch.nan, stored.float() / DEPTH_STEPS)
+
+
+def centred(readings: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+    """Make depth relative as the runtime does.
+
+    Args:
+        readings: (N, S, S) depth in pixels, NaN without a reading.
+        scale: (N,) its factor.
+
+    Returns:
+        (N, S, S) relative depth in pixels, NaN without a reading.
+    """
+    median = median_of_readings(readings)
+    return behind_mean(readings, median, torch.ones_like(median) * scale)

@@ -20,6 +20,12 @@ VIEW_FRACTION = 0.3
 """Weight of the view part in the cosine of two class tokens; the identity part has the rest."""
 COARSE = CROP_PX // 16
 """Side of the coarsest feature map."""
+INPUT_CHANNELS = 6
+"""Red, green, blue, mask, relative depth, and where that was measured."""
+COLORS, MASK, DEPTH, MEASURED = slice(0, 3), slice(3, 4), slice(4, 5), slice(5, 6)
+"""Which channels are what."""
+DEPTH_GAIN, DEPTH_LIMIT = 2.0, 1.5
+"""Factor of the relative depth in half sides of the canonical frame, and its largest absolute value."""
 CANONICAL_HALF_SIDE = 2.2
 """Half the side of the canonical frame, in standard deviations of the mask along its long axis."""
 
@@ -40,7 +46,7 @@ class TinyDescriptorNetwork(nn.Module):
         """
         super().__init__()
         fine, middle, coarse = widths
-        self.stem = nn.Sequential(convolution(4, fine, 4, 4), ResidualBlock(fine))
+        self.stem = nn.Sequential(convolution(INPUT_CHANNELS, fine, 4, 4), ResidualBlock(fine))
         self.patches = nn.Sequential(convolution(fine, middle, 2, 2), ResidualBlock(middle), ResidualBlock(middle))
         self.patch_token = nn.Conv2d(middle, PATCH_WIDTH, 1)
         self.whole = nn.Sequential(convolution(middle, coarse, 3, 2), ResidualBlock(coarse), ResidualBlock(coarse))
@@ -62,12 +68,12 @@ class TinyDescriptorNetwork(nn.Module):
         """Compute the tokens.
 
         Args:
-            x: (N, 4, 96, 96), as of `network_input`.
+            x: (N, 6, 96, 96), as of `network_input`.
 
         Returns:
             Class tokens (N, 224) and patch tokens (N, 144, 64), float32 unit rows.
         """
-        mask = x[:, 3:]
+        mask = x[:, MASK]
         middle = self.patches(self.stem(x.to(self.patch_token.weight.dtype)))
         whole = self.whole(middle)
         inside = F.adaptive_avg_pool2d(mask, COARSE)
@@ -87,14 +93,14 @@ def small_image(x: Tensor) -> Tensor:
     The contrast is computed from sums of squares and products, so that only the small image is divided by it.
 
     Args:
-        x: (N, 4, S, S), as of `network_input`.
+        x: (N, 6, S, S), as of `network_input`.
 
     Returns:
         (N, 4, 12, 12): colors minus their mean over the mask, divided by twice (their standard deviation there +
         0.05), 0 outside; and the mask minus one half.
     """
-    mask, side = x[:, 3:], x.shape[-1] // (2 * COARSE)
-    colored = x[:, :3] * mask
+    mask, side = x[:, MASK], x.shape[-1] // (2 * COARSE)
+    colored = x[:, COLORS] * mask
     here, colors = mask.flatten(2), colored.flatten(2)
     area = here.sum(dim=2).clamp(min=1)
     mean = colors.sum(dim=2) / area
@@ -106,26 +112,39 @@ def small_image(x: Tensor) -> Tensor:
     return torch.cat([away * (0.5 / contrast)[:, :, None, None], small_mask - 0.5], dim=1)
 
 
-def network_input(crops: Tensor, masks: Tensor) -> Tensor:
+def network_input(crops: Tensor, masks: Tensor, depth_px: Tensor | None = None) -> Tensor:
     """Rotate and scale masked crops to a canonical frame.
 
     There the mask's long axis is horizontal, its standard deviation along that axis is always the same, and its
-    skewness along it is positive. So an in-plane rotation of the camera changes little.
+    skewness along it is positive. So an in-plane rotation of the camera changes little. Depth is scaled with the frame.
 
     Args:
         crops: (N, 3, S, S) RGB in [0, 1].
         masks: (N, S, S) bool.
+        depth_px: (N, S, S) relative depth in pixels of the crop, NaN without a reading and outside the mask; None = no
+            readings at all.
 
     Returns:
-        (N, 4, S, S): colors in -1..1, 0 outside the mask; and the mask.
+        (N, 6, S, S): colors in -1..1, 0 outside the mask; the mask; relative depth, 0 without a reading; and 1 where
+        there is one.
     """
     inside = masks[:, None].to(crops.dtype)
-    pixels = torch.cat([(crops * 2 - 1) * inside, inside], dim=1)
     line = _places(masks.shape[-1], masks.device)[:, None]
-    across, down, middle = canonical_frame(masks)[:, :, None].unbind(dim=3)
+    frame = canonical_frame(masks)
+    if depth_px is None:
+        depth = [torch.zeros_like(inside)] * 2
+    else:
+        half_side_px = frame[:, :, 0].norm(dim=1) * (masks.shape[-1] / 2)
+        relative = depth_px[:, None] * (DEPTH_GAIN / half_side_px)[:, None, None, None]
+        depth = [relative.clamp(-DEPTH_LIMIT, DEPTH_LIMIT).nan_to_num_(0.0), relative.isfinite().to(crops.dtype)]
+    pixels = torch.cat([(crops * 2 - 1) * inside, inside, *depth], dim=1)
+    across, down, middle = frame[:, :, None].unbind(dim=3)
     # the same as affine_grid, in a third of the time
     grid = (line * across.mT + middle.mT)[:, None] + (line * down.mT)[:, :, None]
-    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    sampled = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    if depth_px is not None:  # between readings and none, the readings alone
+        sampled[:, DEPTH] /= sampled[:, MEASURED].clamp(min=1e-3)
+    return sampled
 
 
 def canonical_frame(masks: Tensor) -> Tensor:
@@ -166,10 +185,10 @@ def valid_patches(pixels: Tensor, min_coverage: float) -> Tensor:
     """Find which patches are covered by the mask.
 
     Args:
-        pixels: (N, 4, S, S), as of `network_input`.
+        pixels: (N, 6, S, S), as of `network_input`.
         min_coverage: Fraction of a patch's area above which it is covered.
 
     Returns:
         (N, P) bool.
     """
-    return F.avg_pool2d(pixels[:, 3:], PATCH_PX).flatten(1) > min_coverage
+    return F.avg_pool2d(pixels[:, MASK], PATCH_PX).flatten(1) > min_coverage

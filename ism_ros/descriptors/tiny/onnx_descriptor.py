@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ism_ros.descriptors.tiny.descriptor_network import CROP_PX, TinyDescriptorNetwork
+from ism_ros.descriptors.tiny.descriptor_network import CROP_PX, INPUT_CHANNELS, TinyDescriptorNetwork
 from ism_ros.networks.onnx_export import NetworkExport
 
 LENGTHS = {"crops": (1, 48, 512)}
@@ -22,5 +22,5 @@ def descriptor_export(network: TinyDescriptorNetwork) -> NetworkExport:
         The export.
     """
     axes = {name: {0: "crops"} for name in ("pixels", *OUTPUTS)}
-    pixels = {"pixels": torch.zeros(2, 4, CROP_PX, CROP_PX)}
+    pixels = {"pixels": torch.zeros(2, INPUT_CHANNELS, CROP_PX, CROP_PX)}
     return NetworkExport("descriptor", network, pixels, OUTPUTS, axes, LENGTHS)

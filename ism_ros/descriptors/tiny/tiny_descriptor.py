@@ -45,6 +45,7 @@ class TinyDescriptor:
     crop_size = CROP_PX
     rotation_sensitive = False
     view_prior_weight = 0.75
+    sees_depth = True
 
     def __init__(
         self,
@@ -77,15 +78,16 @@ class TinyDescriptor:
             self._network = channels_last(network, self._device)
         else:
             self._network = runner(descriptor_export(network))
-        self.fingerprint = f"tiny-1-{digest[:16]}-{dtype if runner is None else runner.arithmetic}"
+        self.fingerprint = f"tiny-2-{digest[:16]}-{dtype if runner is None else runner.arithmetic}"
         self._chunks = OutOfMemoryRetry(CHUNK_CPU if self._device.type == "cpu" else CHUNK_GPU, "crops", recoveries)
 
-    def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
+    def describe(self, crops: Tensor, crop_masks: Tensor, depth_px: Tensor | None = None) -> Descriptors:
         """Describe crops.
 
         Args:
             crops: (N, 3, 96, 96) float32 RGB in [0, 1], zero outside the mask.
             crop_masks: (N, 96, 96) bool.
+            depth_px: (N, 96, 96) float32 relative depth in pixels of the crop, NaN = no reading; None = none at all.
 
         Returns:
             Tokens, float32, on the device.
@@ -96,26 +98,28 @@ class TinyDescriptor:
                 torch.zeros((0, CLASS_WIDTH), device=self._device),
                 torch.zeros((0, patches, PATCH_WIDTH), device=self._device),
             )
-        return concatenated(self._chunks.run(len(crops), lambda rows: self._tokens(crops[rows], crop_masks[rows])))
+        depth_px = torch.full_like(crops[:, 0], torch.nan) if depth_px is None else depth_px
+        given = crops, crop_masks, depth_px
+        return concatenated(self._chunks.run(len(crops), lambda rows: self._tokens(*(of[rows] for of in given))))
 
-    def describe_templates(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
+    def describe_templates(self, crops: Tensor, crop_masks: Tensor, depth_px: Tensor | None = None) -> Descriptors:
         """Describe crops of templates, in the same way as those of proposals."""
-        return self.describe(crops, crop_masks)
+        return self.describe(crops, crop_masks, depth_px)
 
-    def _tokens(self, crops: Tensor, masks: Tensor) -> Descriptors:
+    def _tokens(self, crops: Tensor, masks: Tensor, depth_px: Tensor) -> Descriptors:
         """Describe crops, on a CPU each thread some of them, so that none waits for others within the network.
 
         Parts have the same size on any number of threads, and so the same tokens to the last digit.
         """
-        crops, masks = crops.to(self._device), masks.to(self._device)
-        inputs = [of.split(len(crops) if crops.is_cuda else CROPS_OF_A_THREAD) for of in (crops, masks)]
+        given = [of.to(self._device) for of in (crops, masks, depth_px)]
+        inputs = [of.split(len(of) if of.is_cuda else CROPS_OF_A_THREAD) for of in given]
         threads = torch.get_num_threads()
-        with one_thread(crops):
+        with one_thread(given[0]):
             return concatenated(map_on_threads(self._tokens_of_part, threads, *inputs))
 
     @torch.inference_mode()
-    def _tokens_of_part(self, crops: Tensor, masks: Tensor) -> Descriptors:
-        pixels = network_input(crops, masks)
+    def _tokens_of_part(self, crops: Tensor, masks: Tensor, depth_px: Tensor) -> Descriptors:
+        pixels = network_input(crops, masks, depth_px)
         tokens, patches = self._network(pixels)
         valid = valid_patches(pixels, MIN_PATCH_COVERAGE)
         return Descriptors(tokens, patches * valid[:, :, None])

@@ -108,9 +108,9 @@ class FaultyDescriptor:
         suffer("crops")
         return self._descriptor.crop_size
 
-    def describe(self, crops: Tensor, crop_masks: Tensor) -> Descriptors:
+    def describe(self, *crops: Tensor) -> Descriptors:
         suffer("descriptor")
-        return self._descriptor.describe(crops, crop_masks)
+        return self._descriptor.describe(*crops)
 
 
 class FaultyMatcher:

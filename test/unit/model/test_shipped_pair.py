@@ -15,8 +15,15 @@ from torch import Tensor, nn
 from ism_ros.checkpoints.shipped import FOLDER, fold_norms, load_weights
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
-from ism_ros.descriptors.base import DESCRIPTORS, create_descriptor
+from ism_ros.descriptors.base import DESCRIPTORS, create_descriptor, sees_depth
 from ism_ros.descriptors.tiny.descriptor_network import (
+    CANONICAL_HALF_SIDE,
+    COLORS,
+    DEPTH,
+    DEPTH_GAIN,
+    INPUT_CHANNELS,
+    MASK,
+    MEASURED,
     TinyDescriptorNetwork,
     canonical_frame,
     network_input,
@@ -141,8 +148,8 @@ def crops_and_masks() -> tuple[Tensor, Tensor]:
 
 def test_the_canonical_frame_is_sampled_as_pytorch_samples_an_affine_grid() -> None:
     crops, masks = crops_and_masks()
-    inside = masks[:, None].float()
-    pixels = torch.cat([(crops * 2 - 1) * inside, inside], dim=1)
+    inside, nothing = masks[:, None].float(), torch.zeros(4, 2, 96, 96)
+    pixels = torch.cat([(crops * 2 - 1) * inside, inside, nothing], dim=1)
     grid = F.affine_grid(canonical_frame(masks), list(pixels.shape), align_corners=False)
     expected = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     torch.testing.assert_close(network_input(crops, masks), expected, atol=1e-4, rtol=0)
@@ -150,12 +157,47 @@ def test_the_canonical_frame_is_sampled_as_pytorch_samples_an_affine_grid() -> N
 
 def test_the_small_image_is_the_mean_of_colors_of_even_contrast() -> None:
     pixels = network_input(*crops_and_masks())
-    mask, colors = pixels[:, 3:].double(), pixels[:, :3].double()
+    mask, colors = pixels[:, 3:4].double(), pixels[:, :3].double()
     area = mask.sum(dim=(2, 3), keepdim=True).clamp(min=1)
     away = (colors - (colors * mask).sum(dim=(2, 3), keepdim=True) / area) * mask
     deviation = (away.square().sum(dim=(1, 2, 3), keepdim=True) / (3 * area)).sqrt() + 0.05
     expected = F.avg_pool2d(torch.cat([0.5 * away / deviation, mask - 0.5], dim=1), 8)
     torch.testing.assert_close(small_image(pixels).double(), expected, atol=1e-3, rtol=0)
+
+
+def sloping_depth(masks: Tensor) -> Tensor:
+    """A plane that falls away to the right, in pixels of the crop."""
+    return (torch.arange(96.0) - 49.5).expand_as(masks).clone().masked_fill_(~masks, torch.nan)
+
+
+def test_depth_is_seen_in_units_of_the_canonical_frame() -> None:
+    crops, masks = crops_and_masks()
+    pixels = network_input(crops, masks, sloping_depth(masks))[0]
+    inside = pixels[MASK] > 0.99
+    assert float(pixels[DEPTH][inside].mean()) == pytest.approx(0, abs=0.05)
+    half_side_px = CANONICAL_HALF_SIDE * 80 / 12**0.5
+    assert float(pixels[DEPTH][inside].max()) == pytest.approx(DEPTH_GAIN * 40 / half_side_px, rel=0.05)
+
+
+def test_pixels_without_a_reading_have_no_depth_but_color() -> None:
+    crops, masks = crops_and_masks()
+    depth_px = sloping_depth(masks)
+    depth_px[:, :, 60:] = torch.nan
+    pixels = network_input(crops, masks, depth_px)[0]
+    lost = (pixels[MEASURED] == 0) & (pixels[MASK] > 0.99)
+    assert 0.2 < float(lost.float().sum() / (pixels[MASK] > 0.99).float().sum()) < 0.5
+    assert not pixels[DEPTH][lost].any()
+    assert bool((pixels[COLORS][lost.expand(3, -1, -1)] != 0).any())
+
+
+def test_without_depth_a_crop_is_described_as_one_without_a_reading() -> None:
+    crops, masks = crops_and_masks()
+    descriptor = create_descriptor("tiny")
+    assert sees_depth(descriptor)
+    nothing = torch.full((4, 96, 96), torch.nan)
+    without, no_reading = descriptor.describe(crops, masks), descriptor.describe(crops, masks, nothing)
+    assert torch.equal(without.class_tokens, no_reading.class_tokens)
+    assert torch.equal(without.patch_tokens, no_reading.patch_tokens)
 
 
 @pytest.mark.parametrize("damage", ["missing", "other network", "no weights"])
@@ -178,7 +220,7 @@ def test_folded_norms_change_nothing() -> None:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean)  # type: ignore[arg-type]
             nn.init.uniform_(module.running_var, 0.5, 2)  # type: ignore[arg-type]
-    pixels = torch.randn(2, 4, 96, 96)
+    pixels = torch.randn(2, INPUT_CHANNELS, 96, 96)
     with torch.inference_mode():
         before = network(pixels)
         fold_norms(network)

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import trimesh
 from PIL import Image
 
+from ism_ros.rendering.template_renderer import render_templates
 from ism_ros.rendering.templates import TemplateError, TemplateSet, contact_sheet, read_templates, write_templates
 from ism_ros.rendering.views.viewpoints import object_to_camera_rotations
 
@@ -25,6 +27,20 @@ def made_up(count: int = 42, height: int = 20, width: int = 24) -> TemplateSet:
     return TemplateSet(
         rgb, masks, xyz_m, rotations, random.uniform(-1, 1, (count, 3)), np.tile(np.eye(3) * 9, (count, 1, 1))
     )
+
+
+def test_depth_of_templates_is_in_their_pixels_whatever_the_size_of_the_object() -> None:
+    small = render_templates(trimesh.creation.box((0.05, 0.05, 0.05)), size_px=64, samples=1)
+    large = render_templates(trimesh.creation.box((0.5, 0.5, 0.5)), size_px=64, samples=1)
+    assert small.depth_px is not None
+    assert large.depth_px is not None
+    np.testing.assert_array_equal(small.depth_px > 0, small.masks)
+    np.testing.assert_allclose(small.depth_px, large.depth_px, atol=0.05)
+    assert 10 < small.depth_px.max() < 64
+
+
+def test_templates_without_poses_have_no_depth() -> None:
+    assert replace(made_up(5), rotations=None).depth_px is None
 
 
 def write_like_the_reference(folder: Path, count: int = 42, size: int = 16) -> np.ndarray:

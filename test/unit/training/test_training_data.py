@@ -11,7 +11,8 @@ pytest.importorskip("embreex")
 pytest.importorskip("tqdm", reason="tqdm is not installed: pip install '.[test]'")
 
 from training.datasets.data_folder import SHARD, ObjectBank, object_file, shard_folder
-from training.datasets.scene_arrays import make_row
+from training.datasets.scene_arrays import DEPTH_STEPS, NO_READING, make_row
+from training.make_templates import templates_of
 from training.training_scenes.height_field_placement import CELL_M, CELLS, Ground, footprint_of, place
 from training.training_scenes.random_objects import make_object, read_object, write_object
 from training.training_scenes.random_scenes import make_scene
@@ -68,8 +69,24 @@ def test_a_row_has_what_the_shards_promise() -> None:
     assert row["instance"].max() <= len(make_scene(3, bank).placed)
     count = len(row["crop_object"])
     assert row["crop_rgb"].shape == (count, 128, 128, 3)
+    for depth, mask in zip(row["crop_depth"], row["crop_mask"], strict=True):
+        assert abs(np.median(depth[mask & (depth != NO_READING)])) <= 1
     rotation = row["crop_rotation"]
     np.testing.assert_allclose(rotation @ rotation.transpose(0, 2, 1), np.tile(np.eye(3), (count, 1, 1)), atol=1e-5)
+
+
+def test_templates_have_depth_in_pixels_and_the_shading_of_white_paint() -> None:
+    made = make_object(5)
+    arrays = templates_of(made)
+    views, depth = arrays["views"], arrays["depth"]
+    assert views.shape == (42, 96, 96, 5)
+    masks = views[..., 3] > 0
+    np.testing.assert_array_equal(masks, depth != NO_READING)
+    assert 150 < views[..., 4][masks].mean() < 255
+    width_px = np.array([np.ptp(np.nonzero(mask)[1]) for mask in masks])
+    relief_px = np.array([np.ptp(one[mask]) for one, mask in zip(depth, masks, strict=True)]) / DEPTH_STEPS
+    assert (relief_px < 4 * 96).all()
+    assert relief_px.max() > 0.3 * width_px.mean()
 
 
 def test_a_scene_is_the_same_for_the_same_seed() -> None:

@@ -22,6 +22,7 @@ from ism_ros.segmentors.tiny.segmentor_network import (
 )
 from training.augmentations.crop_augmentations import augment_crops
 from training.augmentations.scene_augmentations import SceneBatch, crop, mirror
+from training.augmentations.template_colors import TemplateColors, sample_template_colors
 from training.tasks import descriptor_loss, segmentor_loss
 from training.tasks.batch_encoding import encode
 from training.tasks.segmentor_task import average_precision, ious
@@ -142,14 +143,49 @@ def test_changed_scenes_keep_what_belongs_together() -> None:
     torch.testing.assert_close(grown[whole], wanted[whole], rtol=0.1, atol=0)
 
 
-def test_changed_crops_keep_a_good_part_of_their_mask() -> None:
+def changed_crops() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     mask = torch.zeros(64, 128, 128, dtype=torch.bool)
     mask[:, 40:90, 30:100] = True
-    rgb, changed = augment_crops(torch.rand(64, 3, 128, 128) * 255, mask)
+    return augment_crops(torch.rand(64, 3, 128, 128) * 255, mask, torch.arange(128.0).expand(64, 128, 128))
+
+
+def test_changed_crops_keep_a_good_part_of_their_mask() -> None:
+    rgb, changed, _ = changed_crops()
     assert rgb.shape == (64, 3, 128, 128)
     assert 0 <= float(rgb.min()) <= float(rgb.max()) <= 255
     assert bool((changed.sum(dim=(1, 2)) > 0.1 * 50 * 70).all())
+
+
+def test_some_changed_crops_have_no_depth_and_others_shrink_with_their_picture() -> None:
+    depth_px = changed_crops()[2]
+    lost = depth_px.isnan().flatten(1).all(dim=1)
+    assert 4 < int(lost.sum()) < 25
+    slope = (depth_px[:, 64, 64:96].nanmean(dim=1) - depth_px[:, 64, 32:64].nanmean(dim=1)).abs()
+    across = (depth_px[:, 64:96, 64].nanmean(dim=1) - depth_px[:, 32:64, 64].nanmean(dim=1)).abs()
+    steepness = torch.hypot(slope, across)[~lost] / 32
+    assert float(steepness.nanmedian()) == pytest.approx(1, rel=0.1)
+
+
+def test_templates_without_colors_are_gray_and_their_crops_too() -> None:
+    colors = TemplateColors.plain(2, torch.device("cpu"))
+    rgb, shading = torch.rand(3, 3, 8, 8) * 255, torch.rand(3, 1, 8, 8) * 255
+    shading[:, :, :2] = 0
+    owner = torch.tensor([0, 1, 1])
+    for gray in (colors.of_templates(rgb, shading, owner), colors.of_crops(rgb, owner)):
+        torch.testing.assert_close(gray[:, 0], gray[:, 2])
+    assert not colors.of_templates(rgb, shading, owner)[:, :, :2].any()
+
+
+def test_repainted_templates_stay_black_outside_their_mask() -> None:
+    torch.manual_seed(0)
+    colors = sample_template_colors(200, torch.device("cpu"))
+    rgb, shading = torch.zeros(200, 3, 2, 2), torch.zeros(200, 1, 2, 2)
+    rgb[:, :, 0], shading[:, :, 0] = 90, 200
+    painted = colors.of_templates(rgb, shading, torch.arange(200))
+    assert not painted[:, :, 1].any()
+    changed = (painted[:, :, 0] - 90).abs().amax(dim=(1, 2)) > 1
+    assert 0.25 < float(changed.float().mean()) < 0.6
 
 
 def test_tokens_of_the_right_object_cost_less_than_those_of_another() -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("tqdm", reason="tqdm is not installed: pip install '.[test]'
 from safetensors.torch import load_file
 
 from training.export import export_weights
-from training.trainer import save_weights
+from training.trainer import load_fitting, save_weights
 
 AVERAGE = {"conv.weight": torch.ones(2, 3), "norm.num_batches_tracked": torch.tensor(7)}
 
@@ -37,6 +37,14 @@ def fail(*arguments: object) -> None:
 def test_weights_are_written_as_float16_without_counters(run: Path) -> None:
     stored = load_file(run / "weights.safetensors")
     assert {name: value.dtype for name, value in stored.items()} == {"conv.weight": torch.float16}
+
+
+def test_a_network_with_more_inputs_begins_with_the_weights_of_one_with_fewer(tmp_path: Path) -> None:
+    smaller, larger = torch.nn.Conv2d(3, 4, 2), torch.nn.Conv2d(5, 4, 2)
+    save_weights(tmp_path / "smaller.safetensors", smaller.state_dict())
+    load_fitting(larger, tmp_path / "smaller.safetensors")
+    pixels = torch.rand(1, 5, 6, 6)
+    torch.testing.assert_close(larger(pixels), smaller(pixels[:, :3]), atol=1e-2, rtol=0)
 
 
 def test_weights_stay_as_they_were_until_the_new_ones_are_whole(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
