@@ -17,6 +17,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from ism_ros.runtime.atomic_files import open_atomically, write_atomically
+from training.network_inputs import with_more_inputs
 from training.run_record import RunSummary, draw_curves, write_record
 
 CHECKPOINT_S = 120.0
@@ -249,16 +250,8 @@ def load_fitting(network: nn.Module, file: Path) -> None:
         file: Weights, .safetensors.
     """
     own = network.state_dict()
-    fitting = {}
-    for name, value in load_file(file).items():
-        if name not in own or value.ndim != own[name].ndim:
-            continue
-        if value.ndim >= 2 and value.shape[1] < own[name].shape[1]:
-            nothing = own[name].new_zeros(value.shape[0], own[name].shape[1] - value.shape[1], *value.shape[2:])
-            value = torch.cat([value.to(nothing), nothing], dim=1)
-        if value.shape == own[name].shape:
-            fitting[name] = value.float()
-    network.load_state_dict(fitting, strict=False)
+    stored = {k: with_more_inputs(v.float(), own[k]) for k, v in load_file(file).items() if k in own}
+    network.load_state_dict({k: v for k, v in stored.items() if v.shape == own[k].shape}, strict=False)
 
 
 def schedule(share: float, step: int) -> float:

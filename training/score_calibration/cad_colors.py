@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Rng = np.random.Generator
 
-KIND_PROBABILITIES = {"as_rendered": 0.55, "plain": 0.25, "repainted": 0.2}
+KIND_PROBABILITIES = {"as_rendered": 0.45, "plain": 0.25, "repainted": 0.3}
 """Kinds of colors; their order is part of the random streams."""
 PLAIN_TONES = 120.0, 220.0
 """Least and largest gray of a model without colors."""

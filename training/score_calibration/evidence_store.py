@@ -20,7 +20,7 @@ from ism_ros.runtime.atomic_files import open_atomically
 HELD_OUT_EVERY = 5
 """One scene, and one group of objects, in this many is held out."""
 TWINS = 4
-"""Objects of a group; the last two of each have the same shape (training_scenes/random_objects.py)."""
+"""Objects of a group; objects of the same shape are in the same one (training_scenes/random_objects.py)."""
 MIN_PIXELS = 150
 """Least visible pixels of an instance that is to be found."""
 MIN_IOU = 0.5
@@ -113,36 +113,6 @@ def objects_of_scene(scene: int, objects: int) -> NDArray[np.int64]:
     """
     numbers = np.arange(objects)
     return numbers[((numbers // TWINS) % HELD_OUT_EVERY == 0) == is_held_out(scene)]
-
-
-def twin_of(number: int) -> int | None:
-    """Number the object that has the same shape in other paint.
-
-    Args:
-        number: Number of an object.
-
-    Returns:
-        That of its twin; None where it has none.
-    """
-    return number ^ 1 if number % TWINS >= TWINS - 2 else None
-
-
-def sample_objects(rng: np.random.Generator, scene: int, objects: int, count: int) -> list[int]:
-    """Sample the objects that may be in a scene, two of which are twins.
-
-    Args:
-        rng: Source of randomness.
-        scene: Number of the scene.
-        objects: Number of objects in all.
-        count: How many are sampled.
-
-    Returns:
-        Their numbers.
-    """
-    numbers = objects_of_scene(scene, objects)
-    first = int(rng.choice(numbers[numbers % TWINS == TWINS - 2]))
-    pair = [first, first + 1]
-    return [*pair, *rng.choice(np.setdiff1d(numbers, pair), count - 2, replace=False).tolist()]
 
 
 def write_evidence(path: Path, arrays: Arrays) -> None:

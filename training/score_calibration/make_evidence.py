@@ -35,8 +35,7 @@ from training.score_calibration.evidence_store import (
     HELD_OUT_EVERY,
     TWINS,
     evidence_file,
-    sample_objects,
-    twin_of,
+    objects_of_scene,
     write_evidence,
 )
 from training.score_calibration.known_objects import make_templates, read_known, write_known
@@ -127,13 +126,12 @@ def _write_objects(numbers: list[int], data: Path, seed: int) -> None:
 def _write_scenes(numbers: list[int], data: Path, seed: int, objects: int, with_depth: bool) -> None:
     for number in numbers:
         rng = np.random.default_rng([78, seed, number])
-        chosen = sample_objects(rng, number, objects, SCENE_OBJECTS)
+        chosen = rng.choice(objects_of_scene(number, objects), SCENE_OBJECTS, replace=False).tolist()
         arrays = make_evidence_of_scene(
             SEED_STRIDE * seed + number,
             [_bank(data, objects)[index] for index in chosen],
             [_known(known_file(data, index)) for index in chosen],
             [_cad_colors(seed, index).tone is not None for index in chosen],
-            [chosen.index(twin) if (twin := twin_of(index)) in chosen else None for index in chosen],
             _model(),
             with_depth,
         )

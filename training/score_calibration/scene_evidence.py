@@ -33,7 +33,6 @@ def make_evidence_of_scene(
     bank: Sequence[BankObject],
     known: Sequence[KnownObject],
     is_colorless: Sequence[bool],
-    twins: Sequence[int | None],
     model: InstanceSegmentationModel,
     with_depth: bool = True,
 ) -> Arrays:
@@ -44,7 +43,6 @@ def make_evidence_of_scene(
         bank: The objects that may be in it.
         known: The same as known objects.
         is_colorless: Of each of them, whether its CAD model has no colors: those alone may be painted in the scene.
-        twins: Of each of them, which other one has its shape in other paint; None = none.
         model: Segmentor and descriptor.
         with_depth: Whether they see the depth.
 
@@ -55,9 +53,7 @@ def make_evidence_of_scene(
     view, shine = render_scene(scene, bank, seed)
     frame = observe(view.rgb, view.depth_m, shine, scene.camera, seed)
     frame = frame if with_depth else replace(frame, depth_m=None)
-    # without colors, nothing tells an object from its twin
-    colored = [None if twin is None or is_colorless[twin] else twin for twin in twins]
-    entries = choose_library(scene.placed, colored, np.random.default_rng([9, seed]), with_depth)
+    entries = choose_library(scene.placed, len(bank), np.random.default_rng([9, seed]), with_depth)
     is_object = np.array([[entry.is_like(one) for one in scene.placed] for entry in entries], bool)
     is_object = is_object.reshape(len(entries), len(scene.placed))
     pixels = pixels_of_instances(view.instance, len(scene.placed))

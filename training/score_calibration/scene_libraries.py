@@ -1,4 +1,4 @@
-"""The library of a training scene: some of what is in it, what is not, and what is there in another size or paint."""
+"""The library of a training scene: some of what is in it, what is not, and a thing that is there in another size."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ WRONG_SIZES = 0.7, 0.8, 1.25, 1.4
 """Sizes, relative to the one in the scene, of an object that is known in another size."""
 SCALES = 0.75, 1.3
 """Least and largest scale of an absent object, as of those in scenes."""
-TWIN_PROBABILITY = 0.6
-"""Probability that the absent object is of the shape and size of one in the scene, where there is such a one: a bottle
-beside which another of its kind stands in other paint."""
 LONE_PROBABILITY = 0.35
 """Probability that a single object is known, as where a user looks for one thing."""
 ABSENT_FACTOR = 1.9
@@ -51,13 +48,13 @@ class LibraryEntry:
 
 
 def choose_library(
-    placed: Sequence[PlacedObject], twins: Sequence[int | None], rng: Rng, with_other_size: bool = True
+    placed: Sequence[PlacedObject], bank_size: int, rng: Rng, with_other_size: bool = True
 ) -> list[LibraryEntry]:
     """Choose the library of a scene.
 
     Args:
         placed: What is in the scene.
-        twins: Of each object of the bank, which other one has its shape in other paint; None = none.
+        bank_size: Number of objects that may be in it.
         rng: Source of randomness.
         with_other_size: Whether one of the placed objects is known in another size too, which depth alone can tell.
 
@@ -67,22 +64,13 @@ def choose_library(
     """
     chosen = rng.permutation(len(placed))[: int(rng.integers(2, 5))]
     entries = [LibraryEntry(placed[k].index, placed[k].scale) for k in chosen]
-    entries.append(_absent(placed, twins, rng))
+    absent = LibraryEntry(int(rng.integers(bank_size)), float(rng.uniform(*SCALES)))
+    if any(absent.is_like(one) for one in placed):
+        absent = LibraryEntry(absent.index, absent.scale * ABSENT_FACTOR)
+    entries.append(absent)
     factor = float(rng.choice(WRONG_SIZES))
     if len(chosen) and with_other_size:
         other = LibraryEntry(entries[0].index, entries[0].scale * factor)
         entries += [] if any(other.is_like(one) for one in placed) else [other]
     entries = [entry for k, entry in enumerate(entries) if not any(entry.is_like(one) for one in entries[:k])]
     return [entries[int(rng.integers(len(entries)))]] if rng.random() < LONE_PROBABILITY else entries
-
-
-def _absent(placed: Sequence[PlacedObject], twins: Sequence[int | None], rng: Rng) -> LibraryEntry:
-    """Choose an object that is not in the scene: any, or one of the shape and size of one that is, in other paint."""
-    absent = LibraryEntry(int(rng.integers(len(twins))), float(rng.uniform(*SCALES)))
-    alike = [LibraryEntry(twin, one.scale) for one in placed if (twin := twins[one.index]) is not None]
-    alike = [entry for entry in alike if not any(entry.is_like(one) for one in placed)]
-    if rng.random() < TWIN_PROBABILITY and alike:
-        return alike[int(rng.integers(len(alike)))]
-    if any(absent.is_like(one) for one in placed):
-        return LibraryEntry(absent.index, absent.scale * ABSENT_FACTOR)
-    return absent

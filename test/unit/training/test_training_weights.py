@@ -64,6 +64,20 @@ def test_an_export_brings_weights_with_their_hash_and_record(run: Path, tmp_path
     assert (record / "segmentor.png").read_bytes() == b"curves"
 
 
+def test_an_export_can_be_the_average_with_weights_that_saw_less(run: Path, tmp_path: Path) -> None:
+    save_weights(run / "weights.safetensors", {"stem.weight": torch.full((2, 3), 4.0), "stem.bias": torch.ones(2)})
+    save_weights(tmp_path / "start.safetensors", {"stem.weight": torch.zeros(2, 2), "stem.bias": torch.zeros(2)})
+    for folder in (tmp_path / "package", tmp_path / "record"):
+        folder.mkdir()
+    export_weights(
+        "descriptor", run, tmp_path / "package", tmp_path / "record", (tmp_path / "start.safetensors", 0.25)
+    )
+    shipped = load_file(tmp_path / "package" / "descriptor.safetensors")
+    torch.testing.assert_close(shipped["stem.weight"].float(), torch.full((2, 3), 1.0))
+    torch.testing.assert_close(shipped["stem.bias"].float(), torch.full((2,), 0.25))
+    assert json.loads((tmp_path / "record" / "descriptor.json").read_text())["share_in_average_with_start"] == 0.25
+
+
 def test_shipped_weights_stay_as_they_were_until_the_new_ones_are_whole(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
