@@ -27,7 +27,7 @@ from common.measuring import machine, print_table, write_json
 from torch import Tensor, nn
 
 from ism_ros.checkpoints.shipped import channels_last, load_weights
-from ism_ros.descriptors.tiny.descriptor_network import TinyDescriptorNetwork
+from ism_ros.descriptors.tiny.descriptor_network import INPUT_CHANNELS, TinyDescriptorNetwork
 from ism_ros.descriptors.tiny.onnx_descriptor import descriptor_export
 from ism_ros.networks.onnx_export import NetworkExport
 from ism_ros.networks.onnx_session import OnnxSession
@@ -48,7 +48,7 @@ def main() -> None:
     segmentor, descriptor = TinyNetwork(), TinyDescriptorNetwork()
     load_weights(segmentor, "segmentor")
     load_weights(descriptor, "descriptor")
-    images, crops = torch.rand(2, 10, 240, 320), torch.rand(48, 4, 96, 96)
+    images, crops = torch.rand(2, 10, 240, 320), torch.rand(48, INPUT_CHANNELS, 96, 96)
     rows = [
         *_measure("segmentor, 2 images", OutputTuple(segmentor), segmentor_export(segmentor), images, options.repeats),
         *_measure("descriptor, 48 crops", descriptor, descriptor_export(descriptor), crops, options.repeats),

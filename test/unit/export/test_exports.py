@@ -32,7 +32,7 @@ from ism_ros.cli.main import main
 from ism_ros.data.camera import Camera
 from ism_ros.data.frame import Frame
 from ism_ros.descriptors.base import DESCRIPTORS
-from ism_ros.descriptors.tiny.descriptor_network import TinyDescriptorNetwork
+from ism_ros.descriptors.tiny.descriptor_network import INPUT_CHANNELS, TinyDescriptorNetwork
 from ism_ros.descriptors.tiny.onnx_descriptor import descriptor_export
 from ism_ros.errors import CheckpointError, ExportError
 from ism_ros.export.exports import exports_of, write_networks
@@ -88,7 +88,7 @@ def test_the_segmentor_tiny_takes_any_number_of_images_of_any_size(shape: tuple[
 def test_the_descriptor_tiny_takes_any_number_of_crops(crops: int) -> None:
     network = TinyDescriptorNetwork()
     load_weights(network, "descriptor")
-    pixels = torch.rand(crops, 4, 96, 96, generator=torch.Generator().manual_seed(0))
+    pixels = torch.rand(crops, INPUT_CHANNELS, 96, 96, generator=torch.Generator().manual_seed(0))
     pixels[:, 3] = pixels[:, 3].round()
     assert_same(descriptor_export(network), pixels)
 

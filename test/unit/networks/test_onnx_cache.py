@@ -14,7 +14,7 @@ from torch import Tensor, nn
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[test]'")
 
 from ism_ros.checkpoints.shipped import load_weights
-from ism_ros.descriptors.tiny.descriptor_network import TinyDescriptorNetwork
+from ism_ros.descriptors.tiny.descriptor_network import INPUT_CHANNELS, TinyDescriptorNetwork
 from ism_ros.descriptors.tiny.onnx_descriptor import descriptor_export
 from ism_ros.networks.onnx_cache import onnx_file, onnx_key
 from ism_ros.networks.onnx_export import NetworkExport
@@ -82,7 +82,7 @@ def test_another_version_of_the_package_is_another_network(monkeypatch: pytest.M
 def test_the_key_of_the_shipped_network_is_that_of_another_process_and_of_a_network_that_ran() -> None:
     network = TinyDescriptorNetwork()
     load_weights(network, "descriptor")
-    network(torch.rand(1, 4, 96, 96))
+    network(torch.rand(1, INPUT_CHANNELS, 96, 96))
     other = subprocess.run([sys.executable, "-c", PRINT_KEY], capture_output=True, text=True, check=True)
     assert onnx_key(descriptor_export(network)) == other.stdout.strip()
 
