@@ -126,11 +126,12 @@ def crop_proposals(
     compares_in_gray = MATCHERS.get(query.settings.resolved_scoring()).colorless_in_gray and not frame.is_gray
     if compares_in_gray and is_colorless and all(is_colorless):
         image = grayscale_crops(image[None])[0]
-    size, boxes_xyxy, depth_px = descriptor.crop_size, proposals.boxes_xyxy, None
-    if sees_depth(descriptor) and frame.depth_m is not None:
-        image = torch.cat([image, torch.from_numpy(frame.depth_m).to(image.device)[None]])
+    size, boxes_xyxy = descriptor.crop_size, proposals.boxes_xyxy
+    depth_m, depth_px = frame.depth_m if sees_depth(descriptor) else None, None
+    if depth_m is not None:
+        image = torch.cat([image, torch.from_numpy(depth_m).to(image.device)[None]])
     crops, masks = crop_resize_pad(image, proposals.masks, boxes_xyxy, size)
-    if len(image) > 3:
+    if depth_m is not None:
         depth_px = relative_depth_px(crops[:, 3], masks, frame.camera.fx * crop_scales(boxes_xyxy, size))
         crops = crops[:, :3]
     in_gray = grayscale_crops(crops) if compares_in_gray and any(is_colorless) and not all(is_colorless) else None

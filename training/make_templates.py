@@ -28,7 +28,7 @@ from ism_ros.rendering.views.view_depth import view_depth_px
 from ism_ros.runtime.atomic_files import open_atomically
 from training.datasets.data_folder import object_file, read_description, template_file
 from training.datasets.parallel_jobs import portions, run_all
-from training.datasets.scene_arrays import DEPTH_STEPS, MAX_DEPTH, NO_READING
+from training.datasets.scene_arrays import depth_steps
 from training.training_scenes.random_objects import BankObject, read_object
 
 RENDER_PX = 112
@@ -70,12 +70,12 @@ def templates_of(made: BankObject) -> dict[str, NDArray[Any]]:
     crop_depth_px = crops[:, 4] * crop_scales(boxes_xyxy, CROP_PX)[:, None, None]
     shown = torch.cat([crops[:, :3], 255 * crop_masks[:, None], crops[:, 3:4]], dim=1)
     depth = [
-        np.where(mask, np.rint((px - np.median(px[mask])) * DEPTH_STEPS).clip(-MAX_DEPTH, MAX_DEPTH), NO_READING)
+        depth_steps(px - np.median(px[mask]), mask)
         for px, mask in zip(crop_depth_px.numpy(), crop_masks.numpy(), strict=True)
     ]
     return {
         "views": shown.permute(0, 2, 3, 1).numpy().astype(np.uint8),
-        "depth": np.stack(depth).astype(np.int16),
+        "depth": np.stack(depth),
     }
 
 

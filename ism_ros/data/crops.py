@@ -69,34 +69,31 @@ def relative_depth_px(depth_m: Tensor, crop_masks: Tensor, focal_px: Tensor) -> 
         (N, S, S) float32 pixels; NaN without a reading and outside the mask.
     """
     readings = torch.where(crop_masks & (depth_m > 0), depth_m, torch.nan)
-    distance_m = median_of_readings(readings)
-    return behind_mean(readings, distance_m, focal_px / distance_m)
+    distance_m = _median_of_readings(readings)
+    return _behind_mean(readings, distance_m, focal_px / distance_m)
 
 
-def median_of_readings(readings: Tensor) -> Tensor:
-    """Compute the median of crops at every fourth pixel of every fourth row.
+def centred_depth_px(depth: Tensor, scale: Tensor) -> Tensor:
+    """Compute how far depth lies behind its mean, as `relative_depth_px` does, where it is in pixels already.
 
     Args:
-        readings: (N, S, S) float32, NaN where there is none.
+        depth: (N, S, S) float32 pixels up to a constant, NaN without a reading.
+        scale: (N,) pixels of the crop each of them becomes.
 
     Returns:
-        (N,) float32; the mean of all readings where those pixels have none, NaN where there is no reading at all.
+        (N, S, S) float32 pixels of the crop, NaN without a reading.
     """
+    return _behind_mean(depth, _median_of_readings(depth), scale)
+
+
+def _median_of_readings(readings: Tensor) -> Tensor:
+    """Median of each crop (N,), at every fourth pixel of every fourth row; the mean where those have no reading."""
     some = readings[:, ::MEDIAN_STRIDE, ::MEDIAN_STRIDE].flatten(1).nanmedian(dim=1).values
     return torch.where(some.isnan(), readings.flatten(1).nanmean(dim=1), some)
 
 
-def behind_mean(readings: Tensor, median: Tensor, scale: Tensor) -> Tensor:
-    """Compute how far readings lie behind the mean of those near their median.
-
-    Args:
-        readings: (N, S, S) float32, NaN where there is none.
-        median: (N,) as of `median_of_readings`.
-        scale: (N,) pixels of the crop a unit of the readings.
-
-    Returns:
-        (N, S, S) float32 pixels of the crop, NaN where there is no reading.
-    """
+def _behind_mean(readings: Tensor, median: Tensor, scale: Tensor) -> Tensor:
+    """How far readings lie behind the mean of those near their median; `scale` (N,) are pixels a unit of theirs."""
     behind = (readings - median[:, None, None]) * scale[:, None, None]
     near = torch.where(behind.abs() < NEAR * readings.shape[-1], behind, torch.nan)
     return behind - near.flatten(1).nanmean(dim=1)[:, None, None]

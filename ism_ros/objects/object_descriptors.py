@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ism_ros.checks.input_warnings import InputWarning
 from ism_ros.data.boxes import boxes_from_masks
-from ism_ros.data.crops import behind_mean, crop_resize_pad, crop_scales, median_of_readings
+from ism_ros.data.crops import centred_depth_px, crop_resize_pad, crop_scales
 from ism_ros.descriptors.base import Descriptor, sees_depth
 from ism_ros.objects.known_object import KnownObject
 from ism_ros.objects.spec import ObjectSpec
@@ -74,8 +74,7 @@ def describe_templates(
     crops, crop_masks = crop_resize_pad(images, masks, boxes_xyxy, size)
     if sees_depth(descriptor) and templates.depth_px is not None:
         depth, _ = crop_resize_pad(torch.from_numpy(templates.depth_px).to(device)[:, None], masks, boxes_xyxy, size)
-        readings = torch.where(crop_masks, depth[:, 0], torch.nan)
-        depth_px = behind_mean(readings, median_of_readings(readings), crop_scales(boxes_xyxy, size))
+        depth_px = centred_depth_px(torch.where(crop_masks, depth[:, 0], torch.nan), crop_scales(boxes_xyxy, size))
         described = descriptor.describe_templates(crops, crop_masks, depth_px)
     else:
         described = descriptor.describe_templates(crops, crop_masks)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ism_ros.data.crops import behind_mean, median_of_readings
+from ism_ros.data.crops import centred_depth_px
 from ism_ros.descriptors.tiny.descriptor_network import CROP_PX
 from ism_ros.rendering.views.viewpoints import VIEW_COUNT, camera_positions
 from training.augmentations.template_colors import TemplateColors
@@ -69,7 +69,7 @@ class Templates:
         """
         pictures = self.views[objects, views].permute(0, 3, 1, 2)
         rgb = colors.of_templates(pictures[:, :3].float(), pictures[:, 4:].float(), owner)
-        depth_px = centred(depth_of_stored(self.depth[objects, views]))
+        depth_px = centred_depth_px(depth_of_stored(self.depth[objects, views]), torch.ones(len(views)).to(rgb))
         return rgb.round().to(torch.uint8), pictures[:, 3] > 0, depth_px
 
 
@@ -130,17 +130,3 @@ def depth_of_stored(stored: Tensor) -> Tensor:
         float32 pixels, NaN without a reading.
     """
     return torch.where(stored == NO_READING, torch.nan, stored.float() / DEPTH_STEPS)
-
-
-def centred(readings: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-    """Make depth relative as the runtime does.
-
-    Args:
-        readings: (N, S, S) depth in pixels, NaN without a reading.
-        scale: (N,) its factor.
-
-    Returns:
-        (N, S, S) relative depth in pixels, NaN without a reading.
-    """
-    median = median_of_readings(readings)
-    return behind_mean(readings, median, torch.ones_like(median) * scale)

@@ -115,12 +115,24 @@ def stored_depth(depth_m: NDArray[np.float32], mask: NDArray[np.bool_], focal_px
         NO_READING where there is none.
     """
     known = depth_m > 0
-    out = np.full(depth_m.shape, NO_READING, np.int16)
-    if (known & mask).any():
-        distance_m = np.median(depth_m[known & mask])
-        steps = (depth_m[known] / distance_m - 1) * (focal_px * DEPTH_STEPS)
-        out[known] = np.clip(np.rint(steps), -MAX_DEPTH, MAX_DEPTH)
-    return out
+    if not (known & mask).any():
+        return np.full(depth_m.shape, NO_READING, np.int16)
+    distance_m = np.median(depth_m[known & mask])
+    return depth_steps((depth_m / distance_m - 1) * focal_px, known)
+
+
+def depth_steps(depth_px: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArray[np.int16]:
+    """Convert relative depth to the units in which it is stored.
+
+    Args:
+        depth_px: Pixels of a crop.
+        known: Bool of the same shape, where there is a reading.
+
+    Returns:
+        int16 of the same shape, in DEPTH_STEPS a pixel; NO_READING where there is none.
+    """
+    steps = np.clip(np.rint(depth_px * DEPTH_STEPS), -MAX_DEPTH, MAX_DEPTH)
+    return np.where(known, steps, NO_READING).astype(np.int16)
 
 
 def allocentric_rotation(pose: NDArray[np.float64]) -> NDArray[np.float64]:

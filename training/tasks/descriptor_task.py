@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ism_ros.data.boxes import boxes_from_masks
-from ism_ros.data.crops import crop_resize_pad, crop_scales
+from ism_ros.data.crops import centred_depth_px, crop_resize_pad, crop_scales
 from ism_ros.descriptors.tiny.descriptor_network import (
     CROP_PX,
     TinyDescriptorNetwork,
@@ -28,7 +28,7 @@ from ism_ros.rendering.views.viewpoints import VIEW_COUNT
 from training.augmentations.crop_augmentations import augment_crops
 from training.augmentations.template_colors import TemplateColors, sample_template_colors
 from training.datasets.data_folder import read_description
-from training.datasets.descriptor_data import CropPool, Crops, Templates, centred
+from training.datasets.descriptor_data import CropPool, Crops, Templates
 from training.tasks.descriptor_loss import loss_of
 
 OBJECTS, CROPS, TEMPLATES = 24, 4, 12
@@ -250,4 +250,4 @@ def crop_like_runtime(rgb: Tensor, mask: Tensor, depth_px: Tensor) -> Crops:
     depth = (depth_px + DEPTH_OFFSET_PX).clamp(min=1.0).nan_to_num(0.0)
     crops, masks = crop_resize_pad(torch.cat([rgb.round(), depth[:, None]], dim=1), mask, boxes_xyxy, CROP_PX)
     readings = torch.where(crops[:, 3] > 0, crops[:, 3], torch.nan)
-    return crops[:, :3].to(torch.uint8), masks, centred(readings, crop_scales(boxes_xyxy, CROP_PX))
+    return crops[:, :3].to(torch.uint8), masks, centred_depth_px(readings, crop_scales(boxes_xyxy, CROP_PX))
