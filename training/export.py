@@ -42,9 +42,7 @@ def main() -> None:
     print(export_weights(options.network, options.run, WEIGHTS, RECORD, start))
 
 
-def export_weights(
-    name: str, run: Path, package: Path, record: Path, start: tuple[Path, float] | None = None
-) -> str:
+def export_weights(name: str, run: Path, package: Path, record: Path, start: tuple[Path, float] | None = None) -> str:
     """Copy weights and records of a run; each file appears whole or not at all.
 
     Args:

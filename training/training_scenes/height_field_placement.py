@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from ism_ros.sim.synthesis.camera_poses import rotation_about_z
 
@@ -20,6 +21,8 @@ CELL_M = 0.005
 """Side of a cell, metres."""
 CELLS = 192
 """Cells of a side of the height field."""
+TILT_RAD = 0.15
+"""Standard deviation of the tilt of objects in a heap, radians."""
 _NOTHING = 1e3
 """Height that stands for no surface, metres."""
 
@@ -250,6 +253,19 @@ def random_rotation(rng: Rng) -> Array:
     )
 
 
+def tilt(rng: Rng) -> Array:
+    """Sample a rotation by a small angle about a level axis.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        (3, 3) rotation matrix.
+    """
+    vector = np.array((*rng.normal(0, TILT_RAD, 2), 0.0))
+    return Rotation.from_rotvec(vector).as_matrix()
+
+
 def place(
     ground: Ground,
     points: NDArray[np.floating],
@@ -267,7 +283,7 @@ def place(
         rotations: (R, 3, 3) object-to-world rotations in which it rests.
         weights: (R,) weight of each.
         rng: Source of randomness.
-        how: "free", "touching", "on_top" or "pile".
+        how: "free", "touching", "on_top", "pile" or "heap", a pile in which all lie nearly as they rest alone.
         spread_m: How far from the middle, metres.
 
     Returns:
@@ -282,11 +298,13 @@ def place(
                 rotation_about_z(rng.uniform(0, 2 * np.pi))
                 @ rotations[rng.choice(len(probabilities), p=probabilities / probabilities.sum())]
             )
+        if how == "heap":
+            rotation = tilt(rng) @ rotation
         rotated = points @ rotation.T.astype(points.dtype)
         foot, corner = footprint_of(rotated)
         if how == "on_top":
             found = ground.find_on_top(foot, rng)
-        elif how == "pile":
+        elif how in ("pile", "heap"):
             found = ground.find_lowest(foot, rng, spread_m)
         else:
             found = ground.find_free(foot, rng, spread_m, how == "touching")

@@ -1,4 +1,4 @@
-"""Places where objects lie: tables, piles, bins, floors, shelves, seats and the fronts of machines.
+"""Places where objects lie: tables, piles, bins, bins of equal parts, floors, shelves, seats, fronts of machines.
 
 A place has a height field on which objects come to rest, surfaces around them, and says from where a camera sees it.
 The world frame has z up, and the ground of the objects at z = 0; what stands upright in a picture does so by the roll
@@ -34,6 +34,8 @@ Array = NDArray[np.float64]
 Rng = np.random.Generator
 Range = tuple[float, float]
 
+PART_LENGTH_M = 0.045, 0.13
+"""Least and largest length of the objects of a place with few different ones, metres."""
 OPEN_SIDE = -np.pi / 2
 """Azimuth from which shelves and seats are open, radians."""
 
@@ -66,6 +68,9 @@ class PlaceKind:
         azimuth: Range of the camera's azimuth, radians.
         elevation_deg: Range of its elevation.
         distance_m: Range of its distance at a focal length of 615 px, metres.
+        different: Least and largest number of different objects, the long and thin ones preferred, all
+            of PART_LENGTH_M; None = any, of sizes as `scale` says.
+        metal: Share of such scenes in which all objects are of bare metal.
     """
 
     probability: float
@@ -77,6 +82,8 @@ class PlaceKind:
     azimuth: Range = (0.0, 2 * np.pi)
     elevation_deg: Range = (18.0, 85.0)
     distance_m: Range = (0.45, 1.3)
+    different: tuple[int, int] | None = None
+    metal: float = 0.0
 
 
 def _table(rng: Rng, azimuth: float, color: Array | None) -> Place:
@@ -206,18 +213,27 @@ SPARSE = {"free": 0.7, "touching": 0.2, "on_top": 0.1}
 FROM_FRONT = (OPEN_SIDE - 0.8, OPEN_SIDE + 0.8)
 
 PLACES = {
-    "table": PlaceKind(0.34, _table, (2, 15), SIDE_BY_SIDE, (0.1, 0.24)),
-    "pile": PlaceKind(0.12, _table, (6, 18), {"pile": 1.0}, (0.04, 0.12)),
-    "bin": PlaceKind(0.12, _bin, (6, 18), {"pile": 1.0}, (0.04, 0.12), elevation_deg=(45, 90)),
+    "table": PlaceKind(0.3, _table, (2, 15), SIDE_BY_SIDE, (0.1, 0.24)),
+    "pile": PlaceKind(0.1, _table, (6, 18), {"pile": 1.0}, (0.04, 0.12)),
+    "bin": PlaceKind(0.11, _bin, (6, 18), {"pile": 1.0}, (0.04, 0.12), elevation_deg=(45, 90)),
+    "parts": PlaceKind(
+        0.13,
+        _bin,
+        (10, 40),
+        {"heap": 0.8, "pile": 0.2},
+        (0.035, 0.1),
+        elevation_deg=(45, 90),
+        distance_m=(0.35, 0.8),
+        different=(1, 2),
+        metal=0.6,
+    ),
     "floor": PlaceKind(
-        0.12, _floor, (1, 9), SPARSE, (0.15, 0.42), (0.8, 2.2), elevation_deg=(15, 70), distance_m=(0.7, 2.4)
+        0.1, _floor, (1, 9), SPARSE, (0.15, 0.42), (0.8, 2.2), elevation_deg=(15, 70), distance_m=(0.7, 2.4)
     ),
-    "shelf": PlaceKind(
-        0.1, _shelf, (2, 10), SIDE_BY_SIDE, (0.12, 0.3), (0.7, 1.4), FROM_FRONT, (0, 35), (0.45, 1.5)
-    ),
-    "seat": PlaceKind(0.1, _seat, (1, 6), SPARSE, (0.06, 0.18), (0.7, 1.5), FROM_FRONT, (15, 70), (0.6, 2.0)),
+    "shelf": PlaceKind(0.09, _shelf, (2, 10), SIDE_BY_SIDE, (0.12, 0.3), (0.7, 1.4), FROM_FRONT, (0, 35), (0.45, 1.5)),
+    "seat": PlaceKind(0.08, _seat, (1, 6), SPARSE, (0.06, 0.18), (0.7, 1.5), FROM_FRONT, (15, 70), (0.6, 2.0)),
     "machine": PlaceKind(
-        0.1, _machine, (1, 8), {"free": 0.4, "on_top": 0.6}, (0.1, 0.26), (0.35, 1.1), distance_m=(0.3, 1.2)
+        0.09, _machine, (1, 8), {"free": 0.4, "on_top": 0.6}, (0.1, 0.26), (0.35, 1.1), distance_m=(0.3, 1.2)
     ),
 }
 """Kinds of places by name; their order is part of the random streams."""

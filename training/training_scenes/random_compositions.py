@@ -6,7 +6,17 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from training.training_scenes.random_shapes import Rng, base, box, cone, cylinder, revolved, superquadric, sweep_circle
+from training.training_scenes.random_shapes import (
+    Rng,
+    base,
+    box,
+    cone,
+    cylinder,
+    revolved,
+    superquadric,
+    sweep_circle,
+    turned,
+)
 
 Array = NDArray[np.float64]
 
@@ -155,8 +165,10 @@ def make_parts(rng: Rng) -> list[trimesh.Trimesh]:
     kind = rng.random()
     if kind < 0.1:
         return bars(rng)
+    if kind < 0.2:
+        return [turned(rng)]
     body = base(rng)
-    if kind < 0.25 and body.is_volume:
+    if kind < 0.33 and body.is_volume:
         body = carved(rng, body)
     parts = [body]
     if rng.random() < 0.45:

@@ -15,8 +15,8 @@ from ism_ros.rendering.renderer import View, render
 from ism_ros.rendering.scene import Lighting
 from ism_ros.sim.synthesis.camera_poses import direction_of, look_at
 from training.training_scenes.hands import hand
-from training.training_scenes.height_field_placement import place
-from training.training_scenes.places import PLACES
+from training.training_scenes.height_field_placement import Ground, place
+from training.training_scenes.places import PART_LENGTH_M, PLACES, PlaceKind
 from training.training_scenes.random_objects import BankObject
 from training.training_scenes.random_textures import draw_tile, random_color, sample_palette
 
@@ -114,20 +114,10 @@ def make_scene(seed: int, bank: Sequence[BankObject], paintable: Sequence[bool] 
     rng = np.random.default_rng([23, seed])
     kind = PLACES[kind_of_scene(rng)]
     azimuth = rng.uniform(*kind.azimuth)
-    color = _shared_color(rng) if rng.random() < ONE_COLOR else None
+    metal = _bare_metal(rng) if rng.random() < kind.metal else None
+    color = _shared_color(rng) if metal is None and rng.random() < ONE_COLOR else None
     place_made = kind.build(rng, azimuth, color)
-    spread = rng.uniform(*kind.spread_m)
-    ways, chances = list(kind.ways), list(kind.ways.values())
-    placed: list[PlacedObject] = []
-    same = rng.random() < 0.12
-    for _ in range(int(rng.integers(kind.count[0], kind.count[1] + 1))):
-        index = placed[0].index if same and placed and rng.random() < 0.6 else int(rng.integers(len(bank)))
-        made, scale = bank[index], float(rng.uniform(*kind.scale))
-        how = str(rng.choice(ways, p=chances))
-        pose = place(place_made.ground, made.points * scale, made.rotations, made.weights, rng, how, spread)
-        if pose is not None:
-            paint = _paint(rng, color) if color is not None and (paintable is None or paintable[index]) else None
-            placed.append(PlacedObject(index, scale, pose, paint))
+    placed = _place_objects(rng, bank, paintable, kind, place_made.ground, metal, color)
     elevation, focal = np.deg2rad(rng.uniform(*kind.elevation_deg)), rng.uniform(460, 900)
     distance = np.clip(rng.uniform(*kind.distance_m) * focal / 615, 0.3, 3.0)
     target = np.array((*rng.normal(0, 0.05, 2), rng.uniform(0, 0.08)))
@@ -165,6 +155,66 @@ def kind_of_scene(rng: Rng) -> str:
         A name of PLACES.
     """
     return str(rng.choice(list(PLACES), p=[kind.probability for kind in PLACES.values()]))
+
+
+def _place_objects(
+    rng: Rng,
+    bank: Sequence[BankObject],
+    paintable: Sequence[bool] | None,
+    kind: PlaceKind,
+    ground: Ground,
+    metal: Paint | None,
+    color: Array | None,
+) -> list[PlacedObject]:
+    """Place the objects of a scene one after another, painted as metal or in nearly one color where it is so."""
+    spread = rng.uniform(*kind.spread_m)
+    ways, chances = list(kind.ways), list(kind.ways.values())
+    placed: list[PlacedObject] = []
+    same = rng.random() < 0.12
+    parts = _parts(rng, bank, kind)
+    for _ in range(int(rng.integers(kind.count[0], kind.count[1] + 1))):
+        index = placed[0].index if same and placed and rng.random() < 0.6 else int(rng.integers(len(bank)))
+        scale = float(rng.uniform(*kind.scale))
+        if parts:
+            index, scale = parts[int(rng.integers(len(parts)))]
+        made, how = bank[index], str(rng.choice(ways, p=chances))
+        pose = place(ground, made.points * scale, made.rotations, made.weights, rng, how, spread)
+        if pose is not None:
+            paint = metal if color is None else _paint(rng, color)
+            can_be_painted = paintable is None or paintable[index]
+            placed.append(PlacedObject(index, scale, pose, paint if can_be_painted else None))
+    return placed
+
+
+def _parts(rng: Rng, bank: Sequence[BankObject], kind: PlaceKind) -> list[tuple[int, float]]:
+    """Objects and sizes of a place of few different ones, mostly the longest and thinnest of three."""
+    if kind.different is None:
+        return []
+    parts = []
+    for _ in range(int(rng.integers(kind.different[0], kind.different[1] + 1))):
+        drawn = [int(index) for index in rng.integers(len(bank), size=3)]
+        slim = min(drawn, key=lambda index: _slimness(bank[index]))
+        index = slim if rng.random() < 0.7 else drawn[0]
+        length_m = float(np.exp(rng.uniform(*np.log(PART_LENGTH_M))))
+        parts.append((index, length_m / float(_sides_m(bank[index])[2])))
+    return parts
+
+
+def _slimness(made: BankObject) -> float:
+    """Middle side of the box of an object over its longest."""
+    _, middle, longest = _sides_m(made)
+    return float(middle / longest)
+
+
+def _sides_m(made: BankObject) -> Array:
+    """Sides of the box of an object, the shortest first."""
+    return np.sort(np.ptp(made.points, axis=0).astype(np.float64))
+
+
+def _bare_metal(rng: Rng) -> Paint:
+    """A gray mirror-like coat, the same on all parts."""
+    gray = np.clip(rng.uniform(60, 200) + rng.normal(0, 5, 3), 0, 255)
+    return Paint(gray, float(rng.uniform(0, 0.4)), float(rng.uniform(0.4, 1)))
 
 
 def _shared_color(rng: Rng) -> Array:

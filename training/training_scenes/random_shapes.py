@@ -160,6 +160,26 @@ def cup(rng: Rng) -> trimesh.Trimesh:
     return _revolve(np.vstack([[(0, -0.5)], outside, inside, [(0, -0.5 + wall)]]))
 
 
+def turned(rng: Rng) -> trimesh.Trimesh:
+    """Make a part of a lathe: pin, bolt, shaft, bushing or ring, of one to four cylinders on one axis.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        A mesh of length 1; rings are wider than long.
+    """
+    count = int(rng.integers(1, 5))
+    slim = rng.uniform(0.05, 0.16) if rng.random() < 0.75 else rng.uniform(0.16, 0.8)
+    radii = slim * np.where(rng.random(count) < 0.6, 1.0, rng.uniform(0.6, 1.6, count))
+    heights = np.sort(np.r_[-0.5, rng.uniform(-0.45, 0.45, count - 1), 0.5])
+    outside = np.stack([np.repeat(radii, 2), np.sort(np.r_[heights, heights[1:-1]])], 1)
+    if slim > 0.16 and rng.random() < 0.7:
+        bore = radii.min() * rng.uniform(0.3, 0.85)
+        return _revolve(np.vstack([[(bore, -0.5)], outside, [(bore, 0.5), (bore, -0.5)]]), 32)
+    return _revolve(np.vstack([[(0, -0.5)], outside, [(0, 0.5)]]), int(rng.choice([6, 32], p=[0.15, 0.85])))
+
+
 def _outline(rng: Rng) -> Array:
     """A star-shaped outline (N, 2): regular polygon, gear, star, or a smooth blob."""
     kind = rng.random()

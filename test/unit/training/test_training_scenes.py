@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("embreex")
 
 from training.training_scenes.hands import hand
-from training.training_scenes.height_field_placement import Ground, place
+from training.training_scenes.height_field_placement import Ground, place, tilt
 from training.training_scenes.places import PLACES
 from training.training_scenes.random_objects import BankObject, make_object
 from training.training_scenes.random_scenes import Paint, kind_of_scene, make_scene
@@ -36,11 +36,31 @@ def test_each_scene_is_of_one_kind_of_place() -> None:
 def test_objects_lie_in_each_kind_of_place_before_the_camera(name: str, bank: list[BankObject]) -> None:
     scenes = [make_scene(seed_of(name, first), bank) for first in (0, 1000, 2000)]
     assert any(scene.placed for scene in scenes)
+    assert all(scene.surroundings for scene in scenes)
+    in_camera = [scene.world_to_camera @ one.object_to_world[:, 3] for scene in scenes for one in scene.placed]
+    assert np.mean([centre[2] > 0.05 for centre in in_camera]) > 0.8
+
+
+def test_a_bin_of_parts_holds_many_of_one_or_two_kinds_each_of_one_size(bank: list[BankObject]) -> None:
+    scenes = [make_scene(seed_of("parts", first), bank) for first in (0, 1000, 2000)]
     for scene in scenes:
-        assert scene.surroundings
-        for placed in scene.placed:
-            centre = scene.world_to_camera @ placed.object_to_world[:, 3]
-            assert centre[2] > 0.05
+        sizes = {(one.index, one.scale) for one in scene.placed}
+        assert len(sizes) <= 2
+        assert len(scene.placed) > 5
+        for index, scale in sizes:
+            assert 0.04 < scale * np.ptp(bank[index].points, axis=0).max() < 0.14
+
+
+def test_parts_of_bare_metal_are_all_alike(bank: list[BankObject]) -> None:
+    scenes = [make_scene(seed_of("parts", first), bank) for first in range(0, 2000, 200)]
+    paints = [{id(one.paint): one.paint for one in scene.placed} for scene in scenes]
+    metal = [next(iter(of.values())) for of in paints if len(of) == 1]
+    assert any(paint is not None and paint.shine >= 0.4 for paint in metal)
+
+
+def test_what_lies_in_a_heap_is_tilted_a_little(bank: list[BankObject]) -> None:
+    tilts = [np.arccos(tilt(np.random.default_rng(seed))[2, 2]) for seed in range(50)]
+    assert 0 < np.median(tilts) < 0.4
 
 
 @pytest.mark.parametrize("name", ["shelf", "seat", "bin"])

@@ -69,9 +69,7 @@ def test_an_export_can_be_the_average_with_weights_that_saw_less(run: Path, tmp_
     save_weights(tmp_path / "start.safetensors", {"stem.weight": torch.zeros(2, 2), "stem.bias": torch.zeros(2)})
     for folder in (tmp_path / "package", tmp_path / "record"):
         folder.mkdir()
-    export_weights(
-        "descriptor", run, tmp_path / "package", tmp_path / "record", (tmp_path / "start.safetensors", 0.25)
-    )
+    export_weights("descriptor", run, tmp_path / "package", tmp_path / "record", (tmp_path / "start.safetensors", 0.25))
     shipped = load_file(tmp_path / "package" / "descriptor.safetensors")
     torch.testing.assert_close(shipped["stem.weight"].float(), torch.full((2, 3), 1.0))
     torch.testing.assert_close(shipped["stem.bias"].float(), torch.full((2,), 0.25))
