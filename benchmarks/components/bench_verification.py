@@ -50,7 +50,7 @@ FIRST_SCENE, SET, OBJECTS = 20_000, 40, (6, 12)
 """Scenes of bench_default.py."""
 PARTS = (
     ("match", "verified.py", "match"),
-    ("  points under masks", "alignment.py", "sample_observed_points"),
+    ("  points under masks", "observed_points.py", "sample_observed_points"),
     ("  verify", "verification.py", "verify"),
     ("    start poses", "pair_choice.py", "likeliest_starts"),
     ("    distances to outlines", "observed_masks.py", "observed_masks"),

@@ -34,10 +34,11 @@ def crop_resize_pad(image: Tensor, masks: Tensor, boxes_xyxy: Tensor, size: int)
     Returns:
         Crops (N, C, size, size) of the image's dtype, zero outside the mask, and their masks (N, size, size) bool.
     """
-    x_source, x_inside = source_pixels(boxes_xyxy[:, 0], boxes_xyxy[:, 2], boxes_xyxy, size)
-    y_source, y_inside = source_pixels(boxes_xyxy[:, 1], boxes_xyxy[:, 3], boxes_xyxy, size)
+    # both axes in one go
+    first, last = boxes_xyxy[:, :2].T.flatten(), boxes_xyxy[:, 2:].T.flatten()
+    source, inside = (part.chunk(2) for part in source_pixels(first, last, boxes_xyxy.repeat(2, 1), size))
     crop = crop_by_loops if is_compiled_for(masks) else crop_by_gather
-    return crop(image, masks, (x_source, x_inside), (y_source, y_inside))
+    return crop(image, masks, (source[0], inside[0]), (source[1], inside[1]))
 
 
 def crop_scales(boxes_xyxy: Tensor, size: int) -> Tensor:

@@ -252,10 +252,8 @@ def _matches(inputs: MatchInputs, candidates: Candidates, choice: _Choice, verif
     if finished is not None:
         masks = _redrawn(masks, finished, posed, is_outlined[posed])
     rotation, translation_m, covariance = _poses_at_origins(finished, posed, library, object_index)
-    for row in posed.tolist():
-        rotations = library.objects[int(object_index[row])].rotations
-        if rotations is not None:
-            template_index[row] = (rotations[:, 2] @ rotation[row, 2]).argmax()
+    nearest = library.nearest_templates(object_index[posed], rotation[posed])
+    template_index[posed] = torch.where(nearest >= 0, nearest, template_index[posed])
     evidence = _evidence(
         verified,
         choice.scored_pose[rows, object_index],
@@ -336,13 +334,12 @@ def _poses_at_origins(
     covariance = torch.full((count, 6, 6), torch.nan, device=device)
     if finished is None:
         return rotation, translation_m, covariance
-    poses, of_centres = finished.poses, finished.covariances
-    for index, row in enumerate(posed.tolist()):
-        centre_m = library.objects[int(object_index[row])].centre_m
-        rotation[row] = poses.rotation[index]
-        arm_m = rotation[row].double().cpu() @ centre_m
-        translation_m[row] = poses.centre_m[index] - arm_m.float().to(device)
-        covariance[row] = torch.from_numpy(at_origin(of_centres[index].double().cpu().numpy(), arm_m.numpy()))
+    poses = finished.poses
+    centres_m = torch.stack([library.objects[index].centre_m for index in object_index[posed].tolist()])
+    arms_m = (poses.rotation.double().cpu() @ centres_m[:, :, None])[:, :, 0]
+    of_origins = at_origin(finished.covariances.double().cpu().numpy(), arms_m.numpy())
+    rotation[posed], translation_m[posed] = poses.rotation, poses.centre_m - arms_m.float().to(device)
+    covariance[posed] = torch.from_numpy(of_origins).float().to(device)
     return rotation, translation_m, covariance
 
 

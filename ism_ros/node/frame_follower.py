@@ -69,9 +69,7 @@ class FrameFollower:
         stage_s = {**converted.stage_s, "following": following_s}
         return converted, ProcessedFrame(converted.frame, followed.detections, following_s, stage_s, followed.lost)
 
-    def search(
-        self, converted: ConvertedFrame, model: InstanceSegmentationModel, settings: Settings
-    ) -> ProcessedFrame:
+    def search(self, converted: ConvertedFrame, model: InstanceSegmentationModel, settings: Settings) -> ProcessedFrame:
         """Search a frame, on the thread of the model, and hand over what is found.
 
         Args:

@@ -122,9 +122,7 @@ class FrameProcessor:
         }
         return ConvertedFrame(arrived.messages.rgb.header, frame, stage_s)
 
-    def search(
-        self, converted: ConvertedFrame, model: InstanceSegmentationModel, settings: Settings
-    ) -> ProcessedFrame:
+    def search(self, converted: ConvertedFrame, model: InstanceSegmentationModel, settings: Settings) -> ProcessedFrame:
         """Find the instances in a frame.
 
         Args:

@@ -206,6 +206,22 @@ class ObjectLibrary:
         """
         return self._rotations[object_index, template_index]
 
+    def nearest_templates(self, object_index: Tensor, rotation: Tensor) -> Tensor:
+        """Find the templates that show objects from nearest to where the camera sees them.
+
+        Args:
+            object_index: (N,) int64.
+            rotation: (N, 3, 3) object-to-camera.
+
+        Returns:
+            (N,) int64, within the object; -1 where the templates have no poses.
+        """
+        # the third row of a rotation is the direction in which the camera looks, in axes of the object
+        similarity = (self._rotations[object_index][:, :, 2] @ rotation[:, 2, :, None])[..., 0]
+        is_posed = torch.isfinite(similarity)
+        nearest = similarity.masked_fill(~is_posed, -torch.inf).argmax(dim=1)
+        return torch.where(is_posed.any(dim=1), nearest, -1)
+
     def patch_storage(self, place: PatchPlace, precision: PatchPrecision, device: str) -> PatchStorage:
         """Return where and how the patch tokens of one more object on `device` go, given what these take already."""
         held = self.patch_bytes()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -116,4 +115,4 @@ def _template_covariance(known: KnownObject, rotation: Tensor) -> Tensor:
     """Make the covariances (N, 6, 6) of poses of templates, with rotations (N, 3, 3)."""
     about_centre = unknown_covariance()
     arms_m = (rotation.double() @ known.centre_m).numpy()
-    return torch.from_numpy(np.stack([at_origin(about_centre, arm) for arm in arms_m])).float()
+    return torch.from_numpy(at_origin(about_centre, arms_m)).float()

@@ -56,16 +56,18 @@ def unknown_covariance() -> Array:
 
 
 def at_origin(covariance: Array, arm_m: Array) -> Array:
-    """Transform a covariance from the object's centre to its origin.
+    """Transform covariances from the objects' centres to their origins.
 
     Args:
-        covariance: (6, 6) of the centre's position and the object's rotation.
-        arm_m: (3,) lever arm from the origin to the centre, camera frame, metres.
+        covariance: (..., 6, 6) of the centre's position and the object's rotation.
+        arm_m: (..., 3) lever arm from the origin to the centre, camera frame, metres.
 
     Returns:
-        (6, 6) of the origin's position and the object's rotation.
+        (..., 6, 6) of the origin's position and the object's rotation.
     """
-    x, y, z = arm_m
-    jacobian = np.eye(6)
-    jacobian[:3, 3:] = [[0, -z, y], [z, 0, -x], [-y, x, 0]]
-    return np.asarray(jacobian @ covariance @ jacobian.T)
+    x, y, z = np.moveaxis(arm_m, -1, 0)
+    zero = np.zeros_like(x)
+    jacobian = np.zeros((*arm_m.shape[:-1], 6, 6)) + np.eye(6)
+    crossed = np.array([[zero, -z, y], [z, zero, -x], [-y, x, zero]])
+    jacobian[..., :3, 3:] = np.moveaxis(crossed, (0, 1), (-2, -1))
+    return np.asarray(jacobian @ covariance @ np.swapaxes(jacobian, -1, -2))

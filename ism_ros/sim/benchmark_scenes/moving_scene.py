@@ -99,9 +99,7 @@ class MovingScene:
             depth_m[rows, columns][nearer] = picture.depth_m[nearer]
             owner[rows, columns][nearer] = index
             shine[rows, columns][nearer] = body.scene_object.shine
-        frame = sense(
-            rgb, depth_m, self.camera, seed, shine=shine, model=self.sensor, stamp_ns=round(time_s * 1e9)
-        )
+        frame = sense(rgb, depth_m, self.camera, seed, shine=shine, model=self.sensor, stamp_ns=round(time_s * 1e9))
         return frame, _truth(present, poses, owner, alone)
 
     def _room(self, world_to_camera: Array) -> View:

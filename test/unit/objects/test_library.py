@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from ism_ros.objects.known_object import KnownObject
 from ism_ros.objects.library import ObjectLibrary
@@ -51,6 +54,19 @@ def test_templates_without_poses_have_no_rotation() -> None:
     rotations = library.rotations_of(torch.tensor([0, 1]), torch.tensor([0, 0]))
     assert torch.equal(rotations[0], torch.eye(3))
     assert torch.isnan(rotations[1]).all()
+
+
+def test_the_nearest_template_shows_an_object_from_where_the_camera_sees_it() -> None:
+    turns = Rotation.from_euler("yz", [[0, 0], [90, 0], [180, 0], [90, 90]], degrees=True)
+    views = torch.from_numpy(turns.as_matrix()).float()
+    posed = replace(known("mug"), rotations=views)
+    library = ObjectLibrary((replace(known("cup", 2), rotations=views[:2]), posed, known("duck", rotations=False)))
+    # a turn about the viewing direction shows the same side
+    seen = torch.from_numpy(
+        (Rotation.from_euler("z", [[40], [-120], [0]], degrees=True) * turns[[2, 1, 0]]).as_matrix()
+    )
+    nearest = library.nearest_templates(torch.tensor([1, 0, 2]), seen.float())
+    assert nearest.tolist() == [2, 1, -1]
 
 
 def test_ids_must_differ() -> None:

@@ -104,3 +104,9 @@ def test_a_far_origin_is_as_uncertain_as_turns_make_it() -> None:
     assert carried[0, 0] > unknown_covariance()[0, 0] + 3
     np.testing.assert_allclose(carried[2, 2], unknown_covariance()[2, 2])
     np.testing.assert_allclose(at_origin(unknown_covariance(), np.zeros(3)), unknown_covariance())
+
+
+def test_covariances_of_many_are_those_of_each() -> None:
+    arms_m = np.random.default_rng(1).normal(size=(3, 3))
+    each = np.stack([at_origin(unknown_covariance(), arm) for arm in arms_m])
+    np.testing.assert_allclose(at_origin(unknown_covariance(), arms_m), each)
