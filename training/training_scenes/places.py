@@ -213,11 +213,11 @@ SPARSE = {"free": 0.7, "touching": 0.2, "on_top": 0.1}
 FROM_FRONT = (OPEN_SIDE - 0.8, OPEN_SIDE + 0.8)
 
 PLACES = {
-    "table": PlaceKind(0.3, _table, (2, 15), SIDE_BY_SIDE, (0.1, 0.24)),
+    "table": PlaceKind(0.29, _table, (2, 15), SIDE_BY_SIDE, (0.1, 0.24)),
     "pile": PlaceKind(0.1, _table, (6, 18), {"pile": 1.0}, (0.04, 0.12)),
-    "bin": PlaceKind(0.11, _bin, (6, 18), {"pile": 1.0}, (0.04, 0.12), elevation_deg=(45, 90)),
+    "bin": PlaceKind(0.1, _bin, (6, 18), {"pile": 1.0}, (0.04, 0.12), elevation_deg=(45, 90)),
     "parts": PlaceKind(
-        0.13,
+        0.2,
         _bin,
         (10, 40),
         {"heap": 0.8, "pile": 0.2},
@@ -228,12 +228,12 @@ PLACES = {
         metal=0.6,
     ),
     "floor": PlaceKind(
-        0.1, _floor, (1, 9), SPARSE, (0.15, 0.42), (0.8, 2.2), elevation_deg=(15, 70), distance_m=(0.7, 2.4)
+        0.09, _floor, (1, 9), SPARSE, (0.15, 0.42), (0.8, 2.2), elevation_deg=(15, 70), distance_m=(0.7, 2.4)
     ),
-    "shelf": PlaceKind(0.09, _shelf, (2, 10), SIDE_BY_SIDE, (0.12, 0.3), (0.7, 1.4), FROM_FRONT, (0, 35), (0.45, 1.5)),
-    "seat": PlaceKind(0.08, _seat, (1, 6), SPARSE, (0.06, 0.18), (0.7, 1.5), FROM_FRONT, (15, 70), (0.6, 2.0)),
+    "shelf": PlaceKind(0.07, _shelf, (2, 10), SIDE_BY_SIDE, (0.12, 0.3), (0.7, 1.4), FROM_FRONT, (0, 35), (0.45, 1.5)),
+    "seat": PlaceKind(0.07, _seat, (1, 6), SPARSE, (0.06, 0.18), (0.7, 1.5), FROM_FRONT, (15, 70), (0.6, 2.0)),
     "machine": PlaceKind(
-        0.09, _machine, (1, 8), {"free": 0.4, "on_top": 0.6}, (0.1, 0.26), (0.35, 1.1), distance_m=(0.3, 1.2)
+        0.08, _machine, (1, 8), {"free": 0.4, "on_top": 0.6}, (0.1, 0.26), (0.35, 1.1), distance_m=(0.3, 1.2)
     ),
 }
 """Kinds of places by name; their order is part of the random streams."""

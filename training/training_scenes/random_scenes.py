@@ -25,7 +25,8 @@ Rng = np.random.Generator
 
 WIDTH, HEIGHT = 640, 480
 """Size of the pictures, pixels."""
-
+ROOM_PX = 64
+"""Side of the picture of the room that shiny surfaces reflect, pixels."""
 
 ONE_COLOR = 0.22
 """Share of the scenes in which objects and ground are nearly of one color: white on white, black on black, metal."""
@@ -274,7 +275,9 @@ def render_scene(scene: TrainingScene, bank: Sequence[BankObject], seed: int) ->
 def add_reflections(view: View, shine: NDArray[np.float32], camera: Camera, rng: Rng) -> NDArray[np.uint8]:
     """Add reflections of a random room where surfaces are shiny.
 
-    The room is a small blurred picture, sampled by the direction of the reflected ray.
+    The room is a small picture, sampled by the direction of the reflected ray. In half of the scenes it is added to
+    what is there, as on varnish; in the others it takes its place, as on bare metal, which is as bright as a lamp here
+    and as dark as a wall beside it.
 
     Args:
         view: The picture.
@@ -294,11 +297,33 @@ def add_reflections(view: View, shine: NDArray[np.float32], camera: Camera, rng:
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     ray = rays[rows, columns] / np.linalg.norm(rays[rows, columns], axis=1, keepdims=True)
     out = ray - 2 * (ray * normal).sum(axis=1, keepdims=True) * normal
-    room = cv2.GaussianBlur((rng.random((16, 16)) ** 4 * 2).astype(np.float32), (0, 0), rng.uniform(0.7, 2.0))
-    room = cv2.resize(room, (64, 64), interpolation=cv2.INTER_CUBIC)
-    u, v = (np.clip((out[:, k] * 0.5 + 0.5) * 63, 0, 63).astype(int) for k in (0, 1))
+    is_metal = rng.random() < 0.5
+    room = _room_with_lamps(rng) if is_metal else 190 * _smooth_room(rng)
+    u, v = (np.clip((out[:, k] * 0.5 + 0.5) * (ROOM_PX - 1), 0, ROOM_PX - 1).astype(int) for k in (0, 1))
     fresnel = 0.4 + 0.6 * (1 - np.abs((ray * normal).sum(axis=1))) ** 3
-    add = 190 * room[v, u] * fresnel * shine[rows, columns]
+    reflected, own = (room[v, u])[:, None], view.rgb[rows, columns].astype(np.float32)
+    mirrored = shine[rows, columns, None]
+    if is_metal:
+        mirrored = mirrored * rng.uniform(0.5, 1.0)
+        lit = own * (1 - mirrored) + mirrored * reflected * (0.5 + own / 255)
+    else:
+        lit = own * (1 - 0.3 * mirrored) + reflected * fresnel[:, None] * mirrored
     rgb = view.rgb.copy()
-    rgb[rows, columns] = np.clip(rgb[rows, columns] * (1 - 0.3 * shine[rows, columns, None]) + add[:, None], 0, 255)
+    rgb[rows, columns] = np.clip(lit, 0, 255)
     return rgb
+
+
+def _smooth_room(rng: Rng) -> NDArray[np.float32]:
+    """Brightness of a room of soft spots, (ROOM_PX, ROOM_PX) from 0 to about 2."""
+    room = cv2.GaussianBlur((rng.random((16, 16)) ** 4 * 2).astype(np.float32), (0, 0), rng.uniform(0.7, 2.0))
+    return np.asarray(cv2.resize(room, (ROOM_PX, ROOM_PX), interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def _room_with_lamps(rng: Rng) -> NDArray[np.float32]:
+    """Brightness of dim walls with one to four bright lamps or windows, (ROOM_PX, ROOM_PX) from 0 on."""
+    room = rng.uniform(10, 110) * (0.4 + _smooth_room(rng))
+    for _ in range(int(rng.integers(1, 5))):
+        first = rng.integers(0, ROOM_PX - 4, 2)
+        last = first + rng.integers(3, ROOM_PX // 3, 2)
+        room[first[0] : last[0], first[1] : last[1]] += rng.uniform(120, 420)
+    return np.asarray(cv2.GaussianBlur(room.astype(np.float32), (0, 0), rng.uniform(0.5, 2.5)), np.float32)

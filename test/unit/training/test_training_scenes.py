@@ -7,11 +7,13 @@ import pytest
 
 pytest.importorskip("embreex")
 
+from ism_ros.data.camera import Camera
+from ism_ros.rendering.renderer import View
 from training.training_scenes.hands import hand
 from training.training_scenes.height_field_placement import Ground, place, tilt
 from training.training_scenes.places import PLACES
 from training.training_scenes.random_objects import BankObject, make_object
-from training.training_scenes.random_scenes import Paint, kind_of_scene, make_scene
+from training.training_scenes.random_scenes import Paint, add_reflections, kind_of_scene, make_scene
 
 AZIMUTH = -1.5
 
@@ -115,3 +117,23 @@ def test_a_hand_is_as_large_as_one_and_near_what_it_reaches_for() -> None:
     corners = hand(np.random.default_rng(2), at).triangles_m.reshape(-1, 3)
     assert np.linalg.norm(corners - at, axis=1).min() < 0.08
     assert 0.4 < np.ptp(corners, axis=0).max() < 0.8
+
+
+def test_metal_reflects_lamps_and_dark_walls_and_what_is_dull_nothing() -> None:
+    camera = Camera(np.array([[80.0, 0, 32], [0, 80, 24], [0, 0, 1]]), 64, 48)
+    x, y = np.meshgrid(np.linspace(-1, 1, 64), np.linspace(-1, 1, 48))
+    depth_m = (0.6 + 0.1 * (x**2 + y**2)).astype(np.float32)  # a bowl, which faces many ways
+    gray = np.full((48, 64, 3), 120, np.uint8)
+    view = View(gray, depth_m, np.zeros((48, 64), np.int32), np.zeros((48, 64, 3), np.float32))
+    dull = add_reflections(view, np.zeros((48, 64), np.float32), camera, np.random.default_rng(0))
+    np.testing.assert_array_equal(dull, gray)
+    shine = np.zeros((48, 64), np.float32)
+    shine[:, 32:] = 1
+    ranges, darkest = [], 255.0
+    for seed in range(12):
+        shown = add_reflections(view, shine, camera, np.random.default_rng(seed)).astype(float)
+        np.testing.assert_array_equal(shown[:, :32], gray[:, :32])
+        ranges.append(np.ptp(shown[:, 32:]))
+        darkest = min(shown[:, 32:].min(), darkest)
+    assert max(ranges) > 120
+    assert darkest < 60
