@@ -134,7 +134,7 @@ class Settings(BaseModel):
         0.2, ge=0.0, le=1.0, description="Least semantic score of a proposal that is compared.", json_schema_extra=LIVE
     )
     score_threshold: float = Field(
-        0.35, ge=0.0, le=1.0, description="Least final score of a detection that is published.", json_schema_extra=LIVE
+        0.3, ge=0.0, le=1.0, description="Least final score of a detection that is published.", json_schema_extra=LIVE
     )
     stability_score_threshold: float = Field(
         0.85, ge=0.0, le=1.0, description="Least stability of a mask (sam and sam2).", json_schema_extra=LIVE

@@ -88,7 +88,7 @@ def test_other_models_take_their_thresholds_along_and_leave_those_set_by_hand() 
     assert changed_models(Settings(), {"segmentor": "sam", "descriptor": "dinov2"}) == of_sam6d
     assert changed_models(Settings(), {"segmentor": "sam"}) == {}
     pair = load_settings(None, {"segmentor": "sam", "descriptor": "dinov2"}, environment={})
-    defaults = {"score_threshold": 0.35, "overlap_threshold": 0.5, "min_mask_pixels": 100}
+    defaults = {"score_threshold": 0.3, "overlap_threshold": 0.5, "min_mask_pixels": 100}
     assert changed_models(pair, {"segmentor": "tiny", "descriptor": "tiny"}) == defaults
     by_hand = pair.model_copy(update={"score_threshold": 0.5})
     assert "score_threshold" not in changed_models(by_hand, {"segmentor": "tiny", "descriptor": "tiny"})
@@ -165,7 +165,7 @@ def test_the_predicted_iou_follows_the_segmentor_in_a_profile_and_in_a_running_n
 
 def test_other_pairs_keep_the_thresholds_of_the_embedded_pair() -> None:
     settings = load_settings(None, {"segmentor": "tiny", "descriptor": "dinov2"}, environment={})
-    assert (settings.score_threshold, settings.overlap_threshold) == (0.35, 0.5)
+    assert (settings.score_threshold, settings.overlap_threshold) == (0.3, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from ism_ros.query import Query
 from ism_ros.selftest.sample_files import SCENE, read_sample_frame
 
 MOST = {
-    "proposals": (555, 18),
+    "proposals": (542, 18),
     "descriptors": (790, 0),
-    "scores": (1450, 144),
+    "scores": (1330, 121),
     "selection": (126, 7),
     "search": (20, 3),
     "pose": (60, 16),
